@@ -1,0 +1,66 @@
+# `make` alone says what there is. Everything is bootstrapped on first use into .venv and .tools.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo check test full dashboards docs bench bench-forecast bench-ledger bench-first-start clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+# What is on the PATH wins; .tools holds what had to be unpacked.
+export PATH := $(PATH):$(CURDIR)/.tools/usr/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PYTEST := $(BIN)/python -m pytest
+
+help: ## print this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-18s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed servers ## create .venv and find or fetch Prometheus and Alertmanager
+
+demo: setup ## start the whole chain on a simulated AWS organisation; Ctrl-C ends it
+	@exec $(BIN)/aws-spend-exporter demo
+
+check: setup lint ## lint, types and unit tests, under a minute
+	$(PYTEST) -q -m "not stack and not long" tests/unit
+
+test: setup lint ## everything that CI runs: check and the tests that start real servers
+	$(PYTEST) -m "not long"
+
+full: setup lint ## everything, with the long suites
+	$(PYTEST) -m ""
+
+dashboards: setup ## write the Grafana dashboards from their source
+	$(BIN)/python -m grafana.build
+
+docs: setup ## write the generated docs: metrics reference and IAM policies
+	$(BIN)/python -m exporter.reference
+
+bench: setup ## measure, and print the figures
+	$(BIN)/aws-spend-exporter demo --check --repeat 5
+
+bench-forecast: setup ## measure month-end forecasts against simulated bills
+	$(BIN)/python -m bench.forecast
+
+bench-ledger: setup ## measure a ledger of 1,000 accounts: its size, and the times to fill and refresh it
+	$(BIN)/python -m bench.ledger
+
+bench-first-start: setup ## measure the seconds from a first start to thirteen months in Prometheus
+	$(BIN)/python -m bench.first_start
+
+clean: ## remove everything that make has fetched or built
+	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: lint
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.installed: pyproject.toml scripts/create-venv.sh
+	@echo "Installing into $(VENV) (about a minute the first time)"
+	@scripts/create-venv.sh $(VENV)
+	@touch $@
+
+.PHONY: servers
+servers:
+	@scripts/install-servers.sh .tools
