@@ -1,0 +1,1 @@
+"""Prometheus exporter for AWS cost, usage and resource inventory across an organization."""

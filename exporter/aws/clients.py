@@ -1,0 +1,333 @@
+"""One botocore client per (service, region), shared by every account, and the one way to call it.
+
+Retries stand outside botocore, because its retry quota belongs to a client: a failing account
+would eat the retries of a healthy one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+from xml.etree import ElementTree
+
+import botocore.session
+from botocore import xform_name
+from botocore.config import Config as BotocoreConfig
+from botocore.credentials import Credentials
+from botocore.exceptions import NoCredentialsError
+from botocore.paginate import Paginator
+from botocore.parsers import ResponseParserError
+
+from exporter.aws.credentials import (
+    SESSION_SECONDS,
+    RoleCredentials,
+    acting_as,
+    context_resolver,
+    frozen,
+)
+from exporter.aws.errors import AwsError, Kind, classify
+from exporter.aws.meter import Meter
+from exporter.model import Account
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 4
+_TIMEOUT_ATTEMPTS = 2  # a hang costs the read timeout each time
+_FIRST_BACKOFF_SECONDS = 0.4
+_LONGEST_BACKOFF_SECONDS = 8.0
+_COST_EXPLORER_REQUESTS_PER_SECOND = 2.0
+CONNECT_TIMEOUT_SECONDS = 3
+READ_TIMEOUT_SECONDS = 15
+CALLS_PER_ACCOUNT = 4
+
+
+class Deadline:
+    """A point on the monotonic clock after which a run sends nothing more."""
+
+    def __init__(self, seconds: float) -> None:
+        """Starts now."""
+        self._end = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Seconds left; negative once it has passed."""
+        return self._end - time.monotonic()
+
+
+class _Pace:
+    """Spaces the requests of one service evenly."""
+
+    def __init__(self, per_second: float) -> None:
+        self._gap = 1 / per_second
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def delay(self) -> float:
+        """Reserve the next slot and say how many seconds away it is."""
+        with self._lock:
+            now = time.monotonic()
+            slot = max(now, self._next)
+            self._next = slot + self._gap
+            return slot - now
+
+
+class Aws:
+    """All access to AWS: `call` and `paginate` act as one account in one region.
+
+    Thread-safe. Raises nothing but AwsError.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        *,
+        profile: str | None = None,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        simulated: bool = False,
+        role_arn: str | None = None,
+        external_id: str | None = None,
+        threads: int = 16,
+        read_timeout: float = READ_TIMEOUT_SECONDS,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """`profile`, `region` and the environment choose the ambient credentials as in any AWS tool.
+
+        `role_arn` is the payer's role, when the ambient credentials are not the payer's own.
+        """
+        self.meter = meter
+        self.clients_created = 0
+        self._stop = stop or threading.Event()
+        self._endpoint_url = endpoint_url
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._in_flight: dict[str, threading.BoundedSemaphore] = {}
+        # A simulated endpoint has no rate to respect.
+        self._pace = None if simulated else _Pace(_COST_EXPLORER_REQUESTS_PER_SECOND)
+        self._config = BotocoreConfig(
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=read_timeout,
+            max_pool_connections=max(10, threads),
+            user_agent_extra="aws-spend-exporter",
+        )
+        self._ambient_session = botocore.session.Session(profile=profile)
+        self._ambient: Credentials | None = None
+        try:
+            self._ambient_session.get_scoped_config()  # a profile that does not exist is an error now
+            self.region = region or self._ambient_session.get_config_variable("region") or "us-east-1"
+        except Exception as error:
+            raise classify(error, "AWS profile") from error
+        self._session = botocore.session.Session()
+        self._session.register_component("credential_provider", context_resolver())
+        self._session.get_component("event_emitter").register("before-parse", _refuse_malformed_body)
+        self._payer_role = Account("", "payer", role_arn=role_arn, external_id=external_id)
+        self._roles = RoleCredentials(self._assume_role)
+
+    # Credentials
+
+    def _ambient_credentials(self) -> Credentials:
+        with self._lock:
+            if self._ambient is None:
+                try:
+                    self._ambient = self._ambient_session.get_credentials()
+                except Exception as error:
+                    raise classify(error, "ambient AWS credentials") from error
+            if self._ambient is None:
+                raise classify(NoCredentialsError(), "ambient AWS credentials")
+            return self._ambient
+
+    def _payer_credentials(self) -> Credentials:
+        return self._roles.of(self._payer_role) if self._payer_role.role_arn else self._ambient_credentials()
+
+    def _assume_role(self, account: Account) -> dict[str, Any]:
+        base = self._ambient_credentials() if account is self._payer_role else self._payer_credentials()
+        params: dict[str, Any] = {
+            "RoleArn": account.role_arn,
+            "RoleSessionName": "aws-spend-exporter",
+            "DurationSeconds": SESSION_SECONDS,
+        }
+        if account.external_id:
+            params["ExternalId"] = account.external_id
+        answer = self._send(base, account.id or "payer", "sts", "AssumeRole", self.region, params)
+        keys = answer["Credentials"]
+        expiry = keys["Expiration"]
+        return {
+            "access_key": keys["AccessKeyId"],
+            "secret_key": keys["SecretAccessKey"],
+            "token": keys["SessionToken"],
+            "expiry_time": expiry.isoformat() if isinstance(expiry, datetime) else str(expiry),
+        }
+
+    def credentials(self, account: Account | None) -> Credentials:
+        """The credentials to act as `account`; the payer's own for None or an account without a role."""
+        if account is not None and account.role_arn:
+            return self._roles.of(account)
+        return self._payer_credentials()
+
+    # Requests
+
+    def client(self, service: str, region: str) -> Any:
+        """The shared client; signing it is left to `call`."""
+        key = (service, region)
+        if key not in self._clients:
+            with self._lock:
+                if key not in self._clients:
+                    self._clients[key] = self._session.create_client(
+                        service, region_name=region, endpoint_url=self._endpoint_url, config=self._config
+                    )
+                    self.clients_created += 1
+        return self._clients[key]
+
+    def call(
+        self,
+        account: Account | None,
+        service: str,
+        operation: str,
+        region: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        budget: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> dict[str, Any]:
+        """One request of `operation` (as in AWS's reference, e.g. DescribeInstances), retried with back-off."""
+        who = account.id if account else "payer"
+        role = account if account is not None and account.role_arn else self._payer_role
+        credentials = self._renewed(account)
+        try:
+            return self._send(credentials, who, service, operation, region, params or {}, budget, deadline)
+        except AwsError as error:
+            if error.kind is not Kind.EXPIRED_CREDENTIALS or not role.role_arn:
+                raise
+        # A session can end early, e.g. when the role's trust is revoked: once anew, then it counts.
+        self._roles.forget(role, credentials)
+        credentials = self._renewed(account)
+        return self._send(credentials, who, service, operation, region, params or {}, budget, deadline)
+
+    def _renewed(self, account: Account | None) -> Credentials:
+        """The account's credentials, also when the payer's session, which assumes its role, ended early."""
+        payer = self._payer_role
+        used = self._roles.of(payer) if payer.role_arn else None
+        try:
+            return self.credentials(account)
+        except AwsError as error:
+            if error.kind is not Kind.EXPIRED_CREDENTIALS or used is None:
+                raise
+        self._roles.forget(payer, used)
+        return self.credentials(account)
+
+    def paginate(
+        self,
+        account: Account | None,
+        service: str,
+        operation: str,
+        region: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        deadline: Deadline | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Every page of an operation that botocore has a paginator for."""
+        client = self.client(service, region)
+        config = self._session.get_paginator_model(service).get_paginator(operation)
+        paginator = Paginator(
+            lambda **page: self.call(account, service, operation, region, page, deadline=deadline),
+            config,
+            client.meta.service_model.operation_model(operation),
+        )
+        pages = iter(paginator.paginate(**(params or {})))
+        while True:
+            try:
+                page = next(pages, None)
+            except Exception as error:
+                raise classify(error, f"{service} {operation}") from error
+            if page is None:
+                return
+            yield page
+
+    def _send(
+        self,
+        credentials: Credentials,
+        who: str,
+        service: str,
+        operation: str,
+        region: str,
+        params: Mapping[str, Any],
+        budget: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> dict[str, Any]:
+        request = f"{service} {operation} for {who} in {region}"
+        self._wait(0, request, deadline)
+        try:
+            client = self.client(service, region)
+        except Exception as error:
+            raise classify(error, request) from error
+        method = partial(getattr(client, xform_name(operation)), **params)
+        # Cost Explorer has its own pace: what hangs elsewhere in the payer's account must not hold it up.
+        lane = service if service == "ce" else who
+        with self._lock:
+            gate = self._in_flight.setdefault(lane, threading.BoundedSemaphore(CALLS_PER_ACCOUNT))
+        attempt = 0
+        while True:
+            attempt += 1
+            if self._pace is not None and service == "ce":
+                self._wait(self._pace.delay(), request, deadline)
+            self._wait(0, request, deadline)
+            # Before the gate: a refresh is a call of the same account, and would wait for a place for ever.
+            keys = frozen(credentials, request)
+            with gate:
+                self.meter.before(service, operation, params, budget)
+                try:
+                    with acting_as(keys):
+                        answer: dict[str, Any] = method()
+                except Exception as error:
+                    failure = classify(error, request)
+                else:
+                    self.meter.after(service, operation, "ok")
+                    return answer
+            self.meter.after(service, operation, failure.kind)
+            allowed = _TIMEOUT_ATTEMPTS if failure.kind is Kind.TIMEOUT else ATTEMPTS
+            if not failure.retryable or attempt >= allowed:
+                raise failure
+            backoff = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** (attempt - 1))
+            log.debug("attempt %d failed, again in about %.1f s: %s", attempt, backoff, failure)
+            self._wait(random.uniform(backoff / 2, backoff), request, deadline)
+
+    def _wait(self, seconds: float, request: str, deadline: Deadline | None) -> None:
+        if deadline is not None and deadline.remaining() <= seconds:
+            raise AwsError(Kind.DEADLINE, "the run's deadline has passed", request=request)
+        if self._stop.wait(seconds) if seconds > 0 else self._stop.is_set():
+            raise AwsError(Kind.STOPPED, "the exporter is stopping", request=request)
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+
+def _refuse_malformed_body(operation_model: Any, response_dict: Mapping[str, Any], **_: Any) -> None:
+    """Refuse what botocore would silently read as an empty answer: a 200 whose body is not the protocol's."""
+    if response_dict["status_code"] >= 300 or operation_model.has_streaming_output:
+        return
+    body = response_dict["body"]
+    protocol = operation_model.service_model.resolved_protocol
+    try:
+        if protocol in ("json", "rest-json"):
+            if body and not isinstance(json.loads(body), dict):
+                raise ValueError("not a JSON object")
+            if not body and protocol == "json" and operation_model.output_shape is not None:
+                raise ValueError("an empty body")
+        elif protocol in ("ec2", "query") and operation_model.output_shape is not None:
+            # The XML comes from the endpoint that botocore itself parses with the same parser.
+            tag = ElementTree.fromstring(body).tag.rpartition("}")[2]  # noqa: S314
+            if tag != f"{operation_model.name}Response":
+                raise ValueError(f"a root element {tag!r}")
+    except (ValueError, ElementTree.ParseError) as error:
+        raise ResponseParserError(f"the answer is malformed: {error}") from error

@@ -1,0 +1,184 @@
+"""Cost Explorer's pages into exact amounts; whole queries or nothing.
+
+There is no botocore paginator for GetCostAndUsage: the token is followed here. One page may
+hold a part of a day, and pages may be empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from exporter.aws.clients import Aws, Deadline
+from exporter.aws.errors import AwsError, Kind
+from exporter.model import Account, Amounts
+
+METRICS = {
+    "unblended": "UnblendedCost",
+    "blended": "BlendedCost",
+    "amortized": "AmortizedCost",
+    "net_unblended": "NetUnblendedCost",
+    "net_amortized": "NetAmortizedCost",
+}
+"""Cost types by their field of `Amounts`; all five cost the same one request."""
+
+USAGE_RECORD_TYPES = ("Usage", "DiscountedUsage", "SavingsPlanCoveredUsage", "SavingsPlanNegation")
+"""Record types that follow usage; every other one is a tax, credit, refund, support charge or fee."""
+
+NOT_USAGE: Mapping[str, Any] = {
+    "Not": {"Dimensions": {"Key": "RECORD_TYPE", "Values": list(USAGE_RECORD_TYPES)}}
+}
+"""A filter that leaves only what does not follow usage."""
+
+REGION = {"aws": "us-east-1", "aws-cn": "cn-northwest-1", "aws-us-gov": "us-gov-west-1"}
+"""Where Cost Explorer answers, by partition."""
+
+_RESTARTS = 2
+_MOST_PAGES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class DailyCosts:
+    """A finished query over [start, end).
+
+    `amounts` are by (day, key...), keys in the order of the group-by; `estimated` has each day
+    that AWS answered for; `descriptions` are names by linked account id.
+    """
+
+    amounts: Mapping[tuple[Any, ...], Amounts]
+    estimated: Mapping[date, bool]
+    descriptions: Mapping[str, str]
+    pages: int
+    full_page_groups: int | None
+    """Groups on the fullest page that was followed by another; None if there was one page."""
+
+
+@dataclass(slots=True)
+class _Collected:
+    amounts: dict[tuple[Any, ...], Amounts] = field(default_factory=dict)
+    estimated: dict[date, bool] = field(default_factory=dict)
+    descriptions: dict[str, str] = field(default_factory=dict)
+    pages: int = 0
+    full_page_groups: int | None = None
+
+
+def daily_costs(
+    aws: Aws,
+    payer: Account | None,
+    start: date,
+    end: date,
+    group_by: Sequence[str],
+    *,
+    partition: str = "aws",
+    record_filter: Mapping[str, Any] | None = None,
+    billing_view_arn: str | None = None,
+    budget: str | None = None,
+    deadline: Deadline | None = None,
+) -> DailyCosts:
+    """Daily cost over [start, end) by up to two dimensions, all pages and cost types.
+
+    Every page is a paid request. AwsError on any failure; nothing of a failed query is returned.
+    """
+    params: dict[str, Any] = {
+        "TimePeriod": {"Start": start.isoformat(), "End": end.isoformat()},
+        "Granularity": "DAILY",
+        "Metrics": list(METRICS.values()),
+        "GroupBy": [{"Type": "DIMENSION", "Key": key} for key in group_by],
+    }
+    if record_filter:
+        params["Filter"] = record_filter
+    if billing_view_arn:
+        params["BillingViewArn"] = billing_view_arn
+
+    for restart in range(_RESTARTS + 1):
+        try:
+            return _all_pages(aws, payer, params, partition, len(group_by), budget, deadline)
+        except AwsError as error:
+            # The data moved while paging: the token is void, and so is what was read under it.
+            if error.code != "RequestChangedException" or restart == _RESTARTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _all_pages(
+    aws: Aws,
+    payer: Account | None,
+    params: Mapping[str, Any],
+    partition: str,
+    keys: int,
+    budget: str | None,
+    deadline: Deadline | None,
+) -> DailyCosts:
+    collected = _Collected()
+    token: str | None = None
+    seen: set[str] = set()
+    while True:
+        page = dict(params, NextPageToken=token) if token else params
+        answer = aws.call(
+            payer, "ce", "GetCostAndUsage", REGION[partition], page, budget=budget, deadline=deadline
+        )
+        groups = _add_page(collected, answer, keys)
+        collected.pages += 1
+        token = answer.get("NextPageToken")
+        if not token:
+            return DailyCosts(
+                collected.amounts,
+                collected.estimated,
+                collected.descriptions,
+                collected.pages,
+                collected.full_page_groups,
+            )
+        collected.full_page_groups = max(collected.full_page_groups or 0, groups)
+        if token in seen or collected.pages >= _MOST_PAGES:
+            raise AwsError(Kind.MALFORMED_RESPONSE, "Cost Explorer repeats a page token")
+        seen.add(token)
+
+
+def _add_page(collected: _Collected, answer: Mapping[str, Any], keys: int) -> int:
+    """Add a page and return its number of groups."""
+    count = 0
+    try:
+        for period in answer["ResultsByTime"]:
+            day = date.fromisoformat(period["TimePeriod"]["Start"])
+            collected.estimated[day] = collected.estimated.get(day, False) or bool(period["Estimated"])
+            for group in period["Groups"]:
+                count += 1
+                if len(group["Keys"]) != keys:
+                    raise ValueError(f"a group has {len(group['Keys'])} keys, not {keys}")
+                key = (day, *group["Keys"])
+                if key in collected.amounts:
+                    raise ValueError(f"the key {key} came twice")
+                collected.amounts[key] = _amounts(group["Metrics"])
+        for attributes in answer.get("DimensionValueAttributes", ()):
+            name = attributes.get("Attributes", {}).get("description", "")
+            if name:
+                collected.descriptions[attributes["Value"]] = name
+    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+        raise AwsError(
+            Kind.MALFORMED_RESPONSE, f"Cost Explorer's answer is malformed: {type(error).__name__}: {error}"
+        ) from error
+    return count
+
+
+def _amounts(metrics: Mapping[str, Mapping[str, str]]) -> Amounts:
+    values = {}
+    for name, metric in METRICS.items():
+        amount = Decimal(metrics[metric]["Amount"])
+        if not amount.is_finite():
+            raise ValueError(f"{metric} is {amount}")
+        unit = metrics[metric].get("Unit")
+        if unit != "USD" and amount:
+            raise AwsError(
+                Kind.CURRENCY,
+                f"Cost Explorer reports {metric} in {unit!r}, expected USD: another currency is never mixed in",
+            )
+        values[name] = amount
+    return Amounts(**values)
+
+
+def days_between(start: date, end: date) -> Iterable[date]:
+    """The days of [start, end)."""
+    return (start + timedelta(days=number) for number in range((end - start).days))

@@ -1,0 +1,141 @@
+"""Credentials that follow the account of the current call, so that every account shares one client.
+
+botocore asks its credentials object for keys each time it signs a request. Ours answers from a
+`ContextVar`: a client per (service, region) then serves any number of accounts.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from botocore.credentials import (
+    CredentialResolver,
+    Credentials,
+    ReadOnlyCredentials,
+    RefreshableCredentials,
+)
+from botocore.exceptions import NoCredentialsError
+
+from exporter.aws.errors import AwsError, Kind, classify
+from exporter.model import Account
+
+SESSION_SECONDS = 3600
+"""The longest session that role chaining allows."""
+
+_REFRESH_BEFORE_EXPIRY = 300  # with one hour sessions: one AssumeRole an account and hour
+_REFRESH_AT_LATEST = 120
+_DENIAL_REMEMBERED_SECONDS = 60.0
+
+_current: ContextVar[Credentials] = ContextVar("current_credentials")
+
+
+class ContextCredentials(Credentials):  # type: ignore[misc] # botocore ships no types
+    """The credentials of whichever account the calling thread works for."""
+
+    def __init__(self) -> None:
+        """Nothing is kept here; see `acting_as`."""
+        super().__init__("", "")
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """The current account's keys; NoCredentialsError outside `acting_as`."""
+        try:
+            return _current.get().get_frozen_credentials()
+        except LookupError:
+            raise NoCredentialsError from None
+
+
+class _ContextProvider:
+    METHOD = CANONICAL_NAME = "context"
+
+    def load(self) -> ContextCredentials:
+        return ContextCredentials()
+
+
+def context_resolver() -> CredentialResolver:
+    """A botocore credential resolver whose only answer is `ContextCredentials`."""
+    return CredentialResolver([_ContextProvider()])
+
+
+@contextmanager
+def acting_as(credentials: Credentials) -> Iterator[None]:
+    """Sign every request of this thread with `credentials` while inside."""
+    token = _current.set(credentials)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def frozen(credentials: Credentials, request: str) -> Credentials:
+    """The keys as they are now, refreshed if they are about to expire; AwsError if that fails."""
+    try:
+        keys = credentials.get_frozen_credentials()
+    except RuntimeError as error:
+        # botocore's way to say that what it was given has expired already, e.g. by a wrong clock.
+        raise AwsError(Kind.EXPIRED_CREDENTIALS, str(error), request=request) from error
+    except Exception as error:
+        raise classify(error, request) from error
+    return Credentials(keys.access_key, keys.secret_key, keys.token)
+
+
+class RoleCredentials:
+    """Assumed-role credentials by account: one AssumeRole an account and hour.
+
+    A refusal is remembered for a minute, so that a closed account costs one call a run and
+    not one for each region and collector.
+    """
+
+    def __init__(
+        self, assume: Callable[[Account], dict[str, Any]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`assume` calls STS and returns botocore's refresh metadata."""
+        self._assume = assume
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._credentials: dict[tuple[str, str], RefreshableCredentials] = {}
+        self._denials: dict[tuple[str, str], tuple[float, AwsError]] = {}
+
+    def of(self, account: Account) -> RefreshableCredentials:
+        """The credentials of `account`'s role, valid for two minutes at least; AwsError when it cannot be assumed."""
+        key = _key(account)
+        with self._lock:
+            lock = self._locks.setdefault(account.id, threading.Lock())
+        with lock:
+            at, denial = self._denials.get(key, (0.0, None))
+            if denial is not None and self._clock() - at < _DENIAL_REMEMBERED_SECONDS:
+                raise AwsError(denial.kind, str(denial), code=denial.code)
+            credentials = self._credentials.get(key)
+            # botocore would refresh these, too, but forget a refusal: each region would ask again.
+            if credentials is None or credentials.refresh_needed(_REFRESH_AT_LATEST):
+                try:
+                    metadata = self._assume(account)
+                except AwsError as error:
+                    if error.kind in (Kind.ACCESS_DENIED, Kind.INVALID_REQUEST, Kind.TIMEOUT):
+                        self._denials[key] = (self._clock(), error)
+                    raise
+                self._denials.pop(key, None)
+                credentials = self._credentials[key] = RefreshableCredentials.create_from_metadata(
+                    metadata,
+                    refresh_using=lambda: self._assume(account),
+                    method="sts-assume-role",
+                    advisory_timeout=_REFRESH_BEFORE_EXPIRY,
+                    mandatory_timeout=_REFRESH_AT_LATEST,
+                )
+            return credentials
+
+    def forget(self, account: Account, used: Credentials) -> None:
+        """Drop `used`, e.g. after AWS called its session expired, unless another thread has renewed it already."""
+        key = _key(account)
+        with self._lock:
+            if self._credentials.get(key) is used:
+                del self._credentials[key]
+
+
+def _key(account: Account) -> tuple[str, str]:
+    return account.role_arn or "", account.external_id or ""

@@ -1,0 +1,134 @@
+"""Counts every AWS request, prices the paid ones, and refuses what would pass a ceiling.
+
+Cost Explorer charges $0.01 a request, every page counts. An attempt is charged before it is
+sent: failed calls are said to be free, so what is recorded is an upper bound.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter
+
+from exporter.aws.errors import AwsError, Kind
+from exporter.model import Clock
+
+COST_EXPLORER_REQUEST_USD = Decimal("0.01")
+CLOUDWATCH_METRIC_USD = Decimal("0.00001")
+"""GetMetricData is priced by metrics requested: $0.01 per 1,000."""
+
+FIRST_FILL = "first_fill"
+_CLASS_OF_SERVICE = {"ce": "cost", "cloudwatch": "usage"}
+
+
+def price(service: str, operation: str, params: Mapping[str, object]) -> Decimal:
+    """What one request costs, in USD."""
+    if service == "ce":
+        return COST_EXPLORER_REQUEST_USD
+    if service == "cloudwatch" and operation == "GetMetricData":
+        queries = params.get("MetricDataQueries", ())
+        assert isinstance(queries, list | tuple)
+        return CLOUDWATCH_METRIC_USD * len(queries)
+    return Decimal(0)
+
+
+class Charges(Protocol):
+    """Where charges survive a restart; the ledger is one."""
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """Everything inside is seen and committed together."""
+
+    def add_charge(self, at: datetime, budget: str, service: str, operation: str, usd: Decimal) -> None:
+        """Record one charge."""
+
+    def charged_since(self, budget: str, since: datetime | None) -> Decimal:
+        """The sum of `budget`'s charges from `since` on (None: all), in USD."""
+
+
+class Ceilings(Protocol):
+    """Dollar limits by budget and period; None means unlimited."""
+
+    def limits(self, budget: str) -> Mapping[str, Decimal | None]:
+        """Limits by period name: `day`, `month` or `total`."""
+
+
+def period_start(period: str, now: datetime) -> datetime | None:
+    """Where the current UTC `day` or `month` began; None for `total`."""
+    day = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    return {"day": day, "month": day.replace(day=1), "total": None}[period]
+
+
+class Meter:
+    """The one gate that each request passes, retries and pages included."""
+
+    def __init__(
+        self,
+        charges: Charges,
+        ceilings: Ceilings,
+        clock: Clock,
+        registry: CollectorRegistry,
+        books: Charges | None = None,
+    ) -> None:
+        """`registry` receives the request and charge counters.
+
+        `books` shows the same charges to whoever only looks, without waiting for a transaction.
+        """
+        self._charges = charges
+        self._books = books or charges
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.ceilings = ceilings
+        self._requests = Counter(
+            "aws_spend_exporter_api_requests_total",
+            "AWS API requests sent, by status: ok or the error kind.",
+            ("service", "operation", "status"),
+            registry=registry,
+        )
+        self._charged = Counter(
+            "aws_spend_exporter_api_charges_usd_total",
+            "Charges for AWS API requests attempted by this process, an upper bound, in USD.",
+            ("service", "operation"),
+            registry=registry,
+        )
+
+    def before(
+        self, service: str, operation: str, params: Mapping[str, object], budget: str | None = None
+    ) -> None:
+        """Charge a request that is about to be sent; AwsError(budget_exhausted) if it would pass a ceiling."""
+        usd = price(service, operation, params)
+        if not usd:
+            return
+        budget = budget or _CLASS_OF_SERVICE[service]
+        now = self._clock()
+        with self._lock, self._charges.transaction():
+            for period, limit in self.ceilings.limits(budget).items():
+                if limit is None:
+                    continue
+                spent = self._charges.charged_since(budget, period_start(period, now))
+                if spent + usd > limit:
+                    raise AwsError(
+                        Kind.BUDGET_EXHAUSTED,
+                        f"{service} {operation} would cost ${usd} and ceilings.{budget}.{period} is ${limit},"
+                        f" of which ${spent} is spent",
+                    )
+            self._charges.add_charge(now, budget, service, operation, usd)
+        self._charged.labels(service, operation).inc(float(usd))
+
+    def after(self, service: str, operation: str, status: str) -> None:
+        """Count a request that was sent."""
+        self._requests.labels(service, operation, status).inc()
+
+    def remaining(self) -> dict[tuple[str, str], Decimal]:
+        """Dollars left by (budget, period) where a ceiling is set."""
+        now = self._clock()
+        return {
+            (budget, period): limit - self._books.charged_since(budget, period_start(period, now))
+            for budget in ("cost", "usage", FIRST_FILL)
+            for period, limit in self.ceilings.limits(budget).items()
+            if limit is not None
+        }

@@ -1,0 +1,61 @@
+"""EC2 instances by type, state and lifecycle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+
+from pydantic import Field
+
+from exporter.context import Context
+from exporter.fields import CollectorSettings, Duration
+from exporter.model import Collector, Family, Sample, Scope, Target
+
+INSTANCES = Family(
+    "aws_ec2_instances",
+    "EC2 instances by type, state and lifecycle (on-demand, spot, scheduled or capacity-block).",
+    ("account_id", "account", "region", "instance_type", "state", "lifecycle"),
+)
+
+
+class Settings(CollectorSettings):
+    """EC2 instance counts."""
+
+    interval: Duration = Field(default=timedelta(hours=1), description="Time between two runs.")
+
+
+def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+    """Count every instance that DescribeInstances returns, terminated ones included while it does."""
+    counts = Counter(
+        (
+            instance["InstanceType"],
+            instance["State"]["Name"],
+            # AWS leaves the member out for on-demand instances.
+            instance.get("InstanceLifecycle", "on-demand"),
+        )
+        for page in ctx.paginate(target, "ec2", "DescribeInstances")
+        for reservation in page["Reservations"]
+        for instance in reservation["Instances"]
+    )
+    for (instance_type, state, lifecycle), count in sorted(counts.items()):
+        yield INSTANCES(
+            count,
+            account_id=target.account_id,
+            account=target.account,
+            region=target.region,
+            instance_type=instance_type,
+            state=state,
+            lifecycle=lifecycle,
+        )
+
+
+COLLECTOR = Collector(
+    name="ec2_instances",
+    help=INSTANCES.help,
+    scope=Scope.REGION,
+    settings=Settings,
+    families=(INSTANCES,),
+    iam_actions=("ec2:DescribeInstances",),
+    collect=collect,
+)

@@ -1,0 +1,224 @@
+"""The core types that everything else is made of; at run time this module imports nothing else of ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from exporter.context import Context, ViewContext
+    from exporter.fields import CollectorSettings
+
+Clock = Callable[[], datetime]
+"""Returns the current time as an aware UTC datetime."""
+
+
+def utc_now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
+
+
+def start_of_day(day: date) -> datetime:
+    """Midnight UTC at which `day` begins."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def month_start(day: date, months_back: int = 0) -> date:
+    """The first day of the month `months_back` months before that of `day`."""
+    index = day.year * 12 + day.month - 1 - months_back
+    return date(index // 12, index % 12 + 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one unit of collection is run against: an account, and a region where the scope is REGION."""
+
+    account_id: str
+    account: str
+    region: str
+    partition: str = "aws"
+
+
+class Scope(StrEnum):
+    """How a collector is fanned out."""
+
+    PAYER = "payer"  # once, with the payer's credentials
+    ACCOUNT = "account"  # once per account
+    REGION = "region"  # once per account and region
+
+
+_METRIC_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A metric family; calling it makes a `Sample` and checks the labels."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    type: Literal["gauge", "counter", "histogram"] = "gauge"
+
+    def __post_init__(self) -> None:
+        """Refuse names that Prometheus' conventions reject."""
+        if not _METRIC_NAME.fullmatch(self.name) or self.name.endswith("_total") != (self.type == "counter"):
+            raise ValueError(f"{self.name} is not a conventional name for a {self.type}")
+
+    def __call__(self, value: float | Decimal, /, **labels: str) -> Sample:
+        """A sample of this family; raises TypeError unless exactly the declared labels are given."""
+        if len(labels) != len(self.labels) or not all(name in labels for name in self.labels):
+            raise TypeError(f"{self.name} has the labels {self.labels}, not {tuple(labels)}")
+        return Sample(self, tuple(labels[name] for name in self.labels), float(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of one series; `values` are in the order of the family's labels."""
+
+    family: Family
+    values: tuple[str, ...]
+    value: float
+
+
+class Amounts(NamedTuple):
+    """The five cost types of Cost Explorer for one key, in USD, as exact decimals."""
+
+    unblended: Decimal = Decimal(0)
+    blended: Decimal = Decimal(0)
+    amortized: Decimal = Decimal(0)
+    net_unblended: Decimal = Decimal(0)
+    net_amortized: Decimal = Decimal(0)
+
+
+class ChargeClass(StrEnum):
+    """Whether a charge follows usage, or is tax, credit, refund, support or a fee."""
+
+    USAGE = "usage"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """Cost of one service in one linked account on one UTC day, as AWS reported it at `observed_at`."""
+
+    day: date
+    account_id: str
+    service: str
+    charge_class: ChargeClass
+    amounts: Amounts
+    estimated: bool
+    observed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The whole result of one unit: samples, or an error kind; never a part of either.
+
+    `succeeded_at` is when AWS was read, so that staleness does not start anew with the process.
+    """
+
+    samples: tuple[Sample, ...]
+    attempted_at: datetime
+    succeeded_at: datetime | None
+    error: str | None = None
+    valid_until: datetime | None = None
+    """When the samples stop being true however fresh they are, e.g. a month's forecast at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The size of an installation, for pricing a configuration before it runs."""
+
+    accounts: int
+    services: int
+    keys: int
+    """Pairs of account and service with cost on a day."""
+    regions: int
+    groups_per_page: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaidCall:
+    """A priced request that a collector makes, with its expected number of requests in a 30-day month."""
+
+    service: str
+    operation: str
+    per_month: Decimal
+    note: str
+
+
+def _no_paid_calls(settings: Any, scale: Scale) -> Iterable[PaidCall]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Turns the ledger into samples; never calls AWS.
+
+    `read_at` says when AWS was read for them, None if it never was; `valid_until` when they stop
+    being true however fresh they are.
+    """
+
+    name: str
+    families: tuple[Family, ...]
+    render: Callable[[ViewContext], Iterable[Sample]]
+    read_at: Callable[[ViewContext], datetime | None]
+    valid_until: Callable[[ViewContext], datetime] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """A declaration of what is collected, how often, and what it needs; one file of `collectors/` each.
+
+    `collect` runs straight-line synchronous code for one target, raises on any failure, and
+    returns the samples of that target; cost goes to the ledger instead, and `views` render it.
+    `due` says when a collector whose state is in the ledger has to run next.
+    """
+
+    name: str
+    help: str
+    scope: Scope
+    settings: type[CollectorSettings]
+    families: tuple[Family, ...]
+    iam_actions: tuple[str, ...]
+    collect: Callable[[Context[Any], Target], Iterable[Sample]]
+    views: tuple[View, ...] = ()
+    paid_calls: Callable[[Any, Scale], Iterable[PaidCall]] = _no_paid_calls
+    due: Callable[[Context[Any]], datetime] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account as discovery sees it.
+
+    `ous` holds every ancestor organisational unit as a path, nearest last, e.g. ("/Workloads",
+    "/Workloads/Prod"). `role_arn` is None where the ambient credentials are used as they are.
+    `regions` is None where the configured ones apply.
+    """
+
+    id: str
+    name: str
+    state: str = "ACTIVE"
+    ous: tuple[str, ...] = ()
+    groups: Mapping[str, str] = field(default_factory=dict)
+    role_arn: str | None = None
+    external_id: str | None = None
+    regions: tuple[str, ...] | None = None
+
+    @property
+    def ou(self) -> str:
+        """The path of the organisational unit that holds the account; `/` for the root."""
+        return self.ous[-1] if self.ous else "/"
+
+
+INTERVALS_SERVED = 3
+
+
+def expires_at(succeeded_at: datetime, interval: timedelta) -> datetime:
+    """When samples that were read at `succeeded_at` go absent if nothing newer arrives."""
+    return succeeded_at + INTERVALS_SERVED * interval

@@ -1,0 +1,221 @@
+"""What a configuration will ask of AWS in a month, and what that costs: before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, FIRST_FILL
+from exporter.collectors import all_collectors
+from exporter.config import Config
+from exporter.ledger import Ledger
+from exporter.model import Collector, Scale, Scope
+from exporter.refresh_plan import (
+    ASSUMED_GROUPS_PER_PAGE,
+    ASSUMED_SERVICES,
+    PAGE_SIZE_FACT,
+    first_fill_pages,
+    known_scale,
+    missing_days,
+)
+
+MONTH = timedelta(days=30)
+_ASSUMED_REGIONS = 17  # what an account has without opting in to any
+_PRICES = {"ce": ("cost", COST_EXPLORER_REQUEST_USD)}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One kind of request in a month of 30 days."""
+
+    collector: str
+    service: str
+    operation: str
+    purpose: str
+    requests: Decimal
+    usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The requests of a month, and how they stand against the ceilings."""
+
+    scale: Scale
+    sources: Mapping[str, str]
+    """Where each figure of the scale is from: given, seen, configured or assumed."""
+    lines: tuple[Line, ...]
+    first_fill_usd: Decimal
+    over: tuple[str, ...]
+    """What passes its ceiling, one sentence each."""
+
+    @property
+    def usd(self) -> Decimal:
+        """Dollars a month."""
+        return sum((line.usd for line in self.lines), Decimal(0))
+
+
+def scale_for(
+    config: Config,
+    ledger: Ledger | None,
+    now: datetime,
+    *,
+    accounts: int | None = None,
+    services: int | None = None,
+    regions: int | None = None,
+    groups_per_page: int | None = None,
+) -> tuple[Scale, dict[str, str]]:
+    """The scale to plan with, and where each of its figures is from.
+
+    What is given counts; else what the ledger has seen; else the configuration; else an assumption.
+    """
+    seen = known_scale(ledger, now) if ledger is not None else None
+    learned = ledger.fact(PAGE_SIZE_FACT) if ledger is not None else None
+    sources = {}
+
+    def pick(name: str, *candidates: tuple[str, int | None]) -> int:
+        sources[name], value = next((source, value) for source, value in candidates if value)
+        assert value is not None
+        return value
+
+    number = pick(
+        "accounts",
+        ("given", accounts),
+        ("seen", seen.accounts if seen else None),
+        ("configured", len(config.accounts.static) if config.accounts.discovery == "static" else None),
+        ("assumed", 1),
+    )
+    used = pick(
+        "services",
+        ("given", services),
+        ("seen", seen.services if seen else None),
+        ("assumed", ASSUMED_SERVICES),
+    )
+    # Given figures mean that every account uses every service; the ledger knows who uses what.
+    keys = seen.keys if seen and seen.keys and accounts is None and services is None else number * used
+    configured_regions = None if config.regions == "discover" else len(config.regions)
+    return (
+        Scale(
+            number,
+            used,
+            keys,
+            pick(
+                "regions",
+                ("given", regions),
+                ("configured", configured_regions),
+                ("assumed", _ASSUMED_REGIONS),
+            ),
+            pick(
+                "groups_per_page",
+                ("given", groups_per_page),
+                ("seen", learned),
+                ("assumed", ASSUMED_GROUPS_PER_PAGE),
+            ),
+        ),
+        sources,
+    )
+
+
+def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: datetime) -> Plan:
+    """Price a configuration at a scale."""
+    lines: list[Line] = []
+    for collector in all_collectors():
+        if config.collector(collector).enabled:
+            lines += _lines(config, collector, scale)
+    fill = Decimal(0)
+    if config.collectors.cost.enabled:
+        fill = first_fill_pages(config.collectors.cost, scale, now.date()) * COST_EXPLORER_REQUEST_USD
+    return Plan(scale, sources, tuple(lines), fill, tuple(_over(config, lines, fill)))
+
+
+def _lines(config: Config, collector: Collector, scale: Scale) -> list[Line]:
+    settings = config.collector(collector)
+    paid = [
+        Line(
+            collector.name,
+            call.service,
+            call.operation,
+            call.note,
+            call.per_month,
+            call.per_month * _PRICES[call.service][1],
+        )
+        for call in collector.paid_calls(settings, scale)
+    ]
+    if paid:
+        return paid
+    targets = {
+        Scope.PAYER: 1,
+        Scope.ACCOUNT: scale.accounts,
+        Scope.REGION: scale.accounts * scale.regions,
+    }[collector.scope]
+    runs = Decimal(MONTH // timedelta(seconds=1)) / Decimal(int(settings.interval.total_seconds()))
+    lines = []
+    for action in collector.iam_actions:
+        service, operation = action.split(":")
+        purpose = "a page or more each target and run"
+        lines.append(Line(collector.name, service, operation, purpose, runs * targets, Decimal(0)))
+    return lines
+
+
+def _over(config: Config, lines: list[Line], fill: Decimal) -> list[str]:
+    over = []
+    for budget in {budget for budget, _ in _PRICES.values()}:
+        month = sum(
+            (line.usd for line in lines if line.usd and _PRICES[line.service][0] == budget), Decimal(0)
+        )
+        limits = config.ceilings.limits(budget)
+        for period, usd in (("day", month / 30), ("month", month)):
+            limit = limits[period]
+            if limit is not None and usd > limit:
+                over.append(
+                    f"ceilings.{budget}.{period}: found ${limit}, expected at least ${usd:.2f} for the plan"
+                )
+    limit = config.ceilings.limits(FIRST_FILL)["total"]
+    if limit is not None and fill > limit:
+        over.append(f"ceilings.first_fill: found ${limit}, expected at least ${fill:.2f} for the plan")
+    return over
+
+
+def refusal(config: Config, ledger: Ledger, now: datetime, accounts: int | None = None) -> str | None:
+    """Why a configuration must not run: its plan passes a ceiling. None when it does not.
+
+    `accounts` is what discovery found, where the ledger knows nothing yet. A fill that is done
+    is not counted again.
+    """
+    known = accounts if accounts and not known_scale(ledger, now).accounts else None
+    scale, sources = scale_for(config, ledger, now, accounts=known)
+    plan = make_plan(config, scale, sources, now)
+    filled = missing_days(ledger, config.collectors.cost, now)[0] == 0
+    over = [text for text in plan.over if not (filled and text.startswith("ceilings.first_fill"))]
+    return "; ".join(over) or None
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON; money as text."""
+    scale = plan.scale
+    return {
+        "scale": {
+            "accounts": scale.accounts,
+            "services": scale.services,
+            "keys": scale.keys,
+            "regions": scale.regions,
+            "groups_per_page": scale.groups_per_page,
+        },
+        "sources": dict(plan.sources),
+        "lines": [
+            {
+                "collector": line.collector,
+                "service": line.service,
+                "operation": line.operation,
+                "purpose": line.purpose,
+                "requests_per_month": round(float(line.requests), 1),
+                "usd_per_month": f"{line.usd:.2f}",
+            }
+            for line in plan.lines
+        ],
+        "usd_per_month": f"{plan.usd:.2f}",
+        "first_fill_usd": f"{plan.first_fill_usd:.2f}",
+        "over_ceiling": list(plan.over),
+    }

@@ -1,0 +1,468 @@
+"""When collectors run, against what, and what became of it.
+
+APScheduler starts a run; the run fans out over the pool, one task per target; each task's
+outcome goes to the store. Collectors raise, and only here is it recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from exporter.accounts import Directory, account_samples, discover, regions_of
+from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws, Deadline
+from exporter.aws.errors import AwsError, Kind, classify
+from exporter.collectors import all_collectors
+from exporter.config import Config
+from exporter.context import Context, ViewContext
+from exporter.ledger import Ledger
+from exporter.model import Account, Clock, Collector, Outcome, Scope, Target, View
+from exporter.plan import refusal
+from exporter.pool import Pool
+from exporter.store import DuplicateSeriesError, Key, Store
+
+log = logging.getLogger(__name__)
+
+DISCOVERY = "accounts"
+"""The unit under which account discovery is reported."""
+
+_DISCOVERY_INTERVAL = timedelta(hours=1)
+_REGIONS_KEPT = timedelta(days=1)
+_FIRST_RETRY = timedelta(seconds=5)
+_LONGEST_DISCOVERY_RETRY = timedelta(minutes=5)
+_FIRST_PAID_RETRY = timedelta(minutes=1)
+_SPREAD = timedelta(milliseconds=1)  # a job must not be due before it is added
+_RENDERING_IS_A_TENTH = 9  # of a first fill's time, at most
+_UNRESPONSIVE = (Kind.TIMEOUT, Kind.DEADLINE)
+
+
+class RunnerMetrics:
+    """Self metrics of the runs."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Registers them."""
+        self.duration = Histogram(
+            "aws_spend_exporter_collector_duration_seconds",
+            "Duration of a run of the collector over all its accounts and regions.",
+            ("collector",),
+            buckets=(0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
+            registry=registry,
+        )
+        self.errors = Counter(
+            "aws_spend_exporter_collector_errors_total",
+            "Failed collections of one account and region, by kind.",
+            ("collector", "kind"),
+            registry=registry,
+        )
+        self.accounts = Gauge(
+            "aws_spend_exporter_accounts", "Accounts that are collected.", registry=registry
+        )
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run of a collector over its targets."""
+
+    collector: Collector
+    context: Context[Any]
+    done: threading.Condition
+    pending: int = 0
+    failed: int = 0
+
+
+class Runner:
+    """Everything that happens on a schedule, for one configuration."""
+
+    def __init__(
+        self,
+        config: Config,
+        aws: Aws,
+        ledger: Ledger,
+        store: Store,
+        metrics: RunnerMetrics,
+        clock: Clock,
+        stop: threading.Event,
+        committed: Callable[[], None] = lambda: None,
+        *,
+        allow_plan_over_ceiling: bool = False,
+    ) -> None:
+        """`stop` is shared with `aws`: once set, no request is sent any more.
+
+        `committed` is called after each commit to the ledger and returns at once.
+        """
+        self.config = config
+        self.directory: Directory | None = None
+        self._aws = aws
+        self._ledger = ledger
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._stop = stop
+        self._notify_committed = committed
+        self._allow_plan_over_ceiling = allow_plan_over_ceiling
+        self._collectors = [c for c in all_collectors() if config.collector(c).enabled]
+        self._finished: set[str] = set()
+        self._retries: dict[str, int] = {}
+        self._regions: dict[str, tuple[datetime, tuple[str, ...]]] = {}
+        self._under_way: set[Key] = set()
+        self._under_way_lock = threading.Lock()
+        self._views_lock = threading.Lock()
+        self._views_due = 0.0
+        self._views_are_behind = False
+        self._pool = Pool(config.aws.threads, CALLS_PER_ACCOUNT)
+        workers = ThreadPoolExecutor(len(self._collectors) + 2)
+        self._scheduler = BackgroundScheduler(
+            timezone="UTC",
+            executors={"default": workers},
+            # A job plans its successor before it ends, so that two of a name may overlap for a moment.
+            job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 2},
+        )
+
+    # Life
+
+    def start(self) -> None:
+        """Serve what the ledger knows at once, then discover and collect."""
+        enabled = {collector.name for collector in self._collectors}
+        views = {view.name for collector in self._collectors for view in collector.views}
+        self._store.forget(lambda key: key.unit in enabled | views | {DISCOVERY})
+        self.render_views()
+        self._scheduler.add_job(self.render_views, "cron", hour=0, minute=0, second=0)
+        self._scheduler.add_job(self._start_discovery, id=DISCOVERY)
+        self._scheduler.start()
+
+    def stop(self, timeout: float, give_up: Callable[[], bool] = lambda: False) -> bool:
+        """End within `timeout` seconds, or when `give_up` says so; False if a request is still in flight."""
+        self._stop.set()
+        self._scheduler.shutdown(wait=False)
+        return self._pool.close(timeout, give_up)
+
+    def unready(self) -> list[str]:
+        """Why the exporter is not ready yet; empty once every collector has finished a first run."""
+        if self.directory is None:
+            failure = self._store.outcomes().get(Key(DISCOVERY))
+            reason = f"failed: {failure.error}" if failure and failure.error else "has not finished"
+            return [f"account discovery {reason}"]
+        waiting = [c.name for c in self._collectors if c.name not in self._finished]
+        return [f"the first run of {name} has not finished" for name in waiting]
+
+    def problems(self) -> list[str]:
+        """What fails now, one line each."""
+        return [
+            f"{key.unit} of {key.account_id or 'all accounts'}{f' in {key.region}' if key.region else ''}:"
+            f" {outcome.error}"
+            for key, outcome in sorted(self._store.outcomes().items(), key=lambda item: str(item[0]))
+            if outcome.error
+        ]
+
+    # Discovery
+
+    def _start_discovery(self) -> None:
+        # On the pool, whose threads a hanging call cannot keep from ending with the process.
+        self._pool.submit(DISCOVERY, self._discover)
+
+    def _discover(self) -> bool:
+        now = self._clock()
+        try:
+            directory = discover(self._aws, self.config)
+            self._ledger.name_accounts(directory.names, now.date())
+            if self.config.accounts.discovery == "organizations":
+                ous = {account.id: account.ou for account in directory.accounts.values()}
+                self._ledger.place_accounts(ous, now.date())
+        except Exception as error:
+            failure = classify(error, "account discovery")
+            if failure.kind is Kind.STOPPED or self._stop.is_set():
+                return True
+            # The accounts known so far go on being collected.
+            log.error("%s", failure, exc_info=error if failure.kind is Kind.INTERNAL else None)
+            self._metrics.errors.labels(DISCOVERY, failure.kind).inc()
+            self._store.publish(
+                Key(DISCOVERY), Outcome((), now, None, failure.kind), interval=_DISCOVERY_INTERVAL
+            )
+            retry = min(_LONGEST_DISCOVERY_RETRY, _FIRST_RETRY * 2 ** self._count_retry(DISCOVERY))
+            self._schedule(DISCOVERY, self._start_discovery, now + retry)
+            return True
+        if self._stop.is_set():
+            return True
+        self._retries.pop(DISCOVERY, None)
+        before, self.directory = self.directory, directory
+        known = {*directory.accounts, directory.payer_id, ""}
+        self._store.forget(lambda key: key.account_id in known)
+        self._metrics.accounts.set(len(directory.accounts))
+        samples = tuple(account_samples(directory, self.config))
+        self._store.publish(Key(DISCOVERY), Outcome(samples, now, now), interval=_DISCOVERY_INTERVAL)
+        self._schedule(DISCOVERY, self._start_discovery, now + _DISCOVERY_INTERVAL)
+        if before is None or before.names != directory.names:
+            self.render_views()
+        if before is None:
+            log.info(
+                "collecting %d accounts of %s (%s)",
+                len(directory.accounts),
+                directory.payer_id,
+                self.config.accounts.discovery,
+            )
+            refused = self._refused_plan(len(directory.accounts))
+            for collector in self._collectors:
+                if refused and collector.due is not None:
+                    self._refuse(collector, directory, refused)
+                else:
+                    self._schedule(collector.name, self._job(collector), now)
+        return True
+
+    def _refused_plan(self, accounts: int) -> str | None:
+        """Why nothing paid may run: discovery shows how large the plan really is."""
+        if self._allow_plan_over_ceiling:
+            return None
+        return refusal(self.config, self._ledger, self._clock(), accounts)
+
+    def _refuse(self, collector: Collector, directory: Directory, reason: str) -> None:
+        log.error("%s does not run: %s (--allow-plan-over-ceiling runs it anyway)", collector.name, reason)
+        self._store.publish(
+            Key(collector.name, directory.payer_id),
+            Outcome((), self._clock(), self._read_at(collector), Kind.PLAN_OVER_CEILING),
+            account=directory.names.get(directory.payer_id, directory.payer_id),
+            interval=self.config.collector(collector).interval,
+        )
+        self._finished.add(collector.name)
+
+    def _count_retry(self, name: str) -> int:
+        self._retries[name] = self._retries.get(name, -1) + 1
+        return min(self._retries[name], 16)
+
+    def _schedule(self, name: str, function: Callable[[], None], at: datetime) -> None:
+        if self._stop.is_set():
+            return
+        delay = max(timedelta(0), at - self._clock()) + _SPREAD
+        when = datetime.now(at.tzinfo) + delay  # the scheduler has its own, real clock
+        self._scheduler.add_job(function, "date", run_date=when, id=name, replace_existing=True)
+
+    # Collection
+
+    def _job(self, collector: Collector) -> Callable[[], None]:
+        return lambda: self._run(collector)
+
+    def _run(self, collector: Collector) -> None:
+        if self._stop.is_set():
+            return
+        started = self._clock()
+        interval = self.config.collector(collector).interval
+        at = started + interval
+        try:
+            clock_start = time.monotonic()
+            # Accounts that hang may outlast the interval; the others are not to wait for them.
+            run = self._collect(collector, None if collector.due else interval.total_seconds())
+            if self._stop.is_set():
+                return
+            self._metrics.duration.labels(collector.name).observe(time.monotonic() - clock_start)
+            self._finished.add(collector.name)
+            if collector.due is not None:
+                if run.failed:
+                    retry = self._clock() + _FIRST_PAID_RETRY * 2 ** self._count_retry(collector.name)
+                    at = min(at, retry)
+                else:
+                    self._retries.pop(collector.name, None)
+                    at = collector.due(run.context)
+                    if at <= (now := self._clock()):
+                        # It is done and yet says that it is due: never a loop.
+                        at = now + min(interval, _FIRST_PAID_RETRY)
+        except Exception:
+            # E.g. the ledger's disk is full: whatever it is, there is a next run.
+            log.exception("the run of %s failed", collector.name)
+            self._metrics.errors.labels(collector.name, Kind.INTERNAL).inc()
+            at = min(at, self._clock() + _FIRST_PAID_RETRY * 2 ** self._count_retry(collector.name))
+        finally:
+            self._schedule(collector.name, self._job(collector), at)
+
+    def collect_now(self, collector: Collector) -> int:
+        """Run one collector to its end in the calling thread's time; returns the failed units."""
+        if self.directory is None:
+            self.directory = discover(self._aws, self.config)
+        return self._collect(collector).failed
+
+    def _collect(self, collector: Collector, patience: float | None = None) -> _Run:
+        """One run; returns when all of it is done, or what is done after `patience` seconds."""
+        directory = self.directory
+        assert directory is not None
+        settings = self.config.collector(collector)
+        context: Context[Any] = Context(
+            self._aws,
+            self._ledger,
+            self._clock,
+            directory.accounts,
+            settings,
+            Deadline(self.config.aws.run_deadline.total_seconds()),
+            committed=self._committed,  # a view may read what another collector commits
+            cost_settings=self.config.collectors.cost,
+        )
+        run = _Run(collector, context, threading.Condition())
+        if collector.scope is Scope.PAYER:
+            payer = directory.payer_target(self._aws.region)
+            # A lane of its own: what hangs in the payer's regions must not hold up cost.
+            lane = f"{collector.name} of {payer.account_id}"
+            self._submit(
+                run, lane, Key(collector.name, payer.account_id), partial(self._collect_target, run, payer)
+            )
+        for account in directory.accounts.values() if collector.scope is not Scope.PAYER else ():
+            if collector.scope is Scope.ACCOUNT:
+                task = partial(self._collect_target, run, directory.target(account))
+            else:
+                task = partial(self._fan_out, run, directory, account)
+            self._submit(run, account.id, Key(collector.name, account.id), task)
+        end = None if patience is None else time.monotonic() + patience
+        with run.done:
+            while run.pending and not self._stop.is_set() and (end is None or time.monotonic() < end):
+                run.done.wait(0.2)
+        return run
+
+    def _submit(self, run: _Run, lane: str, key: Key, task: Callable[[], AwsError | None]) -> None:
+        with self._under_way_lock:
+            if key in self._under_way:
+                return  # the previous run's attempt is not over
+            self._under_way.add(key)
+
+        def counted() -> bool:
+            failure: AwsError | None = AwsError(Kind.INTERNAL, "the task ended early")
+            try:
+                failure = task()
+            finally:
+                with self._under_way_lock:
+                    self._under_way.discard(key)
+                with run.done:
+                    run.pending -= 1
+                    run.failed += failure is not None
+                    run.done.notify_all()
+            return failure is None or failure.kind not in _UNRESPONSIVE
+
+        with run.done:
+            run.pending += 1
+        self._pool.submit(lane, counted)
+
+    def _fan_out(self, run: _Run, directory: Directory, account: Account) -> AwsError | None:
+        """Find the account's regions and queue a task for each."""
+        now = self._clock()
+        name = run.collector.name
+        everywhere = Key(name, account.id)
+        try:
+            regions = self._regions_of(account, now)
+        except Exception as error:
+            return self._fail(run, everywhere, account.name, now, error)
+        self._store.forget(
+            lambda key: (
+                key.unit != name
+                or key.account_id != account.id
+                or (key != everywhere and key.region in regions)
+            )
+        )
+        for region in regions:
+            target = directory.target(account, region)
+            self._submit(
+                run, account.id, Key(name, account.id, region), partial(self._collect_target, run, target)
+            )
+        return None
+
+    def _regions_of(self, account: Account, now: datetime) -> tuple[str, ...]:
+        read_at, regions = self._regions.get(account.id, (None, ()))
+        if read_at is None or now >= read_at + _REGIONS_KEPT:
+            regions = regions_of(self._aws, account, self.config)
+            self._regions[account.id] = (now, regions)
+        return regions
+
+    def _collect_target(self, run: _Run, target: Target) -> AwsError | None:
+        collector = run.collector
+        region = target.region if collector.scope is Scope.REGION else ""
+        key = Key(collector.name, target.account_id, region)
+        now = self._clock()
+        try:
+            try:
+                samples = tuple(collector.collect(run.context, target))
+            finally:
+                if self._views_are_behind and not self._stop.is_set():
+                    self.render_views()
+            for sample in samples:
+                if sample.family not in collector.families:
+                    raise ValueError(f"{collector.name} does not declare {sample.family.name}")
+            succeeded_at = self._read_at(collector) if collector.views else now
+            self._publish(run, key, target.account, Outcome(samples, now, succeeded_at))
+        except Exception as error:
+            return self._fail(run, key, target.account, now, error)
+        return None
+
+    def _fail(self, run: _Run, key: Key, account: str, now: datetime, error: Exception) -> AwsError:
+        where = f"{key.unit} of {key.account_id}{f' in {key.region}' if key.region else ''}"
+        failure = classify(error, where)
+        if failure.kind is Kind.STOPPED or self._stop.is_set():
+            return failure
+        if failure.kind is Kind.INTERNAL:
+            log.error("%s failed", where, exc_info=error)
+        else:
+            log.warning("%s failed (%s): %s", where, failure.kind, failure)
+        self._metrics.errors.labels(key.unit, failure.kind).inc()
+        self._publish(run, key, account, Outcome((), now, self._read_at(run.collector), failure.kind))
+        return failure
+
+    def _publish(self, run: _Run, key: Key, account: str, outcome: Outcome) -> None:
+        if self._stop.is_set():
+            return  # the store belongs to the next configuration
+        self._store.publish(key, outcome, account=account, interval=run.context.settings.interval)
+        directory = self.directory
+        if directory and key.account_id not in {*directory.accounts, directory.payer_id}:
+            # The account left while it was being read.
+            self._store.forget(lambda known: known != key)
+
+    # Views
+
+    def _committed(self) -> None:
+        """The views follow a commit at once, unless commits come so fast that rendering would slow them."""
+        self._notify_committed()
+        self._views_are_behind = True
+        if time.monotonic() >= self._views_due:
+            self.render_views()
+
+    def _view_context(self, collector: Collector) -> ViewContext:
+        names = self.directory.names if self.directory else {}
+        return ViewContext(
+            self._ledger,
+            self._clock(),
+            self.config.collector(collector),
+            names,
+            self.config.collectors.cost,
+        )
+
+    def _read_at(self, collector: Collector) -> datetime | None:
+        context = self._view_context(collector)
+        times = [view.read_at(context) for view in collector.views]
+        return max((time for time in times if time is not None), default=None)
+
+    def render_views(self) -> None:
+        """Turn the ledger into samples; costs no AWS request."""
+        with self._views_lock:
+            started = time.monotonic()
+            self._views_are_behind = False
+            for collector in self._collectors:
+                for view in collector.views:
+                    self._render(collector, view)
+            ended = time.monotonic()
+            self._views_due = ended + _RENDERING_IS_A_TENTH * (ended - started)
+
+    def _render(self, collector: Collector, view: View) -> None:
+        context = self._view_context(collector)
+        read_at = view.read_at(context)
+        if read_at is None:
+            return
+        try:
+            until = view.valid_until(context) if view.valid_until else None
+            outcome = Outcome(tuple(view.render(context)), context.now, read_at, valid_until=until)
+            self._store.publish(Key(view.name), outcome, interval=context.settings.interval)
+        except (DuplicateSeriesError, ArithmeticError, ValueError):
+            # The last good text stays until it expires; this is a fault of ours.
+            log.exception("the view %s cannot be rendered", view.name)
+            self._metrics.errors.labels(collector.name, Kind.INTERNAL).inc()

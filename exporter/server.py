@@ -1,0 +1,153 @@
+"""What the exporter serves over HTTP."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from importlib.metadata import version
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from exporter.store import Store
+
+log = logging.getLogger(__name__)
+
+_STARTED_WITHIN_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What the endpoints ask of the process behind them."""
+
+    unready: Callable[[], list[str]]
+    problems: Callable[[], list[str]]
+    reload: Callable[[], str | None]
+    """Reloads the configuration; returns why it was refused, None when it was taken over."""
+    status: Callable[[], dict[str, Any]]
+
+
+def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> FastAPI:
+    """The exporter's endpoints, after the manners of Prometheus' own servers."""
+    app = FastAPI(title="aws-spend-exporter", version=version("aws-spend-exporter"), redoc_url=None)
+
+    @app.get("/metrics", response_class=PlainTextResponse, summary="All metrics, text format 0.0.4")
+    def metrics(request: Request) -> Response:
+        plain, packed = store.exposition()
+        own = generate_latest(registry)
+        headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Vary": "Accept-Encoding"}
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            # Gzip members may follow each other: the big one comes from the cache.
+            return Response(packed + gzip.compress(own, 1), headers={**headers, "Content-Encoding": "gzip"})
+        return Response(plain + own, headers=headers)
+
+    @app.get("/-/healthy", response_class=PlainTextResponse, summary="The process lives")
+    def healthy() -> str:
+        return "aws-spend-exporter is healthy.\n"
+
+    @app.get("/-/ready", response_class=PlainTextResponse, summary="Every collector has finished a run")
+    def ready() -> PlainTextResponse:
+        waiting = probes.unready()
+        problems = "".join(f"{problem}\n" for problem in probes.problems())
+        if waiting:
+            text = "".join(f"Not ready: {reason}\n" for reason in waiting)
+            return PlainTextResponse(text + problems, status_code=503)
+        return PlainTextResponse(f"aws-spend-exporter is ready.\n{problems}")
+
+    @app.api_route(
+        "/-/reload",
+        methods=["POST", "PUT"],
+        response_class=PlainTextResponse,
+        summary="Read the configuration again",
+    )
+    def reload() -> PlainTextResponse:
+        refused = probes.reload()
+        if refused is not None:
+            return PlainTextResponse(f"failed to reload config: {refused}\n", status_code=500)
+        return PlainTextResponse("configuration reloaded\n")
+
+    @app.get("/api/v1/status", summary="Collectors, their outcomes and the spend on AWS requests")
+    def status() -> JSONResponse:
+        return JSONResponse(probes.status())
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    def landing() -> str:
+        problems = "".join(f"<li>{escape(problem)}</li>" for problem in probes.unready() + probes.problems())
+        links = "".join(
+            f'<li><a href="{path}">{text}</a></li>'
+            for path, text in (
+                ("metrics", "Metrics"),
+                ("-/ready", "Readiness"),
+                ("api/v1/status", "Status as JSON"),
+                ("docs", "API"),
+            )
+        )
+        return (
+            "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>aws-spend-exporter</title>"
+            f"<h1>aws-spend-exporter {escape(version('aws-spend-exporter'))}</h1><ul>{links}</ul>"
+            + (f"<h2>Problems</h2><ul>{problems}</ul>" if problems else "<p>No collector fails.</p>")
+        )
+
+    return app
+
+
+class Server:
+    """uvicorn on a thread, so that the main thread is left to signals."""
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        """Nothing listens before `start`."""
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._thread = threading.Thread(target=self._server.run, name="server", daemon=True)
+
+    def start(self) -> int:
+        """Listen and return the port; OSError if the address cannot be used."""
+        socket = self._bind()
+        port: int = socket.getsockname()[1]
+        self._thread = threading.Thread(
+            target=lambda: self._server.run(sockets=[socket]), name="server", daemon=True
+        )
+        self._thread.start()
+        waited = threading.Event()
+        for _ in range(_STARTED_WITHIN_SECONDS * 100):
+            if self._server.started:
+                return port
+            waited.wait(0.01)
+        raise OSError(f"the server did not start within {_STARTED_WITHIN_SECONDS} s")
+
+    def _bind(self) -> Any:
+        import socket
+
+        config = self._server.config
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((config.host, config.port))
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+    def stop(self) -> None:
+        """Finish what is being answered, for a second at most."""
+        self._server.should_exit = True
+        self._thread.join(timeout=2)

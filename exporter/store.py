@@ -1,0 +1,209 @@
+"""The last outcomes, already rendered: a scrape joins strings and computes nothing."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from exporter.model import Clock, Family, Outcome, Sample, expires_at
+
+SUCCESS = Family(
+    "aws_spend_exporter_collector_success",
+    "1 if the last attempt of the collector succeeded for the account in every region, else 0.",
+    ("collector", "account_id", "account"),
+)
+LAST_SUCCESS = Family(
+    "aws_spend_exporter_collector_last_success_timestamp_seconds",
+    "When AWS was last read in full by the collector for the account.",
+    ("collector", "account_id", "account"),
+)
+FAILURE = Family(
+    "aws_spend_exporter_collector_failure_info",
+    "1 while the collector fails for the account and region, with the kind of failure.",
+    ("collector", "account_id", "account", "region", "kind"),
+)
+INTERVAL = Family(
+    "aws_spend_exporter_collector_interval_seconds", "Time between two runs of the collector.", ("collector",)
+)
+SERIES = Family("aws_spend_exporter_series", "Series that the collector or view serves now.", ("collector",))
+FAMILIES = (SUCCESS, LAST_SUCCESS, FAILURE, INTERVAL, SERIES)
+
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What an outcome is of: a collector or view, an account and a region; empty where it has none."""
+
+    unit: str
+    account_id: str = ""
+    region: str = ""
+
+
+class DuplicateSeriesError(Exception):
+    """One series was published twice; Prometheus would drop one silently."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    outcome: Outcome
+    account: str
+    interval: timedelta | None
+    rendered: dict[Family, str]
+
+    @property
+    def expires(self) -> datetime | None:
+        until = self.outcome.valid_until
+        if self.interval is None or self.outcome.succeeded_at is None:
+            return until
+        expires = expires_at(self.outcome.succeeded_at, self.interval)
+        return expires if until is None else min(expires, until)
+
+
+def render_labels(names: Iterable[str], values: Iterable[str]) -> str:
+    """`{a="b"}`, or nothing without labels; an empty value is the same as an absent label."""
+    pairs = [
+        f'{name}="{value.translate(_ESCAPES)}"' for name, value in zip(names, values, strict=True) if value
+    ]
+    return f"{{{','.join(pairs)}}}" if pairs else ""
+
+
+def render_value(value: float) -> str:
+    """A float as Prometheus reads it, without a needless fraction."""
+    if value == int(value) if abs(value) < 1e15 else False:
+        return str(int(value))
+    return repr(value)
+
+
+def render(samples: Iterable[Sample]) -> dict[Family, str]:
+    """Exposition lines by family; DuplicateSeriesError if a series occurs twice."""
+    lines: dict[Family, list[str]] = {}
+    seen: set[tuple[str, str]] = set()
+    for sample in samples:
+        labels = render_labels(sample.family.labels, sample.values)
+        series = (sample.family.name, labels)
+        if series in seen:
+            raise DuplicateSeriesError(f"{sample.family.name}{labels}")
+        seen.add(series)
+        lines.setdefault(sample.family, []).append(
+            f"{sample.family.name}{labels} {render_value(sample.value)}\n"
+        )
+    return {family: "".join(text) for family, text in lines.items()}
+
+
+def header(family: Family) -> str:
+    """HELP and TYPE of a family."""
+    text = family.help.replace("\\", r"\\").replace("\n", r"\n")
+    return f"# HELP {family.name} {text}\n# TYPE {family.name} {family.type}\n"
+
+
+class Store:
+    """Thread-safe; what it serves changes by one reference swap."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Starts empty."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: dict[Key, _Entry] = {}
+        self._owners: dict[str, str] = {}
+        self._intervals: dict[str, timedelta] = {}
+        self._body: tuple[datetime | None, bytes, bytes] | None = None
+
+    def publish(self, key: Key, outcome: Outcome, *, account: str = "", interval: timedelta | None) -> None:
+        """Take over an outcome.
+
+        A failure keeps the last good samples, which go absent three intervals after AWS was
+        read; `interval` None keeps them for ever. DuplicateSeriesError leaves everything as it was.
+        """
+        rendered = render(outcome.samples) if outcome.error is None else None
+        with self._lock:
+            previous = self._entries.get(key)
+            for family in rendered or ():
+                owner = self._owners.setdefault(family.name, key.unit)
+                if owner != key.unit:
+                    raise DuplicateSeriesError(f"{family.name} is published by {owner} and by {key.unit}")
+            if rendered is None:
+                succeeded_at = outcome.succeeded_at or (previous.outcome.succeeded_at if previous else None)
+                outcome = Outcome(
+                    previous.outcome.samples if previous else (),
+                    outcome.attempted_at,
+                    succeeded_at,
+                    outcome.error,
+                    previous.outcome.valid_until if previous else None,
+                )
+                rendered = previous.rendered if previous else {}
+            self._entries[key] = _Entry(outcome, account, interval, rendered)
+            if interval is not None:
+                self._intervals[key.unit] = interval
+            self._body = None
+
+    def forget(self, keep: Callable[[Key], bool]) -> None:
+        """Drop every outcome that `keep` refuses, e.g. of an account that left the organization."""
+        with self._lock:
+            self._entries = {key: entry for key, entry in self._entries.items() if keep(key)}
+            units = {key.unit for key in self._entries}
+            self._owners = {name: unit for name, unit in self._owners.items() if unit in units}
+            self._intervals = {unit: value for unit, value in self._intervals.items() if unit in units}
+            self._body = None
+
+    def outcomes(self) -> dict[Key, Outcome]:
+        """The current outcomes; a failed one carries the samples that are still served."""
+        with self._lock:
+            return {key: entry.outcome for key, entry in self._entries.items()}
+
+    def exposition(self) -> tuple[bytes, bytes]:
+        """The text of every family, plain and gzipped, from the cache while nothing has changed."""
+        now = self._clock()
+        with self._lock:
+            if self._body is None or (self._body[0] is not None and now >= self._body[0]):
+                self._body = self._join(now)
+            return self._body[1], self._body[2]
+
+    def _join(self, now: datetime) -> tuple[datetime | None, bytes, bytes]:
+        blocks: dict[Family, list[str]] = {}
+        next_expiry: datetime | None = None
+        series: dict[str, int] = {}
+        for key, entry in self._entries.items():
+            series.setdefault(key.unit, 0)
+            expires = entry.expires
+            if expires is not None:
+                if now >= expires:
+                    continue
+                next_expiry = expires if next_expiry is None else min(next_expiry, expires)
+            for family, text in entry.rendered.items():
+                blocks.setdefault(family, []).append(text)
+            series[key.unit] += len(entry.outcome.samples)
+        for family, text in render(self._self_samples(series)).items():
+            blocks.setdefault(family, []).append(text)
+        body = "".join(
+            header(family) + "".join(blocks[family]) for family in sorted(blocks, key=lambda f: f.name)
+        ).encode()
+        # Level 1: nearly as small for this text, and several times quicker.
+        return next_expiry, body, gzip.compress(body, 1)
+
+    def _self_samples(self, series: dict[str, int]) -> Iterator[Sample]:
+        for unit, count in series.items():
+            yield SERIES(count, collector=unit)
+        for unit, interval in self._intervals.items():
+            yield INTERVAL(interval.total_seconds(), collector=unit)
+        by_account: dict[tuple[str, str], list[tuple[Key, _Entry]]] = {}
+        for key, entry in self._entries.items():
+            if key.account_id:
+                by_account.setdefault((key.unit, key.account_id), []).append((key, entry))
+        for (unit, account_id), entries in by_account.items():
+            # One name, whichever region was collected last: a rename must not make two series.
+            account = max(entries, key=lambda item: item[1].outcome.attempted_at)[1].account
+            labels = {"collector": unit, "account_id": account_id, "account": account}
+            failed = [(key, entry) for key, entry in entries if entry.outcome.error is not None]
+            yield SUCCESS(not failed, **labels)
+            # Where the regions themselves could not be listed, those known so far say when they were read.
+            regional = [entry for key, entry in entries if key.region] or [entry for _, entry in entries]
+            read = [entry.outcome.succeeded_at for entry in regional]
+            known = [moment for moment in read if moment is not None]
+            if len(known) == len(read):
+                yield LAST_SUCCESS(min(known).timestamp(), **labels)
+            for key, entry in failed:
+                yield FAILURE(1, region=key.region, kind=str(entry.outcome.error), **labels)
