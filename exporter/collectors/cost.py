@@ -1,0 +1,304 @@
+"""Cost by linked account and service, from Cost Explorer into the ledger, and the views of it.
+
+Every page is paid, so the ledger decides what is asked: `next_query` names the one query that is
+most worth its price now, `collect` runs it, commits it and asks again. Killed in between, at most
+the query in flight is paid twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import Field
+
+from exporter import projection_view
+from exporter.aws.cost_explorer import NOT_USAGE, daily_costs, days_between
+from exporter.aws.errors import AwsError, Kind
+from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
+from exporter.context import Context, ViewContext
+from exporter.fields import CollectorSettings, Duration
+from exporter.ledger import CostRead
+from exporter.model import (
+    Collector,
+    Family,
+    PaidCall,
+    Sample,
+    Scale,
+    Scope,
+    Target,
+    View,
+    month_start,
+    start_of_day,
+)
+from exporter.refresh_plan import (
+    PAGE_SIZE_FACT,
+    PURPOSES,
+    CostQuery,
+    Part,
+    assumed_scale,
+    first_fill_pages,
+    missing_days,
+    month_of_pages,
+    next_query,
+    refreshed_at,
+)
+
+log = logging.getLogger(__name__)
+
+_ANNOUNCED_DAYS = 31
+
+
+class Settings(CollectorSettings):
+    """Cost from Cost Explorer; every request costs $0.01, `plan` shows how many there are."""
+
+    enabled: bool = Field(default=True, description="Whether the collector runs.")
+    interval: Duration = Field(
+        default=timedelta(hours=6),
+        description="Time between two refreshes. AWS updates cost up to three times a day.",
+    )
+    cost_type: Literal["unblended", "blended", "amortized", "net_unblended", "net_amortized"] = Field(
+        default="unblended",
+        description="The cost type of the cost families; all five are stored, so switching is free.",
+    )
+    history_months: int = Field(
+        default=13, ge=1, le=13, description="Whole months before the current one to read on the first start."
+    )
+    refresh: Literal["auto", "scan", "full"] = Field(
+        default="auto",
+        description="Re-read the whole restatable window (full), or find the days that moved and re-read"
+        " those (scan); auto takes what needs fewer pages.",
+    )
+    billing_view_arn: str | None = Field(
+        default=None,
+        description="Ask a custom billing view, as a member account that the payer shared it with.",
+    )
+
+
+# Asking
+
+
+def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+    """Bring the ledger up to date, one committed query at a time; the views make the samples."""
+    missing, days = missing_days(ctx.ledger, ctx.settings, ctx.clock())
+    if missing > _ANNOUNCED_DAYS:
+        scale = assumed_scale(len(ctx.accounts))
+        pages = first_fill_pages(ctx.settings, scale, ctx.clock().date())
+        log.info(
+            "reading %d of %d days of history, newest first: about $%.2f if %d accounts use %d services each",
+            missing,
+            days,
+            pages * COST_EXPLORER_REQUEST_USD,
+            scale.accounts,
+            scale.services,
+        )
+    while (query := next_query(ctx.ledger, ctx.settings, ctx.clock())) is not None:
+        _run(ctx, target, query)
+    return ()
+
+
+_GROUP_BY: Mapping[Part, Sequence[str]] = {
+    Part.COSTS: ("LINKED_ACCOUNT", "SERVICE"),
+    Part.OTHER: ("LINKED_ACCOUNT", "SERVICE"),
+    Part.SCAN_ACCOUNTS: ("LINKED_ACCOUNT",),
+    Part.SCAN_SERVICES: ("SERVICE",),
+}
+
+
+def _run(ctx: Context[Settings], target: Target, query: CostQuery) -> None:
+    observed_at = ctx.clock()
+    answer = daily_costs(
+        ctx.aws,
+        ctx.accounts.get(target.account_id),
+        query.start,
+        query.end,
+        _GROUP_BY[query.part],
+        partition=target.partition,
+        record_filter=NOT_USAGE if query.part is Part.OTHER else None,
+        billing_view_arn=ctx.settings.billing_view_arn,
+        budget=query.budget,
+        deadline=ctx.deadline,
+    )
+    days = _answered_days(query, answer.estimated, observed_at.date())
+    amounts: dict[Any, Any] = {key: value for key, value in answer.amounts.items() if key[0] in days}
+    ledger = ctx.ledger
+    with ledger.transaction():
+        match query.part:
+            case Part.COSTS:
+                ledger.commit_costs(CostRead(observed_at, days, amounts))
+            case Part.OTHER:
+                ledger.commit_other_costs(CostRead(observed_at, days, amounts))
+            case Part.SCAN_SERVICES:
+                ledger.commit_scan("service", observed_at, days, amounts)
+            case Part.SCAN_ACCOUNTS:
+                ledger.commit_scan("account", observed_at, days, amounts)
+        if query.ends_refresh:
+            ledger.mark_scan("refresh", observed_at)
+        # A name given by hand or found by discovery wins: it is the one on every other family.
+        names = {
+            account_id: name
+            for account_id, name in answer.descriptions.items()
+            if account_id not in ctx.accounts or ctx.accounts[account_id].name == account_id
+        }
+        ledger.name_accounts(names, observed_at.date())
+        if answer.full_page_groups:
+            ledger.remember(PAGE_SIZE_FACT, answer.full_page_groups)
+    ctx.committed()
+    log.info(
+        "read %s of %s to %s: %d keys on %d pages ($%s)",
+        query.part,
+        query.start,
+        query.end - timedelta(days=1),
+        len(amounts),
+        answer.pages,
+        answer.pages * COST_EXPLORER_REQUEST_USD,
+    )
+
+
+def _answered_days(query: CostQuery, estimated: Mapping[date, bool], today: date) -> dict[date, bool]:
+    """The asked days with their Estimated flag.
+
+    Cost Explorer answers for every day, with or without cost. Before the organisation's first
+    bill it may not: such days of the past months count as empty. Any other gap is an error.
+    """
+    asked = list(days_between(query.start, query.end))
+    first = min(estimated, default=query.end)
+    for day in asked:
+        if day not in estimated and not day < min(first, month_start(today, 1)):
+            raise AwsError(Kind.MALFORMED_RESPONSE, f"Cost Explorer's answer lacks {day}")
+    return {day: estimated.get(day, False) for day in asked}
+
+
+def due(ctx: Context[Settings]) -> datetime:
+    """Now while anything is missing; otherwise an interval after the last refresh."""
+    now = ctx.clock()
+    if next_query(ctx.ledger, ctx.settings, now) is not None:
+        return now
+    refreshed = refreshed_at(ctx.ledger, now)
+    return refreshed + ctx.settings.interval if refreshed else now
+
+
+def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
+    """Requests of a 30-day month, as the refresh plan would make them."""
+    for part, pages in month_of_pages(settings, scale).items():
+        yield PaidCall("ce", "GetCostAndUsage", pages, PURPOSES[part])
+
+
+# Views
+
+_BY_SERVICE = ("account_id", "account", "service")
+TODAY = Family(
+    "aws_cost_today_usd", "Cost of the current UTC day as AWS reports it now; partial.", _BY_SERVICE
+)
+YESTERDAY = Family(
+    "aws_cost_yesterday_usd",
+    "Cost of the previous UTC day as AWS reports it now; may still be partial.",
+    _BY_SERVICE,
+)
+ASSESSED_DAY = Family(
+    "aws_cost_assessed_day_usd",
+    "Cost of the newest settled UTC day; its date is aws_cost_assessed_day_timestamp_seconds.",
+    _BY_SERVICE,
+)
+ASSESSED_DAY_TIMESTAMP = Family(
+    "aws_cost_assessed_day_timestamp_seconds", "Start of the newest settled UTC day."
+)
+MONTH_TO_DATE = Family(
+    "aws_cost_month_to_date_usd", "Cost of the current calendar month, UTC, today included.", _BY_SERVICE
+)
+LAST_MONTH = Family("aws_cost_last_month_usd", "Cost of the previous calendar month, UTC.", _BY_SERVICE)
+FIRST_SEEN = Family(
+    "aws_cost_first_seen_timestamp_seconds", "Start of the first day with cost in the ledger.", _BY_SERVICE
+)
+MISSING_DAYS = Family(
+    "aws_spend_exporter_ledger_missing_dates",
+    "Days of the configured history that have not been read yet; the first fill brings it to 0.",
+)
+DATA_THROUGH = Family(
+    "aws_cost_data_through_timestamp_seconds", "End of the newest complete UTC day with cost."
+)
+
+
+def render(view: ViewContext) -> Iterable[Sample]:
+    """Every cost family that the ledger can answer for; what has not been read is absent."""
+    today = view.now.date()
+    tomorrow = today + timedelta(days=1)
+    states = view.ledger.day_states(month_start(today, 1), tomorrow)
+    read = {day for day, state in states.items() if state.read_at is not None}
+    yesterday = today - timedelta(days=1)
+    this_month = month_start(today)
+    last_month = month_start(today, 1)
+
+    if today in read:
+        yield from _by_service(view, TODAY, today, tomorrow)
+    if yesterday in read:
+        yield from _by_service(view, YESTERDAY, yesterday, today)
+    # Today may be unread just after midnight; a gap before it would make a sum too small.
+    if read & set(days_between(this_month, tomorrow)) and set(days_between(this_month, today)) <= read:
+        yield from _by_service(view, MONTH_TO_DATE, this_month, tomorrow)
+    if set(days_between(last_month, this_month)) <= read:
+        yield from _by_service(view, LAST_MONTH, last_month, this_month)
+
+    if (assessed := view.ledger.assessed_day(view.now)) is not None:
+        yield from _by_service(view, ASSESSED_DAY, assessed, assessed + timedelta(days=1))
+        yield ASSESSED_DAY_TIMESTAMP(start_of_day(assessed).timestamp())
+    if (through := view.ledger.data_through(view.now)) is not None:
+        yield DATA_THROUGH(start_of_day(through + timedelta(days=1)).timestamp())
+
+    yield MISSING_DAYS(missing_days(view.ledger, view.settings, view.now)[0])
+
+    names = view.ledger.account_names()
+    for (account_id, service), day in sorted(view.ledger.first_seen().items()):
+        yield FIRST_SEEN(
+            start_of_day(day).timestamp(),
+            account_id=account_id,
+            account=view.account(account_id, names),
+            service=service,
+        )
+
+
+def _by_service(view: ViewContext, family: Family, start: date, end: date) -> Iterable[Sample]:
+    names = view.ledger.account_names(on=end - timedelta(days=1))
+    costs = view.ledger.costs(start, end, view.settings.cost_type)
+    for (account_id, service), usd in sorted(costs.items()):
+        yield family(usd, account_id=account_id, account=view.account(account_id, names), service=service)
+
+
+COLLECTOR = Collector(
+    name="cost",
+    help="Cost by linked account and service from Cost Explorer.",
+    scope=Scope.PAYER,
+    settings=Settings,
+    families=(),
+    iam_actions=("ce:GetCostAndUsage",),
+    collect=collect,
+    views=(
+        View(
+            "cost",
+            (
+                TODAY,
+                YESTERDAY,
+                ASSESSED_DAY,
+                ASSESSED_DAY_TIMESTAMP,
+                MONTH_TO_DATE,
+                LAST_MONTH,
+                FIRST_SEEN,
+                DATA_THROUGH,
+                MISSING_DAYS,
+            ),
+            render,
+            read_at=lambda view: refreshed_at(view.ledger, view.now),
+        ),
+        View(
+            "projection",
+            projection_view.FAMILIES,
+            projection_view.render,
+            read_at=lambda view: refreshed_at(view.ledger, view.now),
+            valid_until=projection_view.until_next_month,
+        ),
+    ),
+    paid_calls=paid_calls,
+    due=due,
+)
