@@ -1,0 +1,175 @@
+"""The ledger's whole history at once: into a remote write endpoint, or into a file for promtool."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import IO
+
+import click
+from pydantic import ValidationError
+
+from exporter.config import Config
+from exporter.history import DAILY, days_to_write, points, to_send
+from exporter.history_settings import HistorySettings
+from exporter.ledger import Ledger, LedgerLockedError, to_usd
+from exporter.model import Clock, utc_now
+from exporter.remote_write import Endpoint, EndpointError
+from exporter.stamps import LEAST_CHANGE_UNITS, Sent, Stamps
+from exporter.store import header, render_labels, render_value
+from exporter.tables import progress as show_progress
+
+Progress = Callable[[int, int], None]
+
+
+class BackfillError(Exception):
+    """There is nothing that could be written; the text says why."""
+
+
+class Backfill:
+    """What the ledger holds of [start, end), complete days only.
+
+    A ledger that a running exporter holds is read without its lock. Values that were written
+    before keep their stamps, so that a backfill into the same endpoint changes nothing.
+    """
+
+    def __init__(
+        self,
+        ledger_path: Path,
+        cost_type: str,
+        window: timedelta,
+        clock: Clock,
+        start: date | None = None,
+        end: date | None = None,
+    ) -> None:
+        """BackfillError if there is no ledger."""
+        if not ledger_path.exists():
+            raise BackfillError(f"there is no ledger at {ledger_path}; `run` fills one")
+        try:
+            self._ledger = Ledger(ledger_path)
+            self._owned = True
+        except LedgerLockedError:
+            self._ledger = Ledger(ledger_path, read_only=True)
+            self._owned = False
+        self._stamps = Stamps(self._ledger)
+        self._cost_type = cost_type
+        first, last = days_to_write(clock(), window)
+        self._days = self._stamps.days_read(max(start or first, first), min(end or last, last))
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self._ledger.close()
+
+    def _rows(self, progress: Progress) -> Iterator[list[Sent]]:
+        """What to send, a day at a time, the oldest first."""
+        for done, day in enumerate(self._days, start=1):
+            names = self._ledger.account_names(on=day)
+            rows = []
+            fresh = []
+            for change in self._stamps.changes(day, self._cost_type, everything=True):
+                row = to_send(change, names)
+                if (
+                    change.written is not None
+                    and change.last is not None
+                    and abs(change.units - change.written) < LEAST_CHANGE_UNITS
+                ):
+                    row = Sent(change, change.last, row.name)
+                else:
+                    fresh.append(row)
+                rows.append(row)
+            if self._owned and fresh:
+                self._stamps.reserve(fresh)
+            yield rows
+            progress(done, len(self._days))
+
+    def remote_write(self, settings: HistorySettings, progress: Progress) -> tuple[int, int]:
+        """Write everything; the samples taken and refused. EndpointError if the endpoint cannot be used."""
+        endpoint = Endpoint(settings)
+        labels: dict[tuple[str, str, str], bytes] = {}
+        taken = refused = 0
+        try:
+            for batch in _batches(self._rows(progress), settings.batch_size):
+                batch.sort(key=lambda row: (row.change.series, row.stamp))
+                bad = endpoint.write(points(batch, labels))
+                taken += len(batch) - len(bad)
+                refused += len(bad)
+        finally:
+            endpoint.close()
+        return taken, refused
+
+    def openmetrics(self, file: IO[str], progress: Progress) -> int:
+        """Write what `promtool tsdb create-blocks-from openmetrics` reads; returns the number of samples."""
+        samples = 0
+        file.write(header(DAILY))
+        for rows in self._rows(progress):
+            for row in rows:
+                labels = render_labels(DAILY.labels, (row.change.account_id, row.name, row.change.service))
+                value = render_value(float(to_usd(row.change.units)))
+                file.write(f"{DAILY.name}{labels} {value} {row.stamp // 1000}.{row.stamp % 1000:03d}\n")
+            samples += len(rows)
+        file.write("# EOF\n")
+        return samples
+
+
+def _batches(groups: Iterator[list[Sent]], size: int) -> Iterator[list[Sent]]:
+    rest: list[Sent] = []
+    for group in groups:
+        rest += group
+        while len(rest) >= size:
+            yield rest[:size]
+            rest = rest[size:]
+    if rest:
+        yield rest
+
+
+def write_openmetrics(backfill: Backfill, path: Path, progress: Progress) -> int:
+    """Write the file whole or not at all; returns the number of samples."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            samples = backfill.openmetrics(file, progress)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return samples
+
+
+def run_backfill(
+    config: Config, url: str | None, file: Path | None, start: date | None, last: date | None
+) -> int:
+    """The command `backfill`: exactly one of `url` and `file` is given; returns the exit code."""
+    try:
+        backfill = Backfill(
+            config.ledger_path,
+            config.collectors.cost.cost_type,
+            config.history.window,
+            utc_now,
+            start,
+            last + timedelta(days=1) if last else None,
+        )
+    except (BackfillError, OSError, sqlite3.Error) as error:
+        return _fail(error)
+    try:
+        with show_progress("Writing days", enabled=True) as advance:
+            if file is not None:
+                samples = write_openmetrics(backfill, file, advance)
+                message = f"{samples} samples are in {file}"
+            else:
+                settings = HistorySettings.model_validate({**config.history.model_dump(), "write_url": url})
+                taken, refused = backfill.remote_write(settings, advance)
+                message = f"{taken} samples were taken, {refused} refused"
+    except ValidationError as error:
+        return _fail(f"--remote-write: expected {error.errors()[0]['msg'].removeprefix('Value error, ')}")
+    except (EndpointError, OSError, sqlite3.Error) as error:
+        return _fail(error)
+    finally:
+        backfill.close()
+    click.echo(message)
+    return 0
+
+
+def _fail(error: object) -> int:
+    click.echo(f"Error: {error}", err=True)
+    return 1
