@@ -1,0 +1,231 @@
+"""HTTP routes of the relay."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException, Path, Request, Response
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from exporter.relay.alertmanager import Notification
+from exporter.relay.dispatch import Dispatcher, Outcome
+from exporter.relay.metrics import RelayMetrics, package_version
+from exporter.relay.settings import BasicCredentials, BearerToken, CallerAuth, RelaySettings
+
+logger = logging.getLogger(__name__)
+
+
+class Answer(BaseModel):
+    """What every answer of POST /alerts says."""
+
+    detail: str
+
+
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Telex has the whole notification."},
+    400: {
+        "model": Answer,
+        "description": "The body is not an Alertmanager webhook of version 4, or too large.",
+    },
+    401: {"model": Answer, "description": "Credentials are missing or wrong."},
+    404: {"model": Answer, "description": "No such channel."},
+    502: {"model": Answer, "description": "Telex refuses the message; the channel's URL may be wrong."},
+    503: {
+        "model": Answer,
+        "description": "Telex cannot take the message now, or the relay is busy; try again.",
+    },
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Notification"}}},
+    }
+}
+
+
+def create_app(
+    settings: RelaySettings,
+    auth: CallerAuth | None,
+    dispatcher: Dispatcher,
+    metrics: RelayMetrics,
+    ready: Callable[[], bool],
+) -> FastAPI:
+    """The relay's web application."""
+    app = FastAPI(
+        title="aws-spend-exporter relay",
+        summary="Posts Alertmanager's notifications to Telex channels.",
+        version=package_version(),
+        docs_url=None,  # the page would load its scripts from a foreign host
+        redoc_url=None,
+    )
+    slots = threading.BoundedSemaphore(settings.max_concurrent_notifications)
+
+    def refuse(status: int, reason: str, detail: str, headers: dict[str, str] | None = None) -> HTTPException:
+        metrics.refused.labels(reason).inc()
+        return HTTPException(status, detail, headers)
+
+    def admit(request: Request) -> None:
+        if auth is not None and not authorized(auth, request.headers.get("authorization", "")):
+            scheme = "Bearer" if isinstance(auth, BearerToken) else "Basic"
+            raise refuse(
+                401, "unauthorized", "credentials are missing or wrong",
+                {"WWW-Authenticate": f'{scheme} realm="relay"'},
+            )  # fmt: skip
+
+    async def read(request: Request) -> Notification:
+        body = bytearray()
+        async for chunk in chunks(request):
+            body += chunk
+            if len(body) > settings.max_body_bytes:
+                raise refuse(
+                    400, "too_large", f"the body is larger than {settings.max_body_bytes} bytes",
+                    {"Connection": "close"},
+                )  # fmt: skip
+        try:
+            # A thread: megabytes of JSON must not hold up /metrics.
+            return await asyncio.to_thread(Notification.model_validate_json, bytes(body))
+        except ValidationError as error:
+            detail = describe(error)
+        logger.warning("refused a malformed notification: %s", detail)
+        raise refuse(400, "malformed", detail)
+
+    async def alerts(request: Request, channel: str | None) -> Answer:
+        admit(request)
+        name = channel if channel is not None else settings.default_channel_name()
+        if name is None or name not in settings.channels:
+            raise refuse(404, "unknown_channel", "no such channel")
+        notification = await read(request)
+        if not slots.acquire(blocking=False):
+            raise refuse(503, "overloaded", "too many notifications are being delivered; try again")
+        try:
+            status, detail = await in_thread(lambda: dispatcher.deliver(name, notification), slots.release)
+        except asyncio.CancelledError:  # the time to drain is over and Telex still has not answered
+            status, detail = 503, "shutting down"
+        if status != 200:
+            raise HTTPException(status, detail)
+        return Answer(detail=detail)
+
+    @app.post("/alerts", responses=_RESPONSES, openapi_extra=_BODY)
+    async def post_alerts(request: Request) -> Answer:
+        """Deliver a notification of Alertmanager to the default channel."""
+        return await alerts(request, None)
+
+    @app.post("/alerts/{channel}", responses=_RESPONSES, openapi_extra=_BODY)
+    async def post_alerts_to_channel(
+        request: Request, channel: Annotated[str, Path(description="A channel of the configuration.")]
+    ) -> Answer:
+        """Deliver a notification of Alertmanager to the named channel."""
+        return await alerts(request, channel)
+
+    @app.get("/-/healthy", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def healthy() -> Response:
+        """The process answers."""
+        return Response("ok\n", media_type="text/plain")
+
+    @app.get(
+        "/-/ready",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}, 503: {"content": {"text/plain": {}}}},
+    )
+    async def is_ready() -> Response:
+        """Notifications are taken: the memory of deliveries is writable, no shutdown is under way."""
+        if await asyncio.to_thread(ready):
+            return Response("ready\n", media_type="text/plain")
+        return Response("not ready\n", status_code=503, media_type="text/plain")
+
+    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def exposition() -> Response:
+        """Metrics in Prometheus' text format."""
+        return Response(generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+    plain_openapi = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = plain_openapi()
+            body = Notification.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(body.pop("$defs", {}))
+            schemas["Notification"] = body
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+async def chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body's chunks; a caller that hangs up ends them."""
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        return
+
+
+async def in_thread(work: Callable[[], Outcome], done: Callable[[], None]) -> Outcome:
+    """
+    Run `work` on a thread of its own; `done` runs after it in any case.
+
+    A daemon thread: at exit the interpreter would wait for a pool's threads, and so for Telex.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Outcome] = loop.create_future()
+
+    def settle(outcome: Outcome | None, error: BaseException | None) -> None:
+        if future.done():  # the request was cancelled while Telex was slow
+            return
+        if error is not None:
+            future.set_exception(error)
+        elif outcome is not None:
+            future.set_result(outcome)
+
+    def run() -> None:
+        outcome: Outcome | None = None
+        failure: BaseException | None = None
+        try:
+            outcome = work()
+        except BaseException as error:
+            failure = error
+        finally:
+            done()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, outcome, failure)
+
+    threading.Thread(target=run, name="delivery", daemon=True).start()
+    return await future
+
+
+def authorized(auth: CallerAuth, header: str) -> bool:
+    """Whether an Authorization header holds the configured credentials; compared in constant time."""
+    scheme, _, given = header.partition(" ")
+    if isinstance(auth, BearerToken):
+        wanted = auth.token.reveal().encode()  # the header's bytes came as latin-1
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), wanted)
+    if not isinstance(auth, BasicCredentials) or scheme.lower() != "basic":
+        return False
+    try:
+        presented = base64.b64decode(given.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return hmac.compare_digest(presented, f"{auth.username}:{auth.password.reveal()}".encode())
+
+
+def describe(error: ValidationError) -> str:
+    """What is wrong with a body, without repeating the body."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    texts = [
+        f"{'.'.join(str(step) for step in problem['loc'])[:100]}: {problem['msg'][:200]}"
+        for problem in problems[:3]
+    ]
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return "; ".join(text.removeprefix(": ") for text in texts) + more

@@ -1,0 +1,132 @@
+"""What of each notification Telex has accepted, on disk, so that a retry does not repeat it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.relay.message import Message
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS notifications (
+    key TEXT PRIMARY KEY,
+    title TEXT NOT NULL,
+    status TEXT NOT NULL,
+    parts TEXT NOT NULL,         -- JSON list, emptied on completion
+    delivered INTEGER NOT NULL,  -- parts that Telex has accepted, from the first on
+    completed INTEGER NOT NULL,
+    touched_at REAL NOT NULL     -- unix seconds of the last change
+) STRICT, WITHOUT ROWID
+"""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a delivery is; `message` is as first rendered, so that its parts belong together."""
+
+    message: Message
+    delivered: int
+    completed: bool
+
+
+class Deliveries:
+    """
+    The memory of deliveries in one SQLite file; safe for threads. Raises sqlite3.Error.
+
+    A notification is open until all its parts are accepted. Once complete it is kept for `retry_window`
+    seconds: the same notification within them is a retry whose answer got lost, after them it is
+    Alertmanager's repeat and goes out again.
+    """
+
+    def __init__(
+        self, path: Path, *, clock: Callable[[], float], retry_window: float, pending_expiry: float
+    ) -> None:
+        self._clock = clock
+        self._retry_window = retry_window
+        self._pending_expiry = pending_expiry
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(_SCHEMA)
+        except sqlite3.Error:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def open(self, key: str, message: Message) -> Progress:
+        """The progress of a notification; one that is unknown or expired starts with `message`."""
+        with self._lock:
+            self._forget_old()
+            row = self._db.execute(
+                "SELECT title, status, parts, delivered, completed FROM notifications WHERE key = ?", (key,)
+            ).fetchone()
+            if row is not None:
+                title, status, parts, delivered, completed = row
+                return Progress(Message(title, status, tuple(json.loads(parts))), delivered, bool(completed))
+            self._db.execute(
+                "INSERT INTO notifications VALUES (?, ?, ?, ?, 0, 0, ?)",
+                (key, message.title, message.status, json.dumps(message.parts), self._clock()),
+            )
+            return Progress(message, 0, completed=False)
+
+    def accepted(self, key: str, delivered: int) -> None:
+        """Telex has accepted the first `delivered` parts."""
+        with self._lock:
+            self._db.execute(
+                "UPDATE notifications SET delivered = ?, touched_at = ? WHERE key = ?",
+                (delivered, self._clock(), key),
+            )
+
+    def complete(self, key: str) -> None:
+        """Every part is accepted; the texts are no longer needed."""
+        with self._lock:
+            self._db.execute(
+                "UPDATE notifications SET completed = 1, parts = '[]', touched_at = ? WHERE key = ?",
+                (self._clock(), key),
+            )
+
+    def writable(self) -> bool:
+        """Whether the memory can be written now."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.execute("ROLLBACK")
+            except sqlite3.Error:
+                return False
+            return True
+
+    def _forget_old(self) -> None:
+        now = self._clock()
+        # abs: after the clock was set back, a stamp from the future must not suppress for ever.
+        self._db.execute(
+            "DELETE FROM notifications WHERE abs(? - touched_at) >= CASE completed WHEN 1 THEN ? ELSE ? END",
+            (now, self._retry_window, self._pending_expiry),
+        )
+
+
+def open_deliveries(
+    directory: Path, *, clock: Callable[[], float], retry_window: float, pending_expiry: float
+) -> Deliveries:
+    """Open the memory in `directory`, setting a damaged file aside. Raises OSError and sqlite3.Error."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "deliveries.sqlite"
+    try:
+        return Deliveries(path, clock=clock, retry_window=retry_window, pending_expiry=pending_expiry)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):  # locked, read-only, full: not damage
+            raise
+    # Losing this memory costs a repeated message at most; refusing to start would cost all of them.
+    for suffix in ("", "-wal", "-shm"):
+        damaged = path.with_name(path.name + suffix)
+        if damaged.exists():
+            damaged.replace(path.with_name(path.name + ".damaged" + suffix))
+    return Deliveries(path, clock=clock, retry_window=retry_window, pending_expiry=pending_expiry)

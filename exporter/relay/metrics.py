@@ -1,0 +1,86 @@
+"""The relay's own metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from exporter.relay.telex import Result
+
+PREFIX = "aws_spend_exporter_relay_"
+REFUSALS = ("malformed", "too_large", "unauthorized", "unknown_channel", "overloaded")
+
+
+def package_version() -> str:
+    """Version of the installed distribution."""
+    try:
+        return version("aws-spend-exporter")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class RelayMetrics:
+    """Families of the relay in a registry of their own; counters start at 0 for every configured channel."""
+
+    def __init__(self, channels: Iterable[str]) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry(auto_describe=True)
+        self.deliveries = Counter(
+            PREFIX + "deliveries_total",
+            "Attempts to post a message to Telex, by how they ended.",
+            ["channel", "result"],
+            registry=self.registry,
+        )
+        self.duration = Histogram(
+            PREFIX + "delivery_duration_seconds",
+            "Time of one attempt to post a message to Telex.",
+            ["channel"],
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=self.registry,
+        )
+        self.last_success = Gauge(
+            PREFIX + "last_success_timestamp_seconds",
+            "When Telex last accepted a message; absent until it has.",
+            ["channel"],
+            registry=self.registry,
+        )
+        self.notifications = Counter(
+            PREFIX + "notifications_total",
+            "Notifications of Alertmanager that were read, by the HTTP status answered.",
+            ["channel", "code"],
+            registry=self.registry,
+        )
+        self.suppressed = Counter(
+            PREFIX + "suppressed_parts_total",
+            "Message parts that were not posted again because Telex had accepted them before.",
+            ["channel"],
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            PREFIX + "refused_requests_total",
+            "Requests that were refused before any delivery.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.memory_errors = Counter(
+            PREFIX + "memory_errors_total",
+            "Failures to read or write the memory of deliveries; the messages went out without it.",
+            registry=self.registry,
+        )
+        Gauge(
+            PREFIX + "build_info",
+            "The running version; always 1.",
+            ["version"],
+            registry=self.registry,
+        ).labels(package_version()).set(1)
+        for channel in channels:
+            for result in Result:
+                self.deliveries.labels(channel, result.value)
+            for code in ("200", "502", "503"):
+                self.notifications.labels(channel, code)
+            self.duration.labels(channel)
+            self.suppressed.labels(channel)
+        for reason in REFUSALS:
+            self.refused.labels(reason)
