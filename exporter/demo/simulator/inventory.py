@@ -1,0 +1,161 @@
+"""What runs in the accounts: moto's services, filled with EC2 instances on first use."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import secrets
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from moto.core.base_backend import BackendDict
+from moto.ec2.models import ec2_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+from .organization import Organization
+from .spec import OrganizationSpec
+from .wire import AwsCall, AwsError, Response, xml_response
+
+_TYPES = (("m6i.large", 5), ("t3.medium", 4), ("c6g.xlarge", 2), ("r6g.large", 2), ("m5.2xlarge", 1))
+_NOT_OPTED_IN = ("ap-east-1", "me-south-1", "af-south-1")
+
+
+# Amazon's 1,300 images cost each region of each account a quarter of a second.
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+
+
+class Inventory:
+    """moto behind one WSGI application; each account is a backend of its own."""
+
+    def __init__(self, spec: OrganizationSpec, organization: Organization) -> None:
+        self._spec = spec
+        self._organization = organization
+        self._application = DomainDispatcherApplication(create_backend_app)
+        self._filled: set[tuple[str, str]] = set()
+        self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+        self._guard = threading.Lock()
+
+    def answer(self, call: AwsCall, environ: Mapping[str, Any], body: bytes) -> Response:
+        """moto's answer for the calling account; AwsError where moto has none."""
+        if call.service == "ec2":
+            if call.operation == "DescribeRegions":
+                return self._describe_regions(call)
+            if call.region not in self._spec.regions:
+                raise AwsError(
+                    "AuthFailure", "AWS was not able to validate the provided access credentials", 401
+                )
+        with self._guard:
+            lock = self._locks[call.account_id]
+        # moto's backends are not made for threads; accounts do not wait for one another.
+        with lock:
+            if call.service == "ec2":
+                self._fill(call.account_id, call.region)
+            return self._forward(call, environ, body)
+
+    def instance_ids(self, account_id: str, region: str, create: bool) -> list[str]:
+        """The ids of an account's EC2 instances in a region; `create` also makes those not yet asked for."""
+        if not create and (account_id, region) not in self._filled:
+            return []
+        with self._guard:
+            lock = self._locks[account_id]
+        with lock:
+            self._fill(account_id, region)
+            return [instance.id for instance in ec2_backends[account_id][region].all_instances()]
+
+    def close(self) -> None:
+        """Forget what moto holds for the accounts of this organisation."""
+        for backends in list(vars(BackendDict)["_instances"]):
+            for account in self._organization.accounts:
+                backends.pop(account.id, None)
+
+    def _forward(self, call: AwsCall, environ: Mapping[str, Any], body: bytes) -> Response:
+        inner = dict(environ)
+        inner["wsgi.input"] = io.BytesIO(body)
+        inner["CONTENT_LENGTH"] = str(len(body))
+        inner["RAW_URI"] = environ.get("REQUEST_URI", environ.get("PATH_INFO", "/"))
+        inner["HTTP_X_MOTO_ACCOUNT_ID"] = call.account_id
+        inner.pop("HTTP_TRANSFER_ENCODING", None)
+        status: list[Any] = []
+
+        def start_response(line: str, headers: list[tuple[str, str]], _: Any = None) -> Any:
+            status[:] = [int(line.split(" ", 1)[0]), headers]
+            return lambda _: None
+
+        try:
+            parts = self._application(inner, start_response)
+            try:
+                answer = b"".join(parts)
+            finally:
+                if hasattr(parts, "close"):
+                    parts.close()
+        except NotImplementedError:
+            raise AwsError(
+                "UnknownOperationException", f"{call.operation} is not part of this simulation.", 400
+            ) from None
+        headers = {
+            name: value for name, value in status[1] if name.lower() not in ("content-length", "connection")
+        }
+        return Response(status[0], headers, answer)
+
+    def _describe_regions(self, call: AwsCall) -> Response:
+        wanted = {str(value) for name, value in call.params.items() if name.startswith("RegionName.")}
+        opted = [(region, "opt-in-not-required") for region in self._spec.regions]
+        if str(call.params.get("AllRegions", "")).lower() == "true" or wanted & set(_NOT_OPTED_IN):
+            opted += [
+                (region, "not-opted-in") for region in _NOT_OPTED_IN if region not in self._spec.regions
+            ]
+        unknown = wanted - {region for region, _ in opted}
+        if unknown:
+            raise AwsError("InvalidParameterValue", f"Invalid region names: {', '.join(sorted(unknown))}")
+        items = "".join(
+            f"<item><regionName>{region}</regionName><regionEndpoint>ec2.{region}.amazonaws.com</regionEndpoint>"
+            f"<optInStatus>{status}</optInStatus></item>"
+            for region, status in opted
+            if not wanted or region in wanted
+        )
+        return xml_response(
+            '<DescribeRegionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
+            f"<requestId>{secrets.token_hex(8)}</requestId><regionInfo>{items}</regionInfo></DescribeRegionsResponse>"
+        )
+
+    def _fill(self, account_id: str, region: str) -> None:
+        if (account_id, region) in self._filled:
+            return
+        self._filled.add((account_id, region))
+        account = self._organization.by_id[account_id]
+        rng = random.Random(f"{self._spec.seed}:{account_id}:{region}:ec2")
+        backend = ec2_backends[account_id][region]
+        image = "ami-0simulated0000000"
+        zones = [region + letter for letter in "abc"]
+        for number in range(self._spec.instances):
+            kind = rng.choices([name for name, _ in _TYPES], [weight for _, weight in _TYPES])[0]
+            spot = rng.random() < 0.25
+            stopped = number % 5 == 4
+            role = rng.choice(("web", "worker", "batch", "build"))
+            tags = {
+                "Name": f"{account.name}-{role}-{number + 1}",
+                "team": dict(account.tags).get("team", "none"),
+            }
+            reservation = backend.run_instances(
+                image,
+                1,
+                None,
+                [],
+                instance_type=kind,
+                is_instance_type_default=False,
+                region_name=region,
+                placement=rng.choice(zones) if region == "us-east-1" else None,
+                lifecycle="spot" if spot else None,
+                tags={"instance": tags},
+            )
+            instance = reservation.instances[0]
+            age = timedelta(days=rng.randint(1, 400), seconds=rng.randrange(86_400))
+            instance.launch_time = self._organization.created - age
+            if stopped:
+                instance.stop()
+                at = self._organization.created - timedelta(days=rng.randint(1, 90))
+                instance._reason = f"User initiated ({at:%Y-%m-%d %H:%M:%S GMT})"
