@@ -1,0 +1,49 @@
+"""Write grafana/dashboards/*.json from the modules in grafana/builder/dashboards."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from grafana.builder.dashboards import all_dashboards
+
+OUTPUT = Path(__file__).parent / "dashboards"
+
+
+def render() -> dict[str, str]:
+    """File name to text of every dashboard."""
+    return {f"{name}.json": _text(dashboard) for name, dashboard in all_dashboards()}
+
+
+def _text(dashboard: Dashboard) -> str:
+    """The document as Grafana's published schema wants it; the SDK writes three things too many."""
+    for number, panel in enumerate(dashboard.panels or [], start=1):
+        panel.id_val = number
+    document = json.loads(json.dumps(dashboard, cls=JSONEncoder))
+    for variable in document["templating"]["list"]:
+        for key in ("auto", "auto_count", "auto_min"):  # of interval variables
+            variable.pop(key, None)
+    for panel in document["panels"]:
+        panel.get("options", {}).pop("footer", None)  # of tables before Grafana 12.2
+        if "repeat" not in panel:
+            panel.pop("repeatDirection", None)
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Write what is built and remove what no longer is."""
+    files = render()
+    OUTPUT.mkdir(exist_ok=True)
+    for stale in {path.name for path in OUTPUT.glob("*.json")} - files.keys():
+        (OUTPUT / stale).unlink()
+    for name, text in files.items():
+        (OUTPUT / name).write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{OUTPUT.name}/{name}\n")
+
+
+if __name__ == "__main__":
+    main()
