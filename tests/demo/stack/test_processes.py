@@ -1,0 +1,136 @@
+"""Children and files never outlive the demo, whatever ends it. Stand-in programs play the servers."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from time import monotonic, sleep
+
+import pytest
+
+from exporter.demo.processes import DemoError, Processes, Stopped, choose_ports
+
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('deaf', flush=True)
+time.sleep(60)
+"""
+WITH_GRANDCHILD = """
+import subprocess, sys, time
+print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True)
+time.sleep(60)
+"""
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    deadline = monotonic() + seconds
+    while not condition():
+        if monotonic() > deadline:
+            return False
+        sleep(0.02)
+    return True
+
+
+def test_leaving_the_context_ends_the_deaf_the_grandchildren_and_the_folder() -> None:
+    with Processes(Event(), grace_seconds=0.5) as processes:
+        folder = processes.folder
+        deaf = processes.start("deaf", python(STUBBORN))
+        parent = processes.start("parent", python(WITH_GRANDCHILD))
+        processes.wait_until("output", lambda: deaf.last_lines() or None, 5)
+        grandchild = int(processes.wait_until("a pid", lambda: parent.last_lines() or None, 5))
+        assert is_running(deaf.pid)
+        assert is_running(grandchild)
+    assert not is_running(deaf.pid)
+    assert eventually(lambda: not is_running(grandchild))
+    assert not folder.exists()
+
+
+def test_a_killed_demo_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    program = tmp_path / "demo.py"
+    program.write_text(
+        f"""
+import sys, time
+from threading import Event
+from exporter.demo.processes import Processes
+with Processes(Event()) as processes:
+    child = processes.start("deaf", [sys.executable, "-c", {STUBBORN!r}])
+    processes.wait_until("output", lambda: child.last_lines() or None, 5)
+    print(child.pid, processes.folder, processes._janitor.pid, flush=True)
+    time.sleep(60)
+"""
+    )
+    with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        pid, folder, janitor = demo.stdout.readline().split()
+        assert is_running(int(pid))
+        demo.send_signal(signal.SIGKILL)
+    assert eventually(lambda: not is_running(int(pid)))
+    assert eventually(lambda: not Path(folder).exists())
+    assert eventually(lambda: not is_running(int(janitor)))
+
+
+def test_a_child_that_dies_is_named_with_its_last_lines() -> None:
+    with Processes(Event()) as processes:
+        processes.start("exporter", python("print('one'); print('the reason'); raise SystemExit(3)"))
+        with pytest.raises(DemoError) as error:
+            processes.wait_until("never", lambda: None, 5)
+    assert str(error.value) == "exporter has died (exit status 3). Its last lines:\none\nthe reason"
+
+
+def test_the_death_of_one_child_while_another_is_awaited_is_told_once() -> None:
+    with Processes(Event(), grace_seconds=0.5) as processes:
+        alive = processes.start("relay", python("import time; time.sleep(60)"))
+        processes.start("exporter", python("raise SystemExit('the reason')"))
+        with pytest.raises(DemoError) as error:
+            processes.wait_ready(alive, "http://127.0.0.1:9/", timeout=5)
+    assert str(error.value) == "exporter has died (exit status 1). Its last lines:\nthe reason"
+
+
+def test_a_child_that_never_gets_ready_is_named_with_its_last_lines() -> None:
+    with Processes(Event(), grace_seconds=0.5) as processes:
+        child = processes.start("relay", python("import time; print('thinking', flush=True); time.sleep(60)"))
+        processes.wait_until("output", lambda: child.last_lines() or None, 5)
+        with pytest.raises(
+            DemoError, match=r"relay is not ready .*: not within 0.2 s. Its last .*\nthinking"
+        ):
+            processes.wait_ready(child, "http://127.0.0.1:9/", timeout=0.2)
+
+
+def test_a_program_that_is_missing_is_a_clear_error() -> None:
+    with Processes(Event()) as processes, pytest.raises(DemoError, match="prometheus cannot be started"):
+        processes.start("prometheus", ["/nonexistent/prometheus"])
+
+
+def test_a_request_to_stop_ends_every_wait() -> None:
+    stop = Event()
+    with Processes(stop) as processes:
+        stop.set()
+        with pytest.raises(Stopped):
+            processes.wait_until("never", lambda: None, 5)
+
+
+def test_ports_differ_and_a_taken_one_is_refused() -> None:
+    ports = choose_ports(dict.fromkeys(("a", "b", "c"), 0))
+    assert len(set(ports.values())) == 3
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(DemoError, match=rf"port {port} for relay cannot be used: {os.strerror(98)}"):
+            choose_ports({"relay": port, "exporter": 0})

@@ -1,0 +1,202 @@
+"""docker-compose.yml: valid for the real Compose, closed to the outside, and never at AWS by accident."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from deploy_files import ROOT, Rendered, binary
+
+from exporter.config import load_config
+from exporter.demo.simulator.identity import PAYER_ACCESS_KEY, PAYER_SECRET_KEY
+
+SERVICES = ["alertmanager", "exporter", "grafana", "prometheus", "relay", "simulator", "telex"]
+
+
+@pytest.mark.parametrize("profile", [[], ["--profile", "demo"]])
+def test_compose_accepts_the_file_without_a_warning(profile: list[str], tmp_path: Path) -> None:
+    answer = subprocess.run(
+        [binary("docker-compose"), *profile, "config", "-q"],
+        cwd=ROOT,
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
+
+
+def test_the_simulated_servers_are_reached_through_loopback_alone(demo: Rendered) -> None:
+    modes = {n: s["network_mode"] for n, s in demo["services"].items() if "network_mode" in s}
+    assert modes == {"simulator": "service:exporter", "telex": "service:relay"}
+
+
+@pytest.mark.parametrize("name", ["exporter", "relay", "simulator"])
+def test_the_command_line_is_accepted(name: str, demo: Rendered) -> None:
+    """An unknown command or option fails before --help is looked at."""
+    command = [binary("aws-spend-exporter"), *demo["services"][name]["command"], "--help"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_the_services_are_known(demo: Rendered) -> None:
+    assert sorted(demo["services"]) == SERVICES
+    assert sorted(n for n, s in demo["services"].items() if s.get("profiles")) == ["simulator", "telex"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_is_confined(name: str, demo: Rendered) -> None:
+    service = demo["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert "privileged" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
+    assert not any("docker.sock" in mount.get("source", "") for mount in service.get("volumes", []))
+    binds = [mount for mount in service.get("volumes", []) if mount["type"] == "bind"]
+    assert [mount["source"] for mount in binds if not mount.get("read_only")] == []
+    user = service.get("user")  # the images of the project name theirs in the Dockerfile
+    assert user is None or int(user.split(":")[0]) > 0
+    assert user is not None or service["image"].startswith("aws-spend-exporter:")
+
+
+def test_images_are_pinned(demo: Rendered) -> None:
+    for service in demo["services"].values():
+        tag = service["image"].partition(":")[2]
+        assert tag.count(".") == 2, service["image"]
+
+
+def test_only_grafana_is_published_and_only_on_loopback(demo: Rendered, own: Rendered) -> None:
+    for rendered in (demo, own):
+        published = {n: s["ports"] for n, s in rendered["services"].items() if s.get("ports")}
+        assert list(published) == ["grafana"]
+        assert [(port["host_ip"], port["target"]) for port in published["grafana"]] == [("127.0.0.1", 3000)]
+        assert not any(s.get("network_mode") == "host" for s in rendered["services"].values())
+
+
+def test_what_needs_no_way_outside_has_none(demo: Rendered) -> None:
+    assert demo["networks"]["chain"]["internal"] is True
+    outside = [n for n, s in demo["services"].items() if "outside" in (s.get("networks") or {})]
+    assert sorted(outside) == ["exporter", "grafana", "relay"]
+
+
+def test_without_a_profile_nothing_reaches_aws(demo: Rendered) -> None:
+    """The simulated organisation by configuration and by key, and no ~/.aws."""
+    exporter = demo["services"]["exporter"]
+    mounts = {mount["target"]: mount for mount in exporter["volumes"]}
+    assert mounts["/home/exporter/.aws"]["type"] == "volume"
+    config = load_config(Path(mounts["/etc/aws-spend-exporter"]["source"]) / "config.yaml", {})
+    assert config.aws.endpoint_url == "http://127.0.0.1:4566"
+    assert config.aws.simulated
+    assert exporter["environment"]["AWS_ACCESS_KEY_ID"] == PAYER_ACCESS_KEY
+    assert exporter["environment"]["AWS_SECRET_ACCESS_KEY"] == PAYER_SECRET_KEY
+    assert exporter["environment"]["AWS_PROFILE"] is None
+
+
+def test_with_a_profile_nothing_is_simulated(own: Rendered) -> None:
+    exporter = own["services"]["exporter"]
+    mounts = {mount["target"]: mount for mount in exporter["volumes"]}
+    assert mounts["/home/exporter/.aws"]["type"] == "bind"
+    assert mounts["/home/exporter/.aws"]["source"].endswith("/.aws")
+    assert mounts["/home/exporter/.aws"]["read_only"] is True
+    assert exporter["environment"] == {
+        "AWS_PROFILE": "prod",
+        "AWS_SPEND_EXPORTER_SERVER__HOST": "0.0.0.0",  # noqa: S104 # inside its container
+        "AWS_SPEND_EXPORTER_HISTORY__WRITE_URL": "http://prometheus:9090/api/v1/write",
+    }
+    assert mounts["/etc/aws-spend-exporter"]["source"] == str(ROOT / "deploy" / "own" / "config")
+
+
+def test_simulated_and_real_data_never_share_a_volume(demo: Rendered, own: Rendered) -> None:
+    names = [{volume["name"] for volume in rendered["volumes"].values()} for rendered in (demo, own)]
+    assert len(names[0]) == len(names[1]) == 5
+    assert names[0] & names[1] == set()
+
+
+def test_secrets_are_files_that_git_does_not_see(own: Rendered) -> None:
+    files = {name: Path(secret["file"]) for name, secret in own["secrets"].items()}
+    assert sorted(files) == ["grafana_admin_password", "telex_webhook_url"]
+    for path in files.values():
+        assert path.parent == ROOT / "deploy" / "own" / "secrets"
+        assert subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
+    users = {n: [s["source"] for s in service.get("secrets", [])] for n, service in own["services"].items()}
+    assert {name: secrets for name, secrets in users.items() if secrets} == {
+        "grafana": ["grafana_admin_password"],
+        "relay": ["telex_webhook_url"],
+    }
+
+
+def test_the_demo_brings_its_secrets(demo: Rendered) -> None:
+    for secret in demo["secrets"].values():
+        assert Path(secret["file"]).read_text(encoding="utf-8").strip()
+
+
+def test_grafana_wants_a_password_and_finds_its_provisioning(demo: Rendered) -> None:
+    grafana = demo["services"]["grafana"]
+    environment = grafana["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+    assert environment["GF_SECURITY_ADMIN_PASSWORD__FILE"] == "/run/secrets/grafana_admin_password"
+    mounts = {
+        mount["target"]: Path(mount["source"]) for mount in grafana["volumes"] if mount["type"] == "bind"
+    }
+    assert mounts["/etc/grafana/provisioning"] == ROOT / "grafana" / "provisioning"
+    home = environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    dashboards = mounts[environment["DASHBOARDS_PATH"]]
+    assert (dashboards / Path(home).name).is_file()
+    used = {
+        name
+        for path in mounts["/etc/grafana/provisioning"].rglob("*.yml")
+        for name in _variables(yaml.safe_load(path.read_text(encoding="utf-8")))
+    }
+    assert used == {"PROMETHEUS_URL", "DASHBOARDS_PATH"}
+    assert used <= environment.keys()
+
+
+@pytest.mark.parametrize("name", ["exporter", "relay"])
+def test_the_environment_is_understood(name: str, demo: Rendered, own: Rendered) -> None:
+    """Each variable names a key that exists, and both listen where the other containers reach them."""
+    for rendered in (demo, own):
+        environment = {k: v for k, v in rendered["services"][name]["environment"].items() if v is not None}
+        empty = load_config(ROOT / "deploy" / "demo" / "config" / "config.yaml", environment)
+        listening = {"exporter": empty.server, "relay": empty.relay}[name]
+        assert listening.host == "0.0.0.0"  # noqa: S104 # inside its container
+        port = {"exporter": 9998, "relay": 8000}[name]
+        assert listening.port == port
+        assert f":{port}/" in rendered["services"][name]["healthcheck"]["test"][-1]
+    relay = load_config(None, demo["services"]["relay"]["environment"]).relay
+    assert str(relay.channels["default"].url_file) == "/run/secrets/telex_webhook_url"
+
+
+def test_hosts_of_the_shipped_configuration_are_services(demo: Rendered) -> None:
+    """prometheus.yml and alertmanager.yml name the containers by their service names."""
+    prometheus = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    targets = [
+        target
+        for job in [*prometheus["scrape_configs"], *prometheus["alerting"]["alertmanagers"]]
+        for group in job["static_configs"]
+        for target in group["targets"]
+    ]
+    assert {target.partition(":")[0] for target in targets} <= demo["services"].keys()
+    alertmanager = (ROOT / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8")
+    assert "url: http://relay:8000/alerts" in alertmanager
+
+
+def test_a_missing_home_directory_is_not_mounted(render: Callable[..., Rendered]) -> None:
+    """Without a profile the host's ~/.aws is never named, so Docker never creates it."""
+    assert "/.aws:" not in str(render(HOME="/nonexistent"))
+
+
+def _variables(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return {name for item in value.values() for name in _variables(item)}
+    if isinstance(value, list):
+        return {name for item in value for name in _variables(item)}
+    return {value[1:]} if isinstance(value, str) and value.startswith("$") else set()

@@ -1,0 +1,173 @@
+"""The committed dashboards are what the builder writes, and keep the rules."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grafana_lint as lint
+import jsonschema
+import pytest
+import yaml
+
+from exporter.reference import family_rows
+from grafana import build
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json.loads((Path(__file__).parent / "schema" / "grafana.schema.json").read_text(encoding="utf-8"))
+OVERVIEW = json.loads((build.OUTPUT / "overview.json").read_text(encoding="utf-8"))
+
+_SUFFIXES = {"histogram": ("_bucket", "_count", "_sum")}
+DECLARED: lint.Declared = {
+    family["name"] + suffix: {*family["labels"], "job", "instance"}
+    for family in family_rows()
+    for suffix in _SUFFIXES.get(family["type"], ("",))
+} | {
+    # Dated history, of which the exporter serves nothing: it is written into Prometheus.
+    "aws_cost_daily_usd": {"account_id", "account", "service"},
+}
+
+
+def test_the_committed_dashboards_are_what_the_builder_writes() -> None:
+    committed = {path.name: path.read_text(encoding="utf-8") for path in build.OUTPUT.glob("*.json")}
+    assert committed == build.render(), "run `make dashboards`"
+
+
+def test_a_dashboard_keeps_the_rules(dashboard: lint.Json) -> None:
+    assert lint.faults(dashboard, DECLARED) == []
+
+
+def test_uids_are_unique() -> None:
+    uids = [json.loads(text)["uid"] for text in build.render().values()]
+    assert sorted(uids) == sorted(set(uids))
+
+
+def test_a_dashboard_is_valid_by_grafanas_own_schema(dashboard: lint.Json) -> None:
+    assert _schema_errors(dashboard) == []
+
+
+def test_the_schema_refuses_a_misspelt_option() -> None:
+    broken = _copy(OVERVIEW)
+    broken["panels"][0]["options"]["grafMode"] = "none"
+    broken["refrsh"] = "5m"
+    assert len(_schema_errors(broken)) == 2
+
+
+def test_overview_has_the_six_panels() -> None:
+    assert [panel["title"] for panel in lint.panels(OVERVIEW)] == [
+        "Yesterday",
+        "This month against last month",
+        "Can I trust this?",
+        "Daily cost by service",
+        "Accounts",
+        "EC2 instances by type and state",
+    ]
+
+
+def test_the_account_variable_shows_names_and_chooses_ids() -> None:
+    """The regex picks value and text from what query_result lists, in whichever order labels come."""
+    variable = next(v for v in OVERVIEW["templating"]["list"] if v["name"] == "account")
+    pattern = re.compile(variable["regex"].removeprefix("/").removesuffix("/g").replace("(?<", "(?P<"))
+    listed = '{account="prod",account_id="123456789012",text="prod · 123456789012"} 1 1700000000000'
+    found: dict[str, str] = {}
+    for match in pattern.finditer(listed):
+        found |= {name: value for name, value in match.groupdict().items() if value}
+    assert found == {"value": "123456789012", "text": "prod · 123456789012"}
+
+
+def _set_expr(text: str) -> Callable[[lint.Json], None]:
+    def change(dashboard: lint.Json) -> None:
+        dashboard["panels"][0]["targets"][0]["expr"] = text
+
+    return change
+
+
+def _put(*path_and_value: Any) -> Callable[[lint.Json], None]:
+    *path, last, value = path_and_value
+
+    def change(dashboard: lint.Json) -> None:
+        at: Any = dashboard
+        for key in path:
+            at = at[key]
+        at[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (_set_expr("sum by (account) (aws_cost_yesterday_usd)"), "aggregates by account alone"),
+        (_set_expr("sum without (account_id) (aws_cost_yesterday_usd)"), "aggregates by account alone"),
+        (
+            _set_expr("aws_cost_yesterday_usd * on (account) aws_cost_today_usd"),
+            "matches on account alone",
+        ),
+        (_set_expr("sum(aws_cost_yesterdy_usd)"), "undeclared metric aws_cost_yesterdy_usd"),
+        (_set_expr('sum(aws_cost_yesterday_usd{region="x"})'), "aws_cost_yesterday_usd has no label region"),
+        (_set_expr("sum(aws_cost_daily_usd)"), "dated history outside"),
+        (_set_expr("sum(sum_over_time(aws_cost_daily_usd[30d]))"), "dated history outside"),
+        (_set_expr("sum(last_over_time(aws_cost_daily_usd[2d]))"), "dated history outside"),
+        (_set_expr("sum(aws_cost_yesterday_usd"), "does not parse"),
+        (_set_expr('sum(aws_cost_yesterday_usd{x="$nobody"})'), "unknown variable"),
+        (_set_expr('sum({service="x"})'), "selector without a metric name"),
+        (_put("timezone", "browser"), "timezone"),
+        (_put("editable", True), "editable"),
+        (_put("uid", "x"), "uid"),
+        (_put("panels", 1, "id", 1), "panel id 1 occurs 2 times"),
+        (_put("panels", 1, "gridPos", "x", 4), "overlaps"),
+        (_put("panels", 1, "gridPos", "w", 30), "outside of the grid"),
+        (_put("panels", 0, "description", "Cost."), "description"),
+        (_put("panels", 0, "datasource", "uid", "abc"), "fixed datasource"),
+        (_put("panels", 0, "targets", 0, "datasource", "uid", "abc"), "fixed datasource"),
+        (_put("panels", 0, "targets", 0, "legendFormat", "__auto"), "legend"),
+        (_put("panels", 0, "fieldConfig", "defaults", "unit", "short"), "money without its unit"),
+        (_put("panels", 0, "fieldConfig", "defaults", "noValue", ""), "says nothing"),
+        (_put("panels", 3, "targets", 0, "interval", "1h"), "min step of 1d"),
+        (_put("panels", 4, "fieldConfig", "defaults", "unit", "currencyUSD"), "falls on ids"),
+        (_put("panels", 4, "fieldConfig", "overrides", []), "column Month to date has no unit"),
+        (_put("templating", "list", 1, "datasource", None), "fixed datasource"),
+        (_put("templating", "list", []), "variable datasource is missing"),
+    ],
+)
+def test_the_lint_catches(change: Callable[[lint.Json], None], fault: str) -> None:
+    broken = _copy(OVERVIEW)
+    change(broken)
+    assert fault in "\n".join(lint.faults(broken, DECLARED))
+
+
+def test_provisioning_takes_its_places_from_the_environment() -> None:
+    """Provisioning files expand $NAME but know no default values, so none may be written there."""
+    folder = ROOT / "grafana" / "provisioning"
+    datasource = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text(encoding="utf-8"))
+    provider = yaml.safe_load((folder / "dashboards" / "aws-spend.yml").read_text(encoding="utf-8"))
+    assert [(d["type"], d["url"]) for d in datasource["datasources"]] == [("prometheus", "$PROMETHEUS_URL")]
+    assert [(p["type"], p["options"]) for p in provider["providers"]] == [
+        ("file", {"path": "$DASHBOARDS_PATH"})
+    ]
+
+
+def _schema_errors(dashboard: lint.Json) -> list[str]:
+    validator = jsonschema.Draft7Validator
+    errors = [
+        f"{error.json_path}: {error.message}"
+        for error in validator(SCHEMA["dashboard"]).iter_errors(dashboard)
+    ]
+    for panel in lint.panels(dashboard):
+        parts = {"Options": panel["options"], "FieldConfig": panel["fieldConfig"]["defaults"].get("custom")}
+        for part, value in parts.items():
+            schema = SCHEMA["panels"][panel["type"]].get(part)
+            if schema is not None and value is not None:
+                errors += [
+                    f"{panel['title']} {part} {error.json_path}: {error.message}"
+                    for error in validator(schema).iter_errors(value)
+                ]
+    return errors
+
+
+def _copy(dashboard: lint.Json) -> lint.Json:
+    copied: lint.Json = json.loads(json.dumps(dashboard))
+    return copied

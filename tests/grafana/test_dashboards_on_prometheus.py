@@ -1,0 +1,273 @@
+"""Every query of every dashboard, as Grafana would send it, against a real Prometheus."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import socket
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grafana_lint as lint
+import pytest
+import requests
+
+pytestmark = pytest.mark.stack
+
+MOST_SERIES = 100
+DAY = 86_400
+ACCOUNTS = {f"{100000000000 + n}": "twin" if n < 2 else f"team-{n}" for n in range(40)}  # two share a name
+SERVICES = [f"Service {n:02d} (new & old)" for n in range(30)]
+TYPES = [f"m{n}.large" for n in range(5, 25)]
+NEVER_COLLECTED_BEFORE = 3  # days of live scraping; older days exist in dated history only
+DATED = range(2, 9)  # days ago that the dated history covers; the newest complete day is not written yet
+
+
+def cost(account: int, service: int, days_ago: int) -> float:
+    """What one service cost one account on one day, in whole eighths of a dollar: sums are exact."""
+    return (account + 1) * 0.125 + (service + 1) * 2 + days_ago * 0.25
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Prometheus that holds three days of scrapes and a week of dated history."""
+    if not shutil.which("prometheus") or not shutil.which("promtool"):
+        pytest.skip("prometheus and promtool are not on the PATH")
+    folder = tmp_path_factory.mktemp("prometheus")
+    exposition = folder / "samples.om"
+    exposition.write_text(_openmetrics(int(time.time())), encoding="utf-8")
+    subprocess.run(
+        [
+            *("promtool", "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=512h", "-q"),
+            *(str(exposition), str(folder / "data")),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=100,
+    )
+    (folder / "prometheus.yml").write_text("{}", encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                "--storage.tsdb.retention.time=450d",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _until_ready(url, process, folder / "log")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def test_every_query_succeeds_with_data_in_at_most_100_series(dashboard: lint.Json, prometheus: str) -> None:
+    values = lint.everything(dashboard)
+    answers: dict[str, int] = {}
+    for panel in lint.panels(dashboard):
+        for target in panel["targets"]:
+            answers[f"{panel['title']}/{target['refId']}"] = len(_run(prometheus, target, values))
+    for where, text in lint.expressions(dashboard):
+        if where.startswith("variable "):
+            answers[where] = len(_instant(prometheus, lint.resolve(text, values)))
+    outside = {
+        where: count
+        for where, count in answers.items()
+        if not 1 <= count <= (MOST_SERIES if not where.startswith("variable ") else math.inf)
+    }
+    assert outside == {}
+
+
+def test_the_variables_filter(dashboard: lint.Json, prometheus: str) -> None:
+    """One account and two services chosen, with every character of their names meant literally."""
+    account = next(iter(ACCOUNTS))
+    chosen = r"(Service 03 \\(new & old\\)|Service 05 \\(new & old\\))"
+    values = {"datasource": "x", "account": account, "service": chosen}
+    for panel in lint.panels(dashboard):
+        for target in panel["targets"]:
+            for series in _run(prometheus, target, values):
+                labels = series["metric"]
+                assert labels.get("account_id", account) == account
+                assert labels.get("service", "Service 03 (new & old)") in (
+                    "Service 03 (new & old)",
+                    "Service 05 (new & old)",
+                )
+
+
+def test_overview_daily_bars_are_the_days_of_the_ledger(prometheus: str) -> None:
+    """Dated days, then days known from the live gauges alone, each bar at its own midnight."""
+    top, rest = _panel("Daily cost by service")["targets"]
+    values = {"datasource": "x", "account": ".*", "service": ".*"}
+    bars: dict[int, float] = defaultdict(float)
+    named: dict[str, dict[int, float]] = {}
+    for target in (top, rest):
+        for series in _run(prometheus, target, values):
+            days = {_days_ago(at): float(value) for at, value in series["values"]}
+            named[series["metric"].get("service", "Other services")] = days
+            for day, value in days.items():
+                bars[day] += value
+    total = {
+        day: sum(cost(a, s, day) for a in range(len(ACCOUNTS)) for s in range(len(SERVICES)))
+        for day in range(DATED.stop)
+    }
+    assert dict(bars) == total
+    assert len(named) == 13
+    assert named["Service 29 (new & old)"] == {
+        day: sum(cost(a, 29, day) for a in range(len(ACCOUNTS))) for day in range(DATED.stop)
+    }
+
+
+def test_overview_figures(prometheus: str) -> None:
+    values = {"datasource": "x", "account": ".*", "service": ".*"}
+    yesterday = _run(prometheus, _panel("Yesterday")["targets"][0], values)
+    whole_day = sum(cost(a, s, 1) for a in range(len(ACCOUNTS)) for s in range(len(SERVICES)))
+    assert [float(series["value"][1]) for series in yesterday] == [whole_day]
+
+    ranking = _run(prometheus, _panel("Accounts")["targets"][0], values)
+    assert len(ranking) == 20
+    assert ranking[0]["metric"] == {"account": "team-39", "account_id": "100000000039"}
+
+    through, oldest, failing = (
+        float(_run(prometheus, target, values)[0]["value"][1])
+        for target in _panel("Can I trust this?")["targets"]
+    )
+    assert failing == 2
+    assert 0 <= through < 2 * DAY
+    assert 3600 <= oldest < 3600 + 300
+
+
+def test_accounts_that_share_a_name_stay_apart(prometheus: str) -> None:
+    """Two accounts are called twin; each has its own row."""
+    values = {"datasource": "x", "account": "10000000000[01]", "service": ".*"}
+    ranking = _run(prometheus, _panel("Accounts")["targets"][0], values)
+    assert sorted((r["metric"]["account"], r["metric"]["account_id"]) for r in ranking) == [
+        ("twin", "100000000000"),
+        ("twin", "100000000001"),
+    ]
+
+
+def test_without_an_exporter_failing_is_unknown(prometheus: str) -> None:
+    """No data must not read as 'nothing fails'."""
+    failing = _panel("Can I trust this?")["targets"][2]["expr"]
+    gone = failing.replace("aws_spend_exporter_", "aws_spend_exporter_gone_")
+    assert _instant(prometheus, gone) == []
+    none_fails = failing.replace("collector_failure_info", "gone_info")
+    assert [series["value"][1] for series in _instant(prometheus, none_fails)] == ["0"]
+
+
+def _openmetrics(now: int) -> str:
+    """Scrapes every hour (and now) for three days, and dated samples stamped at noon with a revision."""
+    midnight = now - now % DAY
+    pairs = [(a, s) for a in range(len(ACCOUNTS)) for s in range(len(SERVICES))]
+    accounts = [f'account_id="{key}",account="{name}"' for key, name in ACCOUNTS.items()]
+
+    def labels(a: int, s: int) -> str:
+        return f'{{{accounts[a]},service="{SERVICES[s]}"}}'
+
+    first = midnight - NEVER_COLLECTED_BEFORE * DAY
+    scrapes = [*range(first + 1800, now, 3600), now]
+    lines: list[str] = []
+
+    lines.append("# TYPE aws_cost_daily_usd gauge")
+    for a, s in pairs:
+        for days_ago in reversed(DATED):
+            noon = midnight - days_ago * DAY + DAY // 2
+            lines.append(f"aws_cost_daily_usd{labels(a, s)} 99999 {noon}.060")
+            lines.append(f"aws_cost_daily_usd{labels(a, s)} {cost(a, s, days_ago)} {noon}.900")
+    for family, shift in (("aws_cost_today_usd", 0), ("aws_cost_yesterday_usd", 1)):
+        lines.append(f"# TYPE {family} gauge")
+        for a, s in pairs:
+            for at in scrapes:
+                days_ago = (midnight - at + at % DAY) // DAY + shift
+                # What is read early in a day is not yet the whole of it; where dated history has the day,
+                # what the live gauges say must not matter.
+                whole = (at % DAY > DAY // 2 or at == now) and days_ago not in DATED
+                known = cost(a, s, days_ago) if whole else 1
+                lines.append(f"{family}{labels(a, s)} {known} {at}")
+    for family in ("aws_cost_month_to_date_usd", "aws_cost_last_month_usd"):
+        lines.append(f"# TYPE {family} gauge")
+        lines += [f"{family}{labels(a, s)} {20 * cost(a, s, 0)} {now}" for a, s in pairs]
+    for family in ("aws_cost_data_through_timestamp_seconds", "aws_account_info"):
+        lines.append(f"# TYPE {family} gauge")
+        value = midnight if "timestamp" in family else 1
+        lines += [f"{family}{{{account}}} {value} {now}" for account in accounts]
+    lines.append("# TYPE aws_ec2_instances gauge")
+    for account in accounts:
+        for kind in TYPES:
+            for state in ("running", "stopped", "terminated"):
+                here = f'region="eu-west-1",instance_type="{kind}",state="{state}",lifecycle="on-demand"'
+                lines.append(f"aws_ec2_instances{{{account},{here}}} {3 * (state != 'terminated')} {now}")
+    prefix = "aws_spend_exporter_collector"
+    lines.append(f"# TYPE {prefix}_success gauge")
+    lines += [
+        f'{prefix}_success{{collector="ec2",{account}}} {n > 1:d} {now}' for n, account in enumerate(accounts)
+    ]
+    lines.append(f"# TYPE {prefix}_last_success_timestamp_seconds gauge")
+    lines += [
+        f'{prefix}_last_success_timestamp_seconds{{collector="ec2",{account}}} {now - 60 * n - 1260} {now}'
+        for n, account in enumerate(accounts)
+    ]
+    lines.append(f"# TYPE {prefix}_failure_info gauge")
+    lines += [
+        f'{prefix}_failure_info{{collector="ec2",account_id="{key}",region="",kind="denied"}} 1 {now}'
+        for key in list(ACCOUNTS)[:2]
+    ]
+    return "\n".join([*lines, "# EOF", ""])
+
+
+def _panel(title: str) -> lint.Json:
+    from test_dashboards import OVERVIEW
+
+    return next(panel for panel in lint.panels(OVERVIEW) if panel["title"] == title)
+
+
+def _run(url: str, target: lint.Json, values: dict[str, str]) -> list[dict[str, Any]]:
+    """One query as Grafana sends it; a range query over 30 days, aligned to its step."""
+    text = lint.resolve(target["expr"], values)
+    if target.get("instant"):
+        return _instant(url, text)
+    step = {"1d": DAY, "1h": 3600}[target["interval"]]
+    end = time.time() // step * step
+    return _ask(url, "query_range", query=text, start=end - 30 * DAY, end=end, step=step)
+
+
+def _instant(url: str, text: str) -> list[dict[str, Any]]:
+    return _ask(url, "query", query=text, time=time.time())
+
+
+def _ask(url: str, path: str, **params: Any) -> list[dict[str, Any]]:
+    answer = requests.post(f"{url}/api/v1/{path}", data=params, timeout=30).json()
+    assert answer["status"] == "success", f"{answer.get('error')}: {params['query']}"
+    result: list[dict[str, Any]] = answer["data"]["result"]
+    return result
+
+
+def _days_ago(at: float) -> int:
+    today = datetime.now(UTC).date()
+    return (today - datetime.fromtimestamp(at, UTC).date()) // timedelta(days=1)
+
+
+def _until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if requests.get(f"{url}/-/ready", timeout=2).ok:
+                return
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(log.read_text(encoding="utf-8", errors="replace"))

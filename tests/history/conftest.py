@@ -1,0 +1,60 @@
+"""Ledgers, endpoints that record, and real servers that end with their test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from history_harness import Prometheus, Server, VictoriaMetrics, Writer
+from recording_endpoint import RecordingEndpoint
+
+from exporter.history_settings import HistorySettings
+from exporter.ledger import Ledger
+
+MakeServer = Callable[..., Any]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[RecordingEndpoint]:
+    endpoint = RecordingEndpoint()
+    yield endpoint
+    endpoint.close()
+
+
+@pytest.fixture
+def make_writer(ledger: Ledger) -> Iterator[Callable[..., Writer]]:
+    """Makes writers on the test's ledger."""
+    made: list[Writer] = []
+
+    def make(url: str, of: Ledger | None = None, clock: Any = None, **more: Any) -> Writer:
+        settings = HistorySettings.model_validate({"write_url": url, "timeout": "5s", **more})
+        made.append(Writer(of or ledger, settings, **({"clock": clock} if clock else {})))
+        return made[-1]
+
+    yield make
+    for writer in made:
+        writer.close()
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[MakeServer]:
+    """Starts real servers by the name of their program."""
+    made: list[Server] = []
+
+    def make(program: str = "prometheus", **options: Any) -> Server:
+        kind = {"prometheus": Prometheus, "victoria-metrics": VictoriaMetrics}[program]
+        made.append(kind(tmp_path / f"{program}-{len(made)}", **options))
+        return made[-1].start()
+
+    yield make
+    for server in made:
+        server.stop()

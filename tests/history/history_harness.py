@@ -1,0 +1,276 @@
+"""Real endpoints, ledgers with made-up cost, and the questions that dashboards ask."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import requests
+from prometheus_client import CollectorRegistry
+
+from exporter.history import HistoryMetrics, HistoryWriter
+from exporter.history_settings import HistorySettings
+from exporter.ledger import CostRead, Ledger
+from exporter.model import Amounts
+from exporter.remote_write import Endpoint
+from exporter.stamps import Stamps
+
+T = TypeVar("T")
+DAY = timedelta(days=1)
+DAILY = "aws_cost_daily_usd"
+SCRAPE = """
+global: {scrape_interval: 1h}
+storage: {tsdb: {out_of_order_time_window: %s}}
+rule_files: [%s]
+"""
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+def midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 20.0) -> T:
+    """The first answer of `probe` that is neither None nor False."""
+    deadline = time.monotonic() + timeout
+    while True:
+        answer = probe()
+        if answer is not None and answer is not False:
+            return answer
+        assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class Server:
+    """A real server that takes remote writes; on the same port and, unless wiped, data after a restart."""
+
+    program = ""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        if shutil.which(self.program) is None:
+            pytest.skip(f"{self.program} is not on the PATH")
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.options = options
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.write_url = f"{self.url}/api/v1/write"
+        self._popen: subprocess.Popen[bytes] | None = None
+        self.data = folder / "data"
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    ready_path = "/-/ready"
+
+    def start(self) -> Server:
+        with (self.folder / "log").open("ab") as log:
+            self._popen = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder)
+        wait_for(f"{self.program} is ready", self._ready)
+        return self
+
+    def _ready(self) -> bool:
+        assert self._popen is not None
+        assert self._popen.poll() is None, (self.folder / "log").read_text()
+        try:
+            return requests.get(self.url + self.ready_path, timeout=5).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        if self._popen is not None:
+            self._popen.send_signal(number)
+            self._popen.wait(20)
+            self._popen = None
+
+    def wipe(self) -> None:
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    def settings(self, **more: Any) -> HistorySettings:
+        return HistorySettings.model_validate({"write_url": self.write_url, **more})
+
+    def query(self, expression: str, at: datetime | float) -> dict[tuple[str, ...], float]:
+        """The vector by the values of its labels in the order of their names."""
+        seconds = at.timestamp() if isinstance(at, datetime) else at
+        answer = requests.post(
+            f"{self.url}/api/v1/query",
+            data={"query": expression, "time": seconds, "nocache": "1"},
+            timeout=30,
+        ).json()
+        assert answer["status"] == "success", answer
+        result = answer["data"]["result"]
+        if answer["data"]["resultType"] == "scalar":
+            return {(): float(result[1])}
+        return {key_of(series["metric"]): float(series["value"][1]) for series in result}
+
+    def query_range(
+        self, expression: str, start: datetime, end: datetime, step: timedelta = DAY
+    ) -> dict[tuple[str, ...], dict[datetime, float]]:
+        """The matrix of a range query, with the values by their time."""
+        answer = requests.post(
+            f"{self.url}/api/v1/query_range",
+            data={
+                "query": expression,
+                "start": start.timestamp(),
+                "end": end.timestamp(),
+                "step": step.total_seconds(),
+                "nocache": "1",
+            },
+            timeout=60,
+        ).json()
+        assert answer["status"] == "success", answer
+        return {
+            key_of(series["metric"]): {
+                datetime.fromtimestamp(at, UTC): float(value) for at, value in series["values"]
+            }
+            for series in answer["data"]["result"]
+        }
+
+    def days(
+        self, expression: str = f"sum(last_over_time({DAILY}[1d]))", count: int = 430
+    ) -> dict[date, float]:
+        """One value by day, asked at the ends of the days."""
+        found = self.query_range(expression, midnight(today() - count * DAY), midnight(today()))
+        assert len(found) <= 1
+        return {at.date() - DAY: value for values in found.values() for at, value in values.items()}
+
+
+def key_of(metric: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(value for name, value in sorted(metric.items()) if name != "__name__")
+
+
+class Prometheus(Server):
+    program = "prometheus"
+
+    def command(self) -> list[str]:
+        config = self.folder / "prometheus.yml"
+        config.write_text(SCRAPE % (self.options.get("window", "450d"), self.options.get("rules", "")))
+        return [
+            self.program,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={self.data}",
+            f"--storage.tsdb.retention.time={self.options.get('retention', '450d')}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            "--web.enable-remote-write-receiver",
+            "--web.enable-admin-api",
+            "--log.level=warn",
+        ]
+
+    def blocks(self) -> int:
+        return sum(1 for path in self.data.iterdir() if (path / "meta.json").exists())
+
+
+class VictoriaMetrics(Server):
+    program = "victoria-metrics"
+    ready_path = "/health"
+
+    def command(self) -> list[str]:
+        return [
+            self.program,
+            f"-storageDataPath={self.data}",
+            f"-httpListenAddr=127.0.0.1:{self.port}",
+            f"-retentionPeriod={self.options.get('retention', '450d')}",
+            "-search.latencyOffset=0s",
+            "-loggerLevel=WARN",
+        ]
+
+
+# Ledgers
+
+
+def amount(text: str | Decimal) -> Amounts:
+    value = Decimal(text)
+    return Amounts(value, value, value, value, value)
+
+
+def cost_of(account: int, service: int, day: date) -> Decimal:
+    """Whole eighths of a dollar, different for every key: sums of floats are exact."""
+    return Decimal(account * 97 + service * 5 + day.toordinal() % 31) / 8 + 1
+
+
+def account_id(account: int) -> str:
+    return f"{100_000_000_000 + account}"
+
+
+def fill(
+    ledger: Ledger, days: int, accounts: int = 3, services: int = 2, observed_at: datetime | None = None
+) -> dict[date, float]:
+    """Cost of the last complete days; returns their totals."""
+    at = observed_at or datetime.now(UTC)
+    newest = at.date()
+    totals: dict[date, float] = {}
+    ledger.name_accounts({account_id(a): f"account-{a}" for a in range(accounts)}, newest - days * DAY)
+    for first in range(1, days + 1, 31):
+        wanted = [newest - back * DAY for back in range(first, min(first + 31, days + 1))]
+        costs = {
+            (day, account_id(a), f"Service {s}"): amount(cost_of(a, s, day))
+            for day in wanted
+            for a in range(accounts)
+            for s in range(services)
+        }
+        ledger.commit_costs(CostRead(at, dict.fromkeys(wanted, False), costs))
+        for (day, _, _), amounts in costs.items():
+            totals[day] = totals.get(day, 0.0) + float(amounts.unblended)
+    return totals
+
+
+def restate(
+    ledger: Ledger,
+    day: date,
+    costs: Mapping[tuple[int, int], str | Decimal],
+    observed_at: datetime | None = None,
+) -> None:
+    """Read a day anew; keys are numbers of account and service."""
+    ledger.commit_costs(
+        CostRead(
+            observed_at or datetime.now(UTC),
+            {day: False},
+            {(day, account_id(a), f"Service {s}"): amount(value) for (a, s), value in costs.items()},
+        )
+    )
+
+
+class Writer:
+    """A `HistoryWriter` with its metrics."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: HistorySettings,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        endpoint: Any = None,
+    ) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = HistoryMetrics(self.registry)
+        self.stamps = Stamps(ledger)
+        self.endpoint = endpoint or Endpoint(settings)
+        self.writer = HistoryWriter(settings, "unblended", self.stamps, self.endpoint, clock, self.metrics)
+
+    def write(self) -> int:
+        return self.writer.write()
+
+    def metric(self, name: str) -> float:
+        value = self.registry.get_sample_value(f"aws_spend_exporter_history_{name}")
+        assert value is not None
+        return value
+
+    def close(self) -> None:
+        self.endpoint.close()

@@ -1,0 +1,138 @@
+"""An endpoint on the wire that decodes what it gets with a decoder of its own, and answers as it is told."""
+
+from __future__ import annotations
+
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import cramjam
+
+Labels = tuple[tuple[str, str], ...]
+Sample = tuple[Labels, int, float]
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number of protobuf, and the position after it."""
+    number = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        number |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return number, at
+
+
+def message(data: bytes) -> Iterator[tuple[int, Any]]:
+    """The fields of a protobuf message by number, without a schema."""
+    at = 0
+    while at < len(data):
+        tag, at = varint(data, at)
+        match tag & 7:
+            case 0:
+                value, at = varint(data, at)
+                yield tag >> 3, value - (1 << 64) if value >= 1 << 63 else value
+            case 1:
+                yield tag >> 3, struct.unpack("<d", data[at : at + 8])[0]
+                at += 8
+            case 2:
+                length, at = varint(data, at)
+                assert at + length <= len(data)
+                yield tag >> 3, data[at : at + length]
+                at += length
+            case other:
+                raise AssertionError(f"wire type {other}")
+
+
+def decode(request: bytes) -> list[Sample]:
+    """The samples of a WriteRequest, in its order."""
+    samples: list[Sample] = []
+    for number, series in message(request):
+        assert number == 1
+        labels: list[tuple[str, str]] = []
+        for part, content in message(series):
+            if part == 1:
+                pair = dict(message(content))
+                assert set(pair) == {1, 2}
+                labels.append((pair[1].decode(), pair[2].decode()))
+            else:
+                assert part == 2
+                sample = dict(message(content))
+                assert set(sample) == {1, 2}
+                samples.append((tuple(labels), sample[2], sample[1]))
+    return samples
+
+
+@dataclass
+class Request:
+    """One request as it arrived."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    samples: list[Sample] = field(default_factory=list)
+
+
+Answer = tuple[int, str] | tuple[int, str, dict[str, str]]
+
+
+class RecordingEndpoint:
+    """Keeps the samples of every request that it answers 2xx."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.requests: list[Request] = []
+        self.taken: list[Sample] = []
+        self.answer: Callable[[Request], Answer] = lambda request: (204, "")
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one packet
+
+            def do_POST(self) -> None:  # http.server's name
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                request = Request(self.path, dict(self.headers.items()), body)
+                if self.path.endswith("/write"):
+                    request.samples = decode(bytes(cramjam.snappy.decompress_raw(body)))
+                status, text, *more = outer.answer(request)
+                outer.requests.append(request)
+                if 200 <= status < 300:
+                    outer.taken += request.samples
+                data = text.encode()
+                self.send_response(status)
+                for name, value in (more[0] if more else {}).items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
+        self.write_url = f"{self.url}/api/v1/write"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+    def by_stamp(self) -> dict[tuple[str, str, int], float]:
+        """Taken values by account id, service and stamp; the first one stays, as in Prometheus."""
+        found: dict[tuple[str, str, int], float] = {}
+        for labels, stamp, value in self.taken:
+            named = dict(labels)
+            found.setdefault((named["account_id"], named["service"], stamp), value)
+        return found

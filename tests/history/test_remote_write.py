@@ -1,0 +1,328 @@
+"""A refused sample never blocks its batch, a failing server never loses one, and secrets stay secret."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import hmac
+import ipaddress
+import logging
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from recording_endpoint import Answer, RecordingEndpoint, Request
+
+from exporter.history_settings import HistorySettings
+from exporter.remote_write import Endpoint, EndpointError
+from exporter.write_request import Point, encode_labels
+
+LABELS = encode_labels("m", {"a": "1"})
+Make = Callable[..., Endpoint]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[Endpoint] = []
+
+    def endpoint(server: RecordingEndpoint, **more: Any) -> Endpoint:
+        made.append(
+            Endpoint(HistorySettings.model_validate({"write_url": server.write_url, "timeout": "5s", **more}))
+        )
+        return made[-1]
+
+    yield endpoint
+    for one in made:
+        one.close()
+
+
+def points(count: int) -> list[Point]:
+    return [(LABELS, 1_000 + index, float(index)) for index in range(count)]
+
+
+def refusing(poison: set[int], status: int, text: str) -> Callable[[Request], Answer]:
+    """A server that refuses a request whole when one of its values is poison."""
+
+    def answer(request: Request) -> Answer:
+        bad = any(value in poison for _, _, value in request.samples)
+        return (status, text) if bad else (204, "")
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (400, "label value too long"),
+        (400, "out of order sample"),
+        (409, "conflict"),
+        (413, "request too large"),
+        (422, ""),
+        (500, "too old sample"),
+        (500, "something else"),
+    ],
+)
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sets(st.integers(0, 99), max_size=5), st.integers(1, 100))
+def test_poison_is_left_out_and_all_else_is_taken(
+    endpoint: RecordingEndpoint, make: Make, status: int, text: str, poison: set[int], count: int
+) -> None:
+    sick = {index for index in poison if index < count}
+    endpoint.taken.clear()
+    endpoint.requests.clear()
+    # A server that says 500 to everything is taken for ill; it has something to take here.
+    if text == "something else" and len(sick) * 2 >= count:
+        return
+    if text.startswith("too old"):
+        sick = set(range(len(sick)))  # whatever is older than something too old is too old
+    endpoint.answer = refusing(sick, status, text)
+    assert make(endpoint).write(points(count)) == sick
+    assert {value for _, _, value in endpoint.taken} == {float(i) for i in range(count)} - sick
+    assert len(endpoint.requests) <= 2 * (len(sick) + 1) * count.bit_length() + 1
+
+
+def test_poison_in_a_batch_of_two_thousand_costs_few_requests(
+    endpoint: RecordingEndpoint, make: Make
+) -> None:
+    endpoint.answer = refusing({1234}, 400, "label value too long")
+    assert make(endpoint).write(points(2000)) == {1234}
+    assert len(endpoint.taken) == 1999
+    assert len(endpoint.requests) <= 24
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "most"),
+    [(400, "out of bounds", 3), (500, "too old sample", 3), (400, "series limit reached", 70)],
+)
+def test_a_batch_of_nothing_but_poison_costs_few_requests(
+    endpoint: RecordingEndpoint, make: Make, status: int, text: str, most: int
+) -> None:
+    endpoint.answer = lambda request: (status, text)
+    assert make(endpoint).write(points(2000)) == set(range(2000))
+    assert len(endpoint.requests) <= most
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 405, 408, 429, 500, 502, 503, 504])
+def test_what_is_not_the_samples_fault_is_left_for_later(
+    endpoint: RecordingEndpoint, make: Make, status: int
+) -> None:
+    endpoint.answer = lambda request: (status, "no", {"Retry-After": "7", "Location": endpoint.write_url})
+    with pytest.raises(EndpointError, match=f"answered {status}: no") as caught:
+        make(endpoint).write(points(500))
+    assert endpoint.taken == []
+    assert len(endpoint.requests) <= (20 if status == 500 else 1)
+    assert caught.value.retry_after == (0 if status == 500 else 7)
+
+
+def test_a_refused_or_hanging_connection_is_left_for_later(make: Make, endpoint: RecordingEndpoint) -> None:
+    endpoint.close()
+    with pytest.raises(EndpointError, match="refused"):
+        make(endpoint).write(points(1))
+    with RecordingServer() as slow:
+        slow.answer = hang
+        with pytest.raises(EndpointError, match="timed out"):
+            make(slow, timeout="1s").write(points(1))
+
+
+def hang(_: Request) -> Answer:
+    time.sleep(1.5)
+    return 204, ""
+
+
+class RecordingServer(RecordingEndpoint):
+    def __enter__(self) -> RecordingServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# Who we are
+
+
+def test_basic_authentication_reads_the_password_anew(
+    endpoint: RecordingEndpoint, make: Make, tmp_path: Path
+) -> None:
+    secret = tmp_path / "password"
+    writer = make(endpoint, basic_auth={"username": "us", "password_file": str(secret)})
+    for password in ("pässword\n", "next"):
+        secret.write_text(password)
+        writer.write(points(1))
+        given = endpoint.requests[-1].headers["Authorization"].removeprefix("Basic ")
+        assert base64.b64decode(given).decode() == f"us:{password.strip()}"
+    secret.unlink()
+    with pytest.raises(EndpointError, match="password"):
+        writer.write(points(1))
+
+
+def test_a_bearer_token_goes_along_and_not_to_another_place(
+    endpoint: RecordingEndpoint,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("TOKEN", "s3cret-t0ken")
+    with RecordingServer() as other, caplog.at_level(logging.DEBUG):
+        writer = make(endpoint, bearer={"token_env": "TOKEN"}, headers={"X-Scope-OrgID": "finance"})
+        writer.write(points(1))
+        headers = endpoint.requests[-1].headers
+        assert (headers["Authorization"], headers["X-Scope-OrgID"]) == ("Bearer s3cret-t0ken", "finance")
+        assert headers["Content-Encoding"] == "snappy"
+        assert headers["X-Prometheus-Remote-Write-Version"] == "0.1.0"
+        endpoint.answer = lambda request: (307, "", {"Location": other.write_url})
+        with pytest.raises(EndpointError) as caught:
+            writer.write(points(1))
+        assert other.requests == []
+    assert "s3cret" not in caplog.text + str(caught.value)
+    monkeypatch.delenv("TOKEN")
+    with pytest.raises(EndpointError, match="empty or not set: TOKEN"):
+        writer.write(points(1))
+
+
+def test_requests_are_signed_for_aws(
+    endpoint: RecordingEndpoint, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret/of/ours")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "session")
+    endpoint.answer = lambda request: (200, '{"status": "success", "data": {"result": []}}')
+    writer = make(endpoint, sigv4={"region": "eu-west-1"})
+    writer.write(points(3))
+    writer.query("sum(x) + on () vector(1)", 5.5)
+    assert [request.path for request in endpoint.requests] == ["/api/v1/write", "/api/v1/query"]
+    for request in endpoint.requests:
+        assert request.headers["X-Amz-Security-Token"] == "session"
+        assert_signed(request, "secret/of/ours", "eu-west-1", "aps")
+
+
+def assert_signed(request: Request, secret: str, region: str, service: str) -> None:
+    """Computes the signature as AWS documents it."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    fields = dict(
+        part.strip().split("=", 1)
+        for part in headers["authorization"].removeprefix("AWS4-HMAC-SHA256 ").split(",")
+    )
+    signed = fields["SignedHeaders"].split(";")
+    assert {"host", "x-amz-date", "x-amz-security-token"} <= set(signed)
+    canonical = "\n".join(
+        [
+            "POST",
+            request.path,
+            "",
+            *(f"{name}:{headers[name]}" for name in signed),
+            "",
+            ";".join(signed),
+            hashlib.sha256(request.body).hexdigest(),
+        ]
+    )
+    day = headers["x-amz-date"][:8]
+    scope = f"{day}/{region}/{service}/aws4_request"
+    text = "\n".join(
+        ["AWS4-HMAC-SHA256", headers["x-amz-date"], scope, hashlib.sha256(canonical.encode()).hexdigest()]
+    )
+    key = f"AWS4{secret}".encode()
+    for part in (day, region, service, "aws4_request", text):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    assert fields["Signature"] == key.hex()
+
+
+# Certificates
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    crt, pem = folder / f"{name}.crt", folder / f"{name}.key"
+    crt.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    pem.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return crt, pem
+
+
+def test_tls_trusts_the_given_authority_and_shows_our_certificate(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, server_key = certificate(tmp_path, "server")
+    ours, our_key = certificate(tmp_path, "ours")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(server, server_key)
+    context.load_verify_locations(ours)
+    context.verify_mode = ssl.CERT_REQUIRED
+    # What the environment says must not win over the configuration.
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ours))
+    with RecordingServer(context) as endpoint:
+        tls = {"ca_file": str(server), "cert_file": str(ours), "key_file": str(our_key)}
+        assert make(endpoint, tls=tls).write(points(3)) == frozenset()
+        with pytest.raises(EndpointError, match="certificate"):
+            make(endpoint, tls={"cert_file": str(ours), "key_file": str(our_key)}).write(points(3))
+        with pytest.raises(EndpointError):
+            make(endpoint, tls={"ca_file": str(server)}).write(points(3))
+        with pytest.raises(EndpointError):
+            make(endpoint, tls={"ca_file": str(tmp_path / "none")}).write(points(3))
+    assert len(endpoint.taken) == 3
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"write_url": "ftp://x/"}, "a URL such as"),
+        ({"write_url": "http://user:word@x/"}, "without user name"),
+        ({"bearer": {}}, "exactly one of token_file and token_env"),
+        (
+            {"basic_auth": {"username": "a", "password_env": "A", "password_file": "b"}},
+            "exactly one of password",
+        ),
+        ({"bearer": {"token_env": "A"}, "sigv4": {"region": "eu-west-1"}}, "at most one of"),
+        ({"tls": {"key_file": "a"}}, "cert_file as well"),
+        ({"tls": {"insecure_skip_verify": True}}, "Extra inputs"),
+        ({"window": "20h"}, "between 1d and 3650d"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(bad: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        HistorySettings.model_validate(bad)
+
+
+@pytest.mark.parametrize(
+    ("settings", "base"),
+    [
+        ({"write_url": "http://p:9090/api/v1/write"}, "http://p:9090"),
+        ({"write_url": "http://p/prom/api/v1/write?x=1"}, "http://p/prom"),
+        ({"write_url": "http://mimir/api/v1/push"}, None),
+        (
+            {"write_url": "http://mimir/api/v1/push", "query_url": "http://mimir/prometheus/"},
+            "http://mimir/prometheus",
+        ),
+    ],
+)
+def test_the_query_api_is_found_beside_the_write_api(settings: dict[str, Any], base: str | None) -> None:
+    assert HistorySettings.model_validate(settings).query_base == base

@@ -1,0 +1,324 @@
+"""The cost families equal what the simulated AWS holds, to the last digit, whatever it does to its data.
+
+Hypothesis draws organisations: cost on days around a month end, rows that appear, change, move to
+another service and vanish, and the moments at which the exporter reads. The truth is totalled by
+code that shares nothing with the API. The second test breaks our code in four ways and demands
+that this property notices each.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.aws import cost_explorer
+from exporter.aws.clients import Aws
+from exporter.aws.errors import AwsError
+from exporter.aws.meter import Meter
+from exporter.collectors import cost
+from exporter.config import Ceiling, CeilingSettings
+from exporter.context import Context, ViewContext
+from exporter.demo.simulator import METRICS, ExplicitCost, OrganizationSpec, SimulatedAws
+from exporter.ledger import Ledger, MemoryCharges
+from exporter.model import Account, Amounts, Target, month_start, utc_now
+from exporter.store import render
+
+SERVICES = ("Amazon Simple Storage Service", "AWS Lambda", "Tax")
+RECORD_TYPES = ("Usage", "SavingsPlanCoveredUsage", "Tax", "Credit", "Refund")
+UNLIMITED = CeilingSettings(cost=Ceiling(day=None, month=None), first_fill=None)
+MONTH_END = date(2026, 3, 1)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What AWS holds, when it is read, and how restated days are looked for."""
+
+    rows: tuple[ExplicitCost, ...]
+    moments: tuple[datetime, ...]
+    refresh: str
+    cost_type: str
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[SimulatedAws]:
+    spec = OrganizationSpec(
+        seed=7, accounts=3, services=2, groups_per_page=3, now=datetime(2026, 3, 1, tzinfo=UTC)
+    )
+    with SimulatedAws(spec, costs=()) as simulator, pytest.MonkeyPatch.context() as patch:
+        for name, value in simulator.environment().items():
+            patch.setenv(name, value)
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def aws(simulator: SimulatedAws) -> Iterator[Aws]:
+    meter = Meter(MemoryCharges(), UNLIMITED, utc_now, CollectorRegistry())
+    aws = Aws(meter, endpoint_url=simulator.url, simulated=True)
+    yield aws
+    aws.close()
+
+
+def scenarios(account_ids: tuple[str, ...]) -> st.SearchStrategy[Scenario]:
+    # The hours around midnight and month ends are drawn as often as all others.
+    first = st.builds(
+        lambda days, minutes: datetime(2026, 3, 1, tzinfo=UTC) + timedelta(days=days, minutes=minutes),
+        st.sampled_from((-1, 0, 0, 1, 9, 10, 11, 27)),
+        st.sampled_from((0, 1, 30, 700, 1439)),
+    )
+    steps = st.lists(st.integers(24, 24 * 9), min_size=1, max_size=3)
+
+    def rows_for(moments: tuple[datetime, ...]) -> st.SearchStrategy[tuple[ExplicitCost, ...]]:
+        changes = st.none() | st.sampled_from(moments)
+        row = st.builds(
+            ExplicitCost,
+            day=st.sampled_from((-31, -20, -3, -2, -1, 0, 1, 2, 9, 27)).map(
+                lambda days: MONTH_END + timedelta(days=days)
+            ),
+            account_id=st.sampled_from(account_ids),
+            service=st.sampled_from(SERVICES),
+            record_type=st.sampled_from(RECORD_TYPES),
+            usage_type=st.integers(0, 10**6).map(str),
+            amounts=st.lists(
+                st.integers(-(10**12), 10**13) | st.integers(10**12, 10**15), min_size=5, max_size=5
+            ).map(
+                lambda units: dict(zip(METRICS, (Decimal(unit).scaleb(-10) for unit in units), strict=False))
+            ),
+            visible_from=changes,
+            visible_until=changes,
+        )
+        return st.lists(row, min_size=3, max_size=30).map(distinguishable)
+
+    @st.composite
+    def draw_scenario(draw: st.DrawFn) -> Scenario:
+        start = draw(first)
+        moments = [start]
+        refresh = draw(st.sampled_from(("auto", "full", "scan")))
+        for hours in draw(steps):
+            moments.append(moments[-1] + (1 if refresh == "full" else 4) * timedelta(hours=hours))
+        return Scenario(
+            draw(rows_for(tuple(moments))),
+            tuple(moments),
+            refresh,
+            draw(st.sampled_from(tuple(cost_explorer.METRICS))),
+        )
+
+    return draw_scenario()
+
+
+def distinguishable(rows: list[ExplicitCost]) -> tuple[ExplicitCost, ...]:
+    """No two sets of rows have one sum: a scan of totals cannot see a change that leaves them all alike."""
+    return tuple(
+        ExplicitCost(
+            row.day,
+            row.account_id,
+            row.service,
+            {metric: amount + Decimal(2**number).scaleb(-10) for metric, amount in row.amounts.items()},
+            record_type=row.record_type,
+            usage_type=row.usage_type,
+            visible_from=row.visible_from,
+            visible_until=row.visible_until,
+        )
+        for number, row in enumerate(rows)
+    )
+
+
+def expected(
+    simulator: SimulatedAws, scenario: Scenario, start: date, end: date
+) -> dict[tuple[str, str], float]:
+    metric = cost_explorer.METRICS[scenario.cost_type]
+    totals = simulator.truth.totals(start, end, metric=metric)
+    return {(key[0], key[1]): float(value) for key, value in totals.items() if value}
+
+
+def exported(ledger: Ledger, scenario: Scenario, now: datetime, family: str) -> dict[tuple[str, str], float]:
+    """The non-zero series of a family as a scrape shows them."""
+    settings = cost.Settings(refresh=scenario.refresh, cost_type=scenario.cost_type)
+    text = "".join(render(cost.render(ViewContext(ledger, now, settings, {}))).values())
+    found = [
+        sample
+        for metric in text_string_to_metric_families(text)
+        for sample in metric.samples
+        if sample.name == family
+    ]
+    return {
+        (sample.labels["account_id"], sample.labels["service"]): sample.value
+        for sample in found
+        if sample.value
+    }
+
+
+def differences(simulator: SimulatedAws, aws: Aws, scenario: Scenario) -> list[str]:
+    """Read at each moment and say which families differ from the truth; empty when all is well."""
+    simulator.set_costs(scenario.rows)
+    payer = Account(simulator.payer_id, "payer")
+    target = Target(payer.id, payer.name, "us-east-1")
+    settings = cost.Settings(
+        refresh=scenario.refresh,
+        cost_type=scenario.cost_type,
+        history_months=1,
+        interval=timedelta(hours=6),
+    )
+    wrong = []
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(Path(folder) / "ledger.sqlite")
+        try:
+            # Scans by account and by service find what moved within a day and a half, and an old day
+            # is read again every third day.
+            delays = (0,) if scenario.refresh == "full" else (0, 16, 32, 80)
+            for moment in scenario.moments:
+                for hours in delays:
+                    now = moment + timedelta(hours=hours)
+                    simulator.clock.set(now)
+                    context: Context[Any] = Context(
+                        aws, ledger, simulator.clock.now, {payer.id: payer}, settings
+                    )
+                    cost.collect(context, target)
+                today = now.date()
+                day = timedelta(days=1)
+                for family, start, end in (
+                    ("aws_cost_today_usd", today, today + day),
+                    ("aws_cost_yesterday_usd", today - day, today),
+                    ("aws_cost_month_to_date_usd", month_start(today), today + day),
+                    ("aws_cost_last_month_usd", month_start(today, 1), month_start(today)),
+                ):
+                    seen = exported(ledger, scenario, now, family)
+                    if seen != (true := expected(simulator, scenario, start, end)):
+                        wrong.append(f"{now} {family}: {seen} is not {true}")
+        except AwsError as error:
+            wrong.append(str(error))
+        finally:
+            ledger.close()
+    return wrong
+
+
+SLOW = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
+)
+
+
+def test_every_family_equals_the_truth(simulator: SimulatedAws, aws: Aws) -> None:
+    ids = tuple(account.id for account in simulator.accounts)
+
+    @SLOW
+    @given(scenarios(ids))
+    def holds(scenario: Scenario) -> None:
+        assert differences(simulator, aws, scenario) == []
+
+    holds()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_every_family_equals_the_truth_for_long(simulator: SimulatedAws, aws: Aws) -> None:
+    ids = tuple(account.id for account in simulator.accounts)
+
+    @settings(SLOW, max_examples=500)
+    @given(scenarios(ids))
+    def holds(scenario: Scenario) -> None:
+        assert differences(simulator, aws, scenario) == []
+
+    holds()
+
+
+# What the property has to notice
+
+
+def drop_the_later_pages(patch: pytest.MonkeyPatch) -> None:
+    whole = cost_explorer._add_page
+
+    def drop(collected: Any, answer: Any, keys: int) -> int:
+        if collected.pages:
+            answer = {**answer, "ResultsByTime": [dict(day, Groups=[]) for day in answer["ResultsByTime"]]}
+        return whole(collected, answer, keys)
+
+    patch.setattr(cost_explorer, "_add_page", drop)
+
+
+def sum_floats(patch: pytest.MonkeyPatch) -> None:
+    def costs(self: Ledger, start: date, end: date, cost_type: str) -> dict[tuple[str, str], Decimal]:
+        sums: dict[tuple[str, str], float] = {}
+        for row in self.rows(start, end):
+            key = (row.account_id, row.service)
+            sums[key] = sums.get(key, 0.0) + float(getattr(row.amounts, cost_type))
+        return {key: Decimal(value) for key, value in sums.items()}
+
+    patch.setattr(Ledger, "costs", costs)
+
+
+def include_the_end(patch: pytest.MonkeyPatch) -> None:
+    exact = Ledger.costs
+
+    def costs(self: Ledger, start: date, end: date, cost_type: str) -> dict[tuple[str, str], Decimal]:
+        return exact(self, start, end + timedelta(days=1), cost_type)
+
+    patch.setattr(Ledger, "costs", costs)
+
+
+def ask_with_an_inclusive_end(patch: pytest.MonkeyPatch) -> None:
+    exact = cost.daily_costs
+
+    def daily_costs(aws: Aws, payer: Any, start: date, end: date, *args: Any, **kwargs: Any) -> Any:
+        return exact(
+            aws, payer, start, max(start + timedelta(days=1), end - timedelta(days=1)), *args, **kwargs
+        )
+
+    patch.setattr(cost, "daily_costs", daily_costs)
+
+
+def keep_vanished_keys(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "_zero_day", lambda *_: None)
+
+
+def take_one_cost_type_for_another(patch: pytest.MonkeyPatch) -> None:
+    swapped = {**cost_explorer.METRICS, "amortized": "BlendedCost"}
+    patch.setattr(
+        cost_explorer,
+        "_amounts",
+        lambda metrics: Amounts(**{name: Decimal(metrics[key]["Amount"]) for name, key in swapped.items()}),
+    )
+
+
+@contextmanager
+def broken(mutation: Callable[[pytest.MonkeyPatch], None]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        mutation(patch)
+        yield
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        drop_the_later_pages,
+        sum_floats,
+        include_the_end,
+        ask_with_an_inclusive_end,
+        keep_vanished_keys,
+        take_one_cost_type_for_another,
+    ],
+)
+def test_the_property_notices(
+    mutation: Callable[[pytest.MonkeyPatch], None], simulator: SimulatedAws, aws: Aws
+) -> None:
+    ids = tuple(account.id for account in simulator.accounts)
+    with broken(mutation):
+        try:
+            find(
+                scenarios(ids),
+                lambda scenario: differences(simulator, aws, scenario) != [],
+                settings=settings(SLOW, max_examples=150, phases=(Phase.generate,), database=None),
+            )
+        except NoSuchExample:
+            pytest.fail("150 scenarios passed with broken code")

@@ -1,0 +1,220 @@
+"""A Telex channel on 127.0.0.1 with scripted answers, a relay in a process of its own, and notifications."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import requests
+import uvicorn
+
+from exporter.relay.app import create_app
+from exporter.relay.deliveries import open_deliveries
+from exporter.relay.dispatch import Dispatcher
+from exporter.relay.main import listen
+from exporter.relay.metrics import RelayMetrics
+from exporter.relay.settings import RelaySettings, Secret
+
+WEBHOOK_ID = "planted-webhook-id-0123456789"
+TOKEN = "planted-bearer-token-0123456789"
+HANG = -1  # a scripted answer: none for as long as the test lasts
+
+
+class Telex:
+    """The sink: `script` holds the coming answers, 200 when empty; `accepted` what it answered 2xx."""
+
+    def __init__(self) -> None:
+        self.script: list[int] = []
+        self.accepted: list[dict[str, Any]] = []
+        self.attempts = 0
+        self.before_answer: Callable[[int], None] = lambda attempt: None
+        self.ending = threading.Event()
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}/v1/webhooks/{WEBHOOK_ID}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.ending.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def messages(self) -> list[str]:
+        return [post["message"] for post in self.accepted]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with sink._lock:
+                    sink.attempts += 1
+                    attempt = sink.attempts
+                    status = sink.script.pop(0) if sink.script else 200
+                sink.before_answer(attempt)
+                if status == HANG:
+                    sink.ending.wait(30)
+                    return
+                if 200 <= status < 300:
+                    sink.accepted.append(body)
+                self.send_response(status)
+                if 300 <= status < 400:
+                    self.send_header("Location", f"http://127.0.0.1:{sink.port}/elsewhere")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def do_GET(self) -> None:
+                self.do_POST()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        return Handler
+
+
+class Relay:
+    """A relay in a process of its own, logging everything."""
+
+    def __init__(self, folder: Path, url: str, **settings: Any) -> None:
+        self.folder = folder
+        self.settings = {
+            "port": 0,
+            "state_dir": str(folder / "state"),
+            "channels": {"default": {"url_env": "TELEX_URL"}},
+            "read_timeout": "1s",
+            **settings,
+        }
+        self.environ = {"TELEX_URL": url, "RELAY_TOKEN": TOKEN}
+        self.log = folder / "relay.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.base = ""
+
+    def start(self) -> "Relay":
+        program = (
+            "import json, logging, sys\n"
+            "logging.basicConfig(level=logging.DEBUG, format='%(levelname)s %(name)s %(message)s')\n"
+            "from exporter.relay.main import serve\n"
+            "from exporter.relay.settings import RelaySettings\n"
+            "sys.exit(serve(RelaySettings(**json.loads(sys.argv[1]))))\n"
+        )
+        size = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", program, json.dumps(self.settings)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environ},
+            )
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and self.process.poll() is None:
+            for line in self.log.read_text()[size:].splitlines():
+                if "relay listens on" in line:
+                    self.base = f"http://127.0.0.1:{line.split(' port ')[1].split()[0]}"
+                    return self
+            time.sleep(0.02)
+        raise AssertionError(self.log.read_text())
+
+    def post(self, notification: Any, path: str = "/alerts", **arguments: Any) -> requests.Response:
+        return requests.post(self.base + path, json=notification, timeout=30, **arguments)
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.base + path, timeout=10)
+
+    def end(self, sig: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(sig)
+        return self.process.wait(timeout=20)
+
+
+def spend_alert(account: str = "prod", account_id: str = "111111111111", **changes: Any) -> dict[str, Any]:
+    """One alert as Alertmanager posts it."""
+    return {
+        "status": "firing",
+        "labels": {
+            "alertname": "AccountDailySpendAboveThreshold",
+            "account": account,
+            "account_id": account_id,
+            "severity": "warning",
+            "scope": "account",
+            "period": "day",
+        },
+        "annotations": {
+            "title": "AWS daily spend above threshold",
+            "summary": f"{account} spent too much",
+            "description": "Today so far $1532.20. Yesterday $900.00.",
+            "account": account,
+            "period": "day",
+            "spend": "1532.20",
+            "threshold": "1000.00",
+            "runbook_url": "docs/runbook.md#accountdailyspendabovethreshold",
+        },
+        "startsAt": "2026-01-05T14:02:31.123456789Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        "generatorURL": "http://prometheus:9090/graph?g0.expr=up",
+        "fingerprint": f"{account_id}f",
+        **changes,
+    }
+
+
+def notification(*alerts: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A notification of Alertmanager 0.25 on the given alerts."""
+    listed = list(alerts) or [spend_alert()]
+
+    def common(key: str) -> dict[str, str]:
+        first = listed[0][key]
+        return {name: text for name, text in first.items() if all(a[key].get(name) == text for a in listed)}
+
+    return {
+        "version": "4",
+        "groupKey": '{}:{period="day"}',
+        "truncatedAlerts": 0,
+        "status": "firing" if any(alert["status"] == "firing" for alert in listed) else "resolved",
+        "receiver": "telex",
+        "groupLabels": {"period": "day"},
+        "commonLabels": common("labels"),
+        "commonAnnotations": common("annotations"),
+        "externalURL": "http://alertmanager:9093",
+        "alerts": listed,
+        **changes,
+    }
+
+
+@contextmanager
+def running_app(folder: Path, telex: Telex, *, break_memory: bool = False, **settings: Any) -> Iterator[str]:
+    """The relay's web application on a thread of this process; the address to call."""
+    configured = RelaySettings(channels={"default": {"url_env": "TELEX_URL"}}, **settings)
+    deliveries = open_deliveries(
+        folder,
+        clock=time.time,
+        retry_window=configured.retry_window.total_seconds(),
+        pending_expiry=configured.pending_expiry.total_seconds(),
+    )
+    metrics = RelayMetrics(configured.channels)
+    dispatcher = Dispatcher(
+        configured, {"default": Secret(telex.url)}, deliveries, metrics, threading.Event()
+    )
+    if break_memory:
+        deliveries.close()
+    app = create_app(configured, None, dispatcher, metrics, deliveries.writable)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    with listen("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+    deliveries.close()

@@ -1,0 +1,272 @@
+"""Requests on the wire: retried outside botocore, by account, classified by what came back, never in a deadlock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from exporter.aws import clients
+from exporter.aws.clients import Aws, Deadline
+from exporter.aws.errors import AwsError, Kind
+from exporter.aws.meter import Meter
+from exporter.config import CeilingSettings
+from exporter.demo.simulator import OrganizationSpec, SimulatedAws
+from exporter.ledger import MemoryCharges
+from exporter.model import Account, utc_now
+
+ROLE = "aws-spend-exporter-member"
+COST = {
+    "TimePeriod": {"Start": "2026-03-01", "End": "2026-03-02"},
+    "Granularity": "DAILY",
+    "Metrics": ["UnblendedCost"],
+}
+PARAMS: dict[str, dict[str, Any]] = {"GetCostAndUsage": COST}
+CALLS = (
+    ("ce", "GetCostAndUsage"),  # JSON
+    ("organizations", "ListAccounts"),  # JSON
+    ("sts", "GetCallerIdentity"),  # Query, XML
+    ("ec2", "DescribeRegions"),  # EC2's own XML
+)
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Iterator[SimulatedAws]:
+    now = datetime(2026, 3, 17, 14, 20, tzinfo=UTC)
+    spec = OrganizationSpec(seed=11, accounts=6, services=3, days=60, instances=1, now=now)
+    with SimulatedAws(spec) as aws:
+        yield aws
+
+
+@pytest.fixture
+def wire(simulated: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedAws]:
+    for name, value in simulated.environment().items():
+        monkeypatch.setenv(name, value)
+    # What is under test is what is retried, not how long it waits.
+    monkeypatch.setattr(clients, "_FIRST_BACKOFF_SECONDS", 0.01)
+    simulated.requests.clear()
+    yield simulated
+    simulated.faults.clear()
+    simulated.requests.clear()
+
+
+@contextmanager
+def access(wire: SimulatedAws, **options: Any) -> Iterator[Aws]:
+    meter = Meter(MemoryCharges(), CeilingSettings(), utc_now, CollectorRegistry())
+    aws = Aws(meter, endpoint_url=wire.url, simulated=True, **({"read_timeout": 1} | options))
+    try:
+        yield aws
+    finally:
+        aws.close()
+
+
+def member(wire: SimulatedAws, name: str) -> Account:
+    account_id = wire.organization.find(name).id
+    return Account(account_id, name, role_arn=f"arn:aws:iam::{account_id}:role/{ROLE}")
+
+
+@pytest.mark.parametrize(("service", "operation"), CALLS)
+@pytest.mark.parametrize(
+    ("fault", "kind", "attempts"),
+    [
+        ("access_denied", Kind.ACCESS_DENIED, 1),
+        ("expired_credentials", Kind.EXPIRED_CREDENTIALS, 1),
+        ("throttle", Kind.THROTTLED, 4),
+        ("server_error", Kind.SERVER_ERROR, 4),
+        ("reset", Kind.CONNECTION, 4),
+        ("malformed", Kind.MALFORMED_RESPONSE, 4),
+        ("hang", Kind.TIMEOUT, 2),
+    ],
+)
+def test_each_fault_on_the_wire_has_its_kind_and_its_attempts(
+    wire: SimulatedAws, service: str, operation: str, fault: str, kind: Kind, attempts: int
+) -> None:
+    wire.faults.add(fault, service=service, operation=operation)
+    with access(wire, read_timeout=0.5) as aws, pytest.raises(AwsError) as caught:
+        aws.call(None, service, operation, "us-east-1", PARAMS.get(operation))
+    assert caught.value.kind == kind
+    assert f"{service} {operation} for payer in us-east-1: " in str(caught.value)
+    wire.faults.clear()
+    end = time.monotonic() + 3
+    while wire.requests.count(service, operation) < attempts and time.monotonic() < end:
+        time.sleep(0.02)  # what ends without an answer is logged a little later
+    assert wire.requests.count(service, operation) == attempts
+
+
+@pytest.mark.parametrize(("service", "operation"), CALLS)
+def test_a_fault_that_passes_is_survived(wire: SimulatedAws, service: str, operation: str) -> None:
+    for fault in ("throttle", "reset", "malformed"):
+        wire.faults.add(fault, service=service, operation=operation, count=1)
+    with access(wire) as aws:
+        assert aws.call(None, service, operation, "us-east-1", PARAMS.get(operation))
+
+
+def test_nothing_listens(wire: SimulatedAws) -> None:
+    with access(wire) as aws:
+        aws._endpoint_url = "http://127.0.0.1:9"
+        with pytest.raises(AwsError) as caught:
+            aws.call(None, "sts", "GetCallerIdentity", "us-east-1")
+    assert caught.value.kind == Kind.CONNECTION
+
+
+def test_a_failing_account_takes_no_retries_from_another(wire: SimulatedAws) -> None:
+    failing, healthy = member(wire, "prod"), member(wire, "staging")
+    wire.faults.add("throttle", account="prod", service="ec2")
+    with access(wire) as aws:
+        for _ in range(20):
+            with pytest.raises(AwsError):
+                aws.call(failing, "ec2", "DescribeRegions", "us-east-1")
+        wire.faults.add("server_error", account="staging", service="ec2", count=3)
+        assert aws.call(healthy, "ec2", "DescribeRegions", "us-east-1")["Regions"]
+        assert aws.clients_created == 2  # sts and ec2
+
+
+def test_a_session_that_ends_early_is_renewed_once(wire: SimulatedAws) -> None:
+    account = member(wire, "prod")
+    with access(wire) as aws:
+        aws.call(account, "ec2", "DescribeRegions", "us-east-1")
+        wire.faults.add("expired_credentials", account="prod", service="ec2", count=1)
+        aws.call(account, "ec2", "DescribeRegions", "us-east-1")
+        assert wire.requests.count("sts", "AssumeRole") == 2
+        wire.faults.add("expired_credentials", account="prod", service="ec2")
+        with pytest.raises(AwsError) as caught:
+            aws.call(account, "ec2", "DescribeRegions", "us-east-1")
+    assert caught.value.kind == Kind.EXPIRED_CREDENTIALS
+    assert wire.requests.count("sts", "AssumeRole") == 3
+
+
+def test_many_threads_renew_an_expired_session_together(wire: SimulatedAws) -> None:
+    account = member(wire, "prod")
+    with access(wire) as aws, ThreadPoolExecutor(4) as pool:
+        aws.call(account, "ec2", "DescribeRegions", "us-east-1")
+        wire.clock.advance(2 * 3600)  # the session ends for every thread, and a new one is good for all
+        answers = pool.map(lambda _: aws.call(account, "ec2", "DescribeRegions", "us-east-1"), range(4))
+        assert len(list(answers)) == 4
+    assert wire.requests.count("sts", "AssumeRole") <= 1 + 4
+
+
+def test_the_payers_role_is_renewed_when_its_session_ended_early(wire: SimulatedAws) -> None:
+    payer = f"arn:aws:iam::{wire.payer_id}:role/{ROLE}"
+    with access(wire, role_arn=payer) as aws:
+        aws.call(member(wire, "prod"), "sts", "GetCallerIdentity", "us-east-1")
+        wire.faults.add("expired_credentials", account="staging", operation="AssumeRole", count=1)
+        aws.call(member(wire, "staging"), "sts", "GetCallerIdentity", "us-east-1")
+        wire.faults.add("expired_credentials", account="management", service="organizations", count=1)
+        aws.call(None, "organizations", "ListRoots", "us-east-1")
+
+
+def test_expired_keys_at_the_hour_are_no_deadlock(wire: SimulatedAws) -> None:
+    account = member(wire, "prod")
+    with access(wire, read_timeout=5) as aws:
+        credentials = aws.credentials(account)
+        wire.faults.add("latency", operation="AssumeRole", seconds=0.3)
+        credentials._expiry_time = datetime.now(UTC) - timedelta(seconds=1)
+        answered: list[Any] = []
+
+        def call() -> None:
+            # As a collector between two pages: the session was good when it began.
+            answered.append(aws._send(credentials, account.id, "ec2", "DescribeRegions", "us-east-1", {}))
+
+        threads = [threading.Thread(target=call, daemon=True) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+        assert len(answered) == 8
+    assert wire.requests.count("sts", "AssumeRole") == 2
+
+
+def test_no_more_than_four_calls_of_an_account_are_in_flight(wire: SimulatedAws) -> None:
+    account = member(wire, "prod")
+    wire.faults.add("latency", service="ec2", seconds=0.2)
+    with access(wire, threads=12) as aws, ThreadPoolExecutor(12) as pool:
+        began = time.monotonic()
+        list(pool.map(lambda _: aws.call(account, "ec2", "DescribeRegions", "us-east-1"), range(12)))
+        assert time.monotonic() - began >= 0.6
+
+
+def test_every_account_signs_with_its_own_keys_over_one_client(wire: SimulatedAws) -> None:
+    accounts = [member(wire, name) for name in ("prod", "staging", "data-platform", "sandbox")]
+
+    def who(number: int) -> bool:
+        account = accounts[number % 4]
+        return bool(aws.call(account, "sts", "GetCallerIdentity", "eu-west-1")["Account"] == account.id)
+
+    with access(wire, threads=16) as aws, ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(who, range(200)))
+        assert aws.clients_created == 2  # sts at home for the roles, and in eu-west-1
+    assert wire.requests.count("sts", "AssumeRole") == 4
+
+
+def test_a_passed_deadline_sends_nothing(wire: SimulatedAws) -> None:
+    with access(wire) as aws, pytest.raises(AwsError) as caught:
+        aws.call(None, "organizations", "ListRoots", "us-east-1", deadline=Deadline(0))
+    assert caught.value.kind == Kind.DEADLINE
+    assert wire.requests.count() == 0
+
+
+def test_a_stop_ends_a_back_off_at_once_and_sends_nothing_after(
+    wire: SimulatedAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "_FIRST_BACKOFF_SECONDS", 30)
+    monkeypatch.setattr(clients, "_LONGEST_BACKOFF_SECONDS", 30)
+    stop = threading.Event()
+    wire.faults.add("throttle")
+    with access(wire, stop=stop) as aws:
+        aws.client("organizations", "us-east-1")
+        threading.Timer(0.3, stop.set).start()
+        began = time.monotonic()
+        for _ in range(2):
+            with pytest.raises(AwsError) as caught:
+                aws.call(None, "organizations", "ListRoots", "us-east-1")
+            assert caught.value.kind == Kind.STOPPED
+        assert time.monotonic() - began < 2
+        aws.close()
+        made = aws.clients_created
+        with pytest.raises(AwsError):
+            aws.call(None, "ec2", "DescribeRegions", "us-east-1")
+        assert aws.clients_created == made
+    assert wire.requests.count() == 1
+
+
+def test_a_profile_that_does_not_exist_is_said_at_once(wire: SimulatedAws) -> None:
+    with pytest.raises(AwsError, match="there-is-none") as caught, access(wire, profile="there-is-none"):
+        pass
+    assert caught.value.kind == Kind.NO_CREDENTIALS
+
+
+def test_every_attempt_is_charged_and_counted(wire: SimulatedAws) -> None:
+    wire.faults.add("throttle", service="ce", count=2)
+    charges, registry = MemoryCharges(), CollectorRegistry()
+    aws = Aws(Meter(charges, CeilingSettings(), utc_now, registry), endpoint_url=wire.url, simulated=True)
+    aws.call(None, "ce", "GetCostAndUsage", "us-east-1", COST)
+    aws.close()
+    assert charges.charged_since("cost", None) == Decimal("0.03")
+    labels = {"service": "ce", "operation": "GetCostAndUsage"}
+    counted = {
+        status: registry.get_sample_value(
+            "aws_spend_exporter_api_requests_total", labels | {"status": status}
+        )
+        for status in ("ok", "throttled")
+    }
+    assert counted == {"ok": 1, "throttled": 2}
+
+
+def test_a_wrong_external_id_is_denied_and_the_right_one_is_not(wire: SimulatedAws) -> None:
+    account = member(wire, "prod")
+    with access(wire) as aws:
+        assert aws.call(replace(account, external_id="any"), "sts", "GetCallerIdentity", "us-east-1")
+        with pytest.raises(AwsError) as caught:
+            aws.call(
+                replace(account, role_arn=f"{account.role_arn}-not"), "sts", "GetCallerIdentity", "us-east-1"
+            )
+    assert caught.value.kind == Kind.ACCESS_DENIED

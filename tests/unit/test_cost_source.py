@@ -1,0 +1,45 @@
+"""Whatever fills the ledger: the views, the plan and the history know `CostRead`s, not Cost Explorer."""
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from exporter.aws.cost_explorer import days_between
+from exporter.collectors import cost
+from exporter.context import ViewContext
+from exporter.ledger import CostRead, Ledger
+from exporter.model import Amounts
+from exporter.refresh_plan import next_query, refreshed_at
+
+NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
+
+
+def test_a_ledger_that_another_source_fills_serves_every_family_and_asks_cost_explorer_nothing(
+    tmp_path: Path,
+) -> None:
+    """E.g. a Cost and Usage Report: it commits what it read, and what of that is not usage."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    try:
+        days = list(days_between(date(2026, 3, 1), NOW.date() + timedelta(days=1)))
+        one = Amounts(*[Decimal(1)] * 5)
+        costs = {(day, account, "AWS Lambda"): one for day in days for account in ("1", "2")}
+        ledger.commit_costs(CostRead(NOW, dict.fromkeys(days, False), costs))
+        ledger.commit_other_costs(CostRead(NOW, dict.fromkeys(days, False), {}))
+        settings = cost.Settings(history_months=2)
+
+        samples = list(cost.render(ViewContext(ledger, NOW, settings, {}, settings)))
+
+        sums: dict[str, float] = {}
+        for sample in samples:
+            sums[sample.family.name] = sums.get(sample.family.name, 0) + sample.value
+        assert {name: value for name, value in sums.items() if name.endswith("_usd")} == {
+            "aws_cost_today_usd": 2,
+            "aws_cost_yesterday_usd": 2,
+            "aws_cost_assessed_day_usd": 2,
+            "aws_cost_month_to_date_usd": 40,
+            "aws_cost_last_month_usd": 60,
+        }
+        assert refreshed_at(ledger, NOW) == NOW
+        assert next_query(ledger, settings, NOW) is None
+    finally:
+        ledger.close()

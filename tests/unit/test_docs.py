@@ -1,0 +1,48 @@
+"""What is written twice is equal: policies, the metrics reference, and what the declarations say."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.collectors import all_collectors
+from exporter.iam import member_policy, payer_policy, policy_files
+from exporter.reference import metrics_markdown
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_metrics_reference_is_what_is_declared() -> None:
+    assert (ROOT / "docs" / "metrics.md").read_text() == metrics_markdown(), "run `make docs`"
+
+
+def test_the_policy_files_are_what_is_derived() -> None:
+    folder = ROOT / "iam_policies"
+    assert {path.name: path.read_text() for path in folder.glob("*.json")} == policy_files(), (
+        "run `make docs`"
+    )
+
+
+def test_every_declared_action_is_in_the_policy_of_its_role() -> None:
+    granted = {
+        action
+        for policy in (payer_policy(), member_policy())
+        for s in policy["Statement"]
+        for action in s["Action"]
+    }
+    declared = {action for collector in all_collectors() for action in collector.iam_actions}
+    assert declared <= granted
+
+
+def test_no_policy_grants_a_wildcard_or_a_write() -> None:
+    reading = ("Describe", "Get", "List", "AssumeRole")
+    for policy in (payer_policy(), member_policy()):
+        for statement in policy["Statement"]:
+            for action in statement["Action"]:
+                assert "*" not in action
+                assert action.split(":")[1].startswith(reading)
+
+
+@pytest.mark.parametrize("collector", all_collectors(), ids=lambda collector: collector.name)
+def test_a_collectors_file_is_named_after_it(collector: object) -> None:
+    name = collector.name  # type: ignore[attr-defined]
+    assert (ROOT / "exporter" / "collectors" / f"{name}.py").exists()

@@ -1,0 +1,289 @@
+"""The ledger keeps exact money, loses nothing that was committed, and turns vanished keys into zeros."""
+
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.ledger import CostRead, DayState, Ledger, LedgerLockedError, to_units, to_usd
+from exporter.model import Amounts, ChargeClass
+
+NOON = datetime(2026, 5, 20, 12, tzinfo=UTC)
+DAY = date(2026, 5, 18)
+NEXT = DAY + timedelta(days=1)
+
+money = st.decimals(min_value=-100_000_000, max_value=100_000_000, places=10)
+
+
+def usd(text: str) -> Amounts:
+    value = Decimal(text)
+    return Amounts(value, value, value, value, value)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    yield ledger
+    ledger.close()
+
+
+@given(money)
+def test_money_survives_the_ledger_exactly(amount: Decimal) -> None:
+    assert to_usd(to_units(amount)) == amount
+
+
+@given(st.lists(money, max_size=50))
+def test_sums_of_units_are_exact(amounts: list[Decimal]) -> None:
+    assert to_usd(sum(map(to_units, amounts))) == sum(amounts, Decimal(0))
+
+
+@pytest.mark.parametrize("bad", ["NaN", "Infinity", "1e12"])
+def test_what_is_not_money_is_refused(bad: str) -> None:
+    with pytest.raises(ValueError, match=r"not an amount|more than the ledger holds"):
+        to_units(Decimal(bad))
+
+
+def test_three_dimes_are_thirty_cents(ledger: Ledger) -> None:
+    ledger.commit_costs(
+        CostRead(NOON, {DAY: False}, {(DAY, "1", service): usd("0.1") for service in ("a", "b", "c")})
+    )
+    assert sum(ledger.costs(DAY, NEXT, "unblended").values()) == Decimal("0.3")
+
+
+def test_a_key_that_vanishes_becomes_an_explicit_zero(ledger: Ledger) -> None:
+    ledger.commit_costs(
+        CostRead(NOON, {DAY: True}, {(DAY, "1", "S3"): usd("5"), (DAY, "1", "EC2"): usd("7")})
+    )
+    ledger.commit_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("6")}))
+
+    assert ledger.costs(DAY, NEXT, "unblended") == {("1", "S3"): Decimal(0), ("1", "EC2"): Decimal(6)}
+
+
+def test_two_reads_of_a_day_at_one_moment_are_told_apart(ledger: Ledger) -> None:
+    seen = []
+    for value in ("1", "2"):
+        ledger.commit_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "S3"): usd(value)}))
+        seen.append(ledger.day_states(DAY, NEXT)[DAY].read_at)
+    assert seen == [NOON, NOON + timedelta(milliseconds=1)]
+
+
+def test_the_count_of_rows_is_kept_and_not_counted(ledger: Ledger) -> None:
+    for amounts in ({"S3": "1", "EC2": "2"}, {"EC2": "2", "Tax": "3"}):
+        ledger.commit_costs(
+            CostRead(NOON, {DAY: True}, {(DAY, "1", name): usd(value) for name, value in amounts.items()})
+        )
+    ledger.commit_other_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "Support"): usd("4")}))
+
+    with ledger.connection() as db:
+        assert db.execute("SELECT COUNT(*) FROM cost").fetchone() == (4,)
+    assert ledger.row_count() == 4
+
+
+def test_a_read_leaves_other_days_alone(ledger: Ledger) -> None:
+    ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+    ledger.commit_costs(CostRead(NOON, {NEXT: True}, {(NEXT, "1", "S3"): usd("9")}))
+
+    assert ledger.costs(DAY, NEXT, "amortized") == {("1", "S3"): Decimal(5)}
+
+
+def test_rows_split_usage_from_other_charges(ledger: Ledger) -> None:
+    ledger.commit_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("10.5")}))
+    ledger.commit_other_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("-2.25")}))
+
+    rows = list(ledger.rows(DAY, NEXT))
+
+    assert [(row.charge_class, row.amounts.unblended) for row in rows] == [
+        (ChargeClass.USAGE, Decimal("12.75")),
+        (ChargeClass.OTHER, Decimal("-2.25")),
+    ]
+    assert {(row.day, row.account_id, row.service, row.estimated, row.observed_at) for row in rows} == {
+        (DAY, "1", "EC2", True, NOON)
+    }
+
+
+def test_a_scan_marks_just_the_days_that_moved(ledger: Ledger) -> None:
+    ledger.commit_costs(
+        CostRead(
+            NOON,
+            {DAY: False, NEXT: False},
+            {(DAY, "1", "S3"): usd("5"), (NEXT, "1", "S3"): usd("5"), (NEXT, "2", "S3"): usd("0")},
+        )
+    )
+
+    moved = ledger.commit_scan(
+        "account", NOON, [DAY, NEXT], {(DAY, "1"): usd("5"), (NEXT, "1"): usd("5.0000000001")}
+    )
+
+    assert moved == (NEXT,)
+    states = ledger.day_states(DAY, NEXT + timedelta(days=1))
+    assert {day: state.moved for day, state in states.items()} == {DAY: False, NEXT: True}
+
+
+def test_a_scan_sees_cost_that_left_an_account_whole(ledger: Ledger) -> None:
+    ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+    assert ledger.commit_scan("account", NOON, [DAY], {}) == (DAY,)
+
+
+def test_a_scan_by_service_sees_cost_that_moved_between_services(ledger: Ledger) -> None:
+    ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+    assert ledger.commit_scan("account", NOON, [DAY], {(DAY, "1"): usd("5")}) == ()
+    assert ledger.commit_scan("service", NOON, [DAY], {(DAY, "EC2"): usd("5")}) == (DAY,)
+
+
+def end_of(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("reads", "settled"),
+    [
+        ([(36, "100")], True),
+        ([(35.9, "100")], False),
+        ([(-2, "99.9"), (5, "100")], False),  # the first was before the day's end
+        ([(1, "99.5"), (7, "100")], True),
+        ([(1, "99.5"), (6.9, "100")], False),
+        ([(1, "98"), (7, "100")], False),
+        ([(1, "0"), (7, "0")], True),
+    ],
+)
+def test_a_day_is_settled_36_hours_after_its_end_or_when_two_reads_agree(
+    ledger: Ledger, reads: list[tuple[float, str]], settled: bool
+) -> None:
+    for hours, amount in reads:
+        at = end_of(DAY) + timedelta(hours=hours)
+        ledger.commit_costs(CostRead(at, {DAY: False}, {(DAY, "1", "S3"): usd(amount)}))
+
+    now = end_of(DAY) + timedelta(hours=reads[-1][0])
+    assert ledger.assessed_day(now) == (DAY if settled else None)
+
+
+def test_data_is_through_the_newest_complete_day_with_cost(ledger: Ledger) -> None:
+    at = end_of(DAY) + timedelta(hours=2)
+    ledger.commit_costs(
+        CostRead(
+            at,
+            {DAY - timedelta(days=1): False, DAY: True, NEXT: True},
+            {
+                (DAY - timedelta(days=1), "1", "S3"): usd("1"),
+                (DAY, "1", "S3"): usd("1"),
+                (NEXT, "1", "S3"): usd("1"),
+            },
+        )
+    )
+    assert ledger.data_through(at) == DAY
+    # Read before it was over, NEXT is not complete, however late it becomes.
+    assert ledger.data_through(at + timedelta(days=3)) == DAY
+
+
+def test_names_are_in_force_from_their_day(ledger: Ledger) -> None:
+    ledger.name_accounts({"1": "old"}, DAY)
+    ledger.name_accounts({"1": "new"}, NEXT)
+    ledger.name_accounts({"1": "new"}, NEXT + timedelta(days=5))
+
+    assert ledger.account_names(on=DAY - timedelta(days=9)) == {"1": "old"}
+    assert ledger.account_names(on=DAY) == {"1": "old"}
+    assert ledger.account_names(on=NEXT) == {"1": "new"}
+    assert ledger.account_names() == {"1": "new"}
+
+
+def test_units_are_in_force_from_their_day(ledger: Ledger) -> None:
+    ledger.place_accounts({"1": "/Workloads/Dev", "2": "/"}, DAY)
+    ledger.place_accounts({"1": "/Workloads/Prod", "2": "/"}, NEXT)
+
+    assert ledger.account_ous(on=DAY) == {"1": "/Workloads/Dev", "2": "/"}
+    assert ledger.account_ous() == {"1": "/Workloads/Prod", "2": "/"}
+    assert ledger.account_names() == {}
+
+
+def test_charges_count_from_their_period_on(ledger: Ledger) -> None:
+    ledger.add_charge(NOON - timedelta(days=1), "cost", "ce", "GetCostAndUsage", Decimal("0.01"))
+    ledger.add_charge(NOON, "cost", "ce", "GetCostAndUsage", Decimal("0.01"))
+    ledger.add_charge(NOON, "usage", "cloudwatch", "GetMetricData", Decimal("0.00001"))
+
+    assert ledger.charged_since("cost", NOON) == Decimal("0.01")
+    assert ledger.charged_since("cost", None) == Decimal("0.02")
+    assert ledger.charged_since("usage", None) == Decimal("0.00001")
+
+
+def test_a_transaction_is_all_or_nothing(ledger: Ledger) -> None:
+    with suppress(RuntimeError), ledger.transaction():
+        ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+        ledger.mark_scan("refresh", NOON)
+        raise RuntimeError
+
+    assert ledger.row_count() == 0
+    assert ledger.day_states(DAY, NEXT) == {}
+    assert ledger.scanned_at("refresh") is None
+
+
+def test_a_second_writer_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(LedgerLockedError, match="another process is writing"):
+        Ledger(ledger.path)
+
+
+def test_a_reader_sees_what_is_committed_and_cannot_write(ledger: Ledger) -> None:
+    ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+    reader = Ledger(ledger.path, read_only=True)
+    try:
+        assert reader.costs(DAY, NEXT, "unblended") == {("1", "S3"): Decimal(5)}
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader.mark_scan("refresh", NOON)
+    finally:
+        reader.close()
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(sqlite3.DatabaseError, match="newer version"):
+        Ledger(path)
+
+
+def test_the_file_is_its_owners_alone(ledger: Ledger) -> None:
+    assert ledger.path.stat().st_mode & 0o077 == 0
+
+
+def write_for_ever(path: Path) -> None:
+    ledger = Ledger(path)
+    for number in range(1, 10**9):
+        day = DAY + timedelta(days=number % 7)
+        costs = {(day, str(account), "S3"): usd(str(number)) for account in range(200)}
+        ledger.commit_costs(CostRead(NOON, {day: False}, costs))
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_a_kill_in_the_middle_of_a_commit_leaves_whole_days(tmp_path: Path, round_: int) -> None:
+    path = tmp_path / "ledger.sqlite"
+    process = multiprocessing.get_context("spawn").Process(target=write_for_ever, args=(path,))
+    process.start()
+    while not path.exists():
+        time.sleep(0.01)
+    time.sleep(random.uniform(0.2, 0.6))
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+    ledger = Ledger(path)
+    try:
+        for number in range(7):
+            day = DAY + timedelta(days=number)
+            costs = ledger.costs(day, day + timedelta(days=1), "unblended")
+            known = ledger.day_states(day, day + timedelta(days=1)).get(day, DayState()).read_at is not None
+            assert len(costs) == (200 if known else 0)
+            assert len(set(costs.values())) <= 1
+    finally:
+        ledger.close()

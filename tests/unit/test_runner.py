@@ -1,0 +1,360 @@
+"""The runner: whatever happens to one unit, the others and the next run come."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from exporter import runner as runner_module
+from exporter.accounts import Directory
+from exporter.aws.errors import AwsError, Kind
+from exporter.config import Config
+from exporter.fields import CollectorSettings
+from exporter.ledger import Ledger
+from exporter.model import Account, Collector, Family, Sample, Scope, Target, View
+from exporter.runner import DISCOVERY, Runner, RunnerMetrics
+from exporter.store import Key, Store
+
+NOW = datetime(2026, 3, 17, 14, 20, tzinfo=UTC)
+FAMILY = Family("test_value", "A value.", ("account_id", "region"))
+ACCOUNTS = {id_: Account(id_, f"name-{id_}") for id_ in ("111111111111", "222222222222", "333333333333")}
+
+
+class NoAws:
+    """Nothing here reaches AWS."""
+
+    region = "us-east-1"
+
+
+@dataclass
+class World:
+    """A runner with one collector of the test's own, and what it reads."""
+
+    tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch
+    collect: Callable[[Any, Target], Iterable[Sample]] = lambda ctx, target: ()
+    due: Callable[[Any], datetime] | None = None
+    scope: Scope = Scope.ACCOUNT
+    accounts: dict[str, Account] = field(default_factory=lambda: dict(ACCOUNTS))
+    discovery_error: Exception | None = None
+    discoveries: int = 0
+    interval: timedelta = timedelta(hours=1)
+
+    def discover(self, *_: Any) -> Directory:
+        self.discoveries += 1
+        if self.discovery_error is not None:
+            raise self.discovery_error
+        return Directory("111111111111", "aws", dict(self.accounts), {})
+
+    def runner(self) -> Runner:
+        world = self
+
+        class Settings(CollectorSettings):
+            enabled: bool = True
+            interval: timedelta = world.interval
+
+        self.collector = Collector(
+            name="cost",  # a name that the configuration has
+            help="",
+            scope=self.scope,
+            settings=Settings,
+            families=(FAMILY,),
+            iam_actions=(),
+            collect=lambda ctx, target: self.collect(ctx, target),
+            due=self.due,
+        )
+        self.monkeypatch.setattr(runner_module, "all_collectors", lambda: (self.collector,))
+        self.monkeypatch.setattr(runner_module, "discover", self.discover)
+        self.ledger = Ledger(self.tmp_path / "ledger.sqlite")
+        self.registry = CollectorRegistry()
+        self.store = Store(lambda: NOW)
+        config = Config.model_validate({"regions": ["eu-west-1", "us-east-1"]})
+        self.monkeypatch.setattr(type(config), "collector", lambda _, __: Settings())
+        self.made = Runner(
+            config,
+            NoAws(),  # type: ignore[arg-type]
+            self.ledger,
+            self.store,
+            RunnerMetrics(self.registry),
+            lambda: NOW,
+            threading.Event(),
+            allow_plan_over_ceiling=True,  # what the plan says is not under test here
+        )
+        return self.made
+
+    def errors(self, kind: str, collector: str = "cost") -> float:
+        labels = {"collector": collector, "kind": kind}
+        return self.registry.get_sample_value("aws_spend_exporter_collector_errors_total", labels) or 0.0
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    world = World(tmp_path, monkeypatch)
+    yield world
+    world.made._pool.close(2)
+    if world.made._scheduler.running:
+        world.made.stop(2)
+    world.ledger.close()
+
+
+def wait_until(probe: Callable[[], Any], seconds: float = 5) -> None:
+    end = time.monotonic() + seconds
+    while not probe():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def value(target: Target, value: float = 1) -> Sample:
+    return FAMILY(value, account_id=target.account_id, region=target.region)
+
+
+def test_one_failure_is_one_failed_unit(world: World) -> None:
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        yield value(target)
+        if target.account_id.startswith("2"):
+            raise AwsError(Kind.ACCESS_DENIED, "no")
+        if target.account_id.startswith("3"):
+            raise ZeroDivisionError("ours")
+
+    world.collect = collect
+    runner = world.runner()
+    assert runner.collect_now(world.collector) == 2
+    outcomes = world.store.outcomes()
+    assert {key.account_id[0]: outcome.error for key, outcome in outcomes.items()} == {
+        "1": None,
+        "2": "access_denied",
+        "3": "internal",
+    }
+    # Half of a result is no result.
+    assert [len(outcomes[key].samples) for key in sorted(outcomes, key=str)] == [1, 0, 0]
+    assert (world.errors("access_denied"), world.errors("internal")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        lambda target: [value(target), value(target)],
+        lambda target: [Family("test_other", "Undeclared.")(1)],
+    ],
+    ids=["a series twice", "an undeclared family"],
+)
+def test_a_collector_that_breaks_the_contract_fails_and_the_last_good_samples_stay(
+    world: World, samples: Callable[[Target], Iterable[Sample]]
+) -> None:
+    world.collect = lambda ctx, target: [value(target)]
+    runner = world.runner()
+    assert runner.collect_now(world.collector) == 0
+    good = world.store.exposition()[0]
+    world.collect = lambda ctx, target: samples(target)
+    assert runner.collect_now(world.collector) == 3
+    assert [
+        line for line in world.store.exposition()[0].decode().splitlines() if line.startswith("test_")
+    ] == [line for line in good.decode().splitlines() if line.startswith("test_")]
+    assert {outcome.error for outcome in world.store.outcomes().values()} == {"internal"}
+
+
+def test_a_run_does_not_wait_longer_than_its_interval_and_does_not_pile_up(world: World) -> None:
+    release = threading.Event()
+    started: list[str] = []
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        started.append(target.account_id)
+        if target.account_id.startswith("2"):
+            release.wait(10)
+        return [value(target)]
+
+    world.collect = collect
+    runner = world.runner()
+    runner.directory = world.discover()
+    try:
+        for _ in range(3):
+            began = time.monotonic()
+            runner._collect(world.collector, 0.2)
+            assert time.monotonic() - began < 2
+        counts = {id_[0]: started.count(id_) for id_ in ACCOUNTS}
+        assert counts == {"1": 3, "2": 1, "3": 3}
+    finally:
+        release.set()
+    wait_until(lambda: not runner._under_way)
+    assert runner.collect_now(world.collector) == 0
+    assert started.count("222222222222") == 2
+
+
+def test_an_account_that_leaves_while_it_is_read_leaves_nothing(world: World) -> None:
+    reading, release = threading.Event(), threading.Event()
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        if target.account_id.startswith("3"):
+            reading.set()
+            release.wait(10)
+        return [value(target)]
+
+    world.collect = collect
+    runner = world.runner()
+    runner.directory = world.discover()
+    thread = threading.Thread(target=runner._collect, args=(world.collector,))
+    thread.start()
+    assert reading.wait(5)
+    del world.accounts["333333333333"]
+    runner._discover()
+    release.set()
+    thread.join(5)
+    assert {key.account_id for key in world.store.outcomes()} == {"", "111111111111", "222222222222"}
+
+
+def test_a_stopped_runner_publishes_nothing_more(world: World) -> None:
+    reading, release = threading.Event(), threading.Event()
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        reading.set()
+        release.wait(10)
+        return [value(target)]
+
+    world.collect = collect
+    runner = world.runner()
+    runner.directory = world.discover()
+    thread = threading.Thread(target=runner._collect, args=(world.collector,))
+    thread.start()
+    assert reading.wait(5)
+    runner._stop.set()
+    release.set()
+    thread.join(5)
+    assert runner._pool.close(2)
+    assert world.store.outcomes() == {}
+
+
+def test_what_is_due_at_once_after_it_succeeded_is_no_loop(world: World) -> None:
+    runs: list[float] = []
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        runs.append(time.monotonic())
+        return ()
+
+    world.collect, world.due, world.scope = collect, lambda ctx: NOW, Scope.PAYER
+    runner = world.runner()
+    runner.start()
+    wait_until(lambda: runs)
+    time.sleep(1)
+    assert len(runs) == 1
+    assert runner.stop(2)
+
+
+@pytest.mark.parametrize("what", ["due", "name_accounts"])
+def test_a_full_disk_does_not_end_the_schedule(
+    world: World, what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runner_module, "_FIRST_PAID_RETRY", timedelta(seconds=0.1))
+    monkeypatch.setattr(runner_module, "_FIRST_RETRY", timedelta(seconds=0.1))
+    broken = threading.Event()
+    broken.set()
+    runs: list[int] = []
+
+    def full(*_: Any) -> Any:
+        if broken.is_set():
+            raise sqlite3.OperationalError("database or disk is full")
+        return NOW + timedelta(hours=1)
+
+    world.collect, world.scope = lambda ctx, target: runs.append(1) or (), Scope.PAYER
+    world.due = full if what == "due" else lambda ctx: NOW + timedelta(hours=1)
+    runner = world.runner()
+    if what == "name_accounts":
+        monkeypatch.setattr(world.ledger, "name_accounts", full)
+    runner.start()
+    if what == "due":
+        wait_until(lambda: len(runs) >= 3)
+    else:
+        wait_until(lambda: world.discoveries >= 3)
+        assert world.errors("internal", DISCOVERY) >= 2
+        assert runner.unready() == ["account discovery failed: internal"]
+    broken.clear()
+    wait_until(lambda: not runner.unready())
+    assert "disk is full" in caplog.text
+    assert runner.stop(2)
+
+
+def test_a_discovery_that_fails_keeps_the_accounts(world: World) -> None:
+    runner = world.runner()
+    runner._discover()
+    assert runner.directory is not None
+    world.discovery_error = AwsError(Kind.THROTTLED, "slower")
+    runner._discover()
+    assert set(runner.directory.accounts) == set(ACCOUNTS)
+    assert world.store.outcomes()[Key(DISCOVERY)].error == "throttled"
+    world.discovery_error = None
+    runner._discover()
+    assert world.store.outcomes()[Key(DISCOVERY)].error is None
+
+
+def test_regions_are_units_of_their_own(world: World) -> None:
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        if (target.account_id[0], target.region) == ("2", "eu-west-1"):
+            raise AwsError(Kind.REGION_DISABLED, "opt in")
+        return [value(target)]
+
+    world.collect, world.scope = collect, Scope.REGION
+    runner = world.runner()
+    assert runner.collect_now(world.collector) == 1
+    text = world.store.exposition()[0].decode()
+    assert text.count("\ntest_value{") == 5
+    assert (
+        'collector_failure_info{collector="cost",account_id="222222222222",account="name-222222222222",'
+        'region="eu-west-1",kind="region_disabled"} 1\n'
+    ) in text
+
+
+def test_the_last_success_stays_known_when_the_regions_cannot_be_listed(world: World) -> None:
+    world.collect, world.scope = lambda ctx, target: [value(target)], Scope.REGION
+    runner = world.runner()
+    assert runner.collect_now(world.collector) == 0
+    series = 'collector_last_success_timestamp_seconds{collector="cost",account_id="222222222222"'
+    assert series in world.store.exposition()[0].decode()
+
+    def refused(*_: Any) -> Any:
+        raise AwsError(Kind.ACCESS_DENIED, "no")
+
+    world.monkeypatch.setattr(runner_module, "regions_of", refused)
+    runner._regions.clear()
+    assert runner.collect_now(world.collector) == 3
+    text = world.store.exposition()[0].decode()
+    # An alert on stale data compares with it: absent, it would never fire.
+    assert series in text
+    assert (
+        'collector_success{collector="cost",account_id="222222222222",account="name-222222222222"} 0' in text
+    )
+
+
+def test_views_follow_the_commits_and_never_slow_them_down(world: World) -> None:
+    """A first fill commits a month at a time: rendering after each took longer than reading."""
+    rendered = []
+
+    def render(view: Any) -> Iterable[Sample]:
+        rendered.append(commits)
+        time.sleep(0.05)
+        return ()
+
+    commits = 0
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        nonlocal commits
+        for _ in range(30):
+            commits += 1
+            ctx.committed()
+        return ()
+
+    world.collect = collect
+    runner = world.runner()
+    world.collector = replace(world.collector, views=(View("slow", (), render, lambda view: NOW),))
+    runner._collectors = [world.collector]
+    assert runner.collect_now(world.collector) == 0
+    assert rendered[0] <= 3, "the first commit shows at once"
+    assert rendered[-1] == commits, "the last one, too"
+    assert len(rendered) < commits / 3

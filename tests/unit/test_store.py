@@ -1,0 +1,193 @@
+"""The store serves whole outcomes, already rendered, and lets old ones go absent."""
+
+import gzip
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.model import Family, Outcome, Sample
+from exporter.store import DuplicateSeriesError, Key, Store, render, render_labels, render_value
+
+COST = Family("aws_test_cost_usd", "A cost.", ("account_id", "service"))
+CALLS = Family("aws_test_calls_total", "Calls.", ("account_id",), "counter")
+START = datetime(2026, 5, 20, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def text(store: Store) -> str:
+    return store.exposition()[0].decode()
+
+
+def lines(store: Store, prefix: str) -> list[str]:
+    return [line for line in text(store).splitlines() if line.startswith(prefix)]
+
+
+def good(*samples: Sample, at: datetime = START) -> Outcome:
+    return Outcome(samples, at, at)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(min_size=1), st.text(min_size=1), st.floats(allow_nan=False)),
+        unique_by=lambda row: row[:2],
+    )
+)
+def test_whatever_is_published_is_parsed_back(rows: list[tuple[str, str, float]]) -> None:
+    # A carriage return is no line end to Prometheus, but it is to the parser of the library.
+    rows = [
+        row
+        for row in rows
+        if not {"\r", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\x0b", "\x0c"}
+        & set("".join(row[:2]))
+    ]
+    rendered = render(COST(value, account_id=account, service=service) for account, service, value in rows)
+    parsed = [
+        (sample.labels["account_id"], sample.labels["service"], sample.value)
+        for family in text_string_to_metric_families("".join(rendered.values()))
+        for sample in family.samples
+    ]
+    assert parsed == rows
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(1.0, "1"), (0.0, "0"), (-2.5, "-2.5"), (1e300, "1e+300"), (float("inf"), "inf"), (float("nan"), "nan")],
+)
+def test_values_are_written_as_prometheus_reads_them(value: float, expected: str) -> None:
+    assert render_value(value) == expected
+
+
+def test_an_empty_label_is_left_out() -> None:
+    assert render_labels(("a", "b"), ("", 'x"\n\\')) == '{b="x\\"\\n\\\\"}'
+    assert render_labels(("a",), ("",)) == ""
+
+
+def test_families_are_joined_under_one_header() -> None:
+    store = Store(Clock())
+    for account in ("1", "2"):
+        store.publish(Key("cost", account), good(COST(3, account_id=account, service="S3")), interval=HOUR)
+
+    assert lines(store, "# TYPE aws_test_cost_usd") == ["# TYPE aws_test_cost_usd gauge"]
+    assert lines(store, "aws_test_cost_usd") == [
+        'aws_test_cost_usd{account_id="1",service="S3"} 3',
+        'aws_test_cost_usd{account_id="2",service="S3"} 3',
+    ]
+
+
+def test_the_gzipped_text_is_the_same() -> None:
+    store = Store(Clock())
+    store.publish(Key("cost", "1"), good(COST(3, account_id="1", service="S3")), interval=HOUR)
+    plain, packed = store.exposition()
+    assert gzip.decompress(packed) == plain
+
+
+def test_a_failure_keeps_the_last_good_samples_for_three_intervals() -> None:
+    clock = Clock()
+    store = Store(clock)
+    key = Key("cost", "1", "eu-west-1")
+    store.publish(key, good(COST(3, account_id="1", service="S3")), account="prod", interval=HOUR)
+    store.publish(key, Outcome((), START + HOUR, None, "throttled"), account="prod", interval=HOUR)
+
+    clock.now = START + 3 * HOUR - timedelta(seconds=1)
+    assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="1",service="S3"} 3']
+
+    clock.now = START + 3 * HOUR
+    assert lines(store, "aws_test_cost_usd") == []
+    own = 'collector="cost",account_id="1",account="prod"'
+    assert lines(store, "aws_spend_exporter_collector_success") == [
+        f"aws_spend_exporter_collector_success{{{own}}} 0"
+    ]
+    assert lines(store, "aws_spend_exporter_collector_failure_info") == [
+        f'aws_spend_exporter_collector_failure_info{{{own},region="eu-west-1",kind="throttled"}} 1'
+    ]
+    assert lines(store, "aws_spend_exporter_collector_last_success") == [
+        f"aws_spend_exporter_collector_last_success_timestamp_seconds{{{own}}} {int(START.timestamp())}"
+    ]
+
+
+def test_a_unit_that_never_succeeded_has_no_sample_and_no_last_success() -> None:
+    store = Store(Clock())
+    store.publish(Key("cost", "1"), Outcome((), START, None, "access_denied"), interval=HOUR)
+
+    assert lines(store, "aws_test") == []
+    assert lines(store, "aws_spend_exporter_collector_last_success") == []
+
+
+def test_a_success_replaces_all_samples_of_its_unit_and_no_others() -> None:
+    store = Store(Clock())
+    store.publish(
+        Key("cost", "1"),
+        good(COST(1, account_id="1", service="S3"), COST(2, account_id="1", service="EC2")),
+        interval=HOUR,
+    )
+    store.publish(Key("cost", "2"), good(COST(9, account_id="2", service="S3")), interval=HOUR)
+    store.publish(Key("cost", "1"), good(COST(5, account_id="1", service="EC2")), interval=HOUR)
+
+    assert lines(store, "aws_test_cost_usd") == [
+        'aws_test_cost_usd{account_id="1",service="EC2"} 5',
+        'aws_test_cost_usd{account_id="2",service="S3"} 9',
+    ]
+
+
+def test_a_duplicate_series_is_an_error_and_changes_nothing() -> None:
+    store = Store(Clock())
+    sample = COST(1, account_id="1", service="S3")
+    store.publish(Key("cost", "1"), good(sample), interval=HOUR)
+
+    with pytest.raises(DuplicateSeriesError, match=r'aws_test_cost_usd\{account_id="1",service="S3"\}'):
+        store.publish(Key("cost", "1"), good(sample, sample), interval=HOUR)
+    with pytest.raises(DuplicateSeriesError, match="published by cost and by other"):
+        store.publish(Key("other", "1"), good(sample), interval=HOUR)
+
+    assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="1",service="S3"} 1']
+
+
+def test_what_is_forgotten_is_gone() -> None:
+    store = Store(Clock())
+    for account in ("1", "2"):
+        store.publish(Key("cost", account), good(COST(3, account_id=account, service="S3")), interval=HOUR)
+    store.forget(lambda key: key.account_id != "1")
+
+    assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="2",service="S3"} 3']
+    assert not any('account_id="1"' in line for line in text(store).splitlines())
+
+
+def test_a_scrape_without_a_change_is_served_from_the_cache() -> None:
+    store = Store(Clock())
+    store.publish(Key("cost", "1"), good(COST(3, account_id="1", service="S3")), interval=HOUR)
+    assert store.exposition()[0] is store.exposition()[0]
+
+
+def test_a_rename_leaves_one_series_of_each_self_metric() -> None:
+    """Regions of one account are collected one after the other: for a while two names are known."""
+    store = Store(Clock())
+    store.publish(Key("ec2", "1", "a"), good(at=START), account="old", interval=HOUR)
+    store.publish(Key("ec2", "1", "b"), good(at=START + HOUR), account="new", interval=HOUR)
+    assert lines(store, "aws_spend_exporter_collector_success") == [
+        'aws_spend_exporter_collector_success{collector="ec2",account_id="1",account="new"} 1'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "type_"), [("aws_x_total", "gauge"), ("aws_x", "counter"), ("Aws_x", "gauge")]
+)
+def test_an_unconventional_family_cannot_be_declared(name: str, type_: str) -> None:
+    with pytest.raises(ValueError, match="not a conventional name"):
+        Family(name, "", (), type_)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("labels", [{}, {"account_id": "1"}, {"account_id": "1", "region": "x"}])
+def test_a_sample_has_exactly_the_declared_labels(labels: dict[str, str]) -> None:
+    with pytest.raises(TypeError, match="has the labels"):
+        COST(1, **labels)
