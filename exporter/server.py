@@ -9,14 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from exporter.api import Endpoint, Source, all_endpoints
 from exporter.store import Store
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Probes:
     reload: Callable[[], str | None]
     """Reloads the configuration; returns why it was refused, None when it was taken over."""
     status: Callable[[], dict[str, Any]]
+    source: Callable[[], Source]
 
 
 def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> FastAPI:
@@ -78,6 +80,9 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
     def status() -> JSONResponse:
         return JSONResponse(probes.status())
 
+    for endpoint in all_endpoints():
+        _mount(app, endpoint, probes.source)
+
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def landing() -> str:
         problems = "".join(f"<li>{escape(problem)}</li>" for problem in probes.unready() + probes.problems())
@@ -97,6 +102,18 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
         )
 
     return app
+
+
+def _mount(app: FastAPI, endpoint: Endpoint, source: Callable[[], Source]) -> None:
+    def answer(query: Any) -> JSONResponse:
+        try:
+            return JSONResponse(endpoint.answer(source(), query))
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from None
+
+    # FastAPI reads the parameters off the annotation.
+    answer.__annotations__["query"] = Annotated[endpoint.query, Query()]
+    app.get(f"/api/v1/{endpoint.name}", summary=endpoint.help, name=endpoint.name)(answer)
 
 
 class Server:

@@ -20,6 +20,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 
+from exporter.api import Source
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
@@ -169,6 +170,7 @@ class Service:
             problems=lambda: self.runner.problems(),
             reload=self.request_reload,
             status=self.status,
+            source=self.source,
         )
         server = Server(
             create_app(self.store, self.registry, probes), self.config.server.host, self.config.server.port
@@ -272,6 +274,17 @@ class Service:
         self._reloaded_at.set(self._clock().timestamp())
         log.info("the configuration is reloaded")
         return None
+
+    def source(self) -> Source:
+        """What answers of the JSON API are made of."""
+        directory = self.runner.directory
+        return Source(
+            self._books,
+            self.config,
+            self._clock(),
+            directory.names if directory else {},
+            self.store.samples(),
+        )
 
     def status(self) -> dict[str, Any]:
         """The state as JSON for the command line and the relay."""

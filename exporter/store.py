@@ -154,6 +154,15 @@ class Store:
         with self._lock:
             return {key: entry.outcome for key, entry in self._entries.items()}
 
+    def samples(self) -> Iterator[Sample]:
+        """Every sample that is served now."""
+        now = self._clock()
+        with self._lock:
+            entries = list(self._entries.values())
+        for entry in entries:
+            if entry.expires is None or now < entry.expires:
+                yield from entry.outcome.samples
+
     def exposition(self) -> tuple[bytes, bytes]:
         """The text of every family, plain and gzipped, from the cache while nothing has changed."""
         now = self._clock()

@@ -1,0 +1,77 @@
+"""Cost of a range of UTC days by account, service or day, from the ledger."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from exporter.api import Endpoint, Source
+from exporter.fields import StrictModel
+from exporter.ledger import to_usd
+from exporter.refresh_plan import refreshed_at
+
+_DEFAULT_DAYS = 30
+
+Key = Literal["account", "service", "day"]
+
+
+class Query(StrictModel):
+    """Which days, and by what."""
+
+    start: date | None = Field(default=None, description="First UTC day; 30 days before the last by default.")
+    end: date | None = Field(default=None, description="Last UTC day, included; yesterday by default.")
+    by: tuple[Key, ...] = Field(default=("account", "service"), description="What the rows are of.")
+    account_id: str | None = Field(default=None, description="Only this account.")
+    service: str | None = Field(default=None, description="Only this service, as Cost Explorer names it.")
+    cost_type: Literal["unblended", "blended", "amortized", "net_unblended", "net_amortized"] | None = Field(
+        default=None, description="Another cost type than the configured one."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.start and self.end and self.start > self.end:
+            raise ValueError("start: a day that is not after end")
+        return self
+
+
+def answer(source: Source, query: Query) -> dict[str, Any]:
+    """Rows with `usd` as text, most expensive first; `missing_days` have not been read and are not in the sums."""
+    ledger = source.ledger
+    cost_type = query.cost_type or source.config.collectors.cost.cost_type
+    end = query.end or source.now.date() - timedelta(days=1)
+    start = query.start or end - timedelta(days=_DEFAULT_DAYS - 1)
+    days = [start + timedelta(days=offset) for offset in range((end - start).days + 1)]
+    states = ledger.day_states(start, end + timedelta(days=1))
+    series = ledger.series()
+    sums: defaultdict[tuple[str, ...], int] = defaultdict(int)
+    for day in days:
+        for number, units in ledger.day_units(day, cost_type):
+            account_id, service = series[number]
+            if query.account_id in (None, account_id) and query.service in (None, service):
+                key = {"account": account_id, "service": service, "day": day.isoformat()}
+                sums[tuple(key[part] for part in query.by)] += units
+    rows = []
+    for values, units in sums.items():
+        row: dict[str, Any] = dict(zip(query.by, values, strict=True))
+        if "account" in row:
+            row["account_id"] = row.pop("account")
+            row["account"] = source.account(row["account_id"])
+        rows.append((units, {**row, "usd": str(to_usd(units))}))
+    rows.sort(key=lambda item: (-item[0], str(item[1])))
+    read_at = refreshed_at(ledger, source.now)
+    return {
+        "start": start.isoformat(),
+        "end": end.isoformat(),
+        "cost_type": cost_type,
+        "read_at": read_at.isoformat() if read_at else None,
+        "missing_days": [day.isoformat() for day in days if day not in states or states[day].read_at is None],
+        "total_usd": str(sum((to_usd(units) for units, _ in rows), Decimal(0))),
+        "rows": [row for _, row in rows],
+    }
+
+
+ENDPOINT = Endpoint("costs", "Cost of a range of days by account, service or day", Query, answer)

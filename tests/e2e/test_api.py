@@ -1,0 +1,43 @@
+"""The JSON API of a running exporter answers from the ledger, and says what it cannot."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from running_exporter import MakeAws, MakeExporter, collectors, organization, wait_for
+
+pytestmark = pytest.mark.stack
+
+
+def test_costs_equal_the_metrics_and_a_wrong_question_is_told_what_is_wrong(
+    make_aws: MakeAws, make_exporter: MakeExporter
+) -> None:
+    aws = make_aws()
+    exporter = make_exporter(aws, organization(collectors=collectors(cost={"history_months": 2}))).start()
+    wait_for("it is ready", exporter.is_ready)
+    calls = len(aws.requests.entries())
+
+    answer = exporter.get("/api/v1/costs").json()
+    yesterday = exporter.get(
+        "/api/v1/costs", params={"start": answer["end"], "end": answer["end"], "by": ["account", "service"]}
+    ).json()
+
+    assert answer["missing_days"] == []
+    assert yesterday["rows"]
+    served = {
+        (labels["account_id"], labels["account"], labels["service"]): value
+        for labels, value in exporter.samples()["aws_cost_yesterday_usd"]
+    }
+    assert {
+        (row["account_id"], row["account"], row["service"]): float(row["usd"]) for row in yesterday["rows"]
+    } == served
+    by_day = exporter.get("/api/v1/costs", params={"by": "day"}).json()
+    assert len(by_day["rows"]) == timedelta(days=30).days
+    assert by_day["total_usd"] == answer["total_usd"]
+
+    assert exporter.get("/api/v1/costs", params={"bye": "day"}).status_code == 422
+    backwards = exporter.get("/api/v1/costs", params={"start": "2026-02-01", "end": "2026-01-01"})
+    assert backwards.status_code == 422
+    assert "start: a day that is not after end" in backwards.text
+    assert len(aws.requests.entries()) == calls
