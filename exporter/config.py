@@ -226,7 +226,8 @@ class CeilingSettings(StrictModel):
 
 
 @cache
-def _collectors_model() -> type[StrictModel]:
+def collectors_model() -> type[StrictModel]:
+    """The settings of every declared collector, by its name."""
     fields: dict[str, Any] = {
         collector.name: (
             collector.settings,
@@ -264,14 +265,14 @@ class Config(StrictModel):
         raise ValueError("`discover`, or a list of at least one region")
 
     collectors: Any = Field(
-        default_factory=lambda: _collectors_model()(),
+        default_factory=lambda: collectors_model()(),
         description="Collectors, each with its own settings.",
     )
 
     @field_validator("collectors", mode="before")
     @classmethod
     def _mounted(cls, value: object) -> BaseModel:
-        return _collectors_model().model_validate({} if value is None else value)
+        return collectors_model().model_validate({} if value is None else value)
 
     @model_validator(mode="after")
     def _affordable(self) -> Self:
@@ -464,7 +465,7 @@ def _known_keys(location: Sequence[str | int]) -> list[str]:
         if isinstance(part, int):
             continue
         if model is Config and part == "collectors":
-            model = _collectors_model()
+            model = collectors_model()
             continue
         field = getattr(model, "model_fields", {}).get(part)
         if field is not None:

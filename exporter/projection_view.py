@@ -37,10 +37,15 @@ FAMILIES = (MONTH_PROJECTION, FORECAST_DAILY)
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """Expected cost in USD: of the current month by account id and service, and of the days after today."""
+    """Expected cost in USD: of the current month, and of the days after today; by account id and service."""
 
     month: dict[tuple[str, str], float]
-    coming: tuple[float, ...]
+    coming_of: dict[tuple[str, str], tuple[float, ...]]
+
+    @property
+    def coming(self) -> tuple[float, ...]:
+        """The days after today, of the whole organization."""
+        return tuple(map(sum, zip(*self.coming_of.values(), strict=True)))
 
 
 def project(ledger: Ledger, now: datetime, cost_type: str) -> Projected | None:
@@ -83,9 +88,10 @@ def project(ledger: Ledger, now: datetime, cost_type: str) -> Projected | None:
     rest = [number for number, day in enumerate(ahead) if first <= day < next_month]
     total = known + expected[:, rest].sum(axis=1)
     shown = np.any([read[day].seen for day in month], axis=0) | (total != 0)
+    coming = expected[:, open_days : open_days + DAYS_AHEAD].tolist()
     return Projected(
         {series[number]: float(total[number]) for number in np.flatnonzero(shown).tolist()},
-        tuple(expected[:, open_days : open_days + DAYS_AHEAD].sum(axis=0).tolist()),
+        {key: tuple(coming[number]) for number, key in series.items()},
     )
 
 

@@ -11,6 +11,7 @@ from exporter import accounts, history, service, store
 from exporter.aws.meter import Meter
 from exporter.collectors import all_collectors
 from exporter.config import Config
+from exporter.config_schema import config_schema_text
 from exporter.iam import policy_files
 from exporter.ledger import MemoryCharges
 from exporter.model import Family, utc_now
@@ -79,8 +80,9 @@ def metrics_markdown() -> str:
 
 
 def write(root: Path) -> None:
-    """Write docs/metrics.md and iam_policies/ below `root`."""
+    """Write docs/metrics.md, config.schema.json and iam_policies/ below `root`."""
     (root / "docs" / "metrics.md").write_text(metrics_markdown())
+    (root / "config.schema.json").write_text(config_schema_text())
     for name, text in policy_files().items():
         (root / "iam_policies" / name).write_text(text)
 

@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 _LOG_EVERY_SECONDS = 2.0
 
 
-def findings_table(findings: Iterable[Finding]) -> None:
-    """Print the findings of `check --aws`."""
-    table = Table(title="AWS access")
+def findings_table(title: str, findings: Iterable[Finding]) -> None:
+    """Print the findings of `check --aws` or of `doctor`."""
+    table = Table(title=title)
     for heading in ("What", "Account", "Name", "Region", "Result"):
         table.add_column(heading, overflow="fold")
     for finding in findings:

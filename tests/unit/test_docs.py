@@ -1,10 +1,13 @@
 """What is written twice is equal: policies, the metrics reference, and what the declarations say."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from exporter.collectors import all_collectors
+from exporter.config_schema import config_schema_text
 from exporter.iam import member_policy, payer_policy, policy_files
 from exporter.reference import metrics_markdown
 
@@ -13,6 +16,31 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_metrics_reference_is_what_is_declared() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text() == metrics_markdown(), "run `make docs`"
+
+
+def test_the_schema_of_the_configuration_is_what_the_models_say() -> None:
+    assert (ROOT / "config.schema.json").read_text() == config_schema_text(), "run `make docs`"
+
+
+def test_the_example_fits_the_schema_and_a_misspelt_key_or_value_does_not(tmp_path: Path) -> None:
+    example = (ROOT / "config.example.yaml").read_text()
+    for text, fits in (
+        (example, True),
+        (example.replace("data_dir:", "data_dri:"), False),
+        (example.replace("interval: 6h", "interval: six hours"), False),
+        (example.replace("discovery: organizations", "discovery: all"), False),
+    ):
+        file = tmp_path / "config.yaml"
+        file.write_text(text)
+        schema = ROOT / "config.schema.json"
+        done = subprocess.run(
+            [sys.executable, "-m", "check_jsonschema", "--schemafile", schema, file],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode == 0) is fits, done.stdout + done.stderr
 
 
 def test_the_policy_files_are_what_is_derived() -> None:

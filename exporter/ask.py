@@ -1,0 +1,115 @@
+"""Answers for commands: from a running exporter's JSON API, or from the ledger's file, read-only."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import requests
+from pydantic import ValidationError
+
+from exporter.api import Source, all_endpoints
+from exporter.config import Config
+from exporter.ledger import Ledger
+from exporter.model import Clock, utc_now
+
+_TIMEOUT = (1.0, 60.0)  # to connect on this machine, and to read
+
+
+class AskError(Exception):
+    """There is no answer; the text says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was asked for, where it is from, and when AWS was read for it."""
+
+    data: dict[str, Any]
+    where: str
+    read_at: datetime | None
+
+    def age(self, now: datetime) -> str:
+        """E.g. `from http://127.0.0.1:9998, AWS read 2 h 5 min ago`."""
+        if self.read_at is None:
+            return f"from {self.where}, AWS has not been read yet"
+        minutes = max(0, int((now - self.read_at).total_seconds() // 60))
+        hours, minutes = divmod(minutes, 60)
+        days, hours = divmod(hours, 24)
+        parts = [f"{count} {unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min")) if count]
+        return f"from {self.where}, AWS read {' '.join(parts[:2]) or 'less than a minute'} ago"
+
+
+def ask(
+    config: Config,
+    name: str,
+    parameters: dict[str, Any],
+    *,
+    url: str | None = None,
+    clock: Clock = utc_now,
+) -> Answer:
+    """The answer of the endpoint `name`; AskError if there is none.
+
+    `url` names an exporter; without it, the one that this configuration would run, and if none answers
+    there, the ledger's file.
+    """
+    parameters = {key: value for key, value in parameters.items() if value is not None}
+    address = (url or exporter_url(config)).rstrip("/")
+    try:
+        reply = requests.get(f"{address}/api/v1/{name}", params=parameters, timeout=_TIMEOUT)
+    except requests.RequestException as error:
+        if url is not None:
+            raise AskError(f"{url} does not answer: {type(error).__name__}") from None
+        return _from_ledger(config, name, parameters, clock)
+    if reply.headers.get("content-type", "").startswith("application/json"):
+        body = reply.json()
+        if reply.ok:
+            return _answer(body, address)
+        if reply.status_code in (400, 422):
+            raise AskError(_reasons(body))
+    if url is not None:
+        raise AskError(f"{address} answered {reply.status_code}: is it an exporter of this version?")
+    # Something else may listen at the default port.
+    return _from_ledger(config, name, parameters, clock)
+
+
+def exporter_url(config: Config) -> str:
+    """Where this configuration's exporter listens, as seen from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.server.host, config.server.host)  # noqa: S104 # compared, not bound
+    return f"http://{host}:{config.server.port}"
+
+
+def _reasons(body: Any) -> str:
+    detail = body.get("detail") if isinstance(body, dict) else body
+    if isinstance(detail, list):
+        return "; ".join(str(problem.get("msg", problem)).removeprefix("Value error, ") for problem in detail)
+    return str(detail)
+
+
+def _answer(data: dict[str, Any], where: str) -> Answer:
+    read_at = data.get("read_at")
+    return Answer(data, where, datetime.fromisoformat(read_at) if read_at else None)
+
+
+def _from_ledger(config: Config, name: str, parameters: dict[str, Any], clock: Clock) -> Answer:
+    (endpoint,) = (endpoint for endpoint in all_endpoints() if endpoint.name == name)
+    path = config.ledger_path
+    if not path.exists():
+        raise AskError(
+            f"no exporter answers at {exporter_url(config)}, and there is no ledger at {path}:"
+            " start `aws-spend-exporter run`, or name an exporter with --url"
+        )
+    try:
+        query = endpoint.query.model_validate(parameters)
+    except ValidationError as error:
+        raise AskError(_reasons({"detail": error.errors()})) from None
+    ledger = Ledger(path, read_only=True)
+    try:
+        return _answer(endpoint.answer(Source(ledger, config, clock(), {}), query), str(path))
+    except ValueError as error:
+        raise AskError(str(error)) from None
+    except sqlite3.Error as error:
+        raise AskError(f"{path} cannot be read: {error}") from None
+    finally:
+        ledger.close()

@@ -1,0 +1,1 @@
+"""One command a module, named as it is typed (`iam-policy` is iam_policy.py); each declares `command`."""

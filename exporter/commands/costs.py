@@ -1,0 +1,104 @@
+"""`aws-spend-exporter costs`."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from exporter.command_options import account_named, ask_or_fail, asking_options, load, service_named
+from exporter.ledger import AMOUNTS
+from exporter.model import utc_now
+from exporter.output import Column, Format, dollars, emit, money, note
+
+_HEADINGS = {"account": "Account", "service": "Service", "day": "Day"}
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command("costs")
+@asking_options
+@click.option("--days", type=click.IntRange(1, 450), help="The last complete UTC days; 30 by default.")
+@click.option("--hours", type=click.IntRange(1, 450 * 24), help="The UTC days that the last hours touch.")
+@click.option("--from", "start", type=_DAY, help="First UTC day.")
+@click.option("--to", "end", type=_DAY, help="Last UTC day; yesterday by default.")
+@click.option("--by-account", is_flag=True, help="A row an account.")
+@click.option("--by-service", is_flag=True, help="A row a service.")
+@click.option("--by-day", is_flag=True, help="A row a day.")
+@click.option("--account", help="Only this account, by id or name.")
+@click.option("--service", help="Only this service, e.g. ec2.")
+@click.option("--cost-type", type=click.Choice(AMOUNTS), help="Another than the configured cost type.")
+@click.option("--top", type=click.IntRange(1), help="Only the most expensive rows.")
+def command(
+    config_path: Path | None,
+    url: str | None,
+    output: str,
+    days: int | None,
+    hours: int | None,
+    start: datetime | None,
+    end: datetime | None,
+    by_account: bool,
+    by_service: bool,
+    by_day: bool,
+    account: str | None,
+    service: str | None,
+    cost_type: str | None,
+    top: int | None,
+) -> None:
+    """What was spent, by account and service; from the running exporter or its ledger, at no cost."""
+    config = load(config_path)
+    first, last = _range(utc_now(), days, hours, start, end)
+    flags = {"account": by_account, "service": by_service, "day": by_day}
+    by = [key for key, chosen in flags.items() if chosen] or ["account", "service"]
+    found = ask_or_fail(
+        config,
+        "costs",
+        {
+            "start": first.isoformat(),
+            "end": last.isoformat(),
+            "by": by,
+            "account_id": account_named(config, url, account),
+            "service": service_named(config, url, service),
+            "cost_type": cost_type,
+        },
+        url,
+    )
+    data = found.data
+    rows = sorted(data["rows"], key=lambda row: row["day"]) if by == ["day"] else data["rows"]
+    shown = rows[:top] if top else rows
+    columns = [Column(key, _HEADINGS[key]) for key in by]
+    if "account" in by:
+        columns.insert(by.index("account") + 1, Column("account_id", "Account id"))
+    total = {by[0]: "Total", "usd": data["total_usd"]}
+    emit(
+        output,
+        {**data, "rows": shown},
+        shown,
+        [*columns, money("usd", "Cost")],
+        title=f"{data['cost_type']} cost, {data['start']} to {data['end']} UTC".capitalize(),
+        footer=total,
+    )
+    if output == Format.TABLE and top and len(rows) > top:
+        note(f"{len(rows) - top} more rows; the total is of all of them.")
+    if data["missing_days"]:
+        missing = data["missing_days"]
+        note(f"{len(missing)} days have not been read yet and are not in the sums, e.g. {missing[0]}.")
+    if output == Format.TABLE:
+        if hours:
+            note("Cost is known by UTC day: whole days are shown, and the newest may be partial.")
+        note(f"Total {dollars(data['total_usd'])}, {found.age(utc_now())}.")
+
+
+def _range(
+    now: datetime, days: int | None, hours: int | None, start: datetime | None, end: datetime | None
+) -> tuple[date, date]:
+    """The first and the last day that are asked for; UsageError for options that contradict each other."""
+    if sum(option is not None for option in (days, hours, start)) > 1 or (hours and end):
+        raise click.UsageError("give one of --days, --hours, and --from with --to")
+    if hours:
+        return (now - timedelta(hours=hours)).date(), now.date()
+    last = end.date() if end else now.date() - timedelta(days=1)
+    first = start.date() if start else last - timedelta(days=(days or 30) - 1)
+    if first > last:
+        raise click.UsageError(f"--from: found {first}, expected a day that is not after {last}")
+    return first, last

@@ -1,0 +1,133 @@
+"""How commands print rows: a table for people, JSON or CSV with nothing but data on standard output."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_CENT = Decimal("0.01")
+_WIDTH_IN_A_PIPE = 160
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+class Format(StrEnum):
+    """What a command prints."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its key in a row, its heading for people, and how a value is shown to them."""
+
+    key: str
+    heading: str
+    show: Callable[[Any], str] = lambda value: "" if value is None else str(value)
+    right: bool = False
+
+
+def output_options(function: F) -> F:
+    """`--json` and `--csv`, passed as `output`."""
+    options = (
+        click.option(
+            "--json", "output", flag_value=Format.JSON.value, default=Format.TABLE.value, help="Print JSON."
+        ),
+        click.option("--csv", "output", flag_value=Format.CSV.value, help="Print CSV."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def dollars(value: str | float | None) -> str:
+    """E.g. `$1,234.56`; a dash where it is not known."""
+    if value is None:
+        return "–"
+    usd = Decimal(str(value)).quantize(_CENT, ROUND_HALF_EVEN)
+    return f"-${-usd:,}" if usd < 0 else f"${abs(usd):,}"
+
+
+def money(key: str, heading: str) -> Column:
+    """A column of dollars."""
+    return Column(key, heading, dollars, right=True)
+
+
+def sparkline(values: Iterable[float | None]) -> str:
+    """A line of bars, the highest value highest; a gap where a value is not known."""
+    found = list(values)
+    highest = max((value for value in found if value is not None), default=0.0)
+    if highest <= 0:
+        return "".join(" " if value is None else _BLOCKS[0] for value in found)
+    steps = len(_BLOCKS) - 1
+    return "".join(
+        " " if value is None else _BLOCKS[round(max(value, 0.0) / highest * steps)] for value in found
+    )
+
+
+def console() -> Console:
+    """Standard output for people: colours on a terminal only, and a fixed width in a pipe."""
+    return Console(
+        markup=False, highlight=False, width=None if sys.stdout.isatty() else _WIDTH_IN_A_PIPE, emoji=False
+    )
+
+
+def emit(
+    output: str,
+    data: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    *,
+    title: str = "",
+    footer: Mapping[str, Any] | None = None,
+) -> None:
+    """Print `data` as JSON, or `rows` as CSV or as a table; `footer` is a last row for people."""
+    if output == Format.JSON:
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    elif output == Format.CSV:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow([column.key for column in columns])
+        writer.writerows([_plain(row.get(column.key)) for column in columns] for row in rows)
+    else:
+        table = Table(title=title or None, title_justify="left")
+        for column in columns:
+            table.add_column(column.heading, justify="right" if column.right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(printable(column.show(row.get(column.key))) for column in columns))
+        if footer is not None:
+            table.add_section()
+            table.add_row(
+                *(column.show(footer[column.key]) if column.key in footer else "" for column in columns)
+            )
+        console().print(table)
+
+
+def printable(text: str) -> str:
+    """Names come from AWS and tags: control characters must not reach a terminal."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return ";".join(f"{key}={part}" for key, part in value.items())
+    return str(value)
+
+
+def note(text: str) -> None:
+    """A line for people, beside the data."""
+    click.echo(text, err=True)
