@@ -216,12 +216,7 @@ def _prometheus(config: Config, base: str) -> Iterator[Finding]:
         else:
             yield _bad(subject, f"cannot scrape {name}", "start it, or mend the target's address", "down")
     groups = (_data(base, "rules") or {}).get("groups", [])
-    ours = [
-        rule
-        for group in groups
-        for rule in group["rules"]
-        if rule["name"].startswith(("Aws", "aws_", "aws:"))
-    ]
+    ours = [rule for group in groups for rule in group["rules"] if "aws_" in rule["query"]]
     if not ours:
         yield _bad(subject, "has none of our rules", "add prometheus/rules/*.yml to rule_files")
     else:

@@ -42,7 +42,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         for number, (account_id, service) in ledger.series().items()
         if query.account_id in (None, account_id) and query.service in (None, service)
     }
-    first = today - timedelta(days=max(query.days, 2 * _WEEK))
+    first = today - timedelta(days=max(query.days + _WEEK - 1, 2 * _WEEK))
     states = ledger.day_states(first, today)
     found: dict[date, Decimal | None] = {}
     for offset in range((today - first).days):

@@ -75,7 +75,7 @@ def command(
         {**data, "rows": shown},
         shown,
         [*columns, money("usd", "Cost")],
-        title=f"{data['cost_type']} cost, {data['start']} to {data['end']} UTC".capitalize(),
+        title=f"{data['cost_type'].capitalize()} cost, {data['start']} to {data['end']} UTC",
         footer=total,
     )
     if output == Format.TABLE and top and len(rows) > top:

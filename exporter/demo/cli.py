@@ -164,6 +164,8 @@ def run(options: Options) -> None:
         with running_stack(options, console, lambda message: show_message(console, message)) as stack:
             stack.publish()
             show_where(console, stack.shown_urls())
+            console.print("Other commands, such as `costs`, `accounts` and `doctor`, see this demo after:")
+            console.print(f"  . {stack.environment_path}", markup=False, highlight=False, soft_wrap=True)
             console.print("Telex messages appear below. Let one come, from another terminal:")
             suggested = possible_spikes(stack)
             suggested.sort(key=lambda spike: (spike.account != "prod", spike.factor))

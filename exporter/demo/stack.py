@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
+from exporter.config import CONFIG_VARIABLE
 from exporter.demo import configs, http, running
 from exporter.demo.control import Simulator
 from exporter.demo.display import Progress
@@ -87,6 +89,8 @@ class Stack:
         self.today: date
         self.costs: DailyCosts
         self.thresholds: Thresholds
+        self.environment_path: Path
+        """Shell settings by which other commands see this demo."""
 
     def start(self) -> Self:
         """Brings up all servers and waits until each is ready; raises DemoError."""
@@ -101,6 +105,11 @@ class Stack:
         self.costs = self.simulator.daily_costs(self.today - timedelta(days=COST_DAYS), tomorrow)
         self.thresholds = choose_thresholds(self.costs, self.today)
         config = self._write_exporter_config(folder)
+        self.environment_path = folder / "environment"
+        settings = environment | {CONFIG_VARIABLE: str(config)}
+        self.environment_path.write_text(
+            "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+        )
         self._start("exporter", [sys.executable, "-m", "exporter", "run", "--config", config], environment)
         self._start("relay", [sys.executable, "-m", "exporter", "relay", "--config", config])
         if self._grafana:
