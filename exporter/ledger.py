@@ -87,6 +87,16 @@ _SCHEMA = (
         PRIMARY KEY (account_id, since)
     ) WITHOUT ROWID
     """,
+    f"""
+    CREATE TABLE breakdowns (
+        month INTEGER NOT NULL, key TEXT NOT NULL, account_id TEXT NOT NULL, value TEXT NOT NULL,
+        {"".join(f"{name} INTEGER NOT NULL, " for name in AMOUNTS)}
+        PRIMARY KEY (month, key, account_id, value)
+    ) WITHOUT ROWID;
+    CREATE TABLE breakdown_reads (
+        month INTEGER NOT NULL, key TEXT NOT NULL, observed_at INTEGER NOT NULL, PRIMARY KEY (month, key)
+    ) WITHOUT ROWID
+    """,
 )
 
 _EXACT = Context(prec=40, rounding=ROUND_HALF_EVEN)
@@ -112,11 +122,13 @@ def to_usd(units: int) -> Decimal:
     return _EXACT.scaleb(Decimal(units), -10)
 
 
-def _milliseconds(at: datetime) -> int:
+def to_milliseconds(at: datetime) -> int:
+    """A moment as the ledger keeps it: milliseconds since 1970."""
     return int(at.timestamp() * 1000)
 
 
-def _moment(milliseconds: int) -> datetime:
+def to_moment(milliseconds: int) -> datetime:
+    """The inverse of `to_milliseconds`."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
@@ -268,7 +280,7 @@ class Ledger:
         self._commit(read, "other")
 
     def _commit(self, read: CostRead, part: str) -> None:
-        at = _milliseconds(read.observed_at)
+        at = to_milliseconds(read.observed_at)
         columns = [f"{part}_{name}" for name in AMOUNTS]
         updates = ", ".join(f"{column} = excluded.{column}" for column in columns)
         with self.transaction():
@@ -358,7 +370,7 @@ class Ledger:
         """
         column = {"account": "account_id", "service": "service"}[kind]
         sums = ", ".join(f"SUM(total_{name})" for name in AMOUNTS)
-        at = _milliseconds(observed_at)
+        at = to_milliseconds(observed_at)
         scanned = {key: tuple(map(to_units, value)) for key, value in totals.items()}
         moved = []
         with self.transaction():
@@ -390,12 +402,14 @@ class Ledger:
         """When the last scan or full read of `kind` was committed."""
         with self._lock:
             row = self._db.execute("SELECT observed_at FROM scans WHERE kind = ?", (kind,)).fetchone()
-        return _moment(row[0]) if row else None
+        return to_moment(row[0]) if row else None
 
     def mark_scan(self, kind: str, observed_at: datetime) -> None:
         """Record that a read of `kind` (e.g. `full`) is complete."""
         with self.transaction():
-            self._db.execute("INSERT OR REPLACE INTO scans VALUES (?, ?)", (kind, _milliseconds(observed_at)))
+            self._db.execute(
+                "INSERT OR REPLACE INTO scans VALUES (?, ?)", (kind, to_milliseconds(observed_at))
+            )
 
     # Reading cost
 
@@ -408,8 +422,8 @@ class Ledger:
             ).fetchall()
         return {
             _day(day): DayState(
-                _moment(read) if read is not None else None,
-                _moment(other) if other is not None else None,
+                to_moment(read) if read is not None else None,
+                to_moment(other) if other is not None else None,
                 bool(moved),
                 bool(other_moved),
             )
@@ -453,7 +467,7 @@ class Ledger:
                 " WHERE read_at IS NOT NULL AND days.day >= ? AND days.day < ? GROUP BY days.day",
                 (start.toordinal(), end.toordinal()),
             ).fetchall()
-        return {_day(day): _moment(at) for day, at in rows}
+        return {_day(day): to_moment(at) for day, at in rows}
 
     def keys_per_day(self, start: date, end: date) -> int:
         """The most (account, service) pairs with cost on one day of [start, end)."""
@@ -488,7 +502,7 @@ class Ledger:
                     charge_class,
                     Amounts(*map(to_usd, amounts)),
                     bool(estimated),
-                    _moment(at),
+                    to_moment(at),
                 )
 
     def assessed_day(self, now: datetime) -> date | None:
@@ -506,8 +520,8 @@ class Ledger:
         reads: dict[date, list[tuple[datetime, int]]] = {}
         for ordinal, at, units in rows:
             day = _day(ordinal)
-            if _moment(at) >= start_of_day(day) + timedelta(days=1):
-                reads.setdefault(day, []).append((_moment(at), units))
+            if to_moment(at) >= start_of_day(day) + timedelta(days=1):
+                reads.setdefault(day, []).append((to_moment(at), units))
         return next((day for day, seen in reads.items() if _settled(day, seen)), None)
 
     def data_through(self, now: datetime) -> date | None:
@@ -586,7 +600,7 @@ class Ledger:
         with self.transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO forecasts VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (cost_type, level, _milliseconds(forecast.observed_at), forecast.start.toordinal(), *units),
+                (cost_type, level, to_milliseconds(forecast.observed_at), forecast.start.toordinal(), *units),
             )
 
     def newest_forecast(self, cost_type: str, level: int) -> MonthForecast | None:
@@ -601,7 +615,7 @@ class Ledger:
             return None
         observed_at, start, *units = row
         cost = None if units[0] is None else Interval(*map(to_usd, units))
-        return MonthForecast(_moment(observed_at), _day(start), cost)
+        return MonthForecast(to_moment(observed_at), _day(start), cost)
 
     # Charges and small facts
 
@@ -610,7 +624,7 @@ class Ledger:
         with self.transaction():
             self._db.execute(
                 "INSERT INTO charges VALUES (?, ?, ?, ?, ?)",
-                (_milliseconds(at), budget, service, operation, to_units(usd)),
+                (to_milliseconds(at), budget, service, operation, to_units(usd)),
             )
 
     def charged_since(self, budget: str, since: datetime | None) -> Decimal:
@@ -618,7 +632,7 @@ class Ledger:
         with self._lock:
             (units,) = self._db.execute(
                 "SELECT COALESCE(SUM(units), 0) FROM charges WHERE budget = ? AND at >= ?",
-                (budget, _milliseconds(since) if since else 0),
+                (budget, to_milliseconds(since) if since else 0),
             ).fetchone()
         return to_usd(units)
 

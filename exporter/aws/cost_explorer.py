@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Literal
 
 from exporter.aws.clients import Aws, Deadline
 from exporter.aws.errors import AwsError, Kind
@@ -70,23 +70,28 @@ def daily_costs(
     payer: Account | None,
     start: date,
     end: date,
-    group_by: Sequence[str],
+    group_by: Sequence[str | tuple[str, str]],
     *,
+    granularity: Literal["DAILY", "MONTHLY"] = "DAILY",
     partition: str = "aws",
     record_filter: Mapping[str, Any] | None = None,
     billing_view_arn: str | None = None,
     budget: str | None = None,
     deadline: Deadline | None = None,
 ) -> DailyCosts:
-    """Daily cost over [start, end) by up to two dimensions, all pages and cost types.
+    """Cost over [start, end) by up to two keys, all pages and cost types; by month, its day is the first asked for.
 
+    A key is a dimension, or a pair such as ("TAG", "team"), whose values come back as `team$platform`.
     Every page is a paid request. AwsError on any failure; nothing of a failed query is returned.
     """
     params: dict[str, Any] = {
         "TimePeriod": {"Start": start.isoformat(), "End": end.isoformat()},
-        "Granularity": "DAILY",
+        "Granularity": granularity,
         "Metrics": list(METRICS.values()),
-        "GroupBy": [{"Type": "DIMENSION", "Key": key} for key in group_by],
+        "GroupBy": [
+            {"Type": kind, "Key": key}
+            for kind, key in (("DIMENSION", key) if isinstance(key, str) else key for key in group_by)
+        ],
     }
     if record_filter:
         params["Filter"] = record_filter

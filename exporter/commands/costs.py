@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from exporter.command_options import account_named, ask_or_fail, asking_options, load, service_named
+from exporter.config import Config
 from exporter.ledger import AMOUNTS
 from exporter.model import utc_now
 from exporter.output import Column, Format, dollars, emit, money, note
@@ -25,6 +26,13 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.option("--by-account", is_flag=True, help="A row an account.")
 @click.option("--by-service", is_flag=True, help="A row a service.")
 @click.option("--by-day", is_flag=True, help="A row a day.")
+@click.option(
+    "--by",
+    "key",
+    metavar="KEY",
+    help="The month to date by region, charge-type, usage-type, tag:<key> or cost_category:<name>,"
+    " where collected.",
+)
 @click.option("--account", help="Only this account, by id or name.")
 @click.option("--service", help="Only this service, e.g. ec2.")
 @click.option("--cost-type", type=click.Choice(AMOUNTS), help="Another than the configured cost type.")
@@ -40,6 +48,7 @@ def command(
     by_account: bool,
     by_service: bool,
     by_day: bool,
+    key: str | None,
     account: str | None,
     service: str | None,
     cost_type: str | None,
@@ -47,6 +56,13 @@ def command(
 ) -> None:
     """What was spent, by account and service; from the running exporter or its ledger, at no cost."""
     config = load(config_path)
+    if key is not None:
+        if any((days, hours, start, end, by_service, by_day, service, cost_type)):
+            raise click.UsageError(
+                "--by goes with --by-account, --account and --top: it is of the month to date"
+            )
+        _breakdown(config, url, output, key, by_account, account, top)
+        return
     first, last = _range(utc_now(), days, hours, start, end)
     flags = {"account": by_account, "service": by_service, "day": by_day}
     by = [key for key, chosen in flags.items() if chosen] or ["account", "service"]
@@ -87,6 +103,33 @@ def command(
         if hours:
             note("Cost is known by UTC day: whole days are shown, and the newest may be partial.")
         note(f"Total {dollars(data['total_usd'])}, {found.age(utc_now())}.")
+
+
+def _breakdown(
+    config: Config,
+    url: str | None,
+    output: str,
+    key: str,
+    by_account: bool,
+    account: str | None,
+    top: int | None,
+) -> None:
+    kind, colon, name = key.partition(":")
+    parameters = {
+        "key": kind.replace("-", "_") + colon + name,
+        "by_account": by_account,
+        "account_id": account_named(config, url, account),
+    }
+    found = ask_or_fail(config, "breakdowns", parameters, url)
+    rows = found.data["rows"][:top] if top else found.data["rows"]
+    columns = [Column("value", key.capitalize(), lambda value: value or "(none)"), money("usd", "Cost")]
+    if by_account:
+        columns[:0] = [Column("account", "Account"), Column("account_id", "Account id")]
+    total = {columns[0].key: "Total", "usd": found.data["total_usd"]}
+    title = f"{found.data['cost_type'].capitalize()} cost since {found.data['month']} UTC"
+    emit(output, {**found.data, "rows": rows}, rows, columns, title=title, footer=total)
+    if output == Format.TABLE:
+        note(f"Total {dollars(found.data['total_usd'])}, {found.age(utc_now())}.")
 
 
 def _range(

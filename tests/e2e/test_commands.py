@@ -21,10 +21,11 @@ from running_exporter import Exporter, collectors, organization, wait_for
 
 from exporter.aws import cost_explorer
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws
+from exporter.model import utc_now
 
 pytestmark = pytest.mark.stack
 
-CONFIG = organization(collectors=collectors(cost={"history_months": 2}))
+CONFIG = organization(collectors=collectors(cost={"history_months": 2}, cost_breakdowns={"by": ["region"]}))
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,17 @@ def test_costs_equal_what_aws_holds_to_the_last_digit(where: str, request: pytes
     assert {
         (row["account_id"], row["service"]): Decimal(row["usd"]) for row in rows if Decimal(row["usd"])
     } == expected
+
+
+def test_regions_add_up_to_the_month_and_what_is_not_collected_says_how_to_have_it(
+    terminal: Terminal,
+) -> None:
+    data = terminal.json("costs", "--by", "region")
+    month = terminal.json("costs", "--from", data["month"], "--to", utc_now().date().isoformat())
+    assert data["total_usd"] == month["total_usd"]
+    assert {row["value"] for row in data["rows"]} >= {"us-east-1", "eu-west-1"}
+    done = terminal.run("costs", "--by", "usage-type", code=1)
+    assert "enable collectors.cost_breakdowns and list it there" in done.stderr
 
 
 def test_what_is_piped_is_data_alone_and_what_is_for_people_goes_beside_it(terminal: Terminal) -> None:

@@ -1,0 +1,58 @@
+"""Cost of the month to date by a key of Cost Explorer, where `collectors.cost_breakdowns` reads it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from decimal import Decimal
+from typing import Any
+
+from pydantic import Field
+
+from exporter import breakdowns
+from exporter.api import Endpoint, Source
+from exporter.fields import StrictModel
+from exporter.ledger import to_usd
+from exporter.model import month_start
+
+
+class Query(StrictModel):
+    """By what."""
+
+    key: str = Field(description="region, charge_type, usage_type, tag:<key> or cost_category:<name>.")
+    by_account: bool = Field(default=False, description="A row an account and value, instead of a value.")
+    account_id: str | None = Field(default=None, description="Only this account.")
+
+
+def answer(source: Source, query: Query) -> dict[str, Any]:
+    """Rows with `usd` as text, most expensive first; an empty value is cost without that tag or category."""
+    month = month_start(source.now.date())
+    read_at = breakdowns.read_at(source.ledger, month, query.key)
+    if read_at is None:
+        raise ValueError(
+            f"by: {query.key} has not been read this month; enable collectors.cost_breakdowns and list it there"
+        )
+    cost_type = source.config.collectors.cost.cost_type
+    units = breakdowns.costs(source.ledger, month, query.key, cost_type)
+    sums: defaultdict[tuple[str, ...], int] = defaultdict(int)
+    for (account_id, value), amount in units.items():
+        if query.account_id in (None, account_id):
+            sums[(account_id, value) if query.by_account else (value,)] += amount
+    rows = []
+    for names, amount in sorted(sums.items(), key=lambda item: (-item[1], item[0])):
+        row: dict[str, Any] = {"value": names[-1], "usd": str(to_usd(amount))}
+        if query.by_account:
+            row = {"account_id": names[0], "account": source.account(names[0]), **row}
+        rows.append(row)
+    return {
+        "key": query.key,
+        "month": month.isoformat(),
+        "cost_type": cost_type,
+        "read_at": read_at.isoformat(),
+        "total_usd": str(sum((to_usd(amount) for amount in sums.values()), Decimal(0))),
+        "rows": rows,
+    }
+
+
+ENDPOINT = Endpoint(
+    "breakdowns", "Cost of the month to date by region, charge type and the like", Query, answer
+)

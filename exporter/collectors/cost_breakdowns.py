@@ -1,0 +1,221 @@
+"""Cost of the month to date by region, charge type, usage type, tag or cost category: one paid query each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from math import ceil
+from typing import Literal
+
+from pydantic import Field
+
+from exporter import breakdowns
+from exporter.aws.cost_explorer import daily_costs
+from exporter.context import Context, ViewContext
+from exporter.fields import CollectorSettings, Duration
+from exporter.ledger import AMOUNTS, to_usd
+from exporter.model import (
+    Collector,
+    Family,
+    PaidCall,
+    Sample,
+    Scale,
+    Scope,
+    Target,
+    View,
+    month_start,
+    start_of_day,
+)
+
+OTHER = "other"
+_ASSUMED_VALUES = {"region": 6, "charge_type": 5, "usage_type": 60}  # of one account in one month
+_ASSUMED_TAG_VALUES = 10
+
+
+def _family(name: str, what: str, *labels: str) -> Family:
+    return Family(
+        f"aws_cost_month_to_date_by_{name}_usd",
+        f"Cost of the current calendar month, UTC, by {what}; true per key, values beyond the limit are `other`.",
+        ("account_id", "account", *labels),
+    )
+
+
+BY_REGION = _family("region", "region", "region")
+BY_CHARGE_TYPE = _family("charge_type", "charge type (Usage, Tax, Credit, ...)", "charge_type")
+BY_USAGE_TYPE = _family("usage_type", "usage type", "usage_type")
+BY_TAG = _family("tag", "the value of a cost allocation tag, empty where untagged", "tag_key", "tag_value")
+BY_COST_CATEGORY = _family("cost_category", "cost category", "cost_category", "cost_category_value")
+BY_COST_TYPE = Family(
+    "aws_cost_month_to_date_by_cost_type_usd",
+    "Cost of the current calendar month, UTC, by each of the five cost types; true per cost type. Costs no request.",
+    ("account_id", "account", "cost_type"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """One configured query: its name in the ledger, Cost Explorer's key, and the family with its fixed label."""
+
+    key: str
+    group: str | tuple[str, str]
+    family: Family
+    fixed: tuple[str, ...] = ()
+
+    def value(self, answered: str) -> str:
+        """The value behind what Cost Explorer answers: tags come back as `key$value`."""
+        return answered.partition("$")[2] if self.fixed else answered
+
+
+_DIMENSIONS = {
+    "region": Breakdown("region", "REGION", BY_REGION),
+    "charge_type": Breakdown("charge_type", "RECORD_TYPE", BY_CHARGE_TYPE),
+    "usage_type": Breakdown("usage_type", "USAGE_TYPE", BY_USAGE_TYPE),
+}
+
+
+class Settings(CollectorSettings):
+    """Cost by further keys; each key is a query of its own, and its price is in `plan`."""
+
+    interval: Duration = Field(default=timedelta(days=1), description="Time between two reads of a key.")
+    by: tuple[Literal["region", "charge_type", "usage_type"], ...] = Field(
+        default=("region", "charge_type"), description="Dimensions of Cost Explorer."
+    )
+    tags: tuple[str, ...] = Field(default=(), description="Keys of activated cost allocation tags.")
+    cost_categories: tuple[str, ...] = Field(default=(), description="Names of cost categories.")
+    values: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="Most values of a key by account; the smallest become `other`.",
+    )
+
+    def breakdowns(self) -> tuple[Breakdown, ...]:
+        """What is asked for, in order."""
+        return (
+            *(_DIMENSIONS[name] for name in self.by),
+            *(Breakdown(f"tag:{tag}", ("TAG", tag), BY_TAG, (tag,)) for tag in self.tags),
+            *(
+                Breakdown(f"cost_category:{name}", ("COST_CATEGORY", name), BY_COST_CATEGORY, (name,))
+                for name in self.cost_categories
+            ),
+        )
+
+
+def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+    """Read each key that is due, and commit it before the next."""
+    for breakdown in ctx.settings.breakdowns():
+        now = ctx.clock()
+        month = month_start(now.date())
+        if now < _due(ctx, breakdown, now):
+            continue
+        answer = daily_costs(
+            ctx.aws,
+            ctx.accounts.get(target.account_id),
+            month,
+            # On the 1st, the month to date is its first day.
+            now.date() + timedelta(days=1),
+            ("LINKED_ACCOUNT", breakdown.group),
+            granularity="MONTHLY",
+            partition=target.partition,
+            billing_view_arn=ctx.cost_settings.billing_view_arn,
+            deadline=ctx.deadline,
+        )
+        costs = {
+            (account, breakdown.value(value)): usd for (_, account, value), usd in answer.amounts.items()
+        }
+        breakdowns.commit(ctx.ledger, month, breakdown.key, now, costs)
+        ctx.committed()
+    return ()
+
+
+def _due(ctx: Context[Settings], breakdown: Breakdown, now: datetime) -> datetime:
+    read_at = breakdowns.read_at(ctx.ledger, month_start(now.date()), breakdown.key)
+    if read_at is None:
+        return now
+    return min(read_at + ctx.settings.interval, start_of_day(month_start(now.date(), -1)))
+
+
+def due(ctx: Context[Settings]) -> datetime:
+    """When the first of the keys has to be read again."""
+    now = ctx.clock()
+    moments = [_due(ctx, breakdown, now) for breakdown in ctx.settings.breakdowns()]
+    return min(moments, default=now + ctx.settings.interval)
+
+
+def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
+    """The pages of each key, each interval."""
+    per_month = Decimal(30 * 86400) / Decimal(int(settings.interval.total_seconds()))
+    for breakdown in settings.breakdowns():
+        groups = scale.accounts * _ASSUMED_VALUES.get(breakdown.key, _ASSUMED_TAG_VALUES)
+        pages = ceil(groups / scale.groups_per_page)
+        yield PaidCall("ce", "GetCostAndUsage", per_month * pages, f"month to date by {breakdown.key}")
+
+
+# View
+
+
+def render(view: ViewContext) -> Iterator[Sample]:
+    """The current month by each key that has been read, and by cost type from the ledger."""
+    month = month_start(view.now.date())
+    tomorrow = view.now.date() + timedelta(days=1)
+    names = view.ledger.account_names()
+    for breakdown in view.settings.breakdowns():
+        if breakdowns.read_at(view.ledger, month, breakdown.key) is None:
+            continue
+        units = breakdowns.costs(view.ledger, month, breakdown.key, view.cost_settings.cost_type)
+        for (account_id, value), amount in sorted(_bounded(units, view.settings.values).items()):
+            labels = (account_id, view.account(account_id, names), *breakdown.fixed, value)
+            yield breakdown.family(to_usd(amount), **dict(zip(breakdown.family.labels, labels, strict=True)))
+    for cost_type in AMOUNTS:
+        sums: defaultdict[str, Decimal] = defaultdict(Decimal)
+        for (account_id, _), usd in view.ledger.costs(month, tomorrow, cost_type).items():
+            sums[account_id] += usd
+        for account_id, usd in sorted(sums.items()):
+            yield BY_COST_TYPE(
+                usd, account_id=account_id, account=view.account(account_id, names), cost_type=cost_type
+            )
+
+
+def _bounded(units: dict[tuple[str, str], int], most: int) -> dict[tuple[str, str], int]:
+    """At most so many values an account, the largest; the rest of its cost is `other`."""
+    by_account: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    for (account_id, value), amount in units.items():
+        by_account[account_id].append((value, amount))
+    found: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for account_id, values in by_account.items():
+        values.sort(key=lambda item: (-abs(item[1]), item[0]))
+        kept = len(values) if len(values) <= most else most - 1
+        for number, (value, amount) in enumerate(values):
+            found[account_id, value if number < kept else OTHER] += amount
+    return found
+
+
+def _read_at(view: ViewContext) -> datetime | None:
+    month: date = month_start(view.now.date())
+    moments = [breakdowns.read_at(view.ledger, month, item.key) for item in view.settings.breakdowns()]
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+COLLECTOR = Collector(
+    name="cost_breakdowns",
+    help="Cost of the month to date by region, charge type, usage type, tag or cost category.",
+    scope=Scope.PAYER,
+    settings=Settings,
+    families=(),
+    iam_actions=("ce:GetCostAndUsage",),
+    collect=collect,
+    views=(
+        View(
+            "cost_breakdowns",
+            (BY_REGION, BY_CHARGE_TYPE, BY_USAGE_TYPE, BY_TAG, BY_COST_CATEGORY, BY_COST_TYPE),
+            render,
+            _read_at,
+            lambda view: start_of_day(month_start(view.now.date(), -1)),
+        ),
+    ),
+    paid_calls=paid_calls,
+    due=due,
+)

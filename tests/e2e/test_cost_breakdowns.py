@@ -1,0 +1,94 @@
+"""Breakdowns of the month to date equal what AWS holds, key by key, and cost one request each."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from running_exporter import MakeAws, ShiftedClock, collectors, in_process, organization, wait_for
+
+from exporter.model import month_start
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.mark.parametrize("day", [1, 17])
+def test_each_key_sums_up_to_what_aws_holds_and_is_read_once_a_day(
+    make_aws: MakeAws, tmp_path: Path, day: int
+) -> None:
+    start = datetime(2026, 5, day, 9, 30, tzinfo=UTC)
+    aws = make_aws(now=start, accounts=4, services=5, groups_per_page=7)
+    config = organization(
+        aws={"endpoint_url": aws.url},
+        collectors=collectors(
+            cost={"history_months": 1},
+            cost_breakdowns={"by": ["region", "charge_type", "usage_type"], "tags": ["team"]},
+        ),
+    )
+    clock = ShiftedClock(start)
+    with in_process(tmp_path, aws, config, clock) as exporter:
+        wait_for("it is ready", exporter.is_ready)
+        samples = exporter.samples()
+        first = month_start(start.date())
+        for family, label, by in (
+            ("region", "region", "region"),
+            ("charge_type", "charge_type", "record_type"),
+            ("usage_type", "usage_type", "usage_type"),
+        ):
+            truth = aws.truth.totals(
+                first, start.date() + timedelta(days=1), at=start, by=("account", by), metric="UnblendedCost"
+            )
+            found = {
+                (labels["account_id"], labels.get(label, "")): value
+                for labels, value in samples[f"aws_cost_month_to_date_by_{family}_usd"]
+            }
+            assert {key: value for key, value in found.items() if value} == {
+                key: float(value) for key, value in truth.items() if value
+            }
+        total = sum((Decimal(repr(value)) for _, value in samples["aws_cost_month_to_date_usd"]), Decimal(0))
+        tagged = [value for _, value in samples["aws_cost_month_to_date_by_tag_usd"]]
+        assert sum(tagged) == pytest.approx(float(total))
+        for cost_type in ("unblended", "amortized"):
+            truth = aws.truth.totals(
+                first,
+                start.date() + timedelta(days=1),
+                at=start,
+                by=("account",),
+                metric={"unblended": "UnblendedCost", "amortized": "AmortizedCost"}[cost_type],
+            )
+            assert {
+                (labels["account_id"],): value
+                for labels, value in samples["aws_cost_month_to_date_by_cost_type_usd"]
+                if labels["cost_type"] == cost_type and value
+            } == pytest.approx({key: float(value) for key, value in truth.items() if value})
+
+        asked = [entry for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
+        exporter.service.runner.collect_now(exporter.collector("cost_breakdowns"))
+        again = [entry for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
+        assert len(again) == len(asked)
+
+
+def test_values_beyond_the_limit_are_other_and_the_total_stays(make_aws: MakeAws, tmp_path: Path) -> None:
+    aws = make_aws(accounts=3, services=5)
+    config = organization(
+        aws={"endpoint_url": aws.url},
+        collectors=collectors(
+            cost={"history_months": 1}, cost_breakdowns={"by": ["usage_type"], "values": 3}
+        ),
+    )
+    with in_process(tmp_path, aws, config) as exporter:
+        wait_for("it is ready", exporter.is_ready)
+        samples = exporter.samples()
+        by_account: dict[str, list[tuple[str, float]]] = {}
+        for labels, value in samples["aws_cost_month_to_date_by_usage_type_usd"]:
+            by_account.setdefault(labels["account_id"], []).append((labels["usage_type"], value))
+        totals: dict[str, float] = {}
+        for labels, value in samples["aws_cost_month_to_date_usd"]:
+            totals[labels["account_id"]] = totals.get(labels["account_id"], 0) + value
+        assert {account: sum(value for _, value in rows) for account, rows in by_account.items()} == (
+            pytest.approx({account: value for account, value in totals.items() if account in by_account})
+        )
+        assert max(len(rows) for rows in by_account.values()) == 3
+        assert "other" in {name for rows in by_account.values() for name, _ in rows}
