@@ -10,6 +10,9 @@ BIN := $(VENV)/bin
 export PATH := $(PATH):$(CURDIR)/.tools/usr/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := $(BIN)/python -m pytest
+# Processes that share the tests; those that start servers wait more than they compute.
+WORKERS ?= 4
+PARALLEL := -n $(WORKERS) --dist worksteal
 
 help: ## print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -23,10 +26,10 @@ check: setup lint ## lint, types and unit tests, under a minute
 	$(PYTEST) -q -m "not stack and not long" tests/unit
 
 test: setup lint ## everything that CI runs: check and the tests that start real servers
-	$(PYTEST) -m "not long"
+	$(PYTEST) $(PARALLEL) -m "not long"
 
 full: setup lint ## everything, with the long suites
-	$(PYTEST) -m ""
+	$(PYTEST) $(PARALLEL) -m ""
 
 dashboards: setup ## write the Grafana dashboards from their source
 	$(BIN)/python -m grafana.build

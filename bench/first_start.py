@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,16 +22,12 @@ import click
 import requests
 import yaml
 
+from exporter.demo.processes import choose_ports
 from exporter.model import month_start
 
 DEADLINE_SECONDS = 900
 EVERYTHING = "sum(sum_over_time(last_over_time(aws_cost_daily_usd[1d])[420d:1d] offset -1ms))"
 NEWEST_MONTH = "sum(sum_over_time(last_over_time(aws_cost_daily_usd[1d])[15d:1d] offset -1ms))"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def cpu_seconds(pid: int) -> float:
@@ -103,7 +98,8 @@ def main(accounts: int, services: int, groups_per_page: int, as_json: bool) -> N
         everything = truth(month_start(today, 13).isoformat())
         newest = truth((today - timedelta(days=15)).isoformat())
 
-        port = free_port()
+        ports = choose_ports({"prometheus": 0, "exporter": 0})
+        port = ports["prometheus"]
         prometheus = f"http://127.0.0.1:{port}"
         (folder / "prometheus.yml").write_text(
             yaml.safe_dump({"storage": {"tsdb": {"out_of_order_time_window": "450d"}}})
@@ -125,7 +121,7 @@ def main(accounts: int, services: int, groups_per_page: int, as_json: bool) -> N
             yaml.safe_dump(
                 {
                     "data_dir": str(folder / "data"),
-                    "server": {"port": free_port()},
+                    "server": {"port": ports["exporter"]},
                     "aws": {"endpoint_url": ready["url"], "region": "us-east-1"},
                     "ceilings": {"cost": {"day": None, "month": None}, "first_fill": None},
                     "history": {"write_url": f"{prometheus}/api/v1/write"},

@@ -310,7 +310,6 @@ class History:
             if now >= self._full_at:
                 self._compare(now, self._settings.read_back)
             elif now >= self._look_at:
-                self._look_at = now + _LOOK
                 first, end = days_to_write(now, self._settings.window)
                 newest = self._stamps.newest_written(end)
                 if newest is not None and newest >= first:
@@ -318,6 +317,7 @@ class History:
                     if self._read_back.differing(start, newest + timedelta(days=1)):
                         self._full_at = now
                         self.notify()
+                self._look_at = now + _LOOK
         except EndpointError:
             self._metrics.read_back_failures.inc()
             raise

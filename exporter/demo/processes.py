@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -22,7 +23,8 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.05
 LAST_LINES = 12
-
+# Below what Linux hands out by itself: between now and its server's start nobody else is given one of them.
+_FREE_PORTS = range(20_000, 32_000)
 
 __all__ = ["Child", "DemoError", "Processes", "Stopped", "choose_ports"]
 
@@ -182,13 +184,28 @@ class Processes:
 def choose_ports(wanted: Mapping[str, int]) -> dict[str, int]:
     """A port on 127.0.0.1 for each name; 0 asks for a free one, a taken one is a DemoError."""
     ports: dict[str, int] = {}
-    with contextlib.ExitStack() as held:  # all are held until the last is chosen, so that they differ
-        for name, port in sorted(wanted.items(), key=lambda item: item[1], reverse=True):
-            listener = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind(("127.0.0.1", port))
-            except OSError as error:
-                raise DemoError(f"port {port} for {name} cannot be used: {error.strerror}") from error
-            ports[name] = listener.getsockname()[1]
+    free = iter(random.sample(_FREE_PORTS, len(_FREE_PORTS)))
+    # Those of the user's choice come first.
+    for name, port in sorted(wanted.items(), key=lambda item: item[1], reverse=True):
+        if port:
+            if (reason := _why_taken(port)) is not None:
+                raise DemoError(f"port {port} for {name} cannot be used: {reason}")
+            ports[name] = port
+            continue
+        for candidate in free:
+            if candidate not in ports.values() and _why_taken(candidate) is None:
+                ports[name] = candidate
+                break
+        else:
+            raise DemoError(f"there is no free port for {name}")
     return ports
+
+
+def _why_taken(port: int) -> str | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.strerror
+    return None

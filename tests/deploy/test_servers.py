@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 import pytest
 import requests
 from deploy_files import ROOT, Rendered
+
+from exporter.demo.processes import choose_ports
 
 pytestmark = pytest.mark.stack
 
@@ -207,10 +208,7 @@ def _healthy(service: Rendered, ports: dict[str, int]) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+    return choose_ports({"a server": 0})["a server"]
 
 
 @contextmanager

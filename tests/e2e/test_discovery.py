@@ -66,7 +66,7 @@ def test_an_organization_is_found_without_its_suspended_accounts(aws: SimulatedA
         ),
         ({"include": ["/Infrastructure"]}, {"shared-services", "security"}),
     ],
-    ids=str,
+    ids=["included by name and glob", "excluded by glob", "a unit without one account", "a unit"],
 )
 def test_accounts_are_included_and_excluded(
     aws: SimulatedAws, tmp_path: Path, chosen: dict[str, Any], expected: set[str]

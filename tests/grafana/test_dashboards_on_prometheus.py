@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import socket
 import subprocess
 import time
 from collections import defaultdict
@@ -16,6 +15,8 @@ from typing import Any
 import grafana_lint as lint
 import pytest
 import requests
+
+from exporter.demo.processes import choose_ports
 
 pytestmark = pytest.mark.stack
 
@@ -51,9 +52,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         timeout=100,
     )
     (folder / "prometheus.yml").write_text("{}", encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = choose_ports({"prometheus": 0})["prometheus"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [

@@ -4,7 +4,6 @@ import base64
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -15,20 +14,17 @@ import pytest
 import requests
 from relay_harness import HANG, TOKEN, WEBHOOK_ID, Relay, Telex, notification, running_app, spend_alert
 
+from exporter.demo.processes import choose_ports
+
 StartRelay = Callable[..., Relay]
 NUMBER = 60
 LONG = [spend_alert(f"account {number}", f"{number:012}") for number in range(NUMBER)]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def closed_channel(folder: Path) -> Path:
     path = folder / "closed"
-    path.write_text(f"http://127.0.0.1:{free_port()}/v1/webhooks/{WEBHOOK_ID}\n")
+    port = choose_ports({"nobody": 0})["nobody"]
+    path.write_text(f"http://127.0.0.1:{port}/v1/webhooks/{WEBHOOK_ID}\n")
     return path
 
 
