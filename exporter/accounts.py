@@ -66,7 +66,7 @@ def discover(aws: Aws, config: Config) -> Directory:
         entered = _entered(account, by_hand.get(account.id), settings, payer_id, partition)
         if entered.name != entered.id:
             names[entered.id] = entered.name
-        if entered.state == "ACTIVE" and _selected(entered, settings):
+        if entered.state == "ACTIVE" and _selected(entered, settings) and config.shard.holds(entered.id):
             accounts[entered.id] = entered
     return Directory(payer_id, partition, accounts, names)
 

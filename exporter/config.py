@@ -37,6 +37,7 @@ from exporter.fields import (
 from exporter.history_settings import HistorySettings
 from exporter.model import Collector
 from exporter.relay.settings import RelaySettings
+from exporter.sharding import ShardSettings
 
 ENVIRONMENT_PREFIX = "AWS_SPEND_EXPORTER_"
 CONFIG_VARIABLE = "AWS_SPEND_EXPORTER_CONFIG"
@@ -250,6 +251,7 @@ class Config(StrictModel):
         default="discover",
         description="Regions of regional collectors: a list, or `discover` for those that each account opted in.",
     )
+    shard: ShardSettings = Field(default=ShardSettings(), description="One of several exporters.")
     ceilings: CeilingSettings = Field(default=CeilingSettings(), description="Spend limits of the exporter.")
     thresholds: ThresholdSettings = Field(default=ThresholdSettings(), description="Alert thresholds.")
     history: HistorySettings = Field(default=HistorySettings(), description="Dated cost history.")

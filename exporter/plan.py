@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from math import ceil
 from typing import Any
 
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, FIRST_FILL
@@ -122,10 +123,10 @@ def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: dat
     """Price a configuration at a scale."""
     lines: list[Line] = []
     for collector in all_collectors():
-        if config.collector(collector).enabled:
+        if config.collector(collector).enabled and config.shard.runs(collector):
             lines += _lines(config, collector, scale)
     fill = Decimal(0)
-    if config.collectors.cost.enabled:
+    if config.collectors.cost.enabled and config.shard.index == 0:
         fill = first_fill_pages(config.collectors.cost, scale, now.date()) * COST_EXPLORER_REQUEST_USD
     return Plan(scale, sources, tuple(lines), fill, tuple(_over(config, lines, fill)))
 
@@ -145,10 +146,11 @@ def _lines(config: Config, collector: Collector, scale: Scale) -> list[Line]:
     ]
     if paid:
         return paid
+    accounts = ceil(scale.accounts / config.shard.count)
     targets = {
         Scope.PAYER: 1,
-        Scope.ACCOUNT: scale.accounts,
-        Scope.REGION: scale.accounts * scale.regions,
+        Scope.ACCOUNT: accounts,
+        Scope.REGION: accounts * scale.regions,
     }[collector.scope]
     runs = Decimal(MONTH // timedelta(seconds=1)) / Decimal(int(settings.interval.total_seconds()))
     lines = []

@@ -110,7 +110,9 @@ class Runner:
         self._stop = stop
         self._notify_committed = committed
         self._allow_plan_over_ceiling = allow_plan_over_ceiling
-        self._collectors = [c for c in all_collectors() if config.collector(c).enabled]
+        self._collectors = [
+            c for c in all_collectors() if config.collector(c).enabled and config.shard.runs(c)
+        ]
         self._finished: set[str] = set()
         self._retries: dict[str, int] = {}
         self._regions: dict[str, tuple[datetime, tuple[str, ...]]] = {}
