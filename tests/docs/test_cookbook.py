@@ -1,0 +1,40 @@
+"""Every question of the cookbook is answered by the demo's own data."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from conftest import RunningDemo
+from markdown import ROOT, blocks
+
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("docs")]
+
+QUESTIONS = list(blocks(ROOT / "docs" / "cookbook.md"))
+
+# Right to be empty on a demo that nobody has spiked, with the reason.
+EMPTY = {
+    "Which accounts are above their daily threshold?": "no account is, until a spike is injected",
+    "What is off the expectation on the settled day?": "nothing is, until a spike is injected",
+    "Which services are new this month?": "no service began in the simulated month",
+    "What cannot be read, and why?": "nothing fails",
+}
+
+
+def test_there_are_thirty_questions_each_with_one_query() -> None:
+    headings = [block.heading for block in QUESTIONS]
+    assert len(set(headings)) == len(headings) >= 30
+    assert {block.language for block in QUESTIONS} == {"promql"}
+    assert set(EMPTY) <= set(headings)
+
+
+@pytest.mark.parametrize("block", QUESTIONS, ids=lambda block: block.heading)
+def test_the_question_is_answered(demo: RunningDemo, block) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + 60  # recording rules and usage come some seconds later
+    while True:
+        found = demo.query(block.text)
+        assert len(found) <= 200
+        if found or block.heading in EMPTY or time.monotonic() > deadline:
+            break
+        time.sleep(1)
+    assert bool(found) or block.heading in EMPTY, block.text
