@@ -23,7 +23,7 @@ demo: setup ## start the whole chain on a simulated AWS organisation; Ctrl-C end
 	@exec $(BIN)/aws-spend-exporter demo
 
 check: setup lint ## lint, types and unit tests, under a minute
-	$(PYTEST) -q -m "not stack and not long" tests/unit
+	$(PYTEST) -q $(PARALLEL) -m "not stack and not long" tests/unit
 
 test: setup lint ## everything that CI runs: check and the tests that start real servers
 	$(PYTEST) $(PARALLEL) -m "not long"

@@ -1,4 +1,4 @@
-"""What every test folder shares: the same order of sets in all processes of a run."""
+"""What every test shares: patience on a busy machine, and one order of sets in all processes of a run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 import random
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(optionalhook=True)

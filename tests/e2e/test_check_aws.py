@@ -148,7 +148,7 @@ def test_a_hanging_account_is_named_and_the_others_are_checked(aws: SimulatedAws
     aws.faults.add("hang", account="staging")
     began = time.monotonic()
     done = check(aws, tmp_path, "--json", config=organization(aws={"read_timeout": "1s"}))
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 40
     assert done.returncode == 1
     failed = [finding for finding in json.loads(done.stdout) if finding["error"]]
     assert [(finding["account"], finding["error"]) for finding in failed] == [("staging", "timeout")]
@@ -176,18 +176,18 @@ def on_terminal(arguments: list[str], env: dict[str, str]) -> tuple[str, int]:
 def test_a_long_check_shows_a_bar_on_a_terminal_and_lines_in_a_pipe(
     aws: SimulatedAws, tmp_path: Path
 ) -> None:
-    aws.faults.add("latency", service="sts", operation="AssumeRole", seconds=1.0)
-    aws.faults.add("latency", service="ec2", seconds=1.5)
-    shown, code = on_terminal(command(tmp_path, organization(), "--aws"), environment(aws, tmp_path))
+    aws.faults.add("latency", service="sts", operation="AssumeRole", seconds=2.2)  # a line every two seconds
+    patient = organization(aws={"read_timeout": "20s"})
+    shown, code = on_terminal(command(tmp_path, patient, "--aws"), environment(aws, tmp_path))
     assert code == 0, shown
     assert "Checking accounts" in shown
     assert "/5" in shown
     assert "AWS access" in shown
 
-    piped = check(aws, tmp_path)
+    piped = check(aws, tmp_path, config=patient)
     assert piped.returncode == 0
     assert "Checking accounts: " in piped.stderr
     assert " of 5" in piped.stderr
     assert "\x1b" not in piped.stdout + piped.stderr
-    quiet = check(aws, tmp_path, "--json")
+    quiet = check(aws, tmp_path, "--json", config=patient)
     assert (quiet.returncode, quiet.stderr) == (0, "")

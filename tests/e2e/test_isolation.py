@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from statistics import median
 
 import pytest
 import requests
@@ -83,8 +84,8 @@ def test_each_failure_has_its_kind_and_the_others_are_fresh_while_metrics_answer
     exporter = make_exporter(aws, organization())
     exporter.start()
     with scraped(exporter.url) as took:
-        wait_for("the healthy accounts are read", lambda: accounts_with_instances(exporter) == HEALTHY, 10)
-        wait_for("every account is through", exporter.is_ready, 30)
+        wait_for("the healthy accounts are read", lambda: accounts_with_instances(exporter) == HEALTHY)
+        wait_for("every account is through", exporter.is_ready, 60)
     assert exporter.failures("ec2_instances") == {name: {kind} for name, (_, _, kind) in FAULTS.items()}
     success = {
         labels["account"]: value
@@ -95,7 +96,9 @@ def test_each_failure_has_its_kind_and_the_others_are_fresh_while_metrics_answer
     # Unknown is never zero: an account that was never read has no sample at all.
     assert accounts_with_instances(exporter) == HEALTHY
     assert len(took) > 50
-    assert max(took) < 0.5, sorted(took)[-5:]
+    # The machine may be busy; who waited for a call that hangs would wait for two seconds at least.
+    assert median(took) < 0.25, sorted(took)[-5:]
+    assert max(took) < 2, sorted(took)[-5:]
     assert exporter.stop() < 5
 
 
@@ -161,12 +164,12 @@ def test_a_hanging_payer_account_does_not_hold_up_cost(make_aws: MakeAws, tmp_pa
     aws.faults.add("hang", account="management", service="ec2")
     config = organization(
         regions=list(aws.spec.regions),
-        aws={"read_timeout": "4s"},
+        aws={"read_timeout": "30s"},  # so that it hangs for longer than the test waits
         collectors=collectors(cost={"history_months": 1}, ec2_instances={}),
     )
     with in_process(tmp_path, aws, config) as exporter:
         wait_for(
             "cost is read",
             lambda: exporter.value("aws_spend_exporter_collector_success", collector="cost") == 1,
-            6,
+            25,
         )

@@ -39,15 +39,10 @@ def test_sigterm_ends_an_idle_exporter(aws: SimulatedAws, make_exporter: MakeExp
 
 
 def test_sigterm_ends_the_first_fill(aws: SimulatedAws, make_exporter: MakeExporter) -> None:
-    aws.faults.add("latency", service="ce", seconds=1.5)
+    slow = aws.faults.add("latency", service="ce", seconds=1.5)
     exporter = make_exporter(aws, COST).start()
-    wait_for("the payer is known", lambda: asked(aws, "GetCallerIdentity"))
-    time.sleep(1)  # Cost Explorer has been asked
+    wait_for("Cost Explorer is asked", lambda: aws.faults.hits(slow))
     assert exporter.stop() < 5
-
-
-def asked(aws: SimulatedAws, *operations: str) -> bool:
-    return any(entry.operation in operations for entry in aws.requests.entries())
 
 
 @pytest.mark.parametrize(
@@ -56,9 +51,9 @@ def asked(aws: SimulatedAws, *operations: str) -> bool:
 def test_sigterm_ends_while_a_call_hangs(
     aws: SimulatedAws, make_exporter: MakeExporter, operation: str
 ) -> None:
-    aws.faults.add("hang", operation=operation)
+    hang = aws.faults.add("hang", operation=operation)
     exporter = make_exporter(aws, organization(aws={"read_timeout": "30s"}, collectors=BOTH)).start()
-    time.sleep(1.5)
+    wait_for("it hangs", lambda: aws.faults.hits(hang))
     assert exporter.stop() < 5
 
 
@@ -76,9 +71,9 @@ def test_sigterm_ends_although_scrapers_hold_their_connections(
 def test_sigterm_ends_a_reload_that_waits_for_a_hanging_call(
     aws: SimulatedAws, make_exporter: MakeExporter
 ) -> None:
-    aws.faults.add("hang", service="ec2")
+    hang = aws.faults.add("hang", service="ec2")
     exporter = make_exporter(aws, organization(aws={"read_timeout": "30s"})).start()
-    time.sleep(1.5)
+    wait_for("it hangs", lambda: aws.faults.hits(hang))
     answers: list[int] = []
 
     def reload() -> None:
@@ -98,9 +93,9 @@ def test_sigterm_ends_a_reload_that_waits_for_a_hanging_call(
 
 
 def test_a_second_sigterm_does_no_harm(aws: SimulatedAws, make_exporter: MakeExporter) -> None:
-    aws.faults.add("hang", service="ec2")
+    hang = aws.faults.add("hang", service="ec2")
     exporter = make_exporter(aws, organization(aws={"read_timeout": "30s"})).start()
-    time.sleep(1)
+    wait_for("it hangs", lambda: aws.faults.hits(hang))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         exporter.signal(number)
     assert exporter.wait(5) == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import shutil
 import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -101,9 +100,8 @@ def test_a_scrape_does_not_wait_for_a_commit(make_aws: MakeAws, tmp_path: Path) 
         # A commit of 300 accounts and a month takes seconds.
         with exporter.service.ledger.transaction():
             for path in ("/metrics", "/-/ready", "/api/v1/status", "/"):
-                began = time.monotonic()
-                assert exporter.get(path, timeout=5).status_code == 200
-                assert time.monotonic() - began < 0.5, path
+                # Whoever waited for it would wait until the client gives up.
+                assert exporter.get(path, timeout=5).status_code == 200, path
         assert exporter.value("aws_spend_exporter_ledger_rows") == exporter.service.ledger.row_count() > 0
         remaining = exporter.value(
             "aws_spend_exporter_api_budget_remaining_usd", **{"class": "first_fill", "period": "total"}

@@ -420,7 +420,7 @@ def test_the_thread_ends_at_once_while_a_request_hangs(ledger: Ledger, endpoint:
 
     def hang(_: object) -> tuple[int, str]:
         asked.set()
-        time.sleep(1.2)
+        time.sleep(3)
         return 204, ""
 
     endpoint.answer = hang
@@ -436,5 +436,5 @@ def test_the_thread_ends_at_once_while_a_request_hangs(ledger: Ledger, endpoint:
     assert asked.wait(5)
     began = time.monotonic()
     assert not history.stop(0.2)
-    assert time.monotonic() - began < 0.5
-    assert history.stop(5)
+    assert time.monotonic() - began < 2
+    assert history.stop(15)

@@ -229,7 +229,7 @@ def test_a_stop_ends_a_back_off_at_once_and_sends_nothing_after(
             with pytest.raises(AwsError) as caught:
                 aws.call(None, "organizations", "ListRoots", "us-east-1")
             assert caught.value.kind == Kind.STOPPED
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         aws.close()
         made = aws.clients_created
         with pytest.raises(AwsError):

@@ -179,7 +179,7 @@ def test_a_run_does_not_wait_longer_than_its_interval_and_does_not_pile_up(world
         for _ in range(3):
             began = time.monotonic()
             runner._collect(world.collector, 0.2)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 5  # it hangs for ten
         counts = {id_[0]: started.count(id_) for id_ in ACCOUNTS}
         assert counts == {"1": 3, "2": 1, "3": 3}
     finally:

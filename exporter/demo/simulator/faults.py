@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
+from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -60,6 +61,7 @@ class Faults:
         self._lock = threading.Lock()
         self._rules: dict[int, Fault] = {}
         self._left: dict[int, int] = {}
+        self._hits: Counter[int] = Counter()
         self._ids = itertools.count(1)
         self._random = random.Random(f"{seed}:faults")
 
@@ -114,6 +116,11 @@ class Faults:
         for rule in removed:
             rule.cleared.set()
 
+    def hits(self, fault: Fault) -> int:
+        """How many calls a rule has hit, those included that still hang on it."""
+        with self._lock:
+            return self._hits[fault.id]
+
     def matching(self, call: AwsCall) -> list[Fault]:
         """The rules that hit this call, counted as used; `last_page_fails` is counted when it strikes."""
         subject = target_account(call) or call.account_id
@@ -130,6 +137,7 @@ class Faults:
                     continue
                 if rule.kind != "last_page_fails":
                     self._use(rule)
+                self._hits[rule.id] += 1
                 hit.append(rule)
         return hit
 
