@@ -182,9 +182,15 @@ def _refresh(
 def _moved(states: Mapping[date, DayState], now: datetime) -> set[date]:
     """The days that a scan found to have moved, and that are to be read again now.
 
-    The day before yesterday still settles for half a day: for it, once a day is enough.
+    The day before yesterday still settles for half a day: for it, once a day is enough. So is a day that
+    was only read before its end, which happens where nothing was read on the next day.
     """
     today = now.date()
+
+    def is_partial(day: date, read_at: datetime | None) -> bool:
+        return (
+            (today - day).days > 1 and read_at is not None and read_at < start_of_day(day + timedelta(days=1))
+        )
 
     def due(day: date, read_at: datetime | None) -> bool:
         age = (today - day).days
@@ -192,7 +198,11 @@ def _moved(states: Mapping[date, DayState], now: datetime) -> set[date]:
             return True
         return now >= read_at + (_ONCE_A_DAY if age <= _SETTLED_AFTER_DAYS else _EVERY_THIRD_DAY)
 
-    return {day for day, state in states.items() if state.moved and due(day, state.read_at)}
+    return {
+        day
+        for day, state in states.items()
+        if (state.moved or is_partial(day, state.read_at)) and due(day, state.read_at)
+    }
 
 
 def _other_moved(states: Mapping[date, DayState], now: datetime) -> set[date]:

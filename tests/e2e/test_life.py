@@ -175,6 +175,15 @@ def test_a_bad_configuration_is_refused_and_the_old_one_stays(
     exporter.configure(old)
     assert exporter.reload().status_code == 200
     assert exporter.value("aws_spend_exporter_config_last_reload_successful") == 1
+    # By signal the log says why.
+    exporter.configure(COST | {"colectors": {}})
+    exporter.signal(signal.SIGHUP)
+    wait_for(
+        "it is refused",
+        lambda: exporter.value("aws_spend_exporter_config_last_reload_successful") == 0,
+    )
+    wait_for("it says why", lambda: "colectors: found an unknown key" in exporter.log())
+    assert exporter.value("aws_cost_threshold_usd", scope="organization", period="day") == 7
     assert exporter.stop() < 5
 
 

@@ -1,17 +1,18 @@
-"""The cost families equal what the simulated AWS holds, to the last digit, whatever it does to its data.
+"""The cost families, the dated one included, equal what the simulated AWS holds, to the last digit, whatever it does to its data.
 
 Hypothesis draws organisations: cost on days around a month end, rows that appear, change, move to
 another service and vanish, and the moments at which the exporter reads. The truth is totalled by
-code that shares nothing with the API. The second test breaks our code in four ways and demands
+code that shares nothing with the API. The second test breaks our code in several ways and demands
 that this property notices each.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from math import fsum
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+from recording_endpoint import RecordingEndpoint
 
 from exporter.aws import cost_explorer
 from exporter.aws.clients import Aws
@@ -30,14 +32,20 @@ from exporter.collectors import cost
 from exporter.config import Ceiling, CeilingSettings
 from exporter.context import Context, ViewContext
 from exporter.demo.simulator import METRICS, ExplicitCost, OrganizationSpec, SimulatedAws
+from exporter.history import HistoryMetrics, HistoryWriter
+from exporter.history_settings import HistorySettings
 from exporter.ledger import Ledger, MemoryCharges
-from exporter.model import Account, Amounts, Target, month_start, utc_now
+from exporter.model import Account, Amounts, Clock, Target, month_start, start_of_day, utc_now
+from exporter.remote_write import Endpoint
+from exporter.stamps import Stamps, milliseconds
 from exporter.store import render
 
 SERVICES = ("Amazon Simple Storage Service", "AWS Lambda", "Tax")
 RECORD_TYPES = ("Usage", "SavingsPlanCoveredUsage", "Tax", "Credit", "Refund")
 UNLIMITED = CeilingSettings(cost=Ceiling(day=None, month=None), first_fill=None)
 MONTH_END = date(2026, 3, 1)
+CENT = 0.01
+NOT_SENT = 0.0001  # a smaller change of a dated value is not written
 
 
 @dataclass(frozen=True)
@@ -141,21 +149,47 @@ def expected(
     return {(key[0], key[1]): float(value) for key, value in totals.items() if value}
 
 
-def exported(ledger: Ledger, scenario: Scenario, now: datetime, family: str) -> dict[tuple[str, str], float]:
-    """The non-zero series of a family as a scrape shows them."""
+def exported(ledger: Ledger, scenario: Scenario, now: datetime) -> dict[str, list[Any]]:
+    """The samples of a scrape by family."""
     settings = cost.Settings(refresh=scenario.refresh, cost_type=scenario.cost_type)
     text = "".join(render(cost.render(ViewContext(ledger, now, settings, {}))).values())
-    found = [
-        sample
-        for metric in text_string_to_metric_families(text)
-        for sample in metric.samples
-        if sample.name == family
-    ]
+    found: dict[str, list[Any]] = {}
+    for metric in text_string_to_metric_families(text):
+        for sample in metric.samples:
+            found.setdefault(sample.name, []).append(sample)
+    return found
+
+
+def by_key(samples: list[Any]) -> dict[tuple[str, str], float]:
+    """The non-zero values by account id and service."""
     return {
         (sample.labels["account_id"], sample.labels["service"]): sample.value
-        for sample in found
+        for sample in samples
         if sample.value
     }
+
+
+class Dated:
+    """Writes the history of a ledger to an endpoint, and says what stands there."""
+
+    def __init__(self, ledger: Ledger, endpoint: RecordingEndpoint, scenario: Scenario, clock: Clock) -> None:
+        settings = HistorySettings.model_validate({"write_url": endpoint.write_url})
+        self.endpoint = endpoint
+        self.connection = Endpoint(settings)
+        metrics = HistoryMetrics(CollectorRegistry())
+        self.writer = HistoryWriter(
+            settings, scenario.cost_type, Stamps(ledger), self.connection, clock, metrics
+        )
+
+    def values(self) -> dict[tuple[date, str, str], float]:
+        """After a write, the value of the newest stamp of each day and series, without zeros."""
+        self.writer.write()
+        newest: dict[tuple[date, str, str], float] = {}
+        for (account_id, service, stamp), value in sorted(
+            self.endpoint.by_stamp().items(), key=lambda item: item[0][2]
+        ):
+            newest[(datetime.fromtimestamp(stamp / 1000, UTC).date(), account_id, service)] = value
+        return {key: value for key, value in newest.items() if value}
 
 
 def differences(simulator: SimulatedAws, aws: Aws, scenario: Scenario) -> list[str]:
@@ -169,9 +203,11 @@ def differences(simulator: SimulatedAws, aws: Aws, scenario: Scenario) -> list[s
         history_months=1,
         interval=timedelta(hours=6),
     )
+    metric = cost_explorer.METRICS[scenario.cost_type]
     wrong = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, closing(RecordingEndpoint()) as endpoint:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
+        dated = Dated(ledger, endpoint, scenario, simulator.clock.now)
         try:
             # Scans by account and by service find what moved within a day and a half, and an old day
             # is read again every third day.
@@ -186,18 +222,37 @@ def differences(simulator: SimulatedAws, aws: Aws, scenario: Scenario) -> list[s
                     cost.collect(context, target)
                 today = now.date()
                 day = timedelta(days=1)
-                for family, start, end in (
+                families = exported(ledger, scenario, now)
+                periods = [
                     ("aws_cost_today_usd", today, today + day),
                     ("aws_cost_yesterday_usd", today - day, today),
                     ("aws_cost_month_to_date_usd", month_start(today), today + day),
                     ("aws_cost_last_month_usd", month_start(today, 1), month_start(today)),
-                ):
-                    seen = exported(ledger, scenario, now, family)
+                ]
+                for sample in families.get("aws_cost_assessed_day_timestamp_seconds", ()):
+                    assessed = datetime.fromtimestamp(sample.value, UTC).date()
+                    periods.append(("aws_cost_assessed_day_usd", assessed, assessed + day))
+                for family, start, end in periods:
+                    samples = families.get(family, [])
+                    seen = by_key(samples)
                     if seen != (true := expected(simulator, scenario, start, end)):
                         wrong.append(f"{now} {family}: {seen} is not {true}")
+                    # No key twice under two names: the sum over the family is the organisation's total.
+                    total = simulator.truth.totals(start, end, by=(), metric=metric).get((), Decimal(0))
+                    if abs(fsum(sample.value for sample in samples) - float(total)) > CENT / 2:
+                        wrong.append(f"{now} {family}: its sum is not {total}")
+                history = simulator.truth.totals(
+                    month_start(today, 1), today, by=("day", "account", "service"), metric=metric
+                )
+                written = dated.values()
+                for key in written.keys() | {(date.fromisoformat(d), a, s) for d, a, s in history}:
+                    truth = float(history.get((key[0].isoformat(), *key[1:]), 0))
+                    if key[0] >= month_start(today, 1) and abs(written.get(key, 0.0) - truth) > NOT_SENT:
+                        wrong.append(f"{now} aws_cost_daily_usd {key}: {written.get(key)} is not {truth}")
         except AwsError as error:
             wrong.append(str(error))
         finally:
+            dated.connection.close()
             ledger.close()
     return wrong
 
@@ -291,6 +346,13 @@ def take_one_cost_type_for_another(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def stamp_every_value_of_a_day_alike(patch: pytest.MonkeyPatch) -> None:
+    def noon(day: date, observed: int, last: int | None) -> int:
+        return milliseconds(start_of_day(day) + timedelta(hours=12))
+
+    patch.setattr("exporter.history.next_stamp", noon)
+
+
 @contextmanager
 def broken(mutation: Callable[[pytest.MonkeyPatch], None]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -307,6 +369,7 @@ def broken(mutation: Callable[[pytest.MonkeyPatch], None]) -> Iterator[None]:
         ask_with_an_inclusive_end,
         keep_vanished_keys,
         take_one_cost_type_for_another,
+        stamp_every_value_of_a_day_alike,
     ],
 )
 def test_the_property_notices(

@@ -192,3 +192,16 @@ def test_staleness_counts_from_the_read_and_not_from_the_start(ledger: Ledger) -
     assert refreshed_at(ledger, NOW) is None
     exporter.run(NOW)
     assert refreshed_at(ledger, NOW + timedelta(hours=20)) == NOW
+
+
+def test_a_day_that_was_only_read_before_its_end_is_read_again_although_nothing_moved(ledger: Ledger) -> None:
+    exporter = Exporter(ledger, Settings(history_months=1, refresh="scan"))
+    exporter.run(NOW)
+    day, later = NOW.date(), NOW + timedelta(days=2)  # nobody asked on the day after
+
+    asked = exporter.run(later)
+
+    costs = [query for query in asked if query.part is Part.COSTS]
+    assert any(query.start <= day < query.end for query in costs), spans(asked)
+    assert ledger.day_states(day, day + timedelta(days=1))[day].read_at == later
+    assert exporter.run(later + timedelta(hours=1)) == []
