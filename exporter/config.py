@@ -47,7 +47,7 @@ _SHORTEST_PAID_INTERVAL = timedelta(hours=1)
 # Labels of aws_account_info and of the thresholds, which also carry an account's groups.
 _TAKEN_LABELS = (
     *("account_id", "account", "state", "ou", "name", "instance", "job"),
-    *("scope", "period", "service", "group", "group_value", "alertname", "severity", "component"),
+    *("scope", "subject", "period", "service", "group", "group_value", "alertname", "severity", "component"),
 )
 
 

@@ -15,7 +15,7 @@ from exporter.threshold_settings import DayMonth, OrganizationAndAccounts, Overr
 S = TypeVar("S")
 T = TypeVar("T")
 
-_ACCOUNT = ("scope", "account_id", "account")
+_ACCOUNT = ("scope", "subject", "account_id", "account")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +114,27 @@ class _Resolver:
     def add(self, family: Family, value: Decimal | int, **labels: str) -> None:
         """A sample; labels that are not given are absent, and an account's own groups are added."""
         account = self.accounts.get(labels.get("account_id", ""))
-        known = (
-            {**account.groups, "account_id": account.id, "account": account.name} if account else {}
-        ) | labels
+        own = {**account.groups, "account_id": account.id, "account": account.name} if account else {}
+        known = own | labels
+        known["subject"] = _subject(known)
         self.samples.append(family(value, **{name: known.get(name, "") for name in family.labels}))
+
+
+def _subject(labels: Mapping[str, str]) -> str:
+    """Whom a threshold is for, in words."""
+    account = f"{labels.get('account', '')} ({labels.get('account_id', '')})"
+    match labels["scope"]:
+        case "account":
+            return account
+        case "account_service":
+            return f"{labels['service']} of {account}"
+        case "group":
+            return f"{labels['group']} {labels['group_value']}"
+        case "ou":
+            return f"OU {labels['ou']}"
+        case "service":
+            return labels["service"]
+    return "all accounts"
 
 
 def resolve(

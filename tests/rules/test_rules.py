@@ -19,17 +19,17 @@ ROUTES = {
     "AccountMonthlySpendAboveThreshold": "telex-spend",
     "OrganizationDailySpendAboveThreshold": "telex-spend",
     "OrganizationMonthlySpendAboveThreshold": "telex-spend",
-    "CostDataStale": "telex",
-    "CostDataAbsent": "telex",
-    "ExporterDown": "telex",
-    "AccountCollectionFailing": "telex",
-    "AccountCollectionStalled": "telex",
-    "RequestCeilingReached": "telex",
-    "RelayDown": "outside-telex,telex",
-    "RelayDeliveryFailing": "outside-telex,telex",
-    "AlertNotificationsFailing": "outside-telex,telex",
-    "RuleEvaluationFailing": "outside-telex,telex",
-    "Watchdog": "dead-mans-switch",
+    "AwsCostDataStale": "telex",
+    "AwsCostDataAbsent": "telex",
+    "AwsSpendExporterDown": "telex",
+    "AwsAccountCollectionFailing": "telex",
+    "AwsAccountCollectionStalled": "telex",
+    "AwsRequestCeilingReached": "telex",
+    "AwsSpendRelayDown": "outside-telex,telex",
+    "AwsSpendRelayDeliveryFailing": "outside-telex,telex",
+    "AwsSpendNotificationsFailing": "outside-telex,telex",
+    "AwsSpendRulesFailing": "outside-telex,telex",
+    "AwsSpendWatchdog": "dead-mans-switch",
 }
 SEVERITIES = {"critical", "warning", "none"}
 
@@ -115,7 +115,7 @@ def test_alert_is_tested_to_fire_and_to_stay_quiet(name: str) -> None:
         if case["alertname"] == name
     ]
     assert any(case["exp_alerts"] for case in cases), f"no test lets {name} fire"
-    if name != "Watchdog":  # which never stays quiet
+    if name != "AwsSpendWatchdog":  # which never stays quiet
         assert any(not case["exp_alerts"] for case in cases), f"no test keeps {name} quiet"
 
 
