@@ -38,6 +38,7 @@ class Families:
                 "Spend threshold from the configuration; labels that a scope does not use are absent.",
                 (
                     "scope",
+                    "subject",
                     "period",
                     "account_id",
                     "account",
