@@ -207,15 +207,29 @@ def test_alert_is_routed(name: str) -> None:
             f"{key}={value}" for key, value in {"alertname": name, **labels, "severity": severity}.items()
         ]
         route(ALERTMANAGER, shipped, *given)
-        if shipped != teams and teams.startswith("platform"):
-            common = teams.replace("telex-spend", "critical-spend") if severity == "critical" else teams
-            route(TEAMS, common, *given, "team=platform")
-            route(TEAMS, common.replace("platform", "data"), *given, "team=data")
-            # Without a team, or with one that has no channel: only the common channel.
-            route(TEAMS, common.split(",")[1], *given)
-            route(TEAMS, common.split(",")[1], *given, "team=nobody")
+        if teams.startswith("platform"):
+            if severity == "critical":
+                teams = teams.replace("telex-spend", "critical-spend")
+            route(TEAMS, teams, *given, "team=platform")
         else:
             route(TEAMS, teams, *given)
+
+
+@pytest.mark.parametrize(
+    ("labels", "own", "common"),
+    [
+        (("component=cost", "period=day", "severity=warning"), "data-spend", "telex-spend"),
+        (("component=cost", "period=month", "severity=critical"), "data-spend", "critical-spend"),
+        (("kind=drop", "severity=warning"), "data-spend", "telex-spend"),
+        (("component=resources", "severity=warning"), "data", "telex"),
+    ],
+)
+def test_a_team_without_a_channel_is_read_of_in_the_common_one(
+    labels: tuple[str, ...], own: str, common: str
+) -> None:
+    route(TEAMS, f"{own},{common}", *labels, "team=data")
+    route(TEAMS, common, *labels)
+    route(TEAMS, common, *labels, "team=nobody")
 
 
 @pytest.mark.parametrize("kind", _ANOMALY_KINDS)
