@@ -47,12 +47,10 @@ class Alertmanager:
         """Send alerts as Prometheus does."""
         now = datetime.now(UTC)
         ends = now if resolved else now + timedelta(hours=1)
+        # An alert that is older than group_wait is sent at once, before the others of its group are there.
+        starts = now - timedelta(seconds=10 if resolved else 0)
         body = [
-            {
-                "labels": labels,
-                "startsAt": (now - timedelta(minutes=1)).isoformat(),
-                "endsAt": ends.isoformat(),
-            }
+            {"labels": labels, "startsAt": starts.isoformat(), "endsAt": ends.isoformat()}
             for labels in alerts
         ]
         answer = requests.post(f"{self.url}/api/v2/alerts", json=body, timeout=5)

@@ -208,9 +208,8 @@ def test_alert_is_routed(name: str) -> None:
         ]
         route(ALERTMANAGER, shipped, *given)
         if teams.startswith("platform"):
-            if severity == "critical":
-                teams = teams.replace("telex-spend", "critical-spend")
-            route(TEAMS, teams, *given, "team=platform")
+            common = "critical-spend" if severity == "critical" else "telex-spend"
+            route(TEAMS, teams.replace("telex-spend", common), *given, "team=platform")
         else:
             route(TEAMS, teams, *given)
 
