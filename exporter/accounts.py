@@ -32,6 +32,8 @@ class Directory:
     """The accounts to collect from, by id."""
     names: Mapping[str, str]
     """Names by id of every account that discovery saw, suspended and excluded ones included."""
+    of_all_shards: Mapping[str, Account] | None = None
+    """The accounts that all shards together collect from; None: `accounts`."""
 
     def payer_target(self, region: str) -> Target:
         """The one target of PAYER collectors."""
@@ -66,9 +68,10 @@ def discover(aws: Aws, config: Config) -> Directory:
         entered = _entered(account, by_hand.get(account.id), settings, payer_id, partition)
         if entered.name != entered.id:
             names[entered.id] = entered.name
-        if entered.state == "ACTIVE" and _selected(entered, settings) and config.shard.holds(entered.id):
+        if entered.state == "ACTIVE" and _selected(entered, settings):
             accounts[entered.id] = entered
-    return Directory(payer_id, partition, accounts, names)
+    held = {id_: account for id_, account in accounts.items() if config.shard.holds(id_)}
+    return Directory(payer_id, partition, held, names, accounts)
 
 
 def _organization(aws: Aws, settings: AccountsSettings, region: str) -> Iterator[Account]:
@@ -213,7 +216,8 @@ def accounts_of(
     `with_cost` holds ids and last known names. Where only the payer is collected from, Cost Explorer
     shows every linked account all the same; elsewhere an account that is not collected was left out.
     """
-    accounts = dict(directory.accounts)
+    known = directory.accounts if directory.of_all_shards is None else directory.of_all_shards
+    accounts = dict(known)
     if settings.discovery == "payer":
         by_hand = {entry.id: entry.groups for entry in settings.static}
         for account_id in sorted(set(with_cost) - set(accounts)):

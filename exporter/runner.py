@@ -464,9 +464,12 @@ class Runner:
             self._views_due = ended + _RENDERING_IS_A_TENTH * (ended - started)
 
     def _publish_thresholds(self) -> None:
-        """What is known of groups and thresholds follows both discovery and cost, which tells the services."""
+        """What is known of groups and thresholds follows both discovery and cost, which tells the services.
+
+        Of several shards the one that reads cost serves them for all.
+        """
         directory = self.directory
-        if directory is None:
+        if directory is None or self.config.shard.index != 0:
             return
         config, names, now = self.config, self._ledger.account_names(), self._clock()
         spending = set(self._ledger.series().values())

@@ -147,3 +147,23 @@ def test_the_rules_fire_on_what_the_exporter_serves(aws: SimulatedAws, tmp_path:
         [promtool, "test", "rules", str(path)], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_of_two_shards_the_first_serves_the_thresholds_and_groups_of_all_accounts(
+    aws: SimulatedAws, tmp_path: Path
+) -> None:
+    """The services of accounts are known where cost is read, and one shard alone reads it."""
+    served = []
+    for index, count in ((0, 1), (0, 2), (1, 2)):
+        folder = tmp_path / f"{index}-of-{count}"
+        folder.mkdir()
+        with in_process(folder, aws, settings() | {"shard": {"index": index, "count": count}}) as exporter:
+            wait_for("it is ready", exporter.is_ready)
+            if index == 0:
+                wait_for("services are known", lambda: {s for s in subjects(exporter) if s[0] == "service"})
+            groups = exporter.samples().get("aws_account_group_info", [])
+            served.append((subjects(exporter), sorted(labels["account"] for labels, _ in groups)))
+    whole, first, second = served
+    assert whole[1] == ["prod", "staging"]
+    assert first == whole
+    assert second == (set(), [])
