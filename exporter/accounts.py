@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from exporter.aws.clients import Aws
-from exporter.config import AccountsSettings, Config, DayMonth, StaticAccount
+from exporter.config import AccountsSettings, Config, StaticAccount
 from exporter.model import Account, Family, Sample, Target
 
 GLOBAL_REGION = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
@@ -32,6 +32,8 @@ class Directory:
     """The accounts to collect from, by id."""
     names: Mapping[str, str]
     """Names by id of every account that discovery saw, suspended and excluded ones included."""
+    of_all_shards: Mapping[str, Account] | None = None
+    """The accounts that all shards together collect from; None: `accounts`."""
 
     def payer_target(self, region: str) -> Target:
         """The one target of PAYER collectors."""
@@ -66,9 +68,10 @@ def discover(aws: Aws, config: Config) -> Directory:
         entered = _entered(account, by_hand.get(account.id), settings, payer_id, partition)
         if entered.name != entered.id:
             names[entered.id] = entered.name
-        if entered.state == "ACTIVE" and _selected(entered, settings) and config.shard.holds(entered.id):
+        if entered.state == "ACTIVE" and _selected(entered, settings):
             accounts[entered.id] = entered
-    return Directory(payer_id, partition, accounts, names)
+    held = {id_: account for id_, account in accounts.items() if config.shard.holds(id_)}
+    return Directory(payer_id, partition, held, names, accounts)
 
 
 def _organization(aws: Aws, settings: AccountsSettings, region: str) -> Iterator[Account]:
@@ -175,10 +178,10 @@ def regions_of(aws: Aws, account: Account, config: Config) -> tuple[str, ...]:
 
 # What is known without asking AWS again
 
-THRESHOLD = Family(
-    "aws_cost_threshold_usd",
-    "Spend threshold from the configuration; labels that a scope does not use are empty.",
-    ("scope", "period", "account_id", "account"),
+GROUP_INFO = Family(
+    "aws_account_group_info",
+    "1 for each group that an account with cost belongs to: the group's label and its value.",
+    ("account_id", "account", "group", "group_value"),
 )
 
 
@@ -192,10 +195,8 @@ def info_family(labels: Iterable[str]) -> Family:
 
 
 def account_samples(directory: Directory, config: Config) -> Iterator[Sample]:
-    """`aws_account_info` and `aws_cost_threshold_usd`."""
-    settings = config.accounts
-    labels = {*settings.groups, *(label for entry in settings.static for label in entry.groups)}
-    family = info_family(labels)
+    """`aws_account_info`."""
+    family = info_family(config.accounts.group_labels)
     for account in directory.accounts.values():
         yield family(
             1,
@@ -205,17 +206,33 @@ def account_samples(directory: Directory, config: Config) -> Iterator[Sample]:
             ou=account.ou,
             **{label: account.groups.get(label, "") for label in family.labels[4:]},
         )
-    yield from _thresholds("organization", config.thresholds.organization, "", "")
-    accounts = config.thresholds.accounts
-    for account in directory.accounts.values():
-        chosen = next(
-            (value for pattern, value in accounts.overrides.items() if matches(account, [pattern])),
-            accounts.default,
-        )
-        yield from _thresholds("account", chosen, account.id, account.name)
 
 
-def _thresholds(scope: str, limits: DayMonth, account_id: str, account: str) -> Iterator[Sample]:
-    for period, usd in (("day", limits.day), ("month", limits.month)):
-        if usd is not None:
-            yield THRESHOLD(usd, scope=scope, period=period, account_id=account_id, account=account)
+def accounts_of(
+    directory: Directory, settings: AccountsSettings, with_cost: Mapping[str, str]
+) -> dict[str, Account]:
+    """The accounts by id that thresholds are for: those collected, and what the payer pays for besides.
+
+    `with_cost` holds ids and last known names. Where only the payer is collected from, Cost Explorer
+    shows every linked account all the same; elsewhere an account that is not collected was left out.
+    """
+    known = directory.accounts if directory.of_all_shards is None else directory.of_all_shards
+    accounts = dict(known)
+    if settings.discovery == "payer":
+        by_hand = {entry.id: entry.groups for entry in settings.static}
+        for account_id in sorted(set(with_cost) - set(accounts)):
+            other = Account(account_id, directory.names.get(account_id) or with_cost[account_id])
+            groups = _groups(other, {}, settings) | by_hand.get(account_id, {})
+            if _selected(other, settings):
+                accounts[account_id] = replace(other, groups=groups)
+    return accounts
+
+
+def group_samples(accounts: Iterable[Account]) -> Iterator[Sample]:
+    """`aws_account_group_info`: who belongs to which group."""
+    for account in accounts:
+        for group, value in account.groups.items():
+            if value:
+                yield GROUP_INFO(
+                    1, account_id=account.id, account=account.name, group=group, group_value=value
+                )

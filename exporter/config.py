@@ -38,12 +38,17 @@ from exporter.history_settings import HistorySettings
 from exporter.model import Collector
 from exporter.relay.settings import RelaySettings
 from exporter.sharding import ShardSettings
+from exporter.threshold_settings import DayMonth, ThresholdSettings
 
 ENVIRONMENT_PREFIX = "AWS_SPEND_EXPORTER_"
 CONFIG_VARIABLE = "AWS_SPEND_EXPORTER_CONFIG"
 DEFAULT_FILE = Path("config.yaml")
 _SHORTEST_PAID_INTERVAL = timedelta(hours=1)
-_LABELS_OF_INFO = ("account_id", "account", "state", "ou", "name", "instance", "job")
+# Labels of aws_account_info and of the thresholds, which also carry an account's groups.
+_TAKEN_LABELS = (
+    *("account_id", "account", "state", "ou", "name", "instance", "job"),
+    *("scope", "subject", "period", "service", "group", "group_value", "alertname", "severity", "component"),
+)
 
 
 class ConfigError(Exception):
@@ -173,33 +178,14 @@ class AccountsSettings(StrictModel):
         ids = [account.id for account in self.static]
         if len(set(ids)) != len(ids):
             raise ValueError("static: each account id once")
-        labels = {*self.groups, *(label for account in self.static for label in account.groups)}
-        if taken := labels & set(_LABELS_OF_INFO):
+        if taken := self.group_labels & set(_TAKEN_LABELS):
             raise ValueError(f"groups: label names other than {', '.join(sorted(taken))}")
         return self
 
-
-class DayMonth(StrictModel):
-    """Dollars a UTC day and a calendar month."""
-
-    day: Usd | None = Field(default=None, description="US dollars a day.")
-    month: Usd | None = Field(default=None, description="US dollars a month.")
-
-
-class AccountThresholds(StrictModel):
-    """Thresholds of single accounts."""
-
-    default: DayMonth = Field(default=DayMonth(), description="For every account without an override.")
-    overrides: dict[str, DayMonth] = Field(
-        default_factory=dict, description="By account id, name or glob of names; the first match wins."
-    )
-
-
-class ThresholdSettings(StrictModel):
-    """Spend above which an alert fires; equal to the threshold is within it."""
-
-    organization: DayMonth = Field(default=DayMonth(), description="The sum of all accounts.")
-    accounts: AccountThresholds = Field(default=AccountThresholds(), description="Each account by itself.")
+    @property
+    def group_labels(self) -> frozenset[str]:
+        """The labels of every group rule and of the accounts given by hand."""
+        return frozenset({*self.groups, *(label for account in self.static for label in account.groups)})
 
 
 class Ceiling(DayMonth):
@@ -285,6 +271,15 @@ class Config(StrictModel):
                     raise ValueError(
                         f"collectors.{collector.name}.interval: at least 1h, because its requests are paid"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _thresholds_of_known_groups(self) -> Self:
+        known = self.accounts.group_labels
+        if unknown := sorted(set(self.thresholds.groups) - known):
+            raise ValueError(
+                f"thresholds.groups.{unknown[0]}: a label of accounts.groups ({', '.join(sorted(known)) or 'none'})"
+            )
         return self
 
     def collector(self, collector: Collector) -> CollectorSettings:
@@ -417,9 +412,13 @@ def _explain(problem: Any, data: Any) -> str:
         return f"{key}: found an unknown key, expected one of {', '.join(known)}{hint}"
     if problem["type"] == "value_error":
         # A rule over several keys names the one that it is about itself.
-        inner = re.match(r"([a-z_.]+): (.*)", message)
+        inner = re.match(r"([A-Za-z0-9_.]+): (.*)", message)
         if inner and isinstance(problem["input"], BaseModel | dict):
-            name = inner[1] if inner[1].startswith("collectors.") or not key else f"{key}.{inner[1]}"
+            name = (
+                inner[1]
+                if inner[1].startswith(("collectors.", "thresholds.")) or not key
+                else f"{key}.{inner[1]}"
+            )
             return f"{name}: found {_shown(_lookup(data, name))}, expected {inner[2]}"
         return f"{key}: {found}, expected {message}"
     expected = _EXPECTED.get(problem["type"], message.removeprefix("Input should be "))

@@ -19,7 +19,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from exporter.accounts import Directory, account_samples, discover, regions_of
+from exporter.accounts import Directory, account_samples, accounts_of, discover, group_samples, regions_of
 from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws, Deadline
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.collectors import all_collectors
@@ -30,11 +30,14 @@ from exporter.model import Account, Clock, Collector, Outcome, Scope, Target, Vi
 from exporter.plan import refusal
 from exporter.pool import Pool
 from exporter.store import DuplicateSeriesError, Key, Store
+from exporter.thresholds import resolve
 
 log = logging.getLogger(__name__)
 
 DISCOVERY = "accounts"
 """The unit under which account discovery is reported."""
+THRESHOLDS = "thresholds"
+"""The unit under which thresholds and groups are served."""
 
 _DISCOVERY_INTERVAL = timedelta(hours=1)
 _REGIONS_KEPT = timedelta(days=1)
@@ -121,6 +124,7 @@ class Runner:
         self._views_lock = threading.Lock()
         self._views_due = 0.0
         self._views_are_behind = False
+        self._warned_of: set[str] = set()
         self._pool = Pool(config.aws.threads, CALLS_PER_ACCOUNT)
         workers = ThreadPoolExecutor(len(self._collectors) + 2)
         self._scheduler = BackgroundScheduler(
@@ -136,7 +140,7 @@ class Runner:
         """Serve what the ledger knows at once, then discover and collect."""
         enabled = {collector.name for collector in self._collectors}
         views = {view.name for collector in self._collectors for view in collector.views}
-        self._store.forget(lambda key: key.unit in enabled | views | {DISCOVERY})
+        self._store.forget(lambda key: key.unit in enabled | views | {DISCOVERY, THRESHOLDS})
         self.render_views()
         self._scheduler.add_job(self.render_views, "cron", hour=0, minute=0, second=0)
         self._scheduler.add_job(self._start_discovery, id=DISCOVERY)
@@ -205,6 +209,9 @@ class Runner:
         self._schedule(DISCOVERY, self._start_discovery, now + _DISCOVERY_INTERVAL)
         if before is None or before.names != directory.names:
             self.render_views()
+        else:
+            with self._views_lock:
+                self._publish_thresholds()
         if before is None:
             log.info(
                 "collecting %d accounts of %s (%s)",
@@ -452,8 +459,34 @@ class Runner:
             for collector in self._collectors:
                 for view in collector.views:
                     self._render(collector, view)
+            self._publish_thresholds()
             ended = time.monotonic()
             self._views_due = ended + _RENDERING_IS_A_TENTH * (ended - started)
+
+    def _publish_thresholds(self) -> None:
+        """What is known of groups and thresholds follows both discovery and cost, which tells the services.
+
+        Of several shards the one that reads cost serves them for all.
+        """
+        directory = self.directory
+        if directory is None or self.config.shard.index != 0:
+            return
+        config, names, now = self.config, self._ledger.account_names(), self._clock()
+        spending = set(self._ledger.series().values())
+        with_cost = {account_id: names.get(account_id, account_id) for account_id, _ in spending}
+        accounts = accounts_of(directory, config.accounts, with_cost)
+        resolved = resolve(config.thresholds, accounts, spending, config.accounts.group_labels)
+        samples = (*group_samples(accounts.values()), *resolved.samples)
+        try:
+            # They come from the configuration and do not age.
+            self._store.publish(Key(THRESHOLDS), Outcome(samples, now, now), interval=None)
+        except DuplicateSeriesError:
+            log.exception("the thresholds cannot be published")
+        if spending:
+            for key in resolved.unmatched:
+                if key not in self._warned_of:
+                    log.warning("%s matches nothing that has cost or is collected", key)
+            self._warned_of |= set(resolved.unmatched)
 
     def _render(self, collector: Collector, view: View) -> None:
         context = self._view_context(collector)

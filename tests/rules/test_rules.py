@@ -13,25 +13,35 @@ RULES = sorted((ROOT / "prometheus/rules").glob("*.yml"))
 UNIT_TESTS = sorted((ROOT / "prometheus/tests").glob("*.yml"))
 ALERTMANAGER = ROOT / "alertmanager/alertmanager.yml"
 
-# Which receivers an alert ends at, in the order of the routes.
-ROUTES = {
-    "AccountDailySpendAboveThreshold": "telex-spend",
-    "AccountMonthlySpendAboveThreshold": "telex-spend",
-    "OrganizationDailySpendAboveThreshold": "telex-spend",
-    "OrganizationMonthlySpendAboveThreshold": "telex-spend",
-    "CostDataStale": "telex",
-    "CostDataAbsent": "telex",
-    "ExporterDown": "telex",
-    "AccountCollectionFailing": "telex",
-    "AccountCollectionStalled": "telex",
-    "RequestCeilingReached": "telex",
-    "RelayDown": "outside-telex,telex",
-    "RelayDeliveryFailing": "outside-telex,telex",
-    "AlertNotificationsFailing": "outside-telex,telex",
-    "RuleEvaluationFailing": "outside-telex,telex",
-    "Watchdog": "dead-mans-switch",
+TEAMS = ROOT / "alertmanager/teams.example.yml"
+
+# Which receivers an alert ends at, in the order of the routes: in the shipped file, and in the one for teams.
+# Alerts on an account's spend and resources are tried with `team=platform` in the latter.
+_DELIVERY = ("outside-telex,telex", "outside-telex,critical")
+_ROUTES = {
+    "AwsDailySpendAboveThreshold": ("telex-spend", "platform-spend,telex-spend"),
+    "AwsMonthlySpendAboveThreshold": ("telex-spend", "platform-spend,telex-spend"),
+    "AwsMonthProjectedAboveThreshold": ("telex-spend", "platform-spend,telex-spend"),
+    "AwsResourceCountJump": ("telex", "platform,telex"),
+    "AwsUnusedResourcesAboveThreshold": ("telex", "platform,telex"),
+    "AwsMissingTagsAboveThreshold": ("telex", "platform,telex"),
+    "AwsCostDataStale": ("telex", "telex"),
+    "AwsCostDataAbsent": ("telex", "critical"),
+    "AwsHistoryWriteFailing": ("telex", "telex"),
+    "AwsHistorySamplesRejected": ("telex", "telex"),
+    "AwsHistoryDiverging": ("telex", "telex"),
+    "AwsSpendExporterDown": ("telex", "critical"),
+    "AwsAccountCollectionFailing": ("telex", "telex"),
+    "AwsAccountCollectionStalled": ("telex", "telex"),
+    "AwsRequestCeilingReached": ("telex", "telex"),
+    "AwsSpendRelayDown": _DELIVERY,
+    "AwsSpendRelayDeliveryFailing": _DELIVERY,
+    "AwsSpendNotificationsFailing": _DELIVERY,
+    "AwsSpendRulesFailing": _DELIVERY,
+    "AwsSpendWatchdog": ("dead-mans-switch", "dead-mans-switch"),
 }
 SEVERITIES = {"critical", "warning", "none"}
+_ANOMALY_KINDS = ("spike", "drop", "new_service", "stopped_service")
 
 
 def alert_rules() -> dict[str, dict]:
@@ -48,6 +58,28 @@ def alert_rules() -> dict[str, dict]:
 
 
 ALERTS = alert_rules()
+
+
+def severities(name: str) -> set[str]:
+    """What an alert's severity may be: itself, or each that its template can choose."""
+    severity = ALERTS[name]["labels"]["severity"]
+    return {severity} if severity in SEVERITIES else set(re.findall(r"}}(\w+){{", severity))
+
+
+def route(config: Path, receivers: str, *labels: str) -> None:
+    """Fails unless an alert with these labels ends at the receivers."""
+    run(
+        "amtool", "config", "routes", "test", f"--config.file={config}", f"--verify.receivers={receivers}",
+        *labels,
+    )  # fmt: skip
+
+
+def routes_of(name: str) -> tuple[str, str]:
+    """The receivers of an alert; an anomaly's follow from its contract."""
+    kind = ALERTS[name]["labels"].get("kind")
+    if name not in _ROUTES and (kind or "aws_cost_anomaly" in ALERTS[name]["expr"]):
+        return "telex-spend", "platform-spend,telex-spend"
+    return _ROUTES[name]
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
@@ -89,20 +121,23 @@ def test_prometheus_has_room_for_the_dated_history() -> None:
 
 
 def test_alertmanager_accepts_the_configuration() -> None:
-    run("amtool", "check-config", ALERTMANAGER)
+    run("amtool", "check-config", ALERTMANAGER, TEAMS)
 
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_alert_says_how_bad_it_is_what_it_is_and_what_to_do(name: str) -> None:
     rule = ALERTS[name]
-    assert rule["labels"]["severity"] in SEVERITIES
+    assert severities(name)
+    assert severities(name) <= SEVERITIES
+    assert name.startswith("Aws")
     assert rule["labels"]["component"]
     annotations = rule["annotations"]
     assert {"title", "summary", "description", "runbook_url"} <= annotations.keys()
     assert "{{" not in annotations["title"], "a title heads a whole group"
     assert annotations["runbook_url"] == f"docs/runbook.md#{name.lower()}"
     if "aws_cost_threshold_usd" in rule["expr"]:
-        assert {"spend", "threshold", "period"} <= annotations.keys()
+        assert {"threshold", "period"} <= annotations.keys()
+        assert {"spend", "projection"} & annotations.keys()
 
 
 @pytest.mark.parametrize("name", ALERTS)
@@ -115,7 +150,7 @@ def test_alert_is_tested_to_fire_and_to_stay_quiet(name: str) -> None:
         if case["alertname"] == name
     ]
     assert any(case["exp_alerts"] for case in cases), f"no test lets {name} fire"
-    if name != "Watchdog":  # which never stays quiet
+    if name != "AwsSpendWatchdog":  # which never stays quiet
         assert any(not case["exp_alerts"] for case in cases), f"no test keeps {name} quiet"
 
 
@@ -124,8 +159,36 @@ def test_alert_has_a_runbook_section(name: str) -> None:
     text = (ROOT / "docs/runbook.md").read_text()
     section = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert section, f"docs/runbook.md has no section {name}"
-    for question in ("**Means.**", "**Check.**", "**Silence.**"):
+    for question in ("**Means.**", "**Check.**", "**Mend.**", "**Silence.**"):
         assert question in section[1], f"{name}: {question}"
+    looks = re.findall(r"^\d\. (?:.+\n(?:   .+\n)*)", section[1], re.MULTILINE)
+    assert len(looks) == 3, f"{name}: three first looks"
+    for look in looks:
+        assert any(_QUERY.search(code) for code in _code(look)), f"{name}: no query in {look!r}"
+
+
+def _code(text: str) -> list[str]:
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", text)]
+
+
+_QUERY = re.compile(r"\w ?[({].*[)}]|^[a-z]+(_[a-z]+){2,}( |$)")
+
+
+def test_prometheus_understands_every_query_of_the_runbook(tmp_path: Path) -> None:
+    sections = (ROOT / "docs/runbook.md").read_text().split("\n## ")[1:]
+    checks = [re.search(r"\*\*Check\.\*\*(.*?)\n\*\*Mend", section, re.DOTALL) for section in sections]
+    queries = sorted(
+        {code for check in checks if check for code in _code(check[1]) if _QUERY.search(code)}
+        - {"config.yaml", "access_denied"}
+    )
+    assert len(queries) > 2 * len(ALERTS)
+    # The names of metrics that stand in no rule are at least well-formed: each query is checked as a rule.
+    rules = [
+        {"record": "check:query", "expr": query, "labels": {"n": str(n)}} for n, query in enumerate(queries)
+    ]
+    path = tmp_path / "rules.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "runbook", "rules": rules}]}))
+    run("promtool", "check", "rules", path)
 
 
 def test_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
@@ -135,34 +198,111 @@ def test_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_alert_is_routed(name: str) -> None:
-    labels = [f"{key}={value}" for key, value in ALERTS[name]["labels"].items()]
-    run(
-        "amtool",
-        "config",
-        "routes",
-        "test",
-        f"--config.file={ALERTMANAGER}",
-        f"--verify.receivers={ROUTES[name]}",
-        f"alertname={name}",
-        *labels,
-    )
+    shipped, teams = routes_of(name)
+    labels = {key: value for key, value in ALERTS[name]["labels"].items() if "{{" not in value}
+    if "aws_cost_anomaly" in ALERTS[name]["expr"]:
+        labels.setdefault("kind", _ANOMALY_KINDS[0])
+    for severity in severities(name):
+        given = [
+            f"{key}={value}" for key, value in {"alertname": name, **labels, "severity": severity}.items()
+        ]
+        route(ALERTMANAGER, shipped, *given)
+        if teams.startswith("platform"):
+            common = "critical-spend" if severity == "critical" else "telex-spend"
+            route(TEAMS, teams.replace("telex-spend", common), *given, "team=platform")
+        else:
+            route(TEAMS, teams, *given)
+
+
+@pytest.mark.parametrize(
+    ("labels", "own", "common"),
+    [
+        (("component=cost", "period=day", "severity=warning"), "data-spend", "telex-spend"),
+        (("component=cost", "period=month", "severity=critical"), "data-spend", "critical-spend"),
+        (("kind=drop", "severity=warning"), "data-spend", "telex-spend"),
+        (("component=resources", "severity=warning"), "data", "telex"),
+    ],
+)
+def test_a_team_without_a_channel_is_read_of_in_the_common_one(
+    labels: tuple[str, ...], own: str, common: str
+) -> None:
+    route(TEAMS, f"{own},{common}", *labels, "team=data")
+    route(TEAMS, common, *labels)
+    route(TEAMS, common, *labels, "team=nobody")
+
+
+@pytest.mark.parametrize("kind", _ANOMALY_KINDS)
+def test_anomalies_are_routed_as_spend(kind: str) -> None:
+    labels = ["alertname=AwsCostAnomaly", f"kind={kind}", "severity=warning"]
+    route(ALERTMANAGER, "telex-spend", *labels)
+    route(TEAMS, "platform-spend,telex-spend", *labels, "team=platform")
 
 
 def test_an_alert_of_somebody_else_reaches_telex() -> None:
-    for labels in (["alertname=Own"], ["alertname=Own", "severity=critical", "team=platform"]):
-        run(
-            "amtool", "config", "routes", "test",
-            f"--config.file={ALERTMANAGER}", "--verify.receivers=telex", *labels,
-        )  # fmt: skip
+    route(ALERTMANAGER, "telex", "alertname=Own")
+    route(ALERTMANAGER, "telex", "alertname=Own", "severity=critical", "team=platform")
+    route(TEAMS, "telex", "alertname=Own")
+    route(TEAMS, "critical", "alertname=Own", "severity=critical")
 
 
-def test_spend_alerts_repeat_daily_and_send_no_recovery() -> None:
+def test_no_route_or_test_is_left_of_an_alert_that_is_gone() -> None:
+    assert set(_ROUTES) <= set(ALERTS)
+    tested = {
+        case["alertname"]
+        for path in UNIT_TESTS
+        for test in yaml.safe_load(path.read_text())["tests"]
+        for case in test.get("alert_rule_test", [])
+    }
+    assert tested == set(ALERTS)
+
+
+@pytest.mark.parametrize("path", [ALERTMANAGER, TEAMS], ids=lambda path: path.name)
+def test_spend_alerts_repeat_daily_and_send_no_recovery(path: Path) -> None:
     """The end of a day or month is no recovery."""
-    config = yaml.safe_load(ALERTMANAGER.read_text())
+    config = yaml.safe_load(path.read_text())
     receivers = {receiver["name"]: receiver for receiver in config["receivers"]}
-    assert [hook["send_resolved"] for hook in receivers["telex-spend"]["webhook_configs"]] == [False]
-    (route,) = [route for route in config["route"]["routes"] if route["receiver"] == "telex-spend"]
-    assert (route["group_by"], route["repeat_interval"]) == (["period"], "24h")
+    spend = [
+        route
+        for parent in [config["route"], *config["route"]["routes"]]
+        for route in parent.get("routes", [])
+        if any("period=~" in matcher or "kind=~" in matcher for matcher in route["matchers"])
+    ]
+    assert len(spend) >= 2
+    for route in spend:
+        assert [hook["send_resolved"] for hook in receivers[route["receiver"]]["webhook_configs"]] == [False]
+        assert route["repeat_interval"] == "24h"
+        assert route["group_by"] in (["period"], ["kind"])
+
+
+def test_the_file_for_teams_is_the_shipped_one_with_more() -> None:
+    shipped, teams = (yaml.safe_load(path.read_text()) for path in (ALERTMANAGER, TEAMS))
+    assert teams["inhibit_rules"] == shipped["inhibit_rules"]
+    assert {key: value for key, value in teams["route"].items() if key != "routes"} == {
+        key: value for key, value in shipped["route"].items() if key != "routes"
+    }
+    # Beside the teams' routes, only who is told of what is critical differs.
+    common = [route for route in teams["route"]["routes"] if "team=" not in str(route["matchers"])]
+    common = [route for route in common if route["receiver"] != "critical-spend"]
+    for ours, theirs in zip(shipped["route"]["routes"], common, strict=True):
+        ours = {**ours, "receiver": theirs["receiver"], "matchers": theirs["matchers"]}
+        assert theirs == ours
+    assert {receiver["name"] for receiver in shipped["receivers"]} <= {
+        receiver["name"] for receiver in teams["receivers"]
+    }
+
+
+def test_the_file_for_teams_shows_credentials_for_the_relay_and_keeps_none() -> None:
+    hooks = [
+        hook
+        for receiver in yaml.safe_load(TEAMS.read_text())["receivers"]
+        for hook in receiver["webhook_configs"]
+    ]
+    relay = [hook for hook in hooks if hook["url"].startswith("http://relay:8000/alerts")]
+    assert len(relay) == len(hooks) - 2
+    for hook in relay:
+        assert hook["http_config"] == {
+            "authorization": {"type": "Bearer", "credentials_file": "/run/secrets/relay_token"}
+        }
 
 
 def test_what_is_wrong_with_telex_leaves_through_another_receiver_too() -> None:
@@ -171,6 +311,8 @@ def test_what_is_wrong_with_telex_leaves_through_another_receiver_too() -> None:
     }
     for name in ("dead-mans-switch", "outside-telex"):
         assert "relay" not in str(receivers[name])
+        # Empty in the shipped file, which says so; a test of its own delivers through those of the other file.
+        assert receivers[name].keys() == {"name"}
 
 
 def test_an_organization_alert_inhibits_nothing() -> None:
@@ -178,6 +320,8 @@ def test_an_organization_alert_inhibits_nothing() -> None:
     for rule in yaml.safe_load(ALERTMANAGER.read_text())["inhibit_rules"]:
         assert not any("organization" in matcher for matcher in rule["source_matchers"])
         assert any("scope=" in matcher or "alertname" in matcher for matcher in rule["source_matchers"])
+        if any("scope=" in matcher for matcher in rule["source_matchers"]):
+            assert rule["equal"] == ["account_id", "period"]
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
