@@ -43,8 +43,9 @@ from bench.anomaly_generator import (
     Organization,
     generate,
 )
+from exporter import baseline
 
-Z_SCORE, WEEKLY_MEAN, ORIGINAL = "30-day z-score", "20% over weekly mean", "original"
+OURS, Z_SCORE, WEEKLY_MEAN, ORIGINAL = "ours", "30-day z-score", "20% over weekly mean", "original"
 ALL = "all"
 FLOOR_USD = 25.0
 
@@ -80,7 +81,16 @@ def original(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
     return above.astype(np.int64) - (steady & ~above)
 
 
-METHODS: dict[str, Method] = {Z_SCORE: z_score, WEEKLY_MEAN: weekly_mean, ORIGINAL: original}
+def ours(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
+    """The exporter's baseline at its default settings."""
+    limits = baseline.Limits()
+    found = baseline.assess(usage, days, limits)
+    above = baseline.spikes(found, limits) | found.new
+    below = baseline.drops(found, limits) | found.stopped
+    return above.astype(np.int64) - below.astype(np.int64)
+
+
+METHODS: dict[str, Method] = {OURS: ours, Z_SCORE: z_score, WEEKLY_MEAN: weekly_mean, ORIGINAL: original}
 
 
 # Scoring

@@ -203,6 +203,15 @@ class _Drawer:
         draft.usage[idle] = 0
         return self.with_spike(draft)
 
+    def bursts(self) -> _Draft:
+        """A batch that somebody starts once or twice a week, on whichever day; a spike is far above a burst."""
+        draft = self.plain(60, 400, (0.01, 0.08))
+        burst = draft.usage.mean() * self.rng.uniform(1, 5)
+        for number in range(DAYS):
+            if self.rng.random() < 0.22:
+                draft.usage[number] += burst * self.rng.uniform(0.8, 1.2)
+        return self.with_spike(draft, (12, 30))
+
     def month_end(self) -> _Draft:
         """A closing run on the last days of each month."""
         draft = self.plain(100, 1500, (0.01, 0.06))
@@ -309,6 +318,7 @@ CLASSES: dict[str, Callable[[_Drawer], _Draft]] = {
     "drift": _Drawer.drift,
     "level shift": _Drawer.shifting,
     "weekend only": _Drawer.weekend_only,
+    "irregular bursts": _Drawer.bursts,
     "month end": _Drawer.month_end,
     "month-start fee": _Drawer.month_start,
     "credits and refunds": _Drawer.credits,
