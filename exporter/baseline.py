@@ -62,7 +62,7 @@ class Limits:
     is the least of a day of a new service; `least` is the amount below which differences are noise.
     """
 
-    score: float = 4.5
+    score: float = 5.0
     ratio: float = 0.2
     amount: float = 25.0
     new_amount: float = 25.0
