@@ -65,7 +65,7 @@ class Limits:
     score: float = 5.0
     ratio: float = 0.2
     amount: float = 25.0
-    new_amount: float = 25.0
+    new_amount: float = 10.0
     least: float = 1.0
 
 

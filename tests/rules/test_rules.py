@@ -29,6 +29,10 @@ ROUTES = {
     "RelayDeliveryFailing": "outside-telex,telex",
     "AlertNotificationsFailing": "outside-telex,telex",
     "RuleEvaluationFailing": "outside-telex,telex",
+    "AwsCostSpike": "telex",
+    "AwsCostDrop": "telex",
+    "AwsServiceNew": "telex",
+    "AwsServiceStopped": "telex",
     "Watchdog": "dead-mans-switch",
 }
 SEVERITIES = {"critical", "warning", "none"}
