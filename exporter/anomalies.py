@@ -151,7 +151,8 @@ def assess_day(
     limits = settings.limits(sensitivity)
     found = baseline.assess(values, days, limits)
     shown = ~np.isnan(found.value) & ((values != 0) & ~np.isnan(values)).any(axis=1)
-    findings = _findings(day, days, values, series, found, limits, settings)
+    back = _had_cost_before(ledger, days[0], np.flatnonzero(found.new).tolist())
+    findings = _findings(day, days, values, series, found, limits, settings, back)
     return Assessment(day, series, found, shown, findings)
 
 
@@ -177,6 +178,21 @@ def _usage(ledger: Ledger, days: Sequence[date], size: int) -> Values:
     return values
 
 
+def _had_cost_before(ledger: Ledger, day: date, numbers: Sequence[int]) -> frozenset[int]:
+    """Which of some series had usage before a day: what they cost now is not new, they are back."""
+    if not numbers:
+        return frozenset()
+    marks = ", ".join("?" * len(numbers))
+    with ledger.connection() as db:
+        rows = db.execute(
+            # Day by day, so that each is found by its key.
+            "SELECT DISTINCT series FROM days CROSS JOIN cost ON cost.day = days.day"  # noqa: S608 # question marks
+            f" WHERE days.day < ? AND series IN ({marks}) AND total_amortized != other_amortized",
+            (day.toordinal(), *numbers),
+        ).fetchall()
+    return frozenset(number for (number,) in rows)
+
+
 def _findings(
     day: date,
     days: Sequence[date],
@@ -185,7 +201,9 @@ def _findings(
     found: Baseline,
     limits: Limits,
     settings: AnomalySettings,
+    back: frozenset[int],
 ) -> tuple[Finding, ...]:
+    """The flagged series that the settings ask for; a service that is `back` is a spike."""
     flags: dict[Kind, Flags] = {
         "spike": baseline.spikes(found, limits),
         "drop": baseline.drops(found, limits),
@@ -195,13 +213,18 @@ def _findings(
     place = {known: number for number, known in enumerate(days)}
     weeks = [day - 7 * number * _DAY for number in range(1, baseline.WEEKS + 1)]
     findings = []
-    for kind, flagged in flags.items():
-        if not getattr(settings.kinds, kind):
-            continue
+    for flag, flagged in flags.items():
         for number in np.flatnonzero(flagged).tolist():
             account_id, service = series[number]
             cost = float(found.value[number])
-            new = kind == "new_service"
+            new = flag == "new_service"  # nothing to compare with
+            kind: Kind = flag
+            if new and number in back:
+                kind = "spike"
+                if cost < limits.amount:
+                    continue
+            if not getattr(settings.kinds, kind):
+                continue
             expected = 0.0 if new else float(found.usual[number])
             findings.append(
                 Finding(

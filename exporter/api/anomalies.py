@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 from pydantic import Field
@@ -95,9 +96,9 @@ def _row(source: Source, finding: Finding) -> dict[str, Any]:
                     "usage_type": cause.usage_type,
                     "operation": cause.operation,
                     "region": cause.region or None,
-                    "before_usd": str(cause.before),
-                    "after_usd": str(cause.after),
-                    "usd": str(cause.after - cause.before),
+                    "before_usd": _text(cause.before),
+                    "after_usd": _text(cause.after),
+                    "usd": _text(cause.after - cause.before),
                 }
                 for cause in told.causes
             ],
@@ -105,6 +106,10 @@ def _row(source: Source, finding: Finding) -> dict[str, Any]:
         if told
         else None,
     }
+
+
+def _text(usd: Decimal) -> str:
+    return f"{usd.normalize():f}"
 
 
 def _cents(value: float | None) -> float | None:
