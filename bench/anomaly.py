@@ -214,19 +214,19 @@ def not_ahead(totals: dict[str, dict[str, Score]]) -> list[str]:
     return found
 
 
-def seconds_for(series: int, days: int) -> float:
-    """Seconds to assess one day of so many series, the best of three."""
+def seconds_for(series: int, days: int) -> tuple[float, float]:
+    """Seconds to assess one day of so many series, by the clock and of processor time; the best of three."""
     rng = np.random.default_rng(1)
     values = rng.lognormal(3, 1, (series, 1)) * rng.lognormal(0, 0.05, (series, days))
     dates = [date(2026, 3, 31) - timedelta(days=days - 1 - number) for number in range(days)]
-    best = math.inf
+    best = (math.inf, math.inf)
     for _ in range(3):
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         limits = baseline.Limits()
         found = baseline.assess(values, dates, limits)
         baseline.spikes(found, limits)
         baseline.drops(found, limits)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, (time.perf_counter() - began, time.process_time() - worked))
     return best
 
 
@@ -303,7 +303,8 @@ def main(seeds: int, chosen: tuple[int, ...], per_class: int, as_json: bool) -> 
         )
     for line in not_ahead(totals) or ["ours is ahead in every class"]:
         console.print(f"not ahead in {line}" if ":" in line else line)
-    console.print(f"20,000 series x 60 days: {seconds_for(20_000, 60):.2f} s")
+    by_clock, worked = seconds_for(20_000, 60)
+    console.print(f"20,000 series x 60 days: {by_clock:.2f} s, {worked:.2f} s of processor time")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Any
 
@@ -37,6 +37,7 @@ FEWEST_DAYS = 14
 """With fewer known days of the eight weeks nothing is expected."""
 NEWS_DAYS = 7
 """A new or stopped service is news for so many days; by then the level has learnt it."""
+_AT_A_TIME = 1000  # series whose arrays stay in the processor's cache
 _FEWEST_OWN_DAYS = 14  # since a series began
 _RHYTHM_KNOWN_DAYS = 28
 _STEEPEST = 0.02  # growth a day
@@ -120,6 +121,19 @@ def assess(values: Values, days: Sequence[date], limits: Limits) -> Baseline:
     """
     if not days or list(days) != sorted(set(days)) or values.shape[1] != len(days):
         raise ValueError("days in order, one for each column")
+    parts = [
+        _assess(values[start : start + _AT_A_TIME], days, limits)
+        for start in range(0, max(len(values), 1), _AT_A_TIME)
+    ]
+    return Baseline(
+        **{
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(Baseline)
+        }
+    )
+
+
+def _assess(values: Values, days: Sequence[date], limits: Limits) -> Baseline:
     tested = days[-1]
     width = WEEKS * 7
     # The eight weeks before the tested day as whole columns, the newest last.
@@ -170,11 +184,11 @@ def assess(values: Values, days: Sequence[date], limits: Limits) -> Baseline:
         expected = np.where(taken, same_weekday, expected)
     deviation = np.maximum(deviation, np.where(twin, 0.05, _LEAST_DEVIATION) * abs(expected))
 
-    inner = np.where(_near_month_end(tested), np.nan, flat)
-    low, high = _habit(inner)
+    near_end = _near_month_end(tested)
+    low, high = _habit(np.where(near_end, np.nan, flat))
     low, high = low * weekday, high * weekday
     # Bursts keep to no weekday.
-    high = np.fmax(high, np.where(_bursty(inner, around, noise, limits), _habit(before)[1], np.nan))
+    high = np.fmax(high, np.where(_bursty(flat, around, noise, near_end, limits), _habit(before)[1], np.nan))
     above = value >= expected
     to_side = np.where(above, high - expected, expected - low) / _HABIT_DEVIATIONS
     up = np.fmax(deviation, (high - expected) / _HABIT_DEVIATIONS)
@@ -182,7 +196,8 @@ def assess(values: Values, days: Sequence[date], limits: Limits) -> Baseline:
     side = np.fmax(deviation, to_side)
 
     assessed = enough & (own >= _FEWEST_OWN_DAYS) & ~np.isnan(value)
-    new = enough & _is_new(recent, value, began, limits)
+    # Most of the eight weeks are known to have cost nothing.
+    new = enough & (began > width - NEWS_DAYS) & (value >= limits.new_amount)
     stopped, usual = _stopped(before, value, ordinary, rhythm, limits)
     stopped &= assessed
 
@@ -294,11 +309,12 @@ def _around(flat: Values) -> Values:
     return _median(np.stack([padded[:, 3 + by : 3 + by + width] for by in (-3, -2, -1, 1, 2, 3)], axis=2))
 
 
-def _bursty(flat: Values, around: Values, noise: Values, limits: Limits) -> Flags:
-    """Whether single days of three different weeks stood out."""
+def _bursty(flat: Values, around: Values, noise: Values, near_end: Flags, limits: Limits) -> Flags:
+    """Whether single days of three different weeks stood out, of two weeks away from the ends of months."""
     reach = np.maximum(np.maximum(limits.score * noise[:, None], limits.ratio) * abs(around), limits.least)
     out = flat - around > reach  # False where either is not known
-    return np.asarray(_weeks(out).any(axis=2).sum(axis=1) >= _HABIT_WEEKS)
+    away = _weeks(out & ~near_end).any(axis=2).sum(axis=1)
+    return np.asarray((_weeks(out).any(axis=2).sum(axis=1) >= _HABIT_WEEKS) & (away >= _HABIT_WEEKS - 1))
 
 
 def _relative_deviation(flat: Values, around: Values) -> Values:
@@ -364,15 +380,6 @@ def _low_before(before: Values, level: Values, rhythm: Values, limits: Limits) -
         low |= open_ & known & (off >= limits.ratio * usual) & (off >= limits.amount / 2)
         open_ &= ~known
     return low
-
-
-def _is_new(recent: Values, value: Values, began: Numbers, limits: Limits) -> Flags:
-    """First seen within the last week, after at least as many days that are known to have cost nothing."""
-    width = recent.shape[1]
-    none_before = (~np.isnan(recent) & (np.arange(width)[None, :] < began[:, None])).sum(axis=1)
-    return np.asarray(
-        (began > width - NEWS_DAYS) & (none_before >= FEWEST_DAYS) & (value >= limits.new_amount)
-    )
 
 
 def _stopped(

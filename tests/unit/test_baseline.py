@@ -129,7 +129,17 @@ def test_the_end_of_a_long_spike_is_no_drop() -> None:
         assert found(lambda day, n=length: 200 * noise(day) * (3 if 1 < ago(day) <= 1 + n else 1)) == [""]
 
 
-def test_growth_of_a_percent_a_day_is_no_finding() -> None:
+def test_a_return_to_what_was_usual_for_weeks_is_no_finding() -> None:
+    assert found(
+        lambda day: 200 * noise(day) * (0.3 if 1 <= ago(day) <= 11 else 1),
+        lambda day: 200 * noise(day) * (3 if 1 < ago(day) <= 11 else 1),
+    ) == ["", ""]
+
+
+def test_growth_of_a_percent_a_day_is_followed_and_no_finding() -> None:
+    for daily in (1.01, 0.99):
+        grown = result_of(lambda day, factor=daily: 200 * noise(day) * factor ** -ago(day))
+        assert grown.expected[0] == pytest.approx(200, rel=0.03)
     assert found(
         lambda day: 200 * noise(day) * 1.01 ** -ago(day), lambda day: 200 * noise(day) * 0.99 ** -ago(day)
     ) == ["", ""]
