@@ -359,3 +359,16 @@ def test_the_originals_environment_variable_is_the_percentage(tmp_path: Path) ->
     assert load_config(path, both).anomalies.percentage == 50
     with pytest.raises(ConfigError, match=r"anomalies\.percentage: found 'much'"):
         load_config(path, {"COST_ANOMALY_THRESHOLD": "much"})
+
+
+def test_a_day_of_the_history_that_was_read_too_early_says_nothing(ledger: Ledger) -> None:
+    before = TESTED - DAY
+    low: Series = {(PROD, "a"): lambda day: 20 if day >= before else 100}
+    fill(ledger, low, unread={before})
+    early = start_of_day(TESTED) + timedelta(hours=2)
+    for commit in (ledger.commit_costs, ledger.commit_other_costs):
+        costs = {(before, PROD, "a"): amortized(20)} if commit == ledger.commit_costs else {}
+        commit(CostRead(early, {before: False}, costs))
+    assert kinds(ledger) == {}
+    fill(ledger, low, now=NOW + timedelta(minutes=1))
+    assert kinds(ledger, now=NOW + timedelta(minutes=1)) == {"a": ("drop", -80)}
