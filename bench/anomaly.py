@@ -27,6 +27,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import click
@@ -46,6 +47,7 @@ from bench.anomaly_generator import (
     generate,
 )
 from exporter import baseline
+from exporter.anomaly_settings import SCORES, AnomalySettings, Sensitivity
 
 OURS, Z_SCORE, WEEKLY_MEAN, ORIGINAL = "ours", "30-day z-score", "20% over weekly mean", "original"
 ALL = "all"
@@ -83,9 +85,11 @@ def original(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
     return above.astype(np.int64) - (steady & ~above)
 
 
-def ours(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
-    """The exporter's baseline at its default settings."""
-    limits = baseline.Limits()
+def ours(
+    days: Sequence[date], usage: Costs, total: Costs, *, sensitivity: Sensitivity | None = None
+) -> Signs:
+    """The exporter's baseline at its default settings, or at another sensitivity."""
+    limits = AnomalySettings().limits(sensitivity)
     found = baseline.assess(usage, days, limits)
     above = baseline.spikes(found, limits) | found.new
     below = baseline.drops(found, limits) | found.stopped
@@ -252,17 +256,23 @@ def _row(name: str, method: str, score: Score) -> dict[str, Any]:
 @click.option("--seeds", default=20, show_default=True, help="Organisations.")
 @click.option("--seed", "chosen", multiple=True, type=int, help="Exactly these seeds instead.")
 @click.option("--per-class", default=8, show_default=True, help="Account-service pairs of each class.")
+@click.option(
+    "--sensitivity", type=click.Choice(list(SCORES)), help="Ours at another sensitivity than medium."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every seed's scores.")
-def main(seeds: int, chosen: tuple[int, ...], per_class: int, as_json: bool) -> None:
+def main(
+    seeds: int, chosen: tuple[int, ...], per_class: int, sensitivity: Sensitivity | None, as_json: bool
+) -> None:
     """Compare anomaly findings with what really happened in drawn organisations."""
     drawn = chosen or tuple(random.SystemRandom().randrange(1, 10**6) for _ in range(seeds))
+    methods = METHODS | {OURS: partial(ours, sensitivity=sensitivity)}
     progress = Console(file=sys.stderr)
     totals: dict[str, dict[str, Score]] = {m: {c: Score() for c in (*CLASSES, ALL)} for m in METHODS}
     by_seed: dict[str, list[Score]] = {method: [] for method in METHODS}
     for number, seed in enumerate(drawn, start=1):
         progress.print(f"seed {seed} ({number} of {len(drawn)})")
         organization = generate(seed, per_class)
-        for name, method in METHODS.items():
+        for name, method in methods.items():
             scores = measure(organization, method)
             by_seed[name].append(scores[ALL])
             for group, score in scores.items():
