@@ -16,10 +16,12 @@ from exporter.anomaly_causes import Cause, Explanation, region_of
 from exporter.anomaly_settings import AnomalyKinds, AnomalySettings
 from exporter.api import Source
 from exporter.api.anomalies import Query, answer
+from exporter.collectors.anomaly_causes import Settings, paid_calls
 from exporter.config import Config, ConfigError, load_config
 from exporter.context import ViewContext
 from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts, start_of_day
+from exporter.model import Amounts, Scale, start_of_day
+from exporter.plan import make_plan
 
 DAY = timedelta(days=1)
 TESTED = date(2026, 5, 18)
@@ -346,6 +348,23 @@ def test_what_grew_is_named_the_most_first() -> None:
         Cause("a", "x", "", Decimal(5), Decimal(9)),
     ]
     assert len(list(anomaly_causes.grown(before, after, "s", 1))) == 1
+
+
+def test_the_plan_shows_what_asking_for_causes_costs_and_nothing_while_it_is_off() -> None:
+    def planned(**settings: Any) -> list[tuple[str, Decimal, Decimal]]:
+        config = Config(collectors={"anomaly_causes": settings})
+        plan = make_plan(config, Scale(10, 20, 200, 2, 2000), {}, NOW)
+        return [
+            (line.operation, line.requests, line.usd)
+            for line in plan.lines
+            if line.collector == "anomaly_causes"
+        ]
+
+    assert planned() == []
+    # A spike a month in fifty pairs, and never more than the limit.
+    assert planned(enabled=True) == [("GetCostAndUsage", Decimal(4), Decimal("0.04"))]
+    scale = Scale(1000, 20, 20_000, 2, 2000)
+    assert [call.per_month for call in paid_calls(Settings(requests_per_day=3), scale)] == [Decimal(90)]
 
 
 def test_the_originals_environment_variable_is_the_percentage(tmp_path: Path) -> None:
