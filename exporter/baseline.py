@@ -43,6 +43,7 @@ _RHYTHM_KNOWN_DAYS = 28
 _STEEPEST = 0.02  # growth a day
 _TWIN_MONTHS = 3
 _TWIN_DAYS = 4  # at either end of a month
+_TWIN_DEVIATION = 0.05  # of what an earlier month's day gives
 _HABIT_WEEKS = 3
 _HABIT_DEVIATIONS = 3.0
 _HABIT_FROM = 7  # days before the tested one that are no habit yet
@@ -134,41 +135,38 @@ def assess(values: Values, days: Sequence[date], limits: Limits) -> Baseline:
 
 
 def _assess(values: Values, days: Sequence[date], limits: Limits) -> Baseline:
-    tested = days[-1]
+    tested, value = days[-1], values[:, -1].copy()
+    place = {day: number for number, day in enumerate(days)}
     width = WEEKS * 7
     # The eight weeks before the tested day as whole columns, the newest last.
-    recent = np.full((len(values), width), np.nan)
-    place = {day: number for number, day in enumerate(days)}
+    before = np.full((len(values), width), np.nan)
     for back in range(1, width + 1):
         number = place.get(tested - timedelta(days=back))
         if number is not None:
-            recent[:, width - back] = values[:, number]
-    value = values[:, -1].copy()
-    before = recent
+            before[:, width - back] = values[:, number]
+    enough = (~np.isnan(before)).sum(axis=1) >= FEWEST_DAYS
     began = _began(before)
-    known = ~np.isnan(before)
     # A series that did not exist yet did not cost zero.
-    before = np.where(np.arange(width)[None, :] >= began[:, None], before, np.nan)
+    before[np.arange(width)[None, :] < began[:, None]] = np.nan
     own = (~np.isnan(before)).sum(axis=1)
-    enough = known.sum(axis=1) >= FEWEST_DAYS
 
     rhythm = _rhythm(before)
     # Column 0 of the rhythm is the weekday of the oldest column, which is the tested day's.
+    weekday = rhythm[:, 0]
     flat = _flattened(before, rhythm)
     level = _median(flat[:, -LEVEL_DAYS:])
     level = np.where(np.isnan(level), _median(flat), level)
     level = np.where(np.isnan(level), 0.0, level) + _trend(flat)
-    weekday = rhythm[:, 0]
-    ordinary = level * weekday
     around = _around(flat)
     noise = _relative_deviation(flat, around)
+
+    expected = level * weekday
     # Cost varies by factors: as far up as down is a larger amount.
     upwards = np.expm1(_FACTORS_AT * noise) / _FACTORS_AT
     downwards = -np.expm1(-_FACTORS_AT * noise) / _FACTORS_AT
-    factor = np.where((value >= ordinary) == (ordinary >= 0), upwards, downwards)
-    deviation = np.maximum(factor * abs(ordinary), limits.least)
-
-    expected, twin = ordinary.copy(), np.zeros(len(values), dtype=bool)
+    factor = np.where((value >= expected) == (expected >= 0), upwards, downwards)
+    deviation = np.maximum(factor * abs(expected), limits.least)
+    twin = np.zeros(len(values), dtype=bool)
     for day in _twin_days(tested):
         if day in place:
             candidate = values[:, place[day]]
@@ -182,23 +180,19 @@ def _assess(values: Values, days: Sequence[date], limits: Limits) -> Baseline:
     for same_weekday in (before[:, -7], before[:, -14]):
         taken = (own < _RHYTHM_KNOWN_DAYS) & (abs(value - same_weekday) < abs(value - expected))
         expected = np.where(taken, same_weekday, expected)
-    deviation = np.maximum(deviation, np.where(twin, 0.05, _LEAST_DEVIATION) * abs(expected))
+    deviation = np.maximum(deviation, np.where(twin, _TWIN_DEVIATION, _LEAST_DEVIATION) * abs(expected))
 
     near_end = _near_month_end(tested)
     low, high = _habit(np.where(near_end, np.nan, flat))
-    low, high = low * weekday, high * weekday
+    bursty = _bursty(flat, around, noise, near_end, limits)
     # Bursts keep to no weekday.
-    high = np.fmax(high, np.where(_bursty(flat, around, noise, near_end, limits), _habit(before)[1], np.nan))
-    above = value >= expected
-    to_side = np.where(above, high - expected, expected - low) / _HABIT_DEVIATIONS
+    high = np.fmax(high * weekday, np.where(bursty, _habit(before)[1], np.nan))
     up = np.fmax(deviation, (high - expected) / _HABIT_DEVIATIONS)
-    down = np.fmax(deviation, (expected - low) / _HABIT_DEVIATIONS)
-    side = np.fmax(deviation, to_side)
+    down = np.fmax(deviation, (expected - low * weekday) / _HABIT_DEVIATIONS)
+    side = np.where(value >= expected, up, down)
 
     assessed = enough & (own >= _FEWEST_OWN_DAYS) & ~np.isnan(value)
-    # Most of the eight weeks are known to have cost nothing.
-    new = enough & (began > width - NEWS_DAYS) & (value >= limits.new_amount)
-    stopped, usual = _stopped(before, value, ordinary, rhythm, limits)
+    stopped, usual = _stopped(before, value, rhythm, limits)
     stopped &= assessed
 
     def where_assessed(numbers: Values) -> Values:
@@ -213,7 +207,8 @@ def _assess(values: Values, days: Sequence[date], limits: Limits) -> Baseline:
         upper=where_assessed(expected + limits.score * up),
         twin=twin & assessed,
         low_before=_low_before(before, level, rhythm, limits),
-        new=new,
+        # Most of the eight weeks are known to have cost nothing.
+        new=enough & (began > width - NEWS_DAYS) & (value >= limits.new_amount),
         stopped=stopped,
         usual=where_assessed(np.where(stopped, usual, expected)),
     )
@@ -382,9 +377,7 @@ def _low_before(before: Values, level: Values, rhythm: Values, limits: Limits) -
     return low
 
 
-def _stopped(
-    before: Values, value: Values, ordinary: Values, rhythm: Values, limits: Limits
-) -> tuple[Flags, Values]:
+def _stopped(before: Values, value: Values, rhythm: Values, limits: Limits) -> tuple[Flags, Values]:
     """No cost for two days on which there should have been some, and longer than ever before; and the cost until then.
 
     Days that are not known neither lengthen nor end a silence.
