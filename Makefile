@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test full dashboards docs bench bench-forecast bench-ledger bench-first-start clean
+.PHONY: help setup demo check test full dashboards docs bench bench-anomaly bench-forecast bench-ledger bench-first-start clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,6 +39,9 @@ docs: setup ## write the generated docs: metrics reference and IAM policies
 
 bench: setup ## measure, and print the figures
 	$(BIN)/aws-spend-exporter demo --check --repeat 5
+
+bench-anomaly: setup ## measure anomaly findings against labelled organisations
+	$(BIN)/python -m bench.anomaly
 
 bench-forecast: setup ## measure month-end forecasts against simulated bills
 	$(BIN)/python -m bench.forecast

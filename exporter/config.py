@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, field_validator, model_validator
 
+from exporter.anomaly_settings import THRESHOLD_VARIABLE, AnomalySettings
 from exporter.collectors import all_collectors
 from exporter.fields import (
     AccountId,
@@ -240,6 +241,7 @@ class Config(StrictModel):
     shard: ShardSettings = Field(default=ShardSettings(), description="One of several exporters.")
     ceilings: CeilingSettings = Field(default=CeilingSettings(), description="Spend limits of the exporter.")
     thresholds: ThresholdSettings = Field(default=ThresholdSettings(), description="Alert thresholds.")
+    anomalies: AnomalySettings = Field(default=AnomalySettings(), description="What counts as an anomaly.")
     history: HistorySettings = Field(default=HistorySettings(), description="Dated cost history.")
     relay: RelaySettings = Field(
         default=RelaySettings(), description="The Telex relay, a process of its own."
@@ -329,6 +331,9 @@ def load_config(path: Path | None, environment: Mapping[str, str] | None = None)
         data = _read_yaml(path or DEFAULT_FILE)
     else:
         source = "environment"
+    if THRESHOLD_VARIABLE in environment:
+        threshold = _scalar(environment[THRESHOLD_VARIABLE], THRESHOLD_VARIABLE)
+        _set(data, ("anomalies", "percentage"), threshold, THRESHOLD_VARIABLE)
     for name, value in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX) and name != CONFIG_VARIABLE:
             _set(data, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), _scalar(value, name), name)

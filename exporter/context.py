@@ -29,6 +29,8 @@ class Context(Generic[S]):
     """To be called after each commit to the ledger, so that the views follow at once."""
     cost_settings: Any = None
     """The cost collector's: its cost type and billing view hold for whatever asks Cost Explorer."""
+    anomaly_settings: Any = None
+    """What counts as an anomaly."""
 
     def call(
         self, target: Target, service: str, operation: str, params: Mapping[str, Any] | None = None
@@ -68,6 +70,8 @@ class ViewContext:
     """Account names by id as configured or discovered; they win over the ledger's."""
     cost_settings: Any = None
     """The cost collector's: its cost type holds for every family of cost."""
+    anomaly_settings: Any = None
+    """What counts as an anomaly."""
 
     def account(self, account_id: str, ledger_names: Mapping[str, str]) -> str:
         """The name of an account; its id where unknown."""

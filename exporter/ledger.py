@@ -97,6 +97,19 @@ _SCHEMA = (
         month INTEGER NOT NULL, key TEXT NOT NULL, observed_at INTEGER NOT NULL, PRIMARY KEY (month, key)
     ) WITHOUT ROWID
     """,
+    """
+    CREATE TABLE anomaly_cause_reads (
+        day INTEGER NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL,
+        compared_with INTEGER NOT NULL, observed_at INTEGER NOT NULL,
+        PRIMARY KEY (day, account_id, service)
+    ) WITHOUT ROWID;
+    CREATE TABLE anomaly_causes (
+        day INTEGER NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL,
+        usage_type TEXT NOT NULL, operation TEXT NOT NULL, region TEXT NOT NULL,
+        before INTEGER NOT NULL, after INTEGER NOT NULL,
+        PRIMARY KEY (day, account_id, service, usage_type, operation)
+    ) WITHOUT ROWID
+    """,
 )
 
 _EXACT = Context(prec=40, rounding=ROUND_HALF_EVEN)

@@ -311,6 +311,7 @@ class Runner:
             Deadline(self.config.aws.run_deadline.total_seconds()),
             committed=self._committed,  # a view may read what another collector commits
             cost_settings=self.config.collectors.cost,
+            anomaly_settings=self.config.anomalies,
         )
         run = _Run(collector, context, threading.Condition())
         if collector.scope is Scope.PAYER:
@@ -444,6 +445,7 @@ class Runner:
             self.config.collector(collector),
             names,
             self.config.collectors.cost,
+            self.config.anomalies,
         )
 
     def _read_at(self, collector: Collector) -> datetime | None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from exporter import projection_view
+from exporter import anomalies, projection_view
 from exporter.aws.cost_explorer import NOT_USAGE, daily_costs, days_between
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
@@ -297,6 +297,12 @@ COLLECTOR = Collector(
             projection_view.render,
             read_at=lambda view: refreshed_at(view.ledger, view.now),
             valid_until=projection_view.until_next_month,
+        ),
+        View(
+            "anomalies",
+            anomalies.FAMILIES,
+            anomalies.render,
+            read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
     ),
     paid_calls=paid_calls,

@@ -228,6 +228,7 @@ class Stack:
                 "collectors": {
                     # An injected spike begins some days ago: each refresh reads all of both months.
                     "cost": {"interval": f"{COST_INTERVAL_SECONDS}s", "refresh": "full"},
+                    "anomaly_causes": {"enabled": True, "interval": "5s"},
                     "ec2_instances": {"enabled": True, "interval": "30s"},
                 },
                 # Simulated requests cost nothing, and the demo asks every few seconds.

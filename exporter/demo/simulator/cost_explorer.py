@@ -15,6 +15,7 @@ from typing import Any
 from .cost_truth import METRICS, Amounts, CostKey, CostSource, month_of, next_month
 from .input_model import check_input
 from .organization import Organization
+from .service_catalog import operation_of
 from .spec import OrganizationSpec
 from .wire import AwsCall, AwsError, Tokens
 
@@ -41,7 +42,6 @@ _EMPTY_DIMENSIONS = {
     "LEGAL_ENTITY_NAME": "Amazon Web Services, Inc.",
     "BILLING_ENTITY": "AWS",
     "OPERATING_SYSTEM": "NoOperatingSystem",
-    "OPERATION": "NoOperation",
     "PLATFORM": "NoPlatform",
     "TENANCY": "NoTenancy",
     "USAGE_TYPE_GROUP": "NoUsageTypeGroup",
@@ -591,6 +591,8 @@ def dimension_value(name: str, key: CostKey) -> str:
         return key.region
     if name == "USAGE_TYPE":
         return key.usage_type
+    if name == "OPERATION":
+        return operation_of(key.usage_type)
     if name == "RECORD_TYPE":
         return key.record_type
     if name == "PURCHASE_TYPE":
@@ -611,7 +613,7 @@ def dimension_value(name: str, key: CostKey) -> str:
 FILTER_DIMENSIONS = frozenset(
     {
         "LINKED_ACCOUNT", "LINKED_ACCOUNT_NAME", "SERVICE", "REGION", "USAGE_TYPE", "RECORD_TYPE",
-        "PURCHASE_TYPE", "INSTANCE_TYPE", *_EMPTY_DIMENSIONS,
+        "PURCHASE_TYPE", "INSTANCE_TYPE", "OPERATION", *_EMPTY_DIMENSIONS,
     }
 )  # fmt: skip
 GROUP_DIMENSIONS = FILTER_DIMENSIONS - {"LINKED_ACCOUNT_NAME", "USAGE_TYPE_GROUP"}

@@ -121,6 +121,20 @@ def region_prefix(region: str) -> str:
     return "".join(part[0] for part in region.split("-")).upper() + "-"
 
 
+_OPERATIONS = (
+    ("BoxUsage", "RunInstances"), ("SpotUsage", "RunInstances:SV001"), ("InstanceUsage", "CreateDBInstance:0016"),
+    ("RDS:", "CreateDBInstance"), ("TimedStorage", "StandardStorage"), ("Requests-Tier1", "PutObject"),
+    ("EBS:VolumeUsage.gp3", "CreateVolume-Gp3"), ("NatGateway", "NatGateway"), ("Lambda-GB", "Invoke"),
+    ("LoadBalancerUsage", "LoadBalancing:Application"), ("LCUUsage", "LoadBalancing:Application"),
+    ("PublicIPv4", "AllocateAddressVPC"), ("Fargate", "FargateTask"), ("NodeUsage", "CreateCacheCluster:0002"),
+)  # fmt: skip
+
+
+def operation_of(usage_type: str) -> str:
+    """What Cost Explorer reports as the operation of a usage type."""
+    return next((name for part, name in _OPERATIONS if part in usage_type), "NoOperation")
+
+
 _ALIASES = {
     "ec2": "Amazon Elastic Compute Cloud - Compute", "compute": "Amazon Elastic Compute Cloud - Compute",
     "rds": "Amazon Relational Database Service", "s3": "Amazon Simple Storage Service",

@@ -41,6 +41,41 @@ def test_the_sum_of_all_pages_is_the_truth(aws: SimulatedAws, client: Client) ->
         )
 
 
+def test_a_service_of_an_account_is_told_by_usage_type_and_operation(
+    aws: SimulatedAws, client: Client
+) -> None:
+    account = aws.accounts[1].id
+    service = "Amazon Elastic Compute Cloud - Compute"
+    by = ({"Type": "DIMENSION", "Key": "USAGE_TYPE"}, {"Type": "DIMENSION", "Key": "OPERATION"})
+    chosen = {
+        "And": [
+            {"Dimensions": {"Key": "LINKED_ACCOUNT", "Values": [account]}},
+            {"Dimensions": {"Key": "SERVICE", "Values": [service]}},
+            {"Dimensions": {"Key": "OPERATION", "Values": ["RunInstances", "RunInstances:SV001"]}},
+        ]
+    }
+
+    def asked() -> dict[tuple[str, ...], Decimal]:
+        return summed(client("ce"), **query("2026-03-10", "2026-03-11", *by, Filter=chosen))
+
+    before = asked()
+    assert {(usage_type.rpartition("-")[2], operation) for usage_type, operation in before} == {
+        ("BoxUsage:m6i.large", "RunInstances"),
+        ("SpotUsage:c6g.xlarge", "RunInstances:SV001"),
+    }
+    truth = aws.truth.totals(
+        date(2026, 3, 10),
+        date(2026, 3, 11),
+        by=("usage_type",),
+        where=lambda key: (key.account_id, key.service) == (account, service),
+    )
+    assert {(usage_type,): usd for (usage_type, _), usd in before.items()} == truth
+    aws.inject_spike(account, service, 3, since=date(2026, 3, 10), days=1)
+    assert {key: float(usd) for key, usd in asked().items()} == pytest.approx(
+        {key: float(usd) * 3 for key, usd in before.items()}, rel=1e-6
+    )
+
+
 def test_a_page_end_splits_a_day_and_an_empty_page_has_a_token(client: Client) -> None:
     found = list(pages(client("ce"), **query("2026-03-01", "2026-03-06", BY_ACCOUNT, BY_SERVICE)))
     days = [[line["TimePeriod"]["Start"] for line in page["ResultsByTime"]] for page in found]

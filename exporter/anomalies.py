@@ -1,0 +1,296 @@
+"""What stands out on a day, from the ledger: the one place that decides, for metrics, alerts, API and commands.
+
+Input is usage at amortized cost: without tax, credits, refunds, support and fees, and with commitments
+spread over the hours that they cover. A day is assessed when it has settled and is known without these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from threading import Lock
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from exporter import anomaly_causes, baseline
+from exporter.anomaly_settings import AnomalySettings, Kind, Sensitivity
+from exporter.baseline import Baseline, Flags, Limits, Values
+from exporter.context import ViewContext
+from exporter.ledger import DayState, Ledger
+from exporter.model import Family, Sample, start_of_day
+
+SHOWN_CAUSES = 5
+_COMPLETE_AFTER = timedelta(hours=24)  # AWS updates cost at least once a day
+_FEES_COME_UNTIL = 3  # tax, support and fees of a month are charged on its first days
+_ASSESSED_BACK = 4
+_UNITS_PER_USD = 1e10
+_DAY = timedelta(days=1)
+
+_SERIES = ("account_id", "account", "service")
+EXPECTED = Family(
+    "aws_cost_expected_usd",
+    "Expected usage of the assessed day at amortized cost, from the days before it.",
+    _SERIES,
+)
+SCORE = Family(
+    "aws_cost_deviation_score",
+    "How far the usage of the assessed day is from the expected cost, in robust deviations; negative below it.",
+    _SERIES,
+)
+ANOMALY = Family(
+    "aws_cost_anomaly",
+    "Dollars off the expectation while a finding of the kind stands on the assessed day; negative below it.",
+    (*_SERIES, "kind"),
+)
+CAUSE = Family(
+    "aws_cost_anomaly_cause_usd",
+    "Dollars by which a usage type grew on the day of a spike that stands, the five that grew most, where asked for.",
+    (*_SERIES, "usage_type", "operation", "region"),
+)
+DAY_TIMESTAMP = Family(
+    "aws_cost_anomaly_day_timestamp_seconds", "Start of the UTC day that expected cost and anomalies are of."
+)
+SETTING = Family(
+    "aws_cost_anomaly_setting",
+    "Limits of findings: score (deviations), percentage, usd_per_day, new_service_usd_per_day.",
+    ("setting",),
+)
+FAMILIES = (EXPECTED, SCORE, ANOMALY, CAUSE, DAY_TIMESTAMP, SETTING)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that stands out on a day, in USD; `usd` is what it is off, negative below the expectation.
+
+    `lower` and `upper` are the ends of what is usual, `same_weekdays` the days compared, the newest first.
+    `deviation` and `score` are None where there is nothing to compare with, as of a new service.
+    """
+
+    day: date
+    account_id: str
+    service: str
+    kind: Kind
+    usd: float
+    cost: float
+    expected: float
+    lower: float
+    upper: float
+    deviation: float | None
+    score: float | None
+    from_earlier_month: bool
+    same_weekdays: tuple[tuple[date, float], ...]
+
+    @property
+    def percentage(self) -> float | None:
+        """The difference in percent of the expectation; None where nothing was expected."""
+        return self.usd / self.expected * 100 if self.expected else None
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """One assessed day: the baseline by the number of the series, and what stands out, the most first."""
+
+    day: date
+    series: Mapping[int, tuple[str, str]]
+    baseline: Baseline
+    shown: Flags
+    """Series with cost on the day or the days before."""
+    findings: tuple[Finding, ...]
+
+
+# Assessing
+
+
+def assessed_day(ledger: Ledger, now: datetime) -> date | None:
+    """The newest settled day of which what is not usage is known; None if there is none."""
+    settled = ledger.assessed_day(now)
+    if settled is None:
+        return None
+    days = [settled - number * _DAY for number in range(_ASSESSED_BACK)]
+    states = ledger.day_states(days[-1], settled + _DAY)
+    return next((day for day in days if day in states and _usage_is_known(day, states[day])), None)
+
+
+def _usage_is_known(day: date, state: DayState) -> bool:
+    if state.read_at is None or state.other_read_at is None:
+        return False
+    # Where fees are due, a total that moved after they were read may hold more of them.
+    return state.other_read_at >= start_of_day(day + _DAY) and not (
+        day.day <= _FEES_COME_UNTIL and state.other_moved
+    )
+
+
+_assessed: WeakKeyDictionary[Ledger, tuple[object, Assessment]] = WeakKeyDictionary()
+_lock = Lock()
+
+
+def assess(ledger: Ledger, now: datetime, settings: AnomalySettings) -> Assessment | None:
+    """The newest assessed day; None while there is none. The same object while the ledger says the same."""
+    day = assessed_day(ledger, now)
+    if day is None:
+        return None
+    days = baseline.input_days(day)
+    told = ledger.confirmed_at(days[0], day + _DAY)
+    version = (day, settings, tuple(ledger.day_states(days[0], day + _DAY).items()), tuple(told.items()))
+    with _lock:
+        held = _assessed.get(ledger)
+        if held is None or held[0] != version:
+            held = _assessed[ledger] = version, assess_day(ledger, day, settings)
+    return held[1]
+
+
+def assess_day(
+    ledger: Ledger, day: date, settings: AnomalySettings, sensitivity: Sensitivity | None = None
+) -> Assessment:
+    """One day, from what the ledger holds now of it and of the days before."""
+    days = baseline.input_days(day)
+    series = ledger.series()
+    values = _usage(ledger, days, max(series, default=0) + 1)
+    limits = settings.limits(sensitivity)
+    found = baseline.assess(values, days, limits)
+    shown = ~np.isnan(found.value) & ((values != 0) & ~np.isnan(values)).any(axis=1)
+    back = _had_cost_before(ledger, days[0], np.flatnonzero(found.new).tolist())
+    findings = _findings(day, days, values, series, found, limits, settings, back)
+    return Assessment(day, series, found, shown, findings)
+
+
+def _usage(ledger: Ledger, days: Sequence[date], size: int) -> Values:
+    """Usage at amortized cost by series and day; NaN on days that are not known whole."""
+    tested = days[-1]
+    states = ledger.day_states(days[0], tested + _DAY)
+    told = ledger.confirmed_at(days[0], tested + _DAY)
+    values = np.full((size, len(days)), np.nan)
+    for number, day in enumerate(days):
+        state = states.get(day)
+        if state is None or not _usage_is_known(day, state):
+            continue
+        if day != tested and told[day] < start_of_day(day + _DAY) + _COMPLETE_AFTER:
+            continue
+        with ledger.connection() as db:
+            rows = db.execute(
+                "SELECT series, total_amortized - other_amortized FROM cost WHERE day = ?", (day.toordinal(),)
+            ).fetchall()
+        found = np.array(rows, dtype=np.int64).reshape(-1, 2)
+        values[:, number] = 0.0
+        values[found[:, 0], number] = found[:, 1] / _UNITS_PER_USD
+    return values
+
+
+def _had_cost_before(ledger: Ledger, day: date, numbers: Sequence[int]) -> frozenset[int]:
+    """Which of some series had usage before a day: what they cost now is not new, they are back."""
+    if not numbers:
+        return frozenset()
+    marks = ", ".join("?" * len(numbers))
+    with ledger.connection() as db:
+        rows = db.execute(
+            # Day by day, so that each is found by its key.
+            "SELECT DISTINCT series FROM days CROSS JOIN cost ON cost.day = days.day"  # noqa: S608 # question marks
+            f" WHERE days.day < ? AND series IN ({marks}) AND total_amortized != other_amortized",
+            (day.toordinal(), *numbers),
+        ).fetchall()
+    return frozenset(number for (number,) in rows)
+
+
+def _findings(
+    day: date,
+    days: Sequence[date],
+    values: Values,
+    series: Mapping[int, tuple[str, str]],
+    found: Baseline,
+    limits: Limits,
+    settings: AnomalySettings,
+    back: frozenset[int],
+) -> tuple[Finding, ...]:
+    """The flagged series that the settings ask for; a service that is `back` is a spike."""
+    flags: dict[Kind, Flags] = {
+        "spike": baseline.spikes(found, limits),
+        "drop": baseline.drops(found, limits),
+        "new_service": found.new,
+        "stopped_service": found.stopped,
+    }
+    place = {known: number for number, known in enumerate(days)}
+    weeks = [day - 7 * number * _DAY for number in range(1, baseline.WEEKS + 1)]
+    findings = []
+    for flag, flagged in flags.items():
+        for number in np.flatnonzero(flagged).tolist():
+            account_id, service = series[number]
+            cost = float(found.value[number])
+            new = flag == "new_service"  # nothing to compare with
+            kind: Kind = flag
+            if new and number in back:
+                kind = "spike"
+                if cost < limits.amount:
+                    continue
+            if not getattr(settings.kinds, kind):
+                continue
+            expected = 0.0 if new else float(found.usual[number])
+            findings.append(
+                Finding(
+                    day,
+                    account_id,
+                    service,
+                    kind,
+                    cost - expected,
+                    cost,
+                    expected,
+                    0.0 if new else float(found.lower[number]),
+                    0.0 if new else float(found.upper[number]),
+                    None if new else float(found.deviation[number]),
+                    None if new else float(found.score[number]),
+                    bool(found.twin[number]),
+                    tuple(
+                        (same, float(values[number, place[same]]))
+                        for same in weeks
+                        if not np.isnan(values[number, place[same]])
+                    ),
+                )
+            )
+    findings.sort(key=lambda finding: (-abs(finding.usd), finding.account_id, finding.service))
+    return tuple(findings)
+
+
+# View
+
+
+def render(view: ViewContext) -> Iterable[Sample]:
+    """Expected cost, score and findings of the newest assessed day, and the limits in force."""
+    settings: AnomalySettings = view.anomaly_settings or AnomalySettings()
+    if not settings.enabled:
+        return
+    limits = settings.limits()
+    yield SETTING(limits.score, setting="score")
+    yield SETTING(settings.percentage, setting="percentage")
+    yield SETTING(settings.usd_per_day, setting="usd_per_day")
+    yield SETTING(settings.new_service_usd_per_day, setting="new_service_usd_per_day")
+    assessment = assess(view.ledger, view.now, settings)
+    if assessment is None:
+        return
+    yield DAY_TIMESTAMP(start_of_day(assessment.day).timestamp())
+    names = view.ledger.account_names(on=assessment.day)
+
+    def labels(account_id: str, service: str) -> dict[str, str]:
+        return {
+            "account_id": account_id,
+            "account": view.account(account_id, names),
+            "service": service,
+        }
+
+    found = assessment.baseline
+    for number in np.flatnonzero(assessment.shown & ~np.isnan(found.expected)).tolist():
+        yield EXPECTED(found.expected[number], **labels(*assessment.series[number]))
+        yield SCORE(found.score[number], **labels(*assessment.series[number]))
+    for finding in assessment.findings:
+        yield ANOMALY(finding.usd, **labels(finding.account_id, finding.service), kind=finding.kind)
+        if finding.kind != "spike":
+            continue
+        told = anomaly_causes.explain(view.ledger, finding.day, finding.account_id, finding.service)
+        for cause in told.causes[:SHOWN_CAUSES] if told else ():
+            yield CAUSE(
+                cause.after - cause.before,
+                **labels(finding.account_id, finding.service),
+                usage_type=cause.usage_type,
+                operation=cause.operation,
+                region=cause.region,
+            )

@@ -1,0 +1,119 @@
+"""What stands out, with its evidence: of the newest assessed day, or of the last days, from the ledger."""
+
+from __future__ import annotations
+
+import math
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from pydantic import Field
+
+from exporter import anomalies, anomaly_causes
+from exporter.anomalies import Finding
+from exporter.anomaly_settings import SCORES, Kind, Sensitivity
+from exporter.api import Endpoint, Source
+from exporter.fields import StrictModel
+
+
+class Query(StrictModel):
+    """Which days, and how sensitive."""
+
+    days: int = Field(
+        default=1, ge=1, le=31, description="The last assessed days, from what is known of them now."
+    )
+    sensitivity: Sensitivity | None = Field(default=None, description="Another than the configured one.")
+    account_id: str | None = Field(default=None, description="Only this account.")
+    service: str | None = Field(default=None, description="Only this service, as Cost Explorer names it.")
+    kind: Kind | None = Field(default=None, description="Only findings of this kind.")
+
+
+def answer(source: Source, query: Query) -> dict[str, Any]:
+    """Findings in US dollars, the newest day and the largest first; ValueError where none can be given."""
+    settings = source.config.anomalies
+    if not settings.enabled:
+        raise ValueError("anomalies.enabled is false: no day is assessed")
+    newest = anomalies.assessed_day(source.ledger, source.now)
+    days: list[date] = []
+    findings: list[dict[str, Any]] = []
+    for number in range(query.days if newest else 0):
+        assert newest is not None
+        day = newest - timedelta(days=number)
+        found = anomalies.assess_day(source.ledger, day, settings, query.sensitivity)
+        if not found.shown.any():
+            continue  # not read, or nothing is known of it
+        days.append(day)
+        findings += [
+            _row(source, finding)
+            for finding in found.findings
+            if query.account_id in (None, finding.account_id)
+            and query.service in (None, finding.service)
+            and query.kind in (None, finding.kind)
+        ]
+    return {
+        "assessed_day": newest.isoformat() if newest else None,
+        "days": [day.isoformat() for day in days],
+        "settings": {
+            "sensitivity": query.sensitivity or settings.sensitivity,
+            "score": SCORES[query.sensitivity or settings.sensitivity],
+            "percentage": settings.percentage,
+            "usd_per_day": float(settings.usd_per_day),
+            "new_service_usd_per_day": float(settings.new_service_usd_per_day),
+        },
+        "cost_type": "amortized",
+        "charge_class": "usage",
+        "findings": findings,
+    }
+
+
+def _row(source: Source, finding: Finding) -> dict[str, Any]:
+    told = None
+    if finding.kind == "spike":
+        told = anomaly_causes.explain(source.ledger, finding.day, finding.account_id, finding.service)
+    return {
+        "day": finding.day.isoformat(),
+        "account_id": finding.account_id,
+        "account": source.account(finding.account_id),
+        "service": finding.service,
+        "kind": finding.kind,
+        "usd": _cents(finding.usd),
+        "cost_usd": _cents(finding.cost),
+        "expected_usd": _cents(finding.expected),
+        "lower_usd": _cents(finding.lower),
+        "upper_usd": _cents(finding.upper),
+        "percentage": _cents(finding.percentage),
+        "deviation_usd": _cents(finding.deviation),
+        "score": _cents(finding.score),
+        "from_earlier_month": finding.from_earlier_month,
+        "same_weekdays": [
+            {"day": day.isoformat(), "cost_usd": _cents(usd)} for day, usd in finding.same_weekdays
+        ],
+        "cause": {
+            "compared_with": told.compared_with.isoformat(),
+            "spike_day": told.spike_day.isoformat(),
+            "grew": [
+                {
+                    "usage_type": cause.usage_type,
+                    "operation": cause.operation,
+                    "region": cause.region or None,
+                    "before_usd": _text(cause.before),
+                    "after_usd": _text(cause.after),
+                    "usd": _text(cause.after - cause.before),
+                }
+                for cause in told.causes
+            ],
+        }
+        if told
+        else None,
+    }
+
+
+def _text(usd: Decimal) -> str:
+    return f"{usd.normalize():f}"
+
+
+def _cents(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 4)
+
+
+ENDPOINT = Endpoint("anomalies", "Cost that stands out, with its evidence", Query, answer)

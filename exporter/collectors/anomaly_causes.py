@@ -1,0 +1,116 @@
+"""What made a spike: one Cost Explorer request for each, by usage type and operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from pydantic import Field
+
+from exporter import anomalies, anomaly_causes
+from exporter.anomalies import Finding
+from exporter.anomaly_settings import AnomalySettings
+from exporter.aws.cost_explorer import USAGE_RECORD_TYPES, daily_costs
+from exporter.context import Context
+from exporter.fields import CollectorSettings, Duration
+from exporter.model import Collector, PaidCall, Sample, Scale, Scope, Target, start_of_day
+
+_KEPT_CAUSES = 20
+_WEEK = timedelta(days=7)
+_DAY = timedelta(days=1)
+_SPIKES_PER_KEY = Decimal("0.02")  # a month: what `plan` assumes of real and false ones
+
+
+class Settings(CollectorSettings):
+    """The usage types and operations behind a spike; $0.01 a spike, once for each."""
+
+    interval: Duration = Field(
+        default=timedelta(hours=1), description="Time between two looks for spikes; looking costs nothing."
+    )
+    requests_per_day: int = Field(
+        default=5, ge=1, le=100, description="Most spikes a UTC day that are asked about, the largest first."
+    )
+
+
+def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+    """Ask about each spike that stands and was not asked about, and commit the answer; the view shows it."""
+    settings: AnomalySettings = ctx.anomaly_settings or AnomalySettings()
+    now = ctx.clock()
+    assessment = anomalies.assess(ctx.ledger, now, settings) if settings.enabled else None
+    left = ctx.settings.requests_per_day - anomaly_causes.asked_since(ctx.ledger, start_of_day(now.date()))
+    for finding in assessment.findings if assessment else ():
+        if left <= 0:
+            break
+        if finding.kind != "spike" or anomaly_causes.explain(
+            ctx.ledger, finding.day, finding.account_id, finding.service
+        ):
+            continue
+        told = _ask(ctx, target, finding)
+        anomaly_causes.commit(ctx.ledger, finding.account_id, finding.service, told, now)
+        ctx.committed()
+        left -= 1
+    return ()
+
+
+def _ask(ctx: Context[Settings], target: Target, finding: Finding) -> anomaly_causes.Explanation:
+    answer = daily_costs(
+        ctx.aws,
+        ctx.accounts.get(target.account_id),
+        finding.day - _WEEK,
+        finding.day + _DAY,
+        ("USAGE_TYPE", "OPERATION"),
+        partition=target.partition,
+        record_filter={
+            "And": [
+                {"Dimensions": {"Key": "LINKED_ACCOUNT", "Values": [finding.account_id]}},
+                {"Dimensions": {"Key": "SERVICE", "Values": [finding.service]}},
+                {"Dimensions": {"Key": "RECORD_TYPE", "Values": list(USAGE_RECORD_TYPES)}},
+            ]
+        },
+        billing_view_arn=ctx.cost_settings.billing_view_arn,
+        deadline=ctx.deadline,
+    )
+    by_day: dict[date, dict[tuple[str, str], Decimal]] = {
+        finding.day - number * _DAY: {} for number in range(8)
+    }
+    for (day, usage_type, operation), amounts in answer.amounts.items():
+        by_day[day][usage_type, operation] = amounts.amortized
+    compared = _compared_day(finding, by_day)
+    causes = anomaly_causes.grown(by_day[compared], by_day[finding.day], finding.service, _KEPT_CAUSES)
+    return anomaly_causes.Explanation(finding.day, compared, tuple(causes))
+
+
+def _compared_day(finding: Finding, by_day: dict[date, dict[tuple[str, str], Decimal]]) -> date:
+    """The same weekday of the week before if it was usual, else the day of the week nearest to the expectation."""
+    week_ago = finding.day - _WEEK
+    totals = {day: float(sum(costs.values())) for day, costs in by_day.items() if day != finding.day}
+    if finding.lower <= totals[week_ago] <= finding.upper:
+        return week_ago
+    return min(totals, key=lambda day: (abs(totals[day] - finding.expected), day))
+
+
+def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
+    """A spike in fifty pairs of account and service a month, and never more than the limit."""
+    per_month = min(scale.keys * _SPIKES_PER_KEY, Decimal(settings.requests_per_day * 30))
+    yield PaidCall(
+        "ce", "GetCostAndUsage", per_month, f"what made a spike, at most {settings.requests_per_day} a day"
+    )
+
+
+def due(ctx: Context[Settings]) -> datetime:
+    """An interval from now: spikes are looked for in the ledger."""
+    return ctx.clock() + ctx.settings.interval
+
+
+COLLECTOR = Collector(
+    name="anomaly_causes",
+    help="The usage types and operations behind a cost spike, from Cost Explorer.",
+    scope=Scope.PAYER,
+    settings=Settings,
+    families=(),
+    iam_actions=("ce:GetCostAndUsage",),
+    collect=collect,
+    paid_calls=paid_calls,
+    due=due,
+)

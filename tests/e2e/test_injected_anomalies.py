@@ -1,0 +1,200 @@
+"""An injected spike is the same finding in metrics, API and alerts, and one paid request names what grew."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from running_exporter import InProcess, MakeAws, ShiftedClock, collectors, in_process, organization, wait_for
+
+pytestmark = pytest.mark.stack
+
+RULES = Path(__file__).resolve().parents[2] / "prometheus/rules/anomalies.yml"
+ALERTS = {
+    "spike": "AwsCostSpike",
+    "drop": "AwsCostDrop",
+    "new_service": "AwsServiceNew",
+    "stopped_service": "AwsServiceStopped",
+}
+NOW = datetime(2026, 5, 20, 13, tzinfo=UTC)
+TESTED = NOW.date() - timedelta(days=2)
+EC2 = "Amazon Elastic Compute Cloud - Compute"
+
+Finding = tuple[str, str, str]
+
+
+def in_api(exporter: InProcess) -> list[dict[str, Any]]:
+    answer = exporter.get("/api/v1/anomalies").json()
+    assert answer["assessed_day"] == str(TESTED)
+    return list(answer["findings"])
+
+
+def alerts(exporter: InProcess, folder: Path, findings: set[Finding]) -> None:
+    """Let promtool evaluate the shipped rules over what is served now: these alerts fire and no other."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    series = []
+    for name, samples in exporter.samples().items():
+        if name.startswith("aws_cost_anomaly"):
+            for labels, value in samples:
+                inner = ",".join(f'{key}="{text}"' for key, text in labels.items())
+                series.append({"series": f"{name}{{{inner}}}", "values": f"{value}x10"})
+    # Without the annotations, of which the rules' own tests take care.
+    rules = yaml.safe_load(RULES.read_text())
+    for rule in rules["groups"][0]["rules"]:
+        del rule["annotations"]
+    (folder / "rules.yml").write_text(yaml.safe_dump(rules))
+    names = {account_id: name for _, account_id, name in ((f[0], f[1], f[1]) for f in findings)}
+    assert names.keys() == {finding[1] for finding in findings}
+    static = {rule["alert"]: rule["labels"] for rule in rules["groups"][0]["rules"]}
+    shown = {
+        (labels["kind"], labels["account_id"], labels["service"]): labels["account"]
+        for labels, _ in exporter.samples().get("aws_cost_anomaly", [])
+    }
+    cases = [
+        {
+            "eval_time": "5m",
+            "alertname": alert,
+            "exp_alerts": [
+                {
+                    "exp_labels": {
+                        "account_id": account_id,
+                        "account": shown[kind, account_id, service],
+                        "service": service,
+                        **static[alert],
+                    }
+                }
+                for found, account_id, service in findings
+                if found == kind
+            ],
+        }
+        for kind, alert in ALERTS.items()
+    ]
+    test = {
+        "rule_files": ["rules.yml"],
+        "evaluation_interval": "1m",
+        "tests": [{"interval": "1m", "input_series": series, "alert_rule_test": cases}],
+    }
+    (folder / "test.yml").write_text(yaml.safe_dump(test))
+    done = subprocess.run(
+        [promtool, "test", "rules", "test.yml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_injected_spike_is_the_same_everywhere_and_its_cause_is_asked_for_once(
+    make_aws: MakeAws, tmp_path: Path
+) -> None:
+    aws = make_aws(now=NOW, accounts=4, services=6)
+    account = max(aws.accounts, key=lambda account: account.daily_usd)
+    aws.inject_spike(account.id, EC2, 4, since=TESTED, days=1)
+    other = min(aws.accounts, key=lambda account: account.daily_usd)
+    aws.inject_service(other.id, "New Service", 77, since=TESTED)
+    config = organization(
+        aws={"endpoint_url": aws.url},
+        collectors=collectors(cost={"history_months": 3}, anomaly_causes={}),
+    )
+    clock = ShiftedClock(NOW)
+    with in_process(tmp_path, aws, config, clock) as exporter:
+        wait_for("it is ready", exporter.is_ready)
+        # The cost may have come after the first look for spikes.
+        causes = exporter.collector("anomaly_causes")
+        assert exporter.service.runner.collect_now(causes) == 0
+        rows = in_api(exporter)
+        findings = {(row["kind"], row["account_id"], row["service"]) for row in rows}
+        assert findings >= {("spike", account.id, EC2), ("new_service", other.id, "New Service")}
+
+        samples = exporter.samples()
+        served = {
+            (labels["kind"], labels["account_id"], labels["service"]): value
+            for labels, value in samples["aws_cost_anomaly"]
+        }
+        assert served == pytest.approx(
+            {(row["kind"], row["account_id"], row["service"]): row["usd"] for row in rows}, abs=0.0001
+        )
+        alerts(exporter, tmp_path, findings)
+
+        # Amounts and causes are AWS's own.
+        def usage(day: Any) -> dict[str, float]:
+            totals = aws.truth.totals(
+                day,
+                day + timedelta(days=1),
+                at=NOW,
+                by=("usage_type",),
+                metric="AmortizedCost",
+                where=lambda key: (
+                    (key.account_id, key.service) == (account.id, EC2)
+                    and key.record_type
+                    in ("Usage", "DiscountedUsage", "SavingsPlanCoveredUsage", "SavingsPlanNegation")
+                ),
+            )
+            return {name: float(usd) for (name,), usd in totals.items()}
+
+        (spike,) = (row for row in rows if row["kind"] == "spike" and row["account_id"] == account.id)
+        assert spike["cost_usd"] == pytest.approx(sum(usage(TESTED).values()), abs=0.01)
+        before = usage(datetime.fromisoformat(spike["cause"]["compared_with"]).date())
+        grew = {name: usd - before.get(name, 0) for name, usd in usage(TESTED).items()}
+        assert {row["usage_type"]: float(row["usd"]) for row in spike["cause"]["grew"]} == pytest.approx(
+            {name: usd for name, usd in grew.items() if usd > 0}
+        )
+        assert {row["operation"] for row in spike["cause"]["grew"]} >= {"RunInstances"}
+        assert {
+            (labels["usage_type"], labels.get("region", "")): value
+            for labels, value in samples["aws_cost_anomaly_cause_usd"]
+            if (labels["account_id"], labels["service"]) == (account.id, EC2)
+        } == pytest.approx(
+            {
+                (row["usage_type"], row["region"] or ""): float(row["usd"])
+                for row in spike["cause"]["grew"][:5]
+            }
+        )
+
+        asked = [entry for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
+        assert exporter.service.runner.collect_now(causes) == 0
+        clock.advance(timedelta(hours=3))
+        assert exporter.service.runner.collect_now(causes) == 0
+        again = [entry for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
+        assert len(again) == len(asked)
+
+
+def test_causes_are_not_asked_for_past_their_limit_nor_past_the_ceiling(
+    make_aws: MakeAws, tmp_path: Path
+) -> None:
+    aws = make_aws(now=NOW, accounts=5, services=6)
+    for account in aws.accounts:
+        aws.inject_spike(account.id, EC2, 9, since=TESTED, days=1)
+    config = organization(
+        aws={"endpoint_url": aws.url},
+        collectors=collectors(cost={"history_months": 3}, anomaly_causes={"requests_per_day": 2}),
+    )
+    with in_process(tmp_path, aws, config, ShiftedClock(NOW)) as exporter:
+        wait_for("it is ready", exporter.is_ready)
+        causes = exporter.collector("anomaly_causes")
+        assert exporter.service.runner.collect_now(causes) == 0
+        explained = [row for row in in_api(exporter) if row["cause"]]
+        assert len(in_api(exporter)) > 2
+        # The largest first.
+        assert explained == [row for row in in_api(exporter) if row["kind"] == "spike"][:2]
+
+        spent = exporter.value("aws_spend_exporter_api_charges_usd_total", operation="GetCostAndUsage")
+        limit = {"cost": {"day": 0.01, "month": 0.01}, "first_fill": None}
+        exporter.service._meter.ceilings = type(exporter.service.config.ceilings).model_validate(limit)
+        config_path = exporter.service.config.collectors
+        assert config_path is not None
+        object.__setattr__(exporter.service.config.collectors.anomaly_causes, "requests_per_day", 100)
+        assert exporter.service.runner.collect_now(causes) == 1
+        assert exporter.failures("anomaly_causes") != {}
+        assert (
+            exporter.value("aws_spend_exporter_api_charges_usd_total", operation="GetCostAndUsage") == spent
+        )
