@@ -62,6 +62,10 @@ class ServerSettings(StrictModel):
     port: int = Field(
         default=9998, ge=0, le=65535, strict=True, description="Port to listen on; 0: any free."
     )
+    web_config_file: Path | None = Field(
+        default=None,
+        description="TLS, basic authentication and headers, as Prometheus' own servers read them.",
+    )
 
 
 class LogSettings(StrictModel):

@@ -24,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from exporter.history_settings import HistorySettings, SigV4
+from exporter.redaction import keep_secret
 from exporter.write_request import HEADERS, Point, compress, encode_points
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ def _secret(file: Path | None, variable: str | None) -> str:
     text = file.read_text(encoding="utf-8") if file is not None else os.environ.get(variable or "", "")
     if not text.strip():
         raise EndpointError(f"the secret of history is empty or not set: {file or variable}")
+    keep_secret([text.strip()])
     return text.strip()
 
 

@@ -31,9 +31,11 @@ from exporter.logs import configure_logging
 from exporter.model import Clock, Family, utc_now
 from exporter.plan import refusal
 from exporter.runner import Runner, RunnerMetrics
-from exporter.server import Probes, Server, create_app
+from exporter.server import Probes, create_app
 from exporter.stamps import Stamps
 from exporter.store import Store
+from exporter.web_config import WebConfig, WebConfigError, open_web_config
+from exporter.web_server import Server
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +113,8 @@ class Service:
         *,
         allow_plan_over_ceiling: bool = False,
     ) -> None:
-        """Opens the ledger; LedgerLockedError or OSError if it cannot be."""
+        """Opens the ledger; LedgerLockedError or OSError if it cannot be, WebConfigError if that file is bad."""
+        self._web: WebConfig | None = open_web_config(config.server.web_config_file)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.config = config
         self.port = 0
@@ -173,7 +176,10 @@ class Service:
             source=self.source,
         )
         server = Server(
-            create_app(self.store, self.registry, probes), self.config.server.host, self.config.server.port
+            create_app(self.store, self.registry, probes),
+            self.config.server.host,
+            self.config.server.port,
+            self._web,
         )
         try:
             self.port = server.start()
@@ -185,7 +191,7 @@ class Service:
                 error,
             )
             return 1
-        log.info("listening on http://%s:%d", self.config.server.host, self.port)
+        log.info("listening on %s://%s:%d", server.scheme, self.config.server.host, self.port)
         self.runner.start()
         self.history.start()
         while (event := self._next_event()) is not None:
@@ -330,11 +336,15 @@ def make_aws(config: Config, meter: Meter, stop: threading.Event | None = None) 
 def run_exporter(config: Config, config_path: Path | None, allow_plan_over_ceiling: bool = False) -> int:
     """Run in the main thread until a signal ends it.
 
-    Exit code 0; 1 if it cannot start; 2 if the plan passes a ceiling and that is not allowed.
+    Exit code 0; 1 if it cannot start; 2 if the plan passes a ceiling and that is not allowed, or the web
+    configuration file is bad.
     """
     configure_logging(config.log)
     try:
         service = Service(config, config_path, allow_plan_over_ceiling=allow_plan_over_ceiling)
+    except WebConfigError as error:
+        log.error("server.web_config_file: %s", error)
+        return 2
     except (LedgerLockedError, OSError, sqlite3.Error) as error:
         log.error("data_dir: found %s, expected a folder that we can write: %s", config.data_dir, error)
         return 1

@@ -179,7 +179,7 @@ def server() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize(("path", "code"), [("/200", 0), ("/503", 1), ("/404", 1)])
+@pytest.mark.parametrize(("path", "code"), [("/200", 0), ("/401", 0), ("/503", 1), ("/404", 1)])
 def test_the_healthcheck_tells_by_its_exit_code(server: str, path: str, code: int) -> None:
     """Also where a proxy is configured that leads nowhere."""
     environment = {"http_proxy": "http://127.0.0.1:9", "PATH": os.environ["PATH"]}
