@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Exit 0 when the process behind the URL lives, and 1 otherwise: curl for images without curl.
 
-It lives when it answers 2xx within three seconds, or 401, or asks for a client certificate: with a web
-configuration file its own container has no password.
+It lives when it answers 2xx within three seconds, or 401, or hangs up on https because it wants a client
+certificate: its container has neither the password nor the certificate of a web configuration file.
 """
 
+import http.client
 import ssl
 import sys
 import urllib.error
@@ -25,9 +26,11 @@ def main(url: str) -> int:
         if error.code == 401:
             return 0
         problem = str(error)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         problem = str(error)
-        if "CERTIFICATE_REQUIRED" in problem:
+        reason = getattr(error, "reason", error)
+        hung_up = isinstance(reason, http.client.RemoteDisconnected | ConnectionResetError | ssl.SSLError)
+        if url.startswith("https:") and hung_up:
             return 0
     sys.stderr.write(f"{url}: {problem}\n")
     return 1
