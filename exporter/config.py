@@ -35,10 +35,12 @@ from exporter.fields import (
     Usd,
 )
 from exporter.history_settings import HistorySettings
+from exporter.live_write import LiveWriteSettings
 from exporter.model import Collector
 from exporter.relay.settings import RelaySettings
 from exporter.sharding import ShardSettings
 from exporter.threshold_settings import DayMonth, ThresholdSettings
+from exporter.snapshot_settings import SnapshotSettings
 
 ENVIRONMENT_PREFIX = "AWS_SPEND_EXPORTER_"
 CONFIG_VARIABLE = "AWS_SPEND_EXPORTER_CONFIG"
@@ -245,6 +247,10 @@ class Config(StrictModel):
     ceilings: CeilingSettings = Field(default=CeilingSettings(), description="Spend limits of the exporter.")
     thresholds: ThresholdSettings = Field(default=ThresholdSettings(), description="Alert thresholds.")
     history: HistorySettings = Field(default=HistorySettings(), description="Dated cost history.")
+    live_write: LiveWriteSettings = Field(
+        default=LiveWriteSettings(), description="Current samples by remote write."
+    )
+    snapshots: SnapshotSettings = Field(default=SnapshotSettings(), description="Copies of the ledger in S3.")
     relay: RelaySettings = Field(
         default=RelaySettings(), description="The Telex relay, a process of its own."
     )

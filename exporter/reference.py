@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from exporter import accounts, history, service, store
+from exporter import accounts, history, live_write, service, snapshots, store
 from exporter.aws.meter import Meter
 from exporter.collectors import all_collectors
 from exporter.config import Config
@@ -25,6 +25,8 @@ def _self_metrics() -> list[Family]:
     Meter(MemoryCharges(), Config().ceilings, utc_now, registry)
     RunnerMetrics(registry)
     history.HistoryMetrics(registry)
+    live_write.LiveWriteMetrics(registry)
+    snapshots.SnapshotMetrics(registry)
     found: list[Family] = []
     metric: Any
     for metric in registry._names_to_collectors.values():  # the labels of a metric are nowhere public
