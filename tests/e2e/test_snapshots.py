@@ -1,0 +1,185 @@
+"""The ledger in S3: a killed task comes back on an empty disk and pays nothing again; failures are seen and harm nothing."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from running_exporter import Exporter, MakeAws, MakeExporter, collectors, wait_for
+
+from exporter.demo.simulator import SimulatedAws
+
+pytestmark = pytest.mark.stack
+
+BUCKET = "snapshots-of-the-ledger"
+KEY = "aws-spend-exporter/ledger.sqlite.gz"
+CONFIG: dict[str, Any] = {
+    "accounts": {"discovery": "payer"},
+    "ceilings": {"cost": {"day": None, "month": None}, "first_fill": None},
+    "collectors": collectors(cost={"history_months": 2}),
+    "snapshots": {"bucket": BUCKET, "interval": "1s", "restore_timeout": "2s"},
+}
+
+
+@pytest.fixture
+def aws(make_aws: MakeAws) -> SimulatedAws:
+    return make_aws(accounts=3, services=3, days=70)
+
+
+@pytest.fixture
+def s3(aws: SimulatedAws) -> Iterator[Any]:
+    """A client as the payer, with the bucket made."""
+    client = boto3.session.Session().client("s3", endpoint_url=aws.url)
+    client.create_bucket(Bucket=BUCKET)
+    yield client
+    for found in client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
+        client.delete_object(Bucket=BUCKET, Key=found["Key"])
+    client.delete_bucket(Bucket=BUCKET)
+    client.close()
+
+
+def ledger_of(exporter: Exporter) -> Path:
+    return exporter.folder / "data" / "ledger.sqlite"
+
+
+def content(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of what was paid for, and of the charges."""
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return {
+            table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall()  # noqa: S608
+            for table in ("cost", "series", "charges", "day_totals")
+        }
+
+
+def paid(aws: SimulatedAws) -> int:
+    return aws.requests.count("ce")
+
+
+def snapshot(s3: Any, folder: Path) -> Path:
+    """The ledger that is in S3, unpacked."""
+    path = folder / "from-s3.sqlite"
+    path.write_bytes(gzip.decompress(s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read()))
+    return path
+
+
+def wait_for_snapshot(exporter: Exporter, s3: Any, folder: Path) -> None:
+    """Until what is in S3 is what is in the ledger."""
+
+    def same() -> bool:
+        if not exporter.is_ready() or not s3.list_objects_v2(Bucket=BUCKET).get("Contents"):
+            return False
+        return content(snapshot(s3, folder)) == content(ledger_of(exporter))
+
+    wait_for("the ledger is in S3", same, 40)
+
+
+def test_killed_and_back_on_an_empty_disk_it_pays_nothing_again(
+    aws: SimulatedAws, s3: Any, make_exporter: MakeExporter, tmp_path: Path
+) -> None:
+    exporter = make_exporter(aws, CONFIG).start()
+    wait_for_snapshot(exporter, s3, tmp_path)
+    exporter.kill()
+    before, requests = content(ledger_of(exporter)), paid(aws)
+    assert requests > 0
+    assert len(before["charges"]) == requests
+    shutil.rmtree(exporter.folder / "data")
+    exporter.start()
+    wait_for("it is ready", exporter.is_ready)
+    assert "the ledger is restored from s3://" in exporter.log()
+    assert exporter.value("aws_spend_exporter_snapshot_restored") == 1
+    assert exporter.value("aws_spend_exporter_snapshot_success") == 1
+    assert exporter.samples()["aws_cost_month_to_date_usd"]
+    assert exporter.stop() < 5
+    assert paid(aws) == requests, "what was paid for was paid for again"
+    assert content(ledger_of(exporter)) == before
+    assert ledger_of(exporter).stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in ledger_of(exporter).parent.glob(".snapshot-*")] == []
+
+
+def test_a_ledger_that_is_there_is_never_replaced(
+    aws: SimulatedAws, s3: Any, make_exporter: MakeExporter, tmp_path: Path
+) -> None:
+    """Even where S3 holds another one; and what S3 holds follows the one that is there."""
+    exporter = make_exporter(aws, CONFIG).start()
+    wait_for_snapshot(exporter, s3, tmp_path)
+    exporter.stop()
+    with closing(sqlite3.connect(ledger_of(exporter))) as db:
+        db.execute("INSERT INTO facts VALUES ('planted', 42)")
+        db.commit()
+    exporter.start()
+    wait_for_snapshot(exporter, s3, tmp_path)
+    assert exporter.value("aws_spend_exporter_snapshot_restored") == 0
+    exporter.stop()
+    for path in (ledger_of(exporter), snapshot(s3, tmp_path)):
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("SELECT value FROM facts WHERE name = 'planted'").fetchall() == [(42,)]
+
+
+def test_what_was_committed_last_is_copied_when_it_ends(
+    aws: SimulatedAws, s3: Any, make_exporter: MakeExporter, tmp_path: Path
+) -> None:
+    """SIGTERM, long before the next snapshot would be due."""
+    exporter = make_exporter(aws, {**CONFIG, "snapshots": {"bucket": BUCKET, "interval": "1h"}}).start()
+    wait_for(
+        "a first snapshot",
+        lambda: exporter.value("aws_spend_exporter_snapshot_last_success_timestamp_seconds"),
+    )
+    wait_for("it is ready", exporter.is_ready)
+    time.sleep(0.1)
+    assert content(snapshot(s3, tmp_path)) != content(ledger_of(exporter)), "the test came too late"
+    assert exporter.stop() < 5
+    assert content(snapshot(s3, tmp_path)) == content(ledger_of(exporter))
+
+
+@pytest.mark.parametrize("damage", ["no gzip", "no ledger", "cut off"])
+def test_a_broken_snapshot_is_seen_and_kept_and_collection_goes_on(
+    damage: str, aws: SimulatedAws, s3: Any, make_exporter: MakeExporter
+) -> None:
+    whole = gzip.compress(b"SQLite format 3\0" + b"no such thing" * 1000)
+    body = {"no gzip": b"x" * 100, "no ledger": whole, "cut off": whole[:40]}[damage]
+    s3.put_object(Bucket=BUCKET, Key=KEY, Body=body)
+    exporter = make_exporter(aws, CONFIG).start()
+    wait_for("it is ready", exporter.is_ready)
+    assert exporter.samples()["aws_cost_month_to_date_usd"]
+    assert exporter.value("aws_spend_exporter_snapshot_success") == 0
+    assert exporter.value("aws_spend_exporter_snapshot_failures_total")
+    assert "the ledger's snapshot is broken, an empty ledger begins" in exporter.log()
+    exporter.stop()
+    assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == body
+
+
+def test_s3_that_refuses_is_seen_and_harms_nothing(
+    aws: SimulatedAws, s3: Any, make_exporter: MakeExporter, tmp_path: Path
+) -> None:
+    """At the start, where the snapshot in S3 is spared; and later, until it takes snapshots again."""
+    exporter = make_exporter(aws, CONFIG).start()
+    wait_for_snapshot(exporter, s3, tmp_path)
+    aws.faults.add("access_denied", service="s3")
+    with closing(sqlite3.connect(ledger_of(exporter))) as db:
+        db.execute("INSERT INTO facts VALUES ('planted', 42)")
+        db.commit()
+    wait_for("a failure", lambda: exporter.value("aws_spend_exporter_snapshot_failures_total"))
+    assert exporter.value("aws_spend_exporter_snapshot_success") == 0
+    aws.faults.clear()
+    wait_for("success", lambda: exporter.value("aws_spend_exporter_snapshot_success") == 1)
+    wait_for_snapshot(exporter, s3, tmp_path)
+    exporter.kill()
+    held = s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read()
+    shutil.rmtree(exporter.folder / "data")
+    aws.faults.add("server_error", service="s3")
+    exporter.start()
+    aws.faults.clear()
+    wait_for("it is ready", exporter.is_ready)
+    assert exporter.value("aws_spend_exporter_snapshot_success") == 0
+    wait_for("it has tried", lambda: "there is a snapshot in S3 that was not read" in exporter.log())
+    exporter.stop()
+    assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == held
