@@ -1,7 +1,7 @@
 """The configuration: defaults, then config.yaml, then environment variables.
 
 An environment variable overrides one key: `AWS_SPEND_EXPORTER_SERVER__PORT=9000` sets
-`server.port`. An unknown key is an error that names its path; nothing is ever guessed.
+`server.port`. The variables of `environment.py` are defaults. An unknown key is an error that names its path; nothing is ever guessed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, field_validator, model_validator
 
 from exporter.collectors import all_collectors
+from exporter.environment import apply_plain_variables
 from exporter.fields import (
     AccountId,
     CollectorSettings,
@@ -339,6 +340,10 @@ def load_config(path: Path | None, environment: Mapping[str, str] | None = None)
         data = _read_yaml(path or DEFAULT_FILE)
     else:
         source = "environment"
+    try:
+        apply_plain_variables(data, environment, all_collectors())
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     for name, value in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX) and name != CONFIG_VARIABLE:
             _set(data, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), _scalar(value, name), name)
