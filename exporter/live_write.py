@@ -13,11 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from exporter.fields import Duration, LabelName, StrictModel
 from exporter.history_settings import BasicAuth, Bearer, HistorySettings, HttpUrl, SigV4, Tls
@@ -63,8 +63,14 @@ class LiveWriteSettings(StrictModel):
     tls: Tls = Field(default=Tls(), description="Certificates.")
     timeout: Duration = Field(default=timedelta(seconds=30), description="Time for one request.")
 
+    @model_validator(mode="after")
+    def _one_scheme(self) -> Self:
+        if sum(scheme is not None for scheme in (self.basic_auth, self.bearer, self.sigv4)) > 1:
+            raise ValueError("at most one of basic_auth, bearer and sigv4")
+        return self
+
     def endpoint(self) -> HistorySettings:
-        """The same endpoint in the words of the history; ValueError if two schemes authenticate."""
+        """The same endpoint in the words of the history."""
         return HistorySettings(
             write_url=self.url,
             headers=self.headers,
