@@ -203,7 +203,7 @@ def member_template() -> Document:
             "Description": "aws-spend-exporter: the read-only role of a member account, for a StackSet.",
             "Parameters": {
                 "ExporterRoleArn": _parameter(
-                    "The role that the exporter runs as.", AllowedPattern=PLACEHOLDERS["EXPORTER_ROLE_ARN"]
+                    "The role that enters: the payer's.", AllowedPattern=PLACEHOLDERS["EXPORTER_ROLE_ARN"]
                 ),
                 "OrganizationId": _ORGANIZATION,
                 "ExternalId": _EXTERNAL_ID,
@@ -228,11 +228,10 @@ def _used_conditions(template: Document) -> Document:
 def management_template() -> Document:
     """The stack of the management account: the payer's role, and the StackSet of the member roles."""
     member = member_template()
+    # The members are entered from the payer's role, wherever the exporter runs.
     forwarded = {
-        "ExporterRoleArn": {
-            "Fn::If": ["RunsElsewhere", {"Ref": "ExporterRoleArn"}, {"Fn::GetAtt": ["PayerRole", "Arn"]}]
-        },
-        **{name: {"Ref": name} for name in member["Parameters"] if name != "ExporterRoleArn"},
+        name: {"Fn::GetAtt": ["PayerRole", "Arn"]} if name == "ExporterRoleArn" else {"Ref": name}
+        for name in member["Parameters"]
     }
     task = {
         **task_trust_policy()["Statement"][0],
@@ -289,7 +288,7 @@ def management_template() -> Document:
         "Parameters": {
             "OrganizationId": _ORGANIZATION,
             "ExporterRoleArn": _parameter(
-                "The role that the exporter runs as, if that is in another account; empty: as an ECS task of this one.",
+                "The role that the exporter's task runs as, of this or another account; empty: the payer's role is the task's own.",
                 Default="",
                 AllowedPattern=f"|{PLACEHOLDERS['EXPORTER_ROLE_ARN']}",
             ),
