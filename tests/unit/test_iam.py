@@ -93,6 +93,18 @@ def test_every_action_exists_and_reads(name: str) -> None:
         assert level <= {"Read", "List"} or action in WRITING, (action, level)
 
 
+def test_no_role_reads_what_is_inside() -> None:
+    """Neither secrets nor objects, items, messages, logs, code or keys: `Read` at AWS is more than we want."""
+    inside = {
+        "secretsmanager:GetSecretValue", "ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath", "s3:GetObject",
+        "kms:Decrypt", "dynamodb:GetItem", "dynamodb:Scan", "dynamodb:Query", "sqs:ReceiveMessage", "logs:GetLogEvents",
+        "logs:FilterLogEvents", "lambda:GetFunction", "ecr:BatchGetImage", "kinesis:GetRecords", "ec2:GetConsoleOutput",
+        "ec2:GetPasswordData", "ec2:DescribeInstanceAttribute", "cloudformation:GetTemplate", "apigateway:GET", "rds-data:ExecuteStatement",
+    }  # fmt: skip
+    for policy in (payer_policy(), member_policy(), management_template(), member_template()):
+        assert not actions(policy) & inside
+
+
 def test_roles_are_entered_inside_the_organization_by_exactly_one_role() -> None:
     (assume,) = [s for s in payer_policy()["Statement"] if s["Action"] == ["sts:AssumeRole"]]
     assert assume["Resource"] == "arn:aws:iam::*:role/aws-spend-exporter-member"
