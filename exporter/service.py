@@ -368,7 +368,8 @@ def make_snapshots(config: Config, clock: Clock, registry: CollectorRegistry) ->
     meter = Meter(MemoryCharges(), config.ceilings, clock, CollectorRegistry())
     here = config.aws.model_copy(update={"role_arn": None, "external_id": None})
     aws = make_aws(config.model_copy(update={"aws": here}), meter)
-    return Snapshots(config.snapshots, aws, config.ledger_path, clock, SnapshotMetrics(registry))
+    shard = f"shard-{config.shard.index}/" if config.shard.count > 1 else ""
+    return Snapshots(config.snapshots, aws, config.ledger_path, clock, SnapshotMetrics(registry), shard)
 
 
 def run_exporter(config: Config, config_path: Path | None, allow_plan_over_ceiling: bool = False) -> int:

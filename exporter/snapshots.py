@@ -76,9 +76,19 @@ class Snapshots:
     """Snapshots of one ledger. `restore` before the ledger is opened, then `start`."""
 
     def __init__(
-        self, settings: SnapshotSettings, aws: Aws, ledger: Path, clock: Clock, metrics: SnapshotMetrics
+        self,
+        settings: SnapshotSettings,
+        aws: Aws,
+        ledger: Path,
+        clock: Clock,
+        metrics: SnapshotMetrics,
+        shard: str = "",
     ) -> None:
-        """`settings` must have a bucket; `aws` acts as the account that the exporter runs in."""
+        """`settings` must have a bucket; `aws` acts as the account that the exporter runs in.
+
+        `shard` tells the ledgers of one configuration's exporters apart.
+        """
+        self._key = f"{settings.prefix}{shard}{_NAME}"
         self._settings = settings
         self._aws = aws
         self._ledger = ledger
@@ -261,7 +271,7 @@ class Snapshots:
     def _call(
         self, operation: str, params: dict[str, Any], deadline: Deadline | None = None
     ) -> dict[str, Any]:
-        where = {"Bucket": self._settings.bucket, "Key": f"{self._settings.prefix}{_NAME}"}
+        where = {"Bucket": self._settings.bucket, "Key": self._key}
         return self._aws.call(None, "s3", operation, self._region, {**where, **params}, deadline=deadline)
 
     @contextmanager

@@ -20,6 +20,7 @@ from exporter.demo.simulator import SimulatedAws
 pytestmark = pytest.mark.stack
 
 BUCKET = "snapshots-of-the-ledger"
+TAKEN = "aws_spend_exporter_snapshot_last_success_timestamp_seconds"
 KEY = "aws-spend-exporter/ledger.sqlite.gz"
 CONFIG: dict[str, Any] = {
     "accounts": {"discovery": "payer"},
@@ -131,13 +132,23 @@ def test_what_was_committed_last_is_copied_when_it_ends(
     exporter = make_exporter(aws, {**CONFIG, "snapshots": {"bucket": BUCKET, "interval": "1h"}}).start()
     wait_for(
         "a first snapshot",
-        lambda: exporter.value("aws_spend_exporter_snapshot_last_success_timestamp_seconds"),
+        lambda: exporter.value(TAKEN),
     )
     wait_for("it is ready", exporter.is_ready)
     time.sleep(0.1)
     assert content(snapshot(s3, tmp_path)) != content(ledger_of(exporter)), "the test came too late"
     assert exporter.stop() < 5
     assert content(snapshot(s3, tmp_path)) == content(ledger_of(exporter))
+
+
+def test_each_shard_keeps_its_own(aws: SimulatedAws, s3: Any, make_exporter: MakeExporter) -> None:
+    for index in range(2):
+        config = {**CONFIG, "shard": {"index": index, "count": 2}, "collectors": collectors()}
+        exporter = make_exporter(aws, config, f"shard-{index}").start()
+        wait_for("a snapshot", lambda exporter=exporter: exporter.value(TAKEN))
+        exporter.stop()
+    found = {entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
+    assert found == {f"aws-spend-exporter/shard-{index}/ledger.sqlite.gz" for index in range(2)}
 
 
 @pytest.mark.parametrize("damage", ["no gzip", "no ledger", "cut off"])
