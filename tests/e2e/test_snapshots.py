@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import socket
 import sqlite3
+import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+import requests
 from running_exporter import Exporter, MakeAws, MakeExporter, collectors, wait_for
 
 from exporter.demo.simulator import SimulatedAws
@@ -194,3 +197,74 @@ def test_s3_that_refuses_is_seen_and_harms_nothing(
     wait_for("it has tried", lambda: "there is a snapshot in S3 that was not read" in exporter.log())
     exporter.stop()
     assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == held
+
+
+@contextmanager
+def empty_prometheus(folder: Path) -> Iterator[str]:
+    """A real Prometheus without a past, as each task has it; its address."""
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("prometheus is not on the PATH")
+    folder.mkdir()
+    (folder / "prometheus.yml").write_text("storage: {tsdb: {out_of_order_time_window: 450d}}")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = {
+        "config.file": folder / "prometheus.yml", "storage.tsdb.path": folder / "tsdb", "storage.tsdb.retention.time": "450d",
+        "web.listen-address": f"127.0.0.1:{port}", "log.level": "warn",
+    }  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "--web.enable-remote-write-receiver", *(f"--{name}={value}" for name, value in flags.items())],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+
+    def ready() -> bool:
+        try:
+            return requests.get(f"{url}/-/ready", timeout=2).ok
+        except requests.ConnectionError:
+            return False
+
+    try:
+        wait_for("Prometheus is ready", ready)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_next_tasks_prometheus_is_filled_from_the_restored_ledger(
+    aws: SimulatedAws, s3: Any, make_exporter: MakeExporter, tmp_path: Path
+) -> None:
+    """Task, disk and Prometheus are gone at once: the next task has every day again, and has paid nothing for it."""
+
+    def held(url: str) -> float:
+        """The sum of all days that Prometheus holds, each as it was written last."""
+        query = "sum(sum_over_time(last_over_time(aws_cost_daily_usd[1d])[100d:1d] offset -1ms))"
+        result = requests.get(f"{url}/api/v1/query", params={"query": query}, timeout=10).json()["data"][
+            "result"
+        ]
+        return float(result[0]["value"][1]) if result else 0.0
+
+    exporter = make_exporter(aws, CONFIG)
+    with empty_prometheus(tmp_path / "first") as url:
+        exporter.configure({**CONFIG, "history": {"write_url": f"{url}/api/v1/write"}})
+        exporter.start()
+        wait_for_snapshot(exporter, s3, tmp_path)
+        with closing(sqlite3.connect(ledger_of(exporter))) as db:
+            today = aws.clock.now().date().toordinal()
+            (units,) = db.execute("SELECT SUM(total_unblended) FROM cost WHERE day < ?", (today,)).fetchone()
+        total = pytest.approx(units / 10**10, rel=1e-9)
+        wait_for("the history is written", lambda: held(url) == total)
+        wait_for_snapshot(exporter, s3, tmp_path)
+        exporter.kill()
+    requests_paid = paid(aws)
+    shutil.rmtree(exporter.folder / "data")
+    with empty_prometheus(tmp_path / "second") as url:
+        exporter.configure({**CONFIG, "history": {"write_url": f"{url}/api/v1/write"}})
+        exporter.start()
+        wait_for("every day is there again", lambda: held(url) == total, 60)
+        exporter.stop()
+    assert paid(aws) == requests_paid
