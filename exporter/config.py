@@ -40,8 +40,8 @@ from exporter.live_write import LiveWriteSettings
 from exporter.model import Collector
 from exporter.relay.settings import RelaySettings
 from exporter.sharding import ShardSettings
-from exporter.threshold_settings import DayMonth, ThresholdSettings
 from exporter.snapshot_settings import SnapshotSettings
+from exporter.threshold_settings import DayMonth, ThresholdSettings
 
 ENVIRONMENT_PREFIX = "AWS_SPEND_EXPORTER_"
 CONFIG_VARIABLE = "AWS_SPEND_EXPORTER_CONFIG"
