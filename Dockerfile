@@ -39,6 +39,13 @@ ENV PATH=/opt/app/bin:$PATH \
     AWS_SPEND_EXPORTER_DATA_DIR=/data \
     AWS_SPEND_EXPORTER_RELAY__STATE_DIR=/data/relay
 COPY --chmod=0755 deploy/healthcheck.py /usr/local/bin/healthcheck
+# What Prometheus, Alertmanager and Grafana read, for tasks that have no files of their own (deploy/ecs-fargate.yaml).
+COPY --chmod=0755 deploy/prepare-task.sh /usr/local/bin/prepare-task
+COPY prometheus/prometheus.yml /usr/share/aws-spend-exporter/prometheus/prometheus.yml
+COPY prometheus/rules /usr/share/aws-spend-exporter/prometheus/rules
+COPY alertmanager /usr/share/aws-spend-exporter/alertmanager
+COPY grafana/provisioning /usr/share/aws-spend-exporter/grafana/provisioning
+COPY grafana/dashboards /usr/share/aws-spend-exporter/grafana/dashboards
 # config.yaml is read from here when there is one.
 WORKDIR /etc/aws-spend-exporter
 VOLUME /data

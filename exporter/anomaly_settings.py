@@ -11,7 +11,7 @@ from exporter.baseline import Limits
 from exporter.fields import StrictModel, Usd
 
 THRESHOLD_VARIABLE = "COST_ANOMALY_THRESHOLD"
-"""An environment variable that stands for `anomalies.percentage`."""
+"""The environment variable that says `anomalies.percentage` where the file does not."""
 
 Kind = Literal["spike", "drop", "new_service", "stopped_service"]
 Sensitivity = Literal["low", "medium", "high"]

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from pathlib import Path
 
 import click
 
 from exporter import commands
+from exporter.environment import read_dotenv
 
 
 class _Commands(click.Group):
@@ -47,6 +49,7 @@ def _demo() -> click.Command:
 @click.version_option(package_name="aws-spend-exporter")
 def main() -> None:
     """AWS cost, usage and inventory of an organization, as Prometheus metrics."""
+    read_dotenv(Path.cwd())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The configuration: defaults, then config.yaml, then environment variables.
 
 An environment variable overrides one key: `AWS_SPEND_EXPORTER_SERVER__PORT=9000` sets
-`server.port`. An unknown key is an error that names its path; nothing is ever guessed.
+`server.port`. The variables of `environment.py` are defaults. An unknown key is an error that names its path; nothing is ever guessed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, field_validator, model_validator
 
-from exporter.anomaly_settings import THRESHOLD_VARIABLE, AnomalySettings
+from exporter.anomaly_settings import AnomalySettings
 from exporter.collectors import all_collectors
+from exporter.environment import apply_plain_variables
 from exporter.fields import (
     AccountId,
     CollectorSettings,
@@ -36,9 +37,11 @@ from exporter.fields import (
     Usd,
 )
 from exporter.history_settings import HistorySettings
+from exporter.live_write import LiveWriteSettings
 from exporter.model import Collector
 from exporter.relay.settings import RelaySettings
 from exporter.sharding import ShardSettings
+from exporter.snapshot_settings import SnapshotSettings
 from exporter.threshold_settings import DayMonth, ThresholdSettings
 
 ENVIRONMENT_PREFIX = "AWS_SPEND_EXPORTER_"
@@ -62,6 +65,10 @@ class ServerSettings(StrictModel):
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(
         default=9998, ge=0, le=65535, strict=True, description="Port to listen on; 0: any free."
+    )
+    web_config_file: Path | None = Field(
+        default=None,
+        description="TLS, basic authentication and headers, as Prometheus' own servers read them.",
     )
 
 
@@ -243,6 +250,10 @@ class Config(StrictModel):
     thresholds: ThresholdSettings = Field(default=ThresholdSettings(), description="Alert thresholds.")
     anomalies: AnomalySettings = Field(default=AnomalySettings(), description="What counts as an anomaly.")
     history: HistorySettings = Field(default=HistorySettings(), description="Dated cost history.")
+    live_write: LiveWriteSettings = Field(
+        default=LiveWriteSettings(), description="Current samples by remote write."
+    )
+    snapshots: SnapshotSettings = Field(default=SnapshotSettings(), description="Copies of the ledger in S3.")
     relay: RelaySettings = Field(
         default=RelaySettings(), description="The Telex relay, a process of its own."
     )
@@ -331,9 +342,10 @@ def load_config(path: Path | None, environment: Mapping[str, str] | None = None)
         data = _read_yaml(path or DEFAULT_FILE)
     else:
         source = "environment"
-    if THRESHOLD_VARIABLE in environment:
-        threshold = _scalar(environment[THRESHOLD_VARIABLE], THRESHOLD_VARIABLE)
-        _set(data, ("anomalies", "percentage"), threshold, THRESHOLD_VARIABLE)
+    try:
+        apply_plain_variables(data, environment, all_collectors())
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     for name, value in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX) and name != CONFIG_VARIABLE:
             _set(data, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), _scalar(value, name), name)

@@ -112,6 +112,9 @@ _SCHEMA = (
     """,
 )
 
+SCHEMA_VERSION = len(_SCHEMA)
+"""The version of a ledger that this program writes."""
+
 _EXACT = Context(prec=40, rounding=ROUND_HALF_EVEN)
 _LARGEST = 2**63 - 1
 _UNITS_PER_USD = Decimal(10**10)

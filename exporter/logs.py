@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 
 from exporter.config import LogSettings
+from exporter.redaction import install, keep_environment_secret
 
 _QUIET = ("apscheduler", "boto3", "botocore", "httpx", "urllib3", "uvicorn")
 
@@ -21,7 +23,7 @@ class _JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = record.exc_text or self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
 
 
@@ -47,5 +49,7 @@ def configure_logging(settings: LogSettings) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(settings.level.upper())
+    keep_environment_secret(os.environ)
+    install()
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

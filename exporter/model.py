@@ -191,6 +191,11 @@ class Collector:
     paid_calls: Callable[[Any, Scale], Iterable[PaidCall]] = _no_paid_calls
     due: Callable[[Context[Any]], datetime] | None = None
 
+    @property
+    def is_free(self) -> bool:
+        """Whether none of its requests is paid, however often it runs."""
+        return self.due is None and self.paid_calls is _no_paid_calls
+
 
 @dataclass(frozen=True, slots=True)
 class Account:

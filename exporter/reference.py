@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
 from prometheus_client import CollectorRegistry
 
-from exporter import accounts, history, service, store
+from exporter import accounts, history, live_write, service, snapshots, store
 from exporter.aws.meter import Meter
 from exporter.collectors import all_collectors
 from exporter.config import Config
@@ -25,6 +26,8 @@ def _self_metrics() -> list[Family]:
     Meter(MemoryCharges(), Config().ceilings, utc_now, registry)
     RunnerMetrics(registry)
     history.HistoryMetrics(registry)
+    live_write.LiveWriteMetrics(registry)
+    snapshots.SnapshotMetrics(registry)
     found: list[Family] = []
     metric: Any
     for metric in registry._names_to_collectors.values():  # the labels of a metric are nowhere public
@@ -81,8 +84,25 @@ def metrics_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
+def prometheus_rule(root: Path) -> str:
+    """deploy/kubernetes/prometheusrule.yaml: the rules of prometheus/rules as the Prometheus Operator takes them."""
+    files = sorted((root / "prometheus" / "rules").glob("*.yml"))
+    resource = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {
+            "name": "aws-spend-exporter",
+            "labels": {"app.kubernetes.io/part-of": "aws-spend-exporter"},
+        },
+        "spec": {"groups": [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]},
+    }
+    text = yaml.safe_dump(resource, sort_keys=False, width=110, allow_unicode=True)
+    return f"# Generated from prometheus/rules by `make docs`; do not edit.\n{text}"
+
+
 def write(root: Path) -> None:
-    """Write docs/metrics.md, config.schema.json and iam_policies/ below `root`."""
+    """Write what is generated: docs/metrics.md, config.schema.json, iam_policies/ and the Kubernetes rules."""
+    (root / "deploy" / "kubernetes" / "prometheusrule.yaml").write_text(prometheus_rule(root))
     (root / "docs" / "metrics.md").write_text(metrics_markdown())
     (root / "config.schema.json").write_text(config_schema_text())
     for name, text in policy_files().items():

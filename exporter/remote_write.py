@@ -6,6 +6,7 @@ request is halved until what is refused stands alone.
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import re
@@ -24,6 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from exporter.history_settings import HistorySettings, SigV4
+from exporter.redaction import keep_secret, redacted
 from exporter.write_request import HEADERS, Point, compress, encode_points
 
 log = logging.getLogger(__name__)
@@ -93,6 +95,7 @@ def _secret(file: Path | None, variable: str | None) -> str:
     text = file.read_text(encoding="utf-8") if file is not None else os.environ.get(variable or "", "")
     if not text.strip():
         raise EndpointError(f"the secret of history is empty or not set: {file or variable}")
+    keep_secret([text.strip()])
     return text.strip()
 
 
@@ -216,6 +219,8 @@ class Endpoint:
         if settings.basic_auth is not None:
             basic = settings.basic_auth
             password = _secret(basic.password_file, basic.password_env)
+            # As it travels: an endpoint that repeats the request in its error would have us log it.
+            keep_secret([base64.b64encode(f"{basic.username}:{password}".encode()).decode()])
             return HTTPBasicAuth(basic.username.encode(), password.encode())
         if settings.bearer is not None:
             return _Bearer(_secret(settings.bearer.token_file, settings.bearer.token_env))
@@ -226,7 +231,8 @@ class Endpoint:
 
 
 def _shown(response: requests.Response) -> str:
-    return " ".join(response.text[:300].split())
+    # Before it is cut: half a secret would not be recognised.
+    return " ".join(redacted(response.text[:10_000])[:300].split())
 
 
 def _retry_after(response: requests.Response) -> float:

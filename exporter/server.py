@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from importlib.metadata import version
 from typing import Annotated, Any
 
-import uvicorn
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, generate_latest
@@ -19,10 +16,6 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from exporter.api import Endpoint, Source, all_endpoints
 from exporter.store import Store
-
-log = logging.getLogger(__name__)
-
-_STARTED_WITHIN_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,57 +107,3 @@ def _mount(app: FastAPI, endpoint: Endpoint, source: Callable[[], Source]) -> No
     # FastAPI reads the parameters off the annotation.
     answer.__annotations__["query"] = Annotated[endpoint.query, Query()]
     app.get(f"/api/v1/{endpoint.name}", summary=endpoint.help, name=endpoint.name)(answer)
-
-
-class Server:
-    """uvicorn on a thread, so that the main thread is left to signals."""
-
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        """Nothing listens before `start`."""
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                host=host,
-                port=port,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                timeout_graceful_shutdown=1,
-            )
-        )
-        self._thread = threading.Thread(target=self._server.run, name="server", daemon=True)
-
-    def start(self) -> int:
-        """Listen and return the port; OSError if the address cannot be used."""
-        socket = self._bind()
-        port: int = socket.getsockname()[1]
-        self._thread = threading.Thread(
-            target=lambda: self._server.run(sockets=[socket]), name="server", daemon=True
-        )
-        self._thread.start()
-        waited = threading.Event()
-        for _ in range(_STARTED_WITHIN_SECONDS * 100):
-            if self._server.started:
-                return port
-            waited.wait(0.01)
-        raise OSError(f"the server did not start within {_STARTED_WITHIN_SECONDS} s")
-
-    def _bind(self) -> Any:
-        import socket
-
-        config = self._server.config
-        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((config.host, config.port))
-        except OSError:
-            listener.close()
-            raise
-        return listener
-
-    def stop(self) -> None:
-        """Finish what is being answered, for a second at most."""
-        self._server.should_exit = True
-        self._thread.join(timeout=2)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
 from exporter.api import Source
@@ -26,14 +26,18 @@ from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
 from exporter.config import Config, ConfigError, load_config
 from exporter.history import History, HistoryMetrics
-from exporter.ledger import Ledger, LedgerLockedError
+from exporter.ledger import Ledger, LedgerLockedError, MemoryCharges
+from exporter.live_write import LiveWrite, LiveWriteMetrics
 from exporter.logs import configure_logging
 from exporter.model import Clock, Family, utc_now
 from exporter.plan import refusal
 from exporter.runner import Runner, RunnerMetrics
-from exporter.server import Probes, Server, create_app
+from exporter.server import Probes, create_app
+from exporter.snapshots import SnapshotMetrics, Snapshots
 from exporter.stamps import Stamps
 from exporter.store import Store
+from exporter.web_config import WebConfig, WebConfigError, open_web_config
+from exporter.web_server import Server
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +45,7 @@ _STOP_SECONDS = 2.5  # five in all, with the server's end and the interpreter's
 _STOPPING = "the exporter is stopping"
 _SIGNALS_SEEN_WITHIN_SECONDS = 0.2
 _RELOAD_SECONDS = 30.0
-_NEEDS_RESTART = ("data_dir", "server")
+_NEEDS_RESTART = ("data_dir", "server", "snapshots")
 
 _Reload = Future[str | None]
 
@@ -111,12 +115,16 @@ class Service:
         *,
         allow_plan_over_ceiling: bool = False,
     ) -> None:
-        """Opens the ledger; LedgerLockedError or OSError if it cannot be."""
+        """Opens the ledger; LedgerLockedError or OSError if it cannot be, WebConfigError if that file is bad."""
+        self._web: WebConfig | None = open_web_config(config.server.web_config_file)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.config = config
         self.port = 0
         self.registry = CollectorRegistry()
         self.store = Store(clock)
+        self._snapshots = make_snapshots(config, clock, self.registry)
+        if self._snapshots is not None:
+            self._snapshots.restore()
         self.ledger = Ledger(config.ledger_path)
         # A connection of its own: a scrape never waits for a commit, which can take seconds.
         self._books = Ledger(config.ledger_path, read_only=True)
@@ -131,6 +139,7 @@ class Service:
         self._meter = Meter(self.ledger, config.ceilings, clock, self.registry, self._books)
         self._stamps = Stamps(self.ledger)
         self._history_metrics = HistoryMetrics(self.registry)
+        self._live_write_metrics = LiveWriteMetrics(self.registry) if config.live_write.url else None
         self._reloaded = Gauge(RELOADED.name, RELOADED.help, registry=self.registry)
         self._reloaded.set(1)
         self._reloaded_at = Gauge(RELOADED_AT.name, RELOADED_AT.help, registry=self.registry)
@@ -138,6 +147,7 @@ class Service:
         build = Gauge(BUILD_INFO.name, BUILD_INFO.help, BUILD_INFO.labels, registry=self.registry)
         build.labels(version("aws-spend-exporter")).set(1)
         self.aws, self.history, self.runner = self._make(config)
+        self.live_write = self._make_live_write(config)
         self.registry.register(_StateMetrics(self._meter, self._books, lambda: self.aws))
 
     def _make(self, config: Config) -> tuple[Aws, History, Runner]:
@@ -163,6 +173,16 @@ class Service:
         )
         return aws, history, runner
 
+    def _make_live_write(self, config: Config) -> LiveWrite:
+        if config.live_write.url and self._live_write_metrics is None:
+            self._live_write_metrics = LiveWriteMetrics(self.registry)
+        return LiveWrite(
+            config.live_write,
+            lambda: self.store.exposition()[0] + generate_latest(self.registry),
+            self._clock,
+            self._live_write_metrics,
+        )
+
     def run(self) -> int:
         """Serve and collect until SIGTERM or SIGINT; returns the exit code."""
         probes = Probes(
@@ -173,7 +193,10 @@ class Service:
             source=self.source,
         )
         server = Server(
-            create_app(self.store, self.registry, probes), self.config.server.host, self.config.server.port
+            create_app(self.store, self.registry, probes),
+            self.config.server.host,
+            self.config.server.port,
+            self._web,
         )
         try:
             self.port = server.start()
@@ -185,17 +208,23 @@ class Service:
                 error,
             )
             return 1
-        log.info("listening on http://%s:%d", self.config.server.host, self.port)
+        log.info("listening on %s://%s:%d", server.scheme, self.config.server.host, self.port)
         self.runner.start()
         self.history.start()
+        self.live_write.start()
+        if self._snapshots is not None:
+            self._snapshots.start()
         while (event := self._next_event()) is not None:
             event.set_result(self._reload())
         started = time.monotonic()
         self._refuse_reloads()
         end_by = self._end_by or started
         self.history.stop(0)
+        self.live_write.stop(0)
         idle = self.runner.stop(max(0.1, end_by - time.monotonic()))
         idle = self.history.stop(max(0.1, end_by - time.monotonic())) and idle
+        if self._snapshots is not None:
+            self._snapshots.stop(end_by)
         server.stop()
         self._books.close()
         if idle:
@@ -270,6 +299,9 @@ class Service:
         old_aws.close()
         runner.start()
         history.start()
+        self.live_write.stop(0)
+        self.live_write = self._make_live_write(config)
+        self.live_write.start()
         self._reloaded.set(1)
         self._reloaded_at.set(self._clock().timestamp())
         log.info("the configuration is reloaded")
@@ -327,14 +359,31 @@ def make_aws(config: Config, meter: Meter, stop: threading.Event | None = None) 
     )
 
 
+def make_snapshots(config: Config, clock: Clock, registry: CollectorRegistry) -> Snapshots | None:
+    """Snapshots as configured; AwsError if the profile does not exist."""
+    if config.snapshots.bucket is None:
+        return None
+    # The bucket is of the account that the exporter runs in, which need not be the payer's. It is asked
+    # before there is a ledger to count in; S3 is not among what ceilings are for.
+    meter = Meter(MemoryCharges(), config.ceilings, clock, CollectorRegistry())
+    here = config.aws.model_copy(update={"role_arn": None, "external_id": None})
+    aws = make_aws(config.model_copy(update={"aws": here}), meter)
+    shard = f"shard-{config.shard.index}/" if config.shard.count > 1 else ""
+    return Snapshots(config.snapshots, aws, config.ledger_path, clock, SnapshotMetrics(registry), shard)
+
+
 def run_exporter(config: Config, config_path: Path | None, allow_plan_over_ceiling: bool = False) -> int:
     """Run in the main thread until a signal ends it.
 
-    Exit code 0; 1 if it cannot start; 2 if the plan passes a ceiling and that is not allowed.
+    Exit code 0; 1 if it cannot start; 2 if the plan passes a ceiling and that is not allowed, or the web
+    configuration file is bad.
     """
     configure_logging(config.log)
     try:
         service = Service(config, config_path, allow_plan_over_ceiling=allow_plan_over_ceiling)
+    except WebConfigError as error:
+        log.error("server.web_config_file: %s", error)
+        return 2
     except (LedgerLockedError, OSError, sqlite3.Error) as error:
         log.error("data_dir: found %s, expected a folder that we can write: %s", config.data_dir, error)
         return 1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sees to Prometheus and Alertmanager, with promtool and amtool, and to VictoriaMetrics, which only tests
+# Sees to Prometheus and Alertmanager, with promtool and amtool, and to VictoriaMetrics and kubectl, which only tests
 # ask for. What is on the PATH is used as it is; else Debian's packages are installed (as root) or unpacked
 # into FOLDER (otherwise).
 set -eu
@@ -15,7 +15,10 @@ has_alertmanager() { { has alertmanager || has prometheus-alertmanager; } && has
 packages=
 has_prometheus || packages="prometheus"
 has_alertmanager || packages="$packages prometheus-alertmanager"
-if has apt-get && has dpkg && ! has victoria-metrics; then packages="$packages victoria-metrics"; fi
+if has apt-get && has dpkg; then
+  has victoria-metrics || packages="$packages victoria-metrics"
+  has kubectl || packages="$packages kubernetes-client"
+fi
 [ -n "$packages" ] || exit 0
 
 if ! has apt-get || ! has dpkg; then

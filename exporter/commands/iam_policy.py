@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import click
 
-from exporter.iam import policy_files
+from exporter.iam import FEATURES, as_text, documents, filled
 
 
 @click.command("iam-policy")
-@click.argument("role", type=click.Choice(["payer", "member", "member-trust"]))
-def command(role: str) -> None:
-    """Print the IAM policy that a role needs, derived from what the collectors declare."""
-
-    name = {"payer": "payer-role", "member": "member-role", "member-trust": "member-role-trust"}[role]
-    click.echo(policy_files()[f"{name}.json"], nl=False)
+@click.argument("document", default="payer", type=click.Choice(list(documents())))
+@click.option(
+    "--features",
+    default="all",
+    show_default=True,
+    metavar="LIST",
+    help="What the role is for, e.g. cost,inventory: cost, inventory, usage or all.",
+)
+@click.option("--organization-id", "ORGANIZATION_ID", help="Fill in the id of the organization, o-...")
+@click.option("--exporter-role-arn", "EXPORTER_ROLE_ARN", help="Fill in the role that enters.")
+@click.option("--external-id", "EXTERNAL_ID", help="Demand this external id in a trust policy.")
+@click.option("--payer-account-id", "PAYER_ACCOUNT_ID", help="Fill in the account that the tasks run in.")
+@click.option("--bucket", "SNAPSHOT_BUCKET", help="Fill in the bucket of the snapshots.")
+@click.option("--workspace-arn", "WORKSPACE_ARN", help="Fill in the workspace of remote write.")
+def command(document: str, features: str, **values: str | None) -> None:
+    """Print an IAM policy or a CloudFormation template, derived from what the collectors declare."""
+    chosen = FEATURES if features == "all" else tuple(features.split(","))
+    if unknown := sorted(set(chosen) - set(FEATURES)):
+        raise click.BadParameter(
+            f"{', '.join(unknown)}: expected {', '.join(FEATURES)} or all", param_hint="--features"
+        )
+    given = {name.upper(): value for name, value in values.items() if value is not None}
+    found = documents(chosen, external_id="EXTERNAL_ID" in given)[document]()
+    try:
+        click.echo(as_text(filled(found, given)), nl=False)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None

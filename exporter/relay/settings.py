@@ -95,6 +95,9 @@ class RelaySettings(BaseModel):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; loopback unless changed.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    web_config_file: Path | None = Field(
+        None, description="TLS, basic authentication and headers, as Prometheus' own servers read them."
+    )
     state_dir: Path = Field(
         Path("data/relay"), description="Directory for the memory of delivered message parts."
     )

@@ -107,12 +107,26 @@ def test_with_a_profile_nothing_is_simulated(own: Rendered) -> None:
     assert mounts["/home/exporter/.aws"]["type"] == "bind"
     assert mounts["/home/exporter/.aws"]["source"].endswith("/.aws")
     assert mounts["/home/exporter/.aws"]["read_only"] is True
-    assert exporter["environment"] == {
+    assert {name: value for name, value in exporter["environment"].items() if value is not None} == {
         "AWS_PROFILE": "prod",
         "AWS_SPEND_EXPORTER_SERVER__HOST": "0.0.0.0",  # noqa: S104 # inside its container
         "AWS_SPEND_EXPORTER_HISTORY__WRITE_URL": "http://prometheus:9090/api/v1/write",
     }
     assert mounts["/etc/aws-spend-exporter"]["source"] == str(ROOT / "deploy" / "own" / "config")
+
+
+def test_the_first_versions_variables_are_passed_through(render: Callable[..., Rendered]) -> None:
+    """From the shell, or from the `.env` beside the file, which Compose reads itself."""
+    given = {
+        "AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/payer",
+        "CROSS_ACCOUNT_ROLE_NAME": "reader",
+        "EXTERNAL_ID": "secret-handshake",
+        "COST_ANOMALY_THRESHOLD": "30",
+        "DATA_REFRESH_INTERVAL": "600",
+        "LOG_LEVEL": "DEBUG",
+    }
+    environment = render(AWS_PROFILE="prod", **given)["services"]["exporter"]["environment"]
+    assert {name: environment[name] for name in given} == given
 
 
 def test_simulated_and_real_data_never_share_a_volume(demo: Rendered, own: Rendered) -> None:

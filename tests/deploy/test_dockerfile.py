@@ -16,25 +16,12 @@ from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
-from deploy_files import ROOT, binary
+from deploy_files import ROOT, binary, stages
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 HEALTHCHECK = ROOT / "deploy" / "healthcheck.py"
-
-
-def stages() -> dict[str, list[str]]:
-    """Stage name to its instructions, its ancestors' first, continuation lines joined."""
-    text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    found: dict[str, list[str]] = {}
-    current: list[str] = []
-    for line in text.replace("\\\n", " ").splitlines():
-        if start := re.fullmatch(r"FROM (\S+) AS (\S+)", line):
-            current = found[start[2]] = [*found.get(start[1], []), line]
-        elif line.strip():
-            current.append(" ".join(line.split()))
-    return found
 
 
 STAGES = stages()
@@ -179,7 +166,7 @@ def server() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize(("path", "code"), [("/200", 0), ("/503", 1), ("/404", 1)])
+@pytest.mark.parametrize(("path", "code"), [("/200", 0), ("/401", 0), ("/503", 1), ("/404", 1)])
 def test_the_healthcheck_tells_by_its_exit_code(server: str, path: str, code: int) -> None:
     """Also where a proxy is configured that leads nowhere."""
     environment = {"http_proxy": "http://127.0.0.1:9", "PATH": os.environ["PATH"]}

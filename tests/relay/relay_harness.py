@@ -19,9 +19,9 @@ import uvicorn
 from exporter.relay.app import create_app
 from exporter.relay.deliveries import open_deliveries
 from exporter.relay.dispatch import Dispatcher
-from exporter.relay.main import listen
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySettings, Secret
+from exporter.web_server import listen
 
 WEBHOOK_ID = "planted-webhook-id-0123456789"
 TOKEN = "planted-bearer-token-0123456789"

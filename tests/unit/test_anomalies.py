@@ -369,14 +369,15 @@ def test_the_plan_shows_what_asking_for_causes_costs_and_nothing_while_it_is_off
 
 def test_the_originals_environment_variable_is_the_percentage(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text("anomalies: {usd_per_day: 5, percentage: 30}")
-    assert load_config(path, {}).anomalies.percentage == 30
+    path.write_text("anomalies: {percentage: 30}")
+    assert load_config(path, {"COST_ANOMALY_THRESHOLD": "45"}).anomalies.percentage == 30
+    path.write_text("anomalies: {usd_per_day: 5}")
     assert load_config(path, {"COST_ANOMALY_THRESHOLD": "45"}).anomalies == AnomalySettings(
         percentage=45, usd_per_day=Decimal(5)
     )
     both = {"COST_ANOMALY_THRESHOLD": "45", "AWS_SPEND_EXPORTER_ANOMALIES__PERCENTAGE": "50"}
     assert load_config(path, both).anomalies.percentage == 50
-    with pytest.raises(ConfigError, match=r"anomalies\.percentage: found 'much'"):
+    with pytest.raises(ConfigError, match=r"COST_ANOMALY_THRESHOLD: found 'much'"):
         load_config(path, {"COST_ANOMALY_THRESHOLD": "much"})
 
 

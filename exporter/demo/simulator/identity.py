@@ -58,6 +58,8 @@ class Identity:
         )
         self._sessions = {PAYER_ACCESS_KEY: self.payer}
         self.max_session_seconds = 43_200
+        self.web_identity_tokens: set[str] = set()
+        """Tokens of an identity provider that the payer's role `aws-spend-exporter` trusts."""
 
     def authenticate(self, call: AwsCall) -> Session:
         """The session of a call, by its access key; AwsError when it is unknown, foreign or over."""
@@ -87,6 +89,42 @@ class Identity:
         if call.operation == "AssumeRole":
             return _sts(call, self._assume_role(call, session))
         return None
+
+    def assume_with_web_identity(self, call: AwsCall) -> Response:
+        """AssumeRoleWithWebIdentity, the one call that nobody signs."""
+        arn = f"arn:aws:iam::{self.payer.account_id}:role/aws-spend-exporter"
+        if call.params.get("WebIdentityToken") not in self.web_identity_tokens:
+            raise AwsError("InvalidIdentityToken", "No OpenIDConnect provider found in your account.", 400)
+        if call.params.get("RoleArn") != arn:
+            raise AwsError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
+        name = str(call.params.get("RoleSessionName", ""))
+        account, seconds = self._organization.payer, int(call.params.get("DurationSeconds") or 3600)
+        return _sts(call, self._session(account.id, "aws-spend-exporter", name, seconds))
+
+    def _session(self, account_id: str, role: str, name: str, seconds: int) -> str:
+        """New temporary credentials, as STS tells them."""
+        key = "ASIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
+        role_id = "AROA" + account_id + "ROLE"
+        session = Session(
+            account_id,
+            key,
+            secrets.token_urlsafe(30),
+            secrets.token_urlsafe(96),
+            f"arn:aws:sts::{account_id}:assumed-role/{role}/{name}",
+            f"{role_id}:{name}",
+            self._now() + timedelta(seconds=seconds),
+        )
+        with self._lock:
+            self._sessions[key] = session
+        # SDKs compare the expiry with the real clock, whatever the simulated one says.
+        expires = datetime.now(UTC) + timedelta(seconds=seconds)
+        return (
+            f"<Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{session.secret_key}</SecretAccessKey>"
+            f"<SessionToken>{session.token}</SessionToken>"
+            f"<Expiration>{expires:%Y-%m-%dT%H:%M:%SZ}</Expiration></Credentials>"
+            f"<AssumedRoleUser><AssumedRoleId>{escape(session.user_id)}</AssumedRoleId>"
+            f"<Arn>{escape(session.arn)}</Arn></AssumedRoleUser>"
+        )
 
     def _assume_role(self, call: AwsCall, caller: Session) -> str:
         params = call.params
@@ -128,28 +166,7 @@ class Identity:
                 if chained
                 else "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
             )
-        key = "ASIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
-        role_id = "AROA" + account.id + "ROLE"
-        session = Session(
-            account.id,
-            key,
-            secrets.token_urlsafe(30),
-            secrets.token_urlsafe(96),
-            f"arn:aws:sts::{account.id}:assumed-role/{match[2]}/{name}",
-            f"{role_id}:{name}",
-            self._now() + timedelta(seconds=duration),
-        )
-        with self._lock:
-            self._sessions[key] = session
-        # SDKs compare the expiry with the real clock, whatever the simulated one says.
-        expires = datetime.now(UTC) + timedelta(seconds=duration)
-        return (
-            f"<Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{session.secret_key}</SecretAccessKey>"
-            f"<SessionToken>{session.token}</SessionToken>"
-            f"<Expiration>{expires:%Y-%m-%dT%H:%M:%SZ}</Expiration></Credentials>"
-            f"<AssumedRoleUser><AssumedRoleId>{escape(session.user_id)}</AssumedRoleId>"
-            f"<Arn>{escape(session.arn)}</Arn></AssumedRoleUser>"
-        )
+        return self._session(account.id, match[2], name, duration)
 
 
 def signature_error(call: AwsCall) -> AwsError:

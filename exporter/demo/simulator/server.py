@@ -327,6 +327,8 @@ class SimulatedAws:
             self._delay(rule, environ)
             if rule.kind != "last_page_fails" and (broken := fault_error(rule, call)) is not None:
                 raise broken
+        if call.service == "sts" and call.operation == "AssumeRoleWithWebIdentity":
+            return self.identity.assume_with_web_identity(call)
         session = self.identity.authenticate(call)
         raw_path = str(environ.get("REQUEST_URI") or "/").split("?", 1)[0]
         method = str(environ["REQUEST_METHOD"])

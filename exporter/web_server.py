@@ -1,0 +1,89 @@
+"""The one way that exporter and relay listen: uvicorn on a thread, so that the main thread is left to signals."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import uvicorn
+
+from exporter.web_config import WebConfig
+
+_STARTED_WITHIN_SECONDS = 10.0
+
+AsgiApp = Callable[
+    [
+        MutableMapping[str, Any],
+        Callable[[], Awaitable[MutableMapping[str, Any]]],
+        Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ],
+    Awaitable[None],
+]
+
+
+class Server:
+    """One listening server; `web` adds TLS, basic authentication and headers."""
+
+    def __init__(
+        self, app: AsgiApp, host: str, port: int, web: WebConfig | None = None, *, grace_seconds: int = 1
+    ) -> None:
+        """Nothing listens before `start`."""
+        self._host = host
+        self._port = port
+        self._grace_seconds = grace_seconds
+        context = web.ssl_context() if web is not None else None
+        self.scheme = "https" if context is not None else "http"
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                web.guard(app) if web is not None else app,
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                timeout_graceful_shutdown=grace_seconds,
+                ssl_context_factory=(lambda _config, _default: context) if context is not None else None,
+            )
+        )
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> int:
+        """Listen and return the port; OSError if the address cannot be used."""
+        listener = listen(self._host, self._port)
+        port: int = listener.getsockname()[1]
+        self._thread = threading.Thread(
+            target=lambda: self._server.run(sockets=[listener]), name="server", daemon=True
+        )
+        self._thread.start()
+        deadline = time.monotonic() + _STARTED_WITHIN_SECONDS
+        while time.monotonic() < deadline and self._thread.is_alive():
+            if self._server.started:
+                return port
+            time.sleep(0.01)
+        raise OSError(f"the server did not start within {_STARTED_WITHIN_SECONDS:.0f} s")
+
+    def stop(self) -> None:
+        """Finish what is being answered, for the grace and a second at most."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(self._grace_seconds + 1)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; OSError if there cannot be one."""
+    # The protocol is named, not 0: asyncio turns Nagle's 40 ms off only for sockets that say TCP.
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener

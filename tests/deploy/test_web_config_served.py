@@ -1,0 +1,218 @@
+"""TLS, client certificates and basic authentication of both servers, with real clients."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import bcrypt
+import pytest
+import requests
+import trustme
+import yaml
+from deploy_files import ROOT
+from served import command, configuration, environment, serving
+
+pytestmark = pytest.mark.stack
+
+PASSWORD = "planted-web-password"
+PATHS = {
+    "run": ["/", "/metrics", "/-/healthy", "/-/ready", "/api/v1/status", "/docs", "/openapi.json", "/none"],
+    "relay": ["/metrics", "/-/healthy", "/-/ready", "/openapi.json", "/none"],
+}
+SECTION = {"run": "server", "relay": "relay"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ca.pem, and certificates of the server, of a client, and of a stranger's authority."""
+    folder = tmp_path_factory.mktemp("web")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    for name, issued in {
+        "server": authority.issue_cert("localhost", "127.0.0.1"),
+        "client": authority.issue_cert("prometheus"),
+        "stranger": trustme.CA().issue_cert("prometheus"),
+    }.items():
+        issued.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+        issued.private_key_pem.write_to_path(folder / f"{name}.key")
+    hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode()
+    tls = {"cert_file": "server.pem", "key_file": "server.key"}
+    verified = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
+    headers = {"headers": {"X-Content-Type-Options": "nosniff"}}
+    for name, content in {
+        "basic": {"basic_auth_users": {"prometheus": hashed}, "http_server_config": headers},
+        "tls": {"tls_server_config": tls, "basic_auth_users": {"prometheus": hashed}},
+        "mtls": {"tls_server_config": {**tls, **verified}, "http_server_config": headers},
+    }.items():
+        (folder / f"{name}.yml").write_text(yaml.safe_dump(content))
+    return folder
+
+
+def healthcheck(url: str) -> int:
+    """The exit code of the image's health check, which has neither password nor certificate."""
+    command = [sys.executable, str(ROOT / "deploy" / "healthcheck.py"), url]
+    return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode
+
+
+@pytest.mark.parametrize("name", ["run", "relay"])
+def test_without_the_password_there_is_401_and_no_data_on_every_path(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    config = configuration(tmp_path, **{SECTION[name]: {"web_config_file": str(folder / "basic.yml")}})
+    with serving(name, config) as served:
+        url = f"http://127.0.0.1:{served.port}"
+        session = requests.Session()
+        for auth in (None, ("prometheus", "wrong"), ("nobody", PASSWORD)):
+            for method in ("GET", "POST", "HEAD", "OPTIONS"):
+                for path in [*PATHS[name], "/alerts", "/-/reload"]:
+                    answer = session.request(method, url + path, auth=auth, timeout=10)
+                    assert (answer.status_code, answer.text) == (
+                        401,
+                        "" if method == "HEAD" else "Unauthorized\n",
+                    )
+                    assert answer.headers["WWW-Authenticate"] == "Basic"
+                    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        known = {
+            path: session.get(url + path, auth=("prometheus", PASSWORD), timeout=10) for path in PATHS[name]
+        }
+        assert "aws_spend_exporter" in known["/metrics"].text
+        assert {path for path, answer in known.items() if answer.status_code == 401} == set()
+        assert known["/metrics"].headers["X-Content-Type-Options"] == "nosniff"
+    log = served.log.read_text()
+    assert PASSWORD not in log
+    assert base64.b64encode(f"prometheus:{PASSWORD}".encode()).decode() not in log
+
+
+@pytest.mark.parametrize("name", ["run", "relay"])
+def test_only_who_brings_a_certificate_of_the_authority_is_answered(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    config = configuration(tmp_path, **{SECTION[name]: {"web_config_file": str(folder / "mtls.yml")}})
+    with serving(name, config) as served:
+        url = f"https://127.0.0.1:{served.port}/metrics"
+        ca = str(folder / "ca.pem")
+        for pair in (None, ("stranger.pem", "stranger.key")):
+            cert = (str(folder / pair[0]), str(folder / pair[1])) if pair else None
+            with pytest.raises(requests.ConnectionError):
+                requests.get(url, verify=ca, cert=cert, timeout=10)
+        with pytest.raises(requests.exceptions.SSLError):
+            requests.get(url, timeout=10)  # an authority that the system does not know
+        with pytest.raises(requests.ConnectionError):
+            requests.get(url.replace("https", "http"), timeout=10)
+        assert healthcheck(url.replace("/metrics", "/-/healthy")) == 0
+        own = (str(folder / "client.pem"), str(folder / "client.key"))
+        answer = requests.get(url, verify=ca, cert=own, timeout=10)
+        assert answer.status_code == 200
+        assert "aws_spend_exporter" in answer.text
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(folder: Path, tmp_path: Path) -> None:
+    for name in ("server.pem", "server.key", "tls.yml"):
+        shutil.copy(folder / name, tmp_path / name)
+    renewed = trustme.CA()
+    renewed.cert_pem.write_to_path(tmp_path / "new-ca.pem")
+    config = configuration(tmp_path, server={"web_config_file": str(tmp_path / "tls.yml")})
+    with serving("run", config) as served:
+        url = f"https://127.0.0.1:{served.port}/-/healthy"
+        assert requests.get(url, verify=str(folder / "ca.pem"), timeout=10).status_code == 401
+        assert healthcheck(url) == 0
+        issued = renewed.issue_cert("127.0.0.1")
+        issued.cert_chain_pems[0].write_to_path(tmp_path / "server.pem")
+        issued.private_key_pem.write_to_path(tmp_path / "server.key")
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                assert requests.get(url, verify=str(tmp_path / "new-ca.pem"), timeout=10).status_code == 401
+                break
+            except requests.exceptions.SSLError:
+                assert time.monotonic() < deadline, served.log.read_text()
+                time.sleep(0.2)
+
+
+@pytest.mark.parametrize("name", ["run", "relay"])
+def test_a_bad_file_is_one_message_and_exit_code_2(name: str, tmp_path: Path) -> None:
+    web = tmp_path / "web.yml"
+    web.write_text("basic_auth_users: {prometheus: planted-plain-password}")
+    config = configuration(tmp_path, **{SECTION[name]: {"web_config_file": str(web)}})
+    answer = subprocess.run(
+        command(name, config),
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 2, answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert (
+        f"{SECTION[name]}.web_config_file: {web}: basic_auth_users: expected a bcrypt hash" in answer.stderr
+    )
+    assert "planted" not in answer.stderr
+
+
+def test_prometheus_scrapes_with_password_and_certificate(folder: Path, tmp_path: Path) -> None:
+    """Two exporters, two jobs that may and one that gives a wrong password."""
+    prometheus = shutil.which("prometheus")
+    if prometheus is None:
+        pytest.skip("prometheus is not on the PATH")
+    for name in ("tls", "mtls"):
+        (tmp_path / name).mkdir()
+    configs = {
+        name: configuration(tmp_path / name, server={"web_config_file": str(folder / f"{name}.yml")})
+        for name in ("tls", "mtls")
+    }
+    with serving("run", configs["tls"]) as basic, serving("run", configs["mtls"]) as mutual:
+        authority = {"ca_file": str(folder / "ca.pem")}
+        own = {"cert_file": str(folder / "client.pem"), "key_file": str(folder / "client.key")}
+        jobs = [
+            (
+                "basic",
+                basic.port,
+                {"basic_auth": {"username": "prometheus", "password": PASSWORD}},
+                authority,
+            ),
+            ("wrong", basic.port, {"basic_auth": {"username": "prometheus", "password": "x"}}, authority),
+            ("mutual", mutual.port, {}, {**authority, **own}),
+        ]
+        (tmp_path / "prometheus.yml").write_text(
+            yaml.safe_dump(
+                {
+                    "global": {"scrape_interval": "1s"},
+                    "scrape_configs": [
+                        {"job_name": job, "scheme": "https", "tls_config": tls, **auth, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+                        for job, port, auth, tls in jobs
+                    ],
+                }
+            )
+        )  # fmt: skip
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        with (tmp_path / "prometheus.log").open("wb") as log:
+            process = subprocess.Popen(
+                [prometheus, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/tsdb", f"--web.listen-address=127.0.0.1:{port}"],
+                stdout=log, stderr=log,
+            )  # fmt: skip
+        try:
+            wanted = {"basic": "1", "mutual": "1", "wrong": "0"}
+            deadline = time.monotonic() + 40
+            seen: dict[str, str] = {}
+            while seen != wanted:
+                assert time.monotonic() < deadline, (seen, (tmp_path / "prometheus.log").read_text())
+                time.sleep(0.3)
+                try:
+                    result = requests.get(
+                        f"http://127.0.0.1:{port}/api/v1/query", params={"query": "up"}, timeout=5
+                    ).json()["data"]["result"]
+                except (requests.ConnectionError, KeyError, ValueError):
+                    continue
+                seen = {row["metric"]["job"]: row["value"][1] for row in result}
+        finally:
+            process.terminate()
+            process.wait(20)

@@ -1,0 +1,79 @@
+"""A run with everything enabled asks AWS for nothing that the derived policies do not grant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from running_exporter import MakeAws, MakeExporter, wait_for
+
+from exporter.collectors import all_collectors
+from exporter.config import Config
+from exporter.demo.simulator import LoggedRequest
+from exporter.iam import member_policy, payer_policy, snapshots_policy
+
+pytestmark = pytest.mark.stack
+
+_PREFIX = {
+    # Where IAM's name of a service is not the one that requests are signed for.
+    "elbv2": "elasticloadbalancing", "elb": "elasticloadbalancing", "monitoring": "cloudwatch", "email": "ses", "efs": "elasticfilesystem",
+    "opensearch": "es", "stepfunctions": "states", "api.pricing": "pricing",
+}  # fmt: skip
+_ACTION = {
+    # Where IAM's name of an action is not the operation's.
+    "s3:ListBuckets": "s3:ListAllMyBuckets",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "s3:GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+}
+_FREE = {"sts:GetCallerIdentity"}  # needs no permission
+
+
+def action_of(entry: LoggedRequest) -> str:
+    """The IAM action of a request."""
+    prefix = _PREFIX.get(entry.service, entry.service)
+    if prefix == "apigateway":
+        return "apigateway:GET"
+    operation = entry.operation
+    if prefix in ("lambda", "cloudfront"):
+        operation = operation.rstrip("0123456789_")  # ListFunctions20150331
+    action = f"{prefix}:{operation}"
+    return _ACTION.get(action, action)
+
+
+def granted(policies: Iterable[dict[str, Any]]) -> set[str]:
+    return {action for policy in policies for s in policy["Statement"] for action in s["Action"]}
+
+
+def test_every_request_is_granted_to_the_role_that_made_it(
+    make_aws: MakeAws, make_exporter: MakeExporter
+) -> None:
+    aws = make_aws(accounts=3, services=3, days=40)
+    exporter = make_exporter(
+        aws,
+        {
+            "accounts": {"discovery": "organizations", "role_name": "aws-spend-exporter-member"},
+            "ceilings": {"cost": {"day": None, "month": None}, "usage": {"day": None, "month": None}, "first_fill": None},
+            "collectors": {
+                c.name: {"enabled": True, **({"history_months": 1} if c.name == "cost" else {})} for c in all_collectors()
+            },
+        },
+    )  # fmt: skip
+    exporter.arguments = ["--allow-plan-over-ceiling"]
+    exporter.start()
+    wait_for("every collector has run", exporter.is_ready, 60)
+    exporter.stop()
+    payer_key = aws.environment()["AWS_ACCESS_KEY_ID"]
+    seen: dict[bool, set[str]] = {True: set(), False: set()}
+    for entry in aws.requests.entries():
+        seen[entry.access_key == payer_key].add(action_of(entry))
+    assert seen[True] - _FREE <= granted([payer_policy()])
+    assert seen[False] - _FREE <= granted([member_policy()])
+    # The run was one of everything: each collector asked for something of its own.
+    for collector in all_collectors():
+        assert set(collector.iam_actions) & (seen[True] | seen[False]), f"{collector.name} asked for nothing"
+    assert not granted([snapshots_policy()]) & (seen[True] | seen[False])
+    assert Config().snapshots.bucket is None

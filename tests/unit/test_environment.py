@@ -1,0 +1,86 @@
+"""Variables of AWS tools and of the first version: what they set, what wins over them, and what paid calls never heed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from exporter.collectors import all_collectors
+from exporter.config import ConfigError, load_config
+
+ROLE = "arn:aws:iam::111122223333:role/payer"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_they_are_defaults() -> None:
+    variables = {
+        "AWS_ROLE_ARN": ROLE,
+        "CROSS_ACCOUNT_ROLE_NAME": "reader",
+        "EXTERNAL_ID": "secret-handshake",
+        "LOG_LEVEL": "WARN",
+        "DATA_REFRESH_INTERVAL": "300",
+    }
+    config = load_config(None, variables)
+    assert (config.aws.role_arn, config.aws.external_id) == (ROLE, "secret-handshake")
+    assert (config.accounts.role_name, config.accounts.external_id) == ("reader", "secret-handshake")
+    assert config.log.level == "warning"
+    Path("config.yaml").write_text(
+        "aws: {role_arn: null}\naccounts: {role_name: other, external_id: null}\nlog: {level: error}\n"
+        "collectors: {ec2_instances: {interval: 2h}}\n"
+    )
+    config = load_config(None, variables)
+    assert (config.aws.role_arn, config.aws.external_id) == (None, None)
+    assert (config.accounts.role_name, config.accounts.external_id) == ("other", None)
+    assert config.log.level == "error"
+    specific = {**variables, "AWS_SPEND_EXPORTER_LOG__LEVEL": "debug"}
+    Path("config.yaml").unlink()
+    assert load_config(None, specific).log.level == "debug"
+
+
+def test_the_refresh_interval_hastens_what_is_free_and_nothing_else() -> None:
+    before, after = load_config(None, {}), load_config(None, {"DATA_REFRESH_INTERVAL": "300"})
+    changed = {
+        c.name for c in all_collectors() if before.collector(c).interval != after.collector(c).interval
+    }
+    assert changed == {collector.name for collector in all_collectors() if collector.is_free}
+    assert changed
+    paid = {"cost", "forecast"}
+    assert not changed & paid
+    assert {after.collector(c).interval.total_seconds() for c in all_collectors() if c.name in changed} == {
+        300
+    }
+    assert {after.collector(c).enabled == before.collector(c).enabled for c in all_collectors()} == {True}
+
+
+def test_a_role_of_a_web_identity_is_left_to_botocore() -> None:
+    config = load_config(None, {"AWS_ROLE_ARN": ROLE, "AWS_WEB_IDENTITY_TOKEN_FILE": "/token"})
+    assert config.aws.role_arn is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("LOG_LEVEL", "loud", "LOG_LEVEL: found 'loud', expected DEBUG, INFO, WARNING or ERROR"),
+        (
+            "DATA_REFRESH_INTERVAL",
+            "often",
+            "DATA_REFRESH_INTERVAL: found 'often', expected seconds such as 300",
+        ),
+        ("DATA_REFRESH_INTERVAL", "0", "interval: found '0s', expected a duration between 1s and 366d"),
+        ("EXTERNAL_ID", "x", "accounts.external_id: found 'x', expected an external id"),
+    ],
+)
+def test_a_wrong_one_is_named(name: str, value: str, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(None, {name: value})
+    assert message in str(raised.value)
+
+
+def test_an_empty_one_is_none() -> None:
+    names = ("AWS_ROLE_ARN", "CROSS_ACCOUNT_ROLE_NAME", "EXTERNAL_ID", "LOG_LEVEL", "DATA_REFRESH_INTERVAL")
+    assert load_config(None, dict.fromkeys(names, "")) == load_config(None, {})

@@ -1,0 +1,186 @@
+"""Policies and templates: derived by feature, real actions that only read, conditions, sizes, and templates that say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from policy_sentry.querying.actions import get_action_data
+
+from exporter import accounts
+from exporter.cli import main
+from exporter.collectors import all_collectors
+from exporter.iam import (
+    FEATURES,
+    as_text,
+    documents,
+    feature_of,
+    management_template,
+    member_policy,
+    member_template,
+    payer_policy,
+    policy_files,
+)
+from exporter.model import Scope
+
+ROOT = Path(__file__).parents[2]
+WRITING = {"s3:PutObject", "aps:RemoteWrite", "sts:AssumeRole"}
+
+
+def statements(value: Any) -> Iterator[dict[str, Any]]:
+    """Every statement in a policy or template, those of an embedded template, too."""
+    if isinstance(value, dict):
+        if "Effect" in value:
+            yield value
+        for key, item in value.items():
+            yield from statements(json.loads(item) if key == "TemplateBody" else item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from statements(item)
+
+
+def actions(document: Any) -> set[str]:
+    found: set[str] = set()
+    for statement in statements(document):
+        named = statement["Action"]
+        found |= {named} if isinstance(named, str) else set(named)
+    return found
+
+
+def declared(features: tuple[str, ...], payer: bool) -> set[str]:
+    return {
+        action
+        for collector in all_collectors()
+        if feature_of(collector) in features and (collector.scope is Scope.PAYER) == payer
+        for action in collector.iam_actions
+    }
+
+
+@pytest.mark.parametrize("features", [(), ("cost",), ("inventory",), ("usage",), ("cost", "usage"), FEATURES])
+def test_a_feature_grants_what_its_collectors_declare_and_nothing_more(features: tuple[str, ...]) -> None:
+    member = {*accounts.IAM_MEMBER, *declared(features, payer=False)}
+    assert actions(member_policy(features)) == member
+    payer = {*accounts.IAM_PAYER, *declared(features, payer=True)}
+    if {"inventory", "usage"} & set(features):
+        payer |= member | {"sts:AssumeRole"}
+    assert actions(payer_policy(features)) == payer
+
+
+@pytest.mark.parametrize("collector", all_collectors(), ids=lambda collector: collector.name)
+def test_every_collector_belongs_to_a_feature_and_declares_its_actions(collector: Any) -> None:
+    assert feature_of(collector) in FEATURES
+    assert collector.iam_actions
+
+
+@pytest.mark.parametrize("name", sorted(policy_files()))
+def test_every_action_exists_and_reads(name: str) -> None:
+    """By the list of all IAM actions; what writes is a snapshot, a remote write, or entering a role."""
+    text = policy_files()[name]
+    for action in actions(yaml.safe_load(text)):
+        prefix, _, operation = action.partition(":")
+        assert "*" not in action
+        found = get_action_data(prefix, operation)
+        assert found, f"there is no {action}"
+        level = {row["access_level"] for row in found[prefix]}
+        assert level <= {"Read", "List"} or action in WRITING, (action, level)
+
+
+def test_no_role_reads_what_is_inside() -> None:
+    """Neither secrets nor objects, items, messages, logs, code or keys: `Read` at AWS is more than we want."""
+    inside = {
+        "secretsmanager:GetSecretValue", "ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath", "s3:GetObject",
+        "kms:Decrypt", "dynamodb:GetItem", "dynamodb:Scan", "dynamodb:Query", "sqs:ReceiveMessage", "logs:GetLogEvents",
+        "logs:FilterLogEvents", "lambda:GetFunction", "ecr:BatchGetImage", "kinesis:GetRecords", "ec2:GetConsoleOutput",
+        "ec2:GetPasswordData", "ec2:DescribeInstanceAttribute", "cloudformation:GetTemplate", "apigateway:GET", "rds-data:ExecuteStatement",
+    }  # fmt: skip
+    for policy in (payer_policy(), member_policy(), management_template(), member_template()):
+        assert not actions(policy) & inside
+
+
+def test_roles_are_entered_inside_the_organization_by_exactly_one_role() -> None:
+    (assume,) = [s for s in payer_policy()["Statement"] if s["Action"] == ["sts:AssumeRole"]]
+    assert assume["Resource"] == "arn:aws:iam::*:role/aws-spend-exporter-member"
+    assert assume["Condition"] == {"StringEquals": {"aws:ResourceOrgID": "ORGANIZATION_ID"}}
+    trusts = {name: json.loads(text)["Statement"] for name, text in policy_files().items() if "trust" in name}
+    assert {name: [(s["Principal"], s["Condition"]["StringEquals"]) for s in found] for name, found in trusts.items()} == {
+        "member-role-trust.json": [
+            ({"AWS": "EXPORTER_ROLE_ARN"}, {"aws:PrincipalOrgID": "ORGANIZATION_ID"})
+        ],
+        "member-role-trust-external-id.json": [
+            ({"AWS": "EXPORTER_ROLE_ARN"}, {"aws:PrincipalOrgID": "ORGANIZATION_ID", "sts:ExternalId": "EXTERNAL_ID"})
+        ],
+        "task-role-trust.json": [
+            ({"Service": "ecs-tasks.amazonaws.com"}, {"aws:SourceAccount": "PAYER_ACCOUNT_ID"})
+        ],
+    }  # fmt: skip
+
+
+def test_what_is_written_goes_to_one_bucket_and_one_workspace() -> None:
+    found = [
+        (sorted(s["Action"]), s["Resource"])
+        for name in ("snapshots", "remote-write")
+        for s in documents()[name]()["Statement"]
+    ]
+    assert found == [
+        (["s3:GetObject", "s3:PutObject"], "arn:aws:s3:::SNAPSHOT_BUCKET/*"),
+        (["s3:ListBucket"], "arn:aws:s3:::SNAPSHOT_BUCKET"),
+        (["aps:RemoteWrite"], "WORKSPACE_ARN"),
+    ]
+
+
+def test_the_templates_grant_what_the_policies_grant() -> None:
+    assert actions(member_template()) == actions(member_policy()) | {"sts:AssumeRole"}
+    assert actions(management_template()) == actions(payer_policy()) | actions(member_policy())
+    embedded = management_template()["Resources"]["MemberRoles"]["Properties"]
+    assert json.loads(embedded["TemplateBody"]) == member_template()
+    given = {parameter["ParameterKey"] for parameter in embedded["Parameters"]}
+    assert given == member_template()["Parameters"].keys()
+
+
+def test_the_policies_fit_into_a_role() -> None:
+    """IAM counts characters other than white space: 10,240 for all inline policies of a role; 51,200 bytes a template."""
+    for template in (member_template(), management_template()):
+        for resource in template["Resources"].values():
+            for policies in (resource["Properties"].get("Policies"),):
+                size = sum(len(re.sub(r"\s", "", json.dumps(policy))) for policy in policies or ())
+                assert size < 10_240
+        assert len(as_text(template).encode()) < 51_200
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(policy_files()) if name.endswith(".yaml")])
+def test_cfn_lint_has_nothing_to_say(name: str) -> None:
+    answer = subprocess.run(
+        [Path(sys.executable).parent / "cfn-lint", "--include-checks", "I", "--", ROOT / "iam_policies" / name],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert (answer.returncode, answer.stdout) == (0, ""), answer.stdout + answer.stderr
+
+
+def test_the_command_prints_the_files_by_feature_and_fills_them_in() -> None:
+    run = CliRunner().invoke
+    assert run(main, ["iam-policy"]).output == policy_files()["payer-role.json"]
+    for feature in FEATURES:
+        assert run(main, ["iam-policy", "payer", "--features", feature]).output == policy_files()[f"payer-role-{feature}.json"]  # fmt: skip
+    arn = "arn:aws:iam::111122223333:role/exporter"
+    given = {
+        "--organization-id": "o-abcdefghij",
+        "--external-id": "secret-handshake",
+        "--exporter-role-arn": arn,
+    }
+    options = [word for pair in given.items() for word in pair]
+    filled = run(main, ["iam-policy", "member-trust", *options])
+    (statement,) = json.loads(filled.output)["Statement"]
+    assert statement["Principal"] == {"AWS": arn}
+    assert statement["Condition"] == {
+        "StringEquals": {"aws:PrincipalOrgID": "o-abcdefghij", "sts:ExternalId": "secret-handshake"}
+    }
+    for bad in (["--features", "cost,ivnentory"], ["--organization-id", "organisation"]):
+        assert run(main, ["iam-policy", *bad]).exit_code == 2
