@@ -17,6 +17,8 @@ SURE = Decimal("1.1")
 # A spike by 3 of a service that is a third of an account adds two thirds: 25% leaves room on both sides.
 HEADROOM = Decimal("1.25")
 SMALLEST = Decimal(20)
+# More than a month has, so that the fees of its first day do not count.
+DAYS_A_MONTH_AT_MOST = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,10 @@ class Thresholds:
         return {
             "organization": {"day": int(self.organization)},
             "accounts": {
-                "overrides": {account: {"day": int(usd)} for account, usd in sorted(self.accounts.items())}
+                "overrides": {
+                    account: {"day": int(usd), "month": int(usd) * DAYS_A_MONTH_AT_MOST}
+                    for account, usd in sorted(self.accounts.items())
+                }
             },
         }
 

@@ -48,5 +48,5 @@ def test_more_is_needed_while_the_limit_leaves_room_for_fees() -> None:
 def test_the_configuration_holds_what_was_chosen() -> None:
     assert Thresholds(Decimal(50), {PROD: Decimal(40)}).as_config() == {
         "organization": {"day": 50},
-        "accounts": {"overrides": {PROD: {"day": 40}}},
+        "accounts": {"overrides": {PROD: {"day": 40, "month": 1600}}},
     }
