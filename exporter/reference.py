@@ -12,6 +12,7 @@ from exporter.aws.meter import Meter
 from exporter.collectors import all_collectors
 from exporter.config import Config
 from exporter.config_schema import config_schema_text
+from exporter.dated import DATED_FAMILIES
 from exporter.iam import policy_files
 from exporter.ledger import MemoryCharges
 from exporter.model import Family, utc_now
@@ -39,6 +40,7 @@ def _self_metrics() -> list[Family]:
 def _families() -> list[tuple[str, Family]]:
     found = [("accounts", accounts.info_family(())), ("accounts", accounts.THRESHOLD)]
     found.append(("history", history.DAILY))
+    found += [("history", family) for family in DATED_FAMILIES]
     for collector in all_collectors():
         found += [(collector.name, family) for family in collector.families]
         found += [(collector.name, family) for view in collector.views for family in view.families]
