@@ -17,6 +17,7 @@ from exporter.iam import policy_files
 from exporter.ledger import MemoryCharges
 from exporter.model import Family, utc_now
 from exporter.runner import RunnerMetrics
+from exporter.stamps import DAILY
 
 
 def _self_metrics() -> list[Family]:
@@ -39,7 +40,7 @@ def _self_metrics() -> list[Family]:
 
 def _families() -> list[tuple[str, Family]]:
     found = [("accounts", accounts.info_family(())), ("accounts", accounts.THRESHOLD)]
-    found.append(("history", history.DAILY))
+    found.append(("history", DAILY))
     found += [("history", family) for family in DATED_FAMILIES]
     for collector in all_collectors():
         found += [(collector.name, family) for family in collector.families]

@@ -25,6 +25,7 @@ from exporter.aws.errors import AwsError, Kind, classify
 from exporter.collectors import all_collectors
 from exporter.config import Config
 from exporter.context import Context, ViewContext
+from exporter.dated import place_days
 from exporter.ledger import Ledger
 from exporter.model import Account, Clock, Collector, Outcome, Scope, Target, View
 from exporter.plan import refused_collectors
@@ -43,6 +44,7 @@ _LONGEST_DISCOVERY_RETRY = timedelta(minutes=5)
 _FIRST_PAID_RETRY = timedelta(minutes=1)
 _SPREAD = timedelta(milliseconds=1)  # a job must not be due before it is added
 _RENDERING_IS_A_TENTH = 9  # of a first fill's time, at most
+_OU_HISTORY_DAYS = 400  # as far back as AWS tells cost
 _SCRAPES_OF_A_NEW_COUNTER = 2  # at zero
 _UNRESPONSIVE = (Kind.TIMEOUT, Kind.DEADLINE)
 
@@ -181,6 +183,8 @@ class Runner:
             if self.config.accounts.discovery == "organizations":
                 ous = {account.id: account.ou for account in directory.accounts.values()}
                 self._ledger.place_accounts(ous, now.date())
+                if place_days(self._ledger, ous, _OU_HISTORY_DAYS, now):
+                    self._notify_committed()
         except Exception as error:
             failure = classify(error, "account discovery")
             if failure.kind is Kind.STOPPED or self._stop.is_set():

@@ -32,7 +32,7 @@ from exporter.model import Clock, Family, utc_now
 from exporter.plan import refusal
 from exporter.runner import Runner, RunnerMetrics
 from exporter.server import Probes, Server, create_app
-from exporter.stamps import Stamps
+from exporter.stamps import OTHERS, Stamps
 from exporter.store import Store
 
 log = logging.getLogger(__name__)
@@ -130,6 +130,7 @@ class Service:
         self._metrics = RunnerMetrics(self.registry)
         self._meter = Meter(self.ledger, config.ceilings, clock, self.registry, self._books)
         self._stamps = Stamps(self.ledger)
+        self._other_stamps = (Stamps(self.ledger, OTHERS),)
         self._history_metrics = HistoryMetrics(self.registry)
         self._reloaded = Gauge(RELOADED.name, RELOADED.help, registry=self.registry)
         self._reloaded.set(1)
@@ -149,6 +150,7 @@ class Service:
             self._stamps,
             self._clock,
             self._history_metrics,
+            self._other_stamps,
         )
         runner = Runner(
             config,
