@@ -229,9 +229,15 @@ class Stack:
                     # An injected spike begins some days ago: each refresh reads all of both months.
                     "cost": {"interval": f"{COST_INTERVAL_SECONDS}s", "refresh": "full"},
                     "ec2_instances": {"enabled": True, "interval": "30s"},
+                    "ec2_running": {"enabled": True, "interval": "30s"},
+                    "usage": {"enabled": True, "interval": "1m"},
                 },
                 # Simulated requests cost nothing, and the demo asks every few seconds.
-                "ceilings": {"cost": {"day": None, "month": None}, "first_fill": None},
+                "ceilings": {
+                    "cost": {"day": None, "month": None},
+                    "usage": {"day": None, "month": None},
+                    "first_fill": None,
+                },
                 "thresholds": self.thresholds.as_config(),
                 "history": {"write_url": f"{self.urls['prometheus']}/api/v1/write"},
                 "relay": {
