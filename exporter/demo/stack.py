@@ -230,7 +230,8 @@ class Stack:
                     "cost": {"interval": f"{COST_INTERVAL_SECONDS}s", "refresh": "full"},
                     "ec2_instances": {"enabled": True, "interval": "30s"},
                     "ec2_running": {"enabled": True, "interval": "30s"},
-                    "usage": {"enabled": True, "interval": "1m"},
+                    # Enough whole days for the unit costs of a week.
+                    "usage": {"enabled": True, "interval": "1m", "first_read_days": 8},
                 },
                 # Simulated requests cost nothing, and the demo asks every few seconds.
                 "ceilings": {
