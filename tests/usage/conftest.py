@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from usage_harness import NOW, Poller
+from prometheus_client import CollectorRegistry
+from usage_harness import NOW, REGION, Poller
 
+from exporter.aws.clients import Aws
+from exporter.aws.meter import Meter
+from exporter.config import CeilingSettings
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws
+from exporter.ledger import MemoryCharges
 
 MakePoller = Callable[..., Poller]
 
@@ -33,15 +38,23 @@ def aws(shared_aws: SimulatedAws) -> Iterator[SimulatedAws]:
     shared_aws.requests.clear()
 
 
+@pytest.fixture(scope="module")
+def client(shared_aws: SimulatedAws) -> Iterator[Aws]:
+    meter = Meter(MemoryCharges(), CeilingSettings(), shared_aws.clock.now, CollectorRegistry())
+    client = Aws(meter, region=REGION, endpoint_url=shared_aws.url, simulated=True)
+    yield client
+    client.close()
+
+
 @pytest.fixture
-def make_poller(tmp_path: Path, aws: SimulatedAws) -> Iterator[MakePoller]:
+def make_poller(tmp_path: Path, aws: SimulatedAws, client: Aws) -> Iterator[MakePoller]:
     """Makes pollers; each new one has a ledger of its own unless a folder is named twice."""
     made: list[Poller] = []
 
     def make(name: str = "ledger", **more: Any) -> Poller:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        made.append(Poller(aws, folder, **more))
+        made.append(Poller(aws, client, folder, **more))
         return made[-1]
 
     yield make

@@ -54,7 +54,12 @@ class Poller:
     """One exporter's polls; a new one on the same folder is the same exporter after a restart."""
 
     def __init__(
-        self, aws: SimulatedAws, folder: Path, ceilings: Mapping[str, Any] | None = None, **settings: Any
+        self,
+        aws: SimulatedAws,
+        client: Aws,
+        folder: Path,
+        ceilings: Mapping[str, Any] | None = None,
+        **settings: Any,
     ) -> None:
         self.simulated = aws
         self.ledger = Ledger(folder / "ledger.sqlite")
@@ -67,7 +72,7 @@ class Poller:
             self.clock,
             self.registry,
         )
-        self.aws = Aws(self.meter, region=REGION, endpoint_url=aws.url, simulated=True)
+        self.aws = client  # shared: making botocore's clients takes longer than a poll
         role = f"arn:aws:iam::{{}}:role/{aws.spec.member_role}"
         self.accounts = {
             account.id: Account(
@@ -77,7 +82,9 @@ class Poller:
             )
             for account in aws.accounts
         }
-        self.settings = usage.Settings.model_validate({"enabled": True, **settings})
+        self.settings = usage.Settings.model_validate(
+            {"enabled": True, "metrics": ["aws_lambda_invocations_total"], **settings}
+        )
 
     def context(self, **more: Any) -> Context[Any]:
         return Context(self.aws, self.ledger, self.clock, self.accounts, self.settings, **more)
@@ -87,6 +94,7 @@ class Poller:
         return Target(account.id, account.name, region)
 
     def poll(self, account_id: str | None = None, region: str = REGION) -> None:
+        self.aws.meter = self.meter
         assert tuple(usage.collect(self.context(), self.target(account_id, region))) == ()
 
     def samples(self, account_id: str | None = None, region: str = REGION) -> tuple[Sample, ...]:
@@ -102,6 +110,7 @@ class Poller:
 
     def running(self, account_id: str | None = None, region: str = REGION) -> None:
         """A run of the collector of EC2 running time."""
+        self.aws.meter = self.meter
         ctx: Context[Any] = Context(
             self.aws, self.ledger, self.clock, self.accounts, ec2_running.Settings(enabled=True)
         )
@@ -129,7 +138,6 @@ class Poller:
         return self.ledger.charged_since("usage", None)
 
     def close(self) -> None:
-        self.aws.close()
         self.ledger.close()
 
 
