@@ -122,6 +122,7 @@ class Runner:
         self._under_way: set[Key] = set()
         self._under_way_lock = threading.Lock()
         self._views_lock = threading.Lock()
+        self._publishing = threading.RLock()
         self._views_due = 0.0
         self._views_are_behind = False
         self._pool = Pool(config.aws.threads, CALLS_PER_ACCOUNT)
@@ -412,10 +413,11 @@ class Runner:
     def _publish_recalled(self, run: _Run, key: Key, target: Target, now: datetime) -> None:
         recall = run.collector.recall
         assert recall is not None
-        recalled = recall(run.context, target)
-        if recalled is None or self._stop.is_set():
-            return
-        self._publish(run, key, target.account, Outcome(recalled.samples, now, recalled.read_at))
+        with self._publishing:
+            recalled = recall(run.context, target)
+            if recalled is None or self._stop.is_set():
+                return
+            self._publish(run, key, target.account, Outcome(recalled.samples, now, recalled.read_at))
         if (seen := recalled.seen) is not None:
 
             def republish() -> None:
@@ -427,16 +429,16 @@ class Runner:
     def _after_seen(self, run: _Run, key: Key, target: Target, seen: Callable[[], None]) -> bool:
         if self._stop.is_set():
             return True
-        outcome = self._store.outcomes().get(key)
-        if outcome is None:
-            return True
         try:
             seen()
-            self._publish_recalled(run, key, target, outcome.attempted_at)
-            if outcome.error is not None:
-                self._publish(
-                    run, key, target.account, Outcome((), outcome.attempted_at, None, outcome.error)
-                )
+            with self._publishing:  # what a run publishes meanwhile is newer than this
+                outcome = self._store.outcomes().get(key)
+                if outcome is None:
+                    return True
+                at, error = outcome.attempted_at, outcome.error
+                self._publish_recalled(run, key, target, at)
+                if error is not None:
+                    self._publish(run, key, target.account, Outcome((), at, None, error))
         except Exception:
             log.exception("%s of %s cannot be published", key.unit, key.account_id)
             self._metrics.errors.labels(key.unit, Kind.INTERNAL).inc()
@@ -458,7 +460,8 @@ class Runner:
     def _publish(self, run: _Run, key: Key, account: str, outcome: Outcome) -> None:
         if self._stop.is_set():
             return  # the store belongs to the next configuration
-        self._store.publish(key, outcome, account=account, interval=run.context.settings.interval)
+        with self._publishing:
+            self._store.publish(key, outcome, account=account, interval=run.context.settings.interval)
         directory = self.directory
         if directory and key.account_id not in {*directory.accounts, directory.payer_id}:
             # The account left while it was being read.
