@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from usage_harness import NOW, REGION, Poller
+from usage_harness import NOW, REGION, MakePoller, Poller
 
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
 from exporter.config import CeilingSettings
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws
 from exporter.ledger import MemoryCharges
-
-MakePoller = Callable[..., Poller]
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,8 @@ from typing import Any
 
 import boto3
 import pytest
-from conftest import MakePoller
 from moto.ec2.models import ec2_backends
-from usage_harness import DAY, HOUR, NOW, REGION, Poller
+from usage_harness import DAY, HOUR, NOW, REGION, MakePoller, Poller
 
 from exporter.collectors import ec2_running
 from exporter.dated import RUNNING

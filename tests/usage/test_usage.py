@@ -9,8 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conftest import MakePoller
-from usage_harness import DAY, HOUR, NOW, REGION, TRUE_SOURCES, Poller, true_sum, values
+from usage_harness import DAY, HOUR, NOW, REGION, TRUE_SOURCES, MakePoller, Poller, true_sum, values
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.collectors import usage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -139,6 +139,9 @@ class Poller:
 
     def close(self) -> None:
         self.ledger.close()
+
+
+MakePoller = Callable[..., Poller]
 
 
 def values(samples: Iterable[Sample]) -> Values:
