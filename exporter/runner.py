@@ -184,8 +184,6 @@ class Runner:
             if self.config.accounts.discovery == "organizations":
                 ous = {account.id: account.ou for account in directory.accounts.values()}
                 self._ledger.place_accounts(ous, now.date())
-                if place_days(self._ledger, ous, _OU_HISTORY_DAYS, now):
-                    self._notify_committed()
         except Exception as error:
             failure = classify(error, "account discovery")
             if failure.kind is Kind.STOPPED or self._stop.is_set():
@@ -224,7 +222,20 @@ class Runner:
                     self._refuse(collector, directory, reason)
                 else:
                     self._schedule(collector.name, self._job(collector), now)
+        self._place_days(directory, now)
         return True
+
+    def _place_days(self, directory: Directory, now: datetime) -> None:
+        """Put the accounts' units where the dated history finds them: at first, 400 days of each account."""
+        if self.config.accounts.discovery != "organizations":
+            return
+        try:
+            if place_days(self._ledger, directory.accounts, _OU_HISTORY_DAYS, now):
+                self._notify_committed()
+        except Exception:
+            if not self._stop.is_set():  # else the ledger is closed: the next process goes on
+                log.exception("the days of the accounts' units cannot be written")
+                self._metrics.errors.labels(DISCOVERY, Kind.INTERNAL).inc()
 
     def _refused_by_plan(self, accounts: int) -> dict[str, str]:
         """Why collectors may not run, by name: discovery shows how large the plan really is."""
@@ -308,7 +319,8 @@ class Runner:
             directory.accounts,
             settings,
             Deadline(self.config.aws.run_deadline.total_seconds()),
-            committed=self._committed,  # a view may read what another collector commits
+            # A view may read what another collector commits, but none reads what is recalled by target.
+            committed=self._notify_committed if collector.recall else self._committed,
             cost_settings=self.config.collectors.cost,
         )
         run = _Run(collector, context, threading.Condition())
