@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from exporter.aws.clients import Aws
 from exporter.config import AccountsSettings, Config, StaticAccount
+from exporter.dated import OU_INFO
 from exporter.model import Account, Family, Sample, Target
 
 GLOBAL_REGION = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
@@ -195,7 +196,10 @@ def info_family(labels: Iterable[str]) -> Family:
 
 
 def account_samples(directory: Directory, config: Config) -> Iterator[Sample]:
-    """`aws_account_info`."""
+    """`aws_account_info` and `aws_account_ou_info`."""
+    for account in directory.accounts.values():
+        for ou in account.ous or ("/",):
+            yield OU_INFO(1, account_id=account.id, account=account.name, ou=ou)
     family = info_family(config.accounts.group_labels)
     for account in directory.accounts.values():
         yield family(

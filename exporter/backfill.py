@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import date, timedelta
+from itertools import count
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryFile
 from typing import IO
 
 import click
 from pydantic import ValidationError
 
 from exporter.config import Config
-from exporter.history import DAILY, days_to_write, points, to_send
+from exporter.history import Encoded, days_to_write, points, to_send
 from exporter.history_settings import HistorySettings
-from exporter.ledger import Ledger, LedgerLockedError, to_usd
+from exporter.ledger import Ledger, LedgerLockedError
 from exporter.model import Clock, utc_now
 from exporter.remote_write import Endpoint, EndpointError
-from exporter.stamps import LEAST_CHANGE_UNITS, Sent, Stamps
+from exporter.stamps import COST, OTHERS, Sent, Stamps
 from exporter.store import header, render_labels, render_value
 from exporter.tables import progress as show_progress
 
@@ -53,48 +57,57 @@ class Backfill:
         except LedgerLockedError:
             self._ledger = Ledger(ledger_path, read_only=True)
             self._owned = False
-        self._stamps = Stamps(self._ledger)
         self._cost_type = cost_type
         first, last = days_to_write(clock(), window)
-        self._days = self._stamps.days_read(max(start or first, first), min(end or last, last))
+        self._sources = [
+            (stamps, stamps.days_read(max(start or first, first), min(end or last, last)))
+            for stamps in (Stamps(self._ledger, source) for source in (COST, OTHERS))
+        ]
+        self._total = sum(len(days) for _, days in self._sources)
 
     def close(self) -> None:
         """Close the ledger."""
         self._ledger.close()
 
-    def _rows(self, progress: Progress) -> Iterator[list[Sent]]:
-        """What to send, a day at a time, the oldest first."""
-        for done, day in enumerate(self._days, start=1):
+    def _rows(self, stamps: Stamps, days: list[date], progress: Callable[[], None]) -> Iterator[list[Sent]]:
+        """What to send of one source, a day at a time, the oldest first."""
+        for day in days:
             names = self._ledger.account_names(on=day)
             rows = []
             fresh = []
-            for change in self._stamps.changes(day, self._cost_type, everything=True):
+            for change in stamps.changes(day, self._cost_type, everything=True):
                 row = to_send(change, names)
                 if (
                     change.written is not None
                     and change.last is not None
-                    and abs(change.units - change.written) < LEAST_CHANGE_UNITS
+                    and not stamps.source.has_changed(change.units, change.written)
                 ):
                     row = Sent(change, change.last, row.name)
                 else:
                     fresh.append(row)
                 rows.append(row)
             if self._owned and fresh:
-                self._stamps.reserve(fresh)
+                stamps.reserve(fresh)
             yield rows
-            progress(done, len(self._days))
+            progress()
+
+    def _steps(self, progress: Progress) -> Callable[[], None]:
+        done = count(1)
+        return lambda: progress(next(done), self._total)
 
     def remote_write(self, settings: HistorySettings, progress: Progress) -> tuple[int, int]:
         """Write everything; the samples taken and refused. EndpointError if the endpoint cannot be used."""
         endpoint = Endpoint(settings)
-        labels: dict[tuple[str, str, str], bytes] = {}
+        labels: Encoded = {}
         taken = refused = 0
+        step = self._steps(progress)
         try:
-            for batch in _batches(self._rows(progress), settings.batch_size):
-                batch.sort(key=lambda row: (row.change.series, row.stamp))
-                bad = endpoint.write(points(batch, labels))
-                taken += len(batch) - len(bad)
-                refused += len(bad)
+            for stamps, days in self._sources:
+                for batch in _batches(self._rows(stamps, days, step), settings.batch_size):
+                    batch.sort(key=lambda row: (row.change.series, row.stamp))
+                    bad = endpoint.write(points(batch, labels, stamps.source))
+                    taken += len(batch) - len(bad)
+                    refused += len(bad)
         finally:
             endpoint.close()
         return taken, refused
@@ -102,13 +115,31 @@ class Backfill:
     def openmetrics(self, file: IO[str], progress: Progress) -> int:
         """Write what `promtool tsdb create-blocks-from openmetrics` reads; returns the number of samples."""
         samples = 0
-        file.write(header(DAILY))
-        for rows in self._rows(progress):
-            for row in rows:
-                labels = render_labels(DAILY.labels, (row.change.account_id, row.name, row.change.service))
-                value = render_value(float(to_usd(row.change.units)))
-                file.write(f"{DAILY.name}{labels} {value} {row.stamp // 1000}.{row.stamp % 1000:03d}\n")
-            samples += len(rows)
+        step = self._steps(progress)
+        for stamps, days in self._sources:
+            # The format wants each family in one piece, and the days come with all of theirs.
+            with ExitStack() as parts:
+                texts = {
+                    family.name: parts.enter_context(TemporaryFile("w+", encoding="utf-8", newline="\n"))
+                    for family in stamps.source.families
+                }
+                labels = {family.name: family.labels for family in stamps.source.families}
+                for rows in self._rows(stamps, days, step):
+                    for row in rows:
+                        change = row.change
+                        values = (change.account_id, row.name, change.label)
+                        value = render_value(stamps.source.value(change.units))
+                        texts[change.family].write(
+                            f"{change.family}{render_labels(labels[change.family], values)} {value}"
+                            f" {row.stamp // 1000}.{row.stamp % 1000:03d}\n"
+                        )
+                    samples += len(rows)
+                for family in stamps.source.families:
+                    text = texts[family.name]
+                    if text.tell():
+                        file.write(header(family))
+                        text.seek(0)
+                        copyfileobj(text, file)
         file.write("# EOF\n")
         return samples
 

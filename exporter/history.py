@@ -1,4 +1,4 @@
-"""Cost at its true date: writes what changed in the ledger to Prometheus, and has it compared and mended.
+"""Cost and usage at their true dates: writes what changed in the ledger to Prometheus, and has it compared and mended.
 
 The ledger is the queue. What the endpoint acknowledged is marked, all else is sent again, so that
 neither an endpoint that is down nor the end of this process loses or doubles anything.
@@ -18,21 +18,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from exporter.history_settings import HistorySettings
 from exporter.ledger import AMOUNTS
-from exporter.model import Clock, Family
+from exporter.model import Clock
 from exporter.read_back import ReadBack
 from exporter.remote_write import Endpoint, EndpointError
-from exporter.stamps import Change, Sent, Stamps, next_stamp
+from exporter.stamps import COST, OTHERS, Change, DatedSource, Sent, Stamps, next_stamp
 from exporter.write_request import Point, encode_labels
 
 log = logging.getLogger(__name__)
 
-DAILY = Family(
-    "aws_cost_daily_usd",
-    "Cost of a complete UTC day, written at that day, and again when AWS restates it; see docs/history.md.",
-    ("account_id", "account", "service"),
-)
-
-_UNITS_PER_USD = 10**10
+_LABELS = {family.name: family.labels for source in (COST, OTHERS) for family in source.families}
 _BATCHES_A_CHUNK = 10  # a chunk is one transaction to reserve and one to acknowledge
 _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 300.0
@@ -87,20 +81,27 @@ def to_send(change: Change, names: Mapping[str, str]) -> Sent:
     return Sent(change, next_stamp(change.day, change.observed, change.last), name)
 
 
-def points(sent: Sequence[Sent], labels: dict[tuple[str, str, str], bytes]) -> list[Point]:
-    """What to send; `labels` remembers encoded labels by account id, name and service."""
+Encoded = dict[tuple[str, str, str, str], bytes]
+"""Encoded labels by family, account id, name, and the label beside the account."""
+
+
+def points(sent: Sequence[Sent], labels: Encoded, source: DatedSource) -> list[Point]:
+    """What to send; `labels` remembers what was encoded."""
     found = []
     for row in sent:
-        key = (row.change.account_id, row.name, row.change.service)
+        change = row.change
+        key = (change.family, change.account_id, row.name, change.label)
         encoded = labels.get(key)
         if encoded is None:
-            encoded = labels[key] = encode_labels(DAILY.name, dict(zip(DAILY.labels, key, strict=True)))
-        found.append((encoded, row.stamp, row.change.units / _UNITS_PER_USD))
+            encoded = labels[key] = encode_labels(
+                change.family, dict(zip(_LABELS[change.family], key[1:], strict=True))
+            )
+        found.append((encoded, row.stamp, source.value(change.units)))
     return found
 
 
 class HistoryWriter:
-    """Brings one endpoint up to date with the ledger."""
+    """Brings one endpoint up to date with one source of the ledger."""
 
     def __init__(
         self,
@@ -119,7 +120,7 @@ class HistoryWriter:
         self._clock = clock
         self._metrics = metrics
         self._stopped = stopped
-        self._labels: dict[tuple[str, str, str], bytes] = {}
+        self._labels: Encoded = {}
 
     def write(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Send all that has changed, newest day first; returns the samples taken.
@@ -160,7 +161,7 @@ class HistoryWriter:
                 if self._stopped():
                     break
                 batch = sent[start : start + size]
-                bad = self._endpoint.write(points(batch, self._labels))
+                bad = self._endpoint.write(points(batch, self._labels, self._stamps.source))
                 taken += [row for index, row in enumerate(batch) if index not in bad]
                 refused += [batch[index] for index in sorted(bad)]
             else:
@@ -177,7 +178,7 @@ class HistoryWriter:
                 "the history endpoint refused %d of %d samples for good, e.g. %s of %s on %s",
                 len(refused),
                 len(sent),
-                row.change.service,
+                row.change.label,
                 row.change.account_id,
                 row.change.day,
             )
@@ -188,21 +189,31 @@ class History:
     """Keeps the dated history up to date on a thread of its own, so that it never delays collection."""
 
     def __init__(
-        self, settings: HistorySettings, cost_type: str, stamps: Stamps, clock: Clock, metrics: HistoryMetrics
+        self,
+        settings: HistorySettings,
+        cost_type: str,
+        stamps: Stamps,
+        clock: Clock,
+        metrics: HistoryMetrics,
+        others: Sequence[Stamps] = (),
     ) -> None:
-        """Without a `write_url` it does nothing."""
+        """`stamps` are of cost, `others` of what is written beside it. Without a `write_url` it does nothing."""
         self._settings = settings
-        self._stamps = stamps
+        self._ledger = stamps.ledger
         self._clock = clock
         self._metrics = metrics
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._endpoint = Endpoint(settings)
-        self._writer = HistoryWriter(
-            settings, cost_type, stamps, self._endpoint, clock, metrics, self._stop.is_set
-        )
+        self._sources = [
+            (
+                each,
+                HistoryWriter(settings, cost_type, each, self._endpoint, clock, metrics, self._stop.is_set),
+                ReadBack(self._endpoint, each),
+            )
+            for each in (stamps, *others)
+        ]
         self._cost_type = cost_type
-        self._read_back = ReadBack(self._endpoint, stamps, DAILY.name)
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._look_at: datetime | None = None
         self._full_at: datetime | None = None
@@ -266,8 +277,9 @@ class History:
 
     def _begin(self) -> None:
         # Refused samples have their chance once a process: perhaps the endpoint was set up better.
-        self._stamps.begin(AMOUNTS.index(self._cost_type))
-        read_back_at = self._stamps.ledger.fact(_READ_BACK_FACT)
+        for stamps, _, _ in self._sources:
+            stamps.begin(AMOUNTS.index(self._cost_type))
+        read_back_at = self._ledger.fact(_READ_BACK_FACT)
         if self._settings.read_back is not None:
             now = self._clock()
             self._look_at = now
@@ -290,7 +302,7 @@ class History:
         """Write what changed, and read back if that is due; EndpointError if the endpoint cannot be used."""
         began = time.monotonic()
         try:
-            taken = self._writer.write()
+            taken = sum(writer.write() for _, writer, _ in self._sources)
         except EndpointError:
             self._metrics.failures.inc()
             # It may have lost what it had.
@@ -310,26 +322,35 @@ class History:
             if now >= self._full_at:
                 self._compare(now, self._settings.read_back)
             elif now >= self._look_at:
-                first, end = days_to_write(now, self._settings.window)
-                newest = self._stamps.newest_written(end)
-                if newest is not None and newest >= first:
-                    start = max(first, newest - timedelta(days=_LOOKED_AT_DAYS - 1))
-                    if self._read_back.differing(start, newest + timedelta(days=1)):
-                        self._full_at = now
-                        self.notify()
+                if self._newest_days_differ(*days_to_write(now, self._settings.window)):
+                    self._full_at = now
+                    self.notify()
                 self._look_at = now + _LOOK
         except EndpointError:
             self._metrics.read_back_failures.inc()
             raise
 
+    def _newest_days_differ(self, first: date, end: date) -> bool:
+        for stamps, _, read_back in self._sources:
+            newest = stamps.newest_written(end)
+            if newest is not None and newest >= first:
+                start = max(first, newest - timedelta(days=_LOOKED_AT_DAYS - 1))
+                if read_back.differing(start, newest + timedelta(days=1)):
+                    return True
+        return False
+
     def _compare(self, now: datetime, interval: timedelta) -> None:
         """Compare everything, and have what differs written again."""
         first, end = days_to_write(now, self._settings.window)
-        differing = self._read_back.differing(first, end, self._stop.is_set)
+        found = [
+            (read_back, read_back.differing(first, end, self._stop.is_set))
+            for _, _, read_back in self._sources
+        ]
         if self._stop.is_set():
             return
+        differing = {day for _, days in found for day in days}
         self._metrics.divergent_dates.set(len(differing))
-        self._stamps.ledger.remember(_READ_BACK_FACT, int(now.timestamp()))
+        self._ledger.remember(_READ_BACK_FACT, int(now.timestamp()))
         self._look_at = now + _LOOK
         if not differing:
             self._mended_in_a_row = 0
@@ -344,7 +365,7 @@ class History:
         step = self._mended_in_a_row
         self._mended_in_a_row += 1
         self._full_at = now + min(interval, _AFTER_MENDING[step] if step < len(_AFTER_MENDING) else interval)
-        given_up = self._read_back.mend(differing, now, self._stop.is_set)
+        given_up = {day for read_back, days in found for day in read_back.mend(days, now, self._stop.is_set)}
         if given_up:
             log.warning(
                 "%d days stay different however often they are written, %s to %s: are the endpoint's"

@@ -110,6 +110,49 @@ _SCHEMA = (
         PRIMARY KEY (day, account_id, service, usage_type, operation)
     ) WITHOUT ROWID
     """,
+    # Usage (exporter/usage_ledger.py) and dated families other than cost (exporter/dated.py).
+    """
+    CREATE TABLE usage_targets (
+        id INTEGER PRIMARY KEY, source TEXT NOT NULL, account_id TEXT NOT NULL, region TEXT NOT NULL,
+        epoch INTEGER, covered_from INTEGER, read_through INTEGER,
+        polled_at INTEGER, daily_polled_at INTEGER, listed_at INTEGER, period INTEGER,
+        UNIQUE (source, account_id, region)
+    );
+    CREATE TABLE usage_series (
+        id INTEGER PRIMARY KEY, target INTEGER NOT NULL REFERENCES usage_targets, metric TEXT NOT NULL,
+        resource_id TEXT NOT NULL, variant TEXT NOT NULL, dimensions TEXT NOT NULL,
+        listed_at INTEGER NOT NULL, final_before INTEGER,
+        total REAL NOT NULL DEFAULT 0, level REAL, level_at INTEGER,
+        UNIQUE (target, metric, resource_id, variant)
+    );
+    CREATE TABLE usage_amounts (
+        series INTEGER NOT NULL REFERENCES usage_series, period INTEGER NOT NULL, amount REAL NOT NULL,
+        PRIMARY KEY (series, period)
+    ) WITHOUT ROWID;
+    CREATE TABLE usage_born (
+        target INTEGER NOT NULL, metric TEXT NOT NULL, resource_id TEXT NOT NULL, variant TEXT NOT NULL,
+        PRIMARY KEY (target, metric, resource_id, variant)
+    ) WITHOUT ROWID;
+    CREATE TABLE usage_days (
+        target INTEGER NOT NULL REFERENCES usage_targets, metric TEXT NOT NULL, day INTEGER NOT NULL,
+        amount REAL NOT NULL, PRIMARY KEY (target, metric, day)
+    ) WITHOUT ROWID;
+    CREATE TABLE dated_series (
+        id INTEGER PRIMARY KEY, family TEXT NOT NULL, account_id TEXT NOT NULL, label TEXT NOT NULL,
+        UNIQUE (family, account_id, label)
+    );
+    CREATE TABLE dated_values (
+        day INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES dated_series,
+        value REAL NOT NULL, observed_at INTEGER NOT NULL, PRIMARY KEY (day, series)
+    ) WITHOUT ROWID;
+    CREATE TABLE dated_days (day INTEGER PRIMARY KEY, read_at INTEGER NOT NULL);
+    CREATE TABLE dated_stamps (
+        day INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES dated_series,
+        stamp INTEGER NOT NULL, name_id INTEGER NOT NULL REFERENCES history_names,
+        units REAL, refused REAL, PRIMARY KEY (day, series)
+    ) WITHOUT ROWID;
+    CREATE TABLE dated_history_days (day INTEGER PRIMARY KEY, read_at INTEGER NOT NULL)
+    """,
 )
 
 SCHEMA_VERSION = len(_SCHEMA)
@@ -636,11 +679,24 @@ class Ledger:
     # Charges and small facts
 
     def add_charge(self, at: datetime, budget: str, service: str, operation: str, usd: Decimal) -> None:
-        """Record one charge."""
+        """Record one charge; those of usage within a minute become one row.
+
+        A poll of usage is thousands of requests, and each is held against the sum of its month.
+        """
+        units = to_units(usd)
+        when = to_milliseconds(at)
         with self.transaction():
+            if budget == "usage":
+                when -= when % 60_000
+                merged = self._db.execute(
+                    "UPDATE charges SET units = units + ?"
+                    " WHERE budget = ? AND at = ? AND service = ? AND operation = ?",
+                    (units, budget, when, service, operation),
+                )
+                if merged.rowcount:
+                    return
             self._db.execute(
-                "INSERT INTO charges VALUES (?, ?, ?, ?, ?)",
-                (to_milliseconds(at), budget, service, operation, to_units(usd)),
+                "INSERT INTO charges VALUES (?, ?, ?, ?, ?)", (when, budget, service, operation, units)
             )
 
     def charged_since(self, budget: str, since: datetime | None) -> Decimal:

@@ -131,6 +131,18 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """What a collector that keeps its state in the ledger serves of a target, as AWS was read at `read_at`.
+
+    `seen` is to be called once the samples have been scraped twice, and whatever is recalled then published.
+    """
+
+    samples: tuple[Sample, ...]
+    read_at: datetime
+    seen: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     """The size of an installation, for pricing a configuration before it runs."""
 
@@ -140,11 +152,18 @@ class Scale:
     """Pairs of account and service with cost on a day."""
     regions: int
     groups_per_page: int
+    usage_metrics: int = 0
+    """CloudWatch metrics that a poll of usage asks for."""
+    daily_usage_metrics: int = 0
+    """Those that are published once a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaidCall:
-    """A priced request that a collector makes, with its expected number of requests in a 30-day month."""
+    """A priced request that a collector makes, with the number of what is priced in a 30-day month.
+
+    That is requests, and metrics for GetMetricData.
+    """
 
     service: str
     operation: str
@@ -177,7 +196,8 @@ class Collector:
 
     `collect` runs straight-line synchronous code for one target, raises on any failure, and
     returns the samples of that target; cost goes to the ledger instead, and `views` render it.
-    `due` says when a collector whose state is in the ledger has to run next.
+    `due` says when a collector whose state is in the ledger has to run next; `recall` what is served of
+    a target then, where that is not what `collect` returns.
     """
 
     name: str
@@ -190,6 +210,7 @@ class Collector:
     views: tuple[View, ...] = ()
     paid_calls: Callable[[Any, Scale], Iterable[PaidCall]] = _no_paid_calls
     due: Callable[[Context[Any]], datetime] | None = None
+    recall: Callable[[Context[Any], Target], Recalled | None] | None = None
 
     @property
     def is_free(self) -> bool:

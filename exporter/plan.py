@@ -9,8 +9,9 @@ from decimal import Decimal
 from math import ceil
 from typing import Any
 
-from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, FIRST_FILL
+from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, FIRST_FILL, budget_of, unit_price
 from exporter.collectors import all_collectors
+from exporter.collectors.usage import rows_of
 from exporter.config import Config
 from exporter.ledger import Ledger
 from exporter.model import Collector, Scale, Scope
@@ -22,10 +23,11 @@ from exporter.refresh_plan import (
     known_scale,
     missing_days,
 )
+from exporter.usage_ledger import series_in_use
 
 MONTH = timedelta(days=30)
 _ASSUMED_REGIONS = 17  # what an account has without opting in to any
-_PRICES = {"ce": ("cost", COST_EXPLORER_REQUEST_USD)}
+_BUDGETS = ("cost", "usage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ def scale_for(
     sources = {}
 
     def pick(name: str, *candidates: tuple[str, int | None]) -> int:
-        sources[name], value = next((source, value) for source, value in candidates if value)
+        sources[name], value = next(
+            ((source, value) for source, value in candidates if value), candidates[-1]
+        )
         assert value is not None
         return value
 
@@ -97,26 +101,48 @@ def scale_for(
     # Given figures mean that every account uses every service; the ledger knows who uses what.
     keys = seen.keys if seen and seen.keys and accounts is None and services is None else number * used
     configured_regions = None if config.regions == "discover" else len(config.regions)
+    places = pick(
+        "regions",
+        ("given", regions),
+        ("configured", configured_regions),
+        ("assumed", _ASSUMED_REGIONS),
+    )
+    hourly, daily = _usage_metrics(config, ledger if accounts is None and regions is None else None, now)
+    usage = config.collectors.usage.enabled
     return (
         Scale(
             number,
             used,
             keys,
-            pick(
-                "regions",
-                ("given", regions),
-                ("configured", configured_regions),
-                ("assumed", _ASSUMED_REGIONS),
-            ),
+            places,
             pick(
                 "groups_per_page",
                 ("given", groups_per_page),
                 ("seen", learned),
                 ("assumed", ASSUMED_GROUPS_PER_PAGE),
             ),
+            # Until resources have been listed: one of each kind in each region of each account.
+            pick("usage_metrics", ("seen", hourly[1]), ("assumed", hourly[0] * number * places))
+            if usage
+            else 0,
+            pick("daily_usage_metrics", ("seen", daily[1]), ("assumed", daily[0] * number * places))
+            if usage
+            else 0,
         ),
         sources,
     )
+
+
+def _usage_metrics(
+    config: Config, ledger: Ledger | None, now: datetime
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Rows of the table that are polled, and their series in the ledger: hourly ones, and daily ones."""
+    counts = []
+    for once_a_day in (False, True):
+        names = [row.name for row in rows_of(config.collectors.usage) if row.once_a_day == once_a_day]
+        seen = series_in_use(ledger, names, now - timedelta(days=1)) if ledger is not None and names else 0
+        counts.append((len(names), seen))
+    return counts[0], counts[1]
 
 
 def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: datetime) -> Plan:
@@ -140,7 +166,7 @@ def _lines(config: Config, collector: Collector, scale: Scale) -> list[Line]:
             call.operation,
             call.note,
             call.per_month,
-            call.per_month * _PRICES[call.service][1],
+            call.per_month * unit_price(call.service, call.operation),
         )
         for call in collector.paid_calls(settings, scale)
     ]
@@ -163,10 +189,8 @@ def _lines(config: Config, collector: Collector, scale: Scale) -> list[Line]:
 
 def _over(config: Config, lines: list[Line], fill: Decimal) -> list[str]:
     over = []
-    for budget in {budget for budget, _ in _PRICES.values()}:
-        month = sum(
-            (line.usd for line in lines if line.usd and _PRICES[line.service][0] == budget), Decimal(0)
-        )
+    for budget in _BUDGETS:
+        month = sum((line.usd for line in lines if budget_of(line.service) == budget), Decimal(0))
         limits = config.ceilings.limits(budget)
         for period, usd in (("day", month / 30), ("month", month)):
             limit = limits[period]
@@ -186,12 +210,28 @@ def refusal(config: Config, ledger: Ledger, now: datetime, accounts: int | None 
     `accounts` is what discovery found, where the ledger knows nothing yet. A fill that is done
     is not counted again.
     """
+    return "; ".join(_refused(config, ledger, now, accounts)[1]) or None
+
+
+def refused_collectors(config: Config, ledger: Ledger, now: datetime, accounts: int) -> dict[str, str]:
+    """Why each of these collectors must not run: the plan passes the ceiling that it is held against."""
+    plan, over = _refused(config, ledger, now, accounts)
+    refused = {}
+    for line in plan.lines:
+        budget = budget_of(line.service)
+        keys = (f"ceilings.{budget}.", *(("ceilings.first_fill",) if budget == "cost" else ()))
+        reasons = [text for text in over if text.startswith(keys)]
+        if budget is not None and reasons:
+            refused[line.collector] = "; ".join(reasons)
+    return refused
+
+
+def _refused(config: Config, ledger: Ledger, now: datetime, accounts: int | None) -> tuple[Plan, list[str]]:
     known = accounts if accounts and not known_scale(ledger, now).accounts else None
     scale, sources = scale_for(config, ledger, now, accounts=known)
     plan = make_plan(config, scale, sources, now)
     filled = missing_days(ledger, config.collectors.cost, now)[0] == 0
-    over = [text for text in plan.over if not (filled and text.startswith("ceilings.first_fill"))]
-    return "; ".join(over) or None
+    return plan, [text for text in plan.over if not (filled and text.startswith("ceilings.first_fill"))]
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -204,6 +244,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "keys": scale.keys,
             "regions": scale.regions,
             "groups_per_page": scale.groups_per_page,
+            "usage_metrics": scale.usage_metrics,
+            "daily_usage_metrics": scale.daily_usage_metrics,
         },
         "sources": dict(plan.sources),
         "lines": [

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Set
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from exporter.ledger import to_usd
 from exporter.model import start_of_day
 from exporter.remote_write import Endpoint
 from exporter.stamps import Stamps, is_of_day, milliseconds, next_stamp
@@ -21,7 +20,6 @@ log = logging.getLogger(__name__)
 
 _DAY = timedelta(days=1)
 _DAYS_A_QUERY = 14
-_ABSOLUTE_USD = 0.00005  # half of the least change that is written
 _RELATIVE = 1e-9  # sums of floats
 _MENDS_WITHOUT_EFFECT = 3
 
@@ -29,19 +27,21 @@ Differing = Mapping[date, frozenset[str]]
 """Account ids by day."""
 
 
-def _differs(found: float, expected: float) -> bool:
-    return not abs(found - expected) <= max(_ABSOLUTE_USD, _RELATIVE * abs(expected))  # NaN differs
-
-
 class ReadBack:
-    """The comparison of one endpoint with the ledger."""
+    """The comparison of one endpoint with one source of the ledger."""
 
-    def __init__(self, endpoint: Endpoint, stamps: Stamps, name: str) -> None:
-        """`name` is the metric's."""
+    def __init__(self, endpoint: Endpoint, stamps: Stamps) -> None:
+        """Nothing is compared yet."""
         self._endpoint = endpoint
         self._stamps = stamps
-        self._name = name
+        self._source = stamps.source
+        self._labels = {family.name: family.labels for family in stamps.source.families}
         self._mends: dict[date, int] = {}
+
+    def _differs(self, found: float, units: float) -> bool:
+        expected = self._source.value(units)
+        # NaN differs.
+        return not abs(found - expected) <= max(self._source.tolerance, _RELATIVE * abs(expected))
 
     def differing(
         self, start: date, end: date, stopped: Callable[[], bool] = lambda: False
@@ -71,28 +71,34 @@ class ReadBack:
 
     def _look(self, start: date, end: date, ours: Set[str]) -> dict[date, set[str]]:
         expected = self._stamps.sums(start, end)
-        daily = f"last_over_time({self._name}[1d])"
-        sums = self._by_day(f"sum by (account_id) ({daily})", start, end)
-        counts = self._by_day(f"count by (account_id) ({daily} != 0)", start, end)
+        daily = f"last_over_time({self._source.selector}[1d])"
+        by = "account_id" if len(self._labels) == 1 else "__name__, account_id"
+        sums = self._by_day(f"sum by ({by}) ({daily})", start, end)
+        counts = self._by_day(f"count by ({by}) ({daily} != 0)", start, end)
         by_day: dict[date, set[str]] = {}
         for key in expected.keys() | sums.keys():
+            day, _, account = key
             units, count = expected.get(key, (0, 0))
-            if key[1] in ours and (
-                counts.get(key, 0) != count or _differs(sums.get(key, 0.0), float(to_usd(units)))
-            ):
-                by_day.setdefault(key[0], set()).add(key[1])
+            if account in ours and (counts.get(key, 0) != count or self._differs(sums.get(key, 0.0), units)):
+                by_day.setdefault(day, set()).add(account)
         return by_day
 
-    def _by_day(self, expression: str, start: date, end: date) -> dict[tuple[date, str], float]:
+    def _by_day(self, expression: str, start: date, end: date) -> dict[tuple[date, str, str], float]:
+        """Values by day, family and account id."""
         # At the end of a day, one day back is that day.
         first, last = start_of_day(start + _DAY).timestamp(), start_of_day(end).timestamp()
         return {
-            (datetime.fromtimestamp(at, UTC).date() - _DAY, series["metric"].get("account_id", "")): float(
-                value
-            )
+            (
+                datetime.fromtimestamp(at, UTC).date() - _DAY,
+                self._family(series["metric"]),
+                series["metric"].get("account_id", ""),
+            ): float(value)
             for series in self._endpoint.query_range(expression, first, last, _DAY.total_seconds())
             for at, value in series["values"]
         }
+
+    def _family(self, metric: Mapping[str, str]) -> str:
+        return metric.get("__name__") or self._source.families[0].name
 
     def mend(
         self, differing: Differing, now: datetime, stopped: Callable[[], bool] = lambda: False
@@ -122,15 +128,15 @@ class ReadBack:
         expected = self._stamps.written(day)
         again: dict[int, int] = {}
         for key, written in expected.items():
-            if key[0] not in accounts or written.refused or written.units is None:
+            if key[1] not in accounts or written.refused or written.units is None:
                 continue
             newest, value, _ = found.get(key, (0, float("nan"), {}))
-            if _differs(value, float(to_usd(written.units))):
+            if self._differs(value, written.units):
                 again[written.series] = newest
         with self._stamps.lock:
             self._stamps.forget(day, again)
         strangers: list[Point] = [
-            (encode_labels(self._name, labels), next_stamp(day, milliseconds(now), newest), 0.0)
+            (encode_labels(key[0], labels), next_stamp(day, milliseconds(now), newest), 0.0)
             for key, (newest, value, labels) in found.items()
             if key not in expected and value != 0
         ]
@@ -138,17 +144,16 @@ class ReadBack:
             log.warning("%d series of %s are not the ledger's: written over with zero", len(strangers), day)
             self._endpoint.write(strangers)
 
-    def _raw(
-        self, day: date, accounts: Set[str]
-    ) -> dict[tuple[str, str, str], tuple[int, float, dict[str, str]]]:
-        """The newest stamp and value of each series of a day, with its labels, by account id, name and service."""
+    def _raw(self, day: date, accounts: Set[str]) -> dict[tuple[str, ...], tuple[int, float, dict[str, str]]]:
+        """The newest stamp and value of each series of a day, with its labels, by family and the family's labels."""
         end = start_of_day(day + _DAY) - timedelta(milliseconds=1)
-        found: dict[tuple[str, str, str], tuple[int, float, dict[str, str]]] = {}
-        for series in self._endpoint.query(f"{self._name}[1d]", end.timestamp()):
+        found: dict[tuple[str, ...], tuple[int, float, dict[str, str]]] = {}
+        for series in self._endpoint.query(f"{self._source.selector}[1d]", end.timestamp()):
             labels: dict[str, Any] = dict(series["metric"])
+            family = self._family(labels)
             labels.pop("__name__", None)
-            key = (labels.get("account_id", ""), labels.get("account", ""), labels.get("service", ""))
-            if key[0] not in accounts:
+            key = (family, *(labels.get(name, "") for name in self._labels[family]))
+            if key[1] not in accounts:
                 continue
             for at, value in series.get("values", ()):
                 stamp = round(float(at) * 1000)

@@ -13,10 +13,12 @@ from exporter.aws.meter import Meter
 from exporter.collectors import all_collectors
 from exporter.config import Config
 from exporter.config_schema import config_schema_text
+from exporter.dated import DATED_FAMILIES
 from exporter.iam import policy_files
 from exporter.ledger import MemoryCharges
 from exporter.model import Family, utc_now
 from exporter.runner import RunnerMetrics
+from exporter.stamps import DAILY
 from exporter.thresholds import Families
 
 
@@ -43,7 +45,8 @@ def _self_metrics() -> list[Family]:
 def _families() -> list[tuple[str, Family]]:
     found = [("accounts", accounts.info_family(())), ("thresholds", accounts.GROUP_INFO)]
     found += [("thresholds", family) for family in Families.with_labels(()).all()]
-    found.append(("history", history.DAILY))
+    found.append(("history", DAILY))
+    found += [("history", family) for family in DATED_FAMILIES]
     for collector in all_collectors():
         found += [(collector.name, family) for family in collector.families]
         found += [(collector.name, family) for view in collector.views for family in view.families]

@@ -25,9 +25,10 @@ from exporter.aws.errors import AwsError, Kind, classify
 from exporter.collectors import all_collectors
 from exporter.config import Config
 from exporter.context import Context, ViewContext
+from exporter.dated import place_days
 from exporter.ledger import Ledger
 from exporter.model import Account, Clock, Collector, Outcome, Scope, Target, View
-from exporter.plan import refusal
+from exporter.plan import refused_collectors
 from exporter.pool import Pool
 from exporter.store import DuplicateSeriesError, Key, Store
 from exporter.thresholds import resolve
@@ -46,6 +47,8 @@ _LONGEST_DISCOVERY_RETRY = timedelta(minutes=5)
 _FIRST_PAID_RETRY = timedelta(minutes=1)
 _SPREAD = timedelta(milliseconds=1)  # a job must not be due before it is added
 _RENDERING_IS_A_TENTH = 9  # of a first fill's time, at most
+_OU_HISTORY_DAYS = 400  # as far back as AWS tells cost
+_SCRAPES_OF_A_NEW_COUNTER = 2  # at zero
 _UNRESPONSIVE = (Kind.TIMEOUT, Kind.DEADLINE)
 
 
@@ -122,6 +125,7 @@ class Runner:
         self._under_way: set[Key] = set()
         self._under_way_lock = threading.Lock()
         self._views_lock = threading.Lock()
+        self._publishing = threading.RLock()
         self._views_due = 0.0
         self._views_are_behind = False
         self._warned_of: set[str] = set()
@@ -219,19 +223,32 @@ class Runner:
                 directory.payer_id,
                 self.config.accounts.discovery,
             )
-            refused = self._refused_plan(len(directory.accounts))
+            refused = self._refused_by_plan(len(directory.accounts))
             for collector in self._collectors:
-                if refused and collector.due is not None:
-                    self._refuse(collector, directory, refused)
+                if reason := refused.get(collector.name):
+                    self._refuse(collector, directory, reason)
                 else:
                     self._schedule(collector.name, self._job(collector), now)
+        self._place_days(directory, now)
         return True
 
-    def _refused_plan(self, accounts: int) -> str | None:
-        """Why nothing paid may run: discovery shows how large the plan really is."""
+    def _place_days(self, directory: Directory, now: datetime) -> None:
+        """Put the accounts' units where the dated history finds them: at first, 400 days of each account."""
+        if self.config.accounts.discovery != "organizations":
+            return
+        try:
+            if place_days(self._ledger, directory.accounts, _OU_HISTORY_DAYS, now):
+                self._notify_committed()
+        except Exception:
+            if not self._stop.is_set():  # else the ledger is closed: the next process goes on
+                log.exception("the days of the accounts' units cannot be written")
+                self._metrics.errors.labels(DISCOVERY, Kind.INTERNAL).inc()
+
+    def _refused_by_plan(self, accounts: int) -> dict[str, str]:
+        """Why collectors may not run, by name: discovery shows how large the plan really is."""
         if self._allow_plan_over_ceiling:
-            return None
-        return refusal(self.config, self._ledger, self._clock(), accounts)
+            return {}
+        return refused_collectors(self.config, self._ledger, self._clock(), accounts)
 
     def _refuse(self, collector: Collector, directory: Directory, reason: str) -> None:
         log.error("%s does not run: %s (--allow-plan-over-ceiling runs it anyway)", collector.name, reason)
@@ -309,7 +326,8 @@ class Runner:
             directory.accounts,
             settings,
             Deadline(self.config.aws.run_deadline.total_seconds()),
-            committed=self._committed,  # a view may read what another collector commits
+            # A view may read what another collector commits, but none reads what is recalled by target.
+            committed=self._notify_committed if collector.recall else self._committed,
             cost_settings=self.config.collectors.cost,
             anomaly_settings=self.config.anomalies,
         )
@@ -392,6 +410,9 @@ class Runner:
         key = Key(collector.name, target.account_id, region)
         now = self._clock()
         try:
+            if collector.recall is not None and key not in self._store.outcomes():
+                # Until AWS answers, what was read before the process began is served for as long as it is fresh.
+                self._publish_recalled(run, key, target, now)
             try:
                 samples = tuple(collector.collect(run.context, target))
             finally:
@@ -400,11 +421,48 @@ class Runner:
             for sample in samples:
                 if sample.family not in collector.families:
                     raise ValueError(f"{collector.name} does not declare {sample.family.name}")
-            succeeded_at = self._read_at(collector) if collector.views else now
-            self._publish(run, key, target.account, Outcome(samples, now, succeeded_at))
+            if collector.recall is not None:
+                self._publish_recalled(run, key, target, now)
+            else:
+                succeeded_at = self._read_at(collector) if collector.views else now
+                self._publish(run, key, target.account, Outcome(samples, now, succeeded_at))
         except Exception as error:
             return self._fail(run, key, target.account, now, error)
         return None
+
+    def _publish_recalled(self, run: _Run, key: Key, target: Target, now: datetime) -> None:
+        recall = run.collector.recall
+        assert recall is not None
+        with self._publishing:
+            recalled = recall(run.context, target)
+            if recalled is None or self._stop.is_set():
+                return
+            self._publish(run, key, target.account, Outcome(recalled.samples, now, recalled.read_at))
+        if (seen := recalled.seen) is not None:
+
+            def republish() -> None:
+                # Not in the scrape's thread: it writes to the ledger.
+                self._pool.submit(key.account_id, lambda: self._after_seen(run, key, target, seen))
+
+            self._store.after_scrapes(key, _SCRAPES_OF_A_NEW_COUNTER, republish)
+
+    def _after_seen(self, run: _Run, key: Key, target: Target, seen: Callable[[], None]) -> bool:
+        if self._stop.is_set():
+            return True
+        try:
+            seen()
+            with self._publishing:  # what a run publishes meanwhile is newer than this
+                outcome = self._store.outcomes().get(key)
+                if outcome is None:
+                    return True
+                at, error = outcome.attempted_at, outcome.error
+                self._publish_recalled(run, key, target, at)
+                if error is not None:
+                    self._publish(run, key, target.account, Outcome((), at, None, error))
+        except Exception:
+            log.exception("%s of %s cannot be published", key.unit, key.account_id)
+            self._metrics.errors.labels(key.unit, Kind.INTERNAL).inc()
+        return True
 
     def _fail(self, run: _Run, key: Key, account: str, now: datetime, error: Exception) -> AwsError:
         where = f"{key.unit} of {key.account_id}{f' in {key.region}' if key.region else ''}"
@@ -422,7 +480,8 @@ class Runner:
     def _publish(self, run: _Run, key: Key, account: str, outcome: Outcome) -> None:
         if self._stop.is_set():
             return  # the store belongs to the next configuration
-        self._store.publish(key, outcome, account=account, interval=run.context.settings.interval)
+        with self._publishing:
+            self._store.publish(key, outcome, account=account, interval=run.context.settings.interval)
         directory = self.directory
         if directory and key.account_id not in {*directory.accounts, directory.payer_id}:
             # The account left while it was being read.

@@ -34,7 +34,7 @@ from exporter.plan import refusal
 from exporter.runner import Runner, RunnerMetrics
 from exporter.server import Probes, create_app
 from exporter.snapshots import SnapshotMetrics, Snapshots
-from exporter.stamps import Stamps
+from exporter.stamps import OTHERS, Stamps
 from exporter.store import Store
 from exporter.web_config import WebConfig, WebConfigError, open_web_config
 from exporter.web_server import Server
@@ -138,6 +138,7 @@ class Service:
         self._metrics = RunnerMetrics(self.registry)
         self._meter = Meter(self.ledger, config.ceilings, clock, self.registry, self._books)
         self._stamps = Stamps(self.ledger)
+        self._other_stamps = (Stamps(self.ledger, OTHERS),)
         self._history_metrics = HistoryMetrics(self.registry)
         self._live_write_metrics = LiveWriteMetrics(self.registry) if config.live_write.url else None
         self._reloaded = Gauge(RELOADED.name, RELOADED.help, registry=self.registry)
@@ -159,6 +160,7 @@ class Service:
             self._stamps,
             self._clock,
             self._history_metrics,
+            self._other_stamps,
         )
         runner = Runner(
             config,

@@ -1,8 +1,10 @@
-"""What of the ledger's cost is in the dated history, and under which stamps.
+"""What of the ledger's dated values is in the dated history, and under which stamps.
 
 A stamp is the timestamp of a written sample. It is reserved before it is sent and never used
 twice; what was acknowledged counts as written, so the ledger itself is the queue.
 """
+
+# ruff: noqa: S608 # the names of tables and columns are those of COST and OTHERS
 
 from __future__ import annotations
 
@@ -11,10 +13,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from exporter.dated import DATED_FAMILIES
 from exporter.ledger import AMOUNTS, Ledger
+from exporter.model import Family
 
 LEAST_CHANGE_UNITS = 1_000_000
 """$0.0001: a smaller change of a written value is not written again."""
+
+DAILY = Family(
+    "aws_cost_daily_usd",
+    "Cost of a complete UTC day, written at that day, and again when AWS restates it; see docs/history.md.",
+    ("account_id", "account", "service"),
+)
 
 _COST_TYPE_FACT = "history_cost_type"
 _LATEST_OFFSET_MS = 59 * 60_000  # UTC-12 to UTC+11 see noon to 12:59 UTC on the same date
@@ -51,21 +61,86 @@ def is_of_day(stamp: int, day: date) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class DatedSource:
+    """The tables of dated values of one kind, and what their families look like.
+
+    A value is of a day, a family, an account, and one more label.
+    """
+
+    values: str
+    series: str
+    days: str
+    stamps: str
+    compared: str
+    """The table of the days that have been compared with what was written."""
+    family: str
+    """The family's name, in SQL."""
+    label: str
+    """The column of the one more label."""
+    families: tuple[Family, ...]
+    units_per_one: int
+    least_change: int
+    """A smaller change of a written value is not written again; 0: any change is."""
+    writes_zeros: bool
+    """Whether a value that was never written is written when it is 0."""
+
+    def amount(self, cost_type: str) -> str:
+        """The column of the amounts."""
+        if cost_type not in AMOUNTS:
+            raise ValueError(f"{cost_type} is not a cost type")
+        return f"cost.total_{cost_type}" if self.values == "cost" else f"{self.values}.value"
+
+    def value(self, units: float) -> float:
+        """What a sample of so many units shows."""
+        return units / self.units_per_one
+
+    def has_changed(self, units: float, written: float) -> bool:
+        """Whether a value is to be written again."""
+        return abs(units - written) >= self.least_change and units != written
+
+    @property
+    def tolerance(self) -> float:
+        """Half of the least change, as a sample shows it."""
+        return self.least_change / self.units_per_one / 2
+
+    @property
+    def selector(self) -> str:
+        """PromQL that selects every series of these families that the history has written.
+
+        Series that are scraped, too, have a job.
+        """
+        names = [family.name for family in self.families]
+        return names[0] if len(names) == 1 else f'{{__name__=~"{"|".join(names)}",job=""}}'
+
+
+COST = DatedSource(
+    "cost", "series", "days", "stamps", "history_days", f"'{DAILY.name}'", "service", (DAILY,),
+    units_per_one=10**10, least_change=LEAST_CHANGE_UNITS, writes_zeros=False,
+)  # fmt: skip
+OTHERS = DatedSource(
+    "dated_values", "dated_series", "dated_days", "dated_stamps", "dated_history_days", "family", "label",
+    DATED_FAMILIES, units_per_one=1, least_change=0, writes_zeros=True,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """A value that the history does not hold yet."""
 
     day: date
     series: int
+    family: str
     account_id: str
-    service: str
-    units: int
+    label: str
+    """The service, region or unit, as the family has it."""
+    units: float
     observed: int
     """When AWS showed it, in milliseconds since 1970."""
     last: int | None
     """The newest stamp ever used, None if there is none."""
     name: str | None
     """The account's name that the series and day were first written under."""
-    written: int | None
+    written: float | None
     """The units that the history holds, None if that is not known."""
 
 
@@ -83,16 +158,17 @@ class Written:
     """What the history should hold of one series on one day; None where that is not known."""
 
     series: int
-    units: int | None
+    units: float | None
     refused: bool
 
 
 class Stamps:
-    """The ledger's record of the dated history; `lock` is held from a reservation to its acknowledgement."""
+    """The ledger's record of one source's history; `lock` is held from a reservation to its acknowledgement."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        """Reads and writes the tables `stamps`, `history_names` and `history_days`."""
+    def __init__(self, ledger: Ledger, source: DatedSource = COST) -> None:
+        """Reads the source's values, and writes its stamps and the names in `history_names`."""
         self.ledger = ledger
+        self.source = source
         self.lock = threading.Lock()
 
     def changed_days(self, start: date, end: date) -> list[tuple[date, int]]:
@@ -100,11 +176,12 @@ class Stamps:
 
         Each with what `settle_day` wants.
         """
+        days, compared = self.source.days, self.source.compared
         with self.ledger.connection() as db:
             rows = db.execute(
-                "SELECT days.day, days.read_at FROM days LEFT JOIN history_days USING (day)"
-                " WHERE days.day >= ? AND days.day < ? AND days.read_at >= (days.day - ?) * 86400000"
-                " AND days.read_at IS NOT history_days.read_at ORDER BY days.day DESC",
+                f"SELECT {days}.day, {days}.read_at FROM {days} LEFT JOIN {compared} USING (day)"
+                f" WHERE {days}.day >= ? AND {days}.day < ? AND {days}.read_at >= ({days}.day - ?) * 86400000"
+                f" AND {days}.read_at IS NOT {compared}.read_at ORDER BY {days}.day DESC",
                 (start.toordinal(), end.toordinal(), _EPOCH_DAY - 1),
             ).fetchall()
         return [(date.fromordinal(day), read_at) for day, read_at in rows]
@@ -113,36 +190,35 @@ class Stamps:
         """Days of [start, end) that were read after their end, the oldest first."""
         with self.ledger.connection() as db:
             rows = db.execute(
-                "SELECT day FROM days WHERE day >= ? AND day < ? AND read_at >= (day - ?) * 86400000 ORDER BY day",
+                f"SELECT day FROM {self.source.days}"
+                " WHERE day >= ? AND day < ? AND read_at >= (day - ?) * 86400000 ORDER BY day",
                 (start.toordinal(), end.toordinal(), _EPOCH_DAY - 1),
             ).fetchall()
         return [date.fromordinal(day) for (day,) in rows]
 
     def changes(self, day: date, cost_type: str, *, everything: bool = False) -> list[Change]:
         """What has changed on a day since it was written; with `everything`, all that is or should be there."""
-        if cost_type not in AMOUNTS:
-            raise ValueError(f"{cost_type} is not a cost type")
-        units = f"cost.total_{cost_type}"
-        known = "COALESCE(stamps.refused, stamps.units)"
+        source = self.source
+        units = source.amount(cost_type)
+        values, series, stamps = source.values, source.series, source.stamps
+        known = f"COALESCE({stamps}.refused, {stamps}.units)"
+        worth_it = "1" if source.writes_zeros else f"({units} != 0 OR {stamps}.stamp IS NOT NULL)"
         changed = (
-            f"CASE WHEN {known} IS NULL THEN {units} != 0 OR stamps.stamp IS NOT NULL"
-            f" ELSE ABS({units} - {known}) >= {LEAST_CHANGE_UNITS} END"
+            f"CASE WHEN {known} IS NULL THEN {worth_it}"
+            f" ELSE ABS({units} - {known}) >= {source.least_change} AND {units} != {known} END"
         )
         if everything:
-            changed = f"({units} != 0 OR stamps.stamp IS NOT NULL)"
+            changed = worth_it
         with self.ledger.connection() as db:
             rows = db.execute(
-                f"SELECT cost.series, account_id, service, {units}, observed_at, stamp, name, stamps.units"  # noqa: S608
-                " FROM cost JOIN series ON series.id = cost.series"
-                " LEFT JOIN stamps ON stamps.day = cost.day AND stamps.series = cost.series"
-                f" LEFT JOIN history_names ON history_names.id = stamps.name_id"
-                f" WHERE cost.day = ? AND {changed}",
+                f"SELECT {values}.series, {source.family}, account_id, {source.label}, {units}, observed_at, stamp,"
+                f" name, {stamps}.units FROM {values} JOIN {series} ON {series}.id = {values}.series"
+                f" LEFT JOIN {stamps} ON {stamps}.day = {values}.day AND {stamps}.series = {values}.series"
+                f" LEFT JOIN history_names ON history_names.id = {stamps}.name_id"
+                f" WHERE {values}.day = ? AND {changed}",
                 (day.toordinal(),),
             ).fetchall()
-        return [
-            Change(day, series, account, service, amount, observed, last, name, written)
-            for series, account, service, amount, observed, last, name, written in rows
-        ]
+        return [Change(day, *row) for row in rows]
 
     def reserve(self, sent: Iterable[Sent]) -> None:
         """Use up the stamps; what the history holds of these series is not known from here on."""
@@ -152,7 +228,7 @@ class Stamps:
                 "INSERT OR IGNORE INTO history_names (name) VALUES (?)", {(row.name,) for row in rows}
             )
             db.executemany(
-                "INSERT INTO stamps (day, series, stamp, name_id)"
+                f"INSERT INTO {self.source.stamps} (day, series, stamp, name_id)"
                 " VALUES (?, ?, ?, (SELECT id FROM history_names WHERE name = ?))"
                 " ON CONFLICT (day, series) DO UPDATE SET stamp = excluded.stamp, units = NULL, refused = NULL",
                 [(row.change.day.toordinal(), row.change.series, row.stamp, row.name) for row in rows],
@@ -160,88 +236,98 @@ class Stamps:
 
     def settle(self, taken: Iterable[Sent], refused: Iterable[Sent], days: Mapping[date, int]) -> None:
         """Record what the endpoint took and refused, and the days that are complete now."""
-        rows: list[tuple[int | None, int | None, Sent]] = [(row.change.units, None, row) for row in taken]
+        rows: list[tuple[float | None, float | None, Sent]] = [(row.change.units, None, row) for row in taken]
         rows += [(row.change.written, row.change.units, row) for row in refused]
         with self.ledger.transaction(), self.ledger.connection() as db:
             db.executemany(
                 # A newer reservation means that a newer value is on its way.
-                "UPDATE stamps SET units = ?, refused = ? WHERE day = ? AND series = ? AND stamp = ?",
+                f"UPDATE {self.source.stamps} SET units = ?, refused = ?"
+                " WHERE day = ? AND series = ? AND stamp = ?",
                 [
                     (units, refusal, row.change.day.toordinal(), row.change.series, row.stamp)
                     for units, refusal, row in rows
                 ],
             )
             db.executemany(
-                "INSERT OR REPLACE INTO history_days (day, read_at) VALUES (?, ?)",
+                f"INSERT OR REPLACE INTO {self.source.compared} (day, read_at) VALUES (?, ?)",
                 [(day.toordinal(), read_at) for day, read_at in days.items()],
             )
 
     def begin(self, cost_type: int) -> None:
-        """Have refused samples tried once more, and every day compared anew if the cost type has changed."""
+        """Have refused samples tried once more, and every day of cost compared anew if its type has changed."""
+        compared, stamps = self.source.compared, self.source.stamps
         with self.ledger.transaction(), self.ledger.connection() as db:
-            if self.ledger.fact(_COST_TYPE_FACT) != cost_type:
-                db.execute("DELETE FROM history_days")
+            if self.source is COST and self.ledger.fact(_COST_TYPE_FACT) != cost_type:
+                db.execute(f"DELETE FROM {compared}")
                 self.ledger.remember(_COST_TYPE_FACT, cost_type)
             db.execute(
-                "DELETE FROM history_days WHERE day IN (SELECT day FROM stamps WHERE refused IS NOT NULL)"
+                f"DELETE FROM {compared} WHERE day IN (SELECT day FROM {stamps} WHERE refused IS NOT NULL)"
             )
-            db.execute("UPDATE stamps SET refused = NULL WHERE refused IS NOT NULL")
+            db.execute(f"UPDATE {stamps} SET refused = NULL WHERE refused IS NOT NULL")
 
     # What the history should hold
 
     def account_ids(self) -> frozenset[str]:
-        """Every account that the ledger knows cost of."""
+        """Every account that the ledger knows values of."""
         with self.ledger.connection() as db:
-            return frozenset(row[0] for row in db.execute("SELECT DISTINCT account_id FROM series"))
+            rows = db.execute(f"SELECT DISTINCT account_id FROM {self.source.series}").fetchall()
+        return frozenset(account for (account,) in rows)
 
     def newest_written(self, end: date) -> date | None:
         """The newest day before `end` that the history holds values of."""
         with self.ledger.connection() as db:
             (day,) = db.execute(
-                "SELECT MAX(day) FROM stamps WHERE day < ? AND units IS NOT NULL", (end.toordinal(),)
+                f"SELECT MAX(day) FROM {self.source.stamps} WHERE day < ? AND units IS NOT NULL",
+                (end.toordinal(),),
             ).fetchone()
         return date.fromordinal(day) if day is not None else None
 
-    def sums(self, start: date, end: date) -> dict[tuple[date, str], tuple[int, int]]:
-        """Units and number of values other than zero by day and account id over [start, end), as written."""
+    def sums(self, start: date, end: date) -> dict[tuple[date, str, str], tuple[float, int]]:
+        """Units and number of values other than zero by day, family and account id over [start, end), as written."""
+        series, stamps = self.source.series, self.source.stamps
         with self.ledger.connection() as db:
             rows = db.execute(
-                "SELECT day, account_id, SUM(units), SUM(units != 0) FROM stamps"
-                " JOIN series ON series.id = stamps.series"
-                " WHERE day >= ? AND day < ? AND units IS NOT NULL GROUP BY day, account_id",
+                f"SELECT day, {self.source.family}, account_id, SUM(units), SUM(units != 0) FROM {stamps}"
+                f" JOIN {series} ON {series}.id = {stamps}.series"
+                " WHERE day >= ? AND day < ? AND units IS NOT NULL GROUP BY 1, 2, 3",
                 (start.toordinal(), end.toordinal()),
             ).fetchall()
-        return {(date.fromordinal(day), account): (units, count) for day, account, units, count in rows}
+        return {
+            (date.fromordinal(day), family, account): (units, count)
+            for day, family, account, units, count in rows
+        }
 
-    def written(self, day: date) -> dict[tuple[str, str, str], Written]:
-        """What a day should hold by account id, account name as written, and service."""
+    def written(self, day: date) -> dict[tuple[str, str, str, str], Written]:
+        """What a day should hold by family, account id, account name as written, and the label beside it."""
+        series, stamps = self.source.series, self.source.stamps
         with self.ledger.connection() as db:
             rows = db.execute(
-                "SELECT account_id, name, service, series, units, refused IS NOT NULL FROM stamps"
-                " JOIN series ON series.id = stamps.series"
-                " JOIN history_names ON history_names.id = stamps.name_id WHERE day = ?",
+                f"SELECT {self.source.family}, account_id, name, {self.source.label}, {stamps}.series, units,"
+                f" refused IS NOT NULL FROM {stamps} JOIN {series} ON {series}.id = {stamps}.series"
+                f" JOIN history_names ON history_names.id = {stamps}.name_id WHERE day = ?",
                 (day.toordinal(),),
             ).fetchall()
         return {
-            (account, name, service): Written(series, units, bool(refused))
-            for account, name, service, series, units, refused in rows
+            (family, account, name, label): Written(number, units, bool(refused))
+            for family, account, name, label, number, units, refused in rows
         }
 
     def forget(self, day: date, seen: Mapping[int, int]) -> None:
         """Have series (and the newest stamp seen of each) of a day written again."""
         with self.ledger.transaction(), self.ledger.connection() as db:
             db.executemany(
-                "UPDATE stamps SET units = NULL, refused = NULL, stamp = MAX(stamp, ?) WHERE day = ? AND series = ?",
+                f"UPDATE {self.source.stamps} SET units = NULL, refused = NULL, stamp = MAX(stamp, ?)"
+                " WHERE day = ? AND series = ?",
                 [(stamp, day.toordinal(), series) for series, stamp in seen.items()],
             )
-            db.execute("DELETE FROM history_days WHERE day = ?", (day.toordinal(),))
+            db.execute(f"DELETE FROM {self.source.compared} WHERE day = ?", (day.toordinal(),))
 
     def forget_accounts(self, day: date, account_ids: Iterable[str]) -> None:
         """Have all of these accounts' series of a day written again."""
         with self.ledger.transaction(), self.ledger.connection() as db:
             db.executemany(
-                "UPDATE stamps SET units = NULL, refused = NULL WHERE day = ?"
-                " AND series IN (SELECT id FROM series WHERE account_id = ?)",
+                f"UPDATE {self.source.stamps} SET units = NULL, refused = NULL WHERE day = ?"
+                f" AND series IN (SELECT id FROM {self.source.series} WHERE account_id = ?)",
                 [(day.toordinal(), account) for account in account_ids],
             )
-            db.execute("DELETE FROM history_days WHERE day = ?", (day.toordinal(),))
+            db.execute(f"DELETE FROM {self.source.compared} WHERE day = ?", (day.toordinal(),))

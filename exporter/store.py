@@ -111,6 +111,7 @@ class Store:
         self._owners: dict[str, str] = {}
         self._intervals: dict[str, timedelta] = {}
         self._body: tuple[datetime | None, bytes, bytes] | None = None
+        self._waiting: dict[Key, tuple[int, Callable[[], None]]] = {}
 
     def publish(self, key: Key, outcome: Outcome, *, account: str = "", interval: timedelta | None) -> None:
         """Take over an outcome.
@@ -147,7 +148,16 @@ class Store:
             units = {key.unit for key in self._entries}
             self._owners = {name: unit for name, unit in self._owners.items() if unit in units}
             self._intervals = {unit: value for unit, value in self._intervals.items() if unit in units}
+            self._waiting = {key: wait for key, wait in self._waiting.items() if keep(key)}
             self._body = None
+
+    def after_scrapes(self, key: Key, scrapes: int, callback: Callable[[], None]) -> None:
+        """Call back once what is published of `key` now has been scraped so often; it returns at once.
+
+        A second call for a key replaces the first.
+        """
+        with self._lock:
+            self._waiting[key] = (scrapes, callback)
 
     def outcomes(self) -> dict[Key, Outcome]:
         """The current outcomes; a failed one carries the samples that are still served."""
@@ -169,7 +179,17 @@ class Store:
         with self._lock:
             if self._body is None or (self._body[0] is not None and now >= self._body[0]):
                 self._body = self._join(now)
-            return self._body[1], self._body[2]
+            body = self._body
+            done = []
+            for key, (scrapes, callback) in list(self._waiting.items()):
+                if scrapes > 1:
+                    self._waiting[key] = (scrapes - 1, callback)
+                else:
+                    done.append(callback)
+                    del self._waiting[key]
+        for callback in done:
+            callback()
+        return body[1], body[2]
 
     def _join(self, now: datetime) -> tuple[datetime | None, bytes, bytes]:
         blocks: dict[Family, list[str]] = {}

@@ -21,20 +21,38 @@ from exporter.model import Clock
 COST_EXPLORER_REQUEST_USD = Decimal("0.01")
 CLOUDWATCH_METRIC_USD = Decimal("0.00001")
 """GetMetricData is priced by metrics requested: $0.01 per 1,000."""
+CLOUDWATCH_REQUEST_USD = Decimal("0.00001")
+"""ListMetrics is priced by requests, after a million a month that are free: an upper bound."""
 
 FIRST_FILL = "first_fill"
 _CLASS_OF_SERVICE = {"ce": "cost", "cloudwatch": "usage"}
 
 
-def price(service: str, operation: str, params: Mapping[str, object]) -> Decimal:
-    """What one request costs, in USD."""
+def unit_price(service: str, operation: str) -> Decimal:
+    """What one unit of an operation costs, in USD: a metric of GetMetricData, a request of any other."""
     if service == "ce":
         return COST_EXPLORER_REQUEST_USD
-    if service == "cloudwatch" and operation == "GetMetricData":
+    if service == "cloudwatch":
+        return {
+            "GetMetricData": CLOUDWATCH_METRIC_USD,
+            "ListMetrics": CLOUDWATCH_REQUEST_USD,
+        }.get(operation, Decimal(0))
+    return Decimal(0)
+
+
+def budget_of(service: str) -> str | None:
+    """The class of ceilings that a service's requests are held against, None if it costs nothing."""
+    return _CLASS_OF_SERVICE.get(service)
+
+
+def price(service: str, operation: str, params: Mapping[str, object]) -> Decimal:
+    """What one request costs, in USD."""
+    unit = unit_price(service, operation)
+    if operation == "GetMetricData":
         queries = params.get("MetricDataQueries", ())
         assert isinstance(queries, list | tuple)
-        return CLOUDWATCH_METRIC_USD * len(queries)
-    return Decimal(0)
+        return unit * len(queries)
+    return unit
 
 
 class Charges(Protocol):

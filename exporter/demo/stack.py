@@ -230,9 +230,16 @@ class Stack:
                     "cost": {"interval": f"{COST_INTERVAL_SECONDS}s", "refresh": "full"},
                     "anomaly_causes": {"enabled": True, "interval": "5s"},
                     "ec2_instances": {"enabled": True, "interval": "30s"},
+                    "ec2_running": {"enabled": True, "interval": "30s"},
+                    # Enough whole days for the unit costs of a week.
+                    "usage": {"enabled": True, "interval": "1m", "first_read_days": 8},
                 },
                 # Simulated requests cost nothing, and the demo asks every few seconds.
-                "ceilings": {"cost": {"day": None, "month": None}, "first_fill": None},
+                "ceilings": {
+                    "cost": {"day": None, "month": None},
+                    "usage": {"day": None, "month": None},
+                    "first_fill": None,
+                },
                 "thresholds": self.thresholds.as_config(),
                 "history": {"write_url": f"{self.urls['prometheus']}/api/v1/write"},
                 "relay": {

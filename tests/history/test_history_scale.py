@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from history_harness import DAILY, Writer, fill, wait_for
+from history_harness import Writer, fill, wait_for
 
 from exporter.history import days_to_write
 from exporter.ledger import Ledger
@@ -31,7 +31,7 @@ def test_thirteen_months_are_visible_within_seconds(
     wait_for("it is visible", lambda: server.days() == totals)
     visible = time.monotonic() - began
     began = time.monotonic()
-    back = ReadBack(writer.endpoint, writer.stamps, DAILY)
+    back = ReadBack(writer.endpoint, writer.stamps)
     assert back.differing(*days_to_write(datetime.now(UTC), timedelta(days=450))) == {}
     compared = time.monotonic() - began
     print(

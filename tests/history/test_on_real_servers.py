@@ -407,7 +407,7 @@ def test_an_answer_of_nonsense_is_no_reason_to_write_anything(
 
     writer = make_writer(endpoint.write_url)
     writer.write()
-    back = ReadBack(writer.endpoint, writer.stamps, DAILY)
+    back = ReadBack(writer.endpoint, writer.stamps)
     for status, text in ((200, "<html>"), (200, "{}"), (503, ""), (422, '{"status": "error"}')):
         endpoint.answer = lambda request, status=status, text=text: (status, text)
         with pytest.raises(EndpointError):

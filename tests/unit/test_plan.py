@@ -10,9 +10,10 @@ import yaml
 from click.testing import CliRunner
 
 from exporter.cli import main
-from exporter.config import load_config
+from exporter.config import Config, load_config
 from exporter.ledger import Ledger
-from exporter.plan import make_plan, refusal, scale_for
+from exporter.plan import make_plan, refusal, refused_collectors, scale_for
+from exporter.usage_ledger import Series, list_series
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 
@@ -92,3 +93,67 @@ def test_the_price_is_that_of_its_lines() -> None:
     scale, sources = scale_for(config, None, NOW, accounts=3)
     plan = make_plan(config, scale, sources, NOW)
     assert plan.usd == sum(line.requests * Decimal("0.01") for line in plan.lines if line.service == "ce")
+
+
+USAGE = {"collectors": {"usage": {"enabled": True}}, "ceilings": {"usage": {"day": None, "month": None}}}
+
+
+def usage_lines(*arguments: str) -> dict[str, tuple[float, str]]:
+    """Requests (metrics, for GetMetricData) and dollars of usage in a month, by operation."""
+    code, text = run(*arguments, "--json")
+    assert code == 0
+    return {
+        line["operation"]: (line["requests_per_month"], line["usd_per_month"])
+        for line in json.loads(text)["lines"]
+        if line["collector"] == "usage"
+    }
+
+
+def test_usage_is_priced_by_its_metrics() -> None:
+    Path("config.yaml").write_text(yaml.safe_dump(USAGE))
+    # 24 metrics each hour and 2 each six hours, of one resource each; 26 listings each three hours.
+    places = 60 * 3
+    metrics = places * (24 * 720 + 2 * 120)
+    listings = places * 26 * 240
+    assert usage_lines("--accounts", "60", "--regions", "3") == {
+        "GetMetricData": (metrics, "31.54"),
+        "ListMetrics": (listings, "11.23"),
+    }
+
+
+def test_fewer_metrics_and_longer_intervals_of_usage_cost_less() -> None:
+    settings = {"enabled": True, "metrics": ["aws_lambda_*"], "interval": "2h"}
+    Path("config.yaml").write_text(yaml.safe_dump({"collectors": {"usage": settings}}))
+    assert usage_lines("--accounts", "60", "--regions", "3") == {
+        "GetMetricData": (180 * 4 * 360, "2.59"),
+        "ListMetrics": (180 * 4 * 240, "1.73"),
+    }
+
+
+def test_a_plan_of_usage_counts_the_resources_that_the_ledger_has_seen(tmp_path: Path) -> None:
+    config = Config.model_validate(USAGE | {"regions": ["eu-west-1"]})
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    functions = [Series("aws_lambda_errors_total", f"function-{number}") for number in range(700)]
+    buckets = [Series("aws_s3_objects", f"bucket-{number}") for number in range(30)]
+    try:
+        list_series(ledger, "cloudwatch", "111122223333", "eu-west-1", functions + buckets, NOW)
+        scale, sources = scale_for(config, ledger, NOW)
+        plan = make_plan(config, scale, sources, NOW)
+    finally:
+        ledger.close()
+    assert (scale.usage_metrics, scale.daily_usage_metrics) == (700, 30)
+    assert (sources["usage_metrics"], sources["daily_usage_metrics"]) == ("seen", "seen")
+    (line,) = [line for line in plan.lines if line.operation == "GetMetricData"]
+    assert line.requests == 700 * 720 + 30 * 120
+    assert line.usd == line.requests * Decimal("0.00001")
+
+
+def test_usage_over_its_ceiling_names_its_own_key_and_refuses_usage_alone(tmp_path: Path) -> None:
+    config = Config.model_validate(USAGE | {"ceilings": {"usage": {"month": 1}}, "regions": ["eu-west-1"]})
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    try:
+        refused = refused_collectors(config, ledger, NOW, accounts=10)
+    finally:
+        ledger.close()
+    assert refused.keys() == {"usage"}
+    assert "ceilings.usage.month: found $1, expected at least $2." in refused["usage"]

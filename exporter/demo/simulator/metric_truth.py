@@ -64,6 +64,8 @@ class MetricTruth:
         self._organization = organization
         self._now = now
         self._instance_ids = instance_ids
+        self.late_seconds = _LATE
+        """How long after its end a count goes on growing."""
         rng = random.Random(f"{spec.seed}:metrics")
         self._noise = tuple(rng.uniform(-1, 1) for _ in range(_NOISE))
         self._made: dict[
@@ -93,7 +95,7 @@ class MetricTruth:
     def values(self, series: MetricSeries, start: int, end: int, at: datetime) -> list[tuple[int, float]]:
         """(epoch seconds, value) from `start` to before `end`, as recorded by `at`, oldest first.
 
-        The newest ten minutes are incomplete; daily metrics arrive half a day after their day.
+        The newest ten minutes (`late_seconds`) are incomplete; daily metrics arrive half a day after their day.
         """
         now = at.timestamp()
         step = series.step
@@ -124,7 +126,7 @@ class MetricTruth:
                     break
                 found.append((moment, round(value, 4)))
                 continue
-            share = min((now - moment) / (step + _LATE), 1.0)
+            share = min((now - moment) / (step + self.late_seconds), 1.0)
             counted = int(int(value) * share)
             if share < 1.0 and counted == 0:
                 continue
@@ -208,6 +210,9 @@ class MetricTruth:
                 BucketName=bucket, StorageType="StandardStorage")  # fmt: skip
             add("AWS/S3", "NumberOfObjects", "Count", size * 9e5, step=DAY, growth=0.0006,
                 BucketName=bucket, StorageType="AllStorageTypes")  # fmt: skip
+            if content == "backups":
+                add("AWS/S3", "BucketSizeBytes", "Bytes", size * 2e12, step=DAY, growth=0.0009,
+                    BucketName=bucket, StorageType="GlacierStorage")  # fmt: skip
         database = f"{prefix}-db"
         add("AWS/RDS", "CPUUtilization", "Percent", 22, counted=False, DBInstanceIdentifier=database)
         add("AWS/RDS", "DatabaseConnections", "Count", 18, counted=False, DBInstanceIdentifier=database)
@@ -223,11 +228,25 @@ class MetricTruth:
         table = f"{prefix}-orders"
         add("AWS/DynamoDB", "ConsumedReadCapacityUnits", "Count", 900 * size, TableName=table)
         add("AWS/DynamoDB", "ConsumedWriteCapacityUnits", "Count", 300 * size, TableName=table)
+        # A secondary index consumes beside its table.
+        for capacity, units in (("Read", 90), ("Write", 60)):
+            add("AWS/DynamoDB", f"Consumed{capacity}CapacityUnits", "Count", units * size, TableName=table,
+                GlobalSecondaryIndexName="by-customer")  # fmt: skip
         add("AWS/SQS", "NumberOfMessagesSent", "Count", 700 * size, QueueName=f"{prefix}-events")
+        add("AWS/SNS", "NumberOfMessagesPublished", "Count", 90 * size, idle=4, TopicName=f"{prefix}-alarms")
         add("AWS/NATGateway", "BytesOutToDestination", "Bytes", 4e8 * size, NatGatewayId=f"nat-0{bucket_end}")
         balancer = f"app/{prefix}/{bucket_end}"
         add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer)
+        # The same requests by zone and by target group: whoever adds all of them up counts them thrice.
+        add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer,
+            AvailabilityZone=f"{region}a")  # fmt: skip
+        add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer,
+            TargetGroup=f"targetgroup/{prefix}/{bucket_end}")  # fmt: skip
+        add(
+            "AWS/NetworkELB", "ProcessedBytes", "Bytes", 2e8 * size, LoadBalancer=f"net/{prefix}/{bucket_end}"
+        )
         add("AWS/ApiGateway", "Count", "Count", 250 * size, idle=2, ApiName=f"{prefix}-api")
+        add("AWS/ApiGateway", "Count", "Count", 120 * size, ApiId=bucket_end)
         add("AWS/Kinesis", "IncomingBytes", "Bytes", 3e7 * size, StreamName=f"{prefix}-clicks")
         add("AWS/ECS", "CPUUtilization", "Percent", 35, counted=False, ClusterName=prefix, ServiceName="web")
         add(
@@ -244,7 +263,12 @@ class MetricTruth:
                 Region="Global")  # fmt: skip
         for instance in instance_ids:
             add("AWS/EC2", "CPUUtilization", "Percent", 18, counted=False, InstanceId=instance)
+            add("AWS/EC2", "NetworkIn", "Bytes", 3e7, InstanceId=instance)
             add("AWS/EC2", "NetworkOut", "Bytes", 2e7, InstanceId=instance)
+        for volume in ("data", "logs"):
+            name = hashlib.sha256(f"{account.id}{region}{volume}".encode()).hexdigest()[:17]
+            add("AWS/EBS", "VolumeReadBytes", "Bytes", 4e7, VolumeId=f"vol-{name}")
+            add("AWS/EBS", "VolumeWriteBytes", "Bytes", 9e7, VolumeId=f"vol-{name}")
         return made
 
 

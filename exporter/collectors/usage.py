@@ -1,0 +1,363 @@
+"""Usage from CloudWatch: counters, levels and daily totals of every metric in `exporter.usage_metrics`.
+
+Each request is priced by the metrics that it asks for, not by points: a poll asks for each metric once, as
+far back as it is needed. What is read goes to the ledger; what is served comes from there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from exporter import usage_ledger
+from exporter.aws.errors import AwsError, Kind
+from exporter.context import Context
+from exporter.fields import AccountId, CollectorSettings, Duration, RoleArn
+from exporter.model import Account, Collector, PaidCall, Recalled, Sample, Scale, Scope, Target
+from exporter.usage_ledger import Form, Listed, Poll, Reading, Series
+from exporter.usage_metrics import DAY, USAGE_METRICS, UsageMetric, matching
+from exporter.usage_samples import Served, recalled
+
+SOURCE = "cloudwatch"
+
+_QUERIES = 500
+_POINTS = 100_800  # a request
+_RECENTLY_ACTIVE = timedelta(hours=3)
+_DAILY_INTERVAL = timedelta(hours=6)  # a metric that is published once a day is not asked for each hour
+_DAILY_LOOK_BACK_DAYS = 3
+_LEVEL_LOOK_BACK = timedelta(hours=3)
+_PERIODS = (60, 300, 900, 3600)
+_FAMILIES = {row.name: row.family for row in USAGE_METRICS}
+
+
+class Settings(CollectorSettings):
+    """CloudWatch usage; $0.01 for each 1,000 metrics asked for."""
+
+    interval: Duration = Field(default=timedelta(hours=1), description="Time between two polls.")
+    period: Duration = Field(
+        default=timedelta(hours=1), description="Length of what is summed up: 1m, 5m, 15m or 1h; same price."
+    )
+    delay: Duration = Field(
+        default=timedelta(minutes=10), description="Age at which data is first read; CloudWatch settles late."
+    )
+    late_window: Duration = Field(
+        default=timedelta(hours=6), description="How long late data is still added to its period."
+    )
+    first_read_days: int = Field(
+        default=14, ge=1, le=14, description="Whole days that a first poll reads back, for daily totals."
+    )
+    discovery_interval: Duration = Field(
+        default=timedelta(hours=3), description="How often resources are looked for; at most 3h."
+    )
+    metrics: tuple[str, ...] = Field(
+        default=("*",), min_length=1, description="Families to poll: names or globs of them."
+    )
+    per_resource: tuple[str, ...] = Field(
+        default=(), description="Families served per resource instead of per account and region: the same."
+    )
+    monitoring_account: AccountId | None = Field(
+        default=None,
+        description="Account to which the others are linked by cross-account observability;"
+        " it alone is asked, with one role.",
+    )
+    monitoring_role_arn: RoleArn | None = Field(
+        default=None, description="Role in the monitoring account, unless it is collected or is the payer."
+    )
+
+    @field_validator("period")
+    @classmethod
+    def _known_period(cls, value: timedelta) -> timedelta:
+        if value.total_seconds() not in _PERIODS:
+            raise ValueError("1m, 5m, 15m or 1h")
+        return value
+
+    @field_validator("discovery_interval")
+    @classmethod
+    def _sees_everything(cls, value: timedelta) -> timedelta:
+        if value > _RECENTLY_ACTIVE:
+            raise ValueError("at most 3h, because resources are listed that were active within 3 hours")
+        return value
+
+    @field_validator("metrics", "per_resource")
+    @classmethod
+    def _match_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            if not matching((pattern,)):
+                raise ValueError(f"names of usage families or globs of them, which {pattern} does not match")
+        return value
+
+    @model_validator(mode="after")
+    def _has_an_account(self) -> Self:
+        if self.monitoring_role_arn and not self.monitoring_account:
+            raise ValueError("monitoring_role_arn: nothing, because monitoring_account is not set")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """One metric to ask for, from `start` (epoch seconds) on."""
+
+    listed: Listed
+    row: UsageMetric
+    start: int
+    period: int
+
+
+def rows_of(settings: Settings, region: str | None = None) -> tuple[UsageMetric, ...]:
+    """The rows that are polled, in one region or in any."""
+    return tuple(row for row in matching(settings.metrics) if region is None or row.region in (None, region))
+
+
+def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+    """Poll one account in one region if that is due, and commit the whole of it."""
+    now = ctx.clock()
+    state = usage_ledger.target_of(ctx.ledger, SOURCE, target.account_id, target.region)
+    last = state.polled_at if state else None
+    if last is not None and now < last + ctx.settings.interval * 0.9:
+        return ()
+    rows = rows_of(ctx.settings, target.region)
+    asker = _Asker(ctx, target)
+    if state is None or state.listed_at is None or now >= state.listed_at + ctx.settings.discovery_interval:
+        # After a longer silence, and before the first poll, what was active in between counts, too.
+        recent = last is not None and now < last + _RECENTLY_ACTIVE
+        found = list(_discover(asker, rows, recent))
+        state = usage_ledger.list_series(ctx.ledger, SOURCE, target.account_id, target.region, found, now)
+    usage_ledger.commit(
+        ctx.ledger, state, target.account_id, target.region, _poll(ctx, asker, state, rows, now)
+    )
+    ctx.committed()
+    return ()
+
+
+# Asking
+
+
+class _Asker:
+    """Sends requests about a target's metrics: as its own account, or as the monitoring account."""
+
+    def __init__(self, ctx: Context[Settings], target: Target) -> None:
+        self._ctx = ctx
+        self._target = target
+        monitoring = ctx.settings.monitoring_account
+        self.source: str | None = None  # the account that must be named in each query
+        self._account = ctx.accounts[target.account_id]
+        if monitoring is not None:
+            self._account = ctx.accounts.get(monitoring) or Account(monitoring, monitoring)
+            if role := ctx.settings.monitoring_role_arn:
+                self._account = Account(monitoring, monitoring, role_arn=role)
+            self.source = target.account_id if monitoring != target.account_id else None
+
+    def pages(self, operation: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        return self._ctx.aws.paginate(
+            self._account, "cloudwatch", operation, self._target.region, params, deadline=self._ctx.deadline
+        )
+
+
+def _discover(asker: _Asker, rows: Iterable[UsageMetric], recent: bool) -> Iterator[Series]:
+    """The series of every row that CloudWatch lists."""
+    for row in rows:
+        params: dict[str, Any] = {"Namespace": row.namespace, "MetricName": row.metric}
+        if recent and not row.once_a_day:
+            params["RecentlyActive"] = "PT3H"
+        if asker.source is not None:
+            params |= {"IncludeLinkedAccounts": True, "OwningAccount": asker.source}
+        for page in asker.pages("ListMetrics", params):
+            owners = page.get("OwningAccounts") or [asker.source] * len(page["Metrics"])
+            for metric, owner in zip(page["Metrics"], owners, strict=True):
+                dimensions = {each["Name"]: each["Value"] for each in metric.get("Dimensions", ())}
+                resource = row.resource_id(dimensions)
+                if resource is None or owner != asker.source:
+                    continue
+                variant = dimensions[row.variant[1]] if row.variant else ""
+                yield Series(row.name, resource, variant, tuple(sorted(dimensions.items())))
+
+
+def _poll(
+    ctx: Context[Settings],
+    asker: _Asker,
+    state: usage_ledger.Target,
+    rows: Sequence[UsageMetric],
+    now: datetime,
+) -> Poll:
+    settings = ctx.settings
+    period = int(settings.period.total_seconds())
+    through = int((now - settings.delay).timestamp()) // period * period
+    oldest = usage_ledger.day_start(now - timedelta(days=settings.first_read_days))
+    final_before = through - math.ceil(settings.late_window.total_seconds() / period) * period
+    daily = state.daily_polled_at is None or now >= state.daily_polled_at + _DAILY_INTERVAL * 0.9
+    assert state.listed_at is not None
+    anew = usage_ledger.recount_from(state, period)
+    by_name = {row.name: row for row in rows}
+    queries = []
+    for listed in usage_ledger.listed(ctx.ledger, state, state.listed_at - settings.late_window):
+        row = by_name.get(listed.series.metric)
+        if row is None or (row.once_a_day and not daily):
+            continue
+        if row.once_a_day:
+            start = usage_ledger.day_start(now - timedelta(days=_DAILY_LOOK_BACK_DAYS))
+            queries.append(_Query(listed, row, start, DAY))
+        elif row.is_counter:
+            first = listed.final_before or oldest
+            if anew is not None and listed.final_before is not None:
+                first = anew
+            start = max(oldest, min(first, through - period))
+            queries.append(_Query(listed, row, start, period))
+        else:
+            back = math.ceil(_LEVEL_LOOK_BACK.total_seconds() / period) * period
+            queries.append(_Query(listed, row, through - back, period))
+    read_through = state.read_through if anew is None else anew
+    gap = read_through is not None and (read_through < oldest or read_through != state.read_through)
+    start = max(oldest, read_through or 0)
+    return Poll(
+        now,
+        start,
+        max(through, read_through or 0),
+        final_before,
+        period,
+        list(_read(asker, queries, through, usage_ledger.day_start(now))),
+        gap=gap,
+        daily=daily,
+    )
+
+
+def _read(asker: _Asker, queries: Iterable[_Query], through: int, today: int) -> Iterator[Reading]:
+    """Ask for every query, in as few requests as there may be; AwsError unless all is answered in full."""
+    ordered = sorted(queries, key=lambda query: (query.period, query.start, query.listed.id))
+    while ordered:
+        period, start = ordered[0].period, ordered[0].start
+        end = today if period == DAY else through
+        points = max(1, (end - start) // period)
+        # So many that the answer has one page: who is charged for a second one is not documented.
+        size = max(1, min(_QUERIES, _POINTS // points))
+        batch = [query for query in ordered[:size] if query.period == period]
+        ordered = ordered[len(batch) :]
+        if end > start:
+            yield from _ask(asker, batch, start, end)
+
+
+def _ask(asker: _Asker, batch: Sequence[_Query], start: int, end: int) -> Iterator[Reading]:
+    params = {
+        "MetricDataQueries": [_query(f"m{index}", query, asker.source) for index, query in enumerate(batch)],
+        "StartTime": start,
+        "EndTime": end,
+        "ScanBy": "TimestampAscending",
+    }
+    amounts: list[dict[int, float]] = [{} for _ in batch]
+    status: dict[str, str] = {}
+    for page in asker.pages("GetMetricData", params):
+        try:
+            for message in page.get("Messages") or ():
+                # E.g. that a limit was met: some of what was asked for is missing then.
+                raise ValueError(f"{message.get('Code')}: {message.get('Value')}")
+            for result in page["MetricDataResults"]:
+                status[result["Id"]] = result["StatusCode"]
+                query = batch[int(result["Id"][1:])]
+                for at, value in zip(result["Timestamps"], result["Values"], strict=True):
+                    moment = int(at.timestamp())
+                    if moment % query.period or not start <= moment < end or not math.isfinite(value):
+                        raise ValueError(f"{query.row.metric} is {value} at {at}")
+                    amounts[int(result["Id"][1:])][moment] = value * query.row.scale
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise AwsError(
+                Kind.MALFORMED_RESPONSE, f"CloudWatch's answer is malformed: {type(error).__name__}: {error}"
+            ) from error
+    for index, query in enumerate(batch):
+        if status.get(f"m{index}") != "Complete":
+            raise AwsError(
+                Kind.ACCESS_DENIED if status.get(f"m{index}") == "Forbidden" else Kind.SERVER_ERROR,
+                f"CloudWatch answered {status.get(f'm{index}', 'nothing')} to {query.row.namespace}"
+                f" {query.row.metric} of {query.listed.series.resource_id}",
+            )
+        yield Reading(query.listed.id, query.row.name, _form(query.row), amounts[index])
+
+
+def _form(row: UsageMetric) -> Form:
+    return Form.SUMS if row.is_counter else Form.DAILY_LEVELS if row.once_a_day else Form.LEVELS
+
+
+def _query(name: str, query: _Query, source: str | None) -> dict[str, Any]:
+    dimensions = [{"Name": name, "Value": value} for name, value in query.listed.series.dimensions]
+    metric = {
+        "Namespace": query.row.namespace,
+        "MetricName": query.row.metric,
+        "Dimensions": dimensions,
+    }
+    asked: dict[str, Any] = {
+        "Id": name,
+        "MetricStat": {"Metric": metric, "Period": query.period, "Stat": query.row.statistic},
+    }
+    return asked if source is None else {**asked, "AccountId": source}
+
+
+# Serving
+
+
+def recall(ctx: Context[Settings], target: Target) -> Recalled | None:
+    """What the ledger knows of a target; a counter that nobody has seen yet is 0."""
+    state = usage_ledger.target_of(ctx.ledger, SOURCE, target.account_id, target.region)
+    if state is None or state.polled_at is None:
+        return None
+    rows = rows_of(ctx.settings, target.region)
+    alone = frozenset(
+        row.name
+        for row in rows
+        if any(fnmatchcase(row.name, pattern) for pattern in ctx.settings.per_resource)
+    )
+    served = {row.name: _served(row) for row in rows}
+    return recalled(ctx.ledger, state, target, served, alone)
+
+
+def _served(row: UsageMetric) -> Served:
+    stale_after = timedelta(days=_DAILY_LOOK_BACK_DAYS + 1) if row.once_a_day else _LEVEL_LOOK_BACK
+    return Served(_FAMILIES[row.name], row.variant[0] if row.variant else None, row.across, stale_after)
+
+
+def due(ctx: Context[Settings]) -> datetime:
+    """An interval after the oldest poll of those that are up to date."""
+    now = ctx.clock()
+    times = [
+        at
+        for account_id, _, at in usage_ledger.polled(ctx.ledger, SOURCE)
+        if account_id in ctx.accounts and at > now - ctx.settings.interval
+    ]
+    return min(times, default=now) + ctx.settings.interval
+
+
+def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
+    """Metrics are what is paid for; looking for resources is charged by the request."""
+    month = 30 * 86_400
+
+    def times(interval: timedelta) -> Decimal:
+        return Decimal(month) / Decimal(int(interval.total_seconds()))
+
+    metrics = scale.usage_metrics * times(settings.interval)
+    metrics += scale.daily_usage_metrics * times(max(_DAILY_INTERVAL, settings.interval))
+    yield PaidCall("cloudwatch", "GetMetricData", metrics, "metrics of usage, each interval; paid by metric")
+    listings = scale.accounts * scale.regions * len(rows_of(settings))
+    yield PaidCall(
+        "cloudwatch",
+        "ListMetrics",
+        listings * times(max(settings.discovery_interval, settings.interval)),
+        "which resources have metrics; the first million a month of an account is free",
+    )
+
+
+COLLECTOR = Collector(
+    name="usage",
+    help="Usage of AWS services from CloudWatch.",
+    scope=Scope.REGION,
+    settings=Settings,
+    families=tuple(_FAMILIES.values()),
+    iam_actions=("cloudwatch:GetMetricData", "cloudwatch:ListMetrics"),
+    collect=collect,
+    recall=recall,
+    paid_calls=paid_calls,
+    due=due,
+)
