@@ -86,7 +86,8 @@ def test_what_recurs_at_month_starts_is_expected_there_only(
     def daily(day: date) -> float:
         return base * (1 + times) if day.day == day_of_month else base
 
-    assert expected(daily, today) == pytest.approx(coming(daily, today), rel=1e-6)
+    # A credit that undoes the usage beside it leaves float noise of that usage's size.
+    assert expected(daily, today) == pytest.approx(coming(daily, today), rel=1e-6, abs=1e-9 * max(base, 1.0))
 
 
 @given(dollars, st.integers(1, 3), todays)
