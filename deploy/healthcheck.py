@@ -30,8 +30,13 @@ def main(url: str) -> int:
     except (OSError, ValueError, http.client.HTTPException) as error:
         problem = str(error)
         reason = getattr(error, "reason", error)
-        if isinstance(reason, http.client.RemoteDisconnected | ConnectionResetError | ssl.SSLError):
-            return 0 if url.startswith("https:") else main(url.replace("http:", "https:", 1))
+        hung_up = isinstance(reason, http.client.RemoteDisconnected | ConnectionResetError)
+        if hung_up and url.startswith("http:"):
+            return main(url.replace("http:", "https:", 1))
+        # A server of TLS says no by an alert; what answers otherwise speaks no TLS.
+        refused = isinstance(reason, ssl.SSLError) and "ALERT" in (reason.reason or "")
+        if url.startswith("https:") and (hung_up or refused):
+            return 0
     sys.stderr.write(f"{url}: {problem}\n")
     return 1
 
