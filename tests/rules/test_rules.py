@@ -30,6 +30,7 @@ _ROUTES = {
     "AwsHistoryWriteFailing": ("telex", "telex"),
     "AwsHistorySamplesRejected": ("telex", "telex"),
     "AwsHistoryDiverging": ("telex", "telex"),
+    "AwsLedgerSnapshotFailing": ("telex", "telex"),
     "AwsSpendExporterDown": ("telex", "critical"),
     "AwsAccountCollectionFailing": ("telex", "telex"),
     "AwsAccountCollectionStalled": ("telex", "telex"),
