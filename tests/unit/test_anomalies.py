@@ -179,6 +179,8 @@ def test_nothing_is_said_while_nothing_has_settled(ledger: Ledger) -> None:
         "cost_type": "amortized",
         "charge_class": "usage",
         "findings": [],
+        "usage_assessed_day": None,
+        "usage_findings": [],
     }
 
 
