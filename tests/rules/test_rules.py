@@ -39,6 +39,7 @@ _ROUTES = {
     "AwsSpendRelayDeliveryFailing": _DELIVERY,
     "AwsSpendNotificationsFailing": _DELIVERY,
     "AwsSpendRulesFailing": _DELIVERY,
+    "AwsUsageAnomaly": ("telex", "telex"),
     "AwsSpendWatchdog": ("dead-mans-switch", "dead-mans-switch"),
 }
 SEVERITIES = {"critical", "warning", "none"}
