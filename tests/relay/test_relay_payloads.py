@@ -12,8 +12,11 @@ from pydantic import ValidationError
 from relay_harness import Telex, notification, running_app, spend_alert
 
 from exporter.relay.alertmanager import Notification
-from exporter.relay.app import describe
+from exporter.relay.gate import describe
 from exporter.relay.message import Links, render
+from exporter.relay.templating import Templates
+
+TEMPLATES = Templates()
 
 
 class Client:
@@ -107,7 +110,7 @@ def outcome(body: str) -> str:
         read = Notification.model_validate_json(body)
     except ValidationError as error:
         return describe(error)
-    return render(read, Links(), 4096, 10).parts[0]
+    return render(read, Links(), 4096, 10, TEMPLATES).parts[0]
 
 
 def with_field(field: str, value: Any) -> dict[str, Any]:
