@@ -52,6 +52,13 @@ def render(
     )
 
 
+class Texts(dict[str, str]):
+    """Labels or annotations; one that an alert does not have is empty."""
+
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
 @dataclass(frozen=True)
 class AlertFacts:
     """One alert as a template sees it."""
@@ -94,7 +101,7 @@ def values(notification: Notification, links: Links, shown: int) -> dict[str, An
         "resolved": len(notification.alerts) - firing,
         "unlisted": notification.truncatedAlerts + len(notification.alerts) - shown,
         "links": common,
-        "group_labels": notification.groupLabels,
+        "group_labels": Texts(notification.groupLabels),
     }
 
 
@@ -115,7 +122,7 @@ def samples(links: Links) -> list[dict[str, Any]]:
     )
     resolved = spend.model_copy(update={"status": "resolved", "endsAt": at.replace(hour=15)})
     bare = Alert(status="firing", startsAt=at)
-    return [
+    tried = [
         values(
             Notification(version="4", groupKey="x", status=status, alerts=alerts, **more), links, len(alerts)
         )
@@ -125,6 +132,11 @@ def samples(links: Links) -> list[dict[str, Any]]:
             ("firing", [bare], {}),
             ("firing", [spend, resolved, bare], {"truncatedAlerts": 3, "externalURL": "http://am.example"}),
         )
+    ]
+    # So long that none of its alerts fits into `max_parts`.
+    return [
+        *tried,
+        values(Notification(version="4", groupKey="x", status="firing", alerts=[spend]), links, 0),
     ]
 
 
@@ -169,8 +181,8 @@ def _facts(alert: Alert, links: tuple[Neutral, ...]) -> AlertFacts:
         until=_until(alert),
         texts=tuple(said),
         links=links,
-        labels=alert.labels,
-        annotations=alert.annotations,
+        labels=Texts(alert.labels),
+        annotations=Texts(alert.annotations),
     )
 
 

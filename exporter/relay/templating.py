@@ -25,18 +25,25 @@ class TemplateFailedError(Exception):
     """A template cannot be used; the text says where and why."""
 
 
-def usd(amount: Decimal) -> Neutral:
+UNKNOWN = Neutral("unknown")
+
+
+def usd(amount: Decimal | None) -> Neutral:
     """`$1,234.50`, to the cent."""
+    if amount is None:
+        return UNKNOWN
     return Neutral(f"-${-amount:,.2f}" if amount < 0 else f"${amount:,.2f}")
 
 
-def signed_usd(amount: Decimal) -> Neutral:
+def signed_usd(amount: Decimal | None) -> Neutral:
     """`+$1,234.50`, to the cent."""
-    return Neutral(("" if amount < 0 else "+") + usd(amount))
+    return UNKNOWN if amount is None else Neutral(("" if amount < 0 else "+") + usd(amount))
 
 
-def percent(ratio: Decimal) -> Neutral:
+def percent(ratio: Decimal | None) -> Neutral:
     """A ratio in percent: `153%`."""
+    if ratio is None:
+        return UNKNOWN
     value = ratio * 100
     if value >= 10**6:
         return Neutral("more than 1,000,000%")
@@ -44,12 +51,14 @@ def percent(ratio: Decimal) -> Neutral:
     return Neutral(f"{value:.1f}%" if abs(value - 100) < 10 else f"{value:,.0f}%")
 
 
-def moment(at: datetime) -> Neutral:
+def moment(at: datetime | None) -> Neutral:
     """`2026-01-05 14:02 UTC`."""
+    if at is None:
+        return UNKNOWN
     try:
         at = at.astimezone(UTC)
     except OverflowError:  # the first or last hours that a datetime can hold
-        return Neutral("unknown")
+        return UNKNOWN
     return Neutral(f"{at:%Y-%m-%d %H:%M} UTC")
 
 
