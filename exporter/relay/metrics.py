@@ -20,6 +20,7 @@ REFUSALS = (
     "rate_limited",
     "return_url",
 )
+TICK_OUTCOMES = ("within", "above", "no_answer", "bad_settings")
 DIGEST_RESULTS = ("sent", "sent_unknown", "failed", "skipped")
 
 
@@ -129,6 +130,10 @@ class RelayMetrics:
                 self.notifications.labels(channel, code)
             self.duration.labels(channel)
             self.suppressed.labels(channel)
+        for outcome in TICK_OUTCOMES:
+            self.ticks.labels(outcome)
+        for result in Result:
+            self.results.labels(result.value)
         for template in NAMES:
             self.template_failures.labels(template)
         for digest_result in DIGEST_RESULTS:

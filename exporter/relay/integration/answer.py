@@ -114,7 +114,7 @@ def values(
     if spend and end and now < start_of_day(end + _DAY) + _SETTLED_AFTER:
         notes.append("AWS may still add to this cost.")
     if wanted and not wanted.interval_is_usable:
-        notes.append("interval: expected a crontab such as 0 9 * * *")
+        notes.append("interval: expected the five fields of a crontab")
     url = link(dashboard_url or "")
     # Equal to the threshold is within budget.
     over = usd is not None and wanted is not None and usd > wanted.threshold

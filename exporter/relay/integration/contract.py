@@ -25,7 +25,7 @@ LOGO = (
 _RELEASED, _UPDATED = "2026-01-01", "2026-01-01"
 _KEY_ID = re.compile(r"[A-Za-z0-9_]{16,128}")
 _SECRET_KEY = re.compile(r"[\x21-\x7e]{16,256}")
-_AMOUNT = re.compile(r"\$?\s?(\d{1,3}(?:,\d{3})+|\d+)(\.\d*)?|\$?\s?(\.\d+)")
+_AMOUNT = re.compile(r"\$?\s?(\d{1,3}(?:,\d{3})+|\d+)(\.\d*)?|\$?\s?(\.\d+)", re.ASCII)
 _LARGEST = Decimal(10) ** 12
 
 Frequency = Literal["Daily", "Monthly"]

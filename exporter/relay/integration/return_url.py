@@ -141,6 +141,8 @@ def post(destination: Destination, body: bytes, timeout: tuple[float, float]) ->
         status = answer.status
         answer.close()
         return classify(status), f"HTTP {status}"
+    except urllib3.exceptions.NewConnectionError as error:  # which is a timeout by its class
+        return Result.UNREACHABLE, type(error).__name__
     except urllib3.exceptions.TimeoutError as error:
         return Result.TIMEOUT, type(error).__name__
     except (urllib3.exceptions.HTTPError, OSError) as error:
