@@ -42,10 +42,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One scripted answer: after `hang` seconds answer `status`, or drop the connection when it is None."""
+    """One scripted answer: after `hang` seconds answer `status`, or drop the connection when it is None.
+
+    With `accepts` the message is in the channel all the same: only its answer is lost.
+    """
 
     status: int | None
     hang: float = 0.0
+    accepts: bool = False
 
 
 class RejectedError(Exception):
@@ -338,10 +342,12 @@ def _handler_of(sink: TelexSink) -> type[BaseHTTPRequestHandler]:
                     return
                 if not path.startswith(WEBHOOK_PATH):
                     raise RejectedError(HTTPStatus.NOT_FOUND, "not found")
-                if (failure := sink.next_failure()) is not None:
+                failure = sink.next_failure()
+                if failure is None or failure.accepts:
+                    message = sink.receive(path.removeprefix(WEBHOOK_PATH), body)
+                if failure is not None:
                     self._play(failure)
                     return
-                message = sink.receive(path.removeprefix(WEBHOOK_PATH), body)
             except RejectedError as error:
                 self._telex_answer(error.status, str(error))
                 return
