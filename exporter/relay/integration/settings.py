@@ -41,7 +41,7 @@ class IntegrationSettings(StrictModel):
     )
     base_url: str | None = Field(
         default=None,
-        pattern=r"^https?://[^\s<>\"'`?#]+$",
+        pattern=r"^https?://[^\s<>?#]+$",
         description="Address at which Telex reaches the relay; unset: as its request named it.",
     )
     auth: CallerAuthSettings | None = Field(
