@@ -22,7 +22,7 @@ from exporter.demo.thresholds import DailyCosts, Thresholds, choose_thresholds
 
 HISTORY_DAYS = 450
 COST_DAYS = 14
-COST_INTERVAL_SECONDS = 5
+COST_INTERVAL_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True)

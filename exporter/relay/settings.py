@@ -172,12 +172,12 @@ class RelaySettings(StrictModel):
     @model_validator(mode="after")
     def _default_exists(self) -> Self:
         if self.default_channel is not None and self.default_channel not in self.channels:
-            raise ValueError(f"default_channel {self.default_channel!r} is not among channels")
+            raise ValueError("default_channel: one of channels")
         if self.digest.schedule is not None:
             if self.digest.channel is None and self.default_channel_name() is None:
-                raise ValueError("digest.channel is needed, because no channel is the default")
+                raise ValueError("digest.channel: one of channels, because no channel is the default")
             if self.digest.channel is not None and self.digest.channel not in self.channels:
-                raise ValueError(f"digest.channel {self.digest.channel!r} is not among channels")
+                raise ValueError("digest.channel: one of channels")
         return self
 
     def default_channel_name(self) -> str | None:

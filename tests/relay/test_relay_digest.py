@@ -16,6 +16,7 @@ from exporter.relay.deliveries import open_deliveries
 from exporter.relay.digest import Digest
 from exporter.relay.dispatch import Dispatcher
 from exporter.relay.exporter_api import ExporterApi
+from exporter.relay.message import Message
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySettings
 from exporter.relay.templating import Templates
@@ -261,6 +262,7 @@ def test_accepted_but_not_noted_as_handled_it_is_not_sent_again(
         tmp_path, clock=lambda: real + 5 * 3600, retry_window=300, pending_expiry=3600
     )
     deliveries.mark_digest("default", DUE - timedelta(hours=1))
+    deliveries.open("another", Message("title", "error", ("one",)))  # which forgets what is old
     deliveries.close()
     with running(tmp_path, telex, exporter, Clock(DUE + timedelta(hours=5))) as relay:
         assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
