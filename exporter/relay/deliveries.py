@@ -128,7 +128,7 @@ class Deliveries:
         # abs: after the clock was set back, a stamp from the future must not suppress for ever.
         self._db.execute(
             "DELETE FROM notifications WHERE abs(? - touched_at) >= CASE"
-            " WHEN key LIKE 'nothing %' THEN ? WHEN completed THEN ? ELSE ? END",
+            " WHEN key LIKE 'digest %' THEN ? WHEN completed THEN ? ELSE ? END",
             (now, _DIGEST_KEPT_SECONDS, self._retry_window, self._pending_expiry),
         )
 

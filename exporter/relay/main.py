@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 4  # with what is left of 5 s for the rest of the shutdown
+DRAIN_SECONDS = 3  # with what is left of 5 s for the rest of the shutdown
 
 
 def serve(
