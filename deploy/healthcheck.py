@@ -2,7 +2,8 @@
 """Exit 0 when the process behind the URL lives, and 1 otherwise: curl for images without curl.
 
 It lives when it answers 2xx within three seconds, or 401, or hangs up on https because it wants a client
-certificate: its container has neither the password nor the certificate of a web configuration file.
+certificate: its container has neither the password nor the certificate of a web configuration file. Where it
+hangs up on http, it is asked by https.
 """
 
 import http.client
@@ -29,8 +30,12 @@ def main(url: str) -> int:
     except (OSError, ValueError, http.client.HTTPException) as error:
         problem = str(error)
         reason = getattr(error, "reason", error)
-        hung_up = isinstance(reason, http.client.RemoteDisconnected | ConnectionResetError | ssl.SSLError)
-        if url.startswith("https:") and hung_up:
+        hung_up = isinstance(reason, http.client.RemoteDisconnected | ConnectionResetError)
+        if hung_up and url.startswith("http:"):
+            return main(url.replace("http:", "https:", 1))
+        # A server of TLS says no by an alert; what answers otherwise speaks no TLS.
+        refused = isinstance(reason, ssl.SSLError) and "ALERT" in (reason.reason or "")
+        if url.startswith("https:") and (hung_up or refused):
             return 0
     sys.stderr.write(f"{url}: {problem}\n")
     return 1

@@ -39,11 +39,18 @@ SCORE = Family(
     "How far the usage of the assessed day is from the expected cost, in robust deviations; negative below it.",
     _SERIES,
 )
-ANOMALY = Family(
-    "aws_cost_anomaly",
-    "Dollars off the expectation while a finding of the kind stands on the assessed day; negative below it.",
-    (*_SERIES, "kind"),
-)
+
+
+def anomaly_family(group_labels: tuple[str, ...]) -> Family:
+    """`aws_cost_anomaly` with the labels of the accounts' groups, by which alerts are routed."""
+    return Family(
+        "aws_cost_anomaly",
+        "Dollars off the expectation while a finding of the kind stands on the assessed day; negative below it.",
+        (*_SERIES, "kind", *group_labels),
+    )
+
+
+ANOMALY = anomaly_family(())
 CAUSE = Family(
     "aws_cost_anomaly_cause_usd",
     "Dollars by which a usage type grew on the day of a spike that stands, the five that grew most, where asked for.",
@@ -281,8 +288,10 @@ def render(view: ViewContext) -> Iterable[Sample]:
     for number in np.flatnonzero(assessment.shown & ~np.isnan(found.expected)).tolist():
         yield EXPECTED(found.expected[number], **labels(*assessment.series[number]))
         yield SCORE(found.score[number], **labels(*assessment.series[number]))
+    family = anomaly_family(view.group_labels)
     for finding in assessment.findings:
-        yield ANOMALY(finding.usd, **labels(finding.account_id, finding.service), kind=finding.kind)
+        groups = dict.fromkeys(view.group_labels, "") | dict(view.groups.get(finding.account_id, {}))
+        yield family(finding.usd, **labels(finding.account_id, finding.service), kind=finding.kind, **groups)
         if finding.kind != "spike":
             continue
         told = anomaly_causes.explain(view.ledger, finding.day, finding.account_id, finding.service)

@@ -29,6 +29,15 @@ class AnomalyKinds(StrictModel):
     stopped_service: bool = Field(default=True, description="A service that has ended.")
 
 
+class UsageAnomalySettings(StrictModel):
+    """Daily usage totals, where usage is collected."""
+
+    enabled: bool = Field(default=True, description="Whether daily usage totals are assessed.")
+    percentage: float = Field(
+        default=50, ge=0, le=10_000, description="Least difference from the expected total, in percent."
+    )
+
+
 class AnomalySettings(StrictModel):
     """What counts as an anomaly of an account and service; all limits must be passed."""
 
@@ -49,6 +58,10 @@ class AnomalySettings(StrictModel):
         default=Decimal(10), description="Least cost a day of a service that is new."
     )
     kinds: AnomalyKinds = Field(default=AnomalyKinds(), description="Which kinds of findings there are.")
+
+    usage: UsageAnomalySettings = Field(
+        default=UsageAnomalySettings(), description="Daily usage totals, by the same baseline."
+    )
 
     def limits(self, sensitivity: Sensitivity | None = None) -> Limits:
         """For the baseline; with another sensitivity than the configured one if given."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -72,6 +72,10 @@ class ViewContext:
     """The cost collector's: its cost type holds for every family of cost."""
     anomaly_settings: Any = None
     """What counts as an anomaly."""
+    group_labels: tuple[str, ...] = ()
+    """The labels of `accounts.groups`, in order."""
+    groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The values of these labels by account id."""
 
     def account(self, account_id: str, ledger_names: Mapping[str, str]) -> str:
         """The name of an account; its id where unknown."""

@@ -25,7 +25,8 @@ from exporter.fields import format_duration
 from exporter.ledger import Ledger, LedgerLockedError
 from exporter.model import utc_now
 from exporter.plan import make_plan, scale_for
-from exporter.relay.settings import RelayConfigError, RelaySecrets
+from exporter.relay.credentials import RelayConfigError
+from exporter.relay.settings import RelaySecrets
 from exporter.relay.telex import Result, post
 from exporter.service import make_aws
 

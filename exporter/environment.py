@@ -7,6 +7,7 @@ AWS_PROFILE, AWS_REGION and the like.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from exporter.anomaly_settings import THRESHOLD_VARIABLE
 from exporter.fields import format_duration, parse_duration
 from exporter.model import Collector
 
+_SELDOM = timedelta(hours=1)
 _LEVELS = {
     "debug": "debug", "info": "info", "warn": "warning", "warning": "warning",
     "error": "error", "critical": "error", "fatal": "error",
@@ -57,8 +59,8 @@ def apply_plain_variables(
             message = f"DATA_REFRESH_INTERVAL: found {interval!r}, expected seconds such as 300"
             raise ValueError(message) from None
         for collector in collectors:
-            # What is paid keeps to its plan.
-            if collector.is_free:
+            # What is paid keeps to its plan, and what changes seldom, such as prices, to its day.
+            if collector.is_free and collector.settings().interval <= _SELDOM:
                 _fill(data, "collectors", collector.name, {})
                 _fill(data["collectors"], collector.name, "interval", every)
 

@@ -12,11 +12,10 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
-    StringConstraints,
     model_validator,
 )
 
-from exporter.fields import Duration, Region, RoleArn, StrictModel, format_duration, parse_duration
+from exporter.fields import Duration, EnvName, Region, RoleArn, StrictModel, format_duration, parse_duration
 
 _PROMETHEUS_WRITE_PATH = "/api/v1/write"
 
@@ -44,7 +43,6 @@ Window = Annotated[
     AfterValidator(_window),
     PlainSerializer(format_duration, return_type=str),
 ]
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class BasicAuth(StrictModel):

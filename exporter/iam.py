@@ -30,10 +30,11 @@ Document = dict[str, Any]
 
 
 def feature_of(collector: Collector) -> str:
-    """The feature that a collector belongs to: `cost` where the payer is asked, else by its name."""
+    """The feature that a collector belongs to: usage by its name, cost where the payer's bill is asked, else inventory."""
     if collector.name.startswith("usage"):
         return "usage"
-    return "cost" if collector.scope is Scope.PAYER else "inventory"
+    asks_bill = not all(action.startswith("pricing:") for action in collector.iam_actions)
+    return "cost" if collector.scope is Scope.PAYER and asks_bill else "inventory"
 
 
 def _statement(sid: str, actions: Iterable[str], resource: Any = "*", **more: Any) -> Document:
@@ -174,15 +175,20 @@ def _inline(name: str, document: Document, condition: str | None = None) -> Docu
     return {"Fn::If": [condition, policy, _NOTHING]} if condition else policy
 
 
-def _feature_policies() -> list[Document]:
+def _feature_policies(payer: bool = False) -> list[Document]:
     return [
         _inline("discovery", member_policy(())),
         *(
             _inline(feature, _policy(statements), f"Reads{feature.capitalize()}")
             for feature in ("inventory", "usage")
-            if (statements := list(_collectors([feature], payer=False)))
+            if (statements := _of_feature(feature, payer))
         ),
     ]
+
+
+def _of_feature(feature: str, payer: bool) -> list[Document]:
+    own = list(_collectors([feature], payer=True)) if payer else []
+    return [*own, *_collectors([feature], payer=False)]
 
 
 def member_template() -> Document:
@@ -255,7 +261,7 @@ def management_template() -> Document:
             "Policies": [
                 _inline("cost", payer_policy(["cost"])),
                 _inline("member-roles", _policy([assume]), "EntersAccounts"),
-                *_feature_policies(),
+                *_feature_policies(payer=True),
             ],
         },
     }

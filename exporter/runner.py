@@ -505,6 +505,10 @@ class Runner:
             names,
             self.config.collectors.cost,
             self.config.anomalies,
+            tuple(sorted(self.config.accounts.group_labels)),
+            {account.id: account.groups for account in self.directory.accounts.values()}
+            if self.directory
+            else {},
         )
 
     def _read_at(self, collector: Collector) -> datetime | None:

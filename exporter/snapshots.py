@@ -36,7 +36,7 @@ IAM_OBJECT = ("s3:GetObject", "s3:PutObject")
 IAM_BUCKET = ("s3:ListBucket",)
 
 _NAME = "ledger.sqlite.gz"
-_LEVEL = 3  # a ledger packs to a fifth; more effort gains little
+_LEVEL = 3  # a ledger packs well; more effort gains little
 _LOOK_SECONDS = 1.0
 _REST_FACTOR = 10  # a large ledger is copied for a tenth of the time at most
 _FIRST_RETRY = 5.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter import anomalies, anomaly_causes
+from exporter import anomalies, anomaly_causes, usage_anomalies
 from exporter.anomalies import Finding
 from exporter.anomaly_settings import SCORES, Kind, Sensitivity
 from exporter.api import Endpoint, Source
@@ -63,7 +63,40 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         "cost_type": "amortized",
         "charge_class": "usage",
         "findings": findings,
+        **_usage(source, query),
     }
+
+
+def _usage(source: Source, query: Query) -> dict[str, Any]:
+    """Daily usage totals that stand out; none where the question is about a service or a kind of cost."""
+    settings = source.config.anomalies
+    newest = usage_anomalies.assessed_day(source.ledger, source.now) if settings.usage.enabled else None
+    rows = []
+    for number in range(query.days if newest and not (query.service or query.kind) else 0):
+        assert newest is not None
+        day = newest - timedelta(days=number)
+        for finding in usage_anomalies.assess_day(source.ledger, day, settings, query.sensitivity):
+            if query.account_id in (None, finding.account_id):
+                rows.append(
+                    {
+                        "day": finding.day.isoformat(),
+                        "account_id": finding.account_id,
+                        "account": source.account(finding.account_id),
+                        "region": finding.region,
+                        "metric": finding.metric,
+                        "change": finding.change,
+                        "ratio": _cents(finding.ratio),
+                        "value": finding.value,
+                        "expected": _cents(finding.expected),
+                        "lower": _cents(finding.lower),
+                        "upper": _cents(finding.upper),
+                        "score": _cents(finding.score),
+                        "same_weekdays": [
+                            {"day": day.isoformat(), "value": value} for day, value in finding.same_weekdays
+                        ],
+                    }
+                )
+    return {"usage_assessed_day": newest.isoformat() if newest else None, "usage_findings": rows}
 
 
 def _row(source: Source, finding: Finding) -> dict[str, Any]:

@@ -96,8 +96,11 @@ class Aws:
         threads: int = 16,
         read_timeout: float = READ_TIMEOUT_SECONDS,
         stop: threading.Event | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         """`profile`, `region` and the environment choose the ambient credentials as in any AWS tool.
+
+        `credentials` are used instead of them.
 
         `role_arn` is the payer's role, when the ambient credentials are not the payer's own.
         """
@@ -118,7 +121,7 @@ class Aws:
             user_agent_extra="aws-spend-exporter",
         )
         self._ambient_session = botocore.session.Session(profile=profile)
-        self._ambient: Credentials | None = None
+        self._ambient: Credentials | None = credentials
         try:
             self._ambient_session.get_scoped_config()  # a profile that does not exist is an error now
             self.region = region or self._ambient_session.get_config_variable("region") or "us-east-1"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from exporter import anomalies, projection_view
+from exporter import anomalies, projection_view, usage_anomalies
 from exporter.aws.cost_explorer import NOT_USAGE, daily_costs, days_between
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
@@ -302,6 +302,12 @@ COLLECTOR = Collector(
             "anomalies",
             anomalies.FAMILIES,
             anomalies.render,
+            read_at=lambda view: refreshed_at(view.ledger, view.now),
+        ),
+        View(
+            "usage_anomalies",
+            usage_anomalies.FAMILIES,
+            usage_anomalies.render,
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
     ),

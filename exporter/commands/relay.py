@@ -19,4 +19,4 @@ def command(config_path: Path | None) -> None:
     config = load(config_path)
 
     configure_logging(config.log)
-    sys.exit(serve(config.relay))
+    sys.exit(serve(config.relay, config.aws))

@@ -17,7 +17,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from exporter.demo import running
+from exporter.demo import http, running
 from exporter.demo.control import Simulator
 from exporter.demo.display import Progress, printable, show_message, show_where
 from exporter.demo.processes import DemoError, Processes, Stopped, choose_ports
@@ -311,6 +311,43 @@ def new_service(account: str, service: str, daily_usd: float) -> None:
 def stopped_service(account: str, service: str) -> None:
     """Let a service cost nothing any more."""
     _inject(lambda simulator: simulator.stop_service(account, service))
+
+
+@demo.command()
+@click.option(
+    "--threshold", default="100", show_default=True, help="US dollars, as a user of Telex enters it."
+)
+@click.option(
+    "--frequency",
+    default="Daily",
+    show_default=True,
+    type=click.Choice(["Daily", "Monthly"]),
+    help="Yesterday, or the last calendar month.",
+)
+@click.option("--key-id", default="", help="aws_access_key_id; without it, the whole organisation.")
+@click.option("--secret-key", default="", help="aws_secret_access_key.")
+def tick(threshold: str, frequency: str, key_id: str, secret_key: str) -> None:
+    """Let Telex ask the running demo: install the integration, set it, tick; the answer is a Telex message."""
+    settings = {
+        "threshold": threshold,
+        "frequency": frequency,
+        "aws_access_key_id": key_id,
+        "aws_secret_access_key": secret_key,
+    }
+    try:
+        urls = running.find()
+        telex = urls["telex"]
+        seen = len(http.get(f"{telex}/messages.json"))
+        http.post(f"{telex}/_sink/install", {"url": f"{urls['relay']}/integration"})
+        http.post(f"{telex}/_sink/settings", settings)
+        http.post(f"{telex}/_sink/tick", {})
+        found = http.get(f"{telex}/messages.json", after=str(seen), wait="9")
+    except DemoError as error:
+        fail(error)
+    else:
+        if not found:
+            fail(DemoError("no answer has come yet; it appears in the channel"))
+        click.echo(printable(found[-1]["message"]))
 
 
 @demo.command()

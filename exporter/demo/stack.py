@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, Self
+from urllib.parse import urlsplit
 
 from exporter.config import CONFIG_VARIABLE
 from exporter.demo import configs, http, running
@@ -21,7 +22,7 @@ from exporter.demo.thresholds import DailyCosts, Thresholds, choose_thresholds
 
 HISTORY_DAYS = 450
 COST_DAYS = 14
-COST_INTERVAL_SECONDS = 5
+COST_INTERVAL_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +248,13 @@ class Stack:
                     "port": self.ports["relay"],
                     "state_dir": str(folder / "relay"),
                     "channels": {"default": {"url_file": str(secret)}},
+                    "exporter_url": self.urls["exporter"],
+                    # The sink plays Telex on this machine: its address is private, and plain http.
+                    "integration": {
+                        "enabled": True,
+                        "base_url": self.urls["relay"],
+                        "return_hosts": [urlsplit(self.sink.url).netloc],
+                    },
                 },
             },
         )

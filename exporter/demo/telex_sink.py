@@ -15,6 +15,9 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from exporter.demo.errors import DemoError
+from exporter.demo.telex_integration import Installation
+
 WEBHOOK_PATH = "/v1/webhooks/"
 FIELDS = ("event_name", "message", "status", "username")
 STATUSES = ("success", "error")
@@ -39,10 +42,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One scripted answer: after `hang` seconds answer `status`, or drop the connection when it is None."""
+    """One scripted answer: after `hang` seconds answer `status`, or drop the connection when it is None.
+
+    With `accepts` the message is in the channel all the same: only its answer is lost.
+    """
 
     status: int | None
     hang: float = 0.0
+    accepts: bool = False
 
 
 class RejectedError(Exception):
@@ -89,6 +96,8 @@ class TelexSink:
         self._now = now
         self._messages: list[Message] = []
         self._failures: deque[Failure] = deque()
+        self._outage: Failure | None = None
+        self._installed: Installation | None = None
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._server = _Server(("127.0.0.1", port), _handler_of(self))
@@ -158,9 +167,26 @@ class TelexSink:
                 self._changed.wait(remaining)
             return message
 
+    def fail_all(self, failure: Failure | None) -> None:
+        """Lets every post fail in this way, until None ends it."""
+        with self._changed:
+            self._outage = failure
+
     def next_failure(self) -> Failure | None:
         with self._changed:
-            return self._failures.popleft() if self._failures else None
+            return self._failures.popleft() if self._failures else self._outage
+
+    def install(self, url: str) -> Installation:
+        """Installs the integration that `url` describes into the channel, instead of what was there."""
+        installed = Installation(url, self.channel_id, self.webhook_url)
+        self._installed = installed
+        return installed
+
+    def installed(self) -> Installation:
+        """The integration of the channel; raises DemoError."""
+        if self._installed is None:
+            raise DemoError("no integration is installed in the channel")
+        return self._installed
 
     def hang(self, seconds: float) -> None:
         self._stopping.wait(seconds)
@@ -311,12 +337,17 @@ def _handler_of(sink: TelexSink) -> type[BaseHTTPRequestHandler]:
                 if path == "/_sink/fail":
                     self._fail(body)
                     return
+                if path in ("/_sink/install", "/_sink/settings", "/_sink/tick"):
+                    self._integrate(path, body)
+                    return
                 if not path.startswith(WEBHOOK_PATH):
                     raise RejectedError(HTTPStatus.NOT_FOUND, "not found")
-                if (failure := sink.next_failure()) is not None:
+                failure = sink.next_failure()
+                if failure is None or failure.accepts:
+                    message = sink.receive(path.removeprefix(WEBHOOK_PATH), body)
+                if failure is not None:
                     self._play(failure)
                     return
-                message = sink.receive(path.removeprefix(WEBHOOK_PATH), body)
             except RejectedError as error:
                 self._telex_answer(error.status, str(error))
                 return
@@ -333,6 +364,23 @@ def _handler_of(sink: TelexSink) -> type[BaseHTTPRequestHandler]:
                 raise RejectedError(HTTPStatus.BAD_REQUEST, "expected count, and status or hang") from error
             sink.fail_next(count, status=status, hang=hang)
             self._json(HTTPStatus.OK, {"status": "success"})
+
+        def _integrate(self, path: str, body: bytes) -> None:
+            """What a user does in Telex: {"url": ...} installs, {"threshold": 5} sets, and a tick at any time."""
+            try:
+                order = json.loads(body)
+                if path.endswith("install"):
+                    result: Any = {"name": sink.install(str(order["url"])).name}
+                elif path.endswith("settings"):
+                    sink.installed().set(dict(order))
+                    result = {}
+                else:
+                    result = sink.installed().tick()
+            except (ValueError, TypeError, KeyError) as error:
+                raise RejectedError(HTTPStatus.BAD_REQUEST, f"not understood: {error!r}") from error
+            except DemoError as error:
+                raise RejectedError(HTTPStatus.BAD_GATEWAY, str(error)) from error
+            self._json(HTTPStatus.OK, {"status": "success", "data": result})
 
         def _play(self, failure: Failure) -> None:
             sink.hang(failure.hang)

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hmac
-import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Path, Request, Response
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect
+from pydantic import BaseModel
 
 from exporter.relay.alertmanager import Notification
+from exporter.relay.credentials import CallerAuth
 from exporter.relay.dispatch import Dispatcher, Outcome
+from exporter.relay.gate import Answer, Gate, body_of
+from exporter.relay.integration.contract import Tick
 from exporter.relay.metrics import RelayMetrics, package_version
-from exporter.relay.settings import BasicCredentials, BearerToken, CallerAuth, RelaySettings
-
-logger = logging.getLogger(__name__)
-
-
-class Answer(BaseModel):
-    """What every answer of POST /alerts says."""
-
-    detail: str
-
+from exporter.relay.settings import RelaySettings
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "Telex has the whole notification."},
@@ -45,12 +34,6 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "Telex cannot take the message now, or the relay is busy; try again.",
     },
 }
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Notification"}}},
-    }
-}
 
 
 def create_app(
@@ -59,8 +42,9 @@ def create_app(
     dispatcher: Dispatcher,
     metrics: RelayMetrics,
     ready: Callable[[], bool],
+    integration: Callable[[FastAPI, Gate], None] | None = None,
 ) -> FastAPI:
-    """The relay's web application."""
+    """The relay's web application; `integration` adds the routes that Telex asks for."""
     app = FastAPI(
         title="aws-spend-exporter relay",
         summary="Posts Alertmanager's notifications to Telex channels.",
@@ -68,45 +52,17 @@ def create_app(
         docs_url=None,  # the page would load its scripts from a foreign host
         redoc_url=None,
     )
+    gate = Gate(settings.max_body_bytes, metrics)
     slots = threading.BoundedSemaphore(settings.max_concurrent_notifications)
 
-    def refuse(status: int, reason: str, detail: str, headers: dict[str, str] | None = None) -> HTTPException:
-        metrics.refused.labels(reason).inc()
-        return HTTPException(status, detail, headers)
-
-    def admit(request: Request) -> None:
-        if auth is not None and not authorized(auth, request.headers.get("authorization", "")):
-            scheme = "Bearer" if isinstance(auth, BearerToken) else "Basic"
-            raise refuse(
-                401, "unauthorized", "credentials are missing or wrong",
-                {"WWW-Authenticate": f'{scheme} realm="relay"'},
-            )  # fmt: skip
-
-    async def read(request: Request) -> Notification:
-        body = bytearray()
-        async for chunk in chunks(request):
-            body += chunk
-            if len(body) > settings.max_body_bytes:
-                raise refuse(
-                    400, "too_large", f"the body is larger than {settings.max_body_bytes} bytes",
-                    {"Connection": "close"},
-                )  # fmt: skip
-        try:
-            # A thread: megabytes of JSON must not hold up /metrics.
-            return await asyncio.to_thread(Notification.model_validate_json, bytes(body))
-        except ValidationError as error:
-            detail = describe(error)
-        logger.warning("refused a malformed notification: %s", detail)
-        raise refuse(400, "malformed", detail)
-
     async def alerts(request: Request, channel: str | None) -> Answer:
-        admit(request)
+        gate.admit(request, auth)
         name = channel if channel is not None else settings.default_channel_name()
         if name is None or name not in settings.channels:
-            raise refuse(404, "unknown_channel", "no such channel")
-        notification = await read(request)
+            raise gate.refuse(404, "unknown_channel", "no such channel")
+        notification = await gate.read(request, Notification)
         if not slots.acquire(blocking=False):
-            raise refuse(503, "overloaded", "too many notifications are being delivered; try again")
+            raise gate.refuse(503, "overloaded", "too many notifications are being delivered; try again")
         try:
             status, detail = await in_thread(lambda: dispatcher.deliver(name, notification), slots.release)
         except asyncio.CancelledError:  # the time to drain is over and Telex still has not answered
@@ -115,12 +71,12 @@ def create_app(
             raise HTTPException(status, detail)
         return Answer(detail=detail)
 
-    @app.post("/alerts", responses=_RESPONSES, openapi_extra=_BODY)
+    @app.post("/alerts", responses=_RESPONSES, openapi_extra=body_of(Notification))
     async def post_alerts(request: Request) -> Answer:
         """Deliver a notification of Alertmanager to the default channel."""
         return await alerts(request, None)
 
-    @app.post("/alerts/{channel}", responses=_RESPONSES, openapi_extra=_BODY)
+    @app.post("/alerts/{channel}", responses=_RESPONSES, openapi_extra=body_of(Notification))
     async def post_alerts_to_channel(
         request: Request, channel: Annotated[str, Path(description="A channel of the configuration.")]
     ) -> Answer:
@@ -148,28 +104,24 @@ def create_app(
         """Metrics in Prometheus' text format."""
         return Response(generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
+    bodies: list[type[BaseModel]] = [Notification]
+    if integration is not None:
+        integration(app, gate)
+        bodies.append(Tick)
     plain_openapi = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = plain_openapi()
-            body = Notification.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            schemas.update(body.pop("$defs", {}))
-            schemas["Notification"] = body
+            for model in bodies:
+                body = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(body.pop("$defs", {}))
+                schemas[model.__name__] = body
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]
     return app
-
-
-async def chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body's chunks; a caller that hangs up ends them."""
-    try:
-        async for chunk in request.stream():
-            yield chunk
-    except ClientDisconnect:
-        return
 
 
 async def in_thread(work: Callable[[], Outcome], done: Callable[[], None]) -> Outcome:
@@ -203,29 +155,3 @@ async def in_thread(work: Callable[[], Outcome], done: Callable[[], None]) -> Ou
 
     threading.Thread(target=run, name="delivery", daemon=True).start()
     return await future
-
-
-def authorized(auth: CallerAuth, header: str) -> bool:
-    """Whether an Authorization header holds the configured credentials; compared in constant time."""
-    scheme, _, given = header.partition(" ")
-    if isinstance(auth, BearerToken):
-        wanted = auth.token.reveal().encode()  # the header's bytes came as latin-1
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), wanted)
-    if not isinstance(auth, BasicCredentials) or scheme.lower() != "basic":
-        return False
-    try:
-        presented = base64.b64decode(given.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return hmac.compare_digest(presented, f"{auth.username}:{auth.password.reveal()}".encode())
-
-
-def describe(error: ValidationError) -> str:
-    """What is wrong with a body, without repeating the body."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    texts = [
-        f"{'.'.join(str(step) for step in problem['loc'])[:100]}: {problem['msg'][:200]}"
-        for problem in problems[:3]
-    ]
-    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return "; ".join(text.removeprefix(": ") for text in texts) + more

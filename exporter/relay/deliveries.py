@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from exporter.relay.message import Message
@@ -20,8 +21,14 @@ CREATE TABLE IF NOT EXISTS notifications (
     delivered INTEGER NOT NULL,  -- parts that Telex has accepted, from the first on
     completed INTEGER NOT NULL,
     touched_at REAL NOT NULL     -- unix seconds of the last change
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS digests (
+    channel TEXT PRIMARY KEY,
+    done REAL NOT NULL           -- unix seconds of the newest due time that was handled
 ) STRICT, WITHOUT ROWID
 """
+# Longer than a digest can be late: one that Telex has is never sent again, whenever the relay is back.
+_DIGEST_KEPT_SECONDS = 2 * 86_400
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,8 @@ class Deliveries:
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute(_SCHEMA)
+            for statement in _SCHEMA.split(";"):
+                self._db.execute(statement)
         except sqlite3.Error:
             self._db.close()
             raise
@@ -94,6 +102,17 @@ class Deliveries:
                 (self._clock(), key),
             )
 
+    def digest_done(self, channel: str) -> datetime | None:
+        """The newest due time of a channel's digest that was handled; None before the first start."""
+        with self._lock:
+            row = self._db.execute("SELECT done FROM digests WHERE channel = ?", (channel,)).fetchone()
+        return datetime.fromtimestamp(row[0], UTC) if row else None
+
+    def mark_digest(self, channel: str, due: datetime) -> None:
+        """A channel's digest that was due at `due` is handled, and with it every one before."""
+        with self._lock:
+            self._db.execute("INSERT OR REPLACE INTO digests VALUES (?, ?)", (channel, due.timestamp()))
+
     def writable(self) -> bool:
         """Whether the memory can be written now."""
         with self._lock:
@@ -108,8 +127,9 @@ class Deliveries:
         now = self._clock()
         # abs: after the clock was set back, a stamp from the future must not suppress for ever.
         self._db.execute(
-            "DELETE FROM notifications WHERE abs(? - touched_at) >= CASE completed WHEN 1 THEN ? ELSE ? END",
-            (now, self._retry_window, self._pending_expiry),
+            "DELETE FROM notifications WHERE abs(? - touched_at) >= CASE"
+            " WHEN key LIKE 'digest %' THEN ? WHEN completed THEN ? ELSE ? END",
+            (now, _DIGEST_KEPT_SECONDS, self._retry_window, self._pending_expiry),
         )
 
 

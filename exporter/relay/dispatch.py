@@ -11,10 +11,12 @@ from contextlib import contextmanager
 
 from exporter.relay import telex
 from exporter.relay.alertmanager import Notification
+from exporter.relay.credentials import Secret
 from exporter.relay.deliveries import Deliveries, Progress
 from exporter.relay.message import Links, Message, render
 from exporter.relay.metrics import RelayMetrics
-from exporter.relay.settings import RelaySettings, Secret
+from exporter.relay.settings import RelaySettings
+from exporter.relay.templating import Templates
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Dispatcher:
         deliveries: Deliveries,
         metrics: RelayMetrics,
         stopping: threading.Event,
+        templates: Templates,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -39,6 +42,7 @@ class Dispatcher:
         self._deliveries = deliveries
         self._metrics = metrics
         self._stopping = stopping
+        self._templates = templates
         self._clock = clock
         self._links = Links(settings.dashboard_url, settings.runbook_url)
         self._busy: dict[str, threading.Lock] = {}
@@ -52,20 +56,26 @@ class Dispatcher:
         200: Telex has every part. 503: Alertmanager's retry may succeed. 502: someone has to act, but
         Alertmanager retries that too, so nothing is lost meanwhile.
         """
-        deadline = time.monotonic() + self._settings.notification_timeout.total_seconds()
-        key = notification.identity(channel)
-        with self._alone(key, deadline) as alone:
-            if alone:
-                outcome = self._deliver(key, channel, notification, deadline)
-            else:
-                outcome = 503, "the same notification is still being delivered"
+        settings = self._settings
+        outcome = self.send(
+            channel,
+            notification.identity(channel),
+            lambda: render(
+                notification, self._links, settings.max_message_bytes, settings.max_parts, self._templates
+            ),
+        )
         self._metrics.notifications.labels(channel, str(outcome[0])).inc()
         return outcome
 
-    def _deliver(self, key: str, channel: str, notification: Notification, deadline: float) -> Outcome:
-        message = render(
-            notification, self._links, self._settings.max_message_bytes, self._settings.max_parts
-        )
+    def send(self, channel: str, key: str, message: Callable[[], Message]) -> Outcome:
+        """Deliver what Telex does not have yet of the message that is remembered under `key`, or of `message`."""
+        deadline = time.monotonic() + self._settings.notification_timeout.total_seconds()
+        with self._alone(key, deadline) as alone:
+            if alone:
+                return self._send(channel, key, message(), deadline)
+            return 503, "the same notification is still being delivered"
+
+    def _send(self, channel: str, key: str, message: Message, deadline: float) -> Outcome:
         progress = self._remembered(key, message)
         if progress.completed:
             self._metrics.suppressed.labels(channel).inc(len(message.parts))

@@ -1,17 +1,18 @@
-"""From an Alertmanager notification to the text of Telex messages: rendering, neutralising, splitting."""
+"""From an Alertmanager notification to the text of Telex messages: rendering and splitting."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Literal
+from typing import Any, Literal
 
 from exporter.relay.alertmanager import Alert, Notification
+from exporter.relay.neutral import Neutral, link, neutralise
+from exporter.relay.templating import Templates
 
-MAX_FIELD_CHARS = 1000
 MAX_TITLE_CHARS = 120
 RUNBOOK_PATH = "docs/runbook.md"  # what alerts' relative runbook_url starts with
 
@@ -33,11 +34,13 @@ class Message:
     parts: tuple[str, ...]
 
 
-def render(notification: Notification, links: Links, max_bytes: int, max_parts: int) -> Message:
+def render(
+    notification: Notification, links: Links, max_bytes: int, max_parts: int, templates: Templates
+) -> Message:
     """Render one notification; alerts that do not fit into `max_parts` are counted in the last part."""
     shown = len(notification.alerts)
     while True:
-        text = _text(notification, links, shown)
+        text = templates.render("alert", values(notification, links, shown))
         parts = split(text, max_bytes)
         if len(parts) <= max_parts or shown == 0:
             break
@@ -49,28 +52,92 @@ def render(notification: Notification, links: Links, max_bytes: int, max_parts: 
     )
 
 
-def _text(notification: Notification, links: Links, shown: int) -> str:
+class Texts(dict[str, str]):
+    """Labels or annotations; one that an alert does not have is empty."""
+
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+@dataclass(frozen=True)
+class AlertFacts:
+    """One alert as a template sees it."""
+
+    status: str
+    severity: str
+    subject: str
+    """The account's name and id, or what the alert is about instead; may be empty."""
+    period: str
+    spend: Decimal | None
+    threshold: Decimal | None
+    ratio: Decimal | None
+    """Spend by threshold, where both are known."""
+    since: datetime
+    until: datetime | None
+    """When it was resolved."""
+    texts: tuple[str, ...]
+    """Summary and description, or the labels of an alert that has neither."""
+    links: tuple[Neutral, ...]
+    """Lines with links that are not those of every alert of the message."""
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+def values(notification: Notification, links: Links, shown: int) -> dict[str, Any]:
+    """What the alert template can use, for the `shown` most urgent alerts."""
     alerts = sorted(notification.alerts, key=_urgency)[:shown]
     firing = sum(alert.status == "firing" for alert in notification.alerts)
-    resolved = len(notification.alerts) - firing
-    heading = f"{notification.status.upper()}: {_title(notification)}"
-    if len(notification.alerts) > 1:
-        counts = [f"{count} {word}" for count, word in ((firing, "firing"), (resolved, "resolved")) if count]
-        heading += f" ({', '.join(counts)})"
-
     footers = [_link_lines(alert, notification, links) for alert in alerts]
     common = [line for line in footers[0] if all(line in footer for footer in footers)] if footers else []
-    blocks = []
-    for alert, footer in zip(alerts, footers, strict=True):
-        blocks.append("\n".join(_alert_lines(alert) + [line for line in footer if line not in common]))
-    unlisted = notification.truncatedAlerts + len(notification.alerts) - shown
-    if unlisted:
-        blocks.append(f"And {unlisted} more alerts that this message does not list: see Alertmanager.")
-    if common:
-        blocks.append("\n".join(common))
-    if len(notification.alerts) == 1 and not unlisted:
-        return "\n".join([heading, *blocks])
-    return "\n\n".join([heading, *blocks])
+    return {
+        "title": _title(notification),
+        "status": notification.status,
+        "alerts": [
+            _facts(alert, tuple(line for line in footer if line not in common))
+            for alert, footer in zip(alerts, footers, strict=True)
+        ],
+        "total": len(notification.alerts),
+        "firing": firing,
+        "resolved": len(notification.alerts) - firing,
+        "unlisted": notification.truncatedAlerts + len(notification.alerts) - shown,
+        "links": common,
+        "group_labels": Texts(notification.groupLabels),
+    }
+
+
+def samples(links: Links) -> list[dict[str, Any]]:
+    """Notifications of every kind, to try a template on."""
+    at = datetime(2026, 1, 5, 14, 2, tzinfo=UTC)
+    spend = Alert(
+        status="firing",
+        labels={"alertname": "Spend", "account": "prod", "account_id": "111111111111", "severity": "warning"},
+        annotations={
+            "title": "Spend",
+            "spend": "1532.20",
+            "threshold": "1000",
+            "period": "day",
+            "description": "x",
+        },
+        startsAt=at,
+    )
+    resolved = spend.model_copy(update={"status": "resolved", "endsAt": at.replace(hour=15)})
+    bare = Alert(status="firing", startsAt=at)
+    tried = [
+        values(
+            Notification(version="4", groupKey="x", status=status, alerts=alerts, **more), links, len(alerts)
+        )
+        for status, alerts, more in (
+            ("firing", [spend], {}),
+            ("resolved", [resolved], {}),
+            ("firing", [bare], {}),
+            ("firing", [spend, resolved, bare], {"truncatedAlerts": 3, "externalURL": "http://am.example"}),
+        )
+    ]
+    # So long that none of its alerts fits into `max_parts`.
+    return [
+        *tried,
+        values(Notification(version="4", groupKey="x", status="firing", alerts=[spend]), links, 0),
+    ]
 
 
 def _urgency(alert: Alert) -> tuple[str, Decimal]:
@@ -90,59 +157,48 @@ def _title(notification: Notification) -> str:
     return neutralise(title, MAX_TITLE_CHARS) or "Alert"
 
 
-def _alert_lines(alert: Alert) -> list[str]:
+def _facts(alert: Alert, links: tuple[Neutral, ...]) -> AlertFacts:
     fields = {**alert.labels, **{key: value for key, value in alert.annotations.items() if value}}
-    lines = []
-    if subject := _subject(fields):
-        lines.append(subject)
     spend, threshold = _amount(fields.get("spend", "")), _amount(fields.get("threshold", ""))
-    if spend is not None:
-        lines.append(f"Spend: {_usd(spend)}{_period(fields.get('period', ''))}")
-    if threshold is not None:
-        percent = (
-            f", spend is {_percent(spend, threshold)} of it" if spend is not None and threshold > 0 else ""
-        )
-        lines.append(f"Threshold: {_usd(threshold)}{percent}")
-    severity = f" ({neutralise(fields['severity'], 40)})" if fields.get("severity") else ""
-    lines.append(f"Status: {alert.status}{severity}")
-    lines.append(f"Since: {_moment(alert.startsAt)}{_until(alert)}")
     # Beside spend and threshold the summary would say the same a second time.
     texts = ["description"] if spend is not None else ["summary", "description"]
     said = [_grouped(text) for key in texts if (text := neutralise(fields.get(key, "")))]
     if spend is None and not said:
         said = [
-            f"{neutralise(key, 100)}: {neutralise(value)}"
+            Neutral(f"{neutralise(key, 100)}: {neutralise(value)}")
             for key, value in sorted(alert.labels.items())
             if key not in {"alertname", "severity", "account", "account_id"}
         ]
-    return lines + said
+    return AlertFacts(
+        status=alert.status,
+        severity=neutralise(fields.get("severity", ""), 40),
+        subject=_subject(fields),
+        period=fields.get("period", ""),
+        spend=spend,
+        threshold=threshold,
+        ratio=spend / threshold if spend is not None and threshold is not None and threshold > 0 else None,
+        since=alert.startsAt,
+        until=_until(alert),
+        texts=tuple(said),
+        links=links,
+        labels=Texts(alert.labels),
+        annotations=Texts(alert.annotations),
+    )
 
 
-def _subject(fields: dict[str, str]) -> str:
+def _subject(fields: dict[str, str]) -> Neutral:
     name, account_id = neutralise(fields.get("account", "")), neutralise(fields.get("account_id", ""))
     if account_id:
-        return f"Account: {name} ({account_id})" if name and name != account_id else f"Account: {account_id}"
+        return Neutral(f"{name} ({account_id})") if name and name != account_id else account_id
     if name:
-        return f"Account: {name}"
-    return "Account: all accounts of the organization" if fields.get("scope") == "organization" else ""
+        return name
+    return Neutral("all accounts of the organization" if fields.get("scope") == "organization" else "")
 
 
-def _period(period: str) -> str:
-    return {"day": " in a day", "month": " this month"}.get(period, "")
-
-
-def _until(alert: Alert) -> str:
+def _until(alert: Alert) -> datetime | None:
     if alert.status != "resolved" or alert.endsAt is None or alert.endsAt <= alert.startsAt:
-        return ""
-    return f", until {_moment(alert.endsAt)}"
-
-
-def _moment(moment: datetime) -> str:
-    try:
-        moment = moment.astimezone(UTC)
-    except OverflowError:  # the first or last hours that a datetime can hold
-        return "unknown"
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+        return None
+    return alert.endsAt
 
 
 def _amount(text: str) -> Decimal | None:
@@ -154,72 +210,27 @@ def _amount(text: str) -> Decimal | None:
     return amount if amount.is_finite() and abs(amount) < 10**15 else None
 
 
-def _usd(amount: Decimal) -> str:
-    return f"-${-amount:,.2f}" if amount < 0 else f"${amount:,.2f}"
-
-
-def _grouped(text: str) -> str:
+def _grouped(text: str) -> Neutral:
     """Dollars of a rule's text, which has no way to group digits, as in the amounts above it."""
-    return re.sub(r"\$(\d{4,15})(?=\.\d\d\b)", lambda match: f"${int(match[1]):,}", text, flags=re.ASCII)
+    return Neutral(
+        re.sub(r"\$(\d{4,15})(?=\.\d\d\b)", lambda match: f"${int(match[1]):,}", text, flags=re.ASCII)
+    )
 
 
-def _percent(spend: Decimal, threshold: Decimal) -> str:
-    percent = spend / threshold * 100
-    if percent >= 10**6:
-        return "more than 1,000,000%"
-    # Near 100 a whole percent would hide on which side of the threshold spend is.
-    return f"{percent:.1f}%" if abs(percent - 100) < 10 else f"{percent:,.0f}%"
-
-
-def _link_lines(alert: Alert, notification: Notification, links: Links) -> list[str]:
-    lines = []
-    if dashboard := _url(alert.annotations.get("dashboard_url", "")) or _url(links.dashboard_url or ""):
-        lines.append(f"Dashboard: {dashboard}")
-    elif alertmanager := _url(notification.externalURL):
-        lines.append(f"Alertmanager: {alertmanager}")
+def _link_lines(alert: Alert, notification: Notification, links: Links) -> list[Neutral]:
+    lines: list[Neutral] = []
+    if dashboard := link(alert.annotations.get("dashboard_url", "")) or link(links.dashboard_url or ""):
+        lines.append(Neutral(f"Dashboard: {dashboard}"))
+    elif alertmanager := link(notification.externalURL):
+        lines.append(Neutral(f"Alertmanager: {alertmanager}"))
     runbook = alert.annotations.get("runbook_url", "")
     if links.runbook_url is not None and runbook.startswith(RUNBOOK_PATH):
         runbook = links.runbook_url + runbook.removeprefix(RUNBOOK_PATH)
-    if url := _url(runbook):
-        lines.append(f"Runbook: {url}")
+    if url := link(runbook):
+        lines.append(Neutral(f"Runbook: {url}"))
     elif runbook:
-        lines.append(f"Runbook: {neutralise(runbook)}")
+        lines.append(Neutral(f"Runbook: {neutralise(runbook)}"))
     return lines
-
-
-def _url(text: str) -> str:
-    """An http(s) address that cannot end early or open markup where it is shown; else nothing."""
-    text = text.strip()
-    if len(text) > MAX_FIELD_CHARS or not re.fullmatch(r"https?://[^\s\x00-\x20\x7f-\x9f]+", text):
-        return ""
-    if not text.isprintable():
-        return ""
-    return re.sub(r"[<>\"'`()\[\]*\\|^{}]", lambda match: f"%{ord(match[0]):02X}", text)
-
-
-_LOOKALIKE = str.maketrans({"<": "‹", ">": "›", "`": "'", "*": "∗", "~": "∼", "@": "＠"})
-
-
-def neutralise(text: str, max_chars: int = MAX_FIELD_CHARS) -> str:
-    """
-    One line of harmless text from a label or annotation.
-
-    Account names are chosen by whoever owns the account; they must not become links, mentions, emphasis, HTML
-    or extra lines. Look-alikes rather than escapes, because an escape shows where a client prints plain text.
-    """
-    # What is far too long is cut first: the rest is linear, but a megabyte of it is not worth reading.
-    text = text[: max_chars * 4]
-    text = "".join(" " if unicodedata.category(char) in {"Cc", "Zl", "Zp"} else char for char in text)
-    text = "".join(char for char in text if unicodedata.category(char) not in {"Cf", "Cs", "Co", "Cn"})
-    text = re.sub(r"\s+", " ", text).strip().translate(_LOOKALIKE)
-    text = re.sub(r"(?<![^\W_])_+|_+(?![^\W_])", lambda match: "ˍ" * len(match[0]), text)  # snake_case stays
-    text = re.sub(r"\](?=[(\[:])", "] ", text)  # [text](address), [text][reference] and [reference]:
-    text = re.sub(r"(?i)([a-z][a-z0-9+.-]*):(?=//)", r"\1: ", text)
-    text = re.sub(r"(?i)\b(javascript|data|vbscript|mailto):", r"\1 :", text)
-    text = re.sub(r"(?i)\bwww\.", "www ", text)
-    text = re.sub(r"&(?=#?\w+;)", "＆", text)
-    text = text.replace("|", "¦")
-    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 
 def split(text: str, max_bytes: int) -> list[str]:

@@ -8,9 +8,20 @@ from importlib.metadata import PackageNotFoundError, version
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from exporter.relay.telex import Result
+from exporter.relay.templating import NAMES
 
 PREFIX = "aws_spend_exporter_relay_"
-REFUSALS = ("malformed", "too_large", "unauthorized", "unknown_channel", "overloaded")
+REFUSALS = (
+    "malformed",
+    "too_large",
+    "unauthorized",
+    "unknown_channel",
+    "overloaded",
+    "rate_limited",
+    "return_url",
+)
+TICK_OUTCOMES = ("within", "above", "no_answer", "bad_settings")
+DIGEST_RESULTS = ("sent", "sent_unknown", "failed", "skipped")
 
 
 def package_version() -> str:
@@ -69,6 +80,43 @@ class RelayMetrics:
             "Failures to read or write the memory of deliveries; the messages went out without it.",
             registry=self.registry,
         )
+        self.template_failures = Counter(
+            PREFIX + "template_failures_total",
+            "Messages that a template of the configuration failed on; they went out in the built-in form.",
+            ["template"],
+            registry=self.registry,
+        )
+        self.digests = Counter(
+            PREFIX + "digests_total",
+            "Scheduled digests: sent, sent without the exporter's answer, failed to reach Telex, or skipped because"
+            " the relay was down for longer than it catches up.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.digest_failures = Counter(
+            PREFIX + "digest_failures_total",
+            "Failures to read the exporter for a digest or to deliver it; they are tried again.",
+            ["step"],
+            registry=self.registry,
+        )
+        self.next_digest = Gauge(
+            PREFIX + "digest_next_timestamp_seconds",
+            "When the next digest is due; absent without a schedule.",
+            ["channel"],
+            registry=self.registry,
+        )
+        self.ticks = Counter(
+            PREFIX + "integration_ticks_total",
+            "Ticks of the Telex integration that were answered, by what came of them.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.results = Counter(
+            PREFIX + "integration_results_total",
+            "Attempts to post a tick's result to its return_url, by how they ended.",
+            ["result"],
+            registry=self.registry,
+        )
         Gauge(
             PREFIX + "build_info",
             "The running version; always 1.",
@@ -82,5 +130,15 @@ class RelayMetrics:
                 self.notifications.labels(channel, code)
             self.duration.labels(channel)
             self.suppressed.labels(channel)
+        for outcome in TICK_OUTCOMES:
+            self.ticks.labels(outcome)
+        for result in Result:
+            self.results.labels(result.value)
+        for template in NAMES:
+            self.template_failures.labels(template)
+        for digest_result in DIGEST_RESULTS:
+            self.digests.labels(digest_result)
+        for step in ("read", "deliver"):
+            self.digest_failures.labels(step)
         for reason in REFUSALS:
             self.refused.labels(reason)

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from apscheduler.triggers.cron import CronTrigger
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
-from exporter.fields import Timeout
+from exporter.fields import Duration, EnvName, StrictModel, Timeout
+from exporter.relay.addresses import is_loopback
+from exporter.relay.credentials import (
+    CallerAuthSettings,
+    RelayConfigError,
+    Secret,
+    read_auth,
+    read_secret,
+)
+from exporter.relay.integration.settings import IntegrationSettings
 
 ChannelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class RelayConfigError(Exception):
-    """A setting that cannot be used; the text names the setting and never a secret's value."""
+def _crontab(value: str) -> str:
+    try:
+        CronTrigger.from_crontab(value, timezone=UTC)
+    except ValueError:
+        raise ValueError("five fields of a crontab such as 0 8 * * mon-fri") from None
+    return value
 
 
-class Secret:
-    """A value that shows itself only when asked, so that neither a log line nor a traceback carries it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-
-class ChannelSettings(BaseModel):
+class ChannelSettings(StrictModel):
     """Where a channel's webhook URL is found; the URL itself is a secret and never stands in the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url_file: Path | None = Field(None, description="File that holds the channel's Telex webhook URL.")
     url_env: EnvName | None = Field(
@@ -55,43 +50,41 @@ class ChannelSettings(BaseModel):
         return self
 
 
-class CallerAuthSettings(BaseModel):
-    """What callers of POST /alerts must present: a bearer token, or a user name and password."""
+class DigestSettings(StrictModel):
+    """A message on the state of spend at fixed times; off while `schedule` is unset."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    bearer_token_file: Path | None = Field(None, description="File that holds the bearer token.")
-    bearer_token_env: EnvName | None = Field(
-        None, description="Environment variable that holds the bearer token."
+    schedule: Annotated[str, AfterValidator(_crontab)] | None = Field(
+        None, description="When, as a crontab in UTC: `0 8 * * mon-fri`; unset: never."
     )
-    username: str | None = Field(None, min_length=1, description="User name for basic authentication.")
-    password_file: Path | None = Field(
-        None, description="File that holds the password for basic authentication."
+    channel: ChannelName | None = Field(None, description="Its channel; unset: that of POST /alerts.")
+    movers: int = Field(5, ge=0, le=50, description="How many of the biggest movers it lists.")
+    retry_for: Duration = Field(
+        timedelta(minutes=30),
+        description="How long to try to read the exporter; after that the digest says what is unknown.",
     )
-    password_env: EnvName | None = Field(
-        None, description="Environment variable that holds the password for basic authentication."
+    catch_up: Duration = Field(
+        timedelta(hours=6),
+        description="How late it may be, because the relay or Telex was down: up to 1d; later it is skipped.",
     )
 
-    @model_validator(mode="after")
-    def _one_scheme(self) -> Self:
-        bearer = [source for source in (self.bearer_token_file, self.bearer_token_env) if source is not None]
-        password = [source for source in (self.password_file, self.password_env) if source is not None]
-        basic = bool(password) or self.username is not None
-        if bool(bearer) == basic:
-            raise ValueError("give either a bearer token, or username and password")
-        if len(bearer) > 1 or len(password) > 1:
-            raise ValueError("give exactly one of the _file and _env forms")
-        if basic and (self.username is None or not password):
-            raise ValueError("basic authentication needs username and one of password_file, password_env")
-        if self.username is not None and ":" in self.username:
-            raise ValueError("username cannot hold a colon")
-        return self
+    @field_validator("catch_up")
+    @classmethod
+    def _at_most_a_day(cls, value: timedelta) -> timedelta:
+        if value > timedelta(days=1):
+            raise ValueError("a duration of at most 1d")
+        return value
 
 
-class RelaySettings(BaseModel):
+class TemplateSettings(StrictModel):
+    """Jinja2 templates of messages; unset: the built-in ones. docs/relay.md lists what they can use."""
+
+    alert: Path | None = Field(None, description="File for notifications of Alertmanager.")
+    digest: Path | None = Field(None, description="File for the digest.")
+    spend: Path | None = Field(None, description="File for the answers to ticks of Telex.")
+
+
+class RelaySettings(StrictModel):
     """Settings of `aws-spend-exporter relay`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; loopback unless changed.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -122,6 +115,19 @@ class RelaySettings(BaseModel):
         None,
         description="Where docs/runbook.md is published; replaces that path in an alert's runbook_url.",
     )
+    exporter_url: str = Field(
+        "http://127.0.0.1:9998",
+        description="The exporter, whose JSON API answers digest and ticks.",
+    )
+    exporter_auth: CallerAuthSettings | None = Field(
+        None, description="What to present to the exporter, where it asks for it."
+    )
+    exporter_ca_file: Path | None = Field(
+        None, description="Certificates that vouch for the exporter, where the usual ones do not."
+    )
+    digest: DigestSettings = Field(DigestSettings(), description="A scheduled message on spend.")
+    integration: IntegrationSettings = Field(IntegrationSettings(), description="What Telex can install.")
+    templates: TemplateSettings = Field(TemplateSettings(), description="Texts of messages.")
     connect_timeout: Timeout = Field(timedelta(seconds=3), description="Time to connect to Telex.")
     read_timeout: Timeout = Field(timedelta(seconds=10), description="Time to wait for Telex's answer.")
     notification_timeout: Timeout = Field(
@@ -156,7 +162,7 @@ class RelaySettings(BaseModel):
         description="Notifications in delivery at once; more are answered 503 to be retried.",
     )
 
-    @field_validator("dashboard_url", "runbook_url")
+    @field_validator("dashboard_url", "runbook_url", "exporter_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[^\s<>\"'`]+", value):
@@ -166,7 +172,12 @@ class RelaySettings(BaseModel):
     @model_validator(mode="after")
     def _default_exists(self) -> Self:
         if self.default_channel is not None and self.default_channel not in self.channels:
-            raise ValueError(f"default_channel {self.default_channel!r} is not among channels")
+            raise ValueError("default_channel: one of channels")
+        if self.digest.schedule is not None:
+            if self.digest.channel is None and self.default_channel_name() is None:
+                raise ValueError("digest.channel: one of channels, because no channel is the default")
+            if self.digest.channel is not None and self.digest.channel not in self.channels:
+                raise ValueError("digest.channel: one of channels")
         return self
 
     def default_channel_name(self) -> str | None:
@@ -178,24 +189,6 @@ class RelaySettings(BaseModel):
         return next(iter(self.channels)) if len(self.channels) == 1 else None
 
 
-class BearerToken:
-    """A caller presents `Authorization: Bearer <token>`."""
-
-    def __init__(self, token: Secret) -> None:
-        self.token = token
-
-
-class BasicCredentials:
-    """A caller presents `Authorization: Basic <base64 of user:password>`."""
-
-    def __init__(self, username: str, password: Secret) -> None:
-        self.username = username
-        self.password = password
-
-
-CallerAuth = BearerToken | BasicCredentials
-
-
 class RelaySecrets:
     """Every secret of the relay, read once at the start. Raises RelayConfigError."""
 
@@ -205,10 +198,12 @@ class RelaySecrets:
         self.channel_urls: dict[str, Secret] = {}
         for name, channel in settings.channels.items():
             where = f"relay.channels.{name}"
-            secret = _read(where, "url", channel.url_file, channel.url_env, environ)
+            secret = read_secret(where, "url", channel.url_file, channel.url_env, environ)
             _check_webhook_url(where, secret)
             self.channel_urls[name] = secret
-        self.auth = _read_auth(settings.auth, environ)
+        self.auth = read_auth("relay.auth", settings.auth, environ)
+        self.integration_auth = read_auth("relay.integration.auth", settings.integration.auth, environ)
+        self.exporter_auth = read_auth("relay.exporter_auth", settings.exporter_auth, environ)
 
     def values(self) -> tuple[str, ...]:
         """Texts that must never be written out: URLs, their paths, tokens and passwords."""
@@ -218,42 +213,11 @@ class RelaySecrets:
             parts = urlsplit(url)
             path = parts.path + (f"?{parts.query}" if parts.query else "")
             found += [url, path, path.rsplit("/", 1)[-1]]
-        if isinstance(self.auth, BearerToken):
-            found.append(self.auth.token.reveal())
-        elif isinstance(self.auth, BasicCredentials):
-            found.append(self.auth.password.reveal())
+        for auth in (self.auth, self.integration_auth, self.exporter_auth):
+            if auth is not None:
+                found += [auth.secret.reveal(), auth.header().partition(" ")[2]]
         # The longest first, so that a URL goes as a whole; very short ones would blank out ordinary words.
         return tuple(sorted({text for text in found if len(text) >= 6}, key=len, reverse=True))
-
-
-def _read_auth(auth: CallerAuthSettings | None, environ: Mapping[str, str]) -> CallerAuth | None:
-    if auth is None:
-        return None
-    if auth.username is None:
-        return BearerToken(
-            _read("relay.auth", "bearer_token", auth.bearer_token_file, auth.bearer_token_env, environ)
-        )
-    return BasicCredentials(
-        auth.username, _read("relay.auth", "password", auth.password_file, auth.password_env, environ)
-    )
-
-
-def _read(where: str, name: str, file: Path | None, env: str | None, environ: Mapping[str, str]) -> Secret:
-    if file is not None:
-        try:
-            text = file.read_text(encoding="utf-8")
-        except OSError as error:
-            raise RelayConfigError(f"{where}.{name}_file: cannot read {file}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise RelayConfigError(f"{where}.{name}_file: {file} is not UTF-8 text") from None
-        source = f"{where}.{name}_file: {file}"
-    else:
-        source = f"{where}.{name}_env: environment variable {env}"
-        text = environ.get(env or "", "")
-    text = text.strip()
-    if not text:
-        raise RelayConfigError(f"{source} is empty or not set")
-    return Secret(text)
 
 
 def _check_webhook_url(where: str, secret: Secret) -> None:
@@ -273,13 +237,3 @@ def _check_webhook_url(where: str, secret: Secret) -> None:
         raise RelayConfigError(f"{where}: the Telex webhook URL must be https; http is for loopback only")
     if parts.scheme not in {"http", "https"}:
         raise RelayConfigError(f"{where}: the Telex webhook URL must be https")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host of a URL or a listening address is this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from exporter.relay.settings import Secret, is_loopback
+from exporter.relay.addresses import is_loopback
+from exporter.relay.credentials import Secret
 
 
 class Result(StrEnum):
@@ -42,6 +43,14 @@ def classify(status: int) -> Result:
     return Result.REJECTED
 
 
+def encode(*, event_name: str, message: str, status: Literal["error", "success"], username: str) -> bytes:
+    """The body of one message."""
+    return json.dumps(
+        {"event_name": event_name, "message": message, "status": status, "username": username},
+        ensure_ascii=False,
+    ).encode("utf-8")
+
+
 def post(
     url: Secret,
     *,
@@ -57,10 +66,7 @@ def post(
     Answers the result and a few words on it for the log. Raises nothing of requests: their texts hold
     the URL.
     """
-    body = json.dumps(
-        {"event_name": event_name, "message": message, "status": status, "username": username},
-        ensure_ascii=False,
-    ).encode("utf-8")
+    body = encode(event_name=event_name, message=message, status=status, username=username)
     address = url.reveal()
     with requests.Session() as session:
         # A proxy from the environment is not meant for this machine's own ports.

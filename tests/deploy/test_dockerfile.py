@@ -147,7 +147,9 @@ def test_the_commands_start_without_the_simulator_and_moto(tmp_path: Path) -> No
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        """Answers the status that the path names."""
+        """Answers the status that the path names; none at all without one."""
+        if self.path == "/":
+            return
         self.send_response(int(self.path[1:]))
         self.end_headers()
 
@@ -166,7 +168,7 @@ def server() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize(("path", "code"), [("/200", 0), ("/401", 0), ("/503", 1), ("/404", 1)])
+@pytest.mark.parametrize(("path", "code"), [("/200", 0), ("/401", 0), ("/503", 1), ("/404", 1), ("/", 1)])
 def test_the_healthcheck_tells_by_its_exit_code(server: str, path: str, code: int) -> None:
     """Also where a proxy is configured that leads nowhere."""
     environment = {"http_proxy": "http://127.0.0.1:9", "PATH": os.environ["PATH"]}

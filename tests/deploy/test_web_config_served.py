@@ -105,7 +105,8 @@ def test_only_who_brings_a_certificate_of_the_authority_is_answered(
             requests.get(url, timeout=10)  # an authority that the system does not know
         with pytest.raises(requests.ConnectionError):
             requests.get(url.replace("https", "http"), timeout=10)
-        assert healthcheck(url.replace("/metrics", "/-/healthy")) == 0
+        for scheme in ("https", "http"):
+            assert healthcheck(f"{scheme}://127.0.0.1:{served.port}/-/healthy") == 0
         own = (str(folder / "client.pem"), str(folder / "client.key"))
         answer = requests.get(url, verify=ca, cert=own, timeout=10)
         assert answer.status_code == 200
@@ -122,6 +123,7 @@ def test_a_renewed_certificate_is_served_without_a_restart(folder: Path, tmp_pat
         url = f"https://127.0.0.1:{served.port}/-/healthy"
         assert requests.get(url, verify=str(folder / "ca.pem"), timeout=10).status_code == 401
         assert healthcheck(url) == 0
+        assert healthcheck(url.replace("https", "http")) == 0, "the image asks by http"
         issued = renewed.issue_cert("127.0.0.1")
         issued.cert_chain_pems[0].write_to_path(tmp_path / "server.pem")
         issued.private_key_pem.write_to_path(tmp_path / "server.key")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.stack
 _PREFIX = {
     # Where IAM's name of a service is not the one that requests are signed for.
     "elbv2": "elasticloadbalancing", "elb": "elasticloadbalancing", "monitoring": "cloudwatch", "email": "ses", "efs": "elasticfilesystem",
-    "opensearch": "es", "stepfunctions": "states", "api.pricing": "pricing",
+    "opensearch": "es", "stepfunctions": "states", "api.pricing": "pricing", "resourcegroupstaggingapi": "tag",
 }  # fmt: skip
 _ACTION = {
     # Where IAM's name of an action is not the operation's.

@@ -44,7 +44,7 @@ def midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 20.0) -> T:
+def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 60.0) -> T:
     """The first answer of `probe` that is neither None nor False."""
     deadline = time.monotonic() + timeout
     while True:
@@ -94,7 +94,7 @@ class Server:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self._popen is not None:
             self._popen.send_signal(number)
-            self._popen.wait(20)
+            self._popen.wait(60)
             self._popen = None
 
     def wipe(self) -> None:

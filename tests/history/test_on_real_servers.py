@@ -223,7 +223,7 @@ def test_an_endpoint_that_is_down_while_writing_gets_everything_later(
         totals |= restated_small(ledger)
         wait_for("it has failed", lambda: run.metric("write_failures_total") >= 1)
         server.start()
-        wait_for("all is there", lambda: server.days() == totals, 30)
+        wait_for("all is there", lambda: server.days() == totals)
 
 
 def restated_small(ledger: Ledger) -> dict[date, float]:

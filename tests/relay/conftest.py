@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relay_harness import Relay, Telex
+from relay_harness import ExporterWire, Relay, Telex
 
 
 @pytest.fixture
@@ -13,6 +13,13 @@ def telex() -> Iterator[Telex]:
     sink = Telex()
     yield sink
     sink.close()
+
+
+@pytest.fixture
+def exporter() -> Iterator[ExporterWire]:
+    wire = ExporterWire()
+    yield wire
+    wire.close()
 
 
 @pytest.fixture

@@ -12,19 +12,21 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import requests
 import uvicorn
 
-from exporter.relay.app import create_app
+from exporter.config import AwsSettings
 from exporter.relay.deliveries import open_deliveries
-from exporter.relay.dispatch import Dispatcher
+from exporter.relay.main import assemble, read_templates
 from exporter.relay.metrics import RelayMetrics
-from exporter.relay.settings import RelaySettings, Secret
+from exporter.relay.settings import RelaySecrets, RelaySettings
 from exporter.web_server import listen
 
 WEBHOOK_ID = "planted-webhook-id-0123456789"
 TOKEN = "planted-bearer-token-0123456789"
+NOWHERE = "http://127.0.0.1:9"  # so that no test can ask the real AWS
 HANG = -1  # a scripted answer: none for as long as the test lasts
 
 
@@ -86,11 +88,51 @@ class Telex:
         return Handler
 
 
+class ExporterWire:
+    """An exporter's JSON API on the wire: `answers` by name of the endpoint, `asked` what was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        self.status = 200
+        self.asked: list[tuple[str, dict[str, str], str]] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        wire = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                parts = urlsplit(self.path)
+                name = parts.path.removeprefix("/api/v1/")
+                asked = {key: values[0] for key, values in parse_qs(parts.query).items()}
+                wire.asked.append((name, asked, self.headers.get("Authorization", "")))
+                body = json.dumps(wire.answers.get(name)).encode()
+                self.send_response(wire.status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        return Handler
+
+
 class Relay:
     """A relay in a process of its own, logging everything."""
 
-    def __init__(self, folder: Path, url: str, **settings: Any) -> None:
+    def __init__(self, folder: Path, url: str, *, aws_url: str = NOWHERE, **settings: Any) -> None:
         self.folder = folder
+        self.aws_url = aws_url
         self.settings = {
             "port": 0,
             "state_dir": str(folder / "state"),
@@ -107,14 +149,16 @@ class Relay:
         program = (
             "import json, logging, sys\n"
             "logging.basicConfig(level=logging.DEBUG, format='%(levelname)s %(name)s %(message)s')\n"
+            "from exporter.config import AwsSettings\n"
             "from exporter.relay.main import serve\n"
             "from exporter.relay.settings import RelaySettings\n"
-            "sys.exit(serve(RelaySettings(**json.loads(sys.argv[1]))))\n"
+            "aws = AwsSettings(endpoint_url=sys.argv[2], region='us-east-1')\n"
+            "sys.exit(serve(RelaySettings(**json.loads(sys.argv[1])), aws))\n"
         )
         size = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", program, json.dumps(self.settings)],
+                [sys.executable, "-c", program, json.dumps(self.settings), self.aws_url],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environ},
@@ -194,27 +238,33 @@ def notification(*alerts: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def running_app(folder: Path, telex: Telex, *, break_memory: bool = False, **settings: Any) -> Iterator[str]:
+def running_app(
+    folder: Path, telex: Telex, *, break_memory: bool = False, aws_url: str = NOWHERE, **settings: Any
+) -> Iterator[str]:
     """The relay's web application on a thread of this process; the address to call."""
-    configured = RelaySettings(channels={"default": {"url_env": "TELEX_URL"}}, **settings)
+    configured = RelaySettings(
+        **{"channels": {"default": {"url_env": "TELEX_URL"}}, "state_dir": folder, **settings}
+    )
+    secrets = RelaySecrets(configured, {"TELEX_URL": telex.url, "RELAY_TOKEN": TOKEN})
+    metrics, stopping = RelayMetrics(configured.channels), threading.Event()
+    templates = read_templates(configured, metrics)
     deliveries = open_deliveries(
         folder,
         clock=time.time,
         retry_window=configured.retry_window.total_seconds(),
         pending_expiry=configured.pending_expiry.total_seconds(),
     )
-    metrics = RelayMetrics(configured.channels)
-    dispatcher = Dispatcher(
-        configured, {"default": Secret(telex.url)}, deliveries, metrics, threading.Event()
-    )
+    aws = AwsSettings(endpoint_url=aws_url, region="us-east-1")
+    app, integration = assemble(configured, secrets, deliveries, metrics, templates, stopping, aws)
     if break_memory:
         deliveries.close()
-    app = create_app(configured, None, dispatcher, metrics, deliveries.writable)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     with listen("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        stopping.set()
         server.should_exit = True
         thread.join()
+    integration.close(2)
     deliveries.close()

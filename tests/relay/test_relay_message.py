@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from relay_harness import notification, spend_alert
 
 from exporter.relay.alertmanager import Notification
-from exporter.relay.message import Links, Message, neutralise, render, split
+from exporter.relay.message import Links, Message, render, split
+from exporter.relay.neutral import neutralise
+from exporter.relay.templating import Templates
 
 
 def rendered(payload: dict[str, Any], links: Links = Links(), limit: int = 4096) -> Message:  # noqa: B008 - frozen
-    return render(Notification.model_validate(payload), links, limit, 10)
+    return render(Notification.model_validate(payload), links, limit, 10, Templates())
 
 
 def test_one_alert_names_title_account_spend_threshold_status_since_and_links() -> None:

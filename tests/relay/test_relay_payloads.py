@@ -9,11 +9,14 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from relay_harness import Telex, notification, running_app, spend_alert
+from relay_harness import ExporterWire, Telex, notification, running_app, spend_alert
 
 from exporter.relay.alertmanager import Notification
-from exporter.relay.app import describe
+from exporter.relay.gate import describe
 from exporter.relay.message import Links, render
+from exporter.relay.templating import Templates
+
+TEMPLATES = Templates()
 
 
 class Client:
@@ -32,11 +35,21 @@ class Client:
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("relay")
     sink = Telex()
-    with running_app(folder, sink, retry_window="1ms", max_body_bytes=100_000) as base:
+    exporter = ExporterWire()
+    integration = {"enabled": True, "return_hosts": ["127.0.0.1:9"], "max_ticks_per_minute": 10_000}
+    with running_app(
+        folder,
+        sink,
+        retry_window="1ms",
+        max_body_bytes=100_000,
+        integration=integration,
+        exporter_url=exporter.url,
+    ) as base:
         opened = Client(base)
         yield opened
         opened.session.close()
     sink.close()
+    exporter.close()
 
 
 def bad(change: Callable[[dict[str, Any]], object]) -> bytes:
@@ -107,7 +120,7 @@ def outcome(body: str) -> str:
         read = Notification.model_validate_json(body)
     except ValidationError as error:
         return describe(error)
-    return render(read, Links(), 4096, 10).parts[0]
+    return render(read, Links(), 4096, 10, TEMPLATES).parts[0]
 
 
 def with_field(field: str, value: Any) -> dict[str, Any]:
@@ -139,3 +152,41 @@ STAMPS = st.sampled_from(
 def test_times_at_the_edges_are_never_a_500(client: Client, start: Any, end: Any, status: str) -> None:
     payload = notification(spend_alert(startsAt=start, endsAt=end, status=status))
     assert client.post("/alerts", json=payload).status_code in {200, 400}
+
+
+SETTING = st.fixed_dictionaries(
+    {}, optional={"label": JSON | st.sampled_from(["threshold", "frequency", "interval"]), "default": JSON}
+)
+TICKS = st.fixed_dictionaries(
+    {},
+    optional={
+        "channel_id": JSON,
+        "return_url": JSON | st.just("http://127.0.0.1:9/x"),
+        "settings": JSON | st.lists(SETTING | JSON, max_size=4),
+    },
+)
+NOTIFICATIONS = st.builds(with_field, FIELDS, JSON)
+BODIES = st.binary(max_size=200) | (JSON | TICKS | NOTIFICATIONS).map(
+    lambda value: json.dumps(value).encode()
+)
+PATHS = st.sampled_from(["/alerts", "/alerts/default", "/alerts/none", "/tick"])
+LONG = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def is_never_a_500(client: Client, path: str, body: bytes) -> None:
+    # 503: ticks that wait are bounded.
+    assert client.post(path, data=body).status_code in {200, 202, 400, 404, 503}
+
+
+@given(PATHS, BODIES)
+@settings(LONG, max_examples=300)
+def test_no_payload_is_a_500(client: Client, path: str, body: bytes) -> None:
+    is_never_a_500(client, path, body)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@given(PATHS, BODIES)
+@LONG
+def test_no_payload_of_10_000_is_a_500(client: Client, path: str, body: bytes) -> None:
+    is_never_a_500(client, path, body)

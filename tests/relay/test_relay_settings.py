@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from exporter.relay.credentials import RelayConfigError, Secret
 from exporter.relay.main import serve
-from exporter.relay.settings import RelayConfigError, RelaySecrets, RelaySettings, Secret
+from exporter.relay.settings import RelaySecrets, RelaySettings
 
 
 def secrets_of(url: str, **settings: Any) -> RelaySecrets:

@@ -30,6 +30,7 @@ _ROUTES = {
     "AwsHistoryWriteFailing": ("telex", "telex"),
     "AwsHistorySamplesRejected": ("telex", "telex"),
     "AwsHistoryDiverging": ("telex", "telex"),
+    "AwsLedgerSnapshotFailing": ("telex", "telex"),
     "AwsSpendExporterDown": ("telex", "critical"),
     "AwsAccountCollectionFailing": ("telex", "telex"),
     "AwsAccountCollectionStalled": ("telex", "telex"),
@@ -38,6 +39,7 @@ _ROUTES = {
     "AwsSpendRelayDeliveryFailing": _DELIVERY,
     "AwsSpendNotificationsFailing": _DELIVERY,
     "AwsSpendRulesFailing": _DELIVERY,
+    "AwsUsageAnomaly": ("telex", "telex"),
     "AwsSpendWatchdog": ("dead-mans-switch", "dead-mans-switch"),
 }
 SEVERITIES = {"critical", "warning", "none"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -178,6 +179,8 @@ def test_nothing_is_said_while_nothing_has_settled(ledger: Ledger) -> None:
         "cost_type": "amortized",
         "charge_class": "usage",
         "findings": [],
+        "usage_assessed_day": None,
+        "usage_findings": [],
     }
 
 
@@ -211,7 +214,7 @@ def test_metrics_and_api_show_the_same_findings(ledger: Ledger) -> None:
     )
     samples = list(anomalies.render(view(ledger)))
     served = {
-        sample.values: round(sample.value, 4) for sample in samples if sample.family is anomalies.ANOMALY
+        sample.values: round(sample.value, 4) for sample in samples if sample.family == anomalies.ANOMALY
     }
     told = answer(source(ledger), Query())
     assert {
@@ -233,6 +236,16 @@ def test_metrics_and_api_show_the_same_findings(ledger: Ledger) -> None:
     assert [s.value for s in samples if s.family is anomalies.DAY_TIMESTAMP] == [
         start_of_day(TESTED).timestamp()
     ]
+
+
+def test_a_finding_carries_the_groups_of_its_account_for_routing(ledger: Ledger) -> None:
+    fill(ledger, {(PROD, "a"): spiking(100), ("222222222222", "b"): spiking(100)})
+    grouped = replace(view(ledger), group_labels=("env", "team"), groups={PROD: {"team": "platform"}})
+    samples = [sample for sample in anomalies.render(grouped) if sample.family.name == anomalies.ANOMALY.name]
+    assert {tuple(zip(s.family.labels, s.values, strict=True))[3:] for s in samples} == {
+        (("kind", "spike"), ("env", ""), ("team", "platform")),
+        (("kind", "spike"), ("env", ""), ("team", "")),
+    }
 
 
 def test_the_api_gives_the_evidence_and_the_cause(ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,10 @@ def test_they_are_defaults() -> None:
         "EXTERNAL_ID": "secret-handshake",
         "LOG_LEVEL": "WARN",
         "DATA_REFRESH_INTERVAL": "300",
+        "COST_ANOMALY_THRESHOLD": "30",
     }
     config = load_config(None, variables)
+    assert config.anomalies.percentage == 30
     assert (config.aws.role_arn, config.aws.external_id) == (ROLE, "secret-handshake")
     assert (config.accounts.role_name, config.accounts.external_id) == ("reader", "secret-handshake")
     assert config.log.level == "warning"
@@ -47,7 +50,8 @@ def test_the_refresh_interval_hastens_what_is_free_and_nothing_else() -> None:
     changed = {
         c.name for c in all_collectors() if before.collector(c).interval != after.collector(c).interval
     }
-    assert changed == {collector.name for collector in all_collectors() if collector.is_free}
+    hourly = {c.name for c in all_collectors() if before.collector(c).interval <= timedelta(hours=1)}
+    assert changed == {collector.name for collector in all_collectors() if collector.is_free} & hourly
     assert changed
     paid = {"cost", "forecast"}
     assert not changed & paid
@@ -83,4 +87,5 @@ def test_a_wrong_one_is_named(name: str, value: str, message: str) -> None:
 
 def test_an_empty_one_is_none() -> None:
     names = ("AWS_ROLE_ARN", "CROSS_ACCOUNT_ROLE_NAME", "EXTERNAL_ID", "LOG_LEVEL", "DATA_REFRESH_INTERVAL")
+    names += ("COST_ANOMALY_THRESHOLD",)
     assert load_config(None, dict.fromkeys(names, "")) == load_config(None, {})

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from time import thread_time
 
 import numpy as np
 import pytest
@@ -256,9 +257,9 @@ def test_no_series_are_no_error() -> None:
 
 def test_twenty_thousand_series_take_seconds_at_most() -> None:
     history = np.random.default_rng(1).gamma(2, 5, (20_000, len(INPUT)))
-    begin = datetime.now(UTC)
+    begin = thread_time()  # of the processor: the machine may be busy
     expect(history, INPUT, history[:, :1], AHEAD)
-    assert datetime.now(UTC) - begin < timedelta(seconds=6)  # 0.7 s on an idle machine
+    assert thread_time() - begin < 6  # 0.7 s
 
 
 # Incomplete days

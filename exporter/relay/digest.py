@@ -1,0 +1,228 @@
+"""The digest: a message on the state of spend at fixed times, once each."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from apscheduler.triggers.cron import CronTrigger
+
+from exporter.api.summary import Mover, Movers, Span, Summary, Waste
+from exporter.model import Clock
+from exporter.relay.deliveries import Deliveries
+from exporter.relay.dispatch import Dispatcher
+from exporter.relay.exporter_api import ExporterError
+from exporter.relay.message import Message, split
+from exporter.relay.metrics import RelayMetrics
+from exporter.relay.neutral import Neutral, link
+from exporter.relay.settings import RelaySettings
+from exporter.relay.templating import Templates
+
+logger = logging.getLogger(__name__)
+
+TITLE = "AWS spend digest"
+_FIRST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 60.0
+_LONGEST_WAIT_SECONDS = 20.0  # so that a clock that was set is noticed
+_A_WRONG_CLOCK = timedelta(days=1)
+
+
+class Digest:
+    """Sends the digest when it is due; one thread."""
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        read: Callable[[int], Summary],
+        dispatcher: Dispatcher,
+        deliveries: Deliveries,
+        metrics: RelayMetrics,
+        templates: Templates,
+        stopping: threading.Event,
+        clock: Clock,
+    ) -> None:
+        """`read` asks the exporter for its summary with so many movers; it raises ExporterError."""
+        assert settings.digest.schedule is not None
+        channel = settings.digest.channel or settings.default_channel_name()
+        assert channel is not None  # the settings are validated for it
+        self._channel = channel
+        self._settings = settings
+        self._digest = settings.digest
+        self._trigger = CronTrigger.from_crontab(settings.digest.schedule, timezone=UTC)
+        self._read = read
+        self._dispatcher = dispatcher
+        self._deliveries = deliveries
+        self._metrics = metrics
+        self._templates = templates
+        self._stopping = stopping
+        self._clock = clock
+
+    def start(self) -> None:
+        """Begin on a daemon thread, which ends with `stopping`."""
+        threading.Thread(target=self._run, name="digest", daemon=True).start()
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        """The first due time later than `moment`; None if there never is one, as for 30 February."""
+        due: datetime | None = self._trigger.get_next_fire_time(None, moment + timedelta(seconds=1))
+        return due
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                if not self._step():
+                    return
+            except sqlite3.Error as error:
+                # Without its memory it might send twice: it waits until the memory is back.
+                self._metrics.memory_errors.inc()
+                logger.error("the memory of digests failed: %s", error)
+                self._stopping.wait(_LONGEST_WAIT_SECONDS)
+
+    def _step(self) -> bool:
+        """Wait for a while, or handle what is due; False when nothing will ever be."""
+        now = self._clock()
+        done = self._deliveries.digest_done(self._channel)
+        if done is None or done - now > _A_WRONG_CLOCK:
+            # The first start owes nothing for the time before it.
+            self._deliveries.mark_digest(self._channel, now)
+            done = now
+        due = self.next_after(done)
+        if due is None:
+            logger.error("relay.digest.schedule: never due")
+            return False
+        self._metrics.next_digest.labels(self._channel).set(due.timestamp())
+        if now < due:
+            self._stopping.wait(min((due - now).total_seconds(), _LONGEST_WAIT_SECONDS))
+            return True
+        self._handle(due, now)
+        return True
+
+    def _handle(self, due: datetime, now: datetime) -> None:
+        """Of what fell due while the relay was down, the newest is sent unless it is too old."""
+        newest = due if due > now - self._digest.catch_up else self.next_after(now - self._digest.catch_up)
+        if newest is None or newest > now:
+            logger.warning("the digest of %s is skipped, it is %s late", due.isoformat(), now - due)
+            self._metrics.digests.labels("skipped").inc()
+            self._deliveries.mark_digest(self._channel, now)
+            return
+        while (later := self.next_after(newest)) is not None and later <= now:
+            newest = later
+        result = self._send(newest)
+        if result is None:
+            return  # the relay ends; what Telex lacks goes out after the next start
+        self._metrics.digests.labels(result).inc()
+        self._deliveries.mark_digest(self._channel, newest)
+
+    def _send(self, due: datetime) -> str | None:
+        """The result for the metric; None if the relay is to end first."""
+        summary = self._summary()
+        if self._stopping.is_set():
+            return None
+        message = render(summary, due, self._settings, self._templates)
+        key = f"digest {self._channel} {due.isoformat()}"
+        wait = _FIRST_RETRY_SECONDS
+        while True:
+            status, detail = self._dispatcher.send(self._channel, key, lambda: message)
+            if status == 200:
+                return "sent" if summary else "sent_unknown"
+            self._metrics.digest_failures.labels("deliver").inc()
+            logger.warning("the digest of %s is not delivered: %s", due.isoformat(), detail)
+            if self._clock() >= due + self._digest.catch_up:
+                logger.error("the digest of %s is given up", due.isoformat())
+                return "failed"
+            if self._stopping.wait(wait):
+                return None
+            wait = min(wait * 2, _LONGEST_RETRY_SECONDS)
+
+    def _summary(self) -> Summary | None:
+        """The exporter's answer; None if it has none for as long as is tried."""
+        end = time.monotonic() + self._digest.retry_for.total_seconds()
+        wait = _FIRST_RETRY_SECONDS
+        while not self._stopping.is_set():
+            try:
+                return self._read(self._digest.movers)
+            except ExporterError as error:
+                self._metrics.digest_failures.labels("read").inc()
+                logger.warning("no data for the digest: %s", error)
+            if time.monotonic() >= end:
+                return None
+            self._stopping.wait(min(wait, max(0.0, end - time.monotonic())))
+            wait = min(wait * 2, _LONGEST_RETRY_SECONDS)
+        return None
+
+
+def render(summary: Summary | None, due: datetime, settings: RelaySettings, templates: Templates) -> Message:
+    """The digest as Telex messages; an error where spend is over a budget."""
+    text = templates.render("digest", values(summary, due, settings.dashboard_url))
+    parts = split(text, settings.max_message_bytes)[: settings.max_parts]
+    return Message(TITLE, "error" if summary is None or _over(summary) else "success", tuple(parts))
+
+
+def values(summary: Summary | None, due: datetime, dashboard_url: str | None) -> dict[str, Any]:
+    """What the digest's template can use."""
+    url = link(dashboard_url or "")
+    known: dict[str, Any] = {}
+    if summary is not None:
+        known = {
+            "over_day": _exceeds(summary.yesterday.usd, summary.budget_day_usd),
+            "over_month": _exceeds(summary.month_to_date.usd, summary.budget_month_usd),
+            "over_projection": _exceeds(summary.projected_month_usd, summary.budget_month_usd),
+            "month_ratio": _ratio(summary.month_to_date.usd, summary.budget_month_usd),
+            "projected_ratio": _ratio(summary.projected_month_usd, summary.budget_month_usd),
+            "week_change": _change(summary.last_7_days.usd, summary.previous_7_days.usd),
+        }
+    return {
+        "title": TITLE,
+        "due": due,
+        "summary": summary,
+        "links": [Neutral(f"Dashboard: {url}")] if url else [],
+        **known,
+    }
+
+
+def samples() -> list[dict[str, Any]]:
+    """Digests of every kind, to try a template on."""
+    at = datetime(2026, 1, 5, 8, tzinfo=UTC)
+    usd = Decimal("12.34")
+    span = Span(start=at.date(), end=at.date(), usd=usd, settled=True)
+    unread = Span(start=at.date(), end=at.date(), usd=None)
+    mover = Mover(account_id="111111111111", account="prod", service="Amazon EC2", usd=usd, change_usd=-usd)
+    movers = Movers(
+        start=span.start, end=span.end, before_start=span.start, before_end=span.end, top=(mover,)
+    )
+    waste = Waste(account_id="111111111111", account="prod", resource_type="ebs_volume", reason="x", usd=usd)
+    full = Summary(
+        now=at, read_at=at, cost_type="unblended", yesterday=span, last_7_days=span, previous_7_days=span,
+        month_to_date=span, budget_day_usd=usd, budget_month_usd=usd, projected_month_usd=usd,
+        movers_day=movers, movers_week=movers, waste_usd=usd, waste=(waste,),
+    )  # fmt: skip
+    bare = Summary(
+        now=at, read_at=None, cost_type="unblended", yesterday=unread, last_7_days=unread,
+        previous_7_days=unread, month_to_date=unread, budget_day_usd=None, budget_month_usd=None,
+        projected_month_usd=None, movers_day=None, movers_week=None, waste_usd=None, waste=(),
+    )  # fmt: skip
+    return [values(summary, at, "https://grafana.example/d/aws") for summary in (full, bare, None)]
+
+
+def _over(summary: Summary) -> bool:
+    # Equal to the threshold is within it.
+    return _exceeds(summary.yesterday.usd, summary.budget_day_usd) or _exceeds(
+        summary.month_to_date.usd, summary.budget_month_usd
+    )
+
+
+def _exceeds(usd: Decimal | None, limit: Decimal | None) -> bool:
+    return usd is not None and limit is not None and usd > limit
+
+
+def _ratio(usd: Decimal | None, limit: Decimal | None) -> Decimal | None:
+    return usd / limit if usd is not None and limit else None
+
+
+def _change(now: Decimal | None, before: Decimal | None) -> Decimal | None:
+    return (now - before) / before if now is not None and before is not None and before > 0 else None

@@ -1,0 +1,1 @@
+"""The Telex integration: `GET /integration`, `GET /integration.json` and `POST /tick`."""

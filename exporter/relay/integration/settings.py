@@ -1,0 +1,70 @@
+"""Settings of the Telex integration, mounted at `relay.integration` of config.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from exporter.fields import StrictModel, Timeout, Usd
+from exporter.relay.credentials import CallerAuthSettings
+from exporter.relay.integration.return_url import ReturnHost
+
+BUDGET = "integration"
+"""The budget under which the meter charges what ticks with AWS keys ask of Cost Explorer."""
+
+
+def _return_host(value: str) -> str:
+    ReturnHost.parse(value)
+    return value
+
+
+class IntegrationCeiling(StrictModel):
+    """What ticks with AWS keys may spend on Cost Explorer, $0.01 a request; charged to those keys' account."""
+
+    day: Usd | None = Field(default=Decimal(1), description="US dollars a UTC day; null: unlimited.")
+    month: Usd | None = Field(default=Decimal(10), description="US dollars a month; null: unlimited.")
+
+    def limits(self, budget: str) -> Mapping[str, Decimal | None]:
+        """Limits by period, as the meter asks for them."""
+        return {"day": self.day, "month": self.month} if budget == BUDGET else {}
+
+
+class IntegrationSettings(StrictModel):
+    """What Telex can install; off unless enabled."""
+
+    enabled: bool = Field(
+        default=False, description="Whether /integration and /tick answer; 404 if they do not."
+    )
+    base_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s<>?#]+$",
+        description="Address at which Telex reaches the relay; unset: as its request named it.",
+    )
+    auth: CallerAuthSettings | None = Field(
+        default=None, description="What callers of POST /tick must present; unset: nothing."
+    )
+    organization: bool = Field(
+        default=True,
+        description="Answer ticks without AWS keys from the organization that this installation monitors.",
+    )
+    return_hosts: tuple[Annotated[str, AfterValidator(_return_host)], ...] = Field(
+        default=("telex.im",),
+        description="Where results may be posted: a host with its subdomains (https, public addresses"
+        " only), or host:port exactly (http and private addresses too).",
+    )
+    max_ticks_per_minute: int = Field(
+        default=30, ge=1, le=10_000, description="More are answered 429, whoever sends them."
+    )
+    max_concurrent_ticks: int = Field(
+        default=4, ge=1, le=64, description="Ticks answered at once; as many again wait, more are 503."
+    )
+    timeout: Timeout = Field(
+        default=timedelta(seconds=60), description="Time to find the answer to one tick; then it says so."
+    )
+    ceiling: IntegrationCeiling = Field(
+        default=IntegrationCeiling(), description="Spend limits of ticks with AWS keys."
+    )

@@ -1,0 +1,157 @@
+"""Daily usage totals that stand out, by the same baseline as cost.
+
+A total is of one metric in one account and region. A day on which CloudWatch had nothing to tell is not
+known, and never a drop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Literal
+
+import numpy as np
+
+from exporter import baseline
+from exporter.anomaly_settings import AnomalySettings, Sensitivity
+from exporter.context import ViewContext
+from exporter.dated import DATED_FAMILIES, OU_INFO, totals
+from exporter.ledger import Ledger
+from exporter.model import Family, Sample, start_of_day
+
+Change = Literal["more", "less"]
+
+_LATE = timedelta(hours=8)  # late data is added to its day for hours
+_NEWEST_DAYS = 3  # an older day is no news
+_DAY = timedelta(days=1)
+_FAMILIES = tuple(family.name for family in DATED_FAMILIES if family is not OU_INFO)
+_LEAST = {"_bytes": 1e9, "_seconds": 3600.0}
+_LEAST_COUNT = 1000.0
+_NOISE_SHARE = 0.04  # of the least difference, as $1 is of $25
+
+ANOMALY = Family(
+    "aws_usage_anomaly_ratio",
+    "Difference of a daily usage total from the expected one, as a share of it, while a finding stands.",
+    ("account_id", "account", "region", "metric", "change"),
+)
+DAY_TIMESTAMP = Family(
+    "aws_usage_anomaly_day_timestamp_seconds", "Start of the UTC day that usage anomalies are of."
+)
+FAMILIES = (ANOMALY, DAY_TIMESTAMP)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFinding:
+    """A daily total that stands out, in the metric's own unit."""
+
+    day: date
+    account_id: str
+    region: str
+    metric: str
+    change: Change
+    value: float
+    expected: float
+    lower: float
+    upper: float
+    score: float
+    same_weekdays: tuple[tuple[date, float], ...]
+
+    @property
+    def ratio(self) -> float:
+        """The difference as a share of the expectation, or of the smallest that is told where that is next to nothing."""
+        return (self.value - self.expected) / max(abs(self.expected), _NOISE_SHARE * least_of(self.metric))
+
+
+def least_of(metric: str) -> float:
+    """The least difference a day that is worth a message, in the metric's unit: 1 GB, an hour, or a thousand."""
+    return next((least for suffix, least in _LEAST.items() if metric.endswith(suffix)), _LEAST_COUNT)
+
+
+def assessed_day(ledger: Ledger, now: datetime) -> date | None:
+    """The newest day with totals to which late data is no longer added; None if there is none of late."""
+    newest = (now - _LATE).date() - _DAY
+    found = totals(ledger, newest - (_NEWEST_DAYS - 1) * _DAY, newest + _DAY, _FAMILIES)
+    return max((row[0] for row in found), default=None)
+
+
+def assess_day(
+    ledger: Ledger, day: date, settings: AnomalySettings, sensitivity: Sensitivity | None = None
+) -> tuple[UsageFinding, ...]:
+    """What stands out on a day, the largest share first."""
+    days = baseline.input_days(day)
+    series, values = _totals(ledger, days)
+    if not series:
+        return ()
+    least = np.array([least_of(metric) for _, metric, _ in series])[:, None]
+    limits = baseline.Limits(
+        score=settings.limits(sensitivity).score,
+        ratio=settings.usage.percentage / 100,
+        amount=1.0,
+        new_amount=float("inf"),
+        least=_NOISE_SHARE,
+    )
+    found = baseline.assess(values / least, days, limits)
+    more, less = baseline.spikes(found, limits), baseline.drops(found, limits) | found.stopped
+    findings = []
+    for number in np.flatnonzero(more | less).tolist():
+        account_id, metric, region = series[number]
+        unit = least_of(metric)
+        findings.append(
+            UsageFinding(
+                day,
+                account_id,
+                region,
+                metric,
+                "more" if more[number] else "less",
+                float(values[number, -1]),
+                float(found.usual[number]) * unit,
+                float(found.lower[number]) * unit,
+                float(found.upper[number]) * unit,
+                float(found.score[number]),
+                tuple(
+                    (same, float(values[number, days.index(same)]))
+                    for same in (day - 7 * week * _DAY for week in range(1, baseline.WEEKS + 1))
+                    if not np.isnan(values[number, days.index(same)])
+                ),
+            )
+        )
+    findings.sort(
+        key=lambda finding: (-abs(finding.ratio), finding.account_id, finding.metric, finding.region)
+    )
+    return tuple(findings)
+
+
+def _totals(ledger: Ledger, days: Sequence[date]) -> tuple[list[tuple[str, str, str]], baseline.Values]:
+    """Account id, metric and region of each series, and its totals by day; NaN where there is none."""
+    place = {day: number for number, day in enumerate(days)}
+    found: dict[tuple[str, str, str], dict[int, float]] = {}
+    for day, family, account_id, region, value in totals(ledger, days[0], days[-1] + _DAY, _FAMILIES):
+        if day in place:
+            key = (account_id, family.removesuffix("_daily"), region)
+            found.setdefault(key, {})[place[day]] = value
+    values = np.full((len(found), len(days)), np.nan)
+    for row, by_day in enumerate(found.values()):
+        values[row, list(by_day)] = list(by_day.values())
+    return list(found), values
+
+
+def render(view: ViewContext) -> Iterable[Sample]:
+    """The findings of the newest assessed day."""
+    settings: AnomalySettings = view.anomaly_settings or AnomalySettings()
+    if not (settings.enabled and settings.usage.enabled):
+        return
+    day = assessed_day(view.ledger, view.now)
+    if day is None:
+        return
+    yield DAY_TIMESTAMP(start_of_day(day).timestamp())
+    names = view.ledger.account_names(on=day)
+    for finding in assess_day(view.ledger, day, settings):
+        yield ANOMALY(
+            finding.ratio,
+            account_id=finding.account_id,
+            account=view.account(finding.account_id, names),
+            region=finding.region,
+            metric=finding.metric,
+            change=finding.change,
+        )

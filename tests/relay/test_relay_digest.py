@@ -1,0 +1,308 @@
+"""The digest is sent once when it is due, says what is unknown, and survives failures and restarts."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from relay_harness import HANG, TOKEN, ExporterWire, Telex
+
+from exporter.relay.credentials import BearerToken, Secret
+from exporter.relay.deliveries import open_deliveries
+from exporter.relay.digest import Digest
+from exporter.relay.dispatch import Dispatcher
+from exporter.relay.exporter_api import ExporterApi
+from exporter.relay.message import Message
+from exporter.relay.metrics import RelayMetrics
+from exporter.relay.settings import RelaySettings
+from exporter.relay.templating import Templates
+
+DUE = datetime(2026, 3, 20, 8, tzinfo=UTC)
+WEEK = {"start": "2026-03-13", "end": "2026-03-19"}
+
+
+def span(start: str, end: str, usd: str | None, **more: Any) -> dict[str, Any]:
+    return {"start": start, "end": end, "usd": usd, **more}
+
+
+SUMMARY = {
+    "now": "2026-03-20T08:00:00Z",
+    "read_at": "2026-03-20T06:30:00Z",
+    "cost_type": "unblended",
+    "yesterday": span("2026-03-19", "2026-03-19", "1532.204"),
+    "last_7_days": span("2026-03-13", "2026-03-19", "9000", settled=True),
+    "previous_7_days": span("2026-03-06", "2026-03-12", "7200"),
+    "month_to_date": span("2026-03-01", "2026-03-20", "24000.5"),
+    "budget_day_usd": "1500",
+    "budget_month_usd": "48001",
+    "projected_month_usd": "52000.00",
+    "movers_day": {
+        "start": "2026-03-18", "end": "2026-03-18", "before_start": "2026-03-17", "before_end": "2026-03-17",
+        "top": [
+            {"account_id": "111111111111", "account": "prod <b>", "service": "Amazon EC2", "usd": "700", "change_usd": "120.5"},
+            {"account_id": "222222222222", "account": "222222222222", "service": "AWS Lambda", "usd": "0", "change_usd": "-9"},
+        ],
+    },
+    "movers_week": {
+        "start": "2026-03-12", "end": "2026-03-18", "before_start": "2026-03-05", "before_end": "2026-03-11", "top": [],
+    },
+    "waste_usd": "43.20",
+    "waste": [
+        {"account_id": "111111111111", "account": "prod", "resource_type": "ebs_volume", "reason": "unattached", "usd": "43.20"}
+    ],
+    "newer": {"field": 1},
+}  # fmt: skip
+TEXT = """\
+AWS spend digest, 2026-03-20 08:00 UTC
+Yesterday (2026-03-19): $1,532.20, AWS may still add to it; threshold $1,500.00 a day: over it
+Last 7 days (2026-03-13 to 2026-03-19): $9,000.00, 25% more than the 7 days before
+Month to date (2026-03-01 to 2026-03-20): $24,000.50, 50% of the budget of $48,001.00
+Projected for the whole month: $52,000.00, 108.3% of the budget: would be over it
+
+Biggest movers, 2026-03-18 against 2026-03-17:
++$120.50  prod ‹b› (111111111111), Amazon EC2: $700.00
+-$9.00  222222222222, AWS Lambda: $0.00
+
+Biggest movers, 2026-03-12 to 2026-03-18 against 2026-03-05 to 2026-03-11: none
+
+Waste: $43.20 a month at list prices
+$43.20  prod (111111111111), ebs_volume: unattached
+Read from AWS: 2026-03-20 06:30 UTC
+Dashboard: https://grafana.example/d/aws"""
+UNKNOWN = {
+    **dict.fromkeys(("read_at", "budget_day_usd", "budget_month_usd", "projected_month_usd")),
+    **dict.fromkeys(("movers_day", "movers_week", "waste_usd")),
+    **{key: span("2026-03-19", "2026-03-19", None) for key in ("yesterday", "last_7_days", "previous_7_days", "month_to_date")},
+    "now": "2026-03-20T08:00:00Z",
+    "cost_type": "unblended",
+    "waste": [],
+}  # fmt: skip
+
+
+class Clock:
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Running:
+    """A relay's digest on its own thread, with everything it works with."""
+
+    def __init__(self, digest: Digest, metrics: RelayMetrics, stopping: threading.Event) -> None:
+        self.digest = digest
+        self.metrics = metrics
+        self.stopping = stopping
+
+    def count(self, name: str, label: str = "result", **labels: str) -> dict[str, float]:
+        """The series of a counter that are not 0, by one label."""
+        found = self.metrics.registry.collect()
+        return {
+            sample.labels[label]: sample.value
+            for family in found
+            for sample in family.samples
+            if sample.name == f"aws_spend_exporter_relay_{name}" and sample.value
+        }
+
+
+@contextmanager
+def running(
+    folder: Path, telex: Telex, exporter: ExporterWire, clock: Callable[[], datetime], **digest: Any
+) -> Iterator[Running]:
+    settings = RelaySettings(
+        channels={"default": {"url_env": "U"}},
+        exporter_url=exporter.url,
+        dashboard_url="https://grafana.example/d/aws",
+        read_timeout="300ms",
+        digest={"schedule": "0 8 * * *", "retry_for": "2s", **digest},
+    )
+    metrics, stopping, templates = RelayMetrics(settings.channels), threading.Event(), Templates()
+    deliveries = open_deliveries(folder, clock=time.time, retry_window=300, pending_expiry=3600)
+    dispatcher = Dispatcher(
+        settings, {"default": Secret(telex.url)}, deliveries, metrics, stopping, templates
+    )
+    api = ExporterApi(settings, BearerToken(Secret(TOKEN)))
+    digest_ = Digest(settings, api.summary, dispatcher, deliveries, metrics, templates, stopping, clock)
+    thread = threading.Thread(target=digest_._run)
+    thread.start()
+    yield Running(digest_, metrics, stopping)
+    stopping.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    deliveries.close()
+
+
+def eventually(probe: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 15
+    while not probe():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def first_start(folder: Path, telex: Telex, exporter: ExporterWire, at: datetime) -> None:
+    """A relay that was up at `at`, so that it knows what is due after it."""
+    with running(folder, telex, exporter, Clock(at)) as relay:
+        assert eventually(lambda: bool(relay.count("digest_next_timestamp_seconds", "channel")))
+
+
+def test_what_is_due_is_sent_once_in_full(tmp_path: Path, telex: Telex, exporter: ExporterWire) -> None:
+    exporter.answers["summary"] = SUMMARY
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    assert (telex.attempts, exporter.asked) == (0, [])  # the first start owes nothing
+    for _ in range(2):  # and once more after a restart
+        with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
+            due = (DUE + timedelta(days=1)).timestamp()
+            wanted = {"default": due}
+            assert eventually(lambda: relay.count("digest_next_timestamp_seconds", "channel") == wanted)  # noqa: B023
+    assert telex.accepted == [
+        {"event_name": "AWS spend digest", "message": TEXT, "status": "error", "username": "AWS Spend Exporter"}
+    ]  # fmt: skip
+    assert exporter.asked == [("summary", {"movers": "5"}, f"Bearer {TOKEN}")]
+
+
+def test_unknown_is_said_and_within_budget_is_a_success(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    exporter.answers["summary"] = UNKNOWN
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
+        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+    (post,) = telex.accepted
+    assert post["status"] == "success"
+    assert "$" not in post["message"]
+    assert post["message"].count("unknown") == 7
+
+
+def test_an_exporter_that_comes_back_is_read(tmp_path: Path, telex: Telex, exporter: ExporterWire) -> None:
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    exporter.status = 503
+    with running(tmp_path, telex, exporter, Clock(DUE), retry_for="1m") as relay:
+        assert eventually(lambda: relay.count("digest_failures_total", "step") == {"read": 1})
+        exporter.status, exporter.answers["summary"] = 200, SUMMARY
+        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+    assert telex.messages == [TEXT]
+
+
+@pytest.mark.parametrize("answer", [None, {"now": "soon"}, [1]])
+def test_an_exporter_without_an_answer_is_said(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire, answer: Any
+) -> None:
+    exporter.answers["summary"] = answer
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    with running(tmp_path, telex, exporter, Clock(DUE), retry_for="1s") as relay:
+        assert eventually(lambda: relay.count("digests_total") == {"sent_unknown": 1})
+        assert relay.count("digest_failures_total", "step")["read"] >= 2
+    assert [(post["status"], post["message"]) for post in telex.accepted] == [
+        (
+            "error",
+            "AWS spend digest, 2026-03-20 08:00 UTC\n"
+            "The exporter did not answer: cost, budget, projection, movers and waste are unknown.\n"
+            "Dashboard: https://grafana.example/d/aws",
+        )
+    ]
+
+
+def test_a_telex_that_fails_gets_it_later_as_it_was(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    exporter.answers["summary"] = SUMMARY
+    telex.script = [500, 429, HANG]
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
+        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+        assert relay.count("digest_failures_total", "step") == {"deliver": 3}
+    assert telex.messages == [TEXT]
+
+
+def test_a_telex_that_fails_for_too_long_is_given_up(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    exporter.answers["summary"] = SUMMARY
+    telex.script = [404] * 5
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    clock = Clock(DUE + timedelta(hours=5, minutes=59))
+    with running(tmp_path, telex, exporter, clock) as relay:
+        assert eventually(lambda: relay.count("digest_failures_total", "step") == {"deliver": 1})
+        clock.now = DUE + timedelta(hours=6)
+        assert eventually(lambda: relay.count("digests_total") == {"failed": 1})
+    assert telex.accepted == []
+
+
+def test_ended_before_telex_took_it_the_next_start_sends_it(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    exporter.answers["summary"] = SUMMARY
+    telex.script = [500]
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
+        assert eventually(lambda: relay.count("digest_failures_total", "step") == {"deliver": 1})
+    assert telex.accepted == []
+    with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
+        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+    assert telex.messages == [TEXT]
+
+
+def test_accepted_but_not_noted_as_handled_it_is_not_sent_again(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    """As after a SIGKILL between the two, however long the relay stays down."""
+    exporter.answers["summary"] = SUMMARY
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
+        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+    real = time.time()
+    deliveries = open_deliveries(
+        tmp_path, clock=lambda: real + 5 * 3600, retry_window=300, pending_expiry=3600
+    )
+    deliveries.mark_digest("default", DUE - timedelta(hours=1))
+    deliveries.open("another", Message("title", "error", ("one",)))  # which forgets what is old
+    deliveries.close()
+    with running(tmp_path, telex, exporter, Clock(DUE + timedelta(hours=5))) as relay:
+        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+        assert relay.count("suppressed_parts_total", "channel") == {"default": 1}
+    assert telex.messages == [TEXT]
+
+
+def test_of_several_missed_ones_the_newest_is_sent(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    exporter.answers["summary"] = SUMMARY
+    first_start(tmp_path, telex, exporter, DUE - timedelta(days=4))
+    with running(tmp_path, telex, exporter, Clock(DUE + timedelta(hours=5, minutes=59))) as relay:
+        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+    assert telex.messages == [TEXT]
+
+
+def test_one_that_is_too_late_is_skipped(tmp_path: Path, telex: Telex, exporter: ExporterWire) -> None:
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    with running(tmp_path, telex, exporter, Clock(DUE + timedelta(hours=6, minutes=1))) as relay:
+        assert eventually(lambda: relay.count("digests_total") == {"skipped": 1})
+    assert telex.attempts == 0
+
+
+def test_a_clock_that_was_years_ahead_does_not_silence_it(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    exporter.answers["summary"] = SUMMARY
+    first_start(tmp_path, telex, exporter, DUE + timedelta(days=4000))
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
+        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+
+
+def test_an_exporter_that_nobody_reaches_is_named_without_its_address(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire, caplog: pytest.LogCaptureFixture
+) -> None:
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    exporter.url = "http://127.0.0.1:9/secret-path"
+    with running(tmp_path, telex, exporter, Clock(DUE), retry_for="1s") as relay:
+        assert eventually(lambda: relay.count("digests_total") == {"sent_unknown": 1})
+    assert "the exporter cannot be reached (ConnectionError)" in caplog.text
+    assert "secret-path" not in caplog.text

@@ -1,0 +1,138 @@
+"""Daily usage totals are judged by the baseline of cost, in their own units, and silence is no drop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter import usage_anomalies
+from exporter.anomaly_settings import AnomalySettings, UsageAnomalySettings
+from exporter.api import Source
+from exporter.api.anomalies import Query, answer
+from exporter.config import Config
+from exporter.context import ViewContext
+from exporter.dated import Value, put
+from exporter.ledger import Ledger
+from exporter.model import start_of_day
+
+DAY = timedelta(days=1)
+TESTED = date(2026, 5, 19)
+NOW = datetime(2026, 5, 20, 9, tzinfo=UTC)
+PROD = "111111111111"
+INVOCATIONS, BYTES, SECONDS = (
+    "aws_lambda_invocations_daily",
+    "aws_nat_gateway_out_bytes_daily",
+    "aws_ec2_instance_running_seconds_daily",
+)
+Daily = Callable[[date], float | None]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    yield ledger
+    ledger.close()
+
+
+def fill(ledger: Ledger, series: dict[tuple[str, str], Daily], days: int = 40, last: date = TESTED) -> None:
+    """Totals by family and region; None where CloudWatch had nothing to tell."""
+    put(
+        ledger,
+        [
+            Value(day, family, PROD, region, value)
+            for (family, region), daily in series.items()
+            for day in (last - number * DAY for number in range(days))
+            if (value := daily(day)) is not None
+        ],
+        NOW,
+    )
+
+
+def on_last(usual: float, last: float | None, days: int = 1) -> Daily:
+    return lambda day: last if day > TESTED - days * DAY else usual
+
+
+def found(
+    ledger: Ledger, settings: AnomalySettings | None = None, now: datetime = NOW
+) -> dict[tuple[str, ...], float]:
+    view = ViewContext(ledger, now, None, {PROD: "prod"}, anomaly_settings=settings)
+    return {
+        sample.values: round(sample.value, 3)
+        for sample in usage_anomalies.render(view)
+        if sample.family is usage_anomalies.ANOMALY
+    }
+
+
+def test_a_total_stands_out_by_score_share_and_a_floor_of_its_unit(ledger: Ledger) -> None:
+    fill(
+        ledger,
+        {
+            (INVOCATIONS, "eu-west-1"): on_last(10_000, 25_000),
+            (INVOCATIONS, "us-east-1"): on_last(10_000, 14_000),  # less than half as much again
+            (INVOCATIONS, "us-west-2"): on_last(20, 900),  # hundreds
+            (BYTES, "eu-west-1"): on_last(4e9, 1e9, days=2),
+            (BYTES, "us-east-1"): on_last(4e6, 4e8),  # megabytes
+            (SECONDS, "eu-west-1"): on_last(86_400, 86_400 * 3),
+        },
+    )
+    assert found(ledger) == {
+        (PROD, "prod", "eu-west-1", "aws_lambda_invocations", "more"): 1.5,
+        (PROD, "prod", "eu-west-1", "aws_nat_gateway_out_bytes", "less"): -0.75,
+        (PROD, "prod", "eu-west-1", "aws_ec2_instance_running_seconds", "more"): 2.0,
+    }
+    assert len(found(ledger, AnomalySettings(usage=UsageAnomalySettings(percentage=30)))) == 4
+    assert found(ledger, AnomalySettings(usage=UsageAnomalySettings(enabled=False))) == {}
+    assert found(ledger, AnomalySettings(enabled=False)) == {}
+
+
+def test_a_day_without_data_is_not_known(ledger: Ledger) -> None:
+    fill(
+        ledger,
+        {
+            (INVOCATIONS, "eu-west-1"): on_last(10_000, None, days=3),
+            (INVOCATIONS, "us-east-1"): on_last(10_000, 10_000),
+        },
+    )
+    assert found(ledger) == {}
+
+
+def test_a_day_is_judged_when_late_data_is_in_and_while_it_is_news(ledger: Ledger) -> None:
+    fill(ledger, {(INVOCATIONS, "eu-west-1"): on_last(10_000, 25_000)})
+    assert (
+        usage_anomalies.assessed_day(ledger, start_of_day(TESTED + DAY) + timedelta(hours=2)) == TESTED - DAY
+    )
+    assert usage_anomalies.assessed_day(ledger, NOW) == TESTED
+    assert usage_anomalies.assessed_day(ledger, NOW + 2 * DAY) == TESTED
+    assert usage_anomalies.assessed_day(ledger, NOW + 3 * DAY) is None
+    assert found(ledger, now=NOW + 3 * DAY) == {}
+
+
+def test_two_weeks_are_needed(ledger: Ledger) -> None:
+    fill(ledger, {(INVOCATIONS, "eu-west-1"): on_last(10_000, 25_000)}, days=14)
+    assert found(ledger) == {}
+    fill(ledger, {(INVOCATIONS, "eu-west-1"): on_last(10_000, 25_000)}, days=15)
+    assert len(found(ledger)) == 1
+
+
+def test_the_api_shows_the_same_with_its_evidence(ledger: Ledger) -> None:
+    fill(ledger, {(INVOCATIONS, "eu-west-1"): on_last(10_000, 25_000)})
+    source = Source(ledger, Config(), NOW, {PROD: "prod"})
+
+    def told(**query: Any) -> dict[str, Any]:
+        return answer(source, Query(**query))
+
+    (row,) = told()["usage_findings"]
+    assert told()["usage_assessed_day"] == "2026-05-19"
+    assert {
+        (row["account_id"], row["account"], row["region"], row["metric"], row["change"]): row["ratio"]
+    } == found(ledger)
+    assert (row["value"], row["expected"]) == (25_000, 10_000)
+    assert row["lower"] < 10_000 < row["upper"] < 25_000
+    assert row["same_weekdays"] == [
+        {"day": str(TESTED - 7 * week * DAY), "value": 10_000} for week in range(1, 6)
+    ]
+    assert told(account_id="2")["usage_findings"] == told(service="AWS Lambda")["usage_findings"] == []
