@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from conftest import RunningDemo
-from markdown import ROOT, blocks
+from doc_pages import ROOT, blocks
+from running_demo import RunningDemo
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("docs")]
 
