@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
+
+_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -17,13 +21,20 @@ class RunningDemo:
     environment: dict[str, str]
     folder: Path
 
-    def query(self, promql: str) -> list[dict[str, object]]:
-        """The result of an instant query; a failing one is an assertion with Prometheus' own words."""
+    def query(self, promql: str, *, days: int = 0) -> list[dict[str, Any]]:
+        """The result of a query, over the last days in steps of one day if so asked.
+
+        A failing one is an assertion with Prometheus' own words.
+        """
+        midnight = time.time() // _DAY * _DAY
+        span = {"start": midnight - days * _DAY, "end": midnight, "step": "1d"} if days else {}
         answer = requests.get(
-            f"{self.urls['prometheus']}/api/v1/query", params={"query": promql}, timeout=30
+            f"{self.urls['prometheus']}/api/v1/query{'_range' if days else ''}",
+            params={"query": promql, **span},
+            timeout=30,
         ).json()
         assert answer["status"] == "success", answer
-        found: list[dict[str, object]] = answer["data"]["result"]
+        found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
 
