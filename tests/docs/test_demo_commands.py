@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import RunningDemo
+from running_demo import RunningDemo
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("docs")]
 

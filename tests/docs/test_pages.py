@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import RunningDemo
-from markdown import PAGES, ROOT, Block, all_blocks, anchors, links
+from doc_pages import PAGES, ROOT, Block, all_blocks, anchors, links
+from running_demo import RunningDemo
 
 from exporter.config import load_config
 
