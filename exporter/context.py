@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from exporter.aws.clients import Aws, Deadline
 from exporter.fields import CollectorSettings
 from exporter.ledger import Ledger
-from exporter.model import Account, Clock, Target
+from exporter.model import Account, Clock, Held, Target
 
 S = TypeVar("S", bound=CollectorSettings)
 
@@ -76,6 +76,10 @@ class ViewContext:
     """The labels of `accounts.groups`, in order."""
     groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The values of these labels by account id."""
+    held: Callable[[], Iterable[Held]] = tuple
+    """The resources of every unit that are known now."""
+    failing: Callable[[], Iterable[tuple[str, str]]] = tuple
+    """Units that fail now, with the account id."""
 
     def account(self, account_id: str, ledger_names: Mapping[str, str]) -> str:
         """The name of an account; its id where unknown."""

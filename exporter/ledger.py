@@ -153,6 +153,17 @@ _SCHEMA = (
     ) WITHOUT ROWID;
     CREATE TABLE dated_history_days (day INTEGER PRIMARY KEY, read_at INTEGER NOT NULL)
     """,
+    """
+    CREATE TABLE resources_seen (
+        account_id TEXT NOT NULL, region TEXT NOT NULL, unit TEXT NOT NULL, id TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        PRIMARY KEY (account_id, region, unit, id)
+    ) WITHOUT ROWID;
+    CREATE TABLE prices (
+        region TEXT NOT NULL, key TEXT NOT NULL, units INTEGER NOT NULL, read_at INTEGER NOT NULL,
+        PRIMARY KEY (region, key)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(_SCHEMA)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -85,6 +85,11 @@ class Sample:
     value: float
 
 
+def info_label(key: str) -> str:
+    """The label of a tag key, e.g. `tag_cost_center` of `cost-center`."""
+    return "tag_" + re.sub(r"[^a-zA-Z0-9_]", "_", key)
+
+
 class Amounts(NamedTuple):
     """The five cost types of Cost Explorer for one key, in USD, as exact decimals."""
 
@@ -116,6 +121,70 @@ class CostRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Saving:
+    """A cheaper way to have the same resource; `monthly_usd` is None where a price is not known."""
+
+    kind: str
+    monthly_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One thing that exists in an account, as its service described it.
+
+    `monthly_usd` is its list price for 730 hours as it stands now: zero where AWS charges nothing for it,
+    None where the price is not known or depends on use. `region` is None for that of the target.
+    """
+
+    id: str
+    type: str
+    name: str = ""
+    state: str = ""
+    created: datetime | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    monthly_usd: Decimal | None = None
+    unused_reason: str | None = None
+    unused_usd: Decimal | None = None
+    """Dollars a month that being unused costs, where that is not `monthly_usd`."""
+    savings: tuple[Saving, ...] = ()
+    region: str | None = None
+    existed_by: datetime | None = None
+    """A moment at which it existed for certain, where AWS does not tell when it was created."""
+    first_seen: bool = False
+    """Whether `created` is when we saw it first, because AWS does not tell."""
+    subtype: str = ""
+    """What the service calls its kind, e.g. an instance or volume type."""
+    lifecycle: str = ""
+
+    @property
+    def wasted_usd(self) -> Decimal | None:
+        """List price a month of what is unused."""
+        return self.monthly_usd if self.unused_usd is None else self.unused_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The resources of one unit as last read, and of which account; `error` is why they could not be read again."""
+
+    unit: str
+    account_id: str
+    account: str
+    region: str
+    read_at: datetime
+    resources: tuple[Resource, ...]
+    error: str | None = None
+    expires: datetime | None = None
+    """When they are no longer served if nothing newer arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """How many series were summed up as `other`, to be yielded beside samples."""
+
+    series: int
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The whole result of one unit: samples, or an error kind; never a part of either.
 
@@ -128,6 +197,9 @@ class Outcome:
     error: str | None = None
     valid_until: datetime | None = None
     """When the samples stop being true however fresh they are, e.g. a month's forecast at its end."""
+    resources: tuple[Resource, ...] = ()
+    folded: int = 0
+    """Series that were summed up as `other`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,23 +243,47 @@ class PaidCall:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class FreeCall:
+    """A free request, with its expected number in a 30-day month; each is an event in CloudTrail."""
+
+    service: str
+    operation: str
+    per_month: Decimal
+    note: str
+
+
 def _no_paid_calls(settings: Any, scale: Scale) -> Iterable[PaidCall]:
     return ()
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Turns the ledger into samples; never calls AWS.
+    """Turns the ledger, or the resources of every unit, into samples; never calls AWS.
 
     `read_at` says when AWS was read for them, None if it never was; `valid_until` when they stop
-    being true however fresh they are.
+    being true however fresh they are. A view `of_resources` follows each unit that brings some.
     """
 
     name: str
     families: tuple[Family, ...]
-    render: Callable[[ViewContext], Iterable[Sample]]
+    render: Callable[[ViewContext], Iterable[Sample | Folded]]
     read_at: Callable[[ViewContext], datetime | None]
     valid_until: Callable[[ViewContext], datetime] | None = None
+    of_resources: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a collector that succeeds or fails by itself; reported as `<collector>_<name>`.
+
+    `offered` says whether there is such a thing in a region at all.
+    """
+
+    name: str
+    scope: Scope
+    collect: Callable[[Context[Any], Target], Iterable[Sample | Resource | Folded]]
+    offered: Callable[[str], bool] = lambda region: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +293,8 @@ class Collector:
     `collect` runs straight-line synchronous code for one target, raises on any failure, and
     returns the samples of that target; cost goes to the ledger instead, and `views` render it.
     `due` says when a collector whose state is in the ledger has to run next; `recall` what is served of
-    a target then, where that is not what `collect` returns.
+    a target then, where that is not what `collect` returns. With `parts`, each of them is a unit of its own,
+    and `scope` that of the widest.
     """
 
     name: str
@@ -206,7 +303,7 @@ class Collector:
     settings: type[CollectorSettings]
     families: tuple[Family, ...]
     iam_actions: tuple[str, ...]
-    collect: Callable[[Context[Any], Target], Iterable[Sample]]
+    collect: Callable[[Context[Any], Target], Iterable[Sample | Resource | Folded]] | None = None
     views: tuple[View, ...] = ()
     paid_calls: Callable[[Any, Scale], Iterable[PaidCall]] = _no_paid_calls
     due: Callable[[Context[Any]], datetime] | None = None
@@ -216,6 +313,19 @@ class Collector:
     def is_free(self) -> bool:
         """Whether none of its requests is paid, however often it runs."""
         return self.due is None and self.paid_calls is _no_paid_calls
+    free_calls: Callable[[Any, Scale], Iterable[FreeCall]] | None = None
+    """Where None, one request of each IAM action a target and run is assumed."""
+    parts: Callable[[Any], Sequence[Part]] | None = None
+    """The parts to run with these settings; a collector has either them or `collect`."""
+    replaces: tuple[str, ...] = ()
+    """Collectors whose families it serves too, from the same requests: they rest while it runs."""
+
+    def units(self, settings: Any) -> tuple[Part, ...]:
+        """Its parts; itself as the only one where it has none."""
+        if self.parts is not None:
+            return tuple(replace(part, name=f"{self.name}_{part.name}") for part in self.parts(settings))
+        assert self.collect is not None
+        return (Part(self.name, self.scope, self.collect),)
 
 
 @dataclass(frozen=True, slots=True)

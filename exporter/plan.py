@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any
 
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, FIRST_FILL, budget_of, unit_price
-from exporter.collectors import all_collectors
+from exporter.collectors import all_collectors, without_replaced
 from exporter.collectors.usage import rows_of
 from exporter.config import Config
 from exporter.ledger import Ledger
@@ -58,6 +58,11 @@ class Plan:
     def usd(self) -> Decimal:
         """Dollars a month."""
         return sum((line.usd for line in self.lines), Decimal(0))
+
+    @property
+    def requests(self) -> Decimal:
+        """Requests a month, free ones included: each is an event in CloudTrail."""
+        return sum((line.requests for line in self.lines), Decimal(0))
 
 
 def scale_for(
@@ -148,9 +153,9 @@ def _usage_metrics(
 def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: datetime) -> Plan:
     """Price a configuration at a scale."""
     lines: list[Line] = []
-    for collector in all_collectors():
-        if config.collector(collector).enabled and config.shard.runs(collector):
-            lines += _lines(config, collector, scale)
+    enabled = [c for c in all_collectors() if config.collector(c).enabled and config.shard.runs(c)]
+    for collector in without_replaced(enabled):
+        lines += _lines(config, collector, scale)
     fill = Decimal(0)
     if config.collectors.cost.enabled and config.shard.index == 0:
         fill = first_fill_pages(config.collectors.cost, scale, now.date()) * COST_EXPLORER_REQUEST_USD
@@ -170,6 +175,11 @@ def _lines(config: Config, collector: Collector, scale: Scale) -> list[Line]:
         )
         for call in collector.paid_calls(settings, scale)
     ]
+    if collector.free_calls is not None:
+        return paid + [
+            Line(collector.name, call.service, call.operation, call.note, call.per_month, Decimal(0))
+            for call in collector.free_calls(settings, scale)
+        ]
     if paid:
         return paid
     accounts = ceil(scale.accounts / config.shard.count)
@@ -259,6 +269,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             }
             for line in plan.lines
         ],
+        "requests_per_month": round(float(plan.requests), 1),
         "usd_per_month": f"{plan.usd:.2f}",
         "first_fill_usd": f"{plan.first_fill_usd:.2f}",
         "over_ceiling": list(plan.over),

@@ -48,7 +48,14 @@ def _families() -> list[tuple[str, Family]]:
     found.append(("history", DAILY))
     found += [("history", family) for family in DATED_FAMILIES]
     for collector in all_collectors():
-        found += [(collector.name, family) for family in collector.families]
+        # A family that a collector serves in another's stead is described where it comes from.
+        elsewhere = {
+            family
+            for other in all_collectors()
+            if other.name in collector.replaces
+            for family in other.families
+        }
+        found += [(collector.name, family) for family in collector.families if family not in elsewhere]
         found += [(collector.name, family) for view in collector.views for family in view.families]
     found += [("exporter", family) for family in (*store.FAMILIES, *service.STATE_FAMILIES, *_self_metrics())]
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,12 +22,24 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from exporter.accounts import Directory, account_samples, accounts_of, discover, group_samples, regions_of
 from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws, Deadline
 from exporter.aws.errors import AwsError, Kind, classify
-from exporter.collectors import all_collectors
+from exporter.collectors import all_collectors, without_replaced
 from exporter.config import Config
 from exporter.context import Context, ViewContext
 from exporter.dated import place_days
 from exporter.ledger import Ledger
-from exporter.model import Account, Clock, Collector, Outcome, Scope, Target, View
+from exporter.model import (
+    Account,
+    Clock,
+    Collector,
+    Folded,
+    Outcome,
+    Part,
+    Resource,
+    Sample,
+    Scope,
+    Target,
+    View,
+)
 from exporter.plan import refused_collectors
 from exporter.pool import Pool
 from exporter.store import DuplicateSeriesError, Key, Store
@@ -50,6 +62,21 @@ _RENDERING_IS_A_TENTH = 9  # of a first fill's time, at most
 _OU_HISTORY_DAYS = 400  # as far back as AWS tells cost
 _SCRAPES_OF_A_NEW_COUNTER = 2  # at zero
 _UNRESPONSIVE = (Kind.TIMEOUT, Kind.DEADLINE)
+_RESOURCES = "views of resources"
+
+
+def _sorted(
+    found: Iterable[Sample | Resource | Folded],
+) -> tuple[tuple[Sample, ...], tuple[Resource, ...], int]:
+    samples, resources, folded = [], [], 0
+    for each in found:
+        if isinstance(each, Sample):
+            samples.append(each)
+        elif isinstance(each, Resource):
+            resources.append(each)
+        else:
+            folded += each.series
+    return tuple(samples), tuple(resources), folded
 
 
 class RunnerMetrics:
@@ -116,9 +143,9 @@ class Runner:
         self._stop = stop
         self._notify_committed = committed
         self._allow_plan_over_ceiling = allow_plan_over_ceiling
-        self._collectors = [
-            c for c in all_collectors() if config.collector(c).enabled and config.shard.runs(c)
-        ]
+        self._collectors = without_replaced(
+            [c for c in all_collectors() if config.collector(c).enabled and config.shard.runs(c)]
+        )
         self._finished: set[str] = set()
         self._retries: dict[str, int] = {}
         self._regions: dict[str, tuple[datetime, tuple[str, ...]]] = {}
@@ -127,8 +154,10 @@ class Runner:
         self._views_lock = threading.Lock()
         self._publishing = threading.RLock()
         self._views_due = 0.0
+        self._resources_due = 0.0
         self._views_are_behind = False
         self._warned_of: set[str] = set()
+        self._resources_moved = False
         self._pool = Pool(config.aws.threads, CALLS_PER_ACCOUNT)
         workers = ThreadPoolExecutor(len(self._collectors) + 2)
         self._scheduler = BackgroundScheduler(
@@ -142,7 +171,11 @@ class Runner:
 
     def start(self) -> None:
         """Serve what the ledger knows at once, then discover and collect."""
-        enabled = {collector.name for collector in self._collectors}
+        enabled = {
+            part.name
+            for collector in self._collectors
+            for part in collector.units(self.config.collector(collector))
+        } | {collector.name for collector in self._collectors}
         views = {view.name for collector in self._collectors for view in collector.views}
         self._store.forget(lambda key: key.unit in enabled | views | {DISCOVERY, THRESHOLDS})
         self.render_views()
@@ -288,6 +321,8 @@ class Runner:
             run = self._collect(collector, None if collector.due else interval.total_seconds())
             if self._stop.is_set():
                 return
+            if self._resources_moved:
+                self._render_resources()
             self._metrics.duration.labels(collector.name).observe(time.monotonic() - clock_start)
             self._finished.add(collector.name)
             if collector.due is not None:
@@ -312,7 +347,10 @@ class Runner:
         """Run one collector to its end in the calling thread's time; returns the failed units."""
         if self.directory is None:
             self.directory = discover(self._aws, self.config)
-        return self._collect(collector).failed
+        run = self._collect(collector)
+        if self._resources_moved:
+            self._render_resources()
+        return run.failed
 
     def _collect(self, collector: Collector, patience: float | None = None) -> _Run:
         """One run; returns when all of it is done, or what is done after `patience` seconds."""
@@ -332,19 +370,22 @@ class Runner:
             anomaly_settings=self.config.anomalies,
         )
         run = _Run(collector, context, threading.Condition())
+        parts = collector.units(settings)
+        regional = [part for part in parts if part.scope is Scope.REGION]
         if collector.scope is Scope.PAYER:
             payer = directory.payer_target(self._aws.region)
             # A lane of its own: what hangs in the payer's regions must not hold up cost.
             lane = f"{collector.name} of {payer.account_id}"
-            self._submit(
-                run, lane, Key(collector.name, payer.account_id), partial(self._collect_target, run, payer)
-            )
+            for part in parts:
+                self._submit(run, lane, Key(part.name, payer.account_id), self._task(run, part, payer))
         for account in directory.accounts.values() if collector.scope is not Scope.PAYER else ():
-            if collector.scope is Scope.ACCOUNT:
-                task = partial(self._collect_target, run, directory.target(account))
-            else:
-                task = partial(self._fan_out, run, directory, account)
-            self._submit(run, account.id, Key(collector.name, account.id), task)
+            for part in parts:
+                if part.scope is Scope.ACCOUNT:
+                    task = self._task(run, part, directory.target(account))
+                    self._submit(run, account.id, Key(part.name, account.id), task)
+            if regional:
+                fan_out = partial(self._fan_out, run, directory, account, regional)
+                self._submit(run, account.id, Key(collector.name, account.id), fan_out)
         end = None if patience is None else time.monotonic() + patience
         with run.done:
             while run.pending and not self._stop.is_set() and (end is None or time.monotonic() < end):
@@ -374,27 +415,30 @@ class Runner:
             run.pending += 1
         self._pool.submit(lane, counted)
 
-    def _fan_out(self, run: _Run, directory: Directory, account: Account) -> AwsError | None:
-        """Find the account's regions and queue a task for each."""
+    def _task(self, run: _Run, part: Part, target: Target) -> Callable[[], AwsError | None]:
+        return partial(self._collect_target, run, part, target)
+
+    def _fan_out(
+        self, run: _Run, directory: Directory, account: Account, parts: Sequence[Part]
+    ) -> AwsError | None:
+        """Find the account's regions and queue a task for each part and region."""
         now = self._clock()
-        name = run.collector.name
-        everywhere = Key(name, account.id)
+        everywhere = Key(run.collector.name, account.id)
         try:
             regions = self._regions_of(account, now)
         except Exception as error:
             return self._fail(run, everywhere, account.name, now, error)
-        self._store.forget(
-            lambda key: (
-                key.unit != name
-                or key.account_id != account.id
-                or (key != everywhere and key.region in regions)
-            )
-        )
-        for region in regions:
-            target = directory.target(account, region)
-            self._submit(
-                run, account.id, Key(name, account.id, region), partial(self._collect_target, run, target)
-            )
+        units = {
+            Key(part.name, account.id, region): part
+            for region in regions
+            for part in parts
+            if part.offered(region)
+        }
+        names = {part.name for part in parts} | {run.collector.name}
+        self._store.forget(lambda key: key.unit not in names or key.account_id != account.id or key in units)
+        for key, part in units.items():
+            target = directory.target(account, key.region)
+            self._submit(run, account.id, key, self._task(run, part, target))
         return None
 
     def _regions_of(self, account: Account, now: datetime) -> tuple[str, ...]:
@@ -404,17 +448,17 @@ class Runner:
             self._regions[account.id] = (now, regions)
         return regions
 
-    def _collect_target(self, run: _Run, target: Target) -> AwsError | None:
+    def _collect_target(self, run: _Run, part: Part, target: Target) -> AwsError | None:
         collector = run.collector
-        region = target.region if collector.scope is Scope.REGION else ""
-        key = Key(collector.name, target.account_id, region)
+        region = target.region if part.scope is Scope.REGION else ""
+        key = Key(part.name, target.account_id, region)
         now = self._clock()
         try:
             if collector.recall is not None and key not in self._store.outcomes():
                 # Until AWS answers, what was read before the process began is served for as long as it is fresh.
                 self._publish_recalled(run, key, target, now)
             try:
-                samples = tuple(collector.collect(run.context, target))
+                samples, resources, folded = _sorted(part.collect(run.context, target))
             finally:
                 if self._views_are_behind and not self._stop.is_set():
                     self.render_views()
@@ -424,10 +468,15 @@ class Runner:
             if collector.recall is not None:
                 self._publish_recalled(run, key, target, now)
             else:
-                succeeded_at = self._read_at(collector) if collector.views else now
-                self._publish(run, key, target.account, Outcome(samples, now, succeeded_at))
+                # What the ledger serves was read when the ledger says so.
+                from_ledger = any(not view.of_resources for view in collector.views)
+                succeeded_at = self._read_at(collector) if from_ledger else now
+                outcome = Outcome(samples, now, succeeded_at, resources=resources, folded=folded)
+                self._publish(run, key, target.account, outcome)
         except Exception as error:
             return self._fail(run, key, target.account, now, error)
+        finally:
+            self._follow_resources(collector)
         return None
 
     def _publish_recalled(self, run: _Run, key: Key, target: Target, now: datetime) -> None:
@@ -474,14 +523,22 @@ class Runner:
         else:
             log.warning("%s failed (%s): %s", where, failure.kind, failure)
         self._metrics.errors.labels(key.unit, failure.kind).inc()
-        self._publish(run, key, account, Outcome((), now, self._read_at(run.collector), failure.kind))
+        from_ledger = any(not view.of_resources for view in run.collector.views)
+        read_at = self._read_at(run.collector) if from_ledger else None
+        self._publish(run, key, account, Outcome((), now, read_at, failure.kind))
         return failure
 
     def _publish(self, run: _Run, key: Key, account: str, outcome: Outcome) -> None:
         if self._stop.is_set():
             return  # the store belongs to the next configuration
         with self._publishing:
-            self._store.publish(key, outcome, account=account, interval=run.context.settings.interval)
+            self._store.publish(
+                key,
+                outcome,
+                account=account,
+                interval=run.context.settings.interval,
+                owner=run.collector.name,
+            )
         directory = self.directory
         if directory and key.account_id not in {*directory.accounts, directory.payer_id}:
             # The account left while it was being read.
@@ -509,11 +566,15 @@ class Runner:
             {account.id: account.groups for account in self.directory.accounts.values()}
             if self.directory
             else {},
+            held=self._store.held,
+            failing=lambda: [
+                (key.unit, key.account_id) for key, outcome in self._store.outcomes().items() if outcome.error
+            ],
         )
 
     def _read_at(self, collector: Collector) -> datetime | None:
         context = self._view_context(collector)
-        times = [view.read_at(context) for view in collector.views]
+        times = [view.read_at(context) for view in collector.views if not view.of_resources]
         return max((time for time in times if time is not None), default=None)
 
     def render_views(self) -> None:
@@ -552,15 +613,39 @@ class Runner:
                 if key not in self._warned_of:
                     log.warning("%s matches nothing that has cost or is collected", key)
             self._warned_of |= set(resolved.unmatched)
+    def _follow_resources(self, collector: Collector) -> None:
+        """The views of resources follow a unit at once, unless that would slow the others."""
+        if any(view.of_resources for view in collector.views):
+            self._resources_moved = True
+            if time.monotonic() >= self._resources_due and not self._stop.is_set():
+                self._render_resources()
+
+    def _render_resources(self) -> None:
+        with self._views_lock:
+            started = time.monotonic()
+            self._resources_moved = False
+            for collector in self._collectors:
+                for view in collector.views:
+                    if view.of_resources:
+                        self._render(collector, view)
+            ended = time.monotonic()
+            self._resources_due = ended + _RENDERING_IS_A_TENTH * (ended - started)
+        # The views must not outlive what they are made of: the next unit that expires makes them anew.
+        expiries = [held.expires for held in self._store.held() if held.resources and held.expires]
+        if expiries:
+            self._schedule(_RESOURCES, self._render_resources, min(expiries))
 
     def _render(self, collector: Collector, view: View) -> None:
         context = self._view_context(collector)
         read_at = view.read_at(context)
         if read_at is None:
+            if view.of_resources:
+                self._store.forget(lambda key: key != Key(view.name))
             return
         try:
             until = view.valid_until(context) if view.valid_until else None
-            outcome = Outcome(tuple(view.render(context)), context.now, read_at, valid_until=until)
+            samples, _, folded = _sorted(view.render(context))
+            outcome = Outcome(samples, context.now, read_at, valid_until=until, folded=folded)
             self._store.publish(Key(view.name), outcome, interval=context.settings.interval)
         except (DuplicateSeriesError, ArithmeticError, ValueError):
             # The last good text stays until it expires; this is a fault of ours.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from exporter.model import Clock, Family, Outcome, Sample, expires_at
+from exporter.model import Clock, Family, Held, Outcome, Sample, expires_at
 
 SUCCESS = Family(
     "aws_spend_exporter_collector_success",
@@ -29,7 +29,12 @@ INTERVAL = Family(
     "aws_spend_exporter_collector_interval_seconds", "Time between two runs of the collector.", ("collector",)
 )
 SERIES = Family("aws_spend_exporter_series", "Series that the collector or view serves now.", ("collector",))
-FAMILIES = (SUCCESS, LAST_SUCCESS, FAILURE, INTERVAL, SERIES)
+FOLDED = Family(
+    "aws_spend_exporter_folded_series",
+    "Series that a limit of the collector or view has summed up as `other`.",
+    ("collector",),
+)
+FAMILIES = (SUCCESS, LAST_SUCCESS, FAILURE, INTERVAL, SERIES, FOLDED)
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
@@ -109,12 +114,21 @@ class Store:
         self._lock = threading.Lock()
         self._entries: dict[Key, _Entry] = {}
         self._owners: dict[str, str] = {}
+        self._units: dict[str, frozenset[str]] = {}  # of an owner
         self._intervals: dict[str, timedelta] = {}
         self._body: tuple[datetime | None, bytes, bytes] | None = None
         self._waiting: dict[Key, tuple[int, Callable[[], None]]] = {}
 
-    def publish(self, key: Key, outcome: Outcome, *, account: str = "", interval: timedelta | None) -> None:
-        """Take over an outcome.
+    def publish(
+        self,
+        key: Key,
+        outcome: Outcome,
+        *,
+        account: str = "",
+        interval: timedelta | None,
+        owner: str | None = None,
+    ) -> None:
+        """Take over an outcome; `owner` of its families are all units of a collector, else the unit itself.
 
         A failure keeps the last good samples, which go absent three intervals after AWS was
         read; `interval` None keeps them for ever. DuplicateSeriesError leaves everything as it was.
@@ -123,9 +137,11 @@ class Store:
         with self._lock:
             previous = self._entries.get(key)
             for family in rendered or ():
-                owner = self._owners.setdefault(family.name, key.unit)
-                if owner != key.unit:
-                    raise DuplicateSeriesError(f"{family.name} is published by {owner} and by {key.unit}")
+                wanted = owner or key.unit
+                known = self._owners.setdefault(family.name, wanted)
+                if known != wanted:
+                    raise DuplicateSeriesError(f"{family.name} is published by {known} and by {wanted}")
+                self._units[wanted] = self._units.get(wanted, frozenset()) | {key.unit}
             if rendered is None:
                 succeeded_at = outcome.succeeded_at or (previous.outcome.succeeded_at if previous else None)
                 outcome = Outcome(
@@ -134,6 +150,8 @@ class Store:
                     succeeded_at,
                     outcome.error,
                     previous.outcome.valid_until if previous else None,
+                    previous.outcome.resources if previous else (),
+                    previous.outcome.folded if previous else 0,
                 )
                 rendered = previous.rendered if previous else {}
             self._entries[key] = _Entry(outcome, account, interval, rendered)
@@ -146,7 +164,11 @@ class Store:
         with self._lock:
             self._entries = {key: entry for key, entry in self._entries.items() if keep(key)}
             units = {key.unit for key in self._entries}
-            self._owners = {name: unit for name, unit in self._owners.items() if unit in units}
+            self._owners = {
+                name: owner
+                for name, owner in self._owners.items()
+                if self._units.get(owner, frozenset()) & units
+            }
             self._intervals = {unit: value for unit, value in self._intervals.items() if unit in units}
             self._waiting = {key: wait for key, wait in self._waiting.items() if keep(key)}
             self._body = None
@@ -173,6 +195,26 @@ class Store:
             if entry.expires is None or now < entry.expires:
                 yield from entry.outcome.samples
 
+    def held(self) -> list[Held]:
+        """The resources of every unit whose last good outcome is still served."""
+        now = self._clock()
+        with self._lock:
+            entries = list(self._entries.items())
+        return [
+            Held(
+                key.unit,
+                key.account_id,
+                entry.account,
+                key.region,
+                entry.outcome.succeeded_at,
+                entry.outcome.resources,
+                entry.outcome.error,
+                entry.expires,
+            )
+            for key, entry in entries
+            if entry.outcome.succeeded_at is not None and (entry.expires is None or now < entry.expires)
+        ]
+
     def exposition(self) -> tuple[bytes, bytes]:
         """The text of every family, plain and gzipped, from the cache while nothing has changed."""
         now = self._clock()
@@ -195,6 +237,7 @@ class Store:
         blocks: dict[Family, list[str]] = {}
         next_expiry: datetime | None = None
         series: dict[str, int] = {}
+        folded: dict[str, int] = {}
         for key, entry in self._entries.items():
             series.setdefault(key.unit, 0)
             expires = entry.expires
@@ -205,7 +248,9 @@ class Store:
             for family, text in entry.rendered.items():
                 blocks.setdefault(family, []).append(text)
             series[key.unit] += len(entry.outcome.samples)
-        for family, text in render(self._self_samples(series)).items():
+            if entry.outcome.folded:
+                folded[key.unit] = folded.get(key.unit, 0) + entry.outcome.folded
+        for family, text in render(self._self_samples(series, folded)).items():
             blocks.setdefault(family, []).append(text)
         body = "".join(
             header(family) + "".join(blocks[family]) for family in sorted(blocks, key=lambda f: f.name)
@@ -213,9 +258,10 @@ class Store:
         # Level 1: nearly as small for this text, and several times quicker.
         return next_expiry, body, gzip.compress(body, 1)
 
-    def _self_samples(self, series: dict[str, int]) -> Iterator[Sample]:
+    def _self_samples(self, series: dict[str, int], folded: dict[str, int]) -> Iterator[Sample]:
         for unit, count in series.items():
             yield SERIES(count, collector=unit)
+            yield FOLDED(folded.get(unit, 0), collector=unit)
         for unit, interval in self._intervals.items():
             yield INTERVAL(interval.total_seconds(), collector=unit)
         by_account: dict[tuple[str, str], list[tuple[Key, _Entry]]] = {}

@@ -53,7 +53,9 @@ def plan_table(plan: Plan) -> None:
         request = f"{line.service}:{line.operation}"
         table.add_row(line.collector, request, line.purpose, f"{line.requests:,.0f}", usd)
     table.add_section()
-    table.add_row("", "", "a month", "", f"{plan.usd:,.2f}")
+    table.add_row(
+        "", "", "a month; each request is an event in CloudTrail", f"{plan.requests:,.0f}", f"{plan.usd:,.2f}"
+    )
     table.add_row("", "", "once, for the first read of the history", "", f"{plan.first_fill_usd:,.2f}")
     console.print(table)
     console.print(f"Planned with {scale}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from pydantic import Field
@@ -38,6 +38,11 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
         for reservation in page["Reservations"]
         for instance in reservation["Instances"]
     )
+    yield from samples(target, counts)
+
+
+def samples(target: Target, counts: Mapping[tuple[str, str, str], int]) -> Iterable[Sample]:
+    """`aws_ec2_instances` of counts by type, state and lifecycle."""
     for (instance_type, state, lifecycle), count in sorted(counts.items()):
         yield INSTANCES(
             count,

@@ -1,0 +1,177 @@
+"""Every module here declares one `RESOURCES`: an AWS service whose resources are listed; being here is being registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+import botocore.session
+
+from exporter.context import Context
+from exporter.declared import declared_in
+from exporter.model import Resource, Scope, Target
+from exporter.prices import PriceTable
+
+HOURS_A_MONTH = 730
+"""What AWS itself multiplies hourly prices with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that listing makes; `each` is the assumed number where there is one for each resource.
+
+    `note` says what it is repeated for.
+    """
+
+    operation: str
+    note: str = "a page or more"
+    each: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFile:
+    """One AWS service of the inventory; a unit that is read whole or not at all.
+
+    `service` is botocore's name of it, `cost_services` names in Cost Explorer by resource type what
+    pays for the resources, and `catch_all` whether it lists what other files do not.
+    """
+
+    name: str
+    help: str
+    scope: Scope
+    service: str
+    types: tuple[str, ...]
+    iam_actions: tuple[str, ...]
+    calls: tuple[Call, ...]
+    list: Callable[[Listing, Target], Iterator[Resource]]
+    cost_services: Mapping[str, str]
+    optional: bool = False
+
+    def offered(self, region: str) -> bool:
+        """Whether the service exists in the region, as far as botocore knows."""
+        return self.scope is not Scope.REGION or is_offered(self.service, region)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a resource file works with: requests, list prices, and since when something counts as unused."""
+
+    ctx: Context[Any]
+    prices: PriceTable
+    now: datetime
+    unused_after: timedelta
+    snapshot_age: timedelta
+
+    def pages(
+        self, target: Target, service: str, operation: str, params: Mapping[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Every page of a request."""
+        return self.ctx.paginate(target, service, operation, params)
+
+    def items(
+        self,
+        target: Target,
+        service: str,
+        operation: str,
+        member: str,
+        params: Mapping[str, Any] | None = None,
+    ) -> Iterator[Any]:
+        """The items of the list `member` on every page."""
+        for page in self.pages(target, service, operation, params):
+            yield from page.get(member, ())
+
+    def call(
+        self, target: Target, service: str, operation: str, params: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """One request."""
+        return self.ctx.call(target, service, operation, params)
+
+    def tags(self, target: Target, service: str) -> dict[str, dict[str, str]]:
+        """Tags by ARN of every tagged resource of a service: one page for a hundred, not one request each."""
+        items = self.items(
+            target,
+            "resourcegroupstaggingapi",
+            "GetResources",
+            "ResourceTagMappingList",
+            {"ResourceTypeFilters": [service]},
+        )
+        return {str(item["ResourceARN"]): tags_of(item.get("Tags", ())) for item in items}
+
+    def usd(self, target: Target, key: str, times: Decimal | int = 1) -> Decimal | None:
+        """`times` the list price of a row by the month; None where it is not known."""
+        price = self.prices.usd(key, target.region)
+        return None if price is None else price * times
+
+    def hourly(self, target: Target, key: str, times: Decimal | int = 1) -> Decimal | None:
+        """The price of a month of a row by the hour; None where it is not known."""
+        return self.usd(target, key, times * HOURS_A_MONTH)
+
+    def is_idle(self, since: datetime | None) -> bool:
+        """Whether something has been so for long enough to count as unused."""
+        return since is not None and since <= self.now - self.unused_after
+
+
+TAGS_ACTION = "tag:GetResources"
+TAGS_CALL = Call("GetResources", "a page for a hundred tagged resources")
+
+
+def tags_of(tags: Iterable[Mapping[str, Any]], key: str = "Key", value: str = "Value") -> dict[str, str]:
+    """A list of keys and values as a mapping."""
+    return {str(tag[key]): str(tag.get(value) or "") for tag in tags}
+
+
+def batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Lists of at most `size`."""
+    batch: list[str] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def add(*amounts: Decimal | None) -> Decimal | None:
+    """Their sum; None where one is not known."""
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known, Decimal(0)) if len(known) == len(amounts) else None
+
+
+def in_region(target: Target, region: str) -> Target:
+    """The same account in another region."""
+    return replace(target, region=region)
+
+
+@cache
+def _regions(service: str) -> frozenset[str]:
+    session = botocore.session.get_session()
+    found: set[str] = set()
+    for partition in session.get_available_partitions():
+        found.update(session.get_available_regions(service, partition, allow_non_regional=False))
+    return frozenset(found)
+
+
+def is_offered(service: str, region: str) -> bool:
+    """Whether botocore's endpoint data has the service in the region.
+
+    It is asked where they know neither: a new region, or a service that they leave out.
+    """
+    known = _regions(service)
+    return not known or region in known or region not in _regions("ec2")
+
+
+@cache
+def all_resource_files() -> tuple[ResourceFile, ...]:
+    """Every declared service, by name; ValueError if a type is listed by two of them."""
+    files = tuple(sorted(declared_in(__name__, "RESOURCES"), key=lambda file: file.name))
+    owner: dict[str, str] = {}
+    for file in files:
+        for kind in file.types:
+            if owner.setdefault(kind, file.name) != file.name:
+                raise ValueError(f"{kind} is listed by {owner[kind]} and by {file.name}")
+    return files

@@ -1,0 +1,69 @@
+"""VPC: elastic IP addresses, NAT gateways and endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from exporter.model import Resource, Scope, Target
+from exporter.resources import Call, Listing, ResourceFile, tags_of
+
+ADDRESS, NAT, ENDPOINT = "ec2:elastic-ip", "ec2:natgateway", "ec2:vpc-endpoint"
+_ENDING = ("deleting", "deleted", "failed")
+
+
+def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
+    """Addresses that nothing is associated with are unused; whether a NAT gateway is, only its traffic tells."""
+    for address in ctx.call(target, "ec2", "DescribeAddresses")["Addresses"]:
+        used = bool(address.get("AssociationId") or address.get("InstanceId"))
+        tags = tags_of(address.get("Tags", ()))
+        yield Resource(
+            address.get("AllocationId") or address["PublicIp"],
+            ADDRESS,
+            tags.get("Name") or address["PublicIp"],
+            "associated" if used else "unassociated",
+            tags=tags,
+            monthly_usd=ctx.hourly(target, "vpc.public_ipv4"),
+            unused_reason=None if used else "unassociated",
+        )
+    for gateway in ctx.items(target, "ec2", "DescribeNatGateways", "NatGateways"):
+        tags = tags_of(gateway.get("Tags", ()))
+        yield Resource(
+            gateway["NatGatewayId"],
+            NAT,
+            tags.get("Name", ""),
+            gateway["State"],
+            gateway["CreateTime"],
+            tags,
+            Decimal(0) if gateway["State"] in _ENDING else ctx.hourly(target, "nat.hour"),
+        )
+    for endpoint in ctx.items(target, "ec2", "DescribeVpcEndpoints", "VpcEndpoints"):
+        tags = tags_of(endpoint.get("Tags", ()))
+        kind = endpoint.get("VpcEndpointType", "Gateway")
+        zones = len(endpoint.get("SubnetIds", ()))
+        price = Decimal(0) if kind == "Gateway" else ctx.hourly(target, f"vpc.endpoint.{kind.lower()}", zones)
+        yield Resource(
+            endpoint["VpcEndpointId"],
+            ENDPOINT,
+            tags.get("Name") or endpoint["ServiceName"],
+            endpoint["State"].lower(),
+            endpoint.get("CreationTimestamp"),
+            tags,
+            price,
+            subtype=kind,
+        )
+
+
+_VPC, _OTHER = "Amazon Virtual Private Cloud", "EC2 - Other"
+
+RESOURCES = ResourceFile(
+    name="vpc",
+    help="Elastic IP addresses, NAT gateways and VPC endpoints.",
+    scope=Scope.REGION,
+    service="ec2",
+    types=(ADDRESS, NAT, ENDPOINT),
+    iam_actions=("ec2:DescribeAddresses", "ec2:DescribeNatGateways", "ec2:DescribeVpcEndpoints"),
+    calls=(Call("DescribeAddresses", "one"), Call("DescribeNatGateways"), Call("DescribeVpcEndpoints")),
+    list=list_resources,
+    cost_services={ADDRESS: _VPC, NAT: _OTHER, ENDPOINT: _VPC},
+)
