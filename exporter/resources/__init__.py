@@ -36,8 +36,8 @@ class Call:
 class ResourceFile:
     """One AWS service of the inventory; a unit that is read whole or not at all.
 
-    `service` is botocore's name of it, `cost_services` names in Cost Explorer by resource type what
-    pays for the resources, and `catch_all` whether it lists what other files do not.
+    `service` is botocore's name of it, `cost_services` what Cost Explorer calls the charge for each type
+    whose list price can be compared with it. An `optional` file is read only where it is asked for.
     """
 
     name: str

@@ -26,14 +26,9 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """Instances first: what their disks cost, and which images and snapshots are in use, follows from them."""
     volumes = list(ctx.items(target, "ec2", "DescribeVolumes", "Volumes"))
     prices = {volume["VolumeId"]: volume_usd(ctx, target, volume) for volume in volumes}
-    attached = {
-        (attachment["InstanceId"], attachment["Device"]): attachment["AttachTime"]
-        for volume in volumes
-        for attachment in volume.get("Attachments", ())
-    }
     for reservation in ctx.items(target, "ec2", "DescribeInstances", "Reservations"):
         for instance in reservation["Instances"]:
-            yield _instance(ctx, target, instance, attached, prices)
+            yield _instance(ctx, target, instance, prices)
     for volume in volumes:
         yield _volume(ctx, target, volume, prices[volume["VolumeId"]])
     images = list(ctx.items(target, "ec2", "DescribeImages", "Images", {"Owners": ["self"]}))
@@ -63,7 +58,6 @@ def _instance(
     ctx: Listing,
     target: Target,
     instance: Mapping[str, Any],
-    attached: Mapping[tuple[str, str], datetime],
     volume_prices: Mapping[str, Decimal | None],
 ) -> Resource:
     kind, state = instance["InstanceType"], instance["State"]["Name"]
@@ -78,15 +72,15 @@ def _instance(
         and instance.get("Placement", {}).get("Tenancy", "default") == "default"
     ):
         price = ctx.hourly(target, f"ec2.{kind}")
+    disks = {
+        mapping["DeviceName"]: mapping["Ebs"]
+        for mapping in instance.get("BlockDeviceMappings", ())
+        if "Ebs" in mapping
+    }
     reason, wasted = None, None
     if state == "stopped" and ctx.is_idle(_stopped_at(instance)):
         reason = "stopped"
-        disks = [
-            mapping["Ebs"]["VolumeId"]
-            for mapping in instance.get("BlockDeviceMappings", ())
-            if "Ebs" in mapping
-        ]
-        wasted = add(*(volume_prices.get(disk) for disk in disks))
+        wasted = add(*(volume_prices.get(disk["VolumeId"]) for disk in disks.values()))
     savings: tuple[Saving, ...] = ()
     family, _, size = kind.partition(".")
     if family in _SUCCESSORS and state not in ("terminated", "shutting-down"):
@@ -94,7 +88,7 @@ def _instance(
         saved = price - successor if price and successor is not None else None
         savings = (Saving("previous_generation", saved if saved is None or saved > 0 else None),)
     # LaunchTime starts anew with each start; the root disk was attached when the instance was made.
-    created = attached.get((instance["InstanceId"], instance.get("RootDeviceName", "")))
+    created = disks.get(instance.get("RootDeviceName", ""), {}).get("AttachTime")
     return Resource(
         instance["InstanceId"],
         INSTANCE,

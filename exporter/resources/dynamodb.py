@@ -1,0 +1,57 @@
+"""DynamoDB tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from exporter.model import Resource, Scope, Target
+from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile, add
+
+TABLE = "dynamodb:table"
+_GB = 2**30
+
+
+def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
+    """Provisioned tables have a price by the hour; of on-demand tables only the storage has."""
+    tags = ctx.tags(target, "dynamodb:table")
+    for name in ctx.items(target, "dynamodb", "ListTables", "TableNames"):
+        table = ctx.call(target, "dynamodb", "DescribeTable", {"TableName": name})["Table"]
+        on_demand = table.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST"
+        yield Resource(
+            name,
+            TABLE,
+            name,
+            table["TableStatus"].lower(),
+            table["CreationDateTime"],
+            tags.get(table["TableArn"], {}),
+            None if on_demand else _price(ctx, target, table),
+            subtype="on-demand" if on_demand else "provisioned",
+        )
+
+
+def _price(ctx: Listing, target: Target, table: Mapping[str, Any]) -> Decimal | None:
+    every = [table, *table.get("GlobalSecondaryIndexes", ())]
+    throughput = [each.get("ProvisionedThroughput", {}) for each in every]
+    stored = table.get("TableSizeBytes", 0) + sum(
+        index.get("IndexSizeBytes", 0) for index in table.get("GlobalSecondaryIndexes", ())
+    )
+    return add(
+        ctx.hourly(target, "dynamodb.rcu", sum(each.get("ReadCapacityUnits", 0) for each in throughput)),
+        ctx.hourly(target, "dynamodb.wcu", sum(each.get("WriteCapacityUnits", 0) for each in throughput)),
+        ctx.usd(target, "dynamodb.storage", Decimal(stored) / _GB),
+    )
+
+
+RESOURCES = ResourceFile(
+    name="dynamodb",
+    help="Tables.",
+    scope=Scope.REGION,
+    service="dynamodb",
+    types=(TABLE,),
+    iam_actions=("dynamodb:DescribeTable", "dynamodb:ListTables", TAGS_ACTION),
+    calls=(Call("ListTables"), Call("DescribeTable", "one for each table", 10), TAGS_CALL),
+    list=list_resources,
+    cost_services={TABLE: "Amazon DynamoDB"},
+)

@@ -1,0 +1,49 @@
+"""ElastiCache clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from exporter.model import Resource, Saving, Scope, Target
+from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
+
+CLUSTER = "elasticache:cluster"
+_PREVIOUS = {"t2": "t3", "m3": "m5", "m4": "m5", "r3": "r5", "r4": "r5", "t1": None, "m1": None, "m2": None}
+
+
+def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
+    """A cluster costs its nodes; serverless caches are paid by use and not listed here."""
+    tags = ctx.tags(target, "elasticache:cluster")
+    for cluster in ctx.items(target, "elasticache", "DescribeCacheClusters", "CacheClusters"):
+        nodes, kind = cluster["NumCacheNodes"], cluster["CacheNodeType"]
+        price = ctx.hourly(target, f"elasticache.{kind}", nodes)
+        savings: tuple[Saving, ...] = ()
+        family = kind.split(".")[1]
+        if family in _PREVIOUS:
+            newer = ctx.hourly(target, f"elasticache.{kind.replace(family, str(_PREVIOUS[family]))}", nodes)
+            saved = price - newer if price and newer is not None and newer < price else None
+            savings = (Saving("previous_generation", saved),)
+        yield Resource(
+            cluster["CacheClusterId"],
+            CLUSTER,
+            cluster["CacheClusterId"],
+            cluster["CacheClusterStatus"],
+            cluster.get("CacheClusterCreateTime"),
+            tags.get(cluster.get("ARN", ""), {}),
+            price,
+            savings=savings,
+            subtype=kind,
+        )
+
+
+RESOURCES = ResourceFile(
+    name="elasticache",
+    help="Cache clusters.",
+    scope=Scope.REGION,
+    service="elasticache",
+    types=(CLUSTER,),
+    iam_actions=("elasticache:DescribeCacheClusters", TAGS_ACTION),
+    calls=(Call("DescribeCacheClusters"), TAGS_CALL),
+    list=list_resources,
+    cost_services={CLUSTER: "Amazon ElastiCache"},
+)

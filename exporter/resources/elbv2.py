@@ -1,0 +1,73 @@
+"""Application, network and gateway load balancers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from exporter.model import Resource, Scope, Target
+from exporter.resources import Call, Listing, ResourceFile, batches, tags_of
+
+BALANCER = "elasticloadbalancing:loadbalancer"
+_MOST_ARNS = 20
+
+
+def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
+    """A load balancer of which no target is healthy serves nobody."""
+    balancers = list(ctx.items(target, "elbv2", "DescribeLoadBalancers", "LoadBalancers"))
+    tags: dict[str, dict[str, str]] = {}
+    for arns in batches((balancer["LoadBalancerArn"] for balancer in balancers), _MOST_ARNS):
+        for found in ctx.call(target, "elbv2", "DescribeTags", {"ResourceArns": arns})["TagDescriptions"]:
+            tags[found["ResourceArn"]] = tags_of(found["Tags"])
+    states: defaultdict[str, list[str]] = defaultdict(list)
+    for group in ctx.items(target, "elbv2", "DescribeTargetGroups", "TargetGroups"):
+        arns = group.get("LoadBalancerArns", ())
+        if not arns:
+            continue
+        health = ctx.call(
+            target, "elbv2", "DescribeTargetHealth", {"TargetGroupArn": group["TargetGroupArn"]}
+        )
+        found = [
+            # A Lambda function without health checks is "unavailable", and serves.
+            "healthy" if group.get("TargetType") == "lambda" else each["TargetHealth"]["State"]
+            for each in health["TargetHealthDescriptions"]
+        ]
+        for arn in arns:
+            states[arn] += found
+    for balancer in balancers:
+        arn, kind = balancer["LoadBalancerArn"], balancer["Type"]
+        reason = None if "healthy" in states[arn] else "no_healthy_targets" if states[arn] else "no_targets"
+        yield Resource(
+            arn,
+            BALANCER,
+            balancer["LoadBalancerName"],
+            balancer["State"]["Code"],
+            balancer["CreatedTime"],
+            tags.get(arn, {}),
+            ctx.hourly(target, f"elb.{kind}"),
+            reason,
+            subtype=kind,
+        )
+
+
+RESOURCES = ResourceFile(
+    name="elbv2",
+    help="Load balancers, and whether any of their targets is healthy.",
+    scope=Scope.REGION,
+    service="elbv2",
+    types=(BALANCER,),
+    iam_actions=(
+        "elasticloadbalancing:DescribeLoadBalancers",
+        "elasticloadbalancing:DescribeTags",
+        "elasticloadbalancing:DescribeTargetGroups",
+        "elasticloadbalancing:DescribeTargetHealth",
+    ),
+    calls=(
+        Call("DescribeLoadBalancers"),
+        Call("DescribeTags", "one for twenty load balancers"),
+        Call("DescribeTargetGroups"),
+        Call("DescribeTargetHealth", "one for each target group", 10),
+    ),
+    list=list_resources,
+    cost_services={BALANCER: "Amazon Elastic Load Balancing"},
+)

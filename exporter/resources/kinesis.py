@@ -1,0 +1,47 @@
+"""Kinesis data streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from exporter.model import Resource, Scope, Target
+from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
+
+STREAM = "kinesis:stream"
+
+
+def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
+    """A provisioned stream costs its shards, an on-demand stream itself; both beside what flows."""
+    tags = ctx.tags(target, "kinesis")
+    for name in ctx.items(target, "kinesis", "ListStreams", "StreamNames"):
+        answer = ctx.call(target, "kinesis", "DescribeStreamSummary", {"StreamName": name})
+        stream = answer["StreamDescriptionSummary"]
+        on_demand = stream.get("StreamModeDetails", {}).get("StreamMode") == "ON_DEMAND"
+        price = (
+            ctx.hourly(target, "kinesis.on_demand")
+            if on_demand
+            else ctx.hourly(target, "kinesis.shard", stream["OpenShardCount"])
+        )
+        yield Resource(
+            name,
+            STREAM,
+            name,
+            stream["StreamStatus"].lower(),
+            stream["StreamCreationTimestamp"],
+            tags.get(stream["StreamARN"], {}),
+            price,
+            subtype="on-demand" if on_demand else "provisioned",
+        )
+
+
+RESOURCES = ResourceFile(
+    name="kinesis",
+    help="Data streams.",
+    scope=Scope.REGION,
+    service="kinesis",
+    types=(STREAM,),
+    iam_actions=("kinesis:DescribeStreamSummary", "kinesis:ListStreams", TAGS_ACTION),
+    calls=(Call("ListStreams"), Call("DescribeStreamSummary", "one for each stream", 5), TAGS_CALL),
+    list=list_resources,
+    cost_services={STREAM: "Amazon Kinesis"},
+)

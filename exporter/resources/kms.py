@@ -1,0 +1,50 @@
+"""KMS keys that the account made; AWS's own are free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from exporter.model import Resource, Scope, Target
+from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
+
+KEY = "kms:key"
+
+
+def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
+    """A disabled key costs as much as any other, one that waits to be deleted nothing."""
+    tags = ctx.tags(target, "kms")
+    names = {
+        alias["TargetKeyId"]: alias["AliasName"].removeprefix("alias/")
+        for alias in ctx.items(target, "kms", "ListAliases", "Aliases")
+        if "TargetKeyId" in alias
+    }
+    for entry in ctx.items(target, "kms", "ListKeys", "Keys"):
+        key = ctx.call(target, "kms", "DescribeKey", {"KeyId": entry["KeyId"]})["KeyMetadata"]
+        if key["KeyManager"] != "CUSTOMER":
+            continue
+        state = key["KeyState"].lower()
+        free = state == "pendingdeletion"
+        yield Resource(
+            key["KeyId"],
+            KEY,
+            names.get(key["KeyId"]) or key.get("Description", ""),
+            state,
+            key["CreationDate"],
+            tags.get(key["Arn"], {}),
+            Decimal(0) if free else ctx.usd(target, "kms.key"),
+            "disabled" if state == "disabled" else None,
+        )
+
+
+RESOURCES = ResourceFile(
+    name="kms",
+    help="Customer-managed keys.",
+    scope=Scope.REGION,
+    service="kms",
+    types=(KEY,),
+    iam_actions=("kms:DescribeKey", "kms:ListAliases", "kms:ListKeys", TAGS_ACTION),
+    calls=(Call("ListKeys"), Call("ListAliases"), Call("DescribeKey", "one for each key", 10), TAGS_CALL),
+    list=list_resources,
+    cost_services={KEY: "AWS Key Management Service"},
+)

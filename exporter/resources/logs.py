@@ -1,0 +1,43 @@
+"""CloudWatch log groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from exporter.model import Resource, Scope, Target
+from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
+
+GROUP = "logs:log-group"
+_GB = 2**30
+
+
+def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
+    """A group without retention keeps what nobody reads any more, for ever."""
+    tags = ctx.tags(target, "logs")
+    for group in ctx.items(target, "logs", "DescribeLogGroups", "logGroups"):
+        arn = group["arn"].removesuffix(":*")
+        yield Resource(
+            group["logGroupName"],
+            GROUP,
+            group["logGroupName"],
+            "active",
+            datetime.fromtimestamp(group["creationTime"] / 1000, UTC),
+            tags.get(arn, {}),
+            ctx.usd(target, "logs.storage", Decimal(group.get("storedBytes", 0)) / _GB),
+            None if group.get("retentionInDays") else "no_retention",
+        )
+
+
+RESOURCES = ResourceFile(
+    name="logs",
+    help="CloudWatch log groups.",
+    scope=Scope.REGION,
+    service="logs",
+    types=(GROUP,),
+    iam_actions=("logs:DescribeLogGroups", TAGS_ACTION),
+    calls=(Call("DescribeLogGroups", "a page for fifty groups", 4), TAGS_CALL),
+    list=list_resources,
+    cost_services={},  # AmazonCloudWatch is mostly ingestion and metrics
+)

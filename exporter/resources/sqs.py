@@ -1,0 +1,47 @@
+"""SQS queues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from exporter.model import Resource, Scope, Target
+from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
+
+QUEUE = "sqs:queue"
+
+
+def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
+    """Paid by use; when a queue was made only its attributes tell."""
+    tags = ctx.tags(target, "sqs")
+    # Without MaxResults AWS answers at most a thousand and no token.
+    for url in ctx.items(target, "sqs", "ListQueues", "QueueUrls", {"MaxResults": 1000}):
+        answer = ctx.call(
+            target,
+            "sqs",
+            "GetQueueAttributes",
+            {"QueueUrl": url, "AttributeNames": ["CreatedTimestamp", "QueueArn"]},
+        )
+        attributes = answer["Attributes"]
+        name = url.rpartition("/")[2]
+        yield Resource(
+            name,
+            QUEUE,
+            name,
+            "active",
+            datetime.fromtimestamp(float(attributes["CreatedTimestamp"]), UTC),
+            tags.get(attributes["QueueArn"], {}),
+        )
+
+
+RESOURCES = ResourceFile(
+    name="sqs",
+    help="Queues.",
+    scope=Scope.REGION,
+    service="sqs",
+    types=(QUEUE,),
+    iam_actions=("sqs:GetQueueAttributes", "sqs:ListQueues", TAGS_ACTION),
+    calls=(Call("ListQueues"), Call("GetQueueAttributes", "one for each queue", 20), TAGS_CALL),
+    list=list_resources,
+    cost_services={},
+)
