@@ -24,7 +24,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
                 answer.get("LocationConstraint") or "", answer.get("LocationConstraint")
             )
         regions[bucket["Name"]] = str(region)
-    tags = {}
+    tags: dict[str, dict[str, str]] = {}
     for region in sorted(set(regions.values())):
         tags |= ctx.tags(in_region(target, region), "s3")
     for bucket in buckets:

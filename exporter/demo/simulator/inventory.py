@@ -14,18 +14,34 @@ from typing import Any
 
 from moto.core.base_backend import BackendDict
 from moto.ec2.models import ec2_backends
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from .estate import GLOBAL, Estate, TrueResource, fills
+from .in_process import APPLICATION
 from .organization import Organization
 from .spec import OrganizationSpec
-from .wire import AwsCall, AwsError, Response, xml_response
+from .wire import AwsCall, AwsError, Response, json_response, xml_response
 
-_TYPES = (("m6i.large", 5), ("t3.medium", 4), ("c6g.xlarge", 2), ("r6g.large", 2), ("m5.2xlarge", 1))
+_TYPES = (
+    ("m6i.large", 5), ("t3.medium", 4), ("c6g.xlarge", 2), ("r6g.large", 2), ("m5.2xlarge", 1), ("t2.small", 1),
+)  # fmt: skip
 _NOT_OPTED_IN = ("ap-east-1", "me-south-1", "af-south-1")
 
 
 # Amazon's 1,300 images cost each region of each account a quarter of a second.
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+
+
+_IN_ARNS = {"elbv2": "elasticloadbalancing", "efs": "elasticfilesystem"}
+
+
+def _covers(kind: str, service: str) -> bool:
+    return kind.partition(":")[0] == _IN_ARNS.get(service, service)
+
+
+def _is_of(arn: str, kind: str) -> bool:
+    service, _, resource = kind.partition(":")
+    _, _, found, _, _, rest = arn.split(":", 5)
+    return found == service and (not resource or rest.replace("/", ":").startswith(f"{resource}:"))
 
 
 class Inventory:
@@ -34,7 +50,9 @@ class Inventory:
     def __init__(self, spec: OrganizationSpec, organization: Organization) -> None:
         self._spec = spec
         self._organization = organization
-        self._application = DomainDispatcherApplication(create_backend_app)
+        self._estate = Estate(
+            spec.seed, organization.created, lambda account_id, region: self._instances(account_id, region)
+        )
         self._filled: set[tuple[str, str]] = set()
         self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         self._guard = threading.Lock()
@@ -52,9 +70,66 @@ class Inventory:
             lock = self._locks[call.account_id]
         # moto's backends are not made for threads; accounts do not wait for one another.
         with lock:
-            if call.service == "ec2":
+            if call.service == "ec2" and call.operation == "DescribeInstances":
                 self._fill(call.account_id, call.region)
+            elif call.service == "resourcegroupstaggingapi" and call.operation == "GetResources":
+                return json_response(call, self._tagged(call))
+            else:
+                self._estate_of(call.account_id, call.service, call.region)
             return self._forward(call, environ, body)
+
+    def truth(self, account_id: str, service: str, region: str) -> list[TrueResource]:
+        """What was put into a service (by botocore's name) of an account in a region."""
+        with self._guard:
+            lock = self._locks[account_id]
+        with lock:
+            return [
+                resource
+                for resource in self._estate_of(account_id, service, region)
+                if resource.region in (region, "global") or service not in GLOBAL
+            ]
+
+    def _estate_of(self, account_id: str, service: str, region: str) -> tuple[TrueResource, ...]:
+        if service not in fills() or account_id not in self._organization.by_id:
+            return ()
+        if service in GLOBAL:
+            return tuple(
+                resource
+                for each in (self._spec.regions if service == "s3" else self._spec.regions[:1])
+                for resource in self._estate.fill(self._organization.by_id[account_id], service, each)
+            )
+        if region not in self._spec.regions:
+            return ()
+        return self._estate.fill(self._organization.by_id[account_id], service, region)
+
+    def _tagged(self, call: AwsCall) -> dict[str, Any]:
+        """The Tagging API: what bears a tag, a page for a hundred."""
+        wanted = call.params.get("ResourceTypeFilters") or []
+        found = [
+            resource
+            for service in sorted(fills())
+            if not wanted or any(_covers(kind, service) for kind in wanted)
+            for resource in self._estate_of(call.account_id, service, call.region)
+            if resource.tags
+            and resource.region in (call.region, "global")
+            and (not wanted or any(_is_of(resource.arn, kind) for kind in wanted))
+        ]
+        start = int(call.params.get("PaginationToken") or 0)
+        size = int(call.params.get("ResourcesPerPage") or 100)
+        return {
+            "PaginationToken": str(start + size) if start + size < len(found) else "",
+            "ResourceTagMappingList": [
+                {
+                    "ResourceARN": resource.arn,
+                    "Tags": [{"Key": key, "Value": value} for key, value in resource.tags.items()],
+                }
+                for resource in found[start : start + size]
+            ],
+        }
+
+    def _instances(self, account_id: str, region: str) -> list[str]:
+        self._fill(account_id, region)
+        return [instance.id for instance in ec2_backends[account_id][region].all_instances()]
 
     def instance_ids(self, account_id: str, region: str, create: bool) -> list[str]:
         """The ids of an account's EC2 instances in a region; `create` also makes those not yet asked for."""
@@ -86,7 +161,7 @@ class Inventory:
             return lambda _: None
 
         try:
-            parts = self._application(inner, start_response)
+            parts = APPLICATION(inner, start_response)
             try:
                 answer = b"".join(parts)
             finally:
@@ -155,7 +230,14 @@ class Inventory:
             instance = reservation.instances[0]
             age = timedelta(days=rng.randint(1, 400), seconds=rng.randrange(86_400))
             instance.launch_time = self._organization.created - age
+            # Launched anew since it was made.
+            made = instance.launch_time.replace(microsecond=0) - timedelta(days=number % 3 * 50)
+            ((_, disk),) = instance.get_block_device_mapping
+            disk.attach_time = made
+            volume = backend.volumes[disk.volume_id]
+            volume.create_time = volume.attachment.attach_time = made
             if stopped:
                 instance.stop()
                 at = self._organization.created - timedelta(days=rng.randint(1, 90))
+                vars(instance)["stopped_on"] = at
                 instance._reason = f"User initiated ({at:%Y-%m-%d %H:%M:%S GMT})"
