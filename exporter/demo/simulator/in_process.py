@@ -19,6 +19,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 APPLICATION = DomainDispatcherApplication(create_backend_app)
 """moto behind one WSGI application; the header X-Moto-Account-Id says whose backends answer."""
 
+_SESSION = botocore.session.Session()  # one, because it keeps the models that it has parsed
 _account: ContextVar[str] = ContextVar("account")
 
 
@@ -70,7 +71,7 @@ def _answer(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
 
 @cache
 def _client(service: str, region: str) -> Any:
-    client = botocore.session.get_session().create_client(
+    client = _SESSION.create_client(
         service,
         region_name=region,
         endpoint_url=f"https://{service}.{region}.amazonaws.com",

@@ -235,7 +235,9 @@ class Inventory:
             ((_, disk),) = instance.get_block_device_mapping
             disk.attach_time = made
             volume = backend.volumes[disk.volume_id]
-            volume.create_time = volume.attachment.attach_time = made
+            volume.create_time = made
+            assert volume.attachment is not None
+            volume.attachment.attach_time = made
             if stopped:
                 instance.stop()
                 at = self._organization.created - timedelta(days=rng.randint(1, 90))

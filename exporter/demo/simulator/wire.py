@@ -66,11 +66,14 @@ class Response:
     body: bytes
 
 
+_SESSION = botocore.session.Session()
+
+
 @cache
 def service_model(service: str) -> ServiceModel | None:
     """botocore's model of a service, None where it has none."""
     try:
-        return botocore.session.get_session().get_service_model(service)
+        return _SESSION.get_service_model(service)
     except Exception:  # an unknown service is only a reason to guess less well
         return None
 

@@ -1,0 +1,122 @@
+"""The exporter's inventory in this process, over HTTP against a simulated AWS."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.aws.meter import Meter
+from exporter.collectors import all_collectors
+from exporter.config import Config
+from exporter.demo.simulator import SimulatedAws
+from exporter.ledger import Ledger
+from exporter.model import Collector, Held, Resource
+from exporter.runner import Runner, RunnerMetrics
+from exporter.service import make_aws
+from exporter.store import Store
+
+MEMBER_ROLE = "aws-spend-exporter-member"
+
+
+class World:
+    """One configuration; `now` is the time that the exporter goes by."""
+
+    def __init__(self, folder: Path, aws: SimulatedAws, inventory: Mapping[str, Any], **more: Any) -> None:
+        self.now = aws.clock.now() if aws.spec.now else datetime.now(UTC)
+        self.aws = aws
+        names = [collector.name for collector in all_collectors()]
+        self.config = Config.model_validate(
+            {
+                "data_dir": folder,
+                "aws": {"endpoint_url": aws.url, "read_timeout": "20s", "threads": 8},
+                "accounts": {"discovery": "organizations", "role_name": MEMBER_ROLE},
+                "regions": list(aws.spec.regions),
+                "collectors": {name: {"enabled": False} for name in names}
+                | {"inventory": {"enabled": True, **inventory}, **more.pop("collectors", {})},
+                **more,
+            }
+        )
+        self.registry = CollectorRegistry()
+        self.ledger = Ledger(self.config.ledger_path)
+        self.store = Store(lambda: self.now)
+        meter = Meter(self.ledger, self.config.ceilings, lambda: self.now, self.registry)
+        self.stop = threading.Event()
+        self.client = make_aws(self.config, meter, self.stop)
+        self.runner = Runner(
+            self.config,
+            self.client,
+            self.ledger,
+            self.store,
+            RunnerMetrics(self.registry),
+            lambda: self.now,
+            self.stop,
+        )
+
+    def collector(self, name: str = "inventory") -> Collector:
+        return next(each for each in all_collectors() if each.name == name)
+
+    def collect(self, name: str = "inventory") -> int:
+        """One run; the units that failed."""
+        return self.runner.collect_now(self.collector(name))
+
+    def held(self, unit: str, account_id: str, region: str = "") -> Held | None:
+        found = [
+            held
+            for held in self.store.held()
+            if (held.unit, held.account_id, held.region) == (f"inventory_{unit}", account_id, region)
+        ]
+        return found[0] if found else None
+
+    def resources(self, account_id: str, region: str) -> dict[tuple[str, str], Resource]:
+        """Everything in one account and region, by type and id."""
+        return {
+            (resource.type, resource.id): resource
+            for held in self.store.held()
+            if held.account_id == account_id
+            for resource in held.resources
+            if (resource.region or held.region) == region
+        }
+
+    def samples(self) -> dict[str, dict[frozenset[tuple[str, str]], float]]:
+        """What is served: values by labels, by name."""
+        found: dict[str, dict[frozenset[tuple[str, str]], float]] = {}
+        for family in text_string_to_metric_families(self.store.exposition()[0].decode()):
+            for sample in family.samples:
+                found.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
+        return found
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of a family over series with these labels."""
+        wanted = set(labels.items())
+        return sum(value for have, value in self.samples().get(name, {}).items() if wanted <= have)
+
+    def failures(self) -> set[tuple[str, str, str, str]]:
+        """Failing units: unit, account, region and kind."""
+        return {
+            (labels["collector"], labels["account"], labels.get("region", ""), labels["kind"])
+            for labels in map(dict, self.samples().get("aws_spend_exporter_collector_failure_info", {}))
+        }
+
+    def close(self) -> None:
+        self.stop.set()
+        self.runner._pool.close(5)
+        self.client.close()
+        self.ledger.close()
+
+
+@contextmanager
+def world_of(
+    folder: Path, aws: SimulatedAws, inventory: Mapping[str, Any] | None = None, **more: Any
+) -> Iterator[World]:
+    world = World(folder, aws, inventory or {}, **more)
+    try:
+        yield world
+    finally:
+        world.close()
