@@ -32,6 +32,9 @@ class Context(Generic[S]):
     anomaly_settings: Any = None
     """What counts as an anomaly."""
 
+    regions: Callable[[], Iterable[str]] = tuple
+    """Every region that is collected from, in some account."""
+
     def call(
         self, target: Target, service: str, operation: str, params: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:

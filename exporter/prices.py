@@ -107,6 +107,13 @@ def save_prices(ledger: Ledger, region: str, rows: Mapping[str, Decimal], at: da
         )
 
 
+def prices_read_at(ledger: Ledger) -> dict[str, datetime]:
+    """When the Pricing API was read for each region."""
+    with ledger.connection() as db:
+        rows = db.execute("SELECT region, MIN(read_at) FROM prices GROUP BY region").fetchall()
+    return {region: datetime.fromtimestamp(at, UTC) for region, at in rows}
+
+
 def load_prices(
     ledger: Ledger, overrides: Mapping[str, Mapping[str, Decimal]], region: str | None = None
 ) -> PriceTable:

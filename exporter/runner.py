@@ -368,6 +368,7 @@ class Runner:
             committed=self._notify_committed if collector.recall else self._committed,
             cost_settings=self.config.collectors.cost,
             anomaly_settings=self.config.anomalies,
+            regions=partial(self._all_regions, directory),
         )
         run = _Run(collector, context, threading.Condition())
         parts = collector.units(settings)
@@ -440,6 +441,16 @@ class Runner:
             target = directory.target(account, key.region)
             self._submit(run, account.id, key, self._task(run, part, target))
         return None
+
+    def _all_regions(self, directory: Directory) -> list[str]:
+        found: set[str] = set()
+        for account in directory.accounts.values():
+            try:
+                found.update(self._regions_of(account, self._clock()))
+            except AwsError as error:
+                # What fails there is reported by the collectors that go there.
+                log.debug("the regions of %s are not known: %s", account.id, error)
+        return sorted(found)
 
     def _regions_of(self, account: Account, now: datetime) -> tuple[str, ...]:
         read_at, regions = self._regions.get(account.id, (None, ()))

@@ -318,6 +318,7 @@ class Service:
             self._clock(),
             directory.names if directory else {},
             self.store.samples(),
+            self.store.held(),
         )
 
     def status(self) -> dict[str, Any]:

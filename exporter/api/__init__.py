@@ -6,7 +6,7 @@ same function of the ledger at rest. An answer never calls AWS.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -16,7 +16,7 @@ from exporter.config import Config
 from exporter.declared import declared_in
 from exporter.fields import StrictModel
 from exporter.ledger import Ledger
-from exporter.model import Sample
+from exporter.model import Held, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Source:
     """Account names by id as configured or discovered; they win over the ledger's."""
     samples: Iterable[Sample] = ()
     """What is served now; nothing where no exporter runs."""
+    held: Sequence[Held] = ()
+    """The resources of every unit of the inventory; nothing where no exporter runs."""
 
     def account(self, account_id: str) -> str:
         """The name of an account; its id where unknown."""

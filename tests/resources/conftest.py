@@ -11,7 +11,7 @@ from exporter.demo.simulator import OrganizationSpec, SimulatedAws
 
 @pytest.fixture(scope="session")
 def shared_aws() -> Iterator[SimulatedAws]:
-    with SimulatedAws(OrganizationSpec(seed=11, accounts=3, days=60, services=5, instances=6)) as aws:
+    with SimulatedAws(OrganizationSpec(seed=11, accounts=2, days=60, services=5, instances=6)) as aws:
         yield aws
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +14,6 @@ from inventory_harness import World, world_of
 from exporter.demo.simulator import SimulatedAws
 from exporter.demo.simulator.estate import TrueResource, fills
 from exporter.resources import all_resource_files
-
-SINCE = "AWS does not tell"
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +74,126 @@ def test_every_resource_is_listed_as_it_was_put_there(world: World, region: str)
         prices = region == "us-east-1"
         for key, resource in expected.items():
             assert shown(found[key], prices=prices) == shown(resource, prices=prices), key
+
+
+def everything(world: World) -> list[TrueResource]:
+    return [
+        resource
+        for account_id in accounts(world.aws)
+        for region in (*world.aws.spec.regions, "global")
+        for resource in truth(world.aws, account_id, region).values()
+    ]
+
+
+def test_the_simulated_accounts_own_every_type(world: World) -> None:
+    assert {each.type for each in everything(world)} == {
+        kind for file in all_resource_files() for kind in file.types
+    }
+
+
+def test_the_counts_are_those_of_what_was_put_there(world: World) -> None:
+    counts, unused, untagged, saving = Counter(), Counter(), Counter(), Counter()  # type: ignore[var-annotated]
+    for each in everything(world):
+        place = (each.account_id, each.region, each.type)
+        counts[*place, each.state] += 1
+        if each.unused:
+            unused[*place, each.unused] += 1
+        for key in ("team", "owner"):
+            if key not in each.tags:
+                untagged[*place, key] += 1
+        if not each.tags:
+            untagged[*place, "*"] += 1
+        for kind in each.savings:
+            saving[*place, kind] += 1
+    for name, last, expected in (
+        ("aws_resources", "state", counts),
+        ("aws_resources_unused", "reason", unused),
+        ("aws_resources_untagged", "tag_key", untagged),
+        ("aws_resources_saving", "kind", saving),
+    ):
+        found = {
+            (labels["account_id"], labels["region"], labels["resource_type"], labels[last]): value
+            for labels, value in ((dict(key), value) for key, value in world.samples()[name].items())
+        }
+        assert found == expected, name
+
+
+def test_the_dollars_are_those_of_what_was_put_there(world: World) -> None:
+    """In us-east-1, where they were worked out by hand."""
+    for account_id in accounts(world.aws):
+        here = [
+            each for each in everything(world) if (each.account_id, each.region) == (account_id, "us-east-1")
+        ]
+        at = {"account_id": account_id, "region": "us-east-1"}
+        monthly = sum(each.monthly_usd for each in here if each.monthly_usd is not None)
+        rate = world.total("aws_estimated_run_rate_usd_per_hour", **at)
+        assert rate * 730 == pytest.approx(float(monthly))
+        assert world.total("aws_resource_estimated_monthly_cost_usd", **at) == pytest.approx(float(monthly))
+        wasted = sum(
+            each.unused_usd if each.unused_usd is not None else each.monthly_usd or Decimal(0)
+            for each in here
+            if each.unused
+        )
+        found = world.total("aws_resources_unused_estimated_monthly_cost_usd", **at)
+        assert found == pytest.approx(float(wasted))
+        saved = sum(sum(each.savings.values()) for each in here)
+        assert world.total("aws_resources_saving_estimated_monthly_usd", **at) == pytest.approx(float(saved))
+        unpriced = sum(each.monthly_usd is None for each in here)
+        assert world.total("aws_resources_unpriced", **at) == unpriced
+
+
+def test_each_resource_is_served_with_its_name_its_tags_and_its_age(world: World) -> None:
+    served = world.samples()
+    infos = {
+        (labels["account_id"], labels["region"], labels["resource_type"], labels["resource_id"]): labels
+        for labels in map(dict, served["aws_resource_info"])
+    }
+    created = {
+        (labels["account_id"], labels["region"], labels["resource_type"], labels["resource_id"]): value
+        for labels, value in (
+            (dict(key), value) for key, value in served["aws_resource_created_timestamp_seconds"].items()
+        )
+    }
+    for each in everything(world):
+        key = (each.account_id, each.region, each.type, each.id)
+        assert infos.pop(key).get("tag_team", "") == each.tags.get("team", "")
+        if each.created:
+            assert created[key] == each.created.timestamp()
+    assert infos == {}
+
+
+def test_what_aws_gives_no_date_for_was_first_seen_now_or_existed_by_its_last_change(world: World) -> None:
+    undated = [each for each in everything(world) if each.created is None]
+    assert {each.type for each in undated} == {
+        "ec2:elastic-ip", "sns:topic", "ecs:cluster", "lambda:function", "cloudfront:distribution",
+    }  # fmt: skip
+    ages = {"checkout": 3, "thumbnails": 130, "nightly-report": 420, "retired": 700}
+    for each in undated:
+        found = world.resources(each.account_id, each.region)[each.type, each.id]
+        assert found.created is not None
+        if each.type == "lambda:function":
+            days = next(days for work, days in ages.items() if each.id.endswith(work))
+            assert world.now - found.created == pytest.approx(timedelta(days=days), abs=timedelta(minutes=5))
+        elif each.type == "cloudfront:distribution":
+            assert world.now - found.created == pytest.approx(timedelta(days=25), abs=timedelta(minutes=5))
+        else:
+            assert abs(world.now - found.created) < timedelta(minutes=5)
+
+
+def test_instances_are_counted_from_the_same_request(world: World) -> None:
+    states = Counter(each.state for each in everything(world) if each.type == "ec2:instance")
+    for state, count in states.items():
+        assert world.total("aws_ec2_instances", state=state) == count
+    asked = Counter(
+        (entry.account_id, entry.region)
+        for entry in world.aws.requests.entries(service="ec2", operation="DescribeInstances")
+    )
+    assert set(asked.values()) == {1}
+
+
+def test_nothing_paid_and_nothing_that_writes_was_asked(world: World) -> None:
+    operations = {(entry.service, entry.operation) for entry in world.aws.requests.entries()}
+    assert {
+        operation for _, operation in operations if not operation.startswith(("Describe", "Get", "List"))
+    } == {"AssumeRole"}
+    assert not {service for service, _ in operations} & {"ce", "cloudwatch"}

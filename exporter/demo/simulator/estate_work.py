@@ -149,7 +149,7 @@ def cloudfront(fill: Filler) -> None:
         # The name under which CloudWatch knows the first one.
         identifier = f"E{fill.suffix.upper()}" if enabled else made["Id"]
         distribution = backend.distributions.pop(made["Id"])
-        distribution.distribution_id = identifier
+        distribution.id = distribution.distribution_id = identifier
         distribution.arn = f"arn:aws:cloudfront::{fill.account.id}:distribution/{identifier}"
         distribution.last_modified_time = fill.ago(25)
         backend.distributions[identifier] = distribution

@@ -26,6 +26,7 @@ from .identity import PAYER_ACCESS_KEY, PAYER_SECRET_KEY, Identity, signature_er
 from .inventory import Inventory
 from .metric_truth import MetricTruth
 from .organization import Account, Organization, OrganizationsApi
+from .pricing import Pricing
 from .request_log import RequestLog
 from .service_catalog import resolve_service
 from .signature import signature_matches
@@ -70,6 +71,7 @@ class SimulatedAws:
         self.metrics = MetricTruth(self.spec, self.organization, self.clock.now, self.inventory.instance_ids)
         self.truth.metrics = self.metrics
         self._cloudwatch = CloudWatch(self.organization, self.metrics, self.clock.now, tokens)
+        self._pricing = Pricing(tokens)
         self._control = Control(self)
         self._requested_port = port
         self._server: wsgi.Server | None = None
@@ -367,6 +369,8 @@ class SimulatedAws:
             answer = self.identity.answer(call, session)
             if answer is not None:
                 return answer
+        if call.service == "pricing":
+            return json_response(call, self._pricing.answer(call))
         if call.service == "cloudwatch" and (answer := self._cloudwatch.answer(call)) is not None:
             return answer
         return self.inventory.answer(call, environ, body)
