@@ -17,6 +17,7 @@ from exporter.dated import DATED_FAMILIES
 from exporter.iam import policy_files
 from exporter.ledger import MemoryCharges
 from exporter.model import Family, utc_now
+from exporter.resources import all_resource_files
 from exporter.runner import RunnerMetrics
 from exporter.stamps import DAILY
 from exporter.thresholds import Families
@@ -91,6 +92,18 @@ def metrics_markdown() -> str:
     for row in family_rows():
         labels = ", ".join(f"`{label}`" for label in row["labels"]) or "–"
         lines.append(f"| `{row['name']}` | {row['type']} | {labels} | {row['collector']} | {row['help']} |")
+    lines += [
+        "",
+        "## Resource types",
+        "",
+        "Values of `resource_type`, and the unit (`inventory_<file>`) that lists them; see inventory.md.",
+        "",
+        "| type | file | lists |",
+        "|---|---|---|",
+    ]
+    for file in all_resource_files():
+        types = ", ".join(f"`{kind}`" for kind in file.types) or "any other"
+        lines.append(f"| {types} | `{file.name}` | {file.help} |")
     return "\n".join(lines) + "\n"
 
 

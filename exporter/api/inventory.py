@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from exporter.api import Endpoint, Source
 from exporter.collectors.inventory import COLLECTOR, missing_tags
-from exporter.fields import Duration, StrictModel
+from exporter.fields import StrictModel, parse_duration
 from exporter.model import Held, Resource
 
 
@@ -26,7 +26,9 @@ class Query(StrictModel):
     untagged: bool | None = Field(
         default=None, description="Only what lacks a required tag or bears none at all, or only the others."
     )
-    older_than: Duration | None = Field(default=None, description="Only what is older, e.g. 90d.")
+    older_than: Annotated[timedelta, BeforeValidator(parse_duration)] | None = Field(
+        default=None, description="Only what is older, e.g. 90d."
+    )
     limit: int = Field(default=1000, ge=1, le=100_000, description="Most rows; the sums are of all.")
 
 

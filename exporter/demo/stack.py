@@ -234,6 +234,12 @@ class Stack:
                     "ec2_running": {"enabled": True, "interval": "30s"},
                     # Enough whole days for the unit costs of a week.
                     "usage": {"enabled": True, "interval": "1m", "first_read_days": 8},
+                    "inventory": {
+                        "enabled": True,
+                        "interval": "1m",
+                        "required_tags": ["team", "environment"],
+                    },
+                    "prices": {"enabled": True},
                 },
                 # Simulated requests cost nothing, and the demo asks every few seconds.
                 "ceilings": {

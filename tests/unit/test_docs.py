@@ -1,5 +1,6 @@
 """What is written twice is equal: policies, the metrics reference, and what the declarations say."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from exporter.collectors import all_collectors
 from exporter.config_schema import config_schema_text
 from exporter.iam import member_policy, payer_policy, policy_files
 from exporter.reference import metrics_markdown
+from exporter.resources import ResourceFile, all_resource_files
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +59,21 @@ def test_every_declared_action_is_in_the_policy_of_its_role() -> None:
     }
     declared = {action for collector in all_collectors() for action in collector.iam_actions}
     assert declared <= granted
+
+
+@pytest.mark.parametrize("file", all_resource_files(), ids=lambda file: file.name)
+def test_an_inventory_service_is_declared_in_full(file: ResourceFile) -> None:
+    """Its file is named after it, its actions are in the member's policy, and what it asks AWS for is planned."""
+    names = {path.stem.rstrip("_") for path in (ROOT / "exporter" / "resources").glob("*.py")}
+    assert file.name in names
+    (granted,) = (each["Action"] for each in member_policy()["Statement"] if each["Sid"] == "Inventory")
+    assert set(file.iam_actions) <= set(granted)
+    assert set(file.cost_services) <= set(file.types)
+    source = (
+        ROOT / "exporter" / "resources" / f"{file.name}.py".replace("lambda.py", "lambda_.py")
+    ).read_text()
+    asked = set(re.findall(r'"((?:Describe|List|Get)[A-Za-z]+)"', source))
+    assert asked - {"GetBucketLocation"} <= {call.operation for call in file.calls}
 
 
 def test_no_policy_grants_a_wildcard_or_a_write() -> None:

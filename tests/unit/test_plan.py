@@ -68,6 +68,28 @@ def test_free_requests_are_shown_too() -> None:
     assert (line["requests_per_month"], line["usd_per_month"]) == (60 * 3 * 720, "0.00")
 
 
+def test_the_free_requests_of_the_inventory_are_shown_by_operation() -> None:
+    Path("config.yaml").write_text(
+        yaml.safe_dump({"collectors": {"inventory": {"enabled": True}, "ec2_instances": {"enabled": True}}})
+    )
+    _, text = run("--accounts", "60", "--regions", "3", "--json")
+    plan = json.loads(text)
+    lines = {
+        f"{line['service']}:{line['operation']}": line["requests_per_month"]
+        for line in plan["lines"]
+        if line["collector"] == "inventory"
+    }
+    # Hourly, in 60 accounts and 3 regions; buckets are listed once an account; twenty queues are assumed.
+    assert lines["ec2:DescribeVolumes"] == lines["rds:DescribeDBInstances"] == 60 * 3 * 720
+    assert lines["s3:ListBuckets"] == 60 * 720
+    assert lines["sqs:GetQueueAttributes"] == 20 * 60 * 3 * 720
+    # It counts instances, too: nothing asks for them a second time.
+    assert "ec2_instances" not in {line["collector"] for line in plan["lines"]}
+    assert plan["requests_per_month"] == pytest.approx(
+        sum(line["requests_per_month"] for line in plan["lines"])
+    )
+
+
 def test_a_run_over_its_ceiling_is_refused_with_exit_code_2() -> None:
     Path("config.yaml").write_text(
         yaml.safe_dump({"ceilings": {"cost": {"month": 0.5}}, "server": {"port": 0}})

@@ -1,0 +1,65 @@
+"""A new file alone is enough: registered, documented, planned, listed, and its IAM actions in the policy."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+_SHOW = """
+import json, sys
+from pathlib import Path
+from exporter import reference
+from exporter.config import Config
+from exporter.collectors import all_collectors
+from exporter.plan import make_plan, scale_for
+from exporter.model import utc_now
+root = Path(sys.argv[1])
+reference.write(root)
+config = Config.model_validate({"regions": ["us-east-1"], "collectors": {"inventory": {"enabled": True}}})
+(inventory,) = [each for each in all_collectors() if each.name == "inventory"]
+plan = make_plan(config, *scale_for(config, None, utc_now(), accounts=2), utc_now())
+print(json.dumps({
+    "units": [unit.name for unit in inventory.units(config.collector(inventory))],
+    "requests": {f"{line.service}:{line.operation}": float(line.requests) for line in plan.lines},
+}))
+"""
+
+
+def worked_example() -> str:
+    """The file that CONTRIBUTING shows."""
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Adding an inventory service")[1]
+    found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_worked_example_works_as_it_stands(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "exporter", tmp_path / "exporter", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("docs", "iam_policies"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "exporter" / "resources" / "mq.py").write_text(worked_example())
+    shown = subprocess.run(
+        [sys.executable, "-c", _SHOW, str(tmp_path)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": "", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    answer = json.loads(shown.stdout)
+    assert "inventory_mq" in answer["units"]
+    # Two accounts, one region, 720 runs; two brokers each are assumed.
+    assert (answer["requests"]["mq:ListBrokers"], answer["requests"]["mq:DescribeBroker"]) == (1440, 2880)
+    policy = json.loads((tmp_path / "iam_policies" / "member-role.json").read_text())
+    (actions,) = (each["Action"] for each in policy["Statement"] if each["Sid"] == "Inventory")
+    assert {"mq:DescribeBroker", "mq:ListBrokers"} <= set(actions)
+    assert "`mq:broker`" in (tmp_path / "docs" / "metrics.md").read_text()
+    # Nothing of it is in the project itself.
+    assert "mq:" not in (ROOT / "iam_policies" / "member-role.json").read_text()

@@ -1,0 +1,172 @@
+"""List prices: the shipped table, the Pricing API over it, the configuration over both; unknown is absent."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from inventory_harness import World, world_of
+
+from exporter.collectors import prices as prices_collector
+from exporter.demo.simulator import SimulatedAws
+from exporter.prices import PriceTable, shipped
+
+
+@pytest.mark.parametrize(
+    ("key", "region", "usd"),
+    [
+        ("ebs.gp3", "us-east-1", "0.08"),
+        ("ebs.gp2", "us-east-1", "0.1"),
+        ("ebs.io1", "us-east-1", "0.125"),
+        ("ebs.st1", "us-east-1", "0.045"),
+        ("ebs.sc1", "us-east-1", "0.015"),
+        ("ebs.snapshot", "us-east-1", "0.05"),
+        ("vpc.public_ipv4", "us-east-1", "0.005"),
+        ("nat.hour", "us-east-1", "0.045"),
+        ("elb.application", "us-east-1", "0.0225"),
+        ("eks.cluster", "us-east-1", "0.1"),
+        ("secrets.secret", "us-east-1", "0.4"),
+        ("kms.key", "us-east-1", "1"),
+        ("logs.storage", "us-east-1", "0.03"),
+        ("ec2.m6i.large", "us-east-1", "0.096"),
+        ("ec2.m6i.large", "eu-west-1", "0.107"),  # a row of its own
+        ("ebs.sc1", "eu-west-1", "0.0165"),  # by the ratio of storage
+        ("vpc.public_ipv4", "eu-central-1", "0.005"),  # the same everywhere
+        ("elb.gateway", "eu-west-1", None),  # neither a row nor a ratio
+        ("ec2.m6i.large", "xx-nowhere-1", None),
+        ("ec2.unheard-of.large", "us-east-1", None),
+    ],
+)
+def test_the_shipped_table(key: str, region: str, usd: str | None) -> None:
+    assert PriceTable().usd(key, region) == (None if usd is None else Decimal(usd))
+
+
+def test_the_shipped_table_says_when_and_where_it_is_from() -> None:
+    assert shipped().as_of < datetime.now(UTC)
+    assert shipped().source
+    assert all(usd > 0 for usd in shipped().rows.values())
+    for ratios in shipped().regions.values():
+        assert all(Decimal(ratios[kind]) > Decimal("0.5") for kind in ("compute", "storage"))
+        assert set(ratios["rows"]) <= set(shipped().rows)
+
+
+def test_the_configuration_goes_before_the_pricing_api_and_that_before_the_table() -> None:
+    table = PriceTable(
+        {"eu-west-1": {"kms.key": Decimal(3)}, "*": {"kms.key": Decimal(2), "own.row": Decimal(7)}},
+        {("us-east-1", "ebs.gp3"): Decimal("0.09"), ("eu-west-1", "kms.key"): Decimal(9)},
+    )
+    assert table.usd("kms.key", "eu-west-1") == 3
+    assert table.usd("kms.key", "us-east-1") == 2
+    assert table.usd("own.row", "ap-south-1") == 7
+    assert table.usd("ebs.gp3", "us-east-1") == Decimal("0.09")
+    assert table.usd("ebs.gp3", "us-west-2") == Decimal("0.08")
+
+
+def volumes(world: World, region: str) -> dict[str, Decimal | None]:
+    """Prices of the volumes in an account, by what they are."""
+    account = world.aws.accounts[1].id
+    return {
+        f"{resource.subtype}, {resource.state}": resource.monthly_usd
+        for (kind, _), resource in world.resources(account, region).items()
+        if kind == "ec2:volume" and resource.state == "available"
+    }
+
+
+AGE = "aws_spend_exporter_price_table_timestamp_seconds"
+
+
+def test_the_pricing_api_takes_the_place_of_the_table_and_its_age_is_served(
+    aws: SimulatedAws, tmp_path: Path
+) -> None:
+    with world_of(tmp_path, aws, {"services": ["ec2"]}, collectors={"prices": {"enabled": True}}) as world:
+        assert world.collect() == 0
+        assert world.total(AGE) == shipped().as_of.timestamp()
+        # 500 GB at 0.10; 100 GB at 0.125 and 1,000 IOPS at 0.065
+        assert volumes(world, "us-east-1") == {"gp2, available": 50, "io1, available": Decimal("77.5")}
+        assert volumes(world, "eu-west-1")["gp2, available"] == 55
+
+        assert world.collect("prices") == 0, world.failures()
+        pages = len(aws.requests.entries(service="pricing"))
+        assert pages == 2 * len(prices_collector.QUERIES)
+        assert world.collect() == 0
+        assert world.total(AGE) == int(world.now.timestamp())
+        # 0.11 and 0.13 in the simulated list, a tenth more in Europe; the IOPS are not in it.
+        assert volumes(world, "us-east-1") == {"gp2, available": 55, "io1, available": Decimal("78.0")}
+        assert volumes(world, "eu-west-1")["gp2, available"] == Decimal("60.5")
+
+        # Within the interval nothing is asked again, after it everything.
+        assert world.collect("prices") == 0
+        assert len(aws.requests.entries(service="pricing")) == pages
+        world.now += timedelta(days=8)
+        assert world.collect("prices") == 0
+        assert len(aws.requests.entries(service="pricing")) == 2 * pages
+
+
+def test_where_the_pricing_api_is_not_permitted_the_table_holds(aws: SimulatedAws, tmp_path: Path) -> None:
+    aws.faults.add("access_denied", service="pricing")
+    with world_of(tmp_path, aws, {"services": ["ec2"]}, collectors={"prices": {"enabled": True}}) as world:
+        assert world.collect("prices") == 1
+        assert world.collect() == 0
+        assert {failure[0::3] for failure in world.failures()} == {("prices", "access_denied")}
+        assert world.total(AGE) == shipped().as_of.timestamp()
+        assert volumes(world, "us-east-1")["gp2, available"] == 50
+
+
+def test_own_prices_hold_and_a_price_that_is_not_known_is_absent(aws: SimulatedAws, tmp_path: Path) -> None:
+    own = {"*": {"ebs.gp2": 0.02}}
+    with world_of(tmp_path, aws, {"services": ["ec2"], "prices": own}) as world:
+        assert world.collect() == 0
+        assert volumes(world, "us-east-1")["gp2, available"] == 10
+        spot = [
+            resource
+            for (kind, _), resource in world.resources(aws.accounts[1].id, "us-east-1").items()
+            if kind == "ec2:instance" and (resource.lifecycle, resource.state) == ("spot", "running")
+        ]
+        assert spot
+        served = world.samples()["aws_resource_estimated_monthly_cost_usd"]
+        for resource in spot:
+            assert resource.monthly_usd is None
+            assert not [labels for labels in served if ("resource_id", resource.id) in labels]
+
+
+def test_products_come_in_pages_as_strings(aws: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    client: Any = boto3.session.Session().client("pricing", region_name="us-east-1", endpoint_url=aws.url)
+    filters = [
+        {"Type": "TERM_MATCH", "Field": name, "Value": value}
+        for name, value in (
+            ("regionCode", "eu-west-1"),
+            ("operatingSystem", "Linux"),
+            ("capacitystatus", "Used"),
+        )
+    ]
+    pages = list(
+        client.get_paginator("get_products").paginate(
+            ServiceCode="AmazonEC2", Filters=filters, PaginationConfig={"PageSize": 50}
+        )
+    )
+    client.close()
+    products = [json.loads(text) for page in pages for text in page["PriceList"]]
+    assert [len(page["PriceList"]) for page in pages] == [50, 50, 50, 18]
+    assert {product["product"]["attributes"]["regionCode"] for product in products} == {"eu-west-1"}
+    (large,) = (
+        product
+        for product in products
+        if product["product"]["attributes"]["instanceType"] == "m6i.large"
+        and product["product"]["attributes"]["preInstalledSw"] == "NA"
+    )
+    assert prices_collector._on_demand(large) == Decimal("0.1089")
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"product": {"attributes": {}}}', "no JSON"])
+def test_a_product_that_is_none_is_an_error(
+    aws: SimulatedAws, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws._pricing, "answer", lambda call: {"FormatVersion": "aws_v1", "PriceList": [text]})
+    with world_of(tmp_path, aws, {"services": ["sns"]}, collectors={"prices": {"enabled": True}}) as world:
+        assert world.collect("prices") == 1
+        assert {failure[3] for failure in world.failures()} == {"malformed_response"}
