@@ -53,8 +53,11 @@ def discover(aws: Aws, config: Config) -> Directory:
     settings = config.accounts
     region = GLOBAL_REGION.get(partition, aws.region)
 
+    tags: dict[str, dict[str, str]] = {}
     if settings.discovery == "organizations":
-        found = list(_organization(aws, settings, region))
+        found = list(_organization(aws, region))
+        if any(rule.tags for rules in settings.groups.values() for rule in rules):
+            tags = {account.id: _tags(aws, account.id, region) for account in found}
     elif settings.discovery == "static":
         found = []
     else:
@@ -66,7 +69,9 @@ def discover(aws: Aws, config: Config) -> Directory:
     accounts: dict[str, Account] = {}
     names: dict[str, str] = {}
     for account in found:
-        entered = _entered(account, by_hand.get(account.id), settings, payer_id, partition)
+        entered = _entered(
+            account, tags.get(account.id, {}), by_hand.get(account.id), settings, payer_id, partition
+        )
         if entered.name != entered.id:
             names[entered.id] = entered.name
         if entered.state == "ACTIVE" and _selected(entered, settings):
@@ -75,20 +80,15 @@ def discover(aws: Aws, config: Config) -> Directory:
     return Directory(payer_id, partition, held, names, accounts)
 
 
-def _organization(aws: Aws, settings: AccountsSettings, region: str) -> Iterator[Account]:
-    """Every account of the organization, with its ancestor OUs; group labels by tags ask for the tags."""
+def _organization(aws: Aws, region: str) -> Iterator[Account]:
+    """Every account of the organization, with its ancestor OUs."""
     ous = dict(_accounts_by_ou(aws, region))
-    by_tag = any(rule.tags for rules in settings.groups.values() for rule in rules)
     for page in aws.paginate(None, "organizations", "ListAccounts", region):
         for entry in page["Accounts"]:
             account_id = str(entry["Id"])
             # `Status` is retired in favour of `State`.
             state = str(entry.get("State") or entry.get("Status") or "ACTIVE")
-            account = Account(
-                account_id, str(entry.get("Name") or account_id), state, ous.get(account_id, ())
-            )
-            tags = _tags(aws, account_id, region) if by_tag else {}
-            yield replace(account, groups=_groups(account, tags, settings))
+            yield Account(account_id, str(entry.get("Name") or account_id), state, ous.get(account_id, ()))
 
 
 def _accounts_by_ou(aws: Aws, region: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -134,15 +134,20 @@ def _groups(account: Account, tags: Mapping[str, str], settings: AccountsSetting
 
 
 def _entered(
-    account: Account, entry: StaticAccount | None, settings: AccountsSettings, payer_id: str, partition: str
+    account: Account,
+    tags: Mapping[str, str],
+    entry: StaticAccount | None,
+    settings: AccountsSettings,
+    payer_id: str,
+    partition: str,
 ) -> Account:
-    """The account with what was given by hand, and with the role through which it is entered."""
-    groups = dict(account.groups) or _groups(account, {}, settings)
+    """The account with what was given by hand, its groups, and the role through which it is entered."""
     if entry is not None:
         account = replace(
             account, name=entry.name or account.name, regions=entry.regions, role_arn=entry.role_arn
         )
-        groups |= entry.groups
+    # By the name that everything else shows.
+    groups = _groups(account, tags, settings) | (entry.groups if entry is not None else {})
     role_arn = account.role_arn
     if role_arn is None and account.id != payer_id and settings.role_name:
         role_arn = f"arn:{partition}:iam::{account.id}:role/{settings.role_name}"

@@ -245,3 +245,16 @@ def test_a_discovery_that_fails_at_the_start_says_why_and_recovers_by_itself(
         aws.faults.clear(fault)
         wait_for("it is ready", exporter.is_ready, 20)
         assert collected(exporter) == ACTIVE
+
+
+def test_groups_go_by_the_name_that_was_given_by_hand(aws: SimulatedAws, tmp_path: Path) -> None:
+    prod = aws.organization.find("prod").id
+    groups = {
+        "team": [{"value": "shop", "accounts": ["shop-*"]}],
+        "environment": [{"value": "live", "tags": {"environment": "production"}}],
+    }
+    static = [{"id": prod, "name": "shop-production"}]
+    with in_process(tmp_path, aws, settings(groups=groups, static=static)) as exporter:
+        wait_for("it is ready", exporter.is_ready)
+        labels = infos(exporter)["shop-production"]
+    assert (labels["team"], labels["environment"]) == ("shop", "live")

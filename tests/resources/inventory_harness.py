@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.aws.meter import Meter
 from exporter.collectors import all_collectors
 from exporter.config import Config
-from exporter.demo.simulator import SimulatedAws
+from exporter.demo.simulator import OrganizationSpec, SimulatedAws
 from exporter.ledger import Ledger
 from exporter.model import Collector, Held, Resource
 from exporter.runner import Runner, RunnerMetrics
@@ -25,12 +26,30 @@ from exporter.store import Store
 MEMBER_ROLE = "aws-spend-exporter-member"
 
 
+@dataclass(frozen=True)
+class RemoteAws:
+    """A simulated AWS in another process, as far as a `World` needs it."""
+
+    url: str
+    variables: Mapping[str, str]
+    spec: OrganizationSpec
+    pid: int
+
+    def environment(self) -> Mapping[str, str]:
+        return self.variables
+
+
 class World:
     """One configuration; `now` is the time that the exporter goes by."""
 
-    def __init__(self, folder: Path, aws: SimulatedAws, inventory: Mapping[str, Any], **more: Any) -> None:
-        self.now = aws.clock.now() if aws.spec.now else datetime.now(UTC)
-        self.aws = aws
+    aws: SimulatedAws
+
+    def __init__(
+        self, folder: Path, aws: SimulatedAws | RemoteAws, inventory: Mapping[str, Any], **more: Any
+    ) -> None:
+        self.now = aws.spec.now or datetime.now(UTC)
+        if isinstance(aws, SimulatedAws):
+            self.aws = aws
         names = [collector.name for collector in all_collectors()]
         self.config = Config.model_validate(
             {
@@ -97,6 +116,15 @@ class World:
         wanted = set(labels.items())
         return sum(value for have, value in self.samples().get(name, {}).items() if wanted <= have)
 
+    def requests(self) -> float:
+        """AWS requests that were sent."""
+        return sum(
+            sample.value
+            for family in self.registry.collect()
+            for sample in family.samples
+            if sample.name == "aws_spend_exporter_api_requests_total"
+        )
+
     def failures(self) -> set[tuple[str, str, str, str]]:
         """Failing units: unit, account, region and kind."""
         return {
@@ -113,7 +141,7 @@ class World:
 
 @contextmanager
 def world_of(
-    folder: Path, aws: SimulatedAws, inventory: Mapping[str, Any] | None = None, **more: Any
+    folder: Path, aws: SimulatedAws | RemoteAws, inventory: Mapping[str, Any] | None = None, **more: Any
 ) -> Iterator[World]:
     world = World(folder, aws, inventory or {}, **more)
     try:

@@ -124,7 +124,9 @@ def test_own_prices_hold_and_a_price_that_is_not_known_is_absent(aws: SimulatedA
         assert volumes(world, "us-east-1")["gp2, available"] == 10
         spot = [
             resource
-            for (kind, _), resource in world.resources(aws.accounts[1].id, "us-east-1").items()
+            for account in aws.accounts
+            for region in aws.spec.regions
+            for (kind, _), resource in world.resources(account.id, region).items()
             if kind == "ec2:instance" and (resource.lifecycle, resource.state) == ("spot", "running")
         ]
         assert spot
