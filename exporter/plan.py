@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import ceil
@@ -175,14 +175,14 @@ def _lines(config: Config, collector: Collector, scale: Scale) -> list[Line]:
         )
         for call in collector.paid_calls(settings, scale)
     ]
+    accounts = ceil(scale.accounts / config.shard.count)
     if collector.free_calls is not None:
         return paid + [
             Line(collector.name, call.service, call.operation, call.note, call.per_month, Decimal(0))
-            for call in collector.free_calls(settings, scale)
+            for call in collector.free_calls(settings, replace(scale, accounts=accounts))
         ]
     if paid:
         return paid
-    accounts = ceil(scale.accounts / config.shard.count)
     targets = {
         Scope.PAYER: 1,
         Scope.ACCOUNT: accounts,

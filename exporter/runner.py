@@ -624,6 +624,7 @@ class Runner:
                 if key not in self._warned_of:
                     log.warning("%s matches nothing that has cost or is collected", key)
             self._warned_of |= set(resolved.unmatched)
+
     def _follow_resources(self, collector: Collector) -> None:
         """The views of resources follow a unit at once, unless that would slow the others."""
         if any(view.of_resources for view in collector.views):
