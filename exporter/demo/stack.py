@@ -36,6 +36,8 @@ class Options:
     days: int = 400
     groups_per_page: int = 1000
     grafana: bool = True
+    inventory: bool = False
+    """Also list what the accounts own, which the simulator fills on first use: in half a minute."""
     ports: Mapping[str, int] = field(default_factory=dict)
 
     def simulator_arguments(self, port: int) -> list[str]:
@@ -235,11 +237,12 @@ class Stack:
                     # Enough whole days for the unit costs of a week.
                     "usage": {"enabled": True, "interval": "1m", "first_read_days": 8},
                     "inventory": {
-                        "enabled": True,
+                        "enabled": self.options.inventory,
                         "interval": "1m",
                         "required_tags": ["team", "environment"],
+                        "info_tags": ["team"],
                     },
-                    "prices": {"enabled": True},
+                    "prices": {"enabled": self.options.inventory},
                 },
                 # Simulated requests cost nothing, and the demo asks every few seconds.
                 "ceilings": {
