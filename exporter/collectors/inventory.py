@@ -358,9 +358,9 @@ def free_calls(settings: Settings, scale: Scale) -> Iterator[FreeCall]:
     for file in settings.files():
         targets = scale.accounts * (scale.regions if file.scope is Scope.REGION else 1)
         for call in file.calls:
-            note = f"{call.note}, each account{' and region' if file.scope is Scope.REGION else ''} and run"
-            if call.each > 1:
-                note = f"{call.note} ({call.each} assumed), each account and run"
+            assumed = f" ({call.each} assumed)" if call.each > 1 else ""
+            where = "account and region" if file.scope is Scope.REGION else "account"
+            note = f"{call.note}{assumed}, each {where} and run"
             service = "resourcegroupstaggingapi" if call.operation == "GetResources" else file.service
             yield FreeCall(service, call.operation, runs * targets * call.each, note)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import botocore.session
 
+from exporter.aws.errors import AwsError
 from exporter.context import Context
 from exporter.declared import declared_in
 from exporter.model import Resource, Scope, Target
@@ -56,6 +57,33 @@ class ResourceFile:
         return self.scope is not Scope.REGION or is_offered(self.service, region)
 
 
+_DELETED_SINCE = frozenset(
+    {
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "NotFoundException",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+        "TargetGroupNotFound",
+        "TargetGroupNotFoundException",
+    }
+)
+
+
+class Tags:
+    """Tags by ARN, read when they are first asked for."""
+
+    def __init__(self, read: Callable[[], dict[str, dict[str, str]]]) -> None:
+        """`read` asks AWS."""
+        self._read = read
+        self._tags: dict[str, dict[str, str]] | None = None
+
+    def of(self, arn: str) -> dict[str, str]:
+        """The tags of a resource; none where AWS lists none."""
+        if self._tags is None:
+            self._tags = self._read()
+        return self._tags.get(arn, {})
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """What a resource file works with: requests, list prices, and since when something counts as unused."""
@@ -90,16 +118,31 @@ class Listing:
         """One request."""
         return self.ctx.call(target, service, operation, params)
 
-    def tags(self, target: Target, service: str) -> dict[str, dict[str, str]]:
-        """Tags by ARN of every tagged resource of a service: one page for a hundred, not one request each."""
-        items = self.items(
-            target,
-            "resourcegroupstaggingapi",
-            "GetResources",
-            "ResourceTagMappingList",
-            {"ResourceTypeFilters": [service]},
+    def describe(
+        self, target: Target, service: str, operation: str, params: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """One request about something that was listed; None if it was deleted since, as AWS says."""
+        try:
+            return self.call(target, service, operation, params)
+        except AwsError as error:
+            if error.code in _DELETED_SINCE:
+                return None
+            raise
+
+    def tags(self, target: Target, service: str) -> Tags:
+        """Tags of every tagged resource of a service: a page for a hundred, and none where nothing is listed."""
+        return Tags(
+            lambda: {
+                str(item["ResourceARN"]): tags_of(item.get("Tags", ()))
+                for item in self.items(
+                    target,
+                    "resourcegroupstaggingapi",
+                    "GetResources",
+                    "ResourceTagMappingList",
+                    {"ResourceTypeFilters": [service]},
+                )
+            }
         )
-        return {str(item["ResourceARN"]): tags_of(item.get("Tags", ())) for item in items}
 
     def usd(self, target: Target, key: str, times: Decimal | int = 1) -> Decimal | None:
         """`times` the list price of a row by the month; None where it is not known."""

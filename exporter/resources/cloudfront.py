@@ -21,7 +21,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
                 DISTRIBUTION,
                 each.get("Comment") or (aliases[0] if aliases else each["DomainName"]),
                 each["Status"].lower(),
-                tags=tags.get(each["ARN"], {}),
+                tags=tags.of(each["ARN"]),
                 unused_reason=None if each["Enabled"] else "disabled",
                 region="global",
                 existed_by=each["LastModifiedTime"],

@@ -17,7 +17,10 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """Provisioned tables have a price by the hour; of on-demand tables only the storage has."""
     tags = ctx.tags(target, "dynamodb:table")
     for name in ctx.items(target, "dynamodb", "ListTables", "TableNames"):
-        table = ctx.call(target, "dynamodb", "DescribeTable", {"TableName": name})["Table"]
+        answer = ctx.describe(target, "dynamodb", "DescribeTable", {"TableName": name})
+        if answer is None:
+            continue
+        table = answer["Table"]
         on_demand = table.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST"
         yield Resource(
             name,
@@ -25,7 +28,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             name,
             table["TableStatus"].lower(),
             table["CreationDateTime"],
-            tags.get(table["TableArn"], {}),
+            tags.of(table["TableArn"]),
             None if on_demand else _price(ctx, target, table),
             subtype="on-demand" if on_demand else "provisioned",
         )

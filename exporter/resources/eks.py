@@ -20,7 +20,10 @@ _END_OF_STANDARD_SUPPORT = {
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """The control plane's price; a version past its standard support costs six times as much."""
     for name in ctx.items(target, "eks", "ListClusters", "clusters"):
-        cluster = ctx.call(target, "eks", "DescribeCluster", {"name": name})["cluster"]
+        answer = ctx.describe(target, "eks", "DescribeCluster", {"name": name})
+        if answer is None:
+            continue
+        cluster = answer["cluster"]
         version = cluster.get("version", "")
         price = ctx.hourly(target, "eks.cluster")
         savings: tuple[Saving, ...] = ()

@@ -29,7 +29,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             cluster["CacheClusterId"],
             cluster["CacheClusterStatus"],
             cluster.get("CacheClusterCreateTime"),
-            tags.get(cluster.get("ARN", ""), {}),
+            tags.of(cluster.get("ARN", "")),
             price,
             savings=savings,
             subtype=kind,

@@ -24,9 +24,11 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         arns = group.get("LoadBalancerArns", ())
         if not arns:
             continue
-        health = ctx.call(
+        health = ctx.describe(
             target, "elbv2", "DescribeTargetHealth", {"TargetGroupArn": group["TargetGroupArn"]}
         )
+        if health is None:
+            continue
         found = [
             # A Lambda function without health checks is "unavailable", and serves.
             "healthy" if group.get("TargetType") == "lambda" else each["TargetHealth"]["State"]

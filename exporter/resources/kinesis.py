@@ -14,7 +14,9 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """A provisioned stream costs its shards, an on-demand stream itself; both beside what flows."""
     tags = ctx.tags(target, "kinesis")
     for name in ctx.items(target, "kinesis", "ListStreams", "StreamNames"):
-        answer = ctx.call(target, "kinesis", "DescribeStreamSummary", {"StreamName": name})
+        answer = ctx.describe(target, "kinesis", "DescribeStreamSummary", {"StreamName": name})
+        if answer is None:
+            continue
         stream = answer["StreamDescriptionSummary"]
         on_demand = stream.get("StreamModeDetails", {}).get("StreamMode") == "ON_DEMAND"
         price = (
@@ -28,7 +30,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             name,
             stream["StreamStatus"].lower(),
             stream["StreamCreationTimestamp"],
-            tags.get(stream["StreamARN"], {}),
+            tags.of(stream["StreamARN"]),
             price,
             subtype="on-demand" if on_demand else "provisioned",
         )

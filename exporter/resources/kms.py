@@ -20,9 +20,10 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         if "TargetKeyId" in alias
     }
     for entry in ctx.items(target, "kms", "ListKeys", "Keys"):
-        key = ctx.call(target, "kms", "DescribeKey", {"KeyId": entry["KeyId"]})["KeyMetadata"]
-        if key["KeyManager"] != "CUSTOMER":
+        answer = ctx.describe(target, "kms", "DescribeKey", {"KeyId": entry["KeyId"]})
+        if answer is None or answer["KeyMetadata"]["KeyManager"] != "CUSTOMER":
             continue
+        key = answer["KeyMetadata"]
         state = key["KeyState"].lower()
         free = state == "pendingdeletion"
         yield Resource(
@@ -31,7 +32,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             names.get(key["KeyId"]) or key.get("Description", ""),
             state,
             key["CreationDate"],
-            tags.get(key["Arn"], {}),
+            tags.of(key["Arn"]),
             Decimal(0) if free else ctx.usd(target, "kms.key"),
             "disabled" if state == "disabled" else None,
         )

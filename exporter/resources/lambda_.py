@@ -21,7 +21,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             function["FunctionName"],
             # Listing leaves the state out; a function that is listed exists.
             function.get("State", "Active").lower(),
-            tags=tags.get(function["FunctionArn"], {}),
+            tags=tags.of(function["FunctionArn"]),
             subtype=function.get("Runtime", function.get("PackageType", "")),
             existed_by=_moment(function["LastModified"]),
         )

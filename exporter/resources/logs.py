@@ -24,7 +24,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             group["logGroupName"],
             "active",
             datetime.fromtimestamp(group["creationTime"] / 1000, UTC),
-            tags.get(arn, {}),
+            tags.of(arn),
             ctx.usd(target, "logs.storage", Decimal(group.get("storedBytes", 0)) / _GB),
             None if group.get("retentionInDays") else "no_retention",
         )

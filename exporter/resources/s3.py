@@ -24,9 +24,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
                 answer.get("LocationConstraint") or "", answer.get("LocationConstraint")
             )
         regions[bucket["Name"]] = str(region)
-    tags: dict[str, dict[str, str]] = {}
-    for region in sorted(set(regions.values())):
-        tags |= ctx.tags(in_region(target, region), "s3")
+    tags = {region: ctx.tags(in_region(target, region), "s3") for region in set(regions.values())}
     for bucket in buckets:
         name = bucket["Name"]
         yield Resource(
@@ -35,7 +33,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             name,
             "active",
             bucket["CreationDate"],
-            tags.get(f"arn:{target.partition}:s3:::{name}", {}),
+            tags[regions[name]].of(f"arn:{target.partition}:s3:::{name}"),
             region=regions[name],
         )
 

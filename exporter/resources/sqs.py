@@ -16,12 +16,14 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     tags = ctx.tags(target, "sqs")
     # Without MaxResults AWS answers at most a thousand and no token.
     for url in ctx.items(target, "sqs", "ListQueues", "QueueUrls", {"MaxResults": 1000}):
-        answer = ctx.call(
+        answer = ctx.describe(
             target,
             "sqs",
             "GetQueueAttributes",
             {"QueueUrl": url, "AttributeNames": ["CreatedTimestamp", "QueueArn"]},
         )
+        if answer is None:
+            continue
         attributes = answer["Attributes"]
         name = url.rpartition("/")[2]
         yield Resource(
@@ -30,7 +32,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             name,
             "active",
             datetime.fromtimestamp(float(attributes["CreatedTimestamp"]), UTC),
-            tags.get(attributes["QueueArn"], {}),
+            tags.of(attributes["QueueArn"]),
         )
 
 

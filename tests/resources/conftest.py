@@ -20,6 +20,7 @@ def aws(shared_aws: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     """The shared organisation, whose environment is this process's; its faults end with the test."""
     for name, value in shared_aws.environment().items():
         monkeypatch.setenv(name, value)
+    shared_aws.requests.clear()
     yield shared_aws
     shared_aws.faults.clear()
     shared_aws.requests.clear()

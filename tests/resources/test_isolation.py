@@ -83,6 +83,32 @@ def test_what_was_read_stays_for_three_intervals_and_then_goes_everywhere(
         assert {unit for unit, *_ in world.failures()} == {"inventory_sqs"}
 
 
+@pytest.mark.parametrize("code", ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"])
+def test_what_was_deleted_since_it_was_listed_is_gone_and_no_failure(
+    aws: SimulatedAws, tmp_path: Path, code: str
+) -> None:
+    aws.faults.add(
+        "access_denied",
+        account="prod",
+        region="us-east-1",
+        operation="GetQueueAttributes",
+        code=code,
+        count=1,
+    )
+    with world_of(tmp_path, aws, {"services": ["sqs"]}) as world:
+        assert world.collect() == 0
+        assert len(world.resources(aws.accounts[1].id, "us-east-1")) == 2
+
+
+def test_tags_are_not_asked_for_where_nothing_is_listed(aws: SimulatedAws, tmp_path: Path) -> None:
+    prod = aws.accounts[1].id
+    aws.faults.add("access_denied", account="prod", operation="GetQueueAttributes", code="QueueDoesNotExist")
+    with world_of(tmp_path, aws, {"services": ["sqs"]}) as world:
+        assert world.collect() == 0
+        asked = aws.requests.entries(service="resourcegroupstaggingapi")
+        assert prod not in {entry.account_id for entry in asked}
+
+
 def test_first_seen_dates_outlive_the_process(aws: SimulatedAws, tmp_path: Path) -> None:
     with world_of(tmp_path, aws, {"services": ["sns"]}) as world:
         world.collect()
