@@ -313,6 +313,7 @@ class Collector:
     def is_free(self) -> bool:
         """Whether none of its requests is paid, however often it runs."""
         return self.due is None and self.paid_calls is _no_paid_calls
+
     free_calls: Callable[[Any, Scale], Iterable[FreeCall]] | None = None
     """Where None, one request of each IAM action a target and run is assumed."""
     parts: Callable[[Any], Sequence[Part]] | None = None
