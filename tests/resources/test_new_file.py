@@ -41,8 +41,9 @@ def worked_example() -> str:
 
 def test_the_worked_example_works_as_it_stands(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "exporter", tmp_path / "exporter", ignore=shutil.ignore_patterns("__pycache__"))
-    for folder in ("docs", "iam_policies"):
-        (tmp_path / folder).mkdir()
+    shutil.copytree(ROOT / "prometheus", tmp_path / "prometheus")
+    for folder in ("docs", "iam_policies", "deploy/kubernetes"):
+        (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "exporter" / "resources" / "mq.py").write_text(worked_example())
     shown = subprocess.run(
         [sys.executable, "-c", _SHOW, str(tmp_path)],
