@@ -78,7 +78,9 @@ def _port_options(command: Command) -> Command:
 @_port_options
 @click.option("--grafana/--no-grafana", default=True, help="Start Grafana when it is on the PATH.")
 @click.option(
-    "--inventory", is_flag=True, help="Also list what the accounts own; the start takes half a minute longer."
+    "--inventory/--no-inventory",
+    default=True,
+    help="List what the accounts own; it follows some seconds later.",
 )
 @click.option(
     "--check", is_flag=True, help="Unattended: inject a spike, await its Telex message, exit 0 or 1."
@@ -113,7 +115,7 @@ def demo(context: click.Context, /, **flags: Any) -> None:
         days=flags["days"],
         groups_per_page=flags["groups_per_page"],
         grafana=flags["grafana"] and not flags["check"],
-        inventory=flags["inventory"],
+        inventory=flags["inventory"] and not flags["check"],
         ports={server: flags[f"{server}_port"] for server in _SERVERS},
     )
     try:

@@ -17,7 +17,7 @@ import requests
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 
 DEMO = [sys.executable, "-m", "exporter", "demo"]
-SMALL = ["--no-grafana", "--days", "60", "--regions", "us-east-1"]
+SMALL = ["--no-grafana", "--no-inventory", "--days", "60", "--regions", "us-east-1"]
 
 
 class Demo:

@@ -1,0 +1,85 @@
+"""`aws-spend-exporter inventory`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from exporter.command_options import account_named, ask_or_fail, asking_options, load
+from exporter.model import utc_now
+from exporter.output import Column, Format, dollars, emit, money, note
+
+
+def _age(created: str | None) -> str:
+    return "–" if created is None else f"{(utc_now() - datetime.fromisoformat(created)).days} d"
+
+
+@click.command("inventory")
+@asking_options
+@click.option("--service", help="Only this service, e.g. ec2, rds or s3.")
+@click.option("--type", "kind", help="Only this type, e.g. ec2:volume.")
+@click.option("--account", help="Only this account, by id or name.")
+@click.option("--region", help="Only this region; `global` for what has none.")
+@click.option("--unused", is_flag=True, help="Only what nobody uses.")
+@click.option("--untagged", is_flag=True, help="Only what lacks a required tag, or has none.")
+@click.option("--older-than", metavar="AGE", help="Only what is older, e.g. 90d.")
+@click.option("--top", default=50, show_default=True, type=click.IntRange(1, 100_000), help="Most rows.")
+def command(
+    config_path: Path | None,
+    url: str | None,
+    output: str,
+    service: str | None,
+    kind: str | None,
+    account: str | None,
+    region: str | None,
+    unused: bool,
+    untagged: bool,
+    older_than: str | None,
+    top: int,
+) -> None:
+    """What runs where, since when and for how much at list price; the most expensive first."""
+    config = load(config_path)
+    parameters = {
+        "service": service.casefold() if service else None,
+        "type": kind,
+        "account_id": account_named(config, url, account),
+        "region": region,
+        "unused": unused or None,
+        "untagged": untagged or None,
+        "older_than": older_than,
+        "limit": top,
+    }
+    found = ask_or_fail(config, "inventory", parameters, url)
+    data = found.data
+    if found.where == str(config.ledger_path):
+        raise click.ClickException(
+            "the inventory is known while an exporter runs: start `aws-spend-exporter run`, or name one with --url"
+        )
+    columns = [
+        Column("type", "Type"),
+        Column("id", "Id"),
+        Column("name", "Name"),
+        Column("account", "Account"),
+        Column("region", "Region"),
+        Column("state", "State"),
+        Column("created", "Age", _age, right=True),
+        money("estimated_monthly_usd", "List price a month"),
+    ]
+    if unused:
+        columns += [Column("unused_reason", "Unused because"), money("unused_monthly_usd", "Wasted a month")]
+    if untagged:
+        columns.append(Column("missing_tags", "Missing tags", lambda tags: ", ".join(tags or ())))
+    if data["rows"] or output != Format.TABLE:
+        emit(output, data, data["rows"], columns)
+    if output == Format.TABLE:
+        note(
+            f"{data['count']} resources, {dollars(data['estimated_monthly_usd'])} a month at list price"
+            f" for the {data['priced']} whose price is known. An estimate, not the bill."
+        )
+        if not data["count"]:
+            note("Is collectors.inventory enabled (docs/inventory.md)?")
+    for failing in data["failing"]:
+        where = " in ".join(filter(None, (failing["account_id"], failing["region"])))
+        note(f"Not readable now: {failing['unit']} of {where} ({failing['kind']}).")
