@@ -13,12 +13,15 @@ import botocore.session
 
 from exporter.aws.errors import AwsError
 from exporter.context import Context
+from exporter.dated import values_of
 from exporter.declared import declared_in
 from exporter.model import Resource, Scope, Target
 from exporter.prices import PriceTable
 
 HOURS_A_MONTH = 730
 """What AWS itself multiplies hourly prices with."""
+
+_IDLE_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,26 @@ class Listing:
             if error.code in _DELETED_SINCE:
                 return None
             raise
+
+    def without_traffic(self, target: Target, family: str, created: datetime) -> bool:
+        """Whether all of the account's region together had nothing of a daily usage family for a week.
+
+        Usage is collected by account and region: what is idle beside something busy is not found. A day
+        that is not known says nothing.
+        """
+        today = self.now.date()
+        if created.date() > today - timedelta(days=_IDLE_DAYS + 1):
+            return False
+        # The newest complete day may not have settled yet.
+        days = values_of(
+            self.ctx.ledger,
+            family,
+            target.account_id,
+            target.region,
+            today - timedelta(days=_IDLE_DAYS + 1),
+            today,
+        )
+        return len(days) >= _IDLE_DAYS and not any(days.values())
 
     def tags(self, target: Target, service: str) -> Tags:
         """Tags of every tagged resource of a service: a page for a hundred, and none where nothing is listed."""

@@ -10,10 +10,11 @@ from exporter.resources import Call, Listing, ResourceFile, batches, tags_of
 
 BALANCER = "elasticloadbalancing:loadbalancer"
 _MOST_ARNS = 20
+_TRAFFIC = {"application": "aws_alb_requests_daily", "network": "aws_nlb_processed_bytes_daily"}
 
 
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
-    """A load balancer of which no target is healthy serves nobody."""
+    """A load balancer of which no target is healthy, or that nobody asks anything, serves nobody."""
     balancers = list(ctx.items(target, "elbv2", "DescribeLoadBalancers", "LoadBalancers"))
     tags: dict[str, dict[str, str]] = {}
     for arns in batches((balancer["LoadBalancerArn"] for balancer in balancers), _MOST_ARNS):
@@ -39,6 +40,9 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     for balancer in balancers:
         arn, kind = balancer["LoadBalancerArn"], balancer["Type"]
         reason = None if "healthy" in states[arn] else "no_healthy_targets" if states[arn] else "no_targets"
+        traffic = _TRAFFIC.get(kind)
+        if reason is None and traffic and ctx.without_traffic(target, traffic, balancer["CreatedTime"]):
+            reason = "no_traffic"
         yield Resource(
             arn,
             BALANCER,

@@ -13,7 +13,7 @@ _ENDING = ("deleting", "deleted", "failed")
 
 
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
-    """Addresses that nothing is associated with are unused; whether a NAT gateway is, only its traffic tells."""
+    """Addresses that nothing is associated with are unused, and NAT gateways that let nothing out."""
     for address in ctx.call(target, "ec2", "DescribeAddresses")["Addresses"]:
         used = bool(address.get("AssociationId") or address.get("InstanceId"))
         tags = tags_of(address.get("Tags", ()))
@@ -36,6 +36,10 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             gateway["CreateTime"],
             tags,
             Decimal(0) if gateway["State"] in _ENDING else ctx.hourly(target, "nat.hour"),
+            "no_traffic"
+            if gateway["State"] == "available"
+            and ctx.without_traffic(target, "aws_nat_gateway_out_bytes_daily", gateway["CreateTime"])
+            else None,
         )
     for endpoint in ctx.items(target, "ec2", "DescribeVpcEndpoints", "VpcEndpoints"):
         tags = tags_of(endpoint.get("Tags", ()))
