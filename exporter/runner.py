@@ -57,6 +57,8 @@ _REGIONS_KEPT = timedelta(days=1)
 _FIRST_RETRY = timedelta(seconds=5)
 _LONGEST_DISCOVERY_RETRY = timedelta(minutes=5)
 _FIRST_PAID_RETRY = timedelta(minutes=1)
+_READ_A_MOMENT_AGO = timedelta(minutes=5)
+_REFRESH_PATIENCE_SECONDS = 120.0
 _SPREAD = timedelta(milliseconds=1)  # a job must not be due before it is added
 _RENDERING_IS_A_TENTH = 9  # of a first fill's time, at most
 _OU_HISTORY_DAYS = 400  # as far back as AWS tells cost
@@ -343,20 +345,50 @@ class Runner:
         finally:
             self._schedule(collector.name, self._job(collector), at)
 
-    def collect_now(self, collector: Collector) -> int:
-        """Run one collector to its end in the calling thread's time; returns the failed units."""
+    def discover_now(self) -> None:
+        """Find the accounts in the calling thread's time, unless they are known; AwsError if AWS cannot say."""
         if self.directory is None:
             self.directory = discover(self._aws, self.config)
+
+    def collect_now(self, collector: Collector) -> int:
+        """Run one collector to its end in the calling thread's time; returns the failed units."""
+        self.discover_now()
         run = self._collect(collector)
         if self._resources_moved:
             self._render_resources()
         return run.failed
 
-    def _collect(self, collector: Collector, patience: float | None = None) -> _Run:
-        """One run; returns when all of it is done, or what is done after `patience` seconds."""
+    def refresh(self, name: str) -> str | None:
+        """Read AWS for one collector before it is due; returns why that is refused or failed, None when it is done.
+
+        What was read within the last minutes is not read again: somebody would pay for it twice.
+        """
+        collector = next((found for found in self._collectors if found.name == name), None)
+        if collector is None:
+            known = ", ".join(found.name for found in self._collectors)
+            return f"collector: found {name!r}, expected one that runs here: {known}"
+        directory = self.directory
+        if directory is None:
+            return "account discovery has not finished"
+        if collector.due is not None and name in self._refused_by_plan(len(directory.accounts)):
+            return f"the plan of {name} passes a ceiling; `aws-spend-exporter plan` shows it"
+        run = self._collect(collector, _REFRESH_PATIENCE_SECONDS, early=True)
+        if self._resources_moved:
+            self._render_resources()
+        if run.pending:
+            return f"{name} is still being read after {_REFRESH_PATIENCE_SECONDS:.0f} s"
+        return f"{run.failed} units of {name} failed, see /-/ready" if run.failed else None
+
+    def _collect(self, collector: Collector, patience: float | None = None, *, early: bool = False) -> _Run:
+        """One run; returns when all of it is done, or what is done after `patience` seconds.
+
+        An `early` one takes what is due for due already, unless it was read a moment ago.
+        """
         directory = self.directory
         assert directory is not None
         settings = self.config.collector(collector)
+        if early and collector.due is not None:
+            settings = settings.model_copy(update={"interval": min(settings.interval, _READ_A_MOMENT_AGO)})
         context: Context[Any] = Context(
             self._aws,
             self._ledger,
@@ -547,7 +579,7 @@ class Runner:
                 key,
                 outcome,
                 account=account,
-                interval=run.context.settings.interval,
+                interval=self.config.collector(run.collector).interval,
                 owner=run.collector.name,
             )
         directory = self.directory

@@ -26,6 +26,8 @@ class Probes:
     problems: Callable[[], list[str]]
     reload: Callable[[], str | None]
     """Reloads the configuration; returns why it was refused, None when it was taken over."""
+    refresh: Callable[[str], str | None]
+    """Reads AWS for one collector now; returns why not, None when it is done."""
     status: Callable[[], dict[str, Any]]
     source: Callable[[], Source]
 
@@ -68,6 +70,15 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
         if refused is not None:
             return PlainTextResponse(f"failed to reload config: {refused}\n", status_code=500)
         return PlainTextResponse("configuration reloaded\n")
+
+    @app.post(
+        "/-/refresh", response_class=PlainTextResponse, summary="Read AWS for one collector before it is due"
+    )
+    def refresh(collector: str) -> PlainTextResponse:
+        refused = probes.refresh(collector)
+        if refused is not None:
+            return PlainTextResponse(f"not refreshed: {refused}\n", status_code=409)
+        return PlainTextResponse(f"{collector} is refreshed\n")
 
     @app.get("/api/v1/status", summary="Collectors, their outcomes and the spend on AWS requests")
     def status() -> JSONResponse:

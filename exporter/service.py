@@ -191,6 +191,7 @@ class Service:
             unready=lambda: self.runner.unready(),
             problems=lambda: self.runner.problems(),
             reload=self.request_reload,
+            refresh=lambda collector: self.runner.refresh(collector),
             status=self.status,
             source=self.source,
         )

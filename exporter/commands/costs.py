@@ -10,6 +10,7 @@ import click
 from exporter.command_options import account_named, ask_or_fail, asking_options, load, service_named
 from exporter.config import Config
 from exporter.ledger import AMOUNTS
+from exporter.live_options import live_options, refresh_if_live
 from exporter.model import utc_now
 from exporter.output import Column, Format, dollars, emit, money, note
 
@@ -19,6 +20,7 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 
 @click.command("costs")
 @asking_options
+@live_options
 @click.option("--days", type=click.IntRange(1, 450), help="The last complete UTC days; 30 by default.")
 @click.option("--hours", type=click.IntRange(1, 450 * 24), help="The UTC days that the last hours touch.")
 @click.option("--from", "start", type=_DAY, help="First UTC day.")
@@ -41,6 +43,8 @@ def command(
     config_path: Path | None,
     url: str | None,
     output: str,
+    live: bool,
+    yes: bool,
     days: int | None,
     hours: int | None,
     start: datetime | None,
@@ -56,6 +60,7 @@ def command(
 ) -> None:
     """What was spent, by account and service; from the running exporter or its ledger, at no cost."""
     config = load(config_path)
+    refresh_if_live(config, "cost", url, live=live, yes=yes)
     if key is not None:
         if any((days, hours, start, end, by_service, by_day, service, cost_type)):
             raise click.UsageError(

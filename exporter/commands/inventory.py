@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from exporter.command_options import account_named, ask_or_fail, asking_options, load
+from exporter.live_options import live_options, refresh_if_live
 from exporter.model import utc_now
 from exporter.output import Column, Format, dollars, emit, money, note
 
@@ -18,6 +19,7 @@ def _age(created: str | None) -> str:
 
 @click.command("inventory")
 @asking_options
+@live_options
 @click.option("--service", help="Only this service, e.g. ec2, rds or s3.")
 @click.option("--type", "kind", help="Only this type, e.g. ec2:volume.")
 @click.option("--account", help="Only this account, by id or name.")
@@ -30,6 +32,8 @@ def command(
     config_path: Path | None,
     url: str | None,
     output: str,
+    live: bool,
+    yes: bool,
     service: str | None,
     kind: str | None,
     account: str | None,
@@ -41,6 +45,7 @@ def command(
 ) -> None:
     """What runs where, since when and for how much at list price; the most expensive first."""
     config = load(config_path)
+    refresh_if_live(config, "inventory", url, live=live, yes=yes)
     parameters = {
         "service": service.casefold() if service else None,
         "type": kind,

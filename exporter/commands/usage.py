@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from exporter.command_options import account_named, ask_or_fail, asking_options, load
+from exporter.live_options import live_options, refresh_if_live
 from exporter.model import utc_now
 from exporter.output import Column, Format, emit, note
 
@@ -20,6 +21,7 @@ def _number(value: float | None) -> str:
 
 @click.command("usage")
 @asking_options
+@live_options
 @click.option("--days", type=click.IntRange(1, 450), help="The last complete UTC days; 7 by default.")
 @click.option(
     "--hours", type=click.IntRange(1, 450 * 24), help="The complete UTC days that the last hours touch."
@@ -34,6 +36,8 @@ def command(
     config_path: Path | None,
     url: str | None,
     output: str,
+    live: bool,
+    yes: bool,
     days: int | None,
     hours: int | None,
     service: str | None,
@@ -47,6 +51,7 @@ def command(
     if days and hours:
         raise click.UsageError("give one of --days and --hours")
     config = load(config_path)
+    refresh_if_live(config, "usage", url, live=live, yes=yes)
     now = utc_now()
     last = now.date() - timedelta(days=1)
     first = (now - timedelta(hours=hours)).date() if hours else last - timedelta(days=(days or 7) - 1)

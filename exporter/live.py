@@ -1,0 +1,73 @@
+"""`--live`: AWS is asked now, by the running exporter where there is one, else by this process."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from datetime import timedelta
+from decimal import Decimal
+
+import requests
+from prometheus_client import CollectorRegistry
+
+from exporter.ask import AskError, exporter_url
+from exporter.aws.errors import AwsError
+from exporter.aws.meter import Meter
+from exporter.config import Config
+from exporter.ledger import Ledger, LedgerLockedError
+from exporter.model import utc_now
+from exporter.plan import make_plan, scale_for
+from exporter.runner import Runner, RunnerMetrics
+from exporter.service import make_aws
+from exporter.store import Store
+
+_TIMEOUT = (1.0, 150.0)
+_MONTH = timedelta(days=30)
+
+
+def price(config: Config, collector: str) -> Decimal:
+    """About how many dollars one refresh of a collector costs, by the plan; zero where it is free."""
+    ledger = Ledger(config.ledger_path, read_only=True) if config.ledger_path.exists() else None
+    try:
+        scale, sources = scale_for(config, ledger, utc_now())
+        plan = make_plan(config, scale, sources, utc_now())
+    finally:
+        if ledger is not None:
+            ledger.close()
+    a_month = sum((line.usd for line in plan.lines if line.collector == collector), Decimal(0))
+    interval: timedelta = getattr(config.collectors, collector).interval
+    return a_month * Decimal(interval.total_seconds()) / Decimal(_MONTH.total_seconds())
+
+
+def refresh(config: Config, collector: str, url: str | None) -> None:
+    """Read AWS for one collector now, within the ceilings; AskError if that is not done."""
+    address = (url or exporter_url(config)).rstrip("/")
+    try:
+        reply = requests.post(f"{address}/-/refresh", params={"collector": collector}, timeout=_TIMEOUT)
+    except requests.RequestException as error:
+        if url is not None:
+            raise AskError(f"{url} does not answer: {type(error).__name__}") from None
+        _refresh_here(config, collector)
+        return
+    if not reply.ok:
+        raise AskError(reply.text.strip() or f"{address} answered {reply.status_code}")
+
+
+def _refresh_here(config: Config, collector: str) -> None:
+    try:
+        ledger = Ledger(config.ledger_path)
+    except (LedgerLockedError, OSError) as error:
+        raise AskError(f"data_dir: found {config.data_dir}, expected a ledger to write: {error}") from None
+    registry, stop = CollectorRegistry(), threading.Event()
+    with closing(ledger):
+        try:
+            with closing(make_aws(config, Meter(ledger, config.ceilings, utc_now, registry), stop)) as aws:
+                runner = Runner(config, aws, ledger, Store(utc_now), RunnerMetrics(registry), utc_now, stop)
+                runner.discover_now()
+                refused = runner.refresh(collector)
+        except AwsError as error:
+            raise AskError(str(error)) from None
+        finally:
+            stop.set()
+    if refused is not None:
+        raise AskError(refused)
