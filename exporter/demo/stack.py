@@ -179,7 +179,7 @@ class Stack:
         program = find_program("prometheus")
         if program is None:
             raise DemoError("prometheus is not on the PATH; `make setup` fetches it")
-        rules = project / "prometheus" / "rules"
+        rules = configs.write_rules(project / "prometheus" / "rules", folder / "rules")
         shipped = project / "prometheus" / "prometheus.yml"
         config = configs.write_yaml(
             folder / "prometheus.yml", configs.prometheus_config(shipped, self.ports, rules)

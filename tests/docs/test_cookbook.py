@@ -18,6 +18,7 @@ EMPTY = {
     "What is off the expectation on the settled day?": "nothing is, until a spike is injected",
     "Which services are new this month?": "no service began in the simulated month",
     "What cannot be read, and why?": "nothing fails",
+    "How much may it still spend?": "simulated requests are free, and the demo lifts the ceilings",
 }
 
 
