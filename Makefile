@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test full dashboards docs bench bench-anomaly bench-forecast bench-ledger bench-first-start clean
+.PHONY: help setup demo check test full dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,14 +25,17 @@ demo: setup ## start the whole chain on a simulated AWS organisation; Ctrl-C end
 check: setup lint ## lint, types and unit tests, under a minute
 	$(PYTEST) -q $(PARALLEL) -m "not stack and not long" tests/unit
 
-test: setup lint ## everything that CI runs: check and the tests that start real servers
+test: setup lint browser ## everything that CI runs: check and the tests that start real servers
 	$(PYTEST) $(PARALLEL) -m "not long"
 
-full: setup lint ## everything, with the long suites
+full: setup lint browser ## everything, with the long suites
 	$(PYTEST) $(PARALLEL) -m ""
 
 dashboards: setup ## write the Grafana dashboards from their source
 	$(BIN)/python -m grafana.build
+
+screenshots: setup browser ## draw every dashboard on the demo's data, into build/screenshots
+	PYTHONPATH=. $(BIN)/python tests/browser/screenshots.py
 
 docs: setup ## write the generated docs: metrics reference and IAM policies
 	$(BIN)/python -m exporter.reference
@@ -53,6 +56,7 @@ bench-first-start: setup ## measure the seconds from a first start to thirteen m
 	$(BIN)/python -m bench.first_start
 
 clean: ## remove everything that make has fetched or built
+	rm -rf $(BROWSER)/node_modules $(BROWSER)/dist
 	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -70,3 +74,18 @@ $(VENV)/.installed: pyproject.toml scripts/create-venv.sh
 .PHONY: servers
 servers:
 	@scripts/install-servers.sh .tools
+
+# Chromium, and Grafana's own libraries in a page that draws the dashboards.
+BROWSER := tests/browser
+.PHONY: browser
+browser: $(BROWSER)/dist/.built
+
+$(BROWSER)/node_modules/.installed: $(BROWSER)/package-lock.json scripts/install-browser.sh | setup
+	@scripts/install-browser.sh .tools $(VENV)
+	@echo "Installing Grafana's libraries into $(BROWSER)/node_modules (a minute or two the first time)"
+	@cd $(BROWSER) && npm ci --silent
+	@touch $@
+
+$(BROWSER)/dist/.built: $(BROWSER)/node_modules/.installed $(BROWSER)/build.mjs $(wildcard $(BROWSER)/app/*)
+	@cd $(BROWSER) && node build.mjs
+	@touch $@

@@ -34,6 +34,11 @@ EXPECTED = Family(
     "Expected usage of the assessed day at amortized cost, from the days before it.",
     _SERIES,
 )
+USAGE = Family(
+    "aws_cost_assessed_usage_usd",
+    "Usage of the assessed day at amortized cost: what is compared with the expected cost.",
+    _SERIES,
+)
 SCORE = Family(
     "aws_cost_deviation_score",
     "How far the usage of the assessed day is from the expected cost, in robust deviations; negative below it.",
@@ -64,7 +69,7 @@ SETTING = Family(
     "Limits of findings: score (deviations), percentage, usd_per_day, new_service_usd_per_day.",
     ("setting",),
 )
-FAMILIES = (EXPECTED, SCORE, ANOMALY, CAUSE, DAY_TIMESTAMP, SETTING)
+FAMILIES = (EXPECTED, USAGE, SCORE, ANOMALY, CAUSE, DAY_TIMESTAMP, SETTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,7 @@ def render(view: ViewContext) -> Iterable[Sample]:
     found = assessment.baseline
     for number in np.flatnonzero(assessment.shown & ~np.isnan(found.expected)).tolist():
         yield EXPECTED(found.expected[number], **labels(*assessment.series[number]))
+        yield USAGE(found.value[number], **labels(*assessment.series[number]))
         yield SCORE(found.score[number], **labels(*assessment.series[number]))
     family = anomaly_family(view.group_labels)
     for finding in assessment.findings:

@@ -27,6 +27,13 @@ def _text(dashboard: Dashboard) -> str:
     for variable in document["templating"]["list"]:
         for key in ("auto", "auto_count", "auto_min"):  # of interval variables
             variable.pop(key, None)
+    for annotation in document["annotations"].get("list", []):
+        # Where Grafana itself keeps the query since it has one editor for all datasources.
+        annotation["target"] = {
+            "refId": "Anno",
+            "expr": annotation.pop("expr"),
+            "interval": annotation.pop("step"),
+        }
     for panel in document["panels"]:
         panel.get("options", {}).pop("footer", None)  # of tables before Grafana 12.2
         if "repeat" not in panel:

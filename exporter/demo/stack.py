@@ -39,6 +39,8 @@ class Options:
     inventory: bool = False
     """Also list what the accounts own, which the simulator fills on first use: in half a minute."""
     ports: Mapping[str, int] = field(default_factory=dict)
+    patience: float = 30.0
+    """Seconds that each server may take to be ready; a busy machine needs more."""
 
     def simulator_arguments(self, port: int) -> list[str]:
         return [
@@ -161,7 +163,7 @@ class Stack:
         self._children[name] = self._processes.start(name, arguments, child_environment)
 
     def _await(self, name: str, path: str) -> None:
-        self._processes.wait_ready(self._children[name], self.urls[name] + path)
+        self._processes.wait_ready(self._children[name], self.urls[name] + path, self.options.patience)
         self._progress.ready(name, self.urls[name])
 
     def _start_simulator(self) -> None:
@@ -170,7 +172,9 @@ class Stack:
     def _await_simulator(self) -> dict[str, str]:
         """The environment that points an AWS SDK at the simulator, from the line that says it is ready."""
         environment = self._processes.wait_until(
-            "the simulated AWS is not ready", lambda: ready_line(self._children["simulator"]), 30
+            "the simulated AWS is not ready",
+            lambda: ready_line(self._children["simulator"]),
+            self.options.patience,
         )
         self._progress.ready("simulator", self.urls["simulator"])
         return environment
@@ -302,7 +306,7 @@ class Stack:
                 return None
             return float(result[0]["value"][1]) if result else None
 
-        total = self._processes.wait_until("no cost has reached Prometheus", probe, 30)
+        total = self._processes.wait_until("no cost has reached Prometheus", probe, self.options.patience)
         self._progress.ready("cost in Prometheus", f"{total:,.2f} USD this month")
 
     def wait(self) -> NoReturn:

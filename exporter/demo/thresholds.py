@@ -31,7 +31,10 @@ class Thresholds:
     def as_config(self) -> dict[str, Any]:
         """The `thresholds` section of the exporter's configuration."""
         return {
-            "organization": {"day": int(self.organization)},
+            "organization": {
+                "day": int(self.organization),
+                "month": int(self.organization) * DAYS_A_MONTH_AT_MOST,
+            },
             "accounts": {
                 "overrides": {
                     account: {"day": int(usd), "month": int(usd) * DAYS_A_MONTH_AT_MOST}

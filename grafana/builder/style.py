@@ -1,4 +1,4 @@
-"""The one visual language of the dashboards: frame, variables, queries, panels, colours by meaning."""
+"""The one visual language of the dashboards: queries, panels, colours by meaning."""
 
 from __future__ import annotations
 
@@ -11,99 +11,34 @@ COLUMNS = 24
 USD = "currencyUSD"
 DATASOURCE = common_model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
-GOOD, WARNING, BAD, NEUTRAL, MUTED = "green", "orange", "red", "blue", "#8e8e8e"
+# Green is well, red is not; blue is a plain figure, grey what matters less, yellow dollars beside other units.
+GOOD, WARNING, BAD, NEUTRAL, MUTED, MONEY = "green", "orange", "red", "blue", "#8e8e8e", "yellow"
+
+SERIES = NEUTRAL, "purple", "green", "orange", MUTED
+# A service has its colour wherever it is shown; what is not here takes the next of Grafana's palette.
+SERVICES = {
+    "Amazon Elastic Compute Cloud - Compute": "#FF9830",
+    "EC2 - Other": "#FFCB7D",
+    "Amazon Relational Database Service": "#5794F2",
+    "Amazon Simple Storage Service": "#73BF69",
+    "AWS Lambda": "#E0B400",
+    "AmazonCloudWatch": "#FF7383",
+    "Amazon DynamoDB": "#8AB8FF",
+    "Amazon Elastic Load Balancing": "#B877D9",
+    "Amazon CloudFront": "#A352CC",
+    "Amazon Virtual Private Cloud": "#DEB6F2",
+    "Amazon Elastic Container Service": "#37872D",
+    "Amazon Elastic Container Service for Kubernetes": "#C8F2C2",
+    "Amazon ElastiCache": "#1F60C4",
+    "Amazon Redshift": "#C4162A",
+    "Tax": "#8F8F8F",
+    "AWS Support (Business)": "#C7C7C7",
+}
+
+BY_THRESHOLD = dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS)
 
 Threshold = tuple[float | None, str]
-
-
-def frame(uid: str, title: str, description: str) -> dashboard.Dashboard:
-    """An empty dashboard with the variables and habits that all share; `uid` is permanent."""
-    return (
-        dashboard.Dashboard(title)
-        .uid(uid)
-        .description(description)
-        .tags(["aws-spend"])
-        .timezone("utc")  # a day of cost is a UTC day
-        .time("now-30d", "now")
-        .refresh("5m")
-        .readonly()
-        .tooltip(model.DashboardCursorSync.CROSSHAIR)
-        .timepicker(
-            dashboard.TimePicker()
-            .refresh_intervals(["1m", "5m", "30m", "1h"])
-            .quick_ranges(
-                [
-                    dashboard.TimeOption().display(display).from_val(start).to("now")
-                    for display, start in (
-                        ("Last 24 hours", "now-24h"),
-                        ("Last 7 days", "now-7d"),
-                        ("Last 30 days", "now-30d"),
-                        ("Last 90 days", "now-90d"),
-                        ("Last 13 months", "now-13M"),
-                    )
-                ]
-            )
-        )
-        .with_variable(_datasource())
-        .with_variable(_account())
-        .with_variable(_service())
-    )
-
-
-def _datasource() -> dashboard.DatasourceVariable:
-    return (
-        dashboard.DatasourceVariable("datasource")
-        .label("Prometheus")
-        .description("The Prometheus that scrapes the exporter.")
-        .type("prometheus")
-    )
-
-
-def _all() -> model.VariableOption:
-    return model.VariableOption(text=["All"], value=["$__all"])
-
-
-def _account() -> dashboard.QueryVariable:
-    """Chooses by account_id, shows name and id: names are not unique."""
-    query = (
-        "query_result(label_join("
-        "group by (account_id, account) (aws_cost_month_to_date_usd)"
-        " or on (account_id) group by (account_id, account) (aws_account_info),"
-        ' "text", " · ", "account", "account_id"))'
-    )
-    return (
-        dashboard.QueryVariable("account")
-        .label("Account")
-        .description("Accounts, by name and id.")
-        .datasource(DATASOURCE)
-        .query({"qryType": 3, "query": query, "refId": "account"})
-        .regex(r'/account_id="(?<value>[^"]+)|text="(?<text>[^"]+)/g')
-        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(model.VariableSort.ALPHABETICAL_CASE_INSENSITIVE_ASC)
-        .multi(True)
-        .include_all(True)
-        .all_value(".*")
-        .current(_all())
-    )
-
-
-def _service() -> dashboard.QueryVariable:
-    query = 'label_values({__name__=~"aws_cost_month_to_date_usd|aws_cost_last_month_usd",' + (
-        ' account_id=~"$account"}, service)'
-    )
-    return (
-        dashboard.QueryVariable("service")
-        .label("Service")
-        .description("AWS services with cost in this month or the last.")
-        .datasource(DATASOURCE)
-        .query({"qryType": 1, "query": query, "refId": "service"})
-        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(model.VariableSort.ALPHABETICAL_CASE_INSENSITIVE_ASC)
-        .multi(True)
-        .include_all(True)
-        .all_value(".*")
-        .current(_all())
-    )
+_BAR = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
 
 
 def instant(ref: str, expr: str, legend: str) -> prometheus.Dataquery:
@@ -139,12 +74,27 @@ def steps(*steps: Threshold) -> model.ThresholdsConfig:
     )
 
 
+def thresholds(*levels: Threshold) -> dashboard.ThresholdsConfig:
+    """The same for a whole panel."""
+    return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps(*levels).steps)
+
+
 def properties(**values: object) -> list[model.DynamicConfigValue]:
     """Field properties of an override; `__` in a name stands for a dot."""
     return [
         model.DynamicConfigValue(id_val=name.replace("__", "."), value=value)
         for name, value in values.items()
     ]
+
+
+def when_unknown(text: str) -> model.SpecialValueMap:
+    """The mapping that shows no value as a grey text, whatever the thresholds."""
+    return model.SpecialValueMap(
+        options=model.DashboardSpecialValueMapOptions(
+            match=model.SpecialValueMatch.NULL_AND_NAN,
+            result=model.ValueMappingResult(text=text, color=MUTED),
+        )
+    )
 
 
 def fixed(color: str) -> dict[str, str]:
@@ -166,17 +116,93 @@ def stat_panel(title: str, description: str, *, width: int, height: int) -> stat
         .color_mode(common_model.BigValueColorMode.VALUE)
         .text_mode(common_model.BigValueTextMode.AUTO)
         .reduce_options(_last())
-        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
-        .thresholds(
-            dashboard.ThresholdsConfig()
-            .mode(model.ThresholdsMode.ABSOLUTE)
-            .steps(steps((None, NEUTRAL)).steps)
-        )
+        .color_scheme(BY_THRESHOLD)
+        .thresholds(thresholds((None, NEUTRAL)))
+    )
+
+
+def line_panel(title: str, description: str, *, width: int, height: int) -> timeseries.Panel:
+    """Lines over time, with their last values in the legend; the caller sets the unit."""
+    return (
+        _time_panel(title, description, width=width, height=height)
+        .draw_style(common_model.GraphDrawStyle.LINE)
+        .line_width(2)
+        .fill_opacity(8)
+        .show_points(common_model.VisibilityMode.NEVER)
+        .span_nulls(False)
+        .legend(legend_below("lastNotNull"))
     )
 
 
 def daily_bars(title: str, description: str, *, width: int, height: int) -> timeseries.Panel:
-    """Stacked bars, one a UTC day, beginning at midnight."""
+    """Stacked bars of dollars, one a UTC day, beginning at midnight."""
+    return (
+        _time_panel(title, description, width=width, height=height)
+        .unit(USD)
+        .decimals(2)
+        .draw_style(common_model.GraphDrawStyle.BARS)
+        .bar_alignment(common_model.BarAlignment.AFTER)
+        .bar_width_factor(0.9)
+        .line_width(0)
+        .fill_opacity(80)
+        .axis_soft_min(0)  # credits reach below
+        .stacking(common.StackingConfig().mode(common_model.StackingMode.NORMAL).group("A"))
+        .legend(legend("sum", "Total"))
+    )
+
+
+def hourly_bars(title: str, description: str, *, width: int, height: int) -> timeseries.Panel:
+    """Stacked bars, one an hour, for counters; the legend is below."""
+    return daily_bars(title, description, width=width, height=height).legend(legend_below("sum"))
+
+
+def units_and_dollars(
+    title: str, description: str, unit: str, *, width: int, height: int
+) -> timeseries.Panel:
+    """Daily bars in a unit on the left, and what they cost as a line (named "Cost") on the right."""
+    return (
+        daily_bars(title, description, width=width, height=height)
+        .unit(unit)
+        .decimals(1)
+        .legend(legend_below("sum"))
+        .override_by_name(
+            "Cost",
+            properties(
+                unit=USD,
+                decimals=2,
+                color=fixed(MONEY),
+                custom__drawStyle="line",
+                custom__lineInterpolation="stepAfter",
+                custom__lineWidth=2,
+                custom__fillOpacity=0,
+                custom__stacking={"mode": "none", "group": "B"},
+                custom__axisPlacement="right",
+            ),
+        )
+    )
+
+
+def colour_services(panel: timeseries.Panel) -> timeseries.Panel:
+    """Known services in their colours."""
+    for service, colour in SERVICES.items():
+        panel.override_by_name(service, properties(color=fixed(colour)))
+    return panel
+
+
+def line_over_bars(color: str, *, points: bool = False) -> list[model.DynamicConfigValue]:
+    """The properties of a series that is drawn as a line over daily bars; with points, also where a day stands alone."""
+    return properties(
+        custom__showPoints="always" if points else "never",
+        custom__pointSize=8,
+        color=fixed(color),
+        custom__drawStyle="line",
+        custom__lineWidth=2,
+        custom__fillOpacity=0,
+        custom__stacking={"mode": "none", "group": "B"},
+    )
+
+
+def _time_panel(title: str, description: str, *, width: int, height: int) -> timeseries.Panel:
     return (
         timeseries.Panel()
         .title(title)
@@ -185,30 +211,37 @@ def daily_bars(title: str, description: str, *, width: int, height: int) -> time
         .span(width)
         .height(height)
         .no_value("no data")
-        .unit(USD)
-        .decimals(2)
-        .draw_style(common_model.GraphDrawStyle.BARS)
-        .bar_alignment(common_model.BarAlignment.AFTER)
-        .bar_width_factor(0.9)
-        .line_width(0)
-        .fill_opacity(80)
-        .stacking(common.StackingConfig().mode(common_model.StackingMode.NORMAL).group("A"))
-        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
-        .legend(
-            common.VizLegendOptions()
-            .show_legend(True)
-            .display_mode(common_model.LegendDisplayMode.TABLE)
-            .placement(common_model.LegendPlacement.RIGHT)
-            .calcs(["sum"])
-            .sort_by("Total")
-            .sort_desc(True)
-        )
+        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC))
         .tooltip(
             common.VizTooltipOptions()
             .mode(common_model.TooltipDisplayMode.MULTI)
             .sort(common_model.SortOrder.DESCENDING)
             .hide_zeros(True)
         )
+    )
+
+
+def legend(calc: str, column: str) -> common.VizLegendOptions:
+    """A table on the right with one figure a series, largest first."""
+    return (
+        common.VizLegendOptions()
+        .show_legend(True)
+        .display_mode(common_model.LegendDisplayMode.TABLE)
+        .placement(common_model.LegendPlacement.RIGHT)
+        .calcs([calc])
+        .sort_by(column)
+        .sort_desc(True)
+    )
+
+
+def legend_below(calc: str) -> common.VizLegendOptions:
+    """A list below with one figure a series."""
+    return (
+        common.VizLegendOptions()
+        .show_legend(True)
+        .display_mode(common_model.LegendDisplayMode.LIST)
+        .placement(common_model.LegendPlacement.BOTTOM)
+        .calcs([calc])
     )
 
 
@@ -250,7 +283,32 @@ def table_panel(title: str, description: str, *, width: int, height: int) -> tab
         .show_header(True)
         .cell_options(common_model.TableAutoCellOptions())
         .cell_height(common_model.TableCellHeight.SM)
+        # What has no such label; the panel's own text is for a table without rows.
+        .override_by_field_type("string", properties(noValue="–"))
     )
+
+
+def money_column(**more: object) -> list[model.DynamicConfigValue]:
+    """Dollars in a table."""
+    return properties(unit=USD, decimals=2, noValue="–", **more)
+
+
+def money_bar(**more: object) -> list[model.DynamicConfigValue]:
+    """Dollars in a table, with a bar that shows their share of the largest."""
+    return money_column(min=0, fieldMinMax=True, color=fixed(NEUTRAL), custom__cellOptions=_BAR, **more)
+
+
+def link(title: str, dashboard_uid: str, variable: str, field: str) -> list[dict[str, object]]:
+    """The `links` property of a column that leads to the dashboard of its row; range and filters are kept."""
+    kept = "&".join(f"${{{name}:queryparam}}" for name in ("datasource", "grouping", "group"))
+    value = f'${{__data.fields["{field}"]}}'
+    return [
+        {
+            "title": title,
+            "url": f"/d/{dashboard_uid}?var-{variable}={value}&{kept}&${{__url_time_range}}",
+            "targetBlank": False,
+        }
+    ]
 
 
 def columns(names: dict[str, str]) -> list[model.DataTransformerConfig]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import combinations
@@ -32,7 +33,12 @@ COLUMNS = 24
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 MOST_TARGETS_OF_A_STAT = 3
 MOST_PANELS = 20
-DATED = re.compile(r"aws_cost_daily_usd|aws_account_ou_info|aws_\w+_daily")
+DATED = re.compile(r"aws_cost_daily_usd|aws_\w+_daily")
+
+VARIABLES = {"datasource": "datasource"} | dict.fromkeys(
+    ("grouping", "group", "members", "account", "service", "region"), "query"
+)
+HIDDEN = 2  # Grafana's hideVariable
 
 # What Grafana puts in the place of its own variables, at a range of 30 days.
 GRAFANA = {
@@ -46,13 +52,19 @@ GRAFANA = {
 
 def resolve(text: str, values: dict[str, str]) -> str:
     """Replace $name, ${name} and ${name:format}; an unknown variable raises KeyError."""
-    known = GRAFANA | values
-    return re.sub(r"\$(?:(\w+)|\{(\w+)(?::\w+)?\})", lambda found: known[found[1] or found[2]], text)
+    known = values.copy()
+    known.update(GRAFANA)
+    return re.sub(r"\$(?:([A-Za-z_]\w*)|\{(\w+)(?::\w+)?\})", lambda found: known[found[1] or found[2]], text)
 
 
 def everything(dashboard: Json) -> dict[str, str]:
-    """Each variable with "All" chosen."""
-    return {variable["name"]: variable.get("allValue", ".*") for variable in dashboard["templating"]["list"]}
+    """Each variable with "All" chosen where it may be, else with its default, else with anything."""
+    return {variable["name"]: _widest(variable) for variable in dashboard["templating"]["list"]}
+
+
+def _widest(variable: Json) -> str:
+    default = variable.get("current", {}).get("value")
+    return default if isinstance(default, str) else str(variable.get("allValue", ".*"))
 
 
 def panels(dashboard: Json) -> Iterator[Json]:
@@ -65,17 +77,23 @@ def panels(dashboard: Json) -> Iterator[Json]:
 
 
 def expressions(dashboard: Json) -> Iterator[tuple[str, str]]:
-    """(where, PromQL with Grafana's variables still in it) of panels and query variables."""
+    """(where, PromQL with Grafana's variables still in it) of panels, annotations and query variables."""
     for panel in panels(dashboard):
         for target in panel.get("targets", []):
             yield f"{panel['title']}/{target['refId']}", target["expr"]
+    for annotation in dashboard["annotations"].get("list", []):
+        yield f"annotation {annotation['name']}", annotation["target"]["expr"]
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
             query = variable["query"]["query"]
-            inner = re.fullmatch(r"query_result\((.*)\)|label_values\((.*), *\w+\)", query)
+            inner = re.fullmatch(
+                r"query_result\((.*)\)|label_values\((.*), *[$\w]+\)|label_names\((.*)\)", query
+            )
             if inner is None:
-                raise AssertionError(f"variable {variable['name']}: not query_result or label_values")
-            yield f"variable {variable['name']}", inner[1] or inner[2]
+                raise AssertionError(f"variable {variable['name']}: a query of an unknown kind")
+            # Only query_result is evaluated; the others ask the index for labels.
+            kind = "variable" if inner[1] else "labels of variable"
+            yield f"{kind} {variable['name']}", inner[1] or inner[2] or inner[3]
 
 
 def metrics(expression: Expr) -> set[str]:
@@ -97,6 +115,7 @@ def faults(dashboard: Json, declared: Declared) -> list[str]:
             f"{where}: {fault}"
             for where, text in expressions(dashboard)
             for fault in _expression(text, everything(dashboard), declared)
+            if not (where.startswith("labels of") and fault.startswith("dated history outside"))
         ),
     ]
 
@@ -113,9 +132,17 @@ def _frame(dashboard: Json) -> Iterator[str]:
     if "aws-spend" not in dashboard.get("tags", []):
         yield "tag aws-spend is missing"
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
-    for name, kind in {"datasource": "datasource", "account": "query", "service": "query"}.items():
+    for name, kind in VARIABLES.items():
         if variables.get(name, {}).get("type") != kind:
             yield f"variable {name} is missing or not of type {kind}"
+    shown = json.dumps(dashboard["panels"]) + json.dumps(
+        [variable.get("query") for variable in variables.values()]
+    )
+    for name, variable in variables.items():
+        used = re.search(rf"\$(\{{{name}\b|{name}\b)", shown)
+        if not used and variable.get("hide", 0) != HIDDEN:
+            yield f"variable {name} is shown and filters nothing"
+    yield from _links(dashboard)
     for name, variable in variables.items():
         if not variable.get("label") or not variable.get("description"):
             yield f"variable {name} has no label or description"
@@ -123,6 +150,31 @@ def _frame(dashboard: Json) -> Iterator[str]:
             yield f"variable {name} has a fixed datasource"
         if variable["type"] == "datasource" and variable.get("current"):
             yield f"variable {name} has a fixed choice"
+
+
+def _links(dashboard: Json) -> Iterator[str]:
+    """The way to the other dashboards, and from columns to them: range and filters go along."""
+    kept = [
+        (link["type"], link["tags"], link["keepTime"], link["includeVars"])
+        for link in dashboard.get("links", [])
+    ]
+    if kept != [("dashboards", ["aws-spend"], True, True)]:
+        yield "no links to the other dashboards that keep range and filters"
+    for panel in panels(dashboard):
+        for link in _column_links(panel):
+            url = link["url"]
+            inside = url.startswith("/d/aws-spend-")
+            if inside and not ("${__url_time_range}" in url and "${datasource:queryparam}" in url):
+                yield f"{panel['title']}: the link {link['title']} loses range or datasource"
+            if not inside and not url.startswith(("https://", "${__data.fields")):
+                yield f"{panel['title']}: the link {link['title']} leads nowhere"
+
+
+def _column_links(panel: Json) -> Iterator[Json]:
+    for override in panel.get("fieldConfig", {}).get("overrides", []):
+        for setting in override["properties"]:
+            if setting["id"] == "links":
+                yield from setting["value"]
 
 
 def _layout(dashboard: Json) -> Iterator[str]:
@@ -204,9 +256,37 @@ def _units(panel: Json) -> Iterator[str]:
             yield f"{panel['title']}: columns are not named"
     elif "unit" not in defaults:
         yield f"{panel['title']}: no unit"
-    money = all("_usd" in target["expr"] for target in panel.get("targets", []))
-    if panel["type"] != "table" and money and defaults.get("unit") != "currencyUSD":
-        yield f"{panel['title']}: money without its unit"
+    if panel["type"] == "table":
+        return
+    for target in panel.get("targets", []):
+        unit = overridden.get(target.get("legendFormat"), defaults.get("unit"))
+        try:
+            dollars = _is_money(promql_parser.parse(resolve(target["expr"], defaultdict(lambda: "x"))))
+        except ValueError:
+            continue  # reported elsewhere
+        if dollars != (unit == "currencyUSD"):
+            yield f"{panel['title']}/{target['refId']}: {'money' if dollars else 'no money'}, but the unit is {unit}"
+
+
+def _is_money(node: Expr) -> bool:
+    """Whether an expression's value is in dollars."""
+    if isinstance(node, VectorSelector):
+        return any(re.search(r"_usd(_total|_per_hour|:\w+(?<!ratio))?$", name) for name in _names(node))
+    if isinstance(node, AggregateExpr):
+        return str(node.op) not in {"count", "group", "count_values"} and _is_money(node.expr)
+    if isinstance(node, BinaryExpr):
+        left, right = _is_money(node.lhs), _is_money(node.rhs)
+        operator = str(node.op)
+        if operator == "/":
+            return left and not right
+        return left if operator in {"and", "unless", "==", "!=", "<", ">", "<=", ">=", "%"} else left or right
+    if isinstance(node, Call):
+        if node.func.name in {"count_over_time", "present_over_time", "timestamp", "absent"}:
+            return False
+        return any(_is_money(argument) for argument in node.args)
+    if isinstance(node, ParenExpr | SubqueryExpr | UnaryExpr):
+        return _is_money(node.expr)
+    return isinstance(node, MatrixSelector) and _is_money(node.vector_selector)
 
 
 def _expression(text: str, values: dict[str, str], declared: Declared) -> Iterator[str]:
@@ -240,7 +320,9 @@ def _expression(text: str, values: dict[str, str], declared: Declared) -> Iterat
             if not names:
                 yield f"selector without a metric name: {node}"
             yield from (f"undeclared metric {name}" for name in sorted(names - declared.keys()))
-            selected = {matcher.name for matcher in node.matchers.matchers} - {"__name__"}
+            # What accounts are grouped by is chosen; cost lacks it, and so matches while no group is.
+            selected = {matcher.name for matcher in node.matchers.matchers}
+            selected -= {"__name__", values.get("grouping")}
             for name in sorted(names & declared.keys()):
                 yield from (f"{name} has no label {label}" for label in sorted(selected - declared[name]))
             if any(DATED.fullmatch(name) for name in names) and not _dated_idiom(parents):

@@ -230,6 +230,11 @@ def test_metrics_and_api_show_the_same_findings(ledger: Ledger) -> None:
         (PROD, "prod", "spike"): 100,
         ("222222222222", "222222222222", "drop"): 100,
     }
+    assert {s.values: s.value for s in samples if s.family is anomalies.USAGE} == {
+        (PROD, "prod", "steady"): 100,
+        (PROD, "prod", "spike"): 300,
+        ("222222222222", "222222222222", "drop"): 20,
+    }
     assert {s.values[0]: s.value for s in samples if s.family is anomalies.SETTING} == {
         "score": 5, "percentage": 20, "usd_per_day": 25, "new_service_usd_per_day": 10,
     }  # fmt: skip

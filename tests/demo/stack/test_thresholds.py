@@ -47,6 +47,6 @@ def test_more_is_needed_while_the_limit_leaves_room_for_fees() -> None:
 
 def test_the_configuration_holds_what_was_chosen() -> None:
     assert Thresholds(Decimal(50), {PROD: Decimal(40)}).as_config() == {
-        "organization": {"day": 50},
+        "organization": {"day": 50, "month": 2000},
         "accounts": {"overrides": {PROD: {"day": 40, "month": 1600}}},
     }

@@ -1,0 +1,80 @@
+"""Account: one account, its services, resources and their use."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import bargauge, stat
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from grafana.builder import costs, inventory, usage
+from grafana.builder.frame import frame
+from grafana.builder.promql import ACCOUNT, COST
+from grafana.builder.style import COLUMNS, instant, ranking_bars, stat_panel
+
+
+def build() -> Dashboard:
+    """The whole dashboard."""
+    return (
+        frame(
+            "account",
+            "Account",
+            "One account: what it costs, and what runs in it.",
+            one="account",
+            without=("region",),
+        )
+        .with_panel(costs.yesterday(4))
+        .with_panel(costs.month(10))
+        .with_panel(costs.budget("account", f"{ACCOUNT}", width=4))
+        .with_panel(_share())
+        .with_panel(costs.daily_by_service(COLUMNS, 10))
+        .with_panel(costs.services(COLUMNS // 2, 10))
+        .with_panel(costs.changed("Movers of a week", 7, "in the week", 12, 10))
+        .with_panel(inventory.run_rate(5))
+        .with_panel(inventory.waste(9))
+        .with_panel(_list_ratio())
+        .with_panel(inventory.most_expensive(COLUMNS, 9))
+        .with_panel(inventory.by_type(COLUMNS // 2, 9))
+        .with_panel(inventory.unused(COLUMNS // 2, 9))
+        .with_panel(usage.usage_panel(usage.USAGES[1], COLUMNS // 2, 8))
+        .with_panel(usage.usage_panel(usage.USAGES[2], COLUMNS // 2, 8))
+        .with_panel(usage.unit_costs(9, 5))
+        .with_panel(usage.levels(15, 5))
+        .build()
+    )
+
+
+def _share() -> stat.Panel:
+    mine = f"sum(aws_cost_month_to_date_usd{{{ACCOUNT}}})"
+    return (
+        stat_panel(
+            "Share of the organization",
+            "What part of the organization's cost of this UTC month the account is, all services counted. Up to a day "
+            "behind.",
+            width=6,
+            height=5,
+        )
+        .unit("percentunit")
+        .decimals(1)
+        .with_target(instant("A", f"{mine} / on () sum(aws_cost_month_to_date_usd)", "Share"))
+    )
+
+
+def _list_ratio() -> bargauge.Panel:
+    return (
+        ranking_bars(
+            "Bill against list price",
+            "Usage cost of the newest settled day by the list price of a day of what exists now, the highest services: "
+            "below 1 are discounts and what runs part of the day, above it what list price does not count.",
+            width=10,
+            height=5,
+        )
+        .no_value("not yet known")
+        .unit("percentunit")
+        .decimals(0)
+        .with_target(
+            instant(
+                "A",
+                f"sort_desc(topk(5, max by (service) (aws_cost_realised_to_list_ratio{{{COST}}})))",
+                "{{service}}",
+            )
+        )
+    )

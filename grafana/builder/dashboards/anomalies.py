@@ -1,0 +1,360 @@
+"""Anomalies and budgets: what is not as expected, and how much of each threshold is used."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, stat, table, timeseries
+from grafana_foundation_sdk.models import common as common_model
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from grafana.builder import costs
+from grafana.builder.frame import frame
+from grafana.builder.promql import COST, PAIR, daily_cost
+from grafana.builder.style import (
+    BAD,
+    BY_THRESHOLD,
+    COLUMNS,
+    DATASOURCE,
+    GOOD,
+    MONEY,
+    MUTED,
+    NEUTRAL,
+    WARNING,
+    columns,
+    daily_bars,
+    fixed,
+    instant,
+    legend_below,
+    line_over_bars,
+    line_panel,
+    link,
+    money_column,
+    properties,
+    ranged,
+    ranking_bars,
+    rows,
+    stat_panel,
+    steps,
+    table_panel,
+    thresholds,
+)
+
+_FIRING = 'ALERTS{alertstate="firing", severity=~"warning|critical"}'
+_LIMIT = 'on () group_left () max(aws_cost_anomaly_setting{setting="score"})'
+
+
+def build() -> Dashboard:
+    """The whole dashboard."""
+    return (
+        frame(
+            "anomalies",
+            "Anomalies and budgets",
+            "What is not as expected, and how much of each threshold is used.",
+            start="now-30d",
+            without=("region",),
+        )
+        .annotation(_alerts_as_annotations())
+        .with_panel(_state())
+        .with_panel(costs.budget("organization", "", width=4))
+        .with_panel(_alerts())
+        .with_panel(costs.anomalies(10, 8))
+        .with_panel(_causes())
+        .with_panel(_expected())
+        .with_panel(_band())
+        .with_panel(_scores())
+        .with_panel(_days())
+        .with_panel(_months())
+        .with_panel(_limits())
+        .build()
+    )
+
+
+def _alerts_as_annotations() -> dashboard.AnnotationQuery:
+    """Grafana draws the time in which an alert fires."""
+    return (
+        dashboard.AnnotationQuery()
+        .name("Open alerts")
+        .datasource(DATASOURCE)
+        .enable(True)
+        .icon_color(BAD)
+        .expr(f"max by (alertname, account_id, account, service) ({_FIRING})")
+        .step("60s")
+        .title_format("{{alertname}}")
+        .text_format("{{account}} {{service}}")
+    )
+
+
+def _state() -> stat.Panel:
+    return (
+        stat_panel(
+            "Open now",
+            "Findings that stand on the newest settled day, alerts that fire, and how long ago that day began. Findings "
+            "are computed anew with each refresh of cost.",
+            width=8,
+            height=5,
+        )
+        .unit("none")
+        .decimals(0)
+        .with_target(
+            instant(
+                "A", f"count(aws_cost_anomaly{{{COST}}}) or 0 * count(aws_cost_anomaly_setting)", "Anomalies"
+            )
+        )
+        .with_target(instant("B", f"count({_FIRING}) or vector(0)", "Alerts"))
+        .with_target(
+            instant("C", "time() - max(aws_cost_anomaly_day_timestamp_seconds)", "Day assessed began")
+        )
+        .override_by_regexp("/^A/", properties(thresholds=steps((None, GOOD), (1, WARNING))))
+        .override_by_name("Day assessed began", properties(unit="s", decimals=1))
+    )
+
+
+def _alerts() -> table.Panel:
+    firing = f"max by (alertname, severity, subject, account, account_id, service) ({_FIRING})"
+    # Alerts of a threshold name their subject, the others an account and perhaps a service.
+    about = f'label_join({firing}, "about", " ", "account", "account_id", "service")'
+    about = f'label_replace({about}, "about", "$1", "subject", "(.+)")'
+    return (
+        table_panel(
+            "Open alerts",
+            "Alerts that fire now, at most 50, whatever the filters; the red marks in the charts show since when. "
+            "As old as the last evaluation of the rules.",
+            width=12,
+            height=5,
+        )
+        .no_value("none")
+        .with_target(rows("A", f"topk(50, max by (alertname, severity, about) ({about}))"))
+        .transformations(
+            columns({"alertname": "Alert", "severity": "Severity", "about": "About", "Value": "Firing"})
+        )
+        .override_by_name("Alert", properties(custom__width=250))
+        .override_by_name("Severity", properties(custom__width=75))
+        .override_by_name("Firing", properties(unit="none", decimals=0, custom__width=60))
+    )
+
+
+def _causes() -> table.Panel:
+    by = f"{PAIR}, usage_type, operation, region"
+    return (
+        table_panel(
+            "What grew",
+            "For spikes that stand, the usage types that grew most on that day and by how many dollars, where the "
+            "exporter may ask for it: one paid request a spike.",
+            width=14,
+            height=8,
+        )
+        .no_value("no spike, or not asked for")
+        .with_target(rows("A", f"topk(25, sum by ({by}) (aws_cost_anomaly_cause_usd{{{COST}}}))"))
+        .transformations(
+            columns(
+                {
+                    "account": "Account",
+                    "account_id": "Account id",
+                    "service": "Service",
+                    "usage_type": "Usage type",
+                    "operation": "Operation",
+                    "region": "Region",
+                    "Value": "Grew by",
+                }
+            )
+        )
+        .override_by_name("Account", properties(custom__width=80))
+        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Region", properties(custom__width=90))
+        .override_by_name("Grew by", money_column(custom__width=90))
+    )
+
+
+def _expected() -> table.Panel:
+    furthest = f"topk(20, abs(sum by ({PAIR}) (aws_cost_deviation_score{{{COST}}})))"
+
+    def of(family: str) -> str:
+        return f"sum by ({PAIR}) ({family}{{{COST}}})"
+
+    def row(ref: str, expr: str) -> object:
+        return rows(ref, f"({expr}) and on ({PAIR}) {furthest}")
+
+    actual, expected = of("aws_cost_assessed_usage_usd"), of("aws_cost_expected_usd")
+    score = of("aws_cost_deviation_score")
+    edge = f"{expected} + ({actual} - {expected}) / abs({score} != 0) * {_LIMIT}"
+    panel = (
+        table_panel(
+            "Expected and actual",
+            "The newest settled day: the usage that was expected at amortized cost, what it came to, the end of the "
+            "expected band on the side where it lies, and how many robust deviations it is off; the 20 furthest off. It "
+            "ended one to three days ago.",
+            width=COLUMNS,
+            height=9,
+        )
+        .transformations(
+            columns(
+                {
+                    "account": "Account",
+                    "account_id": "Account id",
+                    "service": "Service",
+                    "Value #A": "Expected",
+                    "Value #C": "End of the band",
+                    "Value #B": "Actual",
+                    "Value #D": "Score",
+                }
+            )
+        )
+        .sort_by([common.TableSortByFieldState().display_name("Score").desc(True)])
+        .override_by_name(
+            "Account", properties(links=link("Account", "aws-spend-account", "account", "Account id"))
+        )
+        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name(
+            "Score",
+            properties(
+                unit="none",
+                decimals=1,
+                custom__width=80,
+                custom__cellOptions={"type": "color-text"},
+                thresholds=steps((None, NEUTRAL), (5, BAD)),
+            ),
+        )
+    )
+    for ref, expr in (("A", expected), ("B", actual), ("C", edge), ("D", score)):
+        panel.with_target(row(ref, expr))
+    for column in ("Expected", "Actual", "End of the band"):
+        panel.override_by_name(column, money_column(custom__width=130))
+    return panel
+
+
+# Subjects that are no account have no account_id; they are shown whatever account is chosen.
+_SUBJECT = 'account_id=~"$account|", account_id=~"$members|"'
+
+# Figures of an assessed day at that day: what was said three days after it began, if that was said of it.
+_OF_THE_DAY = "[1d] offset -3d"
+_THIS_DAY = f"on () group(last_over_time(aws_cost_anomaly_day_timestamp_seconds{_OF_THE_DAY}) == time())"
+
+
+def _then(family: str) -> str:
+    return f"max by ({PAIR}) (last_over_time({family}{{{COST}}}{_OF_THE_DAY}))"
+
+
+def _band() -> timeseries.Panel:
+    actual, expected = _then("aws_cost_assessed_usage_usd"), _then("aws_cost_expected_usd")
+    score = f"abs({_then('aws_cost_deviation_score')} != 0)"
+    limit = (
+        f'on () group_left () max(last_over_time(aws_cost_anomaly_setting{{setting="score"}}{_OF_THE_DAY}))'
+    )
+    edge = f"{expected} + ({actual} - {expected}) / {score} * {limit}"
+    return (
+        daily_bars(
+            "Expected against actual",
+            "Cost of each UTC day; on days that were assessed also their usage at amortized cost, what was expected of it, "
+            "and the end of the expected band on its side, added up over what is chosen: choose one account and service. "
+            "A day is assessed one to three days after it.",
+            width=COLUMNS,
+            height=10,
+        )
+        .legend(legend_below("lastNotNull"))
+        .with_target(ranged("A", daily_cost(""), "Cost", "1d"))
+        .with_target(ranged("B", f"sum({actual}) and {_THIS_DAY}", "Usage", "1d"))
+        .with_target(ranged("C", f"sum({expected}) and {_THIS_DAY}", "Expected", "1d"))
+        .with_target(ranged("D", f"sum({edge}) and {_THIS_DAY}", "End of the band", "1d"))
+        .override_by_name("Cost", properties(color=fixed(MUTED)))
+        .override_by_name("Usage", line_over_bars(MONEY, points=True))
+        .override_by_name("Expected", line_over_bars(NEUTRAL, points=True))
+        .override_by_name("End of the band", line_over_bars(BAD, points=True))
+    )
+
+
+def _scores() -> timeseries.Panel:
+    furthest = f"topk(6, abs(last_over_time(aws_cost_deviation_score{{{COST}}}[3d] @ end() offset -1d)))"
+    return (
+        line_panel(
+            "Score",
+            "Robust deviations from the expectation, on each day that was assessed, of the accounts and services that are "
+            "furthest off now. Above the limit a finding stands, if it is large enough, too. One to three days old.",
+            width=COLUMNS,
+            height=9,
+        )
+        .unit("none")
+        .decimals(1)
+        .show_points(common_model.VisibilityMode.ALWAYS)
+        .point_size(7)
+        .with_target(
+            ranged(
+                "A",
+                f"({_then('aws_cost_deviation_score')} and {_THIS_DAY}) and on ({PAIR}) {furthest}",
+                "{{account}} {{account_id}}: {{service}}",
+                "1d",
+            )
+        )
+        .with_target(
+            ranged(
+                "B",
+                f'max(last_over_time(aws_cost_anomaly_setting{{setting="score"}}{_OF_THE_DAY})) and {_THIS_DAY}',
+                "Limit",
+                "1d",
+            )
+        )
+        .override_by_name("Limit", properties(color=fixed(BAD)))
+    )
+
+
+def _share(title: str, description: str, spend: str, period: str) -> bargauge.Panel:
+    # Subjects that are no account have no account_id; they are shown whatever account is chosen.
+    limit = f'subject:aws_cost_threshold_usd:max{{period="{period}", account_id=~"$account|", account_id=~"$members|"}}'
+    key = "scope, account_id, ou, group, group_value, service"
+    return (
+        ranking_bars(title, description, width=COLUMNS // 2, height=9)
+        .no_value("no thresholds")
+        .unit("percentunit")
+        .decimals(0)
+        .color_scheme(BY_THRESHOLD)
+        .thresholds(thresholds((None, GOOD), (0.9, WARNING), (1, BAD)))
+        .with_target(
+            instant(
+                "A",
+                # The threshold bears the subject's name: spend takes its place, as in the alerts.
+                f"sort_desc(topk(12, max by (scope, subject) (({limit} * 0 + on ({key}) group_left () {spend}) / {limit})))",
+                "{{subject}}",
+            )
+        )
+    )
+
+
+def _days() -> bargauge.Panel:
+    return _share(
+        "Day against threshold",
+        "What the newest settled day cost as a share of the daily threshold of each subject, the 12 highest: the "
+        "organization, its units, groups, accounts and services. The day ended one to three days ago.",
+        "subject:aws_cost_assessed_day_usd:sum",
+        "day",
+    )
+
+
+def _months() -> bargauge.Panel:
+    return _share(
+        "Projected month against threshold",
+        "The projection of this UTC month as a share of the monthly threshold of each subject, the 12 highest: the "
+        "organization, its units, groups, accounts and services. At most six hours old.",
+        "subject:aws_cost_month_projection_usd:sum",
+        "month",
+    )
+
+
+def _limits() -> table.Panel:
+    return (
+        table_panel(
+            "Thresholds",
+            "Every spend threshold of the configuration as it is in force for a subject that exists, at most 100, "
+            "largest first. As old as the last refresh of accounts.",
+            width=COLUMNS,
+            height=9,
+        )
+        .with_target(
+            rows(
+                "A",
+                f"topk(100, max by (scope, subject, period) (subject:aws_cost_threshold_usd:max{{{_SUBJECT}}}))",
+            )
+        )
+        .transformations(
+            columns({"scope": "Scope", "subject": "Subject", "period": "Period", "Value": "Threshold"})
+        )
+        .sort_by([common.TableSortByFieldState().display_name("Threshold").desc(True)])
+        .override_by_name("Threshold", money_column(custom__width=130))
+    )

@@ -1,0 +1,209 @@
+"""Inventory and waste: what exists, since when, at which price, and what nobody uses."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from grafana.builder import inventory
+from grafana.builder.frame import frame
+from grafana.builder.promql import PLACE
+from grafana.builder.style import (
+    COLUMNS,
+    columns,
+    instant,
+    line_panel,
+    money_column,
+    properties,
+    ranged,
+    ranking_bars,
+    rows,
+    stat_panel,
+    table_panel,
+)
+
+_DAY = 86_400
+_AGES = ("1 week", 7), ("1 month", 30), ("3 months", 91), ("1 year", 365)
+
+
+def build() -> Dashboard:
+    """The whole dashboard."""
+    return (
+        frame(
+            "inventory",
+            "Inventory and waste",
+            "What exists, at list price, and what nobody uses.",
+            start="now-24h",
+            without=("service",),
+        )
+        .with_panel(_count())
+        .with_panel(inventory.run_rate(5))
+        .with_panel(inventory.waste(9))
+        .with_panel(_prices())
+        .with_panel(inventory.most_expensive(COLUMNS, 11))
+        .with_panel(inventory.unused(COLUMNS // 2, 10))
+        .with_panel(_savings())
+        .with_panel(inventory.by_type(8, 10))
+        .with_panel(_ages())
+        .with_panel(_untagged())
+        .with_panel(_instances())
+        .with_panel(_over_time())
+        .build()
+    )
+
+
+def _count() -> stat.Panel:
+    return (
+        stat_panel(
+            "Resources",
+            "What exists now in the chosen accounts and regions, and how much of it nobody seems to use. Up to an "
+            "hour old.",
+            width=6,
+            height=5,
+        )
+        .unit("short")
+        .decimals(0)
+        .with_target(instant("A", f"sum(aws_resources{{{PLACE}}})", "Exist"))
+        .with_target(instant("B", f"sum(aws_resources_unused{{{PLACE}}})", "Unused"))
+    )
+
+
+def _prices() -> stat.Panel:
+    return (
+        stat_panel(
+            "Price table",
+            "Age of the list prices that estimates are made of: since the Pricing API was read, else that of the table "
+            "that comes with the exporter.",
+            width=4,
+            height=5,
+        )
+        .unit("s")
+        .decimals(1)
+        .with_target(
+            instant("A", "time() - max(aws_spend_exporter_price_table_timestamp_seconds)", "Price table")
+        )
+    )
+
+
+def _savings() -> table.Panel:
+    by = "account_id, account, resource_type, kind"
+    dollars = f"sum by ({by}) (aws_resources_saving_estimated_monthly_usd{{{PLACE}}})"
+    return (
+        table_panel(
+            "The same for less",
+            "Resources that could be had for less, by kind: gp2 volumes as gp3, previous generations, engine versions "
+            "in extended support; and what that saves a month at list price. Up to an hour old.",
+            width=COLUMNS // 2,
+            height=10,
+        )
+        .no_value("nothing")
+        .with_target(rows("A", f"topk(25, {dollars})"))
+        .with_target(
+            rows("B", f"sum by ({by}) (aws_resources_saving{{{PLACE}}}) and on ({by}) topk(25, {dollars})")
+        )
+        .transformations(
+            columns(
+                {
+                    "account": "Account",
+                    "account_id": "Account id",
+                    "resource_type": "Type",
+                    "kind": "Kind",
+                    "Value #B": "Count",
+                    "Value #A": "Saves a month",
+                }
+            )
+        )
+        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Count", properties(unit="none", decimals=0, custom__width=70))
+        .override_by_name("Saves a month", money_column(custom__width=120))
+    )
+
+
+def _ages() -> bargauge.Panel:
+    age = f"(time() - aws_resource_created_timestamp_seconds{{{PLACE}}})"
+    panel = (
+        ranking_bars(
+            "Ages",
+            "How long resources have existed, or since when they are known, among those that are listed one by one: "
+            "the most expensive of each account. Up to an hour old.",
+            width=8,
+            height=10,
+        )
+        .unit("short")
+        .decimals(0)
+    )
+    least = 0
+    for ref, (name, days) in zip("ABCD", _AGES, strict=True):
+        panel.with_target(
+            instant(ref, f"count({age} >= {least * _DAY} < {days * _DAY}) or vector(0)", f"up to {name}")
+        )
+        least = days
+    return panel.with_target(instant("E", f"count({age} >= {least * _DAY}) or vector(0)", "older"))
+
+
+def _untagged() -> bargauge.Panel:
+    return (
+        ranking_bars(
+            "Missing tags",
+            'Resources that lack a required tag, by tag and type, the 12 largest; "*" counts those without any tag. '
+            "Up to an hour old.",
+            width=8,
+            height=10,
+        )
+        .no_value("none missing")
+        .unit("short")
+        .decimals(0)
+        .with_target(
+            instant(
+                "A",
+                "sort_desc(topk(12, sum by (tag_key, resource_type)"
+                f" (aws_resources_untagged{{{PLACE}}}) > 0))",
+                "{{tag_key}}: {{resource_type}}",
+            )
+        )
+    )
+
+
+def _instances() -> bargauge.Panel:
+    return (
+        ranking_bars(
+            "EC2 instances by type and state",
+            "Instances that exist now, the 15 largest groups. Read every hour.",
+            width=COLUMNS // 2,
+            height=10,
+        )
+        .unit("none")
+        .decimals(0)
+        .with_target(
+            instant(
+                "A",
+                f"sort_desc(topk(15, sum by (instance_type, state) (aws_ec2_instances{{{PLACE}}}) > 0))",
+                "{{instance_type}} {{state}}",
+            )
+        )
+    )
+
+
+def _over_time() -> timeseries.Panel:
+    by_type = f"sum by (resource_type) (aws_resources{{{PLACE}}})"
+    return (
+        line_panel(
+            "Resources over time",
+            "How many there were of the eight types that there are most of now, as they were counted: at most hourly, "
+            "and only since the exporter runs.",
+            width=COLUMNS // 2,
+            height=10,
+        )
+        .unit("short")
+        .decimals(0)
+        .min(0)
+        .with_target(
+            ranged(
+                "A",
+                f"{by_type} and on (resource_type) topk(8, sum by (resource_type)"
+                f" (last_over_time(aws_resources{{{PLACE}}}[10m] @ end())))",
+                "{{resource_type}}",
+                "1m",
+            )
+        )
+    )

@@ -1,0 +1,94 @@
+"""Service: one service over all accounts, with its resources and their use."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import bargauge, stat
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from grafana.builder import costs, inventory, usage
+from grafana.builder.frame import frame
+from grafana.builder.promql import ACCOUNT, COST
+from grafana.builder.style import COLUMNS, instant, ranking_bars, stat_panel
+
+
+def build() -> Dashboard:
+    """The whole dashboard."""
+    return (
+        frame(
+            "service",
+            "Service",
+            "One service: what it costs, where, and what is behind it.",
+            one="service",
+        )
+        .with_panel(costs.yesterday(4))
+        .with_panel(costs.month(10))
+        .with_panel(_share())
+        .with_panel(_accounts_with_it())
+        .with_panel(costs.daily_by_account(COLUMNS, 10))
+        .with_panel(costs.accounts(COLUMNS // 2, 10))
+        .with_panel(costs.changed("Movers of a week", 7, "in the week", 12, 10))
+        .with_panel(usage.usage_of_service(COLUMNS // 2, 9))
+        .with_panel(inventory.of_service(COLUMNS // 2, 9))
+        .with_panel(usage.unit_costs_of_service(COLUMNS // 2, 8))
+        .with_panel(_list_ratio())
+        .build()
+    )
+
+
+def _share() -> stat.Panel:
+    return (
+        stat_panel(
+            "Share of the bill",
+            "What part of this UTC month's cost of the chosen accounts the service is. Up to a day behind.",
+            width=5,
+            height=5,
+        )
+        .unit("percentunit")
+        .decimals(1)
+        .with_target(
+            instant(
+                "A",
+                f"sum(aws_cost_month_to_date_usd{{{COST}}}) / on () sum(aws_cost_month_to_date_usd{{{ACCOUNT}}})",
+                "Share",
+            )
+        )
+    )
+
+
+def _accounts_with_it() -> stat.Panel:
+    return (
+        stat_panel(
+            "Accounts with it",
+            "Accounts in which the service cost something in this UTC month. Up to a day behind.",
+            width=5,
+            height=5,
+        )
+        .unit("none")
+        .decimals(0)
+        .with_target(
+            instant("A", f"count(sum by (account_id) (aws_cost_month_to_date_usd{{{COST}}}) > 0)", "Accounts")
+        )
+    )
+
+
+def _list_ratio() -> bargauge.Panel:
+    return (
+        ranking_bars(
+            "Bill against list price",
+            "Usage cost of the newest settled day by the list price of a day of what exists now, by account: below 1 are "
+            "discounts and what runs part of the day, above it what list price does not count.",
+            width=COLUMNS // 2,
+            height=8,
+        )
+        .no_value("not known of this service")
+        .unit("percentunit")
+        .decimals(0)
+        .with_target(
+            instant(
+                "A",
+                "sort_desc(topk(12, max by (account_id, account)"
+                f" (aws_cost_realised_to_list_ratio{{{COST}}})))",
+                "{{account}} · {{account_id}}",
+            )
+        )
+    )

@@ -1,0 +1,242 @@
+"""Panels of what exists, at list price."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import bargauge, common, stat, table
+
+from exporter.resources import all_resource_files
+from grafana.builder.promql import PLACE
+from grafana.builder.style import (
+    USD,
+    columns,
+    instant,
+    link,
+    money_bar,
+    money_column,
+    properties,
+    ranking_bars,
+    rows,
+    stat_panel,
+    table_panel,
+)
+from grafana.builder.usage import only_for
+
+_WHERE = "account_id, account, region, resource_type"
+_WHICH = f"{_WHERE}, resource_id"
+_LISTED = 25
+_TYPES = 12
+
+# Where the AWS console shows a resource; $1 is its region, $2 its id. What is not here leads to the console's front page.
+_CONSOLE = {
+    "ec2:instance": "ec2/home?region=$1#InstanceDetails:instanceId=$2",
+    "ec2:volume": "ec2/home?region=$1#VolumeDetails:volumeId=$2",
+    "ec2:snapshot": "ec2/home?region=$1#SnapshotDetails:snapshotId=$2",
+    "ec2:image": "ec2/home?region=$1#ImageDetails:imageId=$2",
+    "ec2:elastic-ip": "ec2/home?region=$1#ElasticIpDetails:AllocationId=$2",
+    "ec2:natgateway": "vpcconsole/home?region=$1#NatGatewayDetails:natGatewayId=$2",
+    "ec2:vpc-endpoint": "vpcconsole/home?region=$1#EndpointDetails:vpcEndpointId=$2",
+    "rds:db": "rds/home?region=$1#database:id=$2;is-cluster=false",
+    "rds:cluster": "rds/home?region=$1#database:id=$2;is-cluster=true",
+    "dynamodb:table": "dynamodbv2/home?region=$1#table?name=$2",
+    "lambda:function": "lambda/home?region=$1#/functions/$2",
+    "s3:bucket": "s3/buckets/$2?region=$1",
+    "eks:cluster": "eks/home?region=$1#/clusters/$2",
+    "secretsmanager:secret": "secretsmanager/secret?region=$1&name=$2",
+}
+
+
+def run_rate(width: int) -> stat.Panel:
+    """List price by the hour."""
+    return (
+        stat_panel(
+            "Run rate",
+            "List price of an hour of what exists now, in the chosen regions, where the price is known: an estimate "
+            "without discounts, usage and data transfer, not the bill. Up to an hour old.",
+            width=width,
+            height=5,
+        )
+        .unit(USD)
+        .decimals(2)
+        .with_target(instant("A", f"sum(aws_estimated_run_rate_usd_per_hour{{{PLACE}}})", "Per hour"))
+    )
+
+
+def waste(width: int) -> stat.Panel:
+    """Dollars a month that nobody needs."""
+    return (
+        stat_panel(
+            "Could be saved",
+            "List price of a month of what nobody uses, and what cheaper types of the same would save, in the chosen "
+            "regions. Up to an hour old.",
+            width=width,
+            height=5,
+        )
+        .unit(USD)
+        .decimals(2)
+        .with_target(
+            instant("A", f"sum(aws_resources_unused_estimated_monthly_cost_usd{{{PLACE}}})", "Unused")
+        )
+        .with_target(
+            instant("B", f"sum(aws_resources_saving_estimated_monthly_usd{{{PLACE}}})", "Cheaper types")
+        )
+    )
+
+
+def by_type(width: int, height: int) -> bargauge.Panel:
+    """Counts by type."""
+    return (
+        ranking_bars(
+            "Resources by type",
+            f"What exists now in the chosen regions, the {_TYPES} types with most of it. Up to an hour old.",
+            width=width,
+            height=height,
+        )
+        .unit("short")
+        .decimals(0)
+        .with_target(
+            instant(
+                "A",
+                f"sort_desc(topk({_TYPES}, sum by (resource_type) (aws_resources{{{PLACE}}}) > 0))",
+                "{{resource_type}}",
+            )
+        )
+    )
+
+
+def of_service(width: int, height: int) -> bargauge.Panel:
+    """What is behind the chosen service, by type and state."""
+    types: dict[str, set[str]] = {}
+    for file in all_resource_files():
+        for kind, service in file.cost_services.items():
+            types.setdefault(service, set()).add(kind)
+    # These are charged by use alone, so that no list price is compared with the bill.
+    types |= {
+        "AWS Lambda": {"lambda:function"},
+        "Amazon Simple Storage Service": {"s3:bucket"},
+        "Amazon Simple Queue Service": {"sqs:queue"},
+        "Amazon Simple Notification Service": {"sns:topic"},
+        "Amazon CloudFront": {"cloudfront:distribution"},
+        "AmazonCloudWatch": {"logs:log-group"},
+    }
+    counts = " or ".join(
+        only_for(
+            service,
+            f'sum by (resource_type, state) (aws_resources{{{PLACE}, resource_type=~"{"|".join(sorted(kinds))}"}})',
+        )
+        for service, kinds in sorted(types.items())
+    )
+    return (
+        ranking_bars(
+            "Resources of the service",
+            "What exists now in the chosen regions and is charged as this service, by type and state. Up to an hour old.",
+            width=width,
+            height=height,
+        )
+        .no_value("none that are counted")
+        .unit("short")
+        .decimals(0)
+        .with_target(instant("A", f"sort_desc({counts})", "{{resource_type}} {{state}}"))
+    )
+
+
+def most_expensive(width: int, height: int) -> table.Panel:
+    """The resources with the highest list price, with a link to the AWS console."""
+    cost = f"sum by ({_WHICH}) (aws_resource_estimated_monthly_cost_usd{{{PLACE}, resource_id!='other'}})"
+    largest = f"topk({_LISTED}, {cost} > 0)"
+    age = f"time() - max by ({_WHICH}) (aws_resource_created_timestamp_seconds{{{PLACE}}})"
+    here = "${__data.fields.Region}.console.aws.amazon.com/${__data.fields.console}"
+    return (
+        table_panel(
+            "Most expensive resources",
+            f"The {_LISTED} resources with the highest list price of a month, and since when they exist, or were seen "
+            "first. An id leads to the AWS console, in which you must be signed in to the account. Up to an hour old.",
+            width=width,
+            height=height,
+        )
+        .with_target(rows("A", _console(largest)))
+        .with_target(rows("B", f"{age} and on ({_WHICH}) {largest}"))
+        .transformations(
+            columns(
+                {
+                    "resource_type": "Type",
+                    "resource_id": "Resource",
+                    "account": "Account",
+                    "account_id": "Account id",
+                    "region": "Region",
+                    "Value #A": "A month",
+                    "Value #B": "Age",
+                    "console": "console",
+                }
+            )
+        )
+        .sort_by([common.TableSortByFieldState().display_name("A month").desc(True)])
+        .override_by_name("Type", properties(custom__width=190))
+        .override_by_name(
+            "Account",
+            properties(
+                custom__width=150, links=link("Account", "aws-spend-account", "account", "Account id")
+            ),
+        )
+        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Region", properties(custom__width=110))
+        .override_by_name("A month", money_bar(custom__width=170))
+        .override_by_name("Age", properties(unit="s", decimals=0, noValue="–", custom__width=100))
+        .override_by_name(
+            "Resource",
+            properties(links=[{"title": "AWS console", "url": f"https://{here}", "targetBlank": True}]),
+        )
+        .override_by_name(
+            "console", properties(custom__hideFrom={"viz": True, "tooltip": True, "legend": True})
+        )
+    )
+
+
+def unused(width: int, height: int) -> table.Panel:
+    """What nobody uses, by account and reason."""
+    by = "account_id, account, resource_type, reason"
+    dollars = f"sum by ({by}) (aws_resources_unused_estimated_monthly_cost_usd{{{PLACE}}})"
+    return (
+        table_panel(
+            "Unused",
+            f"What nobody seems to use, with the reason to think so and the list price of a month, the {_LISTED} most "
+            "expensive. Up to an hour old.",
+            width=width,
+            height=height,
+        )
+        .no_value("nothing")
+        .with_target(rows("A", f"topk({_LISTED}, {dollars})"))
+        .with_target(
+            rows(
+                "B",
+                f"sum by ({by}) (aws_resources_unused{{{PLACE}}}) and on ({by}) topk({_LISTED}, {dollars})",
+            )
+        )
+        .transformations(
+            columns(
+                {
+                    "account": "Account",
+                    "account_id": "Account id",
+                    "resource_type": "Type",
+                    "reason": "Reason",
+                    "Value #B": "Count",
+                    "Value #A": "A month",
+                }
+            )
+        )
+        .sort_by([common.TableSortByFieldState().display_name("A month").desc(True)])
+        .override_by_name(
+            "Account", properties(links=link("Account", "aws-spend-account", "account", "Account id"))
+        )
+        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Type", properties(custom__width=180))
+        .override_by_name("Count", properties(unit="none", decimals=0, custom__width=70))
+        .override_by_name("A month", money_column(custom__width=100))
+    )
+
+
+def _console(vector: str) -> str:
+    """A label `console` with the path of each resource in the AWS console."""
+    labelled = f'label_join({vector}, "console", " ", "resource_type", "region", "resource_id")'
+    for kind, path in _CONSOLE.items():
+        labelled = f'label_replace({labelled}, "console", "{path}", "console", "{kind} (.+?) (.+)")'
+    return f'label_replace({labelled}, "console", "console/home?region=$1", "console", "[^ ]+ ([^ ]+) .+")'

@@ -1,0 +1,272 @@
+"""Panels of usage that several dashboards show: units of a day with the dollars of the service beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grafana_foundation_sdk.builders import table, timeseries
+
+from grafana.builder.promql import ACCOUNT, PLACE, daily_cost
+from grafana.builder.style import (
+    SERIES,
+    columns,
+    fixed,
+    legend_below,
+    money_column,
+    properties,
+    ranged,
+    rows,
+    table_panel,
+    units_and_dollars,
+)
+
+LAMBDA, S3, COMPUTE = "AWS Lambda", "Amazon Simple Storage Service", "Amazon Elastic Compute Cloud - Compute"
+_ROWS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Daily:
+    """What is counted in a day: a dated family without its ending, what it is called, and how it is scaled."""
+
+    family: str
+    name: str
+    scale: str = ""
+
+    def expr(self, matchers: str = PLACE) -> str:
+        """Its total of the UTC day that begins at each step."""
+        return f"sum(last_over_time({self.family}_daily{{{matchers}}}[1d] offset -1d)){self.scale}"
+
+
+@dataclass(frozen=True, slots=True)
+class Level(Daily):
+    """A gauge, as its mean over the day."""
+
+    def expr(self, matchers: str = PLACE) -> str:
+        """Its mean over the UTC day that begins at each step, summed up over regions."""
+        return f"sum(avg_over_time({self.family}{{{matchers}}}[1d] offset -1d)){self.scale}"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counts that Cost Explorer's services are charged for."""
+
+    title: str
+    unit: str
+    counts: tuple[Daily, ...]
+    services: tuple[str, ...]
+    calc: str = "sum"
+    """What the legend says of the range."""
+
+
+USAGES = (
+    Usage(
+        "EC2 instance hours",
+        "suffix: h",
+        (Daily("aws_ec2_instance_running_seconds", "Instance hours", " / 3600"),),
+        (COMPUTE,),
+    ),
+    Usage("Lambda invocations", "short", (Daily("aws_lambda_invocations", "Invocations"),), (LAMBDA,)),
+    Usage("S3 storage", "bytes", (Daily("aws_s3_bucket_size_bytes", "Stored"),), (S3,), "lastNotNull"),
+    Usage(
+        "RDS connections",
+        "short",
+        (Level("aws_rds_database_connections", "Connections"),),
+        ("Amazon Relational Database Service",),
+        "lastNotNull",
+    ),
+    Usage(
+        "DynamoDB capacity units",
+        "short",
+        (
+            Daily("aws_dynamodb_consumed_read_capacity_units", "Read units"),
+            Daily("aws_dynamodb_consumed_write_capacity_units", "Write units"),
+        ),
+        ("Amazon DynamoDB",),
+    ),
+    Usage(
+        "Network and disks",
+        "bytes",
+        (
+            Daily("aws_ec2_network_out_bytes", "Sent by EC2"),
+            Daily("aws_ec2_network_in_bytes", "Received by EC2"),
+            Daily("aws_nat_gateway_out_bytes", "Through NAT"),
+            Daily("aws_ebs_read_bytes", "Read from EBS"),
+            Daily("aws_ebs_write_bytes", "Written to EBS"),
+        ),
+        ("EC2 - Other",),
+    ),
+    Usage(
+        "Load balancer requests",
+        "short",
+        (Daily("aws_alb_requests", "Requests"),),
+        ("Amazon Elastic Load Balancing",),
+    ),
+    Usage(
+        "API and CDN requests",
+        "short",
+        (Daily("aws_apigateway_requests", "API Gateway"), Daily("aws_cloudfront_requests", "CloudFront")),
+        ("Amazon API Gateway", "Amazon CloudFront"),
+    ),
+    Usage(
+        "Messages",
+        "short",
+        (Daily("aws_sqs_messages_sent", "SQS"), Daily("aws_sns_messages_published", "SNS")),
+        ("Amazon Simple Queue Service", "Amazon Simple Notification Service"),
+    ),
+    Usage(
+        "Streams and network load balancers",
+        "bytes",
+        (
+            Daily("aws_kinesis_incoming_bytes", "Into Kinesis"),
+            Daily("aws_nlb_processed_bytes", "Through NLB"),
+        ),
+        ("Amazon Kinesis",),
+    ),
+)
+
+
+def usage_panel(usage: Usage, width: int, height: int) -> timeseries.Panel:
+    """One usage with the cost of its services."""
+    services = "|".join(usage.services)
+    panel = units_and_dollars(
+        usage.title,
+        f"Total of each complete UTC day (of levels the mean) in the chosen regions, and on the right what {' and '.join(usage.services)} "
+        "cost in all regions. Usage is read hourly and written a day later; it needs dated history.",
+        usage.unit,
+        width=width,
+        height=height,
+    )
+    panel.legend(legend_below(usage.calc))
+    for ref, count, colour in zip("ABCDE", usage.counts, SERIES, strict=False):
+        panel.with_target(ranged(ref, count.expr(), count.name, "1d"))
+        panel.override_by_name(count.name, properties(color=fixed(colour)))
+    cost = daily_cost("", f'{ACCOUNT}, service=~"{services}"')
+    return panel.with_target(ranged("Z", cost, "Cost", "1d"))
+
+
+def usage_of_service(width: int, height: int) -> timeseries.Panel:
+    """Whatever the chosen service is charged for."""
+    panel = units_and_dollars(
+        "Usage",
+        "What the service is charged for, as far as it is counted: total of each complete UTC day in the chosen "
+        "regions, and on the right what the service cost. Read hourly, written a day later; needs dated history.",
+        "short",
+        width=width,
+        height=height,
+    ).no_value("nothing is counted of this service")
+    counts = " or ".join(
+        f'label_replace({only_for("|".join(usage.services), count.expr())}, "what", "{count.name}", "", "")'
+        for usage in USAGES
+        for count in usage.counts
+    )
+    return panel.with_target(ranged("A", counts, "{{what}}", "1d")).with_target(
+        ranged("Z", daily_cost(""), "Cost", "1d")
+    )
+
+
+def only_for(service: str, expr: str) -> str:
+    """An expression where the chosen service is this one, and nothing where it is another."""
+    months = "aws_cost_month_to_date_usd|aws_cost_last_month_usd"
+    chosen = f'{{__name__=~"{months}", service=~"{service}", service=~"$service"}}'
+    # A range of daily steps begins before anything was scraped: hence the look at its end.
+    return f"({expr} and on () group(last_over_time({chosen}[3d] @ end() offset -1d)))"
+
+
+def unit_costs(width: int, height: int) -> table.Panel:
+    """What a unit costs, by account."""
+
+    def mean(name: str) -> str:
+        recorded = f"max by (account_id, account) (account:{name}:mean7d{{{ACCOUNT}}})"
+        return f"topk({_ROWS}, {recorded})"
+
+    return (
+        table_panel(
+            "Unit costs",
+            "Cost of a service divided by its usage over the last seven complete UTC days: averages of what was paid, "
+            "not list prices. Only days of which both are known count; needs dated history of usage.",
+            width=width,
+            height=height,
+        )
+        .with_target(rows("A", mean("aws_lambda_million_invocations_usd")))
+        .with_target(rows("B", mean("aws_s3_terabyte_month_usd")))
+        .with_target(rows("C", mean("aws_ec2_instance_hour_usd")))
+        .transformations(
+            columns(
+                {
+                    "account": "Account",
+                    "account_id": "Account id",
+                    "Value #A": "Million invocations",
+                    "Value #B": "TB-month in S3",
+                    "Value #C": "Instance hour",
+                }
+            )
+        )
+        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Million invocations", money_column(custom__width=140))
+        .override_by_name("TB-month in S3", money_column(custom__width=120))
+        .override_by_name(
+            "Instance hour", properties(unit="currencyUSD", decimals=4, noValue="–", custom__width=110)
+        )
+    )
+
+
+_UNIT_COSTS = {
+    LAMBDA: ("aws_lambda_million_invocations_usd", "million invocations"),
+    S3: ("aws_s3_terabyte_month_usd", "TB-month stored"),
+    COMPUTE: ("aws_ec2_instance_hour_usd", "instance hour"),
+}
+
+
+def unit_costs_of_service(width: int, height: int) -> table.Panel:
+    """What a unit of the chosen service costs, by account."""
+    costs = " or ".join(
+        f'label_replace({only_for(service, f"account:{name}:mean7d{{{ACCOUNT}}}")}, "unit", "{unit}", "", "")'
+        for service, (name, unit) in _UNIT_COSTS.items()
+    )
+    return (
+        table_panel(
+            "Unit cost",
+            "Cost of the service divided by its usage over the last seven complete UTC days, by account: averages of what "
+            "was paid, not list prices. For Lambda, S3 and EC2; needs dated history of usage.",
+            width=width,
+            height=height,
+        )
+        .no_value("not known of this service")
+        .with_target(rows("A", f"topk({_ROWS}, max by (account_id, account, unit) ({costs}))"))
+        .transformations(
+            columns({"account": "Account", "account_id": "Account id", "unit": "Unit", "Value": "Costs"})
+        )
+        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Costs", properties(unit="currencyUSD", decimals=4, custom__width=120))
+    )
+
+
+def levels(width: int, height: int) -> table.Panel:
+    """What CloudWatch measures now, by account."""
+
+    def level(family: str, across: str = "avg") -> str:
+        return f"topk({_ROWS}, {across} by (account_id, account) ({family}{{{PLACE}}}))"
+
+    shown = (
+        ("aws_ec2_cpu_utilization_ratio", "avg", "EC2 CPU", "percentunit"),
+        ("aws_rds_cpu_utilization_ratio", "avg", "RDS CPU", "percentunit"),
+        ("aws_rds_database_connections", "sum", "RDS connections", "short"),
+        ("aws_rds_free_storage_bytes", "sum", "RDS free storage", "bytes"),
+        ("aws_ecs_cpu_utilization_ratio", "avg", "ECS CPU", "percentunit"),
+        ("aws_ecs_memory_utilization_ratio", "avg", "ECS memory", "percentunit"),
+        ("aws_lambda_duration_seconds", "avg", "Lambda duration", "s"),
+        ("aws_s3_objects", "sum", "S3 objects", "short"),
+    )
+    panel = table_panel(
+        "Levels",
+        "Utilization, connections and the like as last measured by CloudWatch, averaged or summed over the chosen "
+        "regions: up to two hours old, of S3 up to two days. Empty where an account has nothing of the kind.",
+        width=width,
+        height=height,
+    )
+    names = {"account": "Account", "account_id": "Account id"}
+    for ref, (family, across, title, unit) in zip("ABCDEFGH", shown, strict=True):
+        panel.with_target(rows(ref, level(family, across)))
+        names[f"Value #{ref}"] = title
+        panel.override_by_name(title, properties(unit=unit, decimals=1, noValue="–"))
+    return panel.transformations(columns(names)).override_by_name("Account id", properties(custom__width=115))

@@ -1,0 +1,215 @@
+// Grafana's panels, of which npm has the parts: these put the parts together as Grafana's own plugins do.
+import {
+  DisplayValueAlignmentFactors,
+  FieldDisplay,
+  PanelPlugin,
+  PanelProps,
+  VizOrientation,
+  cacheFieldDisplayNames,
+  getDisplayValueAlignmentFactors,
+  getFieldDisplayValues,
+  identityOverrideProcessor,
+} from '@grafana/data';
+import { sceneUtils } from '@grafana/scenes';
+import { BarGauge, BigValue, TimeSeries, VizRepeater, useTheme2 } from '@grafana/ui';
+import { TableNG } from '@grafana/ui/unstable';
+import { ReactNode } from 'react';
+
+const NOT_DRAWN = 'data-not-drawn';
+
+function Nothing({ text }: { text: string }) {
+  return (
+    <div {...{ [NOT_DRAWN]: true }} style={{ display: 'grid', placeItems: 'center', height: '100%', opacity: 0.7 }}>
+      {text}
+    </div>
+  );
+}
+
+function Drawn({ children }: { children: ReactNode }) {
+  return <div data-drawn>{children}</div>;
+}
+
+function TimeSeriesPanel({ data, width, height, options, timeRange, timeZone, fieldConfig }: PanelProps) {
+  if (!data.series.some((frame) => frame.length > 0)) {
+    return <Nothing text={fieldConfig.defaults.noValue ?? 'No data'} />;
+  }
+  return (
+    <Drawn>
+      <TimeSeries
+        frames={data.series}
+        structureRev={data.structureRev}
+        timeRange={timeRange}
+        timeZone={timeZone}
+        width={width}
+        height={height}
+        legend={options.legend}
+        options={options}
+      />
+    </Drawn>
+  );
+}
+
+function values({ data, fieldConfig, options, replaceVariables, timeZone }: PanelProps, theme: ReturnType<typeof useTheme2>) {
+  return getFieldDisplayValues({
+    fieldConfig,
+    reduceOptions: options.reduceOptions,
+    replaceVariables,
+    theme,
+    data: data.series,
+    timeZone,
+  });
+}
+
+function StatPanel(props: PanelProps) {
+  const theme = useTheme2();
+  const { data, width, height, options, renderCounter } = props;
+  const shown = values(props, theme);
+  return (
+    <Drawn>
+      <VizRepeater<FieldDisplay, DisplayValueAlignmentFactors>
+        getValues={() => shown}
+        getAlignmentFactors={getDisplayValueAlignmentFactors}
+        renderValue={({ value, alignmentFactors, width, height, count }) => (
+          <BigValue
+            value={value.display}
+            count={count}
+            colorMode={options.colorMode}
+            graphMode={options.graphMode}
+            justifyMode={options.justifyMode}
+            textMode={options.textMode}
+            alignmentFactors={alignmentFactors}
+            width={width}
+            height={height}
+            theme={theme}
+          />
+        )}
+        width={width}
+        height={height}
+        source={data}
+        itemSpacing={3}
+        renderCounter={renderCounter}
+        autoGrid
+        orientation={options.orientation ?? VizOrientation.Auto}
+      />
+    </Drawn>
+  );
+}
+
+function BarGaugePanel(props: PanelProps) {
+  const theme = useTheme2();
+  const { data, width, height, options, renderCounter, fieldConfig } = props;
+  if (data.series.length === 0) {
+    return <Nothing text={fieldConfig.defaults.noValue ?? 'No data'} />;
+  }
+  const shown = values(props, theme);
+  return (
+    <Drawn>
+      <VizRepeater<FieldDisplay, DisplayValueAlignmentFactors>
+        getValues={() => shown}
+        getAlignmentFactors={getDisplayValueAlignmentFactors}
+        renderValue={({ value, alignmentFactors, width, height, orientation, count }) => (
+          <BarGauge
+            value={value.display}
+            field={value.field}
+            display={value.view?.getFieldDisplayProcessor(value.colIndex ?? 0)}
+            alignmentFactors={alignmentFactors}
+            orientation={orientation}
+            displayMode={options.displayMode}
+            namePlacement={options.namePlacement}
+            showUnfilled={options.showUnfilled}
+            valueDisplayMode={options.valueMode}
+            itemSpacing={10}
+            lcdCellWidth={12}
+            isOverflow={count * height > props.height}
+            width={width}
+            height={height}
+            theme={theme}
+          />
+        )}
+        width={width}
+        height={height}
+        minVizWidth={options.minVizWidth}
+        minVizHeight={options.minVizHeight}
+        maxVizHeight={options.maxVizHeight}
+        source={data}
+        itemSpacing={10}
+        renderCounter={renderCounter}
+        orientation={options.orientation}
+      />
+    </Drawn>
+  );
+}
+
+function TablePanel({ data, width, height, options, fieldConfig, timeRange }: PanelProps) {
+  cacheFieldDisplayNames(data.series);
+  const frame = data.series[0];
+  if (!frame || frame.length === 0) {
+    return <Nothing text={fieldConfig.defaults.noValue ?? 'No data'} />;
+  }
+  return (
+    <Drawn>
+      <TableNG
+        data={frame}
+        width={width}
+        height={height}
+        noHeader={!options.showHeader}
+        sortBy={options.sortBy}
+        cellHeight={options.cellHeight}
+        fieldConfig={fieldConfig}
+        timeRange={timeRange}
+        structureRev={data.structureRev}
+        // What is off the screen is looked at, too.
+        enableVirtualization={false}
+        transparent={false}
+      />
+    </Drawn>
+  );
+}
+
+function TextPanel({ options }: PanelProps) {
+  return <Drawn>{options.content}</Drawn>;
+}
+
+// A property that the registry does not know is dropped, silently: these are the ones of Grafana's own panels.
+const CUSTOM: Record<string, string[]> = {
+  timeseries: [
+    ...['drawStyle', 'lineInterpolation', 'barAlignment', 'barWidthFactor', 'lineWidth', 'fillOpacity', 'gradientMode'],
+    ...['lineStyle', 'spanNulls', 'insertNulls', 'showPoints', 'pointSize', 'stacking', 'axisPlacement', 'axisLabel'],
+    ...['axisWidth', 'axisSoftMin', 'axisSoftMax', 'axisGridShow', 'axisBorderShow', 'axisColorMode', 'axisCenteredZero'],
+    ...['scaleDistribution', 'hideFrom', 'transform', 'thresholdsStyle', 'fillBelowTo', 'showValues'],
+  ],
+  stat: [],
+  bargauge: [],
+  table: ['width', 'minWidth', 'align', 'cellOptions', 'inspect', 'filterable', 'hideFrom', 'footer', 'wrapText'],
+  text: [],
+};
+
+const COMPONENTS = {
+  timeseries: TimeSeriesPanel,
+  stat: StatPanel,
+  bargauge: BarGaugePanel,
+  table: TablePanel,
+  text: TextPanel,
+};
+
+export function registerPanels() {
+  for (const [pluginId, component] of Object.entries(COMPONENTS)) {
+    const plugin = new PanelPlugin(component).useFieldConfig({
+      useCustomConfig: (builder) => {
+        for (const path of CUSTOM[pluginId]) {
+          builder.addCustomEditor({
+            id: path,
+            path,
+            name: path,
+            editor: () => null,
+            override: () => null,
+            process: identityOverrideProcessor,
+            shouldApply: () => true,
+            hideFromDefaults: false,
+          });
+        }
+      },
+    });
+    sceneUtils.registerRuntimePanelPlugin({ pluginId, plugin });
+  }
+}

@@ -1,0 +1,96 @@
+// What is on the screen, for the tests: null until every variable and every panel has its data.
+import { FieldType, LoadingState, formattedValueToString } from '@grafana/data';
+import { EmbeddedScene, QueryVariable, SceneGridItem, SceneVariable, VizPanel, sceneGraph } from '@grafana/scenes';
+
+export function report(scene: EmbeddedScene) {
+  const variables = sceneGraph.getVariables(scene).state.variables;
+  if (sceneGraph.hasVariableDependencyInLoadingState(scene)) {
+    return null;
+  }
+  const panels = sceneGraph.findAllObjects(scene, (object) => object instanceof VizPanel) as VizPanel[];
+  const data = panels.map((panel) => sceneGraph.getData(panel).state.data);
+  if (panels.some((panel, at) => panel.state.pluginId !== 'text' && !settled(data[at]?.state))) {
+    return null;
+  }
+  // The grid is laid out, and panels are drawn, a moment after their data has come.
+  if (!panels.every(inPlace)) {
+    return null;
+  }
+  return {
+    variables: Object.fromEntries(
+      variables.map((variable) => [
+        variable.state.name,
+        {
+          value: chosen(variable),
+          options: variable instanceof QueryVariable ? variable.state.options : [],
+          error: String((variable.state as { error?: unknown }).error ?? ''),
+        },
+      ]),
+    ),
+    panels: panels.map((panel, at) => ({ ...drawn(panel), ...shown(panel, data[at]) })),
+  };
+}
+
+// "All" with a regular expression of its own is an object.
+function chosen(variable: SceneVariable) {
+  const value = variable.getValue();
+  return typeof value === 'object' && value && !Array.isArray(value) ? '$__all' : value;
+}
+
+function settled(state?: LoadingState) {
+  return state === LoadingState.Done || state === LoadingState.Error;
+}
+
+function elementOf(panel: VizPanel) {
+  return document.querySelector<HTMLElement>(`[data-viz-panel-key="${panel.state.key}"]`);
+}
+
+function inPlace(panel: VizPanel) {
+  const element = elementOf(panel);
+  const column = (panel.parent as SceneGridItem).state.x ?? 0;
+  const left = (element?.getBoundingClientRect().left ?? 0) / window.innerWidth;
+  return element?.querySelector('[data-drawn], [data-not-drawn]') != null && Math.abs(left - column / 24) < 0.02;
+}
+
+function drawn(panel: VizPanel) {
+  const element = elementOf(panel);
+  const canvases = [...(element?.querySelectorAll('canvas') ?? [])];
+  return {
+    title: panel.state.title,
+    type: panel.state.pluginId,
+    drawn: element?.querySelector('[data-drawn]') != null,
+    empty: element?.querySelector('[data-not-drawn]') != null,
+    text: element?.innerText ?? '',
+    inked: canvases.reduce((sum, canvas) => sum + inked(canvas), 0),
+  };
+}
+
+// Pixels that something was drawn on.
+function inked(canvas: HTMLCanvasElement) {
+  if (!canvas.width || !canvas.height) {
+    return 0;
+  }
+  const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);
+  let count = 0;
+  for (let alpha = 3; alpha < data.length; alpha += 4) {
+    count += Number(data[alpha] > 0);
+  }
+  return count;
+}
+
+function shown(panel: VizPanel, raw: ReturnType<typeof sceneGraph.getData>['state']['data']) {
+  const data = panel.applyFieldConfig(raw);
+  return {
+    errors: [...(raw?.errors ?? []).map((error) => error.message), ...(raw?.error ? [raw.error.message] : [])],
+    fields: data.series.flatMap((frame) =>
+      frame.fields.map((field) => ({
+        name: field.state?.displayName ?? field.config.displayName ?? field.config.displayNameFromDS ?? field.name,
+        labels: field.labels ?? {},
+        unit: field.config.unit ?? '',
+        numeric: field.type === FieldType.number,
+        values: field.values.slice(-400),
+        texts: field.values.slice(-50).map((value) => (field.display ? formattedValueToString(field.display(value)) : String(value))),
+      })),
+    ),
+  };
+}

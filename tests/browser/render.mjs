@@ -1,0 +1,103 @@
+// node render.mjs: draws dashboards in Chromium. Reads {prometheus, dashboards, chromium, jobs} as JSON from the
+// standard input, writes one report a job as JSON to the standard output, and PNGs where a job names a file.
+import { createReadStream, existsSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { dirname, extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import puppeteer from 'puppeteer-core';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.json': 'application/json' };
+const EMPTY_ICON = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"/>';
+const WIDTH = 1600;
+const PATIENCE = 30_000;
+
+const { prometheus, dashboards, chromium, jobs } = JSON.parse(readFileSync(0, 'utf8'));
+
+const server = createServer((request, response) => {
+  const path = normalize(new URL(request.url, 'http://x').pathname);
+  const file = path.startsWith('/dashboards/')
+    ? join(dashboards, path.slice('/dashboards/'.length))
+    : join(here, 'dist', path === '/' ? 'index.html' : path);
+  // Grafana draws some icons from files that are not in its library.
+  if (path === '/favicon.ico' || (path.startsWith('/public/build/img/icons/') && !existsSync(file))) {
+    response.writeHead(200, { 'content-type': TYPES['.svg'] }).end(EMPTY_ICON);
+    return;
+  }
+  if (!existsSync(file)) {
+    response.writeHead(404).end();
+    return;
+  }
+  response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream' });
+  createReadStream(file).pipe(response);
+});
+await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
+
+const browser = await puppeteer.launch({
+  executablePath: chromium,
+  // No sandbox: it needs privileges that containers lack, and only our own pages are opened.
+  args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--force-color-profile=srgb', '--no-proxy-server'],
+});
+const reports = [];
+try {
+  for (const job of jobs) {
+    reports.push(await draw(job));
+  }
+} finally {
+  await browser.close();
+  server.close();
+}
+process.stdout.write(JSON.stringify(reports));
+
+async function draw(job) {
+  const page = await browser.newPage();
+  const complaints = [];
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+  page.on('response', (response) => response.status() >= 400 && complaints.push(`${response.status()} ${response.url()}`));
+  try {
+    if (job.browserZone) {
+      await page.emulateTimezone(job.browserZone);
+    }
+    await page.setViewport({ width: job.width ?? WIDTH, height: job.height ?? heightOf(job.dashboard) });
+    const query = new URLSearchParams({ dashboard: job.dashboard, prometheus });
+    for (const name of ['from', 'to', 'timezone', 'theme']) {
+      if (job[name]) {
+        query.set(name, job[name]);
+      }
+    }
+    for (const [name, values] of Object.entries(job.variables ?? {})) {
+      [values].flat().forEach((value) => query.append(`var-${name}`, value));
+    }
+    await page.goto(`http://127.0.0.1:${server.address().port}/?${query}`);
+    const report = await settled(page, complaints);
+    if (job.png) {
+      await page.screenshot({ path: job.png });
+    }
+    return { ...report, complaints };
+  } finally {
+    await page.close();
+  }
+}
+
+// The report once it has been the same for a while: charts are drawn a moment after their data.
+async function settled(page, complaints) {
+  const until = Date.now() + PATIENCE;
+  let last = '';
+  while (Date.now() < until) {
+    await new Promise((wait) => setTimeout(wait, 250));
+    const report = await page.evaluate(() => window.report?.() ?? null);
+      const text = JSON.stringify(report);
+    if (report && text === last) {
+      return report;
+    }
+    last = text;
+  }
+  throw new Error(`not settled within ${PATIENCE / 1000} s; the page says: ${complaints.join('; ') || last.slice(0, 500)}`);
+}
+
+// All of a dashboard, so that every panel is on the screen.
+function heightOf(name) {
+  const { panels } = JSON.parse(readFileSync(join(dashboards, `${name}.json`), 'utf8'));
+  return 100 + 38 * Math.max(...panels.map(({ gridPos }) => gridPos.y + gridPos.h));
+}

@@ -1,0 +1,151 @@
+"""Every dashboard in a real browser, with Grafana's own libraries: it draws, filters, and keeps to UTC."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import drawing
+import pytest
+from demo_stack import SPIKED
+
+from exporter.demo.stack import Stack
+from grafana import build
+
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("dashboards"), pytest.mark.timeout(600)]
+
+Json = dict[str, Any]
+
+# Browser zone, and the zone of the dashboard when its viewer overrules UTC.
+ZONES = {
+    "utc": {},
+    "pinned at UTC-5": {"browserZone": "America/Bogota"},
+    "pinned at UTC+5:30": {"browserZone": "Asia/Kolkata"},
+    "overruled at UTC-5": {"browserZone": "America/Bogota", "timezone": "browser"},
+    "overruled at UTC+5:30": {"browserZone": "Asia/Kolkata", "timezone": "browser"},
+}
+# Panels that are empty in the demo while nothing is wrong: it has no ceilings, and the first
+# service of all no unit cost.
+MAY_BE_EMPTY = {
+    "exporter": {"Dollars left for AWS requests"},
+    "service": {"Unit cost", "Bill against list price"},
+}
+# A chain that has just been started fills no day.
+SINCE = {"exporter": "now-15m", "inventory": "now-15m"}
+
+
+@pytest.fixture(scope="module")
+def account(stack: Stack) -> str:
+    return next(account for account, name in stack.simulator.member_names().items() if name == SPIKED[0])
+
+
+@pytest.fixture(scope="module")
+def drawn(stack: Stack, account: str) -> dict[str, Json]:
+    """Everything that the tests look at, drawn in one go."""
+    if (reason := drawing.missing()) is not None:
+        pytest.skip(f"{reason}; `make browser` sees to it")
+    jobs: dict[str, Json] = {}
+    for name in drawing.DASHBOARDS:
+        jobs[name] = {"dashboard": name, "from": SINCE.get(name)}
+        jobs[f"{name} filtered"] = {
+            "dashboard": name,
+            "variables": {"account": account, "service": SPIKED[1]},
+        }
+    for zone, settings in ZONES.items():
+        jobs[f"zone {zone}"] = {"dashboard": "trends", "from": "now-10d"} | settings
+    jobs["group"] = {"dashboard": "overview", "variables": {"group": "/Sandbox"}}
+    reports = drawing.draw(stack.urls["prometheus"], list(jobs.values()), timeout=380)
+    return dict(zip(jobs, reports, strict=True))
+
+
+@pytest.mark.parametrize("name", drawing.DASHBOARDS)
+def test_every_panel_draws_without_an_error(name: str, drawn: dict[str, Json]) -> None:
+    report = drawn[name]
+    faults = [*report["complaints"]]
+    faults += [
+        f"variable {v}: {state['error']}" for v, state in report["variables"].items() if state["error"]
+    ]
+    titles = [panel["title"] for panel in json.loads(build.render()[f"{name}.json"])["panels"]]
+    assert [panel["title"] for panel in report["panels"]] == titles
+    for panel in report["panels"]:
+        title = panel["title"]
+        faults += [f"{title}: {error}" for error in panel["errors"]]
+        if not panel["drawn"] and title not in MAY_BE_EMPTY.get(name, set()):
+            faults.append(f"{title}: not drawn")
+        if panel["drawn"] and panel["type"] == "timeseries" and panel["inked"] < 2000:
+            faults.append(f"{title}: an empty chart")
+        if re.search(r"\b(NaN|undefined|Infinity|\[object)\b", panel["text"]):
+            faults.append(f"{title}: {panel['text']}")
+    assert faults == []
+
+
+@pytest.mark.parametrize("name", drawing.DASHBOARDS)
+def test_ids_are_never_money(name: str, drawn: dict[str, Json], stack: Stack) -> None:
+    """A currency as the unit of a whole table also falls on its ids; an account then reads "$953 Bil"."""
+    ids = {*stack.simulator.member_names()}
+    fields = [field for panel in drawn[name]["panels"] for field in panel["fields"]]
+    shown = [(text, value) for f in fields for text, value in zip(f["texts"], f["values"][-50:], strict=True)]
+    assert [text for text, value in shown if str(value) in ids and text != value] == []
+
+
+@pytest.mark.parametrize("name", [name for name in drawing.DASHBOARDS if name != "exporter"])
+def test_the_variables_filter(name: str, drawn: dict[str, Json], account: str, stack: Stack) -> None:
+    """With one account and one service chosen no panel shows another's name."""
+    shown = {variable["name"]: variable.get("hide", 0) for variable in _variables(name)}
+    text = "\n".join(panel["text"] for panel in drawn[f"{name} filtered"]["panels"])
+    if not shown["account"]:
+        names = stack.simulator.member_names()
+        assert [other for other in names if other != account and other in text] == []
+        assert account in text or name == "trends"
+    if not shown["service"]:
+        services = {service for _, _, service in stack.costs} - {SPIKED[1]}
+        assert [service for service in services if service in text] == []
+
+
+def test_a_group_filters_and_only_its_accounts_can_be_chosen(drawn: dict[str, Json], stack: Stack) -> None:
+    report = drawn["group"]
+    assert [option["label"].split(" · ")[0] for option in report["variables"]["account"]["options"]] == [
+        "sandbox"
+    ]
+    accounts = next(panel for panel in report["panels"] if panel["title"] == "Accounts")
+    assert _column(accounts, "Account") == ["sandbox"]
+
+
+def test_the_account_variable_shows_names_and_chooses_ids(drawn: dict[str, Json], stack: Stack) -> None:
+    options = {o["value"]: o["label"] for o in drawn["overview"]["variables"]["account"]["options"]}
+    for account, name in stack.simulator.member_names().items():
+        if account in options:
+            assert options[account] == f"{name} · {account}"
+    assert len(options) > 3
+
+
+@pytest.mark.parametrize("zone", [zone for zone in ZONES if zone != "utc"])
+def test_a_day_costs_the_same_for_every_viewer(zone: str, drawn: dict[str, Json]) -> None:
+    """Pinned to UTC, bars also stand at the same moments; overruled, they stand at the viewer's midnights."""
+    usual, there = (list(_days(drawn[f"zone {which}"])) for which in ("utc", zone))
+    if zone.startswith("pinned"):
+        assert there == usual
+        return
+    # At the edges of the range, and for the days that still grow, a viewer elsewhere may see another day.
+    settled = [value for _, value in usual[1:-3]]
+    assert [value for _, value in there if value in settled] == settled
+    offset = {"overruled at UTC-5": 5 * 3600, "overruled at UTC+5:30": 18.5 * 3600}[zone]
+    assert {at / 1000 % 86_400 for at, _ in there} == {offset}
+
+
+def _days(report: Json) -> Iterator[tuple[float, float]]:
+    panel = next(p for p in report["panels"] if p["title"] == "Daily cost and its moving average")
+    times = next(field for field in panel["fields"] if field["name"] == "Time")["values"]
+    values = next(field for field in panel["fields"] if field["name"] == "Day")["values"]
+    return zip(times, (round(value, 6) for value in values), strict=True)
+
+
+def _column(panel: Json, name: str) -> list[Any]:
+    return list(next(field for field in panel["fields"] if field["name"] == name)["values"])
+
+
+def _variables(name: str) -> list[Json]:
+    variables: list[Json] = json.loads(build.render()[f"{name}.json"])["templating"]["list"]
+    return variables

@@ -1,0 +1,67 @@
+"""The demo's whole chain, filled with something for every panel; one for all tests that look at dashboards."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from threading import Event
+
+import pytest
+from rich.console import Console
+
+from exporter.demo import http
+from exporter.demo.display import Progress
+from exporter.demo.processes import Processes, choose_ports
+from exporter.demo.stack import Options, Stack
+from exporter.demo.telex_sink import TelexSink
+
+SPIKED = ("prod", "Amazon Elastic Compute Cloud - Compute", Decimal(4))
+DENIED = "sandbox"
+_PATIENCE = 200
+# Each is true once the chain has carried everything that the dashboards show.
+_FILLED = {
+    "thirteen months of cost are read": "aws_spend_exporter_ledger_missing_dates == 0",
+    "dated history is written": "count(count by (account_id) (last_over_time(aws_cost_daily_usd[1d] offset 390d))) > 3",
+    "the spike is in the settled day": "max(aws_cost_threshold_usd{scope='organization', period='day'})"
+    " < on () sum(aws_cost_assessed_day_usd)",
+    "the spike is in dated history": "max(aws_cost_threshold_usd{scope='organization', period='day'})"
+    " < on () sum(last_over_time(last_over_time(aws_cost_daily_usd[1d])[1d:1d] offset 1d))",
+    "resources are listed": "count(count by (resource_type) (aws_resources)) > 15",
+    "usage is written": "count(last_over_time(aws_lambda_invocations_daily[1d] offset 6d)) > 3",
+    "unit costs are recorded": "account:aws_s3_terabyte_month_usd:mean7d",
+    "the spike is found, and its causes": "aws_cost_anomaly_cause_usd",
+    "an account is denied, again and again": "increase(aws_spend_exporter_collector_errors_total[1h]) > 0",
+    "a message has reached Telex": "sum(aws_spend_exporter_relay_deliveries_total) > 0",
+    "a rate is known on a full minute": "count_over_time((sum(rate("
+    "aws_spend_exporter_collector_duration_seconds_count{collector='cost'}[4m])) > 0)[2m:1m])",
+}
+
+
+@contextmanager
+def filled_stack(options: Options | None = None) -> Iterator[Stack]:
+    """The chain with a spike, an account that denies a collector, and thirteen months of history."""
+    with TelexSink(choose_ports({"telex": 0})["telex"]) as sink, Processes(Event()) as processes:
+        with Progress(Console(file=io.StringIO())) as progress:
+            stack = Stack(
+                options or Options(grafana=False, inventory=True, patience=_PATIENCE),
+                processes,
+                progress,
+                sink,
+            ).start()
+        stack.simulator.spike(*SPIKED)
+        http.post(
+            f"{stack.urls['simulator']}/_simulator/faults",
+            {"kind": "access_denied", "account": DENIED, "service": "ec2"},
+        )
+        for what, query in _FILLED.items():
+            processes.wait_until(f"not so: {what}", lambda query=query: stack.query(query) or None, _PATIENCE)
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """One running chain for every test of dashboards; they share a worker (xdist_group "dashboards")."""
+    with filled_stack() as running:
+        yield running

@@ -1,0 +1,297 @@
+"""For each panel one value that it shows, and the same from the ledger or from what the exporter serves."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from demo_stack import SPIKED
+
+from grafana.builder.usage import COMPUTE, LAMBDA, USAGES
+
+if TYPE_CHECKING:
+    from test_dashboards_on_demo import World
+
+Check = Callable[["World"], tuple[float, float]]
+
+_SELF = "aws_spend_exporter_"
+_DAY = 86_400
+# Days ago of which both bills and usage are complete; S3 is measured a day later than the rest.
+_COMPLETE = 2
+
+
+def _spiked(w: World) -> dict[str, str]:
+    """The spiked account, and the chosen service or else the spiked one."""
+    account = next(a for a, name in w.stack.simulator.member_names().items() if name == SPIKED[0])
+    service = w.values["service"]
+    return {"account_id": account, "service": SPIKED[1] if service == ".*" else service}
+
+
+def _same_days_of_last_month(w: World) -> tuple[float, float]:
+    last = w.today.replace(day=1) - timedelta(days=1)
+    days = min(w.today.day - 1, calendar.monthrange(last.year, last.month)[1])
+    first = (w.today - last.replace(day=1)).days
+    return w.shown("B"), w.cost(first, first - days + 1)
+
+
+def _change(days: int) -> Check:
+    def check(w: World) -> tuple[float, float]:
+        only = _spiked(w)
+        return w.shown("A", **only), w.cost(days + 1, 2, **only) - w.cost(days + 8, 9, **only)
+
+    return check
+
+
+def _month_of_a_pair(w: World) -> tuple[float, float]:
+    only = _spiked(w)
+    return w.shown("A", **only), w.month(**only)
+
+
+def _bars(w: World) -> tuple[float, float]:
+    """Ten days ago, all series of both targets."""
+    return w.on_day(10, "A") + w.on_day(10, "B"), w.cost(10, 10)
+
+
+def _month(w: World) -> tuple[float, float]:
+    return w.shown("A"), w.month()
+
+
+def _yesterday(w: World) -> tuple[float, float]:
+    return w.shown("A"), w.cost(1, 1)
+
+
+def _organization_budget(w: World) -> tuple[float, float]:
+    limit = w.metric("aws_cost_threshold_usd", scope="organization", period="month")
+    return w.shown(), w.metric("aws_cost_month_projection_usd") / limit
+
+
+def _account_budget(w: World) -> tuple[float, float]:
+    only = {"account_id": w.values["account"]}
+    limit = w.metric("aws_cost_threshold_usd", scope="account", period="month", **only)
+    return w.shown(), w.metric("aws_cost_month_projection_usd", **only) / limit
+
+
+def _day_against_threshold(w: World) -> tuple[float, float]:
+    only = {"account_id": _spiked(w)["account_id"]}
+    limit = w.metric("aws_cost_threshold_usd", scope="account", period="day", **only)
+    shown = [one for one in w.series("A") if only["account_id"] in one["metric"]["subject"]]
+    assert len(shown) == 1, shown
+    return float(shown[0]["value"][1]), w.metric("aws_cost_assessed_day_usd", **only) / limit
+
+
+def _usage(*families: str, scale: float = 1) -> Check:
+    """All counts of the panel on a complete day."""
+
+    def check(w: World) -> tuple[float, float]:
+        shown = sum(w.on_day(_COMPLETE, ref) for ref, _ in zip("ABCDE", families, strict=False))
+        return shown, sum(w.usage(family, _COMPLETE, _COMPLETE) for family in families) * scale
+
+    return check
+
+
+def _dollars_beside(*services: str) -> Check:
+    def check(w: World) -> tuple[float, float]:
+        return w.on_day(_COMPLETE, "Z"), sum(w.cost(_COMPLETE, _COMPLETE, service=name) for name in services)
+
+    return check
+
+
+def _million_invocations(w: World) -> tuple[float, float]:
+    account = _spiked(w)["account_id"]
+    cost = w.cost(7, 1, account_id=account, service=LAMBDA)
+    count = w.usage("aws_lambda_invocations_daily", 7, 1, account_id=account)
+    return w.shown("A", account_id=account), cost / count * 1e6
+
+
+def _largest(family: str, *by: str, ref: str = "A") -> Check:
+    """The largest value that the panel shows, and the largest of the exporter's sums by these labels."""
+
+    def check(w: World) -> tuple[float, float]:
+        return w.largest(ref), max(w.grouped(family, by).values())
+
+    return check
+
+
+def _same(family: str, ref: str = "A", **labels: str) -> Check:
+    """A sum, as the exporter serves it."""
+    return lambda w: (w.shown(ref, **labels), w.metric(family, **labels))
+
+
+def _of_the_spike(family: str, ref: str = "A") -> Check:
+    return lambda w: (w.shown(ref, **_spiked(w)), w.metric(family, **_spiked(w)))
+
+
+def _holds(claim: Callable[[World], bool]) -> Check:
+    """Of what moves with every request, a bound."""
+    return lambda w: (float(claim(w)), 1.0)
+
+
+def _age(w: World) -> bool:
+    """The forecast's age in intervals, to a minute."""
+    read = w.metric(f"{_SELF}collector_last_success_timestamp_seconds", min, collector="forecast")
+    age = (time.time() - read) / w.metric(f"{_SELF}collector_interval_seconds", collector="forecast")
+    return abs(w.shown(collector="forecast") - age) < 60 / _DAY
+
+
+def _price_age(w: World) -> bool:
+    age = time.time() - w.metric(f"{_SELF}price_table_timestamp_seconds")
+    return abs(w.shown() - age) < 60
+
+
+_COMMON: Mapping[str, Check] = {
+    "Run rate": _same("aws_estimated_run_rate_usd_per_hour"),
+    "Could be saved": _same("aws_resources_unused_estimated_monthly_cost_usd"),
+    "Most expensive resources": _largest(
+        "aws_resource_estimated_monthly_cost_usd", "account_id", "resource_id", "region"
+    ),
+    "Unused": _largest(
+        "aws_resources_unused_estimated_monthly_cost_usd", "account_id", "resource_type", "reason"
+    ),
+    "Resources by type": _largest("aws_resources", "resource_type"),
+    "Unit costs": _million_invocations,
+    "Levels": lambda w: (
+        w.shown("C", account_id=_spiked(w)["account_id"]),
+        w.metric("aws_rds_database_connections", account_id=_spiked(w)["account_id"]),
+    ),
+    "Lambda invocations": _usage("aws_lambda_invocations_daily"),
+    "S3 storage": _usage("aws_s3_bucket_size_bytes_daily"),
+}
+
+VALUES: Mapping[str, Mapping[str, Check]] = {
+    "overview": {
+        "Yesterday": _yesterday,
+        "This month": _same_days_of_last_month,
+        "Projection of budget": _organization_budget,
+        "Can I trust this?": lambda w: (w.shown("C"), len(w.samples(f"{_SELF}collector_failure_info"))),
+        "Daily cost by service": _bars,
+        "Daily cost by account": _bars,
+        "Movers of a day": _change(1),
+        "Movers of a week": _change(7),
+        "Accounts": _month,
+        "Services": lambda w: (w.shown("C"), w.cost(1, 1)),
+        "Services in accounts": _month_of_a_pair,
+        "Open anomalies": _same("aws_cost_anomaly"),
+    },
+    "account": {
+        "Yesterday": _yesterday,
+        "This month": lambda w: (w.shown("A"), w.month()),
+        "Projection of budget": _account_budget,
+        "Share of the organization": lambda w: (w.shown(), w.month() / w.all_cost(w.today.day - 1, 0)),
+        "Daily cost by service": _bars,
+        "Services": _month,
+        "Movers of a week": _change(7),
+        "Bill against list price": _largest("aws_cost_realised_to_list_ratio", "service"),
+        **_COMMON,
+    },
+    "service": {
+        "Yesterday": _yesterday,
+        "This month": _same_days_of_last_month,
+        "Share of the bill": lambda w: (w.shown(), w.month() / w.all_cost(w.today.day - 1, 0)),
+        "Accounts with it": lambda w: (
+            w.shown(),
+            sum(
+                usd > 0 and labels["service"] == w.values["service"]
+                for labels, usd in w.samples("aws_cost_month_to_date_usd")
+            ),
+        ),
+        "Daily cost by account": _bars,
+        "Accounts": _month,
+        "Movers of a week": _change(7),
+        "Usage": _usage("aws_lambda_invocations_daily"),
+        "Resources of the service": _same("aws_resources", resource_type="lambda:function"),
+        "Unit cost": _million_invocations,
+        "Bill against list price": lambda w: (w.count(), 0.0),
+    },
+    "trends": {
+        "Complete days of the range": lambda w: (w.shown("A"), w.cost(30, 1)),
+        "Direction": lambda w: (w.shown(), w.cost(29, 2) / w.cost(57, 30) - 1),
+        "Month end": lambda w: (w.shown("A"), w.metric("aws_cost_month_projection_usd")),
+        "Daily cost and its moving average": lambda w: (w.on_day(10, "B"), w.cost(16, 10) / 7),
+        "Services, average of 7 days": lambda w: (
+            w.on_day(10, service=SPIKED[1]),
+            w.cost(16, 10, service=SPIKED[1]) / 7,
+        ),
+        "The coming days": _same("aws_cost_forecast_daily_usd", days_ahead="3"),
+        "Projected month by service": _same("aws_cost_month_projection_usd", service=SPIKED[1]),
+    },
+    "usage": {
+        "Unit costs": _million_invocations,
+        "Levels": _COMMON["Levels"],
+        "Lambda errors and throttles": _usage("aws_lambda_errors_daily", "aws_lambda_throttles_daily"),
+        "EC2 instance hours": _dollars_beside(COMPUTE),
+        "RDS connections": _dollars_beside("Amazon Relational Database Service"),
+        **{
+            usage.title: _usage(*(f"{count.family}_daily" for count in usage.counts))
+            for usage in USAGES
+            if usage.title not in ("EC2 instance hours", "RDS connections")
+        },
+    },
+    "inventory": {
+        "Resources": _same("aws_resources"),
+        "Price table": _holds(_price_age),
+        "The same for less": _largest(
+            "aws_resources_saving_estimated_monthly_usd", "account_id", "resource_type", "kind"
+        ),
+        "Ages": lambda w: (
+            sum(w.shown(ref) for ref in "ABCDE"),
+            len(w.samples("aws_resource_created_timestamp_seconds")),
+        ),
+        "Missing tags": _largest("aws_resources_untagged", "tag_key", "resource_type"),
+        "EC2 instances by type and state": _largest("aws_ec2_instances", "instance_type", "state"),
+        "Resources over time": _same("aws_resources", resource_type="ec2:volume"),
+        **{
+            title: _COMMON[title]
+            for title in (
+                "Run rate",
+                "Could be saved",
+                "Most expensive resources",
+                "Unused",
+                "Resources by type",
+            )
+        },
+    },
+    "anomalies": {
+        "Open now": lambda w: (w.shown("A"), len(w.samples("aws_cost_anomaly"))),
+        "Projection of budget": _organization_budget,
+        "Open alerts": lambda w: (
+            w.count(),
+            w.ask(
+                'count(count by (alertname, severity, subject, account_id, service) (ALERTS{alertstate="firing", severity=~"warning|critical"}))'
+            ),
+        ),
+        "Open anomalies": _same("aws_cost_anomaly"),
+        "What grew": _of_the_spike("aws_cost_anomaly_cause_usd"),
+        "Expected and actual": _of_the_spike("aws_cost_assessed_usage_usd", "B"),
+        "Expected against actual": lambda w: (w.on_day(10, "A"), w.cost(10, 10)),
+        "Score": _of_the_spike("aws_cost_deviation_score"),
+        "Day against threshold": _day_against_threshold,
+        "Projected month against threshold": lambda w: (
+            w.shown(subject="all accounts"),
+            _organization_budget(w)[1],
+        ),
+        "Thresholds": _same("aws_cost_threshold_usd"),
+    },
+    "exporter": {
+        "Collection": _same(f"{_SELF}accounts"),
+        "Dollars left for AWS requests": lambda w: (w.count(), 0.0),
+        "Dated history": _same(f"{_SELF}history_divergent_dates"),
+        "Age of the oldest success, in intervals": _holds(_age),
+        "What fails now": lambda w: (w.count(), len(w.samples(f"{_SELF}collector_failure_info"))),
+        "Charges for AWS requests": _holds(
+            lambda w: 0 < w.shown() <= 2 * w.metric(f"{_SELF}api_charges_usd_total")
+        ),
+        "AWS requests": _holds(lambda w: w.shown(operation="GetCostAndUsage") > 10),
+        "Failed collections": _holds(lambda w: w.shown(kind="access_denied") > 0),
+        "Duration of a run": _holds(lambda w: 0 < w.shown(collector="cost") < 60),
+        "Series served": _same(f"{_SELF}series", collector="cost"),
+        "History writes": _same(f"{_SELF}history_samples_rejected_total", "B"),
+        "Ledger": _same(f"{_SELF}ledger_rows", "B"),
+        "Messages to Telex": lambda w: (
+            w.shown(result="rejected"),
+            w.ask(f'sum({_SELF}relay_deliveries_total{{result="rejected"}})'),
+        ),
+    },
+}

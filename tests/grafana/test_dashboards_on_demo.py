@@ -1,0 +1,276 @@
+"""Every query of every dashboard on the demo's data: it answers, names what it shows, and equals the ledger."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import asking
+import grafana_lint as lint
+import pytest
+import requests
+from demo_stack import SPIKED
+from panel_values import VALUES
+from prometheus_client.parser import text_string_to_metric_families
+from test_dashboards import OVERVIEW
+
+from exporter.demo.stack import Stack
+from grafana import build
+from grafana.builder.usage import LAMBDA
+
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("dashboards"), pytest.mark.timeout(600)]
+
+MOST_SERIES = 100
+PATIENCE = 30.0
+
+# Queries that rightly find nothing in the demo, and why.
+EMPTY = {
+    "exporter: Dollars left for AWS requests/A": "the demo has no ceilings",
+    "overview: Daily cost by service/B": "fewer services than are shown by name",
+    "account: Daily cost by service/B": "fewer services than are shown by name",
+    "overview: Daily cost by account/B": "fewer accounts than are shown by name",
+    "service: Daily cost by account/B": "fewer accounts than are shown by name",
+    "service: Bill against list price/A": "functions have no list price: they are charged by use",
+    "usage: EC2 instance hours/A": "hours are counted since the start: no day is complete",
+    "usage: Unit costs/C": "hours are counted since the start: no day is complete",
+    "account: Unit costs/C": "hours are counted since the start: no day is complete",
+    "usage: API and CDN requests/Z": "the demo's bill names neither",
+    "usage: Messages/Z": "the demo's bill names neither",
+    "usage: Streams and network load balancers/Z": "the demo's bill does not name Kinesis",
+}
+
+
+def chosen(dashboard: lint.Json, stack: Stack) -> dict[str, str]:
+    """All of everything, and one account or service where a dashboard is of one."""
+    values = lint.everything(dashboard)
+    names = {name: account for account, name in stack.simulator.member_names().items()}
+    for variable in dashboard["templating"]["list"]:
+        if variable["name"] in ("account", "service") and not variable.get("includeAll"):
+            values[variable["name"]] = names[SPIKED[0]] if variable["name"] == "account" else LAMBDA
+    return values
+
+
+def test_every_query_answers_and_names_its_series(dashboard: lint.Json, stack: Stack) -> None:
+    url, values, name = stack.urls["prometheus"], chosen(dashboard, stack), _name(dashboard)
+    faults: list[str] = []
+    for panel in lint.panels(dashboard):
+        for target in panel.get("targets", []):
+            where = f"{name}: {panel['title']}/{target['refId']}"
+            series = asking.run(url, target, values)
+            if (where in EMPTY) != (not series):
+                faults.append(f"{where}: {len(series)} series")
+            if len(series) > MOST_SERIES:
+                faults.append(f"{where}: {len(series)} series")
+            if target.get("format") != "table":
+                names = [asking.legend(target, one["metric"]) for one in series]
+                if any("?" in legend or not legend.strip() for legend in names) or len(set(names)) < len(
+                    names
+                ):
+                    faults.append(f"{where}: series called {names}")
+    for where, text in lint.expressions(dashboard):
+        if "variable " in where and not asking.instant(url, lint.resolve(text, values)):
+            faults.append(f"{where}: no choice")
+    assert faults == []
+
+
+def test_no_reason_is_left_over() -> None:
+    known = {
+        f"{_name(dashboard)}: {panel['title']}/{target['refId']}"
+        for dashboard in map(json.loads, build.render().values())
+        for panel in lint.panels(dashboard)
+        for target in panel.get("targets", [])
+    }
+    assert EMPTY.keys() - known == set()
+
+
+def test_a_value_of_each_panel_is_what_the_ledger_or_the_exporter_says(
+    dashboard: lint.Json, stack: Stack
+) -> None:
+    """Every panel is compared; what moves between two requests is asked again until both agree."""
+    name = _name(dashboard)
+    checks = VALUES[name]
+    drawn = [panel["title"] for panel in lint.panels(dashboard) if panel["type"] != "text"]
+    assert sorted(checks) == sorted(drawn)
+    faults = []
+    for panel in lint.panels(dashboard):
+        world = World(stack, panel, chosen(dashboard, stack))
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            shown, known = checks[panel["title"]](world)
+            if math.isclose(shown, known, rel_tol=1e-9, abs_tol=1e-9):
+                break
+            if time.monotonic() > deadline:
+                faults.append(f"{panel['title']}: shows {shown}, and it is {known}")
+                break
+            time.sleep(0.5)
+    assert faults == []
+
+
+def test_thirteen_months_of_daily_cost_by_service_are_those_of_the_ledger(stack: Stack) -> None:
+    """What opens Overview: each of the past 390 days, each service, to the cent; the spike is among them."""
+    panel = next(p for p in lint.panels(OVERVIEW) if p["title"] == "Daily cost by service")
+    today = datetime.now(UTC).date()
+    first = today - timedelta(days=390)
+
+    def shown() -> dict[tuple[str, str], float]:
+        days: dict[tuple[str, str], float] = {}
+        for target in panel["targets"]:
+            series = asking.run(stack.urls["prometheus"], target, lint.everything(OVERVIEW), days=390)
+            for one in series:
+                for at, value in one["values"]:
+                    day = datetime.fromtimestamp(at, UTC).date()
+                    if day < today - timedelta(days=1):
+                        days[one["metric"].get("service", "Other"), day.isoformat()] = float(value)
+        return days
+
+    middle = first + timedelta(days=200)  # at most a year is answered at once
+    rows = [
+        *_costs(stack, first, middle, "service,day")["rows"],
+        *_costs(stack, middle + timedelta(days=1), today - timedelta(days=2), "service,day")["rows"],
+    ]
+    known = {(row["service"], row["day"]): float(row["usd"]) for row in rows}
+    bars = shown()
+    assert bars.keys() == known.keys()
+    assert max(abs(bars[key] - known[key]) for key in known) < 0.005
+    usual = [value for (service, day), value in bars.items() if service == SPIKED[1]]
+    assert bars[SPIKED[1], (today - timedelta(days=2)).isoformat()] > 1.5 * sorted(usual)[len(usual) // 2]
+
+
+def test_the_variables_filter(dashboard: lint.Json, stack: Stack) -> None:
+    """One account, one service and its organizational unit: nothing else is left in any panel."""
+    values = chosen(dashboard, stack)
+    hidden = {v["name"] for v in dashboard["templating"]["list"] if v.get("hide") == lint.HIDDEN}
+    account = next(account for account, name in stack.simulator.member_names().items() if name == SPIKED[0])
+    if "account" not in hidden:
+        values["account"] = account
+    if "service" not in hidden:
+        values["service"] = SPIKED[1]
+    others = []
+    for panel in lint.panels(dashboard):
+        for target in panel.get("targets", []):
+            for series in asking.run(stack.urls["prometheus"], target, values):
+                labels = series["metric"]
+                if "account" not in hidden and labels.get("account_id", account) != account:
+                    others.append(f"{panel['title']}: {labels}")
+                if "service" not in hidden and "{{service}}" in target.get("legendFormat", ""):
+                    others += [f"{panel['title']}: {labels}"] * (labels["service"] != SPIKED[1])
+    assert others == []
+
+
+@dataclass
+class World:
+    """What one panel shows, and what the exporter knows."""
+
+    stack: Stack
+    panel: lint.Json
+    values: dict[str, str]
+    today: date = field(default_factory=lambda: datetime.now(UTC).date())
+
+    def shown(self, ref: str = "A", **labels: str) -> float:
+        """The sum of a target's series with these labels; for a range, their newest values."""
+        found = [one for one in self.series(ref) if labels.items() <= one["metric"].items()]
+        return sum(float((one.get("value") or one["values"][-1])[1]) for one in found) if found else math.nan
+
+    def on_day(self, ago: int, ref: str = "A", **labels: str) -> float:
+        """The sum of a range's values at the start of a day."""
+        day = self.today - timedelta(days=ago)
+        return sum(
+            float(value)
+            for one in self.series(ref)
+            if labels.items() <= one["metric"].items()
+            for at, value in one["values"]
+            if datetime.fromtimestamp(at, UTC).date() == day
+        )
+
+    def count(self, ref: str = "A") -> float:
+        """How many series there are."""
+        return float(len(self.series(ref)))
+
+    def series(self, ref: str) -> asking.Series:
+        target = next(target for target in self.panel["targets"] if target["refId"] == ref)
+        return asking.run(self.stack.urls["prometheus"], target, self.values)
+
+    def ask(self, promql: str) -> float:
+        """A query of our own; for what the exporter does not know, e.g. the relay's counters."""
+        return sum(float(one["value"][1]) for one in asking.instant(self.stack.urls["prometheus"], promql))
+
+    def cost(self, first: int, last: int, **only: str) -> float:
+        """Dollars in the ledger from so many days ago until so many, both included, of what is chosen."""
+        kept = {
+            name: self.values[variable]
+            for name, variable in (("account_id", "account"), ("service", "service"))
+            if self.values[variable] != ".*"
+        }
+        start, end = (self.today - timedelta(days=ago) for ago in (first, last))
+        return float(_costs(self.stack, start, end, "day", **(kept | only))["total_usd"])
+
+    def usage(self, family: str, first: int, last: int, **only: str) -> float:
+        """Dated usage in the ledger from so many days ago until so many, both included, of what is chosen."""
+        kept = {"account_id": self.values["account"]} if self.values["account"] != ".*" else {}
+        start, end = (self.today - timedelta(days=ago) for ago in (first, last))
+        rows = _ask_exporter(
+            self.stack, "usage", start=start.isoformat(), end=end.isoformat(), metric=family, **(kept | only)
+        )["rows"]
+        return float(sum(row["total"] for row in rows))
+
+    def month(self, **only: str) -> float:
+        """Dollars in the ledger of this calendar month."""
+        return self.cost(self.today.day - 1, 0, **only)
+
+    def all_cost(self, first: int, last: int) -> float:
+        """Dollars in the ledger, whatever is chosen."""
+        start, end = (self.today - timedelta(days=ago) for ago in (first, last))
+        return float(_costs(self.stack, start, end, "day")["total_usd"])
+
+    def largest(self, ref: str) -> float:
+        """The largest value that a target shows."""
+        return max((float(one["value"][1]) for one in self.series(ref)), default=math.nan)
+
+    def grouped(self, name: str, by: tuple[str, ...]) -> dict[tuple[str, ...], float]:
+        """What the exporter serves for what is chosen, summed up by labels."""
+        sums: dict[tuple[str, ...], float] = {}
+        for labels, value in self.samples(name):
+            if labels.get("resource_id") != "other":
+                key = tuple(labels[label] for label in by)
+                sums[key] = sums.get(key, 0) + value
+        return sums
+
+    def metric(self, name: str, reduce: Callable[[list[float]], float] = sum, **labels: str) -> float:
+        """What the exporter serves, summed up."""
+        return reduce(
+            [value for have, value in self.samples(name) if labels.items() <= have.items()] or [math.nan]
+        )
+
+    def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """What the exporter serves, of the account if one is chosen."""
+        account = self.values["account"]
+        text = requests.get(self.stack.urls["exporter"] + "/metrics", timeout=10).text
+        return [
+            (sample.labels, sample.value)
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name
+            and (account == ".*" or sample.labels.get("account_id", account) == account)
+        ]
+
+
+def _costs(stack: Stack, start: date, end: date, by: str, **only: str) -> dict[str, Any]:
+    return _ask_exporter(
+        stack, "costs", start=start.isoformat(), end=end.isoformat(), by=by.split(","), **only
+    )
+
+
+def _ask_exporter(stack: Stack, endpoint: str, **params: Any) -> dict[str, Any]:
+    answer = requests.get(f"{stack.urls['exporter']}/api/v1/{endpoint}", params=params, timeout=10)
+    assert answer.ok, answer.text
+    said: dict[str, Any] = answer.json()
+    return said
+
+
+def _name(dashboard: lint.Json) -> str:
+    return str(dashboard["uid"]).removeprefix("aws-spend-")
