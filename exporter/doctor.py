@@ -24,7 +24,7 @@ from exporter.config import Config
 from exporter.fields import format_duration
 from exporter.ledger import Ledger, LedgerLockedError
 from exporter.model import utc_now
-from exporter.plan import make_plan, scale_for
+from exporter.plan import plan_at_rest
 from exporter.relay.credentials import RelayConfigError
 from exporter.relay.settings import RelaySecrets
 from exporter.relay.telex import Result, post
@@ -132,13 +132,7 @@ def _cost_explorer(config: Config, paid: bool) -> Iterator[Finding]:
 
 
 def _plan(config: Config) -> Iterator[Finding]:
-    ledger = Ledger(config.ledger_path, read_only=True) if config.ledger_path.exists() else None
-    try:
-        scale, sources = scale_for(config, ledger, utc_now())
-        plan = make_plan(config, scale, sources, utc_now())
-    finally:
-        if ledger is not None:
-            ledger.close()
+    plan = plan_at_rest(config, utc_now())
     if plan.over:
         yield _bad(
             "plan", "; ".join(plan.over), "raise the ceiling, or ask for less: `plan` shows what", "over"

@@ -16,7 +16,7 @@ from exporter.aws.meter import Meter
 from exporter.config import Config
 from exporter.ledger import Ledger, LedgerLockedError
 from exporter.model import utc_now
-from exporter.plan import make_plan, scale_for
+from exporter.plan import plan_at_rest
 from exporter.runner import Runner, RunnerMetrics
 from exporter.service import make_aws
 from exporter.store import Store
@@ -27,13 +27,7 @@ _MONTH = timedelta(days=30)
 
 def price(config: Config, collector: str) -> Decimal:
     """About how many dollars one refresh of a collector costs, by the plan; zero where it is free."""
-    ledger = Ledger(config.ledger_path, read_only=True) if config.ledger_path.exists() else None
-    try:
-        scale, sources = scale_for(config, ledger, utc_now())
-        plan = make_plan(config, scale, sources, utc_now())
-    finally:
-        if ledger is not None:
-            ledger.close()
+    plan = plan_at_rest(config, utc_now())
     a_month = sum((line.usd for line in plan.lines if line.collector == collector), Decimal(0))
     interval: timedelta = getattr(config.collectors, collector).interval
     return a_month * Decimal(interval.total_seconds()) / Decimal(_MONTH.total_seconds())

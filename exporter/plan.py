@@ -162,6 +162,17 @@ def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: dat
     return Plan(scale, sources, tuple(lines), fill, tuple(_over(config, lines, fill)))
 
 
+def plan_at_rest(config: Config, now: datetime, **given: int | None) -> Plan:
+    """The plan of a configuration with what its ledger's file knows; `given` are figures of the scale as for `scale_for`."""
+    ledger = Ledger(config.ledger_path, read_only=True) if config.ledger_path.exists() else None
+    try:
+        scale, sources = scale_for(config, ledger, now, **given)
+        return make_plan(config, scale, sources, now)
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
 def _lines(config: Config, collector: Collector, scale: Scale) -> list[Line]:
     settings = config.collector(collector)
     paid = [

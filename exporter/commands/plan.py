@@ -9,9 +9,8 @@ from pathlib import Path
 import click
 
 from exporter.command_options import config_option, json_option, load
-from exporter.ledger import Ledger
 from exporter.model import utc_now
-from exporter.plan import make_plan, plan_json, scale_for
+from exporter.plan import plan_at_rest, plan_json
 from exporter.tables import plan_table
 
 
@@ -32,18 +31,14 @@ def command(
 ) -> None:
     """Price the configuration: requests and dollars a month. Asks AWS nothing; exit code 1 if over a ceiling."""
     config = load(config_path)
-
-    ledger = Ledger(config.ledger_path, read_only=True) if config.ledger_path.exists() else None
-    scale, sources = scale_for(
+    priced = plan_at_rest(
         config,
-        ledger,
         utc_now(),
         accounts=accounts,
         services=services,
         regions=regions,
         groups_per_page=groups_per_page,
     )
-    priced = make_plan(config, scale, sources, utc_now())
     if as_json:
         click.echo(json.dumps(plan_json(priced), indent=2))
     else:
