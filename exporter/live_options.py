@@ -12,6 +12,7 @@ import click
 from exporter.ask import AskError
 from exporter.config import Config
 from exporter.live import price, refresh
+from exporter.tables import waiting
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,6 +41,7 @@ def refresh_if_live(config: Config, collector: str, url: str | None, *, live: bo
             raise click.UsageError(f"{question} There is nobody to ask: add --yes")
         click.confirm(question, abort=True, err=True)
     try:
-        refresh(config, collector, url)
+        with waiting("Asking AWS"):
+            refresh(config, collector, url)
     except AskError as error:
         raise click.ClickException(str(error)) from None

@@ -84,3 +84,14 @@ def progress(title: str, *, enabled: bool) -> Iterator[Callable[[int, int], None
             print(f"{title}: {done} of {total}", file=sys.stderr)  # noqa: T201 # the progress display
 
     yield line
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[None]:
+    """A spinner on a terminal, a line otherwise, on standard error, for work whose progress is not known."""
+    if sys.stderr.isatty():
+        with Console(stderr=True).status(title):
+            yield
+        return
+    print(f"{title} ...", file=sys.stderr)  # noqa: T201 # the progress display
+    yield
