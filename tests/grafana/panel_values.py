@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 Check = Callable[["World"], tuple[float, float]]
 
 _SELF = "aws_spend_exporter_"
-_DAY = 86_400
 # Days ago of which both bills and usage are complete; S3 is measured a day later than the rest.
 _COMPLETE = 2
 
@@ -130,10 +129,11 @@ def _holds(claim: Callable[[World], bool]) -> Check:
 
 
 def _age(w: World) -> bool:
-    """The forecast's age in intervals, to a minute."""
-    read = w.metric(f"{_SELF}collector_last_success_timestamp_seconds", min, collector="forecast")
-    age = (time.time() - read) / w.metric(f"{_SELF}collector_interval_seconds", collector="forecast")
-    return abs(w.shown(collector="forecast") - age) < 60 / _DAY
+    """Of the collector that an account denies, in intervals, to half of one."""
+    collector = "ec2_running"
+    read = w.metric(f"{_SELF}collector_last_success_timestamp_seconds", min, collector=collector)
+    age = (time.time() - read) / w.metric(f"{_SELF}collector_interval_seconds", collector=collector)
+    return abs(w.shown(collector=collector) - age) < 0.5
 
 
 def _price_age(w: World) -> bool:
