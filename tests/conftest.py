@@ -7,10 +7,44 @@ import random
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
-# How long an example takes says how busy the machine is.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says how busy the machine is. In CI the same examples come each time, so that a
+# red run says something about the change; `make test` elsewhere goes on looking.
+settings.register_profile(
+    "patient",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
 settings.load_profile("patient")
+
+# Tests that share something dear to start run one after the other in one process; all others go wherever a process
+# is free.
+_TOGETHER = {
+    "tests/browser/": "dashboards",
+    "tests/grafana/test_dashboards_on_demo.py": "dashboards",
+    "tests/grafana/test_dashboards_on_prometheus.py": "prometheus",
+    "tests/docs/": "docs",
+    "tests/e2e/test_commands.py": "commands",
+    "tests/resources/": "resources",
+    "tests/property/test_cost_reconciles.py": "cost",
+    "tests/demo/simulator/": "simulator",
+}
+
+
+class _Together(LoadScopeScheduling):
+    """xdist's own scheduling by scope, with these scopes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((group for path, group in _TOGETHER.items() if nodeid.startswith(path)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Called once, by the process that hands the tests out."""
+    return _Together(config, log)
+
 
 pytest_plugins = ("demo_stack",)
 

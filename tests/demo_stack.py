@@ -62,6 +62,6 @@ def filled_stack(options: Options | None = None) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """One running chain for every test of dashboards; they share a worker (xdist_group "dashboards")."""
+    """One running chain for every test of dashboards; they run in one process (tests/conftest.py)."""
     with filled_stack() as running:
         yield running

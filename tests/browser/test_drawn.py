@@ -14,7 +14,7 @@ from demo_stack import SPIKED
 from exporter.demo.stack import Stack
 from grafana import build
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("dashboards"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ import pytest
 from doc_pages import ROOT, blocks
 from running_demo import RunningDemo
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("docs")]
+pytestmark = pytest.mark.stack
 
 QUESTIONS = list(blocks(ROOT / "docs" / "cookbook.md"))
 

@@ -14,7 +14,7 @@ import pytest
 import requests
 from running_demo import RunningDemo
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("docs")]
+pytestmark = pytest.mark.stack
 
 
 def run(demo: RunningDemo, *arguments: str) -> Any:

@@ -45,7 +45,6 @@ def test_every_console_block_types_something_or_says_why_it_is_not_run() -> None
 
 
 @pytest.mark.stack
-@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize(
     "block", [block for block in CONSOLE if not block.not_run], ids=lambda block: block.where
 )

@@ -23,7 +23,7 @@ from exporter.aws import cost_explorer
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws
 from exporter.model import utc_now
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("commands")]
+pytestmark = pytest.mark.stack
 
 CONFIG = organization(collectors=collectors(cost={"history_months": 2}, cost_breakdowns={"by": ["region"]}))
 

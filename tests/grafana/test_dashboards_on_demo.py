@@ -23,7 +23,7 @@ from exporter.demo.stack import Stack
 from grafana import build
 from grafana.builder.usage import LAMBDA
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("dashboards"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 MOST_SERIES = 100
 PATIENCE = 30.0
