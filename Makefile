@@ -26,10 +26,12 @@ check: setup lint ## lint, types and unit tests, under a minute
 	$(PYTEST) -q $(PARALLEL) -m "not stack and not long" tests/unit
 
 test: setup lint browser ## everything that CI runs: check and the tests that start real servers
-	$(PYTEST) $(PARALLEL) -m "not long"
+	$(PYTEST) $(PARALLEL) -m "not long and not alone"
+	$(PYTEST) -m "alone and not long"
 
 full: setup lint browser ## everything, with the long suites
-	$(PYTEST) $(PARALLEL) -m ""
+	$(PYTEST) $(PARALLEL) -m "not alone"
+	$(PYTEST) -m "alone"
 
 dashboards: setup ## write the Grafana dashboards from their source
 	$(BIN)/python -m grafana.build

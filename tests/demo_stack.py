@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from threading import Event
 
@@ -60,8 +60,18 @@ def filled_stack(options: Options | None = None) -> Iterator[Stack]:
         yield stack
 
 
+_USERS = ("tests/browser/", "tests/grafana/test_dashboards_on_demo.py")
+_RUNNING = ExitStack()
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """One running chain for every test of dashboards; they run in one process (tests/conftest.py)."""
-    with filled_stack() as running:
-        yield running
+    with _RUNNING:
+        yield _RUNNING.enter_context(filled_stack())
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """A chain keeps a processor busy: in a process of xdist it ends with the last test that needs it."""
+    if hasattr(item.config, "workerinput") and nextitem and not nextitem.nodeid.startswith(_USERS):
+        _RUNNING.close()

@@ -7,15 +7,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 from running_demo import RunningDemo, seen
 
+_RUNNING = ExitStack()
+
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
+    """One demo for all of these tests; they run in one process (tests/conftest.py)."""
+    with _RUNNING:
+        yield _RUNNING.enter_context(_start(tmp_path_factory.mktemp("demo")))
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """A demo keeps a processor busy: in a process of xdist it ends with the last test that needs it."""
+    if hasattr(item.config, "workerinput") and nextitem and not nextitem.nodeid.startswith("tests/docs/"):
+        _RUNNING.close()
+
+
+@contextmanager
+def _start(folder: Path) -> Iterator[RunningDemo]:
     """`make demo`, as far as its output's last line."""
-    folder = tmp_path_factory.mktemp("demo")
     for name in ("tmp", "run", "home", "work"):
         (folder / name).mkdir()
     environment = os.environ | {

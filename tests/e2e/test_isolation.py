@@ -26,7 +26,7 @@ from running_exporter import (
 
 from exporter.demo.simulator import SimulatedAws
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.alone]
 
 FAULTS = {
     "prod": ("access_denied", {"service": "sts", "operation": "AssumeRole"}, "access_denied"),

@@ -16,7 +16,7 @@ from running_exporter import MakeAws, MakeExporter, collectors, in_process, orga
 
 from exporter.demo.simulator import SimulatedAws
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.alone]
 
 BOTH: dict[str, Any] = collectors(cost={"history_months": 3}, ec2_instances={})
 COST: dict[str, Any] = {

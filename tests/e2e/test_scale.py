@@ -21,6 +21,7 @@ def true_counts(aws: SimulatedAws) -> dict[str, int]:
 
 
 @pytest.mark.stack
+@pytest.mark.alone
 def test_three_hundred_accounts_share_clients_and_each_signs_as_itself(
     make_aws: MakeAws, make_exporter: MakeExporter, capsys: pytest.CaptureFixture[str]
 ) -> None:

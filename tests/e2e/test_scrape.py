@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from running_exporter import MakeAws, MakeExporter, collectors, in_process, organization, wait_for, warm
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.alone]
 
 COLLECTORS = collectors(cost={"history_months": 2}, ec2_instances={})
 

@@ -23,7 +23,7 @@ from exporter.demo.simulator import SimulatedAws
 from exporter.demo.telex_sink import TelexSink
 from exporter.model import month_start
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.alone]
 
 
 class Relay:
