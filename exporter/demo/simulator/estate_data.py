@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from moto.s3.models import s3_backends
+
 from .estate import Filler
 
 
@@ -135,8 +137,9 @@ def s3(fill: Filler) -> None:
     for content, days in (("assets", 600), ("logs", 450), ("backups", 45)):
         bucket = f"{fill.prefix}-{content}-{fill.suffix}"
         where = {"CreateBucketConfiguration": {"LocationConstraint": fill.region}}
-        # moto's buckets are the process's: another organisation of the same seed has made them already.
         if bucket not in fill.backend("s3", "aws").buckets:
+            # moto remembers the names of buckets for the whole process, also of an organisation that is gone.
+            s3_backends.bucket_accounts.pop(bucket, None)
             client.create_bucket(Bucket=bucket, **(where if fill.region != "us-east-1" else {}))
         tags = {} if content == "logs" else fill.tags
         if tags:

@@ -225,3 +225,22 @@ def test_equal_specs_are_equal_organisations() -> None:
     span = (date(2026, 3, 1), date(2026, 3, 18))
     assert first.accounts == second.accounts
     assert first.truth.totals(*span) == second.truth.totals(*span)
+
+
+def test_an_organisation_that_is_gone_leaves_no_names_of_buckets_behind() -> None:
+    """moto keeps them for the whole process, and the next organisation of the seed has the same."""
+    found = []
+    for _ in range(2):
+        with SimulatedAws(OrganizationSpec(seed=23, accounts=2, days=5, services=2)) as aws:
+            keys = aws.environment()
+            client = boto3.session.Session().client(
+                "s3",
+                endpoint_url=aws.url,
+                region_name="us-east-1",
+                aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+            )
+            found.append({bucket["Name"] for bucket in client.list_buckets()["Buckets"]})
+            client.close()
+    assert found[0]
+    assert found[0] == found[1]
