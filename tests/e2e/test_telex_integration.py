@@ -23,7 +23,7 @@ from exporter.demo.simulator import SimulatedAws
 from exporter.demo.telex_sink import TelexSink
 from exporter.model import month_start
 
-pytestmark = [pytest.mark.stack, pytest.mark.alone]
+pytestmark = pytest.mark.stack
 
 
 class Relay:

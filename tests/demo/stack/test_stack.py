@@ -14,7 +14,7 @@ from time import monotonic, sleep
 import pytest
 import requests
 
-pytestmark = [pytest.mark.stack, pytest.mark.alone, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 
 DEMO = [sys.executable, "-m", "exporter", "demo"]
 SMALL = ["--no-grafana", "--no-inventory", "--days", "60", "--regions", "us-east-1"]
