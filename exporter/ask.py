@@ -106,7 +106,9 @@ def _from_ledger(config: Config, name: str, parameters: dict[str, Any], clock: C
         raise AskError(_reasons({"detail": error.errors()})) from None
     ledger = Ledger(path, read_only=True)
     try:
-        return _answer(endpoint.answer(Source(ledger, config, clock(), {}), query), str(path))
+        # Names are read once: an answer asks for one a row.
+        source = Source(ledger, config, clock(), ledger.account_names())
+        return _answer(endpoint.answer(source, query), str(path))
     except ValueError as error:
         raise AskError(str(error)) from None
     except sqlite3.Error as error:
