@@ -354,8 +354,10 @@ class Account:
 
 
 INTERVALS_SERVED = 3
+# With an interval of seconds, a run that takes a little longer than usual is no reason to forget the last one.
+SERVED_AT_LEAST = timedelta(minutes=1)
 
 
 def expires_at(succeeded_at: datetime, interval: timedelta) -> datetime:
     """When samples that were read at `succeeded_at` go absent if nothing newer arrives."""
-    return succeeded_at + INTERVALS_SERVED * interval
+    return succeeded_at + max(INTERVALS_SERVED * interval, SERVED_AT_LEAST)

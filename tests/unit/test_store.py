@@ -116,6 +116,16 @@ def test_a_failure_keeps_the_last_good_samples_for_three_intervals() -> None:
     ]
 
 
+def test_with_an_interval_of_seconds_the_last_good_samples_stay_for_a_minute() -> None:
+    clock = Clock()
+    store = Store(clock)
+    store.publish(Key("cost"), good(COST(3, account_id="1", service="S3")), interval=timedelta(seconds=3))
+    clock.now = START + timedelta(seconds=59)
+    assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="1",service="S3"} 3']
+    clock.now = START + timedelta(seconds=60)
+    assert lines(store, "aws_test_cost_usd") == []
+
+
 def test_a_unit_that_never_succeeded_has_no_sample_and_no_last_success() -> None:
     store = Store(Clock())
     store.publish(Key("cost", "1"), Outcome((), START, None, "access_denied"), interval=HOUR)
