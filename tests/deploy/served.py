@@ -81,7 +81,7 @@ def serving(name: str, config: Path, env: Mapping[str, str] | None = None) -> It
             env=dict(env or environment(folder)),
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while (found := _LISTENS[name].search(log.read_text())) is None:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()

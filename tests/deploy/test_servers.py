@@ -224,7 +224,7 @@ def _running(
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=cwd, env=env)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while url is not None:
             text = log.read_text(encoding="utf-8", errors="replace")
             assert process.poll() is None, f"{json.dumps(command)} ended:\n{text}"

@@ -39,7 +39,7 @@ def samples_of(text: str) -> Samples:
     return found
 
 
-def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 60.0) -> T:
+def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 150.0) -> T:
     """The first answer of `probe` that is true."""
     deadline = time.monotonic() + timeout
     while True:

@@ -243,7 +243,7 @@ def test_a_discovery_that_fails_at_the_start_says_why_and_recovers_by_itself(
         assert exporter.get("/-/healthy").status_code == 200
         assert exporter.failures("accounts") or "access_denied" in exporter.get("/metrics").text
         aws.faults.clear(fault)
-        wait_for("it is ready", exporter.is_ready, 20)
+        wait_for("it is ready", exporter.is_ready)
         assert collected(exporter) == ACTIVE
 
 

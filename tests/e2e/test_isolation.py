@@ -85,7 +85,7 @@ def test_each_failure_has_its_kind_and_the_others_are_fresh_while_metrics_answer
     exporter.start()
     with scraped(exporter.url) as took:
         wait_for("the healthy accounts are read", lambda: accounts_with_instances(exporter) == HEALTHY)
-        wait_for("every account is through", exporter.is_ready, 60)
+        wait_for("every account is through", exporter.is_ready)
     assert exporter.failures("ec2_instances") == {name: {kind} for name, (_, _, kind) in FAULTS.items()}
     success = {
         labels["account"]: value

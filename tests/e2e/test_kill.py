@@ -95,7 +95,7 @@ def kill_and_restart(aws: SimulatedAws, exporter: Exporter, kills: int, capsys: 
         committed = committed_days(ledger)
     before = aws.requests.count()
     exporter.start()
-    wait_for("the fill is over", exporter.is_ready, 60)
+    wait_for("the fill is over", exporter.is_ready)
     assert not asked_days(aws.requests.entries()[before:]) & committed
     assert exporter.stop() < 5
     check_ledger(ledger)

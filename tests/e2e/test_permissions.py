@@ -64,7 +64,7 @@ def test_every_request_is_granted_to_the_role_that_made_it(
     )  # fmt: skip
     exporter.arguments = ["--allow-plan-over-ceiling"]
     exporter.start()
-    wait_for("every collector has run", exporter.is_ready, 60)
+    wait_for("every collector has run", exporter.is_ready)
     exporter.stop()
     payer_key = aws.environment()["AWS_ACCESS_KEY_ID"]
     seen: dict[bool, set[str]] = {True: set(), False: set()}

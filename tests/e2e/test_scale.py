@@ -41,7 +41,7 @@ def test_three_hundred_accounts_share_clients_and_each_signs_as_itself(
         most_handles = max(most_handles, len(list(exporter.proc("fd").iterdir())))
         return exporter.is_ready()
 
-    wait_for("every account is read", is_ready, 100)
+    wait_for("every account is read", is_ready, 150)
     seconds = time.monotonic() - began
     samples = exporter.samples()
     clients = exporter.value("aws_spend_exporter_aws_clients")
@@ -73,6 +73,6 @@ def test_three_hundred_accounts_share_clients_and_each_signs_as_itself(
     assert most_handles <= 2 * THREADS + 40
 
     exporter.reload()
-    wait_for("every account is read again", exporter.is_ready, 100)
+    wait_for("every account is read again", exporter.is_ready, 150)
     assert exporter.value("aws_spend_exporter_aws_clients") == 4
     assert exporter.stop() < 5

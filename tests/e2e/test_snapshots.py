@@ -83,7 +83,7 @@ def wait_for_snapshot(exporter: Exporter, s3: Any, folder: Path) -> None:
             return False
         return content(snapshot(s3, folder)) == content(ledger_of(exporter))
 
-    wait_for("the ledger is in S3", same, 40)
+    wait_for("the ledger is in S3", same)
 
 
 def test_killed_and_back_on_an_empty_disk_it_pays_nothing_again(
@@ -265,6 +265,6 @@ def test_the_next_tasks_prometheus_is_filled_from_the_restored_ledger(
     with empty_prometheus(tmp_path / "second") as url:
         exporter.configure({**CONFIG, "history": {"write_url": f"{url}/api/v1/write"}})
         exporter.start()
-        wait_for("every day is there again", lambda: held(url) == total, 60)
+        wait_for("every day is there again", lambda: held(url) == total)
         exporter.stop()
     assert paid(aws) == requests_paid

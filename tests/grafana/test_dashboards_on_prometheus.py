@@ -235,7 +235,7 @@ def _days_ago(at: float) -> int:
 
 
 def _until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if requests.get(f"{url}/-/ready", timeout=2).ok:

@@ -44,7 +44,7 @@ def midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 60.0) -> T:
+def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 150.0) -> T:
     """The first answer of `probe` that is neither None nor False."""
     deadline = time.monotonic() + timeout
     while True:

@@ -163,7 +163,7 @@ class Relay:
                 stderr=log,
                 env={**os.environ, **self.environ},
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline and self.process.poll() is None:
             for line in self.log.read_text()[size:].splitlines():
                 if "relay listens on" in line:

@@ -138,7 +138,7 @@ def running(
 
 
 def eventually(probe: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not probe():
         if time.monotonic() > deadline:
             return False

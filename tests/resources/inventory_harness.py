@@ -54,7 +54,7 @@ class World:
         self.config = Config.model_validate(
             {
                 "data_dir": folder,
-                "aws": {"endpoint_url": aws.url, "read_timeout": "20s", "threads": 8},
+                "aws": {"endpoint_url": aws.url, "read_timeout": "1m", "threads": 8},
                 "accounts": {"discovery": "organizations", "role_name": MEMBER_ROLE},
                 "regions": list(aws.spec.regions),
                 "collectors": {name: {"enabled": False} for name in names}

@@ -173,11 +173,11 @@ def test_what_aws_gives_no_date_for_was_first_seen_now_or_existed_by_its_last_ch
         assert found.created is not None
         if each.type == "lambda:function":
             days = next(days for work, days in ages.items() if each.id.endswith(work))
-            assert world.now - found.created == pytest.approx(timedelta(days=days), abs=timedelta(minutes=5))
+            assert world.now - found.created == pytest.approx(timedelta(days=days), abs=timedelta(hours=1))
         elif each.type == "cloudfront:distribution":
-            assert world.now - found.created == pytest.approx(timedelta(days=25), abs=timedelta(minutes=5))
+            assert world.now - found.created == pytest.approx(timedelta(days=25), abs=timedelta(hours=1))
         else:
-            assert abs(world.now - found.created) < timedelta(minutes=5)
+            assert abs(world.now - found.created) < timedelta(hours=1)
 
 
 def test_instances_are_counted_from_the_same_request(world: World) -> None:

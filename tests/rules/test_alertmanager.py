@@ -140,8 +140,8 @@ def _ready(url: str) -> bool:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until it holds, for at most 15 seconds."""
-    end = time.monotonic() + 15
+    """Wait until it holds, for at most 60 seconds."""
+    end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end, "it never held"
         time.sleep(0.05)

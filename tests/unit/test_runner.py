@@ -106,7 +106,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world.ledger.close()
 
 
-def wait_until(probe: Callable[[], Any], seconds: float = 5) -> None:
+def wait_until(probe: Callable[[], Any], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not probe():
         assert time.monotonic() < end

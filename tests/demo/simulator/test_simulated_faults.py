@@ -285,7 +285,7 @@ def test_the_running_clock_goes_on(aws: SimulatedAws) -> None:
     aws.clock.set(datetime(2026, 1, 5, tzinfo=UTC), running=True)
     first = aws.clock.now()
     time.sleep(0.02)
-    assert timedelta(0) < aws.clock.now() - first < timedelta(seconds=5)
+    assert timedelta(0) < aws.clock.now() - first < timedelta(minutes=1)
 
 
 def test_a_day_settles_and_is_restated(aws: SimulatedAws) -> None:
