@@ -32,7 +32,7 @@ from exporter.demo.stack import (
 from exporter.demo.telex_sink import Message, TelexSink
 from exporter.demo.thresholds import factor_needed
 
-CHECK_SECONDS = 60.0
+CHECK_SECONDS = 120.0
 SPIKE_FACTOR = Decimal(3)
 GOLDEN = 0.618  # its multiples fall evenly between 0 and 1
 _SERVERS = ("simulator", "exporter", "prometheus", "alertmanager", "relay", "telex", "grafana")

@@ -39,8 +39,8 @@ class Options:
     inventory: bool = False
     """Also list what the accounts own, which the simulator fills on first use: in half a minute."""
     ports: Mapping[str, int] = field(default_factory=dict)
-    patience: float = 30.0
-    """Seconds that each server may take to be ready; a busy machine needs more."""
+    patience: float = 90.0
+    """Seconds that each server may take to be ready; one that dies is told at once."""
 
     def simulator_arguments(self, port: int) -> list[str]:
         return [
