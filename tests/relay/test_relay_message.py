@@ -83,6 +83,33 @@ def test_an_alert_of_somebody_else_is_readable() -> None:
 
 
 @pytest.mark.parametrize(
+    ("labels", "line"),
+    [
+        ({"scope": "ou", "ou": "/Workloads", "subject": "OU /Workloads"}, "Subject: OU /Workloads"),
+        ({"scope": "group", "subject": "team <b>platform"}, "Subject: team ‹b›platform"),
+        ({"scope": "service", "service": "Amazon EC2", "subject": "Amazon EC2"}, "Subject: Amazon EC2"),
+        (
+            {
+                "scope": "account_service", "account": "dev", "account_id": "222222222222",
+                "subject": "AWS Lambda of dev (222222222222)",
+            },
+            "Subject: AWS Lambda of dev (222222222222)",
+        ),
+        ({"scope": "organization", "subject": "all accounts"}, "Account: all accounts of the organization"),
+        (
+            {"scope": "account", "account": "dev", "account_id": "222222222222", "subject": "dev (222222222222)"},
+            "Account: dev (222222222222)",
+        ),
+        ({"account_id": "222222222222", "subject": "CN=somebody else's"}, "Account: 222222222222"),
+    ],
+)  # fmt: skip
+def test_a_message_names_what_it_is_about(labels: dict[str, str], line: str) -> None:
+    alert = spend_alert(labels={"alertname": "AwsDailySpendAboveThreshold", "period": "day", **labels})
+    alert["annotations"] |= {"account": labels.get("account", "")}
+    assert rendered(notification(alert)).parts[0].split("\n")[1] == line
+
+
+@pytest.mark.parametrize(
     ("spend", "threshold", "lines"),
     [
         ("100.5", "100", ["Spend: $100.50 in a day", "Threshold: $100.00, spend is 100.5% of it"]),
