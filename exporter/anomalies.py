@@ -296,8 +296,12 @@ def render(view: ViewContext) -> Iterable[Sample]:
         yield SCORE(found.score[number], **labels(*assessment.series[number]))
     family = anomaly_family(view.group_labels)
     for finding in assessment.findings:
-        groups = dict.fromkeys(view.group_labels, "") | dict(view.groups.get(finding.account_id, {}))
-        yield family(finding.usd, **labels(finding.account_id, finding.service), kind=finding.kind, **groups)
+        yield family(
+            finding.usd,
+            **labels(finding.account_id, finding.service),
+            kind=finding.kind,
+            **view.group_values(finding.account_id),
+        )
         if finding.kind != "spike":
             continue
         told = anomaly_causes.explain(view.ledger, finding.day, finding.account_id, finding.service)
