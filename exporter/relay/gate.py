@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
@@ -99,8 +100,13 @@ def describe(error: ValidationError) -> str:
     """What is wrong with a body, without repeating the body."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     texts = [
-        f"{'.'.join(str(step) for step in problem['loc'])[:100]}: {problem['msg'][:200]}"
+        f"{'.'.join(_step(step) for step in problem['loc'])}: {problem['msg'][:200]}"
         for problem in problems[:3]
     ]
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
     return "; ".join(text.removeprefix(": ") for text in texts) + more
+
+
+def _step(step: int | str) -> str:
+    """A place in a body; a label's name is the caller's, and may hold lines of a log that nobody wrote."""
+    return str(step) if re.fullmatch(r"\w{1,64}", str(step), re.ASCII) else "?"

@@ -126,15 +126,20 @@ def samples(links: Links) -> list[dict[str, Any]]:
     bare = Alert(status="firing", startsAt=at)
     tried = [
         values(
-            Notification(version="4", groupKey="x", status=status, alerts=alerts, **more), links, len(alerts)
+            Notification(
+                version="4", groupKey="x", status=alerts[0].status, alerts=alerts,
+                truncatedAlerts=truncated, externalURL=url,
+            ),
+            links,
+            len(alerts),
         )
-        for status, alerts, more in (
-            ("firing", [spend], {}),
-            ("resolved", [resolved], {}),
-            ("firing", [bare], {}),
-            ("firing", [spend, resolved, bare], {"truncatedAlerts": 3, "externalURL": "http://am.example"}),
+        for alerts, truncated, url in (
+            ([spend], 0, ""),
+            ([resolved], 0, ""),
+            ([bare], 0, ""),
+            ([spend, resolved, bare], 3, "http://am.example"),
         )
-    ]
+    ]  # fmt: skip
     # So long that none of its alerts fits into `max_parts`.
     return [
         *tried,

@@ -1,5 +1,6 @@
 """What a reader of the channel sees."""
 
+import json
 import re
 from typing import Any
 
@@ -15,7 +16,7 @@ from exporter.relay.templating import Templates
 
 
 def rendered(payload: dict[str, Any], links: Links = Links(), limit: int = 4096) -> Message:  # noqa: B008 - frozen
-    return render(Notification.model_validate(payload), links, limit, 10, Templates())
+    return render(Notification.model_validate_json(json.dumps(payload)), links, limit, 10, Templates())
 
 
 def test_one_alert_names_title_account_spend_threshold_status_since_and_links() -> None:
