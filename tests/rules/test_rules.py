@@ -33,6 +33,7 @@ _ROUTES = {
     "AwsHistoryDiverging": ("telex", "telex"),
     "AwsLedgerSnapshotFailing": ("telex", "telex"),
     "AwsSpendExporterDown": ("telex", "critical"),
+    "AwsSpendReloadFailed": ("telex", "telex"),
     "AwsAccountCollectionFailing": ("telex", "telex"),
     "AwsAccountCollectionStalled": ("telex", "telex"),
     "AwsRequestCeilingReached": ("telex", "telex"),
