@@ -128,9 +128,10 @@ def test_amounts(spend: str, threshold: str, lines: list[str]) -> None:
     assert [line for line in text.splitlines() if line.startswith(("Spend", "Threshold"))] == lines
 
 
-def test_truncated_alerts_are_counted() -> None:
-    text = rendered(notification(truncatedAlerts=7)).parts[0]
-    assert "And 7 more alerts that this message does not list: see Alertmanager." in text
+@pytest.mark.parametrize(("left_out", "words"), [(1, "1 more alert"), (7, "7 more alerts")])
+def test_truncated_alerts_are_counted(left_out: int, words: str) -> None:
+    text = rendered(notification(truncatedAlerts=left_out)).parts[0]
+    assert f"And {words} that this message does not list: see Alertmanager." in text
 
 
 def test_more_alerts_than_the_parts_hold_are_counted() -> None:
