@@ -200,7 +200,7 @@ def _subject(fields: dict[str, str]) -> tuple[str, Neutral]:
     if scope == "organization":
         return "Account", Neutral("all accounts of the organization")
     name, account_id = neutralise(fields.get("account", "")), neutralise(fields.get("account_id", ""))
-    # Of a service within an account, an OU, a group or a service the account is not all or nothing at all.
+    # OUs, groups and services have no account, and a service of an account is not the whole of it.
     if subject and (scope == "account_service" or not (name or account_id)):
         return "Subject", subject
     if account_id and name and name != account_id:
