@@ -43,7 +43,7 @@ docs: setup ## write the generated docs: metrics reference and IAM policies
 	$(BIN)/python -m exporter.reference
 
 bench: setup ## measure, and print the figures
-	$(BIN)/aws-spend-exporter demo --check --repeat 5
+	$(BIN)/aws-spend-exporter demo --check --repeat 10
 
 bench-anomaly: setup ## measure anomaly findings against labelled organisations
 	$(BIN)/python -m bench.anomaly

@@ -52,6 +52,8 @@ from exporter.anomaly_settings import SCORES, AnomalySettings, Sensitivity
 OURS, Z_SCORE, WEEKLY_MEAN, ORIGINAL = "ours", "30-day z-score", "20% over weekly mean", "original"
 ALL = "all"
 FLOOR_USD = 25.0
+BILL_IS_FINAL_ON = 5
+"""The day on which the organisations' bills of the month before become final; AWS says so of each day."""
 
 Signs = NDArray[np.int64]
 Method = Callable[[Sequence[date], Costs, Costs], Signs]
@@ -90,7 +92,7 @@ def ours(
 ) -> Signs:
     """The exporter's baseline at its default settings, or at another sensitivity."""
     limits = AnomalySettings().limits(sensitivity)
-    found = baseline.assess(usage, days, limits)
+    found = baseline.assess(usage, days, limits, last_month_is_open=days[-1].day < BILL_IS_FINAL_ON)
     above = baseline.spikes(found, limits) | found.new
     below = baseline.drops(found, limits) | found.stopped
     return above.astype(np.int64) - below.astype(np.int64)

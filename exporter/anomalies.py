@@ -25,6 +25,7 @@ SHOWN_CAUSES = 5
 _COMPLETE_AFTER = timedelta(hours=24)  # AWS updates cost at least once a day
 _FEES_COME_UNTIL = 3  # tax, support and fees of a month are charged on its first days
 _ASSESSED_BACK = 4
+_BILL_IS_FINAL_AFTER = 7  # days into the next month; a day that did not move keeps the flag of its last read
 _UNITS_PER_USD = 1e10
 _DAY = timedelta(days=1)
 
@@ -145,7 +146,13 @@ def assess(ledger: Ledger, now: datetime, settings: AnomalySettings) -> Assessme
         return None
     days = baseline.input_days(day)
     told = ledger.confirmed_at(days[0], day + _DAY)
-    version = (day, settings, tuple(ledger.day_states(days[0], day + _DAY).items()), tuple(told.items()))
+    version = (
+        day,
+        settings,
+        _last_month_is_open(ledger, day),
+        tuple(ledger.day_states(days[0], day + _DAY).items()),
+        tuple(told.items()),
+    )
     with _lock:
         held = _assessed.get(ledger)
         if held is None or held[0] != version:
@@ -161,11 +168,16 @@ def assess_day(
     series = ledger.series()
     values = _usage(ledger, days, max(series, default=0) + 1)
     limits = settings.limits(sensitivity)
-    found = baseline.assess(values, days, limits)
+    found = baseline.assess(values, days, limits, last_month_is_open=_last_month_is_open(ledger, day))
     shown = ~np.isnan(found.value) & ((values != 0) & ~np.isnan(values)).any(axis=1)
     back = _had_cost_before(ledger, days[0], np.flatnonzero(found.new).tolist())
     findings = _findings(day, days, values, series, found, limits, settings, back)
     return Assessment(day, series, found, shown, findings)
+
+
+def _last_month_is_open(ledger: Ledger, day: date) -> bool:
+    """Whether the bill of the month before a day's is not final: AWS calls its days estimated."""
+    return day.day <= _BILL_IS_FINAL_AFTER and ledger.is_estimated(day.replace(day=1) - _DAY)
 
 
 def _usage(ledger: Ledger, days: Sequence[date], size: int) -> Values:
@@ -296,8 +308,12 @@ def render(view: ViewContext) -> Iterable[Sample]:
         yield SCORE(found.score[number], **labels(*assessment.series[number]))
     family = anomaly_family(view.group_labels)
     for finding in assessment.findings:
-        groups = dict.fromkeys(view.group_labels, "") | dict(view.groups.get(finding.account_id, {}))
-        yield family(finding.usd, **labels(finding.account_id, finding.service), kind=finding.kind, **groups)
+        yield family(
+            finding.usd,
+            **labels(finding.account_id, finding.service),
+            kind=finding.kind,
+            **view.group_values(finding.account_id),
+        )
         if finding.kind != "spike":
             continue
         told = anomaly_causes.explain(view.ledger, finding.day, finding.account_id, finding.service)

@@ -52,6 +52,7 @@ _MAD = 1.4826
 _FACTORS_AT = 4.0  # deviations at which a factor and an amount say the same
 _SHORT_DAYS = 12  # days that have neighbours, for these alone to tell the deviation
 _LONG_AGAINST_SHORT = 2.0
+_RESTATED = 2.0  # times the ratio that a difference takes which a restatement can explain
 _STOPPED_SHARE = 0.01
 _STOPPED_AFTER = 2
 
@@ -90,6 +91,8 @@ class Baseline:
     """The last known day before was low too; without it a low day may be late data."""
     new: Flags
     stopped: Flags
+    may_be_restated: Flags
+    """The difference began with the month, while the bill of the month before is not final."""
     usual: Values
     """What a day cost before a series stopped; its expectation elsewhere."""
 
@@ -114,16 +117,19 @@ def _twin_days(tested: date) -> list[date]:
     return found
 
 
-def assess(values: Values, days: Sequence[date], limits: Limits) -> Baseline:
+def assess(
+    values: Values, days: Sequence[date], limits: Limits, *, last_month_is_open: bool = False
+) -> Baseline:
     """The last of `days` against those before it.
 
     `values` are series by `days`; days may be missing. What is not known, or not complete, is NaN.
+    `last_month_is_open` says that the bill of the month before the tested day's is not final.
     ValueError if the days are not in order or there are none.
     """
     if not days or list(days) != sorted(set(days)) or values.shape[1] != len(days):
         raise ValueError("days in order, one for each column")
     parts = [
-        _assess(values[start : start + _AT_A_TIME], days, limits)
+        _assess(values[start : start + _AT_A_TIME], days, limits, last_month_is_open)
         for start in range(0, max(len(values), 1), _AT_A_TIME)
     ]
     return Baseline(
@@ -134,7 +140,7 @@ def assess(values: Values, days: Sequence[date], limits: Limits) -> Baseline:
     )
 
 
-def _assess(values: Values, days: Sequence[date], limits: Limits) -> Baseline:
+def _assess(values: Values, days: Sequence[date], limits: Limits, last_month_is_open: bool) -> Baseline:
     tested, value = days[-1], values[:, -1].copy()
     place = {day: number for number, day in enumerate(days)}
     width = WEEKS * 7
@@ -210,6 +216,9 @@ def _assess(values: Values, days: Sequence[date], limits: Limits) -> Baseline:
         # Most of the eight weeks are known to have cost nothing.
         new=enough & (began > width - NEWS_DAYS) & (value >= limits.new_amount),
         stopped=stopped,
+        may_be_restated=_began_with_month(before, value, expected, level, rhythm, tested)
+        if last_month_is_open
+        else np.zeros(len(values), dtype=bool),
         usual=where_assessed(np.where(stopped, usual, expected)),
     )
 
@@ -219,7 +228,7 @@ def spikes(baseline: Baseline, limits: Limits) -> Flags:
     off = baseline.value - baseline.expected
     return np.asarray(
         (baseline.score >= limits.score)
-        & (off >= limits.ratio * np.maximum(abs(baseline.expected), limits.least))
+        & (off >= _ratio(baseline, limits) * np.maximum(abs(baseline.expected), limits.least))
         & (off >= limits.amount)
         & ~baseline.new
     )
@@ -230,7 +239,7 @@ def drops(baseline: Baseline, limits: Limits) -> Flags:
     off = baseline.expected - baseline.value
     return np.asarray(
         (baseline.score <= -limits.score)
-        & (off >= limits.ratio * np.maximum(abs(baseline.expected), limits.least))
+        & (off >= _ratio(baseline, limits) * np.maximum(abs(baseline.expected), limits.least))
         & (off >= limits.amount)
         & baseline.low_before
         & ~baseline.stopped
@@ -238,6 +247,34 @@ def drops(baseline: Baseline, limits: Limits) -> Flags:
 
 
 # Parts
+
+
+def _ratio(baseline: Baseline, limits: Limits) -> Values:
+    """The least difference of each series as a share of its expectation."""
+    return np.where(baseline.may_be_restated, _RESTATED, 1.0) * limits.ratio
+
+
+def _began_with_month(
+    before: Values, value: Values, expected: Values, level: Values, rhythm: Values, tested: date
+) -> Flags:
+    """Whether each known day since the first was off as the tested one is: at least half as far, to its side.
+
+    AWS tells the bill of a month as a whole a little too high or too low until it is final. Where two months err
+    to different sides, the first days of the later one look like a step.
+    """
+    off = _off(value, expected)
+    began = np.ones(len(value), dtype=bool)
+    for back in range(1, tested.day):
+        earlier = _off(before[:, -back], level * rhythm[:, -back % 7])
+        began &= np.isnan(earlier) | (earlier * np.sign(off) >= abs(off) / 2)
+    return began
+
+
+def _off(value: Values, expected: Values) -> Values:
+    """The difference as a share of what was expected; NaN where that is nothing or the value is not known."""
+    return np.divide(
+        value - expected, abs(expected), out=np.full_like(expected, np.nan), where=abs(expected) > 1e-9
+    )
 
 
 def _near_month_end(tested: date) -> Flags:

@@ -52,7 +52,7 @@ _SHORTEST_PAID_INTERVAL = timedelta(hours=1)
 _TAKEN_LABELS = (
     *("account_id", "account", "state", "ou", "name", "instance", "job"),
     *("scope", "subject", "period", "service", "group", "group_value", "alertname", "severity", "component"),
-    *("kind", "direction"),
+    *("kind", "direction", "region", "metric", "change"),
 )
 
 

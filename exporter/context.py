@@ -87,3 +87,8 @@ class ViewContext:
     def account(self, account_id: str, ledger_names: Mapping[str, str]) -> str:
         """The name of an account; its id where unknown."""
         return self.names.get(account_id) or ledger_names.get(account_id) or account_id
+
+    def group_values(self, account_id: str) -> dict[str, str]:
+        """The account's value of each group label, empty where it has none."""
+        own = self.groups.get(account_id, {})
+        return {label: own.get(label, "") for label in self.group_labels}

@@ -575,6 +575,14 @@ class Ledger:
                     to_moment(at),
                 )
 
+    def is_estimated(self, day: date) -> bool:
+        """Whether AWS called cost of a day estimated when it was read last."""
+        with self._lock:
+            (estimated,) = self._db.execute(
+                "SELECT MAX(estimated) FROM cost WHERE day = ?", (day.toordinal(),)
+            ).fetchone()
+        return bool(estimated)
+
     def assessed_day(self, now: datetime) -> date | None:
         """The newest settled day of the last 40.
 

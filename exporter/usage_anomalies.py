@@ -30,11 +30,17 @@ _LEAST = {"_bytes": 1e9, "_seconds": 3600.0}
 _LEAST_COUNT = 1000.0
 _NOISE_SHARE = 0.04  # of the least difference, as $1 is of $25
 
-ANOMALY = Family(
-    "aws_usage_anomaly_ratio",
-    "Difference of a daily usage total from the expected one, as a share of it, while a finding stands.",
-    ("account_id", "account", "region", "metric", "change"),
-)
+
+def anomaly_family(group_labels: tuple[str, ...]) -> Family:
+    """`aws_usage_anomaly_ratio` with the labels of the accounts' groups, by which alerts are routed."""
+    return Family(
+        "aws_usage_anomaly_ratio",
+        "Difference of a daily usage total from the expected one, as a share of it, while a finding stands.",
+        ("account_id", "account", "region", "metric", "change", *group_labels),
+    )
+
+
+ANOMALY = anomaly_family(())
 DAY_TIMESTAMP = Family(
     "aws_usage_anomaly_day_timestamp_seconds", "Start of the UTC day that usage anomalies are of."
 )
@@ -146,12 +152,14 @@ def render(view: ViewContext) -> Iterable[Sample]:
         return
     yield DAY_TIMESTAMP(start_of_day(day).timestamp())
     names = view.ledger.account_names(on=day)
+    family = anomaly_family(view.group_labels)
     for finding in assess_day(view.ledger, day, settings):
-        yield ANOMALY(
+        yield family(
             finding.ratio,
             account_id=finding.account_id,
             account=view.account(finding.account_id, names),
             region=finding.region,
             metric=finding.metric,
             change=finding.change,
+            **view.group_values(finding.account_id),
         )

@@ -19,8 +19,9 @@ class Alert(BaseModel):
     status: Status
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
-    startsAt: AwareDatetime  # noqa: N815 - the webhook's own field names
-    endsAt: AwareDatetime | None = None  # noqa: N815
+    # Strict: a number is no moment of this webhook.
+    startsAt: AwareDatetime = Field(strict=True)  # noqa: N815 - the webhook's own field names
+    endsAt: AwareDatetime | None = Field(None, strict=True)  # noqa: N815
     generatorURL: str = ""  # noqa: N815
     fingerprint: str = ""
 
@@ -32,7 +33,7 @@ class Notification(BaseModel):
 
     version: Literal["4"]
     groupKey: str = Field(min_length=1)  # noqa: N815
-    truncatedAlerts: int = Field(default=0, ge=0, le=1_000_000_000)  # noqa: N815
+    truncatedAlerts: int = Field(default=0, strict=True, ge=0, le=1_000_000_000)  # noqa: N815
     status: Status
     receiver: str = ""
     groupLabels: dict[str, str] = Field(default_factory=dict)  # noqa: N815

@@ -31,7 +31,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     502: {"model": Answer, "description": "Telex refuses the message; the channel's URL may be wrong."},
     503: {
         "model": Answer,
-        "description": "Telex cannot take the message now, or the relay is busy; try again.",
+        "description": "Telex cannot take the message now, the relay is busy, or the body came too slowly;"
+        " try again.",
     },
 }
 
@@ -53,18 +54,27 @@ def create_app(
         redoc_url=None,
     )
     gate = Gate(settings.max_body_bytes, metrics)
-    slots = threading.BoundedSemaphore(settings.max_concurrent_notifications)
+    # Each channel has its own, so that one that hangs keeps no other waiting.
+    slots = {
+        name: threading.BoundedSemaphore(settings.max_concurrent_notifications) for name in settings.channels
+    }
 
     async def alerts(request: Request, channel: str | None) -> Answer:
         gate.admit(request, auth)
         name = channel if channel is not None else settings.default_channel_name()
         if name is None or name not in settings.channels:
             raise gate.refuse(404, "unknown_channel", "no such channel")
-        notification = await gate.read(request, Notification)
-        if not slots.acquire(blocking=False):
+        slot = slots[name]
+        # Before the body is read, which bounds what bodies take of the memory.
+        if not slot.acquire(blocking=False):
             raise gate.refuse(503, "overloaded", "too many notifications are being delivered; try again")
         try:
-            status, detail = await in_thread(lambda: dispatcher.deliver(name, notification), slots.release)
+            notification = await gate.read(request, Notification)
+        except BaseException:
+            slot.release()
+            raise
+        try:
+            status, detail = await in_thread(lambda: dispatcher.deliver(name, notification), slot.release)
         except asyncio.CancelledError:  # the time to drain is over and Telex still has not answered
             status, detail = 503, "shutting down"
         if status != 200:
@@ -94,8 +104,8 @@ def create_app(
         responses={200: {"content": {"text/plain": {}}}, 503: {"content": {"text/plain": {}}}},
     )
     async def is_ready() -> Response:
-        """Notifications are taken: the memory of deliveries is writable, no shutdown is under way."""
-        if await asyncio.to_thread(ready):
+        """Notifications are taken: no shutdown is under way."""
+        if ready():
             return Response("ready\n", media_type="text/plain")
         return Response("not ready\n", status_code=503, media_type="text/plain")
 

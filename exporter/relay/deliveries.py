@@ -113,16 +113,6 @@ class Deliveries:
         with self._lock:
             self._db.execute("INSERT OR REPLACE INTO digests VALUES (?, ?)", (channel, due.timestamp()))
 
-    def writable(self) -> bool:
-        """Whether the memory can be written now."""
-        with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.execute("ROLLBACK")
-            except sqlite3.Error:
-                return False
-            return True
-
     def _forget_old(self) -> None:
         now = self._clock()
         # abs: after the clock was set back, a stamp from the future must not suppress for ever.

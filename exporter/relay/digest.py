@@ -82,6 +82,10 @@ class Digest:
                 self._metrics.memory_errors.inc()
                 logger.error("the memory of digests failed: %s", error)
                 self._stopping.wait(_LONGEST_WAIT_SECONDS)
+            except Exception:
+                # No digest must end those to come; AwsSpendDigestFailing tells of one that does not get through.
+                logger.exception("the digest failed")
+                self._stopping.wait(_LONGEST_RETRY_SECONDS)
 
     def _step(self) -> bool:
         """Wait for a while, or handle what is due; False when nothing will ever be."""

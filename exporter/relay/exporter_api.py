@@ -56,7 +56,8 @@ class ExporterApi:
         )
 
     def _get(self, model: type[A], name: str, params: dict[str, str]) -> A:
-        headers = {"Authorization": self._auth.header()} if self._auth else {}
+        # Bytes: a token may hold what latin-1 has no byte for.
+        headers = {"Authorization": self._auth.header().encode()} if self._auth else {}
         try:
             with requests.Session() as session:
                 # A proxy from the environment is not meant for this machine's own ports.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
@@ -17,6 +18,9 @@ from exporter.relay.metrics import RelayMetrics
 logger = logging.getLogger(__name__)
 
 B = TypeVar("B", bound=BaseModel)
+
+BODY_SECONDS = 10.0
+"""Alertmanager and Telex send a body at once; who sends it drop by drop holds a connection and memory."""
 
 
 class Answer(BaseModel):
@@ -54,7 +58,24 @@ class Gate:
             )  # fmt: skip
 
     async def read(self, request: Request, model: type[B]) -> B:
-        """The body as `model`; raise 400 otherwise, without repeating it."""
+        """The body as `model`; raise 400 otherwise, without repeating it, or 503 if it does not come."""
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await self._body(request)
+        except TimeoutError:
+            # Not 408: Alertmanager would not try again.
+            raise self.refuse(
+                503, "too_slow", f"the body did not come within {BODY_SECONDS:g} s", {"Connection": "close"}
+            ) from None
+        try:
+            # A thread: megabytes of JSON must not hold up /metrics.
+            return await asyncio.to_thread(model.model_validate_json, body)
+        except ValidationError as error:
+            detail = describe(error)
+        logger.warning("refused a malformed body: %s", detail)
+        raise self.refuse(400, "malformed", detail)
+
+    async def _body(self, request: Request) -> bytes:
         body = bytearray()
         async for chunk in chunks(request):
             body += chunk
@@ -63,13 +84,7 @@ class Gate:
                     400, "too_large", f"the body is larger than {self._max_body_bytes} bytes",
                     {"Connection": "close"},
                 )  # fmt: skip
-        try:
-            # A thread: megabytes of JSON must not hold up /metrics.
-            return await asyncio.to_thread(model.model_validate_json, bytes(body))
-        except ValidationError as error:
-            detail = describe(error)
-        logger.warning("refused a malformed body: %s", detail)
-        raise self.refuse(400, "malformed", detail)
+        return bytes(body)
 
 
 async def chunks(request: Request) -> AsyncIterator[bytes]:
@@ -85,8 +100,13 @@ def describe(error: ValidationError) -> str:
     """What is wrong with a body, without repeating the body."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     texts = [
-        f"{'.'.join(str(step) for step in problem['loc'])[:100]}: {problem['msg'][:200]}"
+        f"{'.'.join(_step(step) for step in problem['loc'])}: {problem['msg'][:200]}"
         for problem in problems[:3]
     ]
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
     return "; ".join(text.removeprefix(": ") for text in texts) + more
+
+
+def _step(step: int | str) -> str:
+    """A place in a body; a label's name is the caller's, and may hold lines of a log that nobody wrote."""
+    return str(step) if re.fullmatch(r"\w{1,64}", str(step), re.ASCII) else "?"

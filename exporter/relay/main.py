@@ -142,7 +142,7 @@ def assemble(
         secrets.auth,
         dispatcher,
         metrics,
-        lambda: not stopping.is_set() and deliveries.writable(),
+        lambda: not stopping.is_set(),
         integration.add_routes if settings.integration.enabled else None,
     )
     if settings.digest.schedule is not None:

@@ -65,6 +65,8 @@ class AlertFacts:
 
     status: str
     severity: str
+    about: str
+    """What kind of thing `subject` is: `Account` or `Subject`."""
     subject: str
     """The account's name and id, or what the alert is about instead; may be empty."""
     period: str
@@ -124,15 +126,20 @@ def samples(links: Links) -> list[dict[str, Any]]:
     bare = Alert(status="firing", startsAt=at)
     tried = [
         values(
-            Notification(version="4", groupKey="x", status=status, alerts=alerts, **more), links, len(alerts)
+            Notification(
+                version="4", groupKey="x", status=alerts[0].status, alerts=alerts,
+                truncatedAlerts=truncated, externalURL=url,
+            ),
+            links,
+            len(alerts),
         )
-        for status, alerts, more in (
-            ("firing", [spend], {}),
-            ("resolved", [resolved], {}),
-            ("firing", [bare], {}),
-            ("firing", [spend, resolved, bare], {"truncatedAlerts": 3, "externalURL": "http://am.example"}),
+        for alerts, truncated, url in (
+            ([spend], 0, ""),
+            ([resolved], 0, ""),
+            ([bare], 0, ""),
+            ([spend, resolved, bare], 3, "http://am.example"),
         )
-    ]
+    ]  # fmt: skip
     # So long that none of its alerts fits into `max_parts`.
     return [
         *tried,
@@ -159,6 +166,7 @@ def _title(notification: Notification) -> str:
 
 def _facts(alert: Alert, links: tuple[Neutral, ...]) -> AlertFacts:
     fields = {**alert.labels, **{key: value for key, value in alert.annotations.items() if value}}
+    about, subject = _subject(fields)
     spend, threshold = _amount(fields.get("spend", "")), _amount(fields.get("threshold", ""))
     # Beside spend and threshold the summary would say the same a second time.
     texts = ["description"] if spend is not None else ["summary", "description"]
@@ -172,7 +180,8 @@ def _facts(alert: Alert, links: tuple[Neutral, ...]) -> AlertFacts:
     return AlertFacts(
         status=alert.status,
         severity=neutralise(fields.get("severity", ""), 40),
-        subject=_subject(fields),
+        about=about,
+        subject=subject,
         period=fields.get("period", ""),
         spend=spend,
         threshold=threshold,
@@ -186,13 +195,17 @@ def _facts(alert: Alert, links: tuple[Neutral, ...]) -> AlertFacts:
     )
 
 
-def _subject(fields: dict[str, str]) -> Neutral:
+def _subject(fields: dict[str, str]) -> tuple[str, Neutral]:
+    scope, subject = fields.get("scope", ""), neutralise(fields.get("subject", ""))
+    if scope == "organization":
+        return "Account", Neutral("all accounts of the organization")
     name, account_id = neutralise(fields.get("account", "")), neutralise(fields.get("account_id", ""))
-    if account_id:
-        return Neutral(f"{name} ({account_id})") if name and name != account_id else account_id
-    if name:
-        return name
-    return Neutral("all accounts of the organization" if fields.get("scope") == "organization" else "")
+    # OUs, groups and services have no account, and a service of an account is not the whole of it.
+    if subject and (scope == "account_service" or not (name or account_id)):
+        return "Subject", subject
+    if account_id and name and name != account_id:
+        return "Account", Neutral(f"{name} ({account_id})")
+    return "Account", account_id or name
 
 
 def _until(alert: Alert) -> datetime | None:

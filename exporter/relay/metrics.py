@@ -14,6 +14,7 @@ PREFIX = "aws_spend_exporter_relay_"
 REFUSALS = (
     "malformed",
     "too_large",
+    "too_slow",
     "unauthorized",
     "unknown_channel",
     "overloaded",

@@ -14,6 +14,7 @@ class Neutral(str):
     __slots__ = ()
 
 
+_LINE_MARKS = str.maketrans({"#": "＃", "-": "‐", "+": "＋", "=": "＝"})
 _LOOKALIKE = str.maketrans({"<": "‹", ">": "›", "`": "'", "*": "∗", "~": "∼", "@": "＠"})
 
 
@@ -36,6 +37,8 @@ def neutralise(text: str, max_chars: int = MAX_FIELD_CHARS) -> Neutral:
     text = re.sub(r"(?i)\bwww\.", "www ", text)
     text = re.sub(r"&(?=#?\w+;)", "＆", text)
     text = text.replace("|", "¦")
+    # What makes a heading, a list or a rule of the line that it begins, or of the line above.
+    text = re.sub(r"^(?:#+|[-+]+|=+)(?=\s|$)", lambda match: match[0].translate(_LINE_MARKS), text)
     return Neutral(text if len(text) <= max_chars else text[: max_chars - 1] + "…")
 
 

@@ -159,7 +159,7 @@ class RelaySettings(StrictModel):
         16,
         ge=1,
         le=256,
-        description="Notifications in delivery at once; more are answered 503 to be retried.",
+        description="Notifications to one channel at once; more are answered 503 to be retried.",
     )
 
     @field_validator("dashboard_url", "runbook_url", "exporter_url")
@@ -212,7 +212,7 @@ class RelaySecrets:
             url = secret.reveal()
             parts = urlsplit(url)
             path = parts.path + (f"?{parts.query}" if parts.query else "")
-            found += [url, path, path.rsplit("/", 1)[-1]]
+            found += [url, path, parts.path.rstrip("/").rsplit("/", 1)[-1], parts.query]
         for auth in (self.auth, self.integration_auth, self.exporter_auth):
             if auth is not None:
                 found += [auth.secret.reveal(), auth.header().partition(" ")[2]]

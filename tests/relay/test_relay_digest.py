@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from relay_harness import HANG, TOKEN, ExporterWire, Telex
 
+from exporter.relay import digest
 from exporter.relay.credentials import BearerToken, Secret
 from exporter.relay.deliveries import open_deliveries
 from exporter.relay.digest import Digest
@@ -112,7 +113,12 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path, telex: Telex, exporter: ExporterWire, clock: Callable[[], datetime], **digest: Any
+    folder: Path,
+    telex: Telex,
+    exporter: ExporterWire,
+    clock: Callable[[], datetime],
+    token: str = TOKEN,
+    **digest: Any,
 ) -> Iterator[Running]:
     settings = RelaySettings(
         channels={"default": {"url_env": "U"}},
@@ -126,7 +132,7 @@ def running(
     dispatcher = Dispatcher(
         settings, {"default": Secret(telex.url)}, deliveries, metrics, stopping, templates
     )
-    api = ExporterApi(settings, BearerToken(Secret(TOKEN)))
+    api = ExporterApi(settings, BearerToken(Secret(token)))
     digest_ = Digest(settings, api.summary, dispatcher, deliveries, metrics, templates, stopping, clock)
     thread = threading.Thread(target=digest_._run)
     thread.start()
@@ -285,6 +291,34 @@ def test_one_that_is_too_late_is_skipped(tmp_path: Path, telex: Telex, exporter:
     with running(tmp_path, telex, exporter, Clock(DUE + timedelta(hours=6, minutes=1))) as relay:
         assert eventually(lambda: relay.count("digests_total") == {"skipped": 1})
     assert telex.attempts == 0
+
+
+def test_one_that_cannot_be_made_does_not_end_those_to_come(
+    tmp_path: Path,
+    telex: Telex,
+    exporter: ExporterWire,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(digest, "_LONGEST_RETRY_SECONDS", 0.1)
+    # Nothing that an exporter of ours says; their quotient is more than a decimal holds.
+    month = span("2026-03-01", "2026-03-20", "1e999990")
+    exporter.answers["summary"] = SUMMARY | {"month_to_date": month, "budget_month_usd": "1e-999990"}
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
+        assert eventually(lambda: "the digest failed" in caplog.text)
+        exporter.answers["summary"] = SUMMARY
+        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+    assert telex.messages == [TEXT]
+
+
+def test_a_token_may_hold_any_letter(tmp_path: Path, telex: Telex, exporter: ExporterWire) -> None:
+    exporter.answers["summary"] = SUMMARY
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    with running(tmp_path, telex, exporter, Clock(DUE), token="planted-€-token") as relay:
+        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+    ((_, _, header),) = exporter.asked
+    assert header.encode("latin-1").decode() == "Bearer planted-€-token"
 
 
 def test_a_clock_that_was_years_ahead_does_not_silence_it(

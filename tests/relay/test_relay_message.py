@@ -1,5 +1,6 @@
 """What a reader of the channel sees."""
 
+import json
 import re
 from typing import Any
 
@@ -15,7 +16,7 @@ from exporter.relay.templating import Templates
 
 
 def rendered(payload: dict[str, Any], links: Links = Links(), limit: int = 4096) -> Message:  # noqa: B008 - frozen
-    return render(Notification.model_validate(payload), links, limit, 10, Templates())
+    return render(Notification.model_validate_json(json.dumps(payload)), links, limit, 10, Templates())
 
 
 def test_one_alert_names_title_account_spend_threshold_status_since_and_links() -> None:
@@ -83,6 +84,33 @@ def test_an_alert_of_somebody_else_is_readable() -> None:
 
 
 @pytest.mark.parametrize(
+    ("labels", "line"),
+    [
+        ({"scope": "ou", "ou": "/Workloads", "subject": "OU /Workloads"}, "Subject: OU /Workloads"),
+        ({"scope": "group", "subject": "team <b>platform"}, "Subject: team ‹b›platform"),
+        ({"scope": "service", "service": "Amazon EC2", "subject": "Amazon EC2"}, "Subject: Amazon EC2"),
+        (
+            {
+                "scope": "account_service", "account": "dev", "account_id": "222222222222",
+                "subject": "AWS Lambda of dev (222222222222)",
+            },
+            "Subject: AWS Lambda of dev (222222222222)",
+        ),
+        ({"scope": "organization", "subject": "all accounts"}, "Account: all accounts of the organization"),
+        (
+            {"scope": "account", "account": "dev", "account_id": "222222222222", "subject": "dev (222222222222)"},
+            "Account: dev (222222222222)",
+        ),
+        ({"account_id": "222222222222", "subject": "CN=somebody else's"}, "Account: 222222222222"),
+    ],
+)  # fmt: skip
+def test_a_message_names_what_it_is_about(labels: dict[str, str], line: str) -> None:
+    alert = spend_alert(labels={"alertname": "AwsDailySpendAboveThreshold", "period": "day", **labels})
+    alert["annotations"] |= {"account": labels.get("account", "")}
+    assert rendered(notification(alert)).parts[0].split("\n")[1] == line
+
+
+@pytest.mark.parametrize(
     ("spend", "threshold", "lines"),
     [
         ("100.5", "100", ["Spend: $100.50 in a day", "Threshold: $100.00, spend is 100.5% of it"]),
@@ -100,9 +128,10 @@ def test_amounts(spend: str, threshold: str, lines: list[str]) -> None:
     assert [line for line in text.splitlines() if line.startswith(("Spend", "Threshold"))] == lines
 
 
-def test_truncated_alerts_are_counted() -> None:
-    text = rendered(notification(truncatedAlerts=7)).parts[0]
-    assert "And 7 more alerts that this message does not list: see Alertmanager." in text
+@pytest.mark.parametrize(("left_out", "words"), [(1, "1 more alert"), (7, "7 more alerts")])
+def test_truncated_alerts_are_counted(left_out: int, words: str) -> None:
+    text = rendered(notification(truncatedAlerts=left_out)).parts[0]
+    assert f"And {words} that this message does not list: see Alertmanager." in text
 
 
 def test_more_alerts_than_the_parts_hold_are_counted() -> None:
@@ -126,6 +155,11 @@ def test_more_alerts_than_the_parts_hold_are_counted() -> None:
         ("**bold** _it_ __b__ ~~s~~ `code`", "∗∗bold∗∗ ˍitˍ ˍˍbˍˍ ∼∼s∼∼ 'code'"),
         ("@channel www.evil.example javascript:x", "＠channel www evil.example javascript :x"),
         ("&lt;b&gt; &#60; R&D", "＆lt;b＆gt; ＆#60; R&D"),
+        ("# URGENT", "＃ URGENT"),
+        ("- a", "‐ a"),
+        ("---", "‐‐‐"),
+        ("=====", "＝＝＝＝＝"),
+        ("-5 #1 c++ a-b", "-5 #1 c++ a-b"),
         ("a\r\n# b\x00\u2028c\u202ed\u200be", "a # b cde"),
         ("x" * 1001, "x" * 999 + "…"),
     ],

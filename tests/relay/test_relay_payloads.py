@@ -86,6 +86,9 @@ def bad(change: Callable[[dict[str, Any]], object]) -> bytes:
         bad(lambda payload: payload["alerts"][0].update(annotations=[])),
         bad(lambda payload: payload["alerts"][0].update(startsAt="yesterday")),
         bad(lambda payload: payload["alerts"][0].update(startsAt="2026-01-05T14:02:31")),
+        bad(lambda payload: payload["alerts"][0].update(startsAt=1767621751)),
+        bad(lambda payload: payload["alerts"][0].update(endsAt=-1.5)),
+        bad(lambda payload: payload.update(truncatedAlerts="5")),
         bad(lambda payload: payload["alerts"][0].pop("startsAt")),
         bad(lambda payload: payload.update(externalURL=chr(0xD800))),
     ],
@@ -94,6 +97,15 @@ def test_malformed_is_400_and_says_why(client: Client, body: bytes) -> None:
     answer = client.post("/alerts", data=body)
     assert answer.status_code == 400
     assert 0 < len(answer.json()["detail"]) < 1500
+
+
+def test_what_is_wrong_is_said_without_what_the_caller_chose() -> None:
+    labels = {"a b\nERROR forged": 1, "name": 1, "x" * 65: 1}
+    assert outcome(json.dumps(notification(spend_alert(labels=labels), commonLabels={}))) == (
+        "alerts.0.labels.?: Input should be a valid string; "
+        "alerts.0.labels.name: Input should be a valid string; "
+        "alerts.0.labels.?: Input should be a valid string"
+    )
 
 
 def test_unknown_fields_are_ignored(client: Client) -> None:

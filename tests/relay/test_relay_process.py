@@ -4,17 +4,20 @@ import base64
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 from relay_harness import HANG, TOKEN, WEBHOOK_ID, Relay, Telex, notification, running_app, spend_alert
 
 from exporter.demo.processes import choose_ports
+from exporter.relay import gate
 
 StartRelay = Callable[..., Relay]
 NUMBER = 60
@@ -169,6 +172,42 @@ def test_too_many_at_once_are_asked_to_come_again_and_health_answers(
     first.join()
 
 
+def test_a_channel_that_hangs_keeps_no_other_waiting(
+    start_relay: StartRelay, telex: Telex, tmp_path: Path
+) -> None:
+    (tmp_path / "other").write_text(telex.url)
+    relay = start_relay(
+        channels={"default": {"url_env": "TELEX_URL"}, "other": {"url_file": str(tmp_path / "other")}},
+        max_concurrent_notifications=1,
+        read_timeout="20s",
+    )
+    telex.script = [HANG]
+    first = threading.Thread(target=lambda: relay.post(notification()))
+    first.start()
+    while telex.attempts == 0:
+        time.sleep(0.01)
+    assert relay.post(notification(groupKey="other")).status_code == 503
+    assert relay.post(notification(), "/alerts/other").status_code == 200
+    telex.ending.set()
+    first.join()
+
+
+def test_a_body_that_does_not_come_holds_its_place_for_a_while_only(
+    tmp_path: Path, telex: Telex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "BODY_SECONDS", 0.5)
+    with running_app(tmp_path, telex, max_concurrent_notifications=1) as base:
+        parts = urlsplit(base)
+        with socket.create_connection((parts.hostname, parts.port), timeout=20) as slow:
+            slow.sendall(b"POST /alerts HTTP/1.1\r\nHost: relay\r\nContent-Length: 1000\r\n\r\n{")
+            answer = slow.makefile("rb").read().decode()
+        assert answer.startswith("HTTP/1.1 503 ")
+        assert answer.endswith('{"detail":"the body did not come within 0.5 s"}')
+        assert requests.post(f"{base}/alerts", json=notification(), timeout=10).status_code == 200
+        refused = 'relay_refused_requests_total{reason="too_slow"} 1.0'
+        assert refused in requests.get(f"{base}/metrics", timeout=10).text
+
+
 def test_sigterm_lets_the_message_in_flight_finish(start_relay: StartRelay, telex: Telex) -> None:
     relay = start_relay(read_timeout="10s")
     telex.before_answer = lambda attempt: time.sleep(1)
@@ -291,6 +330,7 @@ def test_openapi_names_every_answer(start_relay: StartRelay) -> None:
 def test_a_memory_that_fails_costs_a_repetition_not_a_message(tmp_path: Path, telex: Telex) -> None:
     with running_app(tmp_path, telex, break_memory=True) as base:
         assert requests.post(f"{base}/alerts", json=notification(), timeout=10).status_code == 200
-        assert requests.get(f"{base}/-/ready", timeout=10).status_code == 503
+        # Who takes it for not ready, as a Service of Kubernetes does, sends it nothing.
+        assert requests.get(f"{base}/-/ready", timeout=10).status_code == 200
         assert "relay_memory_errors_total 3.0" in requests.get(f"{base}/metrics", timeout=10).text
     assert len(telex.accepted) == 1

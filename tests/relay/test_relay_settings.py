@@ -91,3 +91,11 @@ def test_without_a_channel_or_its_secret_the_relay_does_not_start(
 
 def test_a_secret_does_not_show_itself() -> None:
     assert "s3cret" not in repr(Secret("s3cret")) + str(Secret("s3cret")) + repr([Secret("s3cret")])
+
+
+@pytest.mark.parametrize(
+    "url", [f"https://telex.example/v1/webhooks/planted-id{end}" for end in ("", "/", "?a=b", "/?a=b")]
+)
+def test_the_id_of_a_webhook_is_secret_however_its_url_ends(url: str) -> None:
+    settings = RelaySettings(channels={"default": {"url_env": "U"}})
+    assert "planted-id" in RelaySecrets(settings, {"U": url}).values()

@@ -16,8 +16,9 @@ ALERTMANAGER = ROOT / "alertmanager/alertmanager.yml"
 TEAMS = ROOT / "alertmanager/teams.example.yml"
 
 # Which receivers an alert ends at, in the order of the routes: in the shipped file, and in the one for teams.
-# Alerts on an account's spend and resources are tried with `team=platform` in the latter.
+# Alerts on an account's spend, resources and anomalies are tried with `team=platform` in the latter.
 _DELIVERY = ("outside-telex,telex", "outside-telex,critical")
+_ANOMALY = ("telex-spend", "platform-spend,telex-spend")
 _ROUTES = {
     "AwsDailySpendAboveThreshold": ("telex-spend", "platform-spend,telex-spend"),
     "AwsMonthlySpendAboveThreshold": ("telex-spend", "platform-spend,telex-spend"),
@@ -32,6 +33,7 @@ _ROUTES = {
     "AwsHistoryDiverging": ("telex", "telex"),
     "AwsLedgerSnapshotFailing": ("telex", "telex"),
     "AwsSpendExporterDown": ("telex", "critical"),
+    "AwsSpendReloadFailed": ("telex", "telex"),
     "AwsAccountCollectionFailing": ("telex", "telex"),
     "AwsAccountCollectionStalled": ("telex", "telex"),
     "AwsRequestCeilingReached": ("telex", "telex"),
@@ -39,11 +41,18 @@ _ROUTES = {
     "AwsSpendRelayDeliveryFailing": _DELIVERY,
     "AwsSpendNotificationsFailing": _DELIVERY,
     "AwsSpendRulesFailing": _DELIVERY,
-    "AwsUsageAnomaly": ("telex", "telex"),
+    "AwsSpendRelayMemoryFailing": ("telex", "telex"),
+    "AwsSpendTemplateFailing": ("telex", "telex"),
+    "AwsSpendDigestFailing": ("telex", "telex"),
+    "AwsTelexIntegrationFailing": ("telex", "telex"),
+    "AwsCostSpike": _ANOMALY,
+    "AwsCostDrop": _ANOMALY,
+    "AwsServiceNew": _ANOMALY,
+    "AwsServiceStopped": _ANOMALY,
+    "AwsUsageAnomaly": _ANOMALY,
     "AwsSpendWatchdog": ("dead-mans-switch", "dead-mans-switch"),
 }
 SEVERITIES = {"critical", "warning", "none"}
-_ANOMALY_KINDS = ("spike", "drop", "new_service", "stopped_service")
 
 
 def alert_rules() -> dict[str, dict]:
@@ -74,14 +83,6 @@ def route(config: Path, receivers: str, *labels: str) -> None:
         "amtool", "config", "routes", "test", f"--config.file={config}", f"--verify.receivers={receivers}",
         *labels,
     )  # fmt: skip
-
-
-def routes_of(name: str) -> tuple[str, str]:
-    """The receivers of an alert; an anomaly's follow from its contract."""
-    kind = ALERTS[name]["labels"].get("kind")
-    if name not in _ROUTES and (kind or "aws_cost_anomaly" in ALERTS[name]["expr"]):
-        return "telex-spend", "platform-spend,telex-spend"
-    return _ROUTES[name]
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
@@ -193,6 +194,17 @@ def test_prometheus_understands_every_query_of_the_runbook(tmp_path: Path) -> No
     run("promtool", "check", "rules", path)
 
 
+def test_the_page_on_alerts_lists_each_with_what_it_is_and_how_bad() -> None:
+    rows = re.findall(
+        r"^\| (Aws[\w, ]+) \| (\w+) \| (.+) \|$", (ROOT / "docs/alerts.md").read_text(), re.MULTILINE
+    )
+    listed = {name: (component, words) for names, component, words in rows for name in names.split(", ")}
+    assert listed.keys() == ALERTS.keys()
+    for name, (component, words) in listed.items():
+        assert component == ALERTS[name]["labels"]["component"]
+        assert severities(name) <= set(re.findall(r"\w+", words)), name
+
+
 def test_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
     sections = set(re.findall(r"^## (\w+)$", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE))
     assert sections == set(ALERTS)
@@ -200,10 +212,8 @@ def test_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_alert_is_routed(name: str) -> None:
-    shipped, teams = routes_of(name)
+    shipped, teams = _ROUTES[name]
     labels = {key: value for key, value in ALERTS[name]["labels"].items() if "{{" not in value}
-    if "aws_cost_anomaly" in ALERTS[name]["expr"]:
-        labels.setdefault("kind", _ANOMALY_KINDS[0])
     for severity in severities(name):
         given = [
             f"{key}={value}" for key, value in {"alertname": name, **labels, "severity": severity}.items()
@@ -221,7 +231,7 @@ def test_alert_is_routed(name: str) -> None:
     [
         (("component=cost", "period=day", "severity=warning"), "data-spend", "telex-spend"),
         (("component=cost", "period=month", "severity=critical"), "data-spend", "critical-spend"),
-        (("kind=drop", "severity=warning"), "data-spend", "telex-spend"),
+        (("component=anomaly", "severity=warning"), "data-spend", "telex-spend"),
         (("component=resources", "severity=warning"), "data", "telex"),
     ],
 )
@@ -231,13 +241,6 @@ def test_a_team_without_a_channel_is_read_of_in_the_common_one(
     route(TEAMS, f"{own},{common}", *labels, "team=data")
     route(TEAMS, common, *labels)
     route(TEAMS, common, *labels, "team=nobody")
-
-
-@pytest.mark.parametrize("kind", _ANOMALY_KINDS)
-def test_anomalies_are_routed_as_spend(kind: str) -> None:
-    labels = ["alertname=AwsCostAnomaly", f"kind={kind}", "severity=warning"]
-    route(ALERTMANAGER, "telex-spend", *labels)
-    route(TEAMS, "platform-spend,telex-spend", *labels, "team=platform")
 
 
 def test_an_alert_of_somebody_else_reaches_telex() -> None:
@@ -267,13 +270,14 @@ def test_spend_alerts_repeat_daily_and_send_no_recovery(path: Path) -> None:
         route
         for parent in [config["route"], *config["route"]["routes"]]
         for route in parent.get("routes", [])
-        if any("period=~" in matcher or "kind=~" in matcher for matcher in route["matchers"])
+        if any("period=~" in matcher or "anomaly" in matcher for matcher in route["matchers"])
     ]
     assert len(spend) >= 2
     for route in spend:
         assert [hook["send_resolved"] for hook in receivers[route["receiver"]]["webhook_configs"]] == [False]
         assert route["repeat_interval"] == "24h"
-        assert route["group_by"] in (["period"], ["kind"])
+        # Anomalies are grouped by their alert, as is everything.
+        assert route.get("group_by", ["alertname"]) in (["period"], ["alertname"])
 
 
 def test_the_file_for_teams_is_the_shipped_one_with_more() -> None:

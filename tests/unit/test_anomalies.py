@@ -52,6 +52,7 @@ def fill(
     other: Series | None = None,
     now: datetime = NOW,
     unread: set[date] | None = None,
+    estimated_from: date | None = None,
 ) -> None:
     """Ninety days as a read at `now` leaves them; `series` are whole cost, `other` what of it is no usage."""
     days = [
@@ -68,8 +69,9 @@ def fill(
             if daily(day)
         }
 
-    ledger.commit_costs(CostRead(now, dict.fromkeys(days, False), costs(series)))
-    ledger.commit_other_costs(CostRead(now, dict.fromkeys(days, False), costs(other or {})))
+    estimated = {day: estimated_from is not None and day >= estimated_from for day in days}
+    ledger.commit_costs(CostRead(now, estimated, costs(series)))
+    ledger.commit_other_costs(CostRead(now, estimated, costs(other or {})))
 
 
 def spiking(level: float, factor: float = 3, days: int = 1) -> Daily:
@@ -110,6 +112,27 @@ def test_every_kind_is_found_of_the_newest_settled_day(ledger: Ledger) -> None:
         "new": ("new_service", 80),
         "stopped": ("stopped_service", -60),
     }
+
+
+def test_a_month_that_is_told_too_high_is_no_spike_until_the_bill_before_it_is_final(ledger: Ledger) -> None:
+    may, now = date(2026, 5, 1), datetime(2026, 5, 5, 13, tzinfo=UTC)
+
+    def rising(factor: float, first: date = may) -> Daily:
+        return lambda day: 100 * (factor if day >= first else 1)
+
+    series: Series = {
+        (PROD, "with the month"): rising(1.3),
+        (PROD, "by half"): rising(1.5),
+        (PROD, "a day later"): rising(1.3, may + DAY),
+        (PROD, "down with the month"): rising(0.7),
+    }
+    fill(ledger, series, now=now, estimated_from=date(2026, 4, 1))
+    assert assessed_day(ledger, now) == date(2026, 5, 3)
+    told = {"by half": ("spike", 50), "a day later": ("spike", 30)}
+    assert kinds(ledger, now=now) == told
+    fill(ledger, series, now=now, estimated_from=may)
+    also = {"with the month": ("spike", 30), "down with the month": ("drop", -30)}
+    assert kinds(ledger, now=now) == told | also
 
 
 def test_what_is_not_usage_is_no_finding(ledger: Ledger) -> None:

@@ -63,7 +63,7 @@ def found(
     return {
         sample.values: round(sample.value, 3)
         for sample in usage_anomalies.render(view)
-        if sample.family is usage_anomalies.ANOMALY
+        if sample.family == usage_anomalies.ANOMALY
     }
 
 
@@ -87,6 +87,17 @@ def test_a_total_stands_out_by_score_share_and_a_floor_of_its_unit(ledger: Ledge
     assert len(found(ledger, AnomalySettings(usage=UsageAnomalySettings(percentage=30)))) == 4
     assert found(ledger, AnomalySettings(usage=UsageAnomalySettings(enabled=False))) == {}
     assert found(ledger, AnomalySettings(enabled=False)) == {}
+
+
+def test_a_finding_carries_the_groups_of_its_account_for_routing(ledger: Ledger) -> None:
+    fill(ledger, {(INVOCATIONS, "eu-west-1"): on_last(10_000, 25_000)})
+    for groups, team in (({PROD: {"team": "platform"}}, "platform"), ({}, "")):
+        view = ViewContext(ledger, NOW, None, {PROD: "prod"}, group_labels=("env", "team"), groups=groups)
+        (sample,) = (s for s in usage_anomalies.render(view) if s.family.name == "aws_usage_anomaly_ratio")
+        assert dict(zip(sample.family.labels, sample.values, strict=True)) == {
+            "account_id": PROD, "account": "prod", "region": "eu-west-1", "metric": "aws_lambda_invocations",
+            "change": "more", "env": "", "team": team,
+        }  # fmt: skip
 
 
 def test_a_day_without_data_is_not_known(ledger: Ledger) -> None:
