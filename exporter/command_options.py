@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ import click
 
 from exporter.ask import Answer, AskError, ask
 from exporter.config import CONFIG_VARIABLE, Config, ConfigError, load_config
-from exporter.output import output_options
+from exporter.output import note, output_options
 from exporter.service_names import find_service
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,8 +51,7 @@ def asking_options(function: F) -> F:
     function = output_options(function)
     function = click.option(
         "--url",
-        envvar="AWS_SPEND_EXPORTER_URL",
-        help="The exporter to ask; by default the one on this machine, and its ledger if none runs.",
+        help="The exporter to ask; by default client.url, else the one on this machine, and its ledger if none runs.",
     )(function)
     return config_option(function)
 
@@ -92,6 +92,15 @@ def account_named(config: Config, url: str | None, text: str | None) -> str | No
 def ask_or_fail(config: Config, name: str, parameters: dict[str, Any], url: str | None) -> Answer:
     """The answer of an endpoint; ends the process with exit code 1 and a message where there is none."""
     try:
-        return ask(config, name, parameters, url=url)
+        answer = ask(config, name, parameters, url=url)
     except AskError as error:
         raise click.ClickException(str(error)) from None
+    if answer.warning is not None:
+        _warn(answer.warning)
+    return answer
+
+
+@cache
+def _warn(text: str) -> None:
+    """Once, however many questions a command asks."""
+    note(f"Warning: {text}")
