@@ -169,7 +169,9 @@ def _exporter(config: Config) -> Iterator[Finding]:
             )
     else:
         for line in lines[1:]:
-            yield _bad(subject, line, "`check --aws` says what to mend in AWS", "failing")
+            yield _bad(
+                subject, line.removeprefix("Failing: "), "`check --aws` says what to mend in AWS", "failing"
+            )
 
 
 def _get(url: str, **parameters: str) -> requests.Response | str:

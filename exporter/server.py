@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from exporter.api import Endpoint, Source, all_endpoints
+from exporter.pages import api_page, landing_page
 from exporter.store import Store
 
 
@@ -34,7 +34,9 @@ class Probes:
 
 def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> FastAPI:
     """The exporter's endpoints, after the manners of Prometheus' own servers."""
-    app = FastAPI(title="aws-spend-exporter", version=version("aws-spend-exporter"), redoc_url=None)
+    app = FastAPI(
+        title="aws-spend-exporter", version=version("aws-spend-exporter"), docs_url=None, redoc_url=None
+    )
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="All metrics, text format 0.0.4")
     def metrics(request: Request) -> Response:
@@ -53,7 +55,7 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
     @app.get("/-/ready", response_class=PlainTextResponse, summary="Every collector has finished a run")
     def ready() -> PlainTextResponse:
         waiting = probes.unready()
-        problems = "".join(f"{problem}\n" for problem in probes.problems())
+        problems = "".join(f"Failing: {problem}\n" for problem in probes.problems())
         if waiting:
             text = "".join(f"Not ready: {reason}\n" for reason in waiting)
             return PlainTextResponse(text + problems, status_code=503)
@@ -89,21 +91,12 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def landing() -> str:
-        problems = "".join(f"<li>{escape(problem)}</li>" for problem in probes.unready() + probes.problems())
-        links = "".join(
-            f'<li><a href="{path}">{text}</a></li>'
-            for path, text in (
-                ("metrics", "Metrics"),
-                ("-/ready", "Readiness"),
-                ("api/v1/status", "Status as JSON"),
-                ("docs", "API"),
-            )
-        )
-        return (
-            "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>aws-spend-exporter</title>"
-            f"<h1>aws-spend-exporter {escape(version('aws-spend-exporter'))}</h1><ul>{links}</ul>"
-            + (f"<h2>Problems</h2><ul>{problems}</ul>" if problems else "<p>No collector fails.</p>")
-        )
+        return landing_page(probes.unready(), probes.problems())
+
+    # FastAPI's own page would load its scripts from a foreign host.
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    def docs() -> str:
+        return api_page(all_endpoints())
 
     return app
 
