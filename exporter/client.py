@@ -93,6 +93,8 @@ class Client:
             raise RefusedError(f"{self.shown}: {_tls_reason(error)}") from None
         except requests.Timeout:
             raise NoAnswerError(f"{self.shown} does not answer in time") from None
+        except requests.ConnectionError:
+            raise NoAnswerError(f"nothing answers at {self.shown}") from None
         except (requests.RequestException, OSError) as error:
             # An OSError is a file of client.tls, and names it.
             detail = type(error).__name__ if isinstance(error, requests.RequestException) else error

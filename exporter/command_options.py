@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -51,9 +52,22 @@ def asking_options(function: F) -> F:
     function = output_options(function)
     function = click.option(
         "--url",
+        metavar="URL",
+        callback=_a_url,
         help="The exporter to ask; by default client.url, else the one on this machine, and its ledger if none runs.",
     )(function)
     return config_option(function)
+
+
+def _a_url(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"https?://[^\s/]+\S*", value):
+        raise click.BadParameter("expected a URL such as http://127.0.0.1:9998", ctx, parameter)
+    return value
+
+
+def day_option(flag: str, name: str, text: str) -> Callable[[F], F]:
+    """A UTC day, passed as a datetime."""
+    return click.option(flag, name, type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help=text)
 
 
 def known_services(config: Config, url: str | None) -> list[str]:

@@ -101,7 +101,10 @@ def _port_options(command: Command) -> Command:
 )
 @click.pass_context
 def demo(context: click.Context, /, **flags: Any) -> None:
-    """Run the whole chain on simulated AWS: exporter, Prometheus, Alertmanager, relay and a Telex channel."""
+    """Run the whole chain on simulated AWS.
+
+    Exporter, Prometheus, Alertmanager, relay and a Telex channel.
+    """
     if context.invoked_subcommand is not None:
         return
     if (flags["repeat"] > 1 or flags["as_json"]) and not flags["check"]:
