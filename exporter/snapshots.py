@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 IAM_OBJECT = ("s3:GetObject", "s3:PutObject")
 IAM_BUCKET = ("s3:ListBucket",)
 
-_NAME = "ledger.sqlite.gz"
+OBJECT_NAME = "ledger.sqlite.gz"
 _LEVEL = 3  # a ledger packs well; more effort gains little
 _LOOK_SECONDS = 1.0
 _REST_FACTOR = 10  # a large ledger is copied for a tenth of the time at most
@@ -90,7 +90,7 @@ class Snapshots:
 
         `shard` tells the ledgers of one configuration's exporters apart.
         """
-        self._key = f"{settings.prefix}{shard}{_NAME}"
+        self._key = f"{settings.prefix}{shard}{OBJECT_NAME}"
         self._settings = settings
         self._aws = aws
         self._ledger = ledger
