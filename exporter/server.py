@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -66,6 +67,7 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
         methods=["POST", "PUT"],
         response_class=PlainTextResponse,
         summary="Read the configuration again",
+        dependencies=[Depends(_not_from_another_site)],
     )
     def reload() -> PlainTextResponse:
         refused = probes.reload()
@@ -74,7 +76,10 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
         return PlainTextResponse("configuration reloaded\n")
 
     @app.post(
-        "/-/refresh", response_class=PlainTextResponse, summary="Read AWS for one collector before it is due"
+        "/-/refresh",
+        response_class=PlainTextResponse,
+        summary="Read AWS for one collector before it is due",
+        dependencies=[Depends(_not_from_another_site)],
     )
     def refresh(collector: str) -> PlainTextResponse:
         refused = probes.refresh(collector)
@@ -99,6 +104,14 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
         return api_page(all_endpoints())
 
     return app
+
+
+def _not_from_another_site(request: Request) -> None:
+    """A page that somebody has open may post to any address that the browser reaches, also to loopback; 403 for it."""
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if foreign or request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise HTTPException(403, "a page of another site may not ask for this")
 
 
 def _mount(app: FastAPI, endpoint: Endpoint, source: Callable[[], Source]) -> None:
