@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NewConnectionError
 
 from exporter.config import Config
 from exporter.history_settings import Tls
@@ -23,6 +24,7 @@ from exporter.web_config import WebConfigError, read_web_file
 _CONNECT_SECONDS = 1.0
 _SETTING = "client.auth"
 _FIRST_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_WANTS_CERTIFICATE = "it wants a client certificate: set client.tls.cert_file"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # compared, not bound
 
 
@@ -67,8 +69,6 @@ class Client:
     def _send(
         self, method: str, path: str, parameters: dict[str, Any] | None, seconds: float
     ) -> requests.Response:
-        if self.wants_certificate and self.tls.cert_file is None:
-            raise RefusedError(f"{self.shown} wants a client certificate: set client.tls.cert_file")
         files = [str(file) for file in (self.tls.cert_file, self.tls.key_file) if file is not None]
         try:
             auth = read_auth(self.setting, self.auth, os.environ)
@@ -93,12 +93,17 @@ class Client:
             raise RefusedError(f"{self.shown}: {_tls_reason(error)}") from None
         except requests.Timeout:
             raise NoAnswerError(f"{self.shown} does not answer in time") from None
-        except requests.ConnectionError:
+        except requests.ConnectionError as error:
+            nobody = isinstance(getattr(error.args[0], "reason", None), NewConnectionError)
+            if self.wants_certificate and not files and not nobody:
+                raise RefusedError(
+                    f"{self.shown}: {_WANTS_CERTIFICATE}"
+                ) from None  # it may hang up in silence
             raise NoAnswerError(f"nothing answers at {self.shown}") from None
-        except (requests.RequestException, OSError) as error:
-            # An OSError is a file of client.tls, and names it.
-            detail = type(error).__name__ if isinstance(error, requests.RequestException) else error
-            raise NoAnswerError(f"{self.shown} does not answer ({detail})") from None
+        except requests.RequestException as error:
+            raise NoAnswerError(f"{self.shown} does not answer ({type(error).__name__})") from None
+        except OSError as error:
+            raise RefusedError(f"{self.shown} cannot be asked: client.tls: {error}") from None
         if reply.status_code == requests.codes.unauthorized:
             presented = auth is not None or self.shown != self.url
             mend = f": set {self.setting}" if self.setting else ""
@@ -121,7 +126,7 @@ class _Pinned(HTTPAdapter):
 def _tls_reason(error: Exception) -> str:
     text = str(error)
     if "alert certificate required" in text or "handshake failure" in text:
-        return "it wants a client certificate: set client.tls.cert_file"
+        return _WANTS_CERTIFICATE
     if "ngerprint" in text:
         return "its certificate is not the one that server.web_config_file names"
     if "CERTIFICATE_VERIFY_FAILED" in text:

@@ -278,10 +278,11 @@ def test_commands_ask_an_exporter_whose_web_configuration_they_know(
         ("tls", {}, "", "asks for a password: set client.auth"),
         ("tls", AUTH, "wrong", "refuses what client.auth presents"),
         ("tls", AUTH, "", "environment variable EXPORTER_PASSWORD is empty or not set"),
-        ("mtls", {}, "", "wants a client certificate: set client.tls.cert_file"),
+        ("mtls", {}, "", "it wants a client certificate: set client.tls.cert_file"),
         ("tls", {"tls": {"ca_file": "stranger.pem"}}, "", "its certificate is not trusted: set client.tls.ca_file"),
+        ("tls", {"tls": {"ca_file": "absent.pem"}}, "", "cannot be asked: client.tls: "),
     ],
-    ids=["no password", "wrong password", "empty password", "no certificate", "unknown authority"],
+    ids=["no password", "wrong password", "empty password", "no certificate", "unknown authority", "no such file"],
 )  # fmt: skip
 def test_commands_say_why_a_running_exporter_does_not_let_them_in(
     web: str, client: dict[str, Any], password: str, reason: str, folder: Path, tmp_path: Path
@@ -323,4 +324,4 @@ def test_an_exporter_elsewhere_is_asked_by_address_authority_and_password(
         }
         assert f"from {url}, AWS" in typed(here, "accounts", **variables).stderr
     done = typed(here, "accounts", code=1, **variables)
-    assert f"Error: {url} does not answer" in done.stderr
+    assert f"Error: nothing answers at {url}" in done.stderr
