@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import requests
 from pydantic import ValidationError
 
 from exporter.api import Source, all_endpoints
+from exporter.client import NoAnswerError, RefusedError, exporter_client
 from exporter.config import Config
 from exporter.ledger import Ledger
 from exporter.model import Clock, utc_now
 
-_TIMEOUT = (1.0, 60.0)  # to connect on this machine, and to read
+_READ_SECONDS = 60.0
 
 
 class AskError(Exception):
@@ -29,6 +29,8 @@ class Answer:
     data: dict[str, Any]
     where: str
     read_at: datetime | None
+    warning: str | None = None
+    """Why it is not the answer of an exporter that runs."""
 
     def age(self, now: datetime) -> str:
         """E.g. `from http://127.0.0.1:9998, AWS read 2 h 5 min ago`."""
@@ -51,33 +53,25 @@ def ask(
 ) -> Answer:
     """The answer of the endpoint `name`; AskError if there is none.
 
-    `url` names an exporter; without it, the one that this configuration would run, and if none answers
-    there, the ledger's file.
+    `url` names an exporter; without it and without `client.url`, the one that this configuration would run,
+    and if none answers there, the ledger's file.
     """
     parameters = {key: value for key, value in parameters.items() if value is not None}
-    address = (url or exporter_url(config)).rstrip("/")
     try:
-        reply = requests.get(f"{address}/api/v1/{name}", params=parameters, timeout=_TIMEOUT)
-    except requests.RequestException as error:
-        if url is not None:
-            raise AskError(f"{url} does not answer: {type(error).__name__}") from None
-        return _from_ledger(config, name, parameters, clock)
-    if reply.headers.get("content-type", "").startswith("application/json"):
-        body = reply.json()
-        if reply.ok:
-            return _answer(body, address)
-        if reply.status_code in (400, 422):
-            raise AskError(_reasons(body))
-    if url is not None:
-        raise AskError(f"{address} answered {reply.status_code}: is it an exporter of this version?")
-    # Something else may listen at the default port.
-    return _from_ledger(config, name, parameters, clock)
-
-
-def exporter_url(config: Config) -> str:
-    """Where this configuration's exporter listens, as seen from this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.server.host, config.server.host)  # noqa: S104 # compared, not bound
-    return f"http://{host}:{config.server.port}"
+        client = exporter_client(config, url)
+        reply = client.get(f"api/v1/{name}", parameters, seconds=_READ_SECONDS)
+        if reply.headers.get("content-type", "").startswith("application/json"):
+            body = reply.json()
+            if reply.ok:
+                return _answer(body, client.shown)
+            if reply.status_code in (400, 422):
+                raise AskError(_reasons(body))
+        # Something else may listen at the default port.
+        raise RefusedError(f"{client.shown} answered {reply.status_code}: is it an exporter of this version?")
+    except NoAnswerError as error:
+        if url is not None or config.client.url is not None:
+            raise AskError(str(error)) from None
+        return _from_ledger(config, name, parameters, clock, error)
 
 
 def _reasons(body: Any) -> str:
@@ -87,17 +81,19 @@ def _reasons(body: Any) -> str:
     return str(detail)
 
 
-def _answer(data: dict[str, Any], where: str) -> Answer:
+def _answer(data: dict[str, Any], where: str, warning: str | None = None) -> Answer:
     read_at = data.get("read_at")
-    return Answer(data, where, datetime.fromisoformat(read_at) if read_at else None)
+    return Answer(data, where, datetime.fromisoformat(read_at) if read_at else None, warning)
 
 
-def _from_ledger(config: Config, name: str, parameters: dict[str, Any], clock: Clock) -> Answer:
+def _from_ledger(
+    config: Config, name: str, parameters: dict[str, Any], clock: Clock, why: NoAnswerError
+) -> Answer:
     (endpoint,) = (endpoint for endpoint in all_endpoints() if endpoint.name == name)
     path = config.ledger_path
     if not path.exists():
         raise AskError(
-            f"no exporter answers at {exporter_url(config)}, and there is no ledger at {path}:"
+            f"{why}, and there is no ledger at {path}:"
             " start `aws-spend-exporter run`, or name an exporter with --url"
         )
     try:
@@ -108,7 +104,8 @@ def _from_ledger(config: Config, name: str, parameters: dict[str, Any], clock: C
     try:
         # Names are read once: an answer asks for one a row.
         source = Source(ledger, config, clock(), ledger.account_names())
-        return _answer(endpoint.answer(source, query), str(path))
+        warning = f"{why}; this is from {path}" if isinstance(why, RefusedError) else None
+        return _answer(endpoint.answer(source, query), str(path), warning)
     except ValueError as error:
         raise AskError(str(error)) from None
     except sqlite3.Error as error:

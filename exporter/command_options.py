@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +13,7 @@ import click
 
 from exporter.ask import Answer, AskError, ask
 from exporter.config import CONFIG_VARIABLE, Config, ConfigError, load_config
-from exporter.output import output_options
+from exporter.output import note, output_options
 from exporter.service_names import find_service
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,10 +52,22 @@ def asking_options(function: F) -> F:
     function = output_options(function)
     function = click.option(
         "--url",
-        envvar="AWS_SPEND_EXPORTER_URL",
-        help="The exporter to ask; by default the one on this machine, and its ledger if none runs.",
+        metavar="URL",
+        callback=_a_url,
+        help="The exporter to ask; by default client.url, else the one on this machine, and its ledger if none runs.",
     )(function)
     return config_option(function)
+
+
+def _a_url(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"https?://[^\s/]+\S*", value):
+        raise click.BadParameter("expected a URL such as http://127.0.0.1:9998", ctx, parameter)
+    return value
+
+
+def day_option(flag: str, name: str, text: str) -> Callable[[F], F]:
+    """A UTC day, passed as a datetime."""
+    return click.option(flag, name, type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help=text)
 
 
 def known_services(config: Config, url: str | None) -> list[str]:
@@ -92,6 +106,15 @@ def account_named(config: Config, url: str | None, text: str | None) -> str | No
 def ask_or_fail(config: Config, name: str, parameters: dict[str, Any], url: str | None) -> Answer:
     """The answer of an endpoint; ends the process with exit code 1 and a message where there is none."""
     try:
-        return ask(config, name, parameters, url=url)
+        answer = ask(config, name, parameters, url=url)
     except AskError as error:
         raise click.ClickException(str(error)) from None
+    if answer.warning is not None:
+        _warn(answer.warning)
+    return answer
+
+
+@cache
+def _warn(text: str) -> None:
+    """Once, however many questions a command asks."""
+    note(f"Warning: {text}")

@@ -22,6 +22,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, field_validator, model_validator
 
 from exporter.anomaly_settings import AnomalySettings
+from exporter.client_settings import ClientSettings
 from exporter.collectors import all_collectors
 from exporter.environment import apply_plain_variables
 from exporter.fields import (
@@ -239,6 +240,9 @@ class Config(StrictModel):
 
     data_dir: Path = Field(default=Path("data"), description="Folder of the ledger.")
     server: ServerSettings = Field(default=ServerSettings(), description="Where metrics are served.")
+    client: ClientSettings = Field(
+        default=ClientSettings(), description="How commands ask the running exporter."
+    )
     log: LogSettings = Field(default=LogSettings(), description="Logging.")
     aws: AwsSettings = Field(default=AwsSettings(), description="Access to AWS.")
     accounts: AccountsSettings = Field(default=AccountsSettings(), description="Accounts.")

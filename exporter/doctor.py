@@ -14,12 +14,12 @@ from typing import Any
 import requests
 from prometheus_client import CollectorRegistry
 
-from exporter.ask import AskError, ask, exporter_url
 from exporter.aws.clients import Aws
 from exporter.aws.cost_explorer import daily_costs
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, Meter
 from exporter.check import Finding, check_aws
+from exporter.client import NoAnswerError, RefusedError, exporter_client, relay_client
 from exporter.config import Config
 from exporter.fields import format_duration
 from exporter.ledger import Ledger, LedgerLockedError
@@ -31,6 +31,7 @@ from exporter.relay.telex import Result, post
 from exporter.service import make_aws
 
 _TIMEOUT = (2.0, 10.0)
+_READ_SECONDS = 10.0
 _PROMETHEUS_DURATION = re.compile(r"(\d+)(ms|[smhdwy])")
 _UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -133,7 +134,9 @@ def _cost_explorer(config: Config, paid: bool) -> Iterator[Finding]:
 
 def _plan(config: Config) -> Iterator[Finding]:
     plan = plan_at_rest(config, utc_now())
-    if plan.over:
+    if config.aws.simulated:
+        yield _ok("plan", "AWS is simulated: its requests cost nothing")
+    elif plan.over:
         yield _bad(
             "plan", "; ".join(plan.over), "raise the ceiling, or ask for less: `plan` shows what", "over"
         )
@@ -147,25 +150,30 @@ def _plan(config: Config) -> Iterator[Finding]:
 def _exporter(config: Config) -> Iterator[Finding]:
     subject = "exporter"
     try:
-        status = ask(config, "services", {})
-    except AskError:
-        status = None
-    if status is None or not status.where.startswith("http"):
-        yield _bad(
-            subject, f"nothing answers at {exporter_url(config)}", "start `aws-spend-exporter run`", "down"
-        )
+        client = exporter_client(config)
+        ready = client.get("-/ready", seconds=_READ_SECONDS)
+        known = client.get("api/v1/services", seconds=_READ_SECONDS)
+    except RefusedError as error:
+        yield _bad(subject, str(error), "docs/deploy.md shows how commands sign in", "refused")
         return
-    yield _ok(subject, f"answers at {status.where}")
-    ready = _get(f"{status.where}/-/ready")
-    if isinstance(ready, str) or not ready.ok:
-        text = ready if isinstance(ready, str) else ready.text
-        for line in text.strip().splitlines():
+    except NoAnswerError as error:
+        yield _bad(subject, str(error), "start `aws-spend-exporter run`", "down")
+        return
+    if not known.ok:
+        yield _bad(subject, f"{client.shown} is no exporter of this version", "start this version's", "down")
+        return
+    yield _ok(subject, f"answers at {client.shown}")
+    lines = ready.text.strip().splitlines()
+    if not ready.ok:
+        for line in lines:
             yield _bad(
                 subject, line, "docs/runbook.md says more under the alert of that collector", "not ready"
             )
     else:
-        for line in ready.text.strip().splitlines()[1:]:
-            yield _bad(subject, line, "`check --aws` says what to mend in AWS", "failing")
+        for line in lines[1:]:
+            yield _bad(
+                subject, line.removeprefix("Failing: "), "`check --aws` says what to mend in AWS", "failing"
+            )
 
 
 def _get(url: str, **parameters: str) -> requests.Response | str:
@@ -291,12 +299,19 @@ def _relay(config: Config) -> Iterator[Finding]:
     if not config.relay.channels:
         yield _ok(subject, "no Telex channel is configured", "relay.channels, if Telex is wanted")
         return
-    url = f"http://{config.relay.host}:{config.relay.port}"
-    ready = _get(f"{url}/-/ready")
-    if isinstance(ready, str) or not ready.ok:
-        yield _bad(subject, f"{url} is not ready", "start `aws-spend-exporter relay`", "down")
+    try:
+        client = relay_client(config)
+        ready = client.get("-/ready", seconds=_READ_SECONDS)
+    except RefusedError as error:
+        yield _ok(subject, f"runs, and shows no more than that: {error}")
+        return
+    except NoAnswerError as error:
+        yield _bad(subject, str(error), "start `aws-spend-exporter relay`", "down")
+        return
+    if ready.ok:
+        yield _ok(subject, f"is ready at {client.shown}")
     else:
-        yield _ok(subject, f"is ready at {url}")
+        yield _bad(subject, f"{client.shown}: {ready.text.strip()}", "the relay's log says more", "not ready")
 
 
 def _telex(config: Config, send: bool) -> Iterator[Finding]:

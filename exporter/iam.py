@@ -122,7 +122,7 @@ def snapshots_policy() -> Document:
     bucket = "arn:aws:s3:::SNAPSHOT_BUCKET"
     return _policy(
         [
-            _statement("Snapshots", snapshots.IAM_OBJECT, f"{bucket}/*"),
+            _statement("Snapshots", snapshots.IAM_OBJECT, f"{bucket}/*{snapshots.OBJECT_NAME}"),
             # Without it, S3 answers 403 where there is no snapshot yet.
             _statement("FirstSnapshot", snapshots.IAM_BUCKET, bucket),
         ]

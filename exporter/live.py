@@ -7,12 +7,12 @@ from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
 
-import requests
 from prometheus_client import CollectorRegistry
 
-from exporter.ask import AskError, exporter_url
+from exporter.ask import AskError
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
+from exporter.client import NoAnswerError, RefusedError, exporter_client
 from exporter.config import Config
 from exporter.ledger import Ledger, LedgerLockedError
 from exporter.model import utc_now
@@ -21,7 +21,7 @@ from exporter.runner import Runner, RunnerMetrics
 from exporter.service import make_aws
 from exporter.store import Store
 
-_TIMEOUT = (1.0, 150.0)
+_READ_SECONDS = 150.0
 _MONTH = timedelta(days=30)
 
 
@@ -35,16 +35,17 @@ def price(config: Config, collector: str) -> Decimal:
 
 def refresh(config: Config, collector: str, url: str | None) -> None:
     """Read AWS for one collector now, within the ceilings; AskError if that is not done."""
-    address = (url or exporter_url(config)).rstrip("/")
     try:
-        reply = requests.post(f"{address}/-/refresh", params={"collector": collector}, timeout=_TIMEOUT)
-    except requests.RequestException as error:
-        if url is not None:
-            raise AskError(f"{url} does not answer: {type(error).__name__}") from None
+        client = exporter_client(config, url)
+        reply = client.post("-/refresh", {"collector": collector}, seconds=_READ_SECONDS)
+    except NoAnswerError as error:
+        # Who refuses us holds the ledger.
+        if isinstance(error, RefusedError) or url is not None or config.client.url is not None:
+            raise AskError(str(error)) from None
         _refresh_here(config, collector)
         return
     if not reply.ok:
-        raise AskError(reply.text.strip() or f"{address} answered {reply.status_code}")
+        raise AskError(reply.text.strip() or f"{client.shown} answered {reply.status_code}")
 
 
 def _refresh_here(config: Config, collector: str) -> None:

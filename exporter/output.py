@@ -13,12 +13,15 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _CENT = Decimal("0.01")
 _WIDTH_IN_A_PIPE = 160
+_UNBOUNDED = 10_000
+_FOLDS_WELL = 1.5  # a table that wants to be this much wider than the terminal can still be read when folded
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -112,7 +115,25 @@ def emit(
             table.add_row(
                 *(column.show(footer[column.key]) if column.key in footer else "" for column in columns)
             )
-        console().print(table)
+        screen = console()
+        wanted = Measurement.get(screen, screen.options.update(max_width=_UNBOUNDED), table).maximum
+        if screen.is_terminal and wanted > screen.width * _FOLDS_WELL:
+            _print_lines([*rows, *([footer] if footer else [])], columns, title)
+        else:
+            screen.print(table)
+
+
+def _print_lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], title: str) -> None:
+    """The rows below each other, a line a value, for a terminal that has no room for columns."""
+    width = max(len(column.heading) for column in columns)
+    if title:
+        click.echo(title)
+    for row in rows:
+        click.echo()
+        for column in columns:
+            value = printable(column.show(row[column.key])) if column.key in row else ""
+            if value:
+                click.echo(f"{column.heading:<{width}}  {value}")
 
 
 def printable(text: str) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from importlib.metadata import version
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from exporter.api import Endpoint, Source, all_endpoints
+from exporter.pages import api_page, landing_page
 from exporter.store import Store
 
 
@@ -34,7 +35,9 @@ class Probes:
 
 def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> FastAPI:
     """The exporter's endpoints, after the manners of Prometheus' own servers."""
-    app = FastAPI(title="aws-spend-exporter", version=version("aws-spend-exporter"), redoc_url=None)
+    app = FastAPI(
+        title="aws-spend-exporter", version=version("aws-spend-exporter"), docs_url=None, redoc_url=None
+    )
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="All metrics, text format 0.0.4")
     def metrics(request: Request) -> Response:
@@ -53,7 +56,7 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
     @app.get("/-/ready", response_class=PlainTextResponse, summary="Every collector has finished a run")
     def ready() -> PlainTextResponse:
         waiting = probes.unready()
-        problems = "".join(f"{problem}\n" for problem in probes.problems())
+        problems = "".join(f"Failing: {problem}\n" for problem in probes.problems())
         if waiting:
             text = "".join(f"Not ready: {reason}\n" for reason in waiting)
             return PlainTextResponse(text + problems, status_code=503)
@@ -64,6 +67,7 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
         methods=["POST", "PUT"],
         response_class=PlainTextResponse,
         summary="Read the configuration again",
+        dependencies=[Depends(_not_from_another_site)],
     )
     def reload() -> PlainTextResponse:
         refused = probes.reload()
@@ -72,7 +76,10 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
         return PlainTextResponse("configuration reloaded\n")
 
     @app.post(
-        "/-/refresh", response_class=PlainTextResponse, summary="Read AWS for one collector before it is due"
+        "/-/refresh",
+        response_class=PlainTextResponse,
+        summary="Read AWS for one collector before it is due",
+        dependencies=[Depends(_not_from_another_site)],
     )
     def refresh(collector: str) -> PlainTextResponse:
         refused = probes.refresh(collector)
@@ -89,23 +96,22 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def landing() -> str:
-        problems = "".join(f"<li>{escape(problem)}</li>" for problem in probes.unready() + probes.problems())
-        links = "".join(
-            f'<li><a href="{path}">{text}</a></li>'
-            for path, text in (
-                ("metrics", "Metrics"),
-                ("-/ready", "Readiness"),
-                ("api/v1/status", "Status as JSON"),
-                ("docs", "API"),
-            )
-        )
-        return (
-            "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>aws-spend-exporter</title>"
-            f"<h1>aws-spend-exporter {escape(version('aws-spend-exporter'))}</h1><ul>{links}</ul>"
-            + (f"<h2>Problems</h2><ul>{problems}</ul>" if problems else "<p>No collector fails.</p>")
-        )
+        return landing_page(probes.unready(), probes.problems())
+
+    # FastAPI's own page would load its scripts from a foreign host.
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    def docs() -> str:
+        return api_page(all_endpoints())
 
     return app
+
+
+def _not_from_another_site(request: Request) -> None:
+    """A page that somebody has open may post to any address that the browser reaches, also to loopback; 403 for it."""
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if foreign or request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise HTTPException(403, "a page of another site may not ask for this")
 
 
 def _mount(app: FastAPI, endpoint: Endpoint, source: Callable[[], Source]) -> None:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ log = logging.getLogger(__name__)
 IAM_OBJECT = ("s3:GetObject", "s3:PutObject")
 IAM_BUCKET = ("s3:ListBucket",)
 
-_NAME = "ledger.sqlite.gz"
+OBJECT_NAME = "ledger.sqlite.gz"
 _LEVEL = 3  # a ledger packs well; more effort gains little
 _LOOK_SECONDS = 1.0
 _REST_FACTOR = 10  # a large ledger is copied for a tenth of the time at most
 _FIRST_RETRY = 5.0
 _LONGEST_RETRY = 300.0
+_TAKE_OVER = timedelta(minutes=10)  # without a newer one, whoever wrote the other snapshot has ended
+_ANY, _NONE = "any", "none"  # instead of the ETag of what is in S3: not known, and nothing is
 _STOPPING_SHARE = 0.5  # of the time that is left, for what the last one took
 
 
@@ -88,7 +90,7 @@ class Snapshots:
 
         `shard` tells the ledgers of one configuration's exporters apart.
         """
-        self._key = f"{settings.prefix}{shard}{_NAME}"
+        self._key = f"{settings.prefix}{shard}{OBJECT_NAME}"
         self._settings = settings
         self._aws = aws
         self._ledger = ledger
@@ -101,6 +103,9 @@ class Snapshots:
         self._copied: int | None = None  # data_version of what is in S3
         self._seconds = 0.0
         self._unread: str | None = None
+        # What a snapshot may replace: two tasks that overlap must not overwrite each other unseen.
+        self._replaces = _ANY
+        self._foreign: tuple[str, datetime] | None = None  # another's snapshot, and when it was seen first
 
     # Restoring
 
@@ -138,6 +143,7 @@ class Snapshots:
         except AwsError as error:
             if error.code in ("NoSuchKey", "404"):
                 log.info("there is no snapshot of the ledger in s3://%s yet", self._settings.bucket)
+                self._replaces = _NONE
                 return False
             raise
         with self._work_folder() as folder:
@@ -161,6 +167,7 @@ class Snapshots:
             except FileExistsError:
                 return False
             size = packed.stat().st_size
+        self._replaces = answer["ETag"]
         taken = float(answer.get("Metadata", {}).get("taken-at", 0))
         self._metrics.last.set(taken)
         self._metrics.bytes.set(size)
@@ -266,7 +273,33 @@ class Snapshots:
         }
         if self._settings.kms_key_id is not None:
             params |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self._settings.kms_key_id}
-        self._call("PutObject", params, deadline)
+        if self._replaces == _NONE:
+            params["IfNoneMatch"] = "*"
+        elif self._replaces != _ANY:
+            params["IfMatch"] = self._replaces
+        try:
+            answer = self._call("PutObject", params, deadline)
+        except AwsError as error:
+            if error.code in ("NoSuchKey", "404"):
+                self._replaces = _NONE  # somebody has moved it away
+            if error.code not in ("PreconditionFailed", "412"):
+                raise
+            answer = self._call("HeadObject", {}, deadline)
+            if answer.get("Metadata", {}).get("sha256") != params["Metadata"]["sha256"]:
+                self._met(answer["ETag"], now)
+            # Else the answer to an earlier attempt of ours was lost.
+        self._replaces, self._foreign = answer["ETag"], None
+
+    def _met(self, etag: str, now: datetime) -> None:
+        """Always raises: another exporter's snapshot is in S3, which the next one of ours may replace if it stays."""
+        if self._foreign is None or self._foreign[0] != etag:
+            self._foreign = (etag, now)
+        elif now - self._foreign[1] >= _TAKE_OVER:
+            log.warning("the other exporter's snapshot has not changed any more: the next one replaces it")
+            self._replaces = etag
+        raise SnapshotError(
+            "another exporter has put a snapshot there since: run one at a time, or give each a prefix"
+        )
 
     def _call(
         self, operation: str, params: dict[str, Any], deadline: Deadline | None = None

@@ -198,6 +198,13 @@ def list_series(
     return target
 
 
+def polled_at(ledger: Ledger) -> datetime | None:
+    """When usage was last read of any account and region."""
+    with ledger.connection() as db:
+        (newest,) = db.execute("SELECT MAX(polled_at) FROM usage_targets").fetchone()
+    return _moment(newest)
+
+
 def listed(ledger: Ledger, target: Target, since: datetime) -> list[Listed]:
     """The target's series that were listed at `since` or later."""
     with ledger.connection() as db:

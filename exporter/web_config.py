@@ -161,7 +161,8 @@ class WebFile(StrictModel):
         return value
 
 
-def _read(path: Path) -> WebFile:
+def read_web_file(path: Path) -> WebFile:
+    """The file, its paths resolved; WebConfigError if it is bad. What they name is not looked at."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -238,7 +239,7 @@ class WebConfig:
     def __init__(self, path: Path) -> None:
         """Reads the file and everything that it names."""
         self.path = path
-        self._file = _read(path)
+        self._file = read_web_file(path)
         tls = self._file.tls_server_config
         self._context = _make_context(path, tls) if tls is not None else None
         if self._context is not None:
@@ -299,7 +300,7 @@ class WebConfig:
                 return
             self._seen = now
             try:
-                new = _read(self.path)
+                new = read_web_file(self.path)
                 if (new.tls_server_config is None) != (self._context is None):
                     raise WebConfigError(
                         f"{self.path}: tls_server_config: came or went, expected a restart for that"

@@ -34,6 +34,7 @@ class Server:
         self._host = host
         self._port = port
         self._grace_seconds = grace_seconds
+        app = _answering_head(app)
         context = web.ssl_context() if web is not None else None
         self.scheme = "https" if context is not None else "http"
         self._server = uvicorn.Server(
@@ -70,6 +71,17 @@ class Server:
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(self._grace_seconds + 1)
+
+
+def _answering_head(app: AsgiApp) -> AsgiApp:
+    """HEAD as GET, as Prometheus' own servers do: probes ask so. Uvicorn leaves the body out."""
+
+    async def answer(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await app(scope, receive, send)
+
+    return answer
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -14,6 +14,7 @@ from exporter.anomalies import Finding
 from exporter.anomaly_settings import SCORES, Kind, Sensitivity
 from exporter.api import Endpoint, Source
 from exporter.fields import StrictModel
+from exporter.refresh_plan import refreshed_at
 
 
 class Query(StrictModel):
@@ -50,7 +51,9 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
             and query.service in (None, finding.service)
             and query.kind in (None, finding.kind)
         ]
+    read_at = refreshed_at(source.ledger, source.now)
     return {
+        "read_at": read_at.isoformat() if read_at else None,
         "assessed_day": newest.isoformat() if newest else None,
         "days": [day.isoformat() for day in days],
         "settings": {

@@ -58,14 +58,16 @@ def _is_older(source: Source, resource: Resource, age: timedelta) -> bool:
 def answer(source: Source, query: Query) -> dict[str, Any]:
     """Rows, most expensive first, money as text; `null` where a price or date is not known.
 
-    `failing` are units whose resources could not be read again, or never were.
+    `read_at` is of the unit that was read longest ago; `failing` are units whose resources could not be read again, or never were.
     """
     rows = sorted(
         _matching(source, query),
         key=lambda row: (-(row[1].monthly_usd or Decimal(0)), row[1].type, row[1].id),
     )
+    read = [held.read_at for held in source.held if held.unit.startswith(f"{COLLECTOR.name}_")]
     priced = [resource.monthly_usd for _, resource, _ in rows if resource.monthly_usd is not None]
     return {
+        "read_at": min(read).isoformat() if read else None,
         "count": len(rows),
         "priced": len(priced),
         "estimated_monthly_usd": str(sum(priced, Decimal(0))),

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from exporter.api import Endpoint, Source
 from exporter.dated import DATED_FAMILIES, OU_INFO, totals
 from exporter.fields import StrictModel
+from exporter.usage_ledger import polled_at
 
 _DEFAULT_DAYS = 7
 _METRICS = tuple(family.name for family in DATED_FAMILIES if family is not OU_INFO)
@@ -65,7 +66,13 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
             row["account_id"] = row.pop("account")
             row["account"] = source.account(row["account_id"])
         rows.append({**row, "total": total, "days": len(days[values])})
-    return {"start": start.isoformat(), "end": end.isoformat(), "rows": rows}
+    read_at = polled_at(source.ledger)
+    return {
+        "start": start.isoformat(),
+        "end": end.isoformat(),
+        "read_at": read_at.isoformat() if read_at else None,
+        "rows": rows,
+    }
 
 
 ENDPOINT = Endpoint("usage", "Usage of a range of days by metric, account, region or day", Query, answer)

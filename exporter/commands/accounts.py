@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from exporter.command_options import ask_or_fail, asking_options, load
+from exporter.commands import examples
 from exporter.model import utc_now
 from exporter.output import Column, Format, emit, money, note
 
@@ -15,7 +16,7 @@ def _groups(value: dict[str, str] | None) -> str:
     return ", ".join(f"{name}={text}" for name, text in (value or {}).items())
 
 
-@click.command("accounts")
+@click.command("accounts", epilog=examples("accounts", "accounts --csv > accounts.csv"))
 @asking_options
 def command(config_path: Path | None, url: str | None, output: str) -> None:
     """The accounts of the organization, with what they cost."""

@@ -9,6 +9,7 @@ import click
 
 from exporter.anomaly_settings import Kind, Sensitivity
 from exporter.command_options import account_named, ask_or_fail, asking_options, load, service_named
+from exporter.commands import examples
 from exporter.model import utc_now
 from exporter.output import Column, Format, emit, money, note
 
@@ -32,7 +33,7 @@ def _cause(value: dict[str, Any] | None) -> str:
     )
 
 
-@click.command("anomalies")
+@click.command("anomalies", epilog=examples("anomalies --days 14", "anomalies --kind new_service --json"))
 @asking_options
 @click.option(
     "--days",
@@ -57,7 +58,10 @@ def command(
     account: str | None,
     service: str | None,
 ) -> None:
-    """Cost that stands out of what is usual, with what was expected and what it was compared with."""
+    """Cost that stands out of what is usual.
+
+    With what was expected, and what it was compared with.
+    """
     config = load(config_path)
     parameters = {
         "days": days,

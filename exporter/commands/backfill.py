@@ -9,10 +9,17 @@ from pathlib import Path
 import click
 
 from exporter.backfill import run_backfill
-from exporter.command_options import config_option, load
+from exporter.command_options import config_option, day_option, load
+from exporter.commands import examples
 
 
-@click.command("backfill")
+@click.command(
+    "backfill",
+    epilog=examples(
+        "backfill --remote-write http://localhost:9090/api/v1/write",
+        "backfill --openmetrics history.txt --from 2026-01-01",
+    ),
+)
 @config_option
 @click.option("--remote-write", "url", metavar="URL", help="Write to this endpoint; `history` says how.")
 @click.option(
@@ -21,12 +28,15 @@ from exporter.command_options import config_option, load
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a file for `promtool tsdb create-blocks-from openmetrics`.",
 )
-@click.option("--from", "start", type=click.DateTime(["%Y-%m-%d"]), help="First day; the oldest by default.")
-@click.option("--to", "end", type=click.DateTime(["%Y-%m-%d"]), help="Last day; yesterday by default.")
+@day_option("--from", "start", "First day; the oldest by default.")
+@day_option("--to", "end", "Last day; yesterday by default.")
 def command(
     config_path: Path | None, url: str | None, file: Path | None, start: datetime | None, end: datetime | None
 ) -> None:
-    """Write the whole dated history of the ledger again; asks AWS nothing."""
+    """Write the dated history of the ledger again.
+
+    All of it, or some days; asks AWS nothing.
+    """
     if (url is None) == (file is None):
         raise click.UsageError("give exactly one of --remote-write and --openmetrics")
     config = load(config_path)

@@ -11,17 +11,21 @@ import click
 
 from exporter.check import check_aws
 from exporter.command_options import config_option, json_option, load
+from exporter.commands import examples
 from exporter.tables import findings_table, progress
 
 
-@click.command("check")
+@click.command("check", epilog=examples("check", "check --aws"))
 @config_option
 @click.option(
     "--aws", "with_aws", is_flag=True, help="Also try credentials, each role and each region; free."
 )
 @json_option
 def command(config_path: Path | None, with_aws: bool, as_json: bool) -> None:
-    """Validate the configuration, and with --aws what it needs of AWS, without a paid call."""
+    """Validate the configuration, and access to AWS.
+
+    Nothing of it is paid; exit code 1 if something cannot be reached.
+    """
     config = load(config_path)
 
     if not with_aws:

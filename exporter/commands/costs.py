@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from exporter.command_options import account_named, ask_or_fail, asking_options, load, service_named
+from exporter.command_options import (
+    account_named,
+    ask_or_fail,
+    asking_options,
+    day_option,
+    load,
+    service_named,
+)
+from exporter.commands import examples
 from exporter.config import Config
 from exporter.ledger import AMOUNTS
 from exporter.live_options import live_options, refresh_if_live
@@ -15,16 +23,23 @@ from exporter.model import utc_now
 from exporter.output import Column, Format, dollars, emit, money, note
 
 _HEADINGS = {"account": "Account", "service": "Service", "day": "Day"}
-_DAY = click.DateTime(["%Y-%m-%d"])
 
 
-@click.command("costs")
+@click.command(
+    "costs",
+    epilog=examples(
+        "costs --by-service --top 5",
+        "costs --from 2026-01-01 --to 2026-01-31 --by-account",
+        "costs --service ec2 --by-day --csv > ec2.csv",
+        "costs --by region",
+    ),
+)
 @asking_options
 @live_options
 @click.option("--days", type=click.IntRange(1, 450), help="The last complete UTC days; 30 by default.")
 @click.option("--hours", type=click.IntRange(1, 450 * 24), help="The UTC days that the last hours touch.")
-@click.option("--from", "start", type=_DAY, help="First UTC day.")
-@click.option("--to", "end", type=_DAY, help="Last UTC day; yesterday by default.")
+@day_option("--from", "start", "First UTC day.")
+@day_option("--to", "end", "Last UTC day; yesterday by default.")
 @click.option("--by-account", is_flag=True, help="A row an account.")
 @click.option("--by-service", is_flag=True, help="A row a service.")
 @click.option("--by-day", is_flag=True, help="A row a day.")
@@ -58,7 +73,10 @@ def command(
     cost_type: str | None,
     top: int | None,
 ) -> None:
-    """What was spent, by account and service; from the running exporter or its ledger, at no cost."""
+    """What was spent, by account and service.
+
+    From the running exporter or its ledger, at no cost.
+    """
     config = load(config_path)
     refresh_if_live(config, "cost", url, live=live, yes=yes)
     if key is not None:

@@ -10,11 +10,14 @@ from pathlib import Path
 import click
 
 from exporter.command_options import config_option, json_option, load
+from exporter.commands import examples
 from exporter.doctor import examine
 from exporter.tables import findings_table, progress
 
 
-@click.command("doctor")
+@click.command(
+    "doctor", epilog=examples("doctor", "doctor --prometheus-url http://localhost:9090 --send-test-message")
+)
 @config_option
 @click.option("--prometheus-url", help="Prometheus; by default the one that the history is written to.")
 @click.option("--ask-cost-explorer", is_flag=True, help="Also send one Cost Explorer request, for $0.01.")
@@ -27,7 +30,10 @@ def command(
     send_test_message: bool,
     as_json: bool,
 ) -> None:
-    """Walk the chain from credentials to Telex and say how to mend what fails; exit code 1 if anything does."""
+    """Walk the chain from credentials to Telex.
+
+    It says how to mend what fails; exit code 1 if anything does.
+    """
     config = load(config_path)
     with progress("Checking accounts", enabled=not as_json) as advance:
         findings = list(

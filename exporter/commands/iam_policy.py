@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import click
 
+from exporter.commands import examples
 from exporter.iam import FEATURES, as_text, documents, filled
 
 
-@click.command("iam-policy")
+@click.command(
+    "iam-policy",
+    epilog=examples(
+        "iam-policy payer --features cost",
+        "iam-policy member-trust --exporter-role-arn ARN --organization-id o-...",
+    ),
+)
 @click.argument("document", default="payer", type=click.Choice(list(documents())))
 @click.option(
     "--features",
@@ -23,7 +30,10 @@ from exporter.iam import FEATURES, as_text, documents, filled
 @click.option("--bucket", "SNAPSHOT_BUCKET", help="Fill in the bucket of the snapshots.")
 @click.option("--workspace-arn", "WORKSPACE_ARN", help="Fill in the workspace of remote write.")
 def command(document: str, features: str, **values: str | None) -> None:
-    """Print an IAM policy or a CloudFormation template, derived from what the collectors declare."""
+    """Print an IAM policy or a CloudFormation template.
+
+    Derived from what the collectors declare.
+    """
     chosen = FEATURES if features == "all" else tuple(features.split(","))
     if unknown := sorted(set(chosen) - set(FEATURES)):
         raise click.BadParameter(

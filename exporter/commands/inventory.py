@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from exporter.command_options import account_named, ask_or_fail, asking_options, load
+from exporter.commands import examples
 from exporter.live_options import live_options, refresh_if_live
 from exporter.model import utc_now
 from exporter.output import Column, Format, dollars, emit, money, note
@@ -17,7 +18,9 @@ def _age(created: str | None) -> str:
     return "–" if created is None else f"{(utc_now() - datetime.fromisoformat(created)).days} d"
 
 
-@click.command("inventory")
+@click.command(
+    "inventory", epilog=examples("inventory --unused", "inventory --service ec2 --older-than 90d --top 20")
+)
 @asking_options
 @live_options
 @click.option("--service", help="Only this service, e.g. ec2, rds or s3.")
@@ -43,7 +46,10 @@ def command(
     older_than: str | None,
     top: int,
 ) -> None:
-    """What runs where, since when and for how much at list price; the most expensive first."""
+    """What runs where, and for how much at list price.
+
+    Since when, too; the most expensive first. It is known while an exporter runs.
+    """
     config = load(config_path)
     refresh_if_live(config, "inventory", url, live=live, yes=yes)
     parameters = {
@@ -83,6 +89,7 @@ def command(
             f"{data['count']} resources, {dollars(data['estimated_monthly_usd'])} a month at list price"
             f" for the {data['priced']} whose price is known. An estimate, not the bill."
         )
+        note(f"{found.age(utc_now()).capitalize()}.")
         if not data["count"]:
             note("Is collectors.inventory enabled (docs/inventory.md)?")
     for failing in data["failing"]:

@@ -9,12 +9,13 @@ from pathlib import Path
 import click
 
 from exporter.command_options import config_option, json_option, load
+from exporter.commands import examples
 from exporter.model import utc_now
 from exporter.plan import plan_at_rest, plan_json
 from exporter.tables import plan_table
 
 
-@click.command("plan")
+@click.command("plan", epilog=examples("plan", "plan --accounts 60 --services 25"))
 @config_option
 @click.option("--accounts", type=click.IntRange(1), help="Linked accounts; otherwise what was seen.")
 @click.option("--services", type=click.IntRange(1), help="Services that each account uses.")
@@ -29,7 +30,10 @@ def command(
     groups_per_page: int | None,
     as_json: bool,
 ) -> None:
-    """Price the configuration: requests and dollars a month. Asks AWS nothing; exit code 1 if over a ceiling."""
+    """Price the configuration, before it runs.
+
+    Requests and dollars a month. Asks AWS nothing; exit code 1 if over a ceiling.
+    """
     config = load(config_path)
     priced = plan_at_rest(
         config,

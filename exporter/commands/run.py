@@ -19,7 +19,10 @@ from exporter.service import run_exporter
     help="Run even if the plan passes a ceiling; the ceilings themselves stay in force.",
 )
 def command(config_path: Path | None, allow_plan_over_ceiling: bool) -> None:
-    """Collect and serve until SIGTERM; SIGHUP reloads the configuration."""
+    """Collect and serve until SIGTERM.
+
+    SIGHUP reads the configuration again.
+    """
     config = load(config_path)
 
     sys.exit(run_exporter(config, config_path, allow_plan_over_ceiling))

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from exporter.command_options import account_named, ask_or_fail, asking_options, load, service_named
+from exporter.commands import examples
 from exporter.model import utc_now
 from exporter.output import Column, Format, console, dollars, emit, money, note, printable, sparkline
 
 
-@click.command("trends")
+@click.command("trends", epilog=examples("trends --days 60", "trends --service ec2 --account prod"))
 @asking_options
 @click.option(
     "--days", default=30, show_default=True, type=click.IntRange(2, 450), help="Complete UTC days to show."
@@ -27,7 +28,10 @@ def command(
     account: str | None,
     service: str | None,
 ) -> None:
-    """How cost moves, day by day, and what is expected of the coming week and the month."""
+    """How cost moves, and what is expected of it.
+
+    Day by day, with the coming week and the end of the month.
+    """
     config = load(config_path)
     account_id = account_named(config, url, account)
     full_service = service_named(config, url, service)

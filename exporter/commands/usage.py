@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from exporter.command_options import account_named, ask_or_fail, asking_options, load
+from exporter.commands import examples
 from exporter.live_options import live_options, refresh_if_live
 from exporter.model import utc_now
 from exporter.output import Column, Format, emit, note
@@ -19,7 +20,9 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.2f}"
 
 
-@click.command("usage")
+@click.command(
+    "usage", epilog=examples("usage --service lambda --by-account", "usage --days 30 --by-day --csv")
+)
 @asking_options
 @live_options
 @click.option("--days", type=click.IntRange(1, 450), help="The last complete UTC days; 7 by default.")
@@ -47,7 +50,10 @@ def command(
     by_region: bool,
     by_day: bool,
 ) -> None:
-    """What was used, by metric; daily totals of CloudWatch that the exporter has collected."""
+    """What was used, by metric.
+
+    Daily totals of CloudWatch that the exporter has collected.
+    """
     if days and hours:
         raise click.UsageError("give one of --days and --hours")
     config = load(config_path)
@@ -83,4 +89,4 @@ def command(
     if output == Format.TABLE:
         if not rows:
             note("No daily totals are known: enable collectors.usage (docs/usage.md).")
-        note(f"{found.data['start']} to {found.data['end']} UTC, from {found.where}.")
+        note(f"{found.data['start']} to {found.data['end']} UTC, {found.age(utc_now())}.")

@@ -101,7 +101,10 @@ def _port_options(command: Command) -> Command:
 )
 @click.pass_context
 def demo(context: click.Context, /, **flags: Any) -> None:
-    """Run the whole chain on simulated AWS: exporter, Prometheus, Alertmanager, relay and a Telex channel."""
+    """Run the whole chain on simulated AWS.
+
+    Exporter, Prometheus, Alertmanager, relay and a Telex channel.
+    """
     if context.invoked_subcommand is not None:
         return
     if (flags["repeat"] > 1 or flags["as_json"]) and not flags["check"]:
@@ -169,7 +172,12 @@ def run(options: Options) -> None:
     try:
         with running_stack(options, console, lambda message: show_message(console, message)) as stack:
             stack.publish()
-            show_where(console, stack.shown_urls())
+            urls = stack.shown_urls()
+            show_where(console, urls)
+            if options.grafana and "Grafana" not in urls:
+                console.print(
+                    "Grafana is not on the PATH; with Docker, `docker compose --profile demo up` shows the dashboards.\n"
+                )
             console.print("Other commands, such as `costs`, `accounts` and `doctor`, see this demo after:")
             console.print(f"  . {stack.environment_path}", markup=False, highlight=False, soft_wrap=True)
             console.print("Telex messages appear below. Let one come, from another terminal:")

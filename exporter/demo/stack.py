@@ -114,6 +114,7 @@ class Stack:
         settings = environment | {CONFIG_VARIABLE: str(config)}
         self.environment_path.write_text(
             "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+            + f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n'
         )
         self._start("exporter", [sys.executable, "-m", "exporter", "run", "--config", config], environment)
         self._start("relay", [sys.executable, "-m", "exporter", "relay", "--config", config])

@@ -35,6 +35,7 @@ from grafana.builder.style import (
     table_panel,
     thresholds,
     when_unknown,
+    without_columns,
 )
 
 _SERVICES_SHOWN = 12
@@ -142,9 +143,11 @@ def daily_by_account(width: int, height: int) -> timeseries.Panel:
     )
 
 
-def changed(title: str, days: int, what: str, width: int, height: int) -> table.Panel:
+def changed(
+    title: str, days: int, what: str, width: int, height: int, *, without: tuple[str, ...] = ()
+) -> table.Panel:
     """The pairs of account and service that rose or fell most against a week before."""
-    return (
+    panel = (
         table_panel(
             title,
             f"Accounts and services whose cost {what} changed most against the same a week before, which ended on "
@@ -163,7 +166,8 @@ def changed(title: str, days: int, what: str, width: int, height: int) -> table.
         .override_by_name(
             "Account",
             properties(
-                custom__width=130, links=link("Account", "aws-spend-account", "account", "Account id")
+                links=link("Account", "aws-spend-account", "account", "Account id"),
+                **({} if "Service" in without else {"custom__width": 130}),
             ),
         )
         .override_by_name("Account id", properties(custom__width=115))
@@ -179,6 +183,7 @@ def changed(title: str, days: int, what: str, width: int, height: int) -> table.
             ),
         )
     )
+    return without_columns(panel, without)
 
 
 def ranking(by: str, names: dict[str, str], title: str, width: int, height: int) -> table.Panel:
@@ -276,9 +281,14 @@ def anomalies(width: int, height: int) -> table.Panel:
         )
         .override_by_name(
             "Account",
-            properties(custom__width=90, links=link("Account", "aws-spend-account", "account", "Account id")),
+            properties(
+                custom__width=250, links=link("Account", "aws-spend-account", "account", "Account id")
+            ),
         )
-        .override_by_name("Account id", properties(custom__width=120))
-        .override_by_name("Kind", properties(custom__width=70))
-        .override_by_name("Off by", money_column(custom__width=90))
+        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name(
+            "Service", properties(links=link("Service", "aws-spend-service", "service", "Service"))
+        )
+        .override_by_name("Kind", properties(custom__width=120))
+        .override_by_name("Off by", money_column(custom__width=110))
     )

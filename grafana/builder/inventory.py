@@ -9,6 +9,7 @@ from grafana.builder.promql import PLACE
 from grafana.builder.style import (
     USD,
     columns,
+    hidden,
     instant,
     link,
     money_bar,
@@ -18,6 +19,7 @@ from grafana.builder.style import (
     rows,
     stat_panel,
     table_panel,
+    without_columns,
 )
 from grafana.builder.usage import only_for
 
@@ -139,13 +141,13 @@ def of_service(width: int, height: int) -> bargauge.Panel:
     )
 
 
-def most_expensive(width: int, height: int) -> table.Panel:
+def most_expensive(width: int, height: int, *, without: tuple[str, ...] = ()) -> table.Panel:
     """The resources with the highest list price, with a link to the AWS console."""
     cost = f"sum by ({_WHICH}) (aws_resource_estimated_monthly_cost_usd{{{PLACE}, resource_id!='other'}})"
     largest = f"topk({_LISTED}, {cost} > 0)"
     age = f"time() - max by ({_WHICH}) (aws_resource_created_timestamp_seconds{{{PLACE}}})"
     here = "${__data.fields.Region}.console.aws.amazon.com/${__data.fields.console}"
-    return (
+    panel = (
         table_panel(
             "Most expensive resources",
             f"The {_LISTED} resources with the highest list price of a month, and since when they exist, or were seen "
@@ -170,7 +172,7 @@ def most_expensive(width: int, height: int) -> table.Panel:
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("A month").desc(True)])
-        .override_by_name("Type", properties(custom__width=190))
+        .override_by_name("Type", properties(custom__width=240))
         .override_by_name(
             "Account",
             properties(
@@ -185,17 +187,16 @@ def most_expensive(width: int, height: int) -> table.Panel:
             "Resource",
             properties(links=[{"title": "AWS console", "url": f"https://{here}", "targetBlank": True}]),
         )
-        .override_by_name(
-            "console", properties(custom__hideFrom={"viz": True, "tooltip": True, "legend": True})
-        )
+        .override_by_name("console", hidden())
     )
+    return without_columns(panel, without)
 
 
-def unused(width: int, height: int) -> table.Panel:
+def unused(width: int, height: int, *, without: tuple[str, ...] = ()) -> table.Panel:
     """What nobody uses, by account and reason."""
     by = "account_id, account, resource_type, reason"
     dollars = f"sum by ({by}) (aws_resources_unused_estimated_monthly_cost_usd{{{PLACE}}})"
-    return (
+    panel = (
         table_panel(
             "Unused",
             f"What nobody seems to use, with the reason to think so and the list price of a month, the {_LISTED} most "
@@ -225,13 +226,17 @@ def unused(width: int, height: int) -> table.Panel:
         )
         .sort_by([common.TableSortByFieldState().display_name("A month").desc(True)])
         .override_by_name(
-            "Account", properties(links=link("Account", "aws-spend-account", "account", "Account id"))
+            "Account",
+            properties(
+                custom__width=110, links=link("Account", "aws-spend-account", "account", "Account id")
+            ),
         )
         .override_by_name("Account id", properties(custom__width=115))
-        .override_by_name("Type", properties(custom__width=180))
-        .override_by_name("Count", properties(unit="none", decimals=0, custom__width=70))
-        .override_by_name("A month", money_column(custom__width=100))
+        .override_by_name("Type", properties(custom__width=240))
+        .override_by_name("Count", properties(unit="none", decimals=0, custom__width=60))
+        .override_by_name("A month", money_column(custom__width=95))
     )
+    return without_columns(panel, without)
 
 
 def _console(vector: str) -> str:

@@ -265,6 +265,7 @@ def ranking_bars(title: str, description: str, *, width: int, height: int) -> ba
         .max_viz_height(28)
         .min_viz_height(16)
         .min_viz_width(8)
+        .text(common.VizTextDisplayOptions().title_size(12).value_size(14))
         .reduce_options(_last())
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.FIXED).fixed_color(NEUTRAL))
     )
@@ -311,14 +312,29 @@ def link(title: str, dashboard_uid: str, variable: str, field: str) -> list[dict
     ]
 
 
+def hidden() -> list[model.DynamicConfigValue]:
+    """A column that links need and nobody has to see."""
+    return properties(custom__hideFrom={"viz": True, "tooltip": True, "legend": True})
+
+
+def without_columns(panel: table.Panel, names: tuple[str, ...]) -> table.Panel:
+    """The table without columns that say the same in each row, because one account or service is chosen."""
+    for name in names:
+        panel.override_by_name(name, hidden())
+    return panel
+
+
 def columns(names: dict[str, str]) -> list[model.DataTransformerConfig]:
-    """Join the table's queries on their labels, then show these columns in this order under these names."""
+    """Join the table's queries on their labels, then show these columns in this order under these names.
+
+    A single query's value is shown where it has a name.
+    """
     return [
         model.DataTransformerConfig(id_val="merge", options={}),
         model.DataTransformerConfig(
             id_val="organize",
             options={
-                "excludeByName": {"Time": True},
+                "excludeByName": {"Time": True, **({} if "Value" in names else {"Value": True})},
                 "indexByName": {name: index for index, name in enumerate(names)},
                 "renameByName": names,
             },

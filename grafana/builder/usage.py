@@ -159,6 +159,9 @@ def usage_of_service(width: int, height: int) -> timeseries.Panel:
         for usage in USAGES
         for count in usage.counts
     )
+    for usage in USAGES:
+        for count, colour in zip(usage.counts, SERIES, strict=False):
+            panel.override_by_name(count.name, properties(color=fixed(colour)))
     return panel.with_target(ranged("A", counts, "{{what}}", "1d")).with_target(
         ranged("Z", daily_cost(""), "Cost", "1d")
     )

@@ -17,7 +17,6 @@ MORE = {
     "overview-13-months": {"dashboard": "overview", "from": "now-13M"},
     # What docs/images holds: copy them there when they are to be renewed.
     "readme-overview": {"dashboard": "overview", "from": "now-13M", "height": 1000},
-    "readme-anomalies": {"dashboard": "anomalies", "height": 900},
     "readme-inventory": {"dashboard": "inventory", "height": 1030},
 }
 

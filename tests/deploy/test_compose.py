@@ -118,6 +118,7 @@ def test_with_a_profile_nothing_is_simulated(own: Rendered) -> None:
 def test_the_first_versions_variables_are_passed_through(render: Callable[..., Rendered]) -> None:
     """From the shell, or from the `.env` beside the file, which Compose reads itself."""
     given = {
+        "AWS_REGION": "eu-west-1",
         "AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/payer",
         "CROSS_ACCOUNT_ROLE_NAME": "reader",
         "EXTERNAL_ID": "secret-handshake",

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -143,3 +144,28 @@ def test_the_configuration_is_understood_and_meets_the_ports() -> None:
     mounts = {m["mountPath"] for m in ports["aws-spend-exporter-relay"]["volumeMounts"]}
     assert str(Path(str(config.relay.channels["default"].url_file)).parent) in mounts
     assert str(config.relay.state_dir).startswith("/data/")
+
+
+def test_the_relay_reaches_the_exporter_that_its_digest_asks() -> None:
+    """It is another pod: by the name of a service, through the network policy."""
+    asked = urlsplit(load_config(BASE / "config.yaml", {}).relay.exporter_url)
+    assert asked.hostname is not None
+    service = of_kind("Service")[asked.hostname]
+    assert asked.port in [port["port"] for port in service["spec"]["ports"]]
+    pods = of_kind("StatefulSet")
+    exporter, relay = (
+        pods[name]["spec"]["template"]["metadata"]["labels"]
+        for name in ("aws-spend-exporter", "aws-spend-exporter-relay")
+    )
+    policy = of_kind("NetworkPolicy")["aws-spend-exporter"]["spec"]
+
+    def allowed(rules: list[dict[str, Any]], side: str, labels: dict[str, str], port: object) -> bool:
+        return any(
+            peer.get("podSelector", {}).get("matchLabels", {"": ""}).items() <= labels.items()
+            and port in [found["port"] for found in rule["ports"]]
+            for rule in rules
+            for peer in rule.get(side, [])
+        )
+
+    assert allowed(policy["ingress"], "from", relay, "http")
+    assert allowed(policy["egress"], "to", exporter, asked.port)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import bcrypt
 import pytest
@@ -17,6 +19,8 @@ import trustme
 import yaml
 from deploy_files import ROOT
 from served import command, configuration, environment, serving
+
+from exporter.demo.processes import choose_ports
 
 pytestmark = pytest.mark.stack
 
@@ -218,3 +222,106 @@ def test_prometheus_scrapes_with_password_and_certificate(folder: Path, tmp_path
         finally:
             process.terminate()
             process.wait(20)
+
+
+def typed(config: Path, *arguments: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    """A command beside the exporter of the same configuration."""
+    done = subprocess.run(
+        command(arguments[0], config) + list(arguments[1:]),
+        env=environment(config.parent, **env),
+        cwd=config.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
+    return done
+
+
+def own_configuration(folder: Path, web: Path, **client: Any) -> Path:
+    """Of an exporter at a port that its commands know, too."""
+    port = choose_ports({"exporter": 0})["exporter"]
+    return configuration(folder, server={"port": port, "web_config_file": str(web)}, client=client)
+
+
+AUTH = {"auth": {"username": "prometheus", "password_env": "EXPORTER_PASSWORD"}}
+
+
+@pytest.mark.parametrize("web", ["basic", "tls", "mtls"])
+def test_commands_ask_an_exporter_whose_web_configuration_they_know(
+    web: str, folder: Path, tmp_path: Path
+) -> None:
+    """Its certificate is known from its file: no authority has to be named."""
+    client: dict[str, Any] = (
+        {"tls": {"cert_file": str(folder / "client.pem"), "key_file": str(folder / "client.key")}}
+        if web == "mtls"
+        else AUTH
+    )
+    config = own_configuration(tmp_path, folder / f"{web}.yml", **client)
+    with serving("run", config) as served:
+        url = f"{'http' if web == 'basic' else 'https'}://127.0.0.1:{served.port}"
+        assert (
+            f"from {url}, AWS has not been read yet"
+            in typed(config, "accounts", EXPORTER_PASSWORD=PASSWORD).stderr
+        )
+        done = typed(config, "doctor", "--json", code=1, EXPORTER_PASSWORD=PASSWORD)
+        assert [f["result"] for f in json.loads(done.stdout) if f["subject"] == "exporter"][:1] == [
+            f"answers at {url}"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("web", "client", "password", "reason"),
+    [
+        ("tls", {}, "", "asks for a password: set client.auth"),
+        ("tls", AUTH, "wrong", "refuses what client.auth presents"),
+        ("tls", AUTH, "", "environment variable EXPORTER_PASSWORD is empty or not set"),
+        ("mtls", {}, "", "it wants a client certificate: set client.tls.cert_file"),
+        ("tls", {"tls": {"ca_file": "stranger.pem"}}, "", "its certificate is not trusted: set client.tls.ca_file"),
+        ("tls", {"tls": {"ca_file": "absent.pem"}}, "", "cannot be asked: client.tls: "),
+    ],
+    ids=["no password", "wrong password", "empty password", "no certificate", "unknown authority", "no such file"],
+)  # fmt: skip
+def test_commands_say_why_a_running_exporter_does_not_let_them_in(
+    web: str, client: dict[str, Any], password: str, reason: str, folder: Path, tmp_path: Path
+) -> None:
+    """The ledger answers instead, and it is said; who named an exporter gets no other answer."""
+    if "tls" in client:
+        client = {"tls": {"ca_file": str(folder / client["tls"]["ca_file"])}}
+    config = own_configuration(tmp_path, folder / f"{web}.yml", **client)
+    with serving("run", config) as served:
+        done = typed(config, "accounts", "--json", EXPORTER_PASSWORD=password)
+        assert json.loads(done.stdout)["rows"] == []
+        assert done.stderr.count("Warning: ") == 1
+        assert reason in done.stderr
+        assert str(tmp_path / "data" / "ledger.sqlite") in done.stderr
+        found = json.loads(typed(config, "doctor", "--json", code=1, EXPORTER_PASSWORD=password).stdout)
+        assert [f["error"] for f in found if f["subject"] == "exporter"] == ["refused"]
+        named = typed(
+            config, "accounts", "--url", f"https://x:{PASSWORD}@127.0.0.1:{served.port}", code=1,
+            EXPORTER_PASSWORD=password,
+        )  # fmt: skip
+        assert f"Error: https://127.0.0.1:{served.port}" in named.stderr
+
+
+def test_an_exporter_elsewhere_is_asked_by_address_authority_and_password(
+    folder: Path, tmp_path: Path
+) -> None:
+    """From the environment alone: no password stands in a list of processes."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").mkdir()
+    there = configuration(tmp_path / "there", server={"web_config_file": str(folder / "tls.yml")})
+    here = configuration(tmp_path / "here")
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    with serving("run", there) as served:
+        url = f"https://localhost:{served.port}"
+        variables = {
+            "AWS_SPEND_EXPORTER_CLIENT__URL": url,
+            "AWS_SPEND_EXPORTER_CLIENT__TLS__CA_FILE": str(folder / "ca.pem"),
+            "AWS_SPEND_EXPORTER_CLIENT__AUTH": f"{{username: prometheus, password_file: {tmp_path / 'password'}}}",
+        }
+        assert f"from {url}, AWS" in typed(here, "accounts", **variables).stderr
+    done = typed(here, "accounts", code=1, **variables)
+    assert f"Error: nothing answers at {url}" in done.stderr

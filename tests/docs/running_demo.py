@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from dataclasses import dataclass
@@ -51,5 +52,5 @@ def seen(folder: Path, environment: dict[str, str], output: str) -> RunningDemo:
     settings = {}
     for line in Path(path).read_text().splitlines():
         name, _, value = line.removeprefix("export ").partition("=")
-        (settings[name],) = shlex.split(value)
+        (settings[name],) = shlex.split(os.path.expandvars(value))
     return RunningDemo(urls, {**environment, **settings}, folder / "work")

@@ -55,12 +55,12 @@ class Terminal:
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "--json").stdout)
 
-    def on_a_terminal(self, *arguments: str) -> str:
+    def on_a_terminal(self, *arguments: str, columns: int = 200) -> str:
         """What a person sees."""
         leader, follower = pty.openpty()
         with subprocess.Popen(
             [sys.executable, "-m", "exporter", *arguments],
-            env=self.environment() | {"TERM": "xterm-256color", "COLUMNS": "200"},
+            env=self.environment() | {"TERM": "xterm-256color", "COLUMNS": str(columns)},
             cwd=self.exporter.folder,
             stdin=follower,
             stdout=follower,
@@ -170,6 +170,25 @@ def test_a_terminal_sees_a_table_and_progress_that_cleans_up_behind_itself(termi
     walked = terminal.on_a_terminal("check", "--aws")
     assert "\x1b[" in walked
     assert "AWS access" in walked
+
+
+def test_a_narrow_terminal_sees_values_below_each_other_instead_of_columns_of_letters(
+    terminal: Terminal,
+) -> None:
+    seen = terminal.on_a_terminal("accounts", columns=60)
+    assert "┃" not in seen
+    assert "Account id       " in seen
+    (row, *_) = terminal.json("accounts")["rows"]
+    assert f"Account          {row['account']}" in seen
+    assert "┃" in terminal.on_a_terminal("costs", "--by-account", columns=60), "a table that fits stays one"
+
+
+@pytest.mark.parametrize("name", ["anomalies", "costs", "trends", "accounts"])
+def test_answers_say_how_old_they_are(name: str, terminal: Terminal) -> None:
+    assert "AWS read less than a minute ago" in terminal.run(name).stderr or (
+        "min ago" in terminal.run(name).stderr
+    )
+    assert terminal.json(name)["read_at"]
 
 
 @pytest.mark.parametrize("typed", ["ec2", "EC2", "Amazon Elastic Compute Cloud - Compute", "elastic compute"])

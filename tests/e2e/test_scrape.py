@@ -9,8 +9,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import requests
 from prometheus_client.parser import text_string_to_metric_families
 from running_exporter import MakeAws, MakeExporter, collectors, in_process, organization, wait_for, warm
+
+from exporter.api import all_endpoints
 
 pytestmark = [pytest.mark.stack, pytest.mark.alone]
 
@@ -59,6 +62,13 @@ def test_fifty_scrapes_make_no_call_and_what_they_get_is_valid(
         assert exporter.get("/metrics").status_code == 200
     for path in ("/", "/-/ready", "/-/healthy", "/api/v1/status", "/docs"):
         assert exporter.get(path).status_code == 200
+        head = requests.head(f"{exporter.url}{path}", timeout=10)
+        assert (head.status_code, head.content) == (200, b""), path
+    for path in ("/", "/docs"):
+        page = exporter.get(path).text
+        assert "<script" not in page
+        assert "http" not in page, "nothing is loaded from elsewhere"
+    assert all(f"/api/v1/{endpoint.name}" in page for endpoint in all_endpoints())
     assert len(aws.requests.entries()) == before
 
     plain = exporter.get("/metrics", headers={"Accept-Encoding": "identity"})

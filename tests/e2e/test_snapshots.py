@@ -10,15 +10,22 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 import requests
-from running_exporter import Exporter, MakeAws, MakeExporter, collectors, wait_for
+from prometheus_client import CollectorRegistry
+from running_exporter import Exporter, MakeAws, MakeExporter, ShiftedClock, collectors, wait_for
 
+from exporter.aws.errors import AwsError
+from exporter.config import Config
 from exporter.demo.simulator import SimulatedAws
+from exporter.ledger import Ledger
+from exporter.service import make_snapshots
+from exporter.snapshots import SnapshotError, Snapshots
 
 pytestmark = pytest.mark.stack
 
@@ -152,6 +159,58 @@ def test_each_shard_keeps_its_own(aws: SimulatedAws, s3: Any, make_exporter: Mak
         exporter.stop()
     found = {entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
     assert found == {f"aws-spend-exporter/shard-{index}/ledger.sqlite.gz" for index in range(2)}
+
+
+def test_of_two_that_overlap_neither_overwrites_the_other_unseen(
+    aws: SimulatedAws, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a deployment starts the next task before the last one has ended."""
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+    clock = ShiftedClock()
+
+    def task(name: str) -> tuple[Snapshots, Path]:
+        config = Config.model_validate({"data_dir": tmp_path / name, "snapshots": {"bucket": BUCKET}})
+        made = make_snapshots(config, clock, CollectorRegistry())
+        assert made is not None
+        return made, config.ledger_path
+
+    def note(path: Path, fact: str) -> None:
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("INSERT INTO facts VALUES (?, 1)", (fact,))
+            db.commit()
+
+    def facts(path: Path) -> set[str]:
+        with closing(sqlite3.connect(path)) as db:
+            return {name for (name,) in db.execute("SELECT name FROM facts")}
+
+    (last, last_ledger), (next_, next_ledger) = task("last"), task("next")
+    assert not last.restore()
+    Ledger(last_ledger).close()
+    note(last_ledger, "first")
+    last.take()
+    assert next_.restore()
+    note(last_ledger, "read by the last")
+    last.take()
+    note(next_ledger, "read by the next")
+    for wait in (timedelta(0), timedelta(minutes=5), timedelta(minutes=6)):
+        clock.advance(wait)
+        with pytest.raises(SnapshotError, match="another exporter has put a snapshot there"):
+            next_.take()
+        assert "read by the last" in facts(snapshot(s3, tmp_path))
+    # The last one has written nothing for ten minutes: it has ended, and the next one carries on.
+    next_.take()
+    assert "read by the next" in facts(snapshot(s3, tmp_path))
+    note(last_ledger, "came back")
+    with pytest.raises(SnapshotError, match="another exporter"):
+        last.take()
+
+    s3.delete_object(Bucket=BUCKET, Key=KEY)
+    note(next_ledger, "moved away")
+    with pytest.raises(AwsError):
+        next_.take()
+    next_.take()
+    assert "moved away" in facts(snapshot(s3, tmp_path))
 
 
 @pytest.mark.parametrize("damage", ["no gzip", "no ledger", "cut off"])

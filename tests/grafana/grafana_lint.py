@@ -30,6 +30,7 @@ Json = dict[str, Any]
 Declared = dict[str, set[str]]  # metric name to its labels
 
 COLUMNS = 24
+SCREEN_WIDTH, PANEL_PADDING, LEAST_COLUMN_WIDTH = 1600, 16, 150  # in pixels; the least is Grafana's own
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 MOST_TARGETS_OF_A_STAT = 3
 MOST_PANELS = 20
@@ -213,6 +214,8 @@ def _panel(panel: Json) -> Iterator[str]:
     if not defaults.get("noValue"):
         yield f"{title}: says nothing when there is no data"
     yield from _units(panel)
+    yield from _fit(panel)
+    yield from _told_apart(panel)
     targets = panel.get("targets", [])
     if not targets:
         yield f"{title}: no query"
@@ -229,6 +232,45 @@ def _panel(panel: Json) -> Iterator[str]:
             yield f"{where}: the legend names nothing"
         if target.get("range") and "[1d]" in target["expr"] and target.get("interval") != "1d":
             yield f"{where}: days need a min step of 1d"
+
+
+def _overridden(panel: Json, setting: str) -> dict[str, Any]:
+    """The value of a field property by the name that it is overridden for."""
+    return {
+        override["matcher"]["options"]: found["value"]
+        for override in panel["fieldConfig"]["overrides"]
+        for found in override["properties"]
+        if found["id"] == setting and override["matcher"]["id"] == "byName"
+    }
+
+
+def _fit(panel: Json) -> Iterator[str]:
+    """A table whose columns are wider than its panel scrolls sideways, which nobody does."""
+    for transformation in panel.get("transformations", []):
+        if transformation["id"] == "organize":
+            widths, hidden = _overridden(panel, "custom.width"), _overridden(panel, "custom.hideFrom")
+            names = [
+                name for name in transformation["options"]["renameByName"].values() if name not in hidden
+            ]
+            needed = sum(widths.get(name) or LEAST_COLUMN_WIDTH for name in names)
+            if needed > panel["gridPos"]["w"] * SCREEN_WIDTH / COLUMNS - PANEL_PADDING:
+                yield f"{panel['title']}: {needed} pixels of columns do not fit into the panel"
+
+
+def _told_apart(panel: Json) -> Iterator[str]:
+    """What is drawn beside dollars has a colour of its own."""
+    colours = _overridden(panel, "color")
+    if "Cost" not in colours or panel["type"] != "timeseries":
+        return
+    names = {
+        name
+        for target in panel["targets"]
+        for name in re.findall(r'"what", "([^"]+)"', target["expr"]) or [target["legendFormat"]]
+        if "{{" not in name and name != "Cost"
+    }
+    for name in sorted(names):
+        if name not in colours or colours[name] == colours["Cost"]:
+            yield f"{panel['title']}: {name} may have the colour of Cost"
 
 
 def _units(panel: Json) -> Iterator[str]:
@@ -252,7 +294,11 @@ def _units(panel: Json) -> Iterator[str]:
         yield from (
             f"{panel['title']}: column {name} has no unit" for name in shown if name not in overridden
         )
-        if not shown:
+        left_out = any(
+            transformation["options"].get("excludeByName", {}).get("Value")
+            for transformation in panel.get("transformations", [])
+        )
+        if not shown and not left_out:
             yield f"{panel['title']}: columns are not named"
     elif "unit" not in defaults:
         yield f"{panel['title']}: no unit"

@@ -231,7 +231,7 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
     },
     "inventory": {
         "Resources": _same("aws_resources"),
-        "Price table": _holds(_price_age),
+        "Age of list prices": _holds(_price_age),
         "The same for less": _largest(
             "aws_resources_saving_estimated_monthly_usd", "account_id", "resource_type", "kind"
         ),
@@ -264,7 +264,7 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         ),
         "Open anomalies": _same("aws_cost_anomaly"),
         "What grew": _of_the_spike("aws_cost_anomaly_cause_usd"),
-        "Expected and actual": _of_the_spike("aws_cost_assessed_usage_usd", "B"),
+        "Assessed day": _of_the_spike("aws_cost_assessed_usage_usd", "B"),
         "Expected against actual": lambda w: (w.on_day(10, "A"), w.cost(10, 10)),
         "Score": _of_the_spike("aws_cost_deviation_score"),
         "Day against threshold": _day_against_threshold,

@@ -165,6 +165,7 @@ def _put(*path_and_value: Any) -> Callable[[lint.Json], None]:
         (_put("panels", _at("Daily cost by service"), "targets", 0, "interval", "1h"), "min step of 1d"),
         (_put("panels", _at("Accounts"), "fieldConfig", "defaults", "unit", "currencyUSD"), "falls on ids"),
         (_put("panels", _at("Accounts"), "fieldConfig", "overrides", []), "column Month to date has no unit"),
+        (_put("panels", _at("Movers of a day"), "gridPos", "w", 6), "pixels of columns do not fit"),
         (_set_expr("count(aws_cost_yesterday_usd)"), "no money, but the unit is currencyUSD"),
         (_put("links", []), "no links to the other dashboards"),
         (_put("templating", "list", 6, "hide", 0), "variable region is shown and filters nothing"),

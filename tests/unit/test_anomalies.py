@@ -196,6 +196,7 @@ def test_nothing_is_said_while_nothing_has_settled(ledger: Ledger) -> None:
     assert assess(ledger, NOW, SETTINGS) is None
     assert {sample.family for sample in anomalies.render(view(ledger))} == {anomalies.SETTING}
     assert answer(source(ledger), Query()) | {"settings": None} == {
+        "read_at": None,
         "assessed_day": None,
         "days": [],
         "settings": None,

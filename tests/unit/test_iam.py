@@ -130,7 +130,7 @@ def test_what_is_written_goes_to_one_bucket_and_one_workspace() -> None:
         for s in documents()[name]()["Statement"]
     ]
     assert found == [
-        (["s3:GetObject", "s3:PutObject"], "arn:aws:s3:::SNAPSHOT_BUCKET/*"),
+        (["s3:GetObject", "s3:PutObject"], "arn:aws:s3:::SNAPSHOT_BUCKET/*ledger.sqlite.gz"),
         (["s3:ListBucket"], "arn:aws:s3:::SNAPSHOT_BUCKET"),
         (["aps:RemoteWrite"], "WORKSPACE_ARN"),
     ]

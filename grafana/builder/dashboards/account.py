@@ -10,6 +10,8 @@ from grafana.builder.frame import frame
 from grafana.builder.promql import ACCOUNT, COST
 from grafana.builder.style import COLUMNS, instant, ranking_bars, stat_panel
 
+_ACCOUNT = "Account", "Account id"
+
 
 def build() -> Dashboard:
     """The whole dashboard."""
@@ -27,17 +29,17 @@ def build() -> Dashboard:
         .with_panel(_share())
         .with_panel(costs.daily_by_service(COLUMNS, 10))
         .with_panel(costs.services(COLUMNS // 2, 10))
-        .with_panel(costs.changed("Movers of a week", 7, "in the week", 12, 10))
+        .with_panel(costs.changed("Movers of a week", 7, "in the week", 12, 10, without=_ACCOUNT))
         .with_panel(inventory.run_rate(5))
         .with_panel(inventory.waste(9))
         .with_panel(_list_ratio())
-        .with_panel(inventory.most_expensive(COLUMNS, 9))
+        .with_panel(inventory.most_expensive(COLUMNS, 9, without=_ACCOUNT))
         .with_panel(inventory.by_type(COLUMNS // 2, 9))
-        .with_panel(inventory.unused(COLUMNS // 2, 9))
+        .with_panel(inventory.unused(COLUMNS // 2, 9, without=_ACCOUNT))
         .with_panel(usage.usage_panel(usage.USAGES[1], COLUMNS // 2, 8))
         .with_panel(usage.usage_panel(usage.USAGES[2], COLUMNS // 2, 8))
-        .with_panel(usage.unit_costs(9, 5))
-        .with_panel(usage.levels(15, 5))
+        .with_panel(usage.unit_costs(COLUMNS, 4))
+        .with_panel(usage.levels(COLUMNS, 4))
         .build()
     )
 

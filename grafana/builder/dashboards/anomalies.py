@@ -56,7 +56,7 @@ def build() -> Dashboard:
         .with_panel(_state())
         .with_panel(costs.budget("organization", "", width=4))
         .with_panel(_alerts())
-        .with_panel(costs.anomalies(10, 8))
+        .with_panel(costs.anomalies(COLUMNS, 5))
         .with_panel(_causes())
         .with_panel(_expected())
         .with_panel(_band())
@@ -123,12 +123,9 @@ def _alerts() -> table.Panel:
         )
         .no_value("none")
         .with_target(rows("A", f"topk(50, max by (alertname, severity, about) ({about}))"))
-        .transformations(
-            columns({"alertname": "Alert", "severity": "Severity", "about": "About", "Value": "Firing"})
-        )
+        .transformations(columns({"alertname": "Alert", "severity": "Severity", "about": "About"}))
         .override_by_name("Alert", properties(custom__width=250))
         .override_by_name("Severity", properties(custom__width=75))
-        .override_by_name("Firing", properties(unit="none", decimals=0, custom__width=60))
     )
 
 
@@ -139,8 +136,8 @@ def _causes() -> table.Panel:
             "What grew",
             "For spikes that stand, the usage types that grew most on that day and by how many dollars, where the "
             "exporter may ask for it: one paid request a spike.",
-            width=14,
-            height=8,
+            width=COLUMNS,
+            height=6,
         )
         .no_value("no spike, or not asked for")
         .with_target(rows("A", f"topk(25, sum by ({by}) (aws_cost_anomaly_cause_usd{{{COST}}}))"))
@@ -157,7 +154,12 @@ def _causes() -> table.Panel:
                 }
             )
         )
-        .override_by_name("Account", properties(custom__width=80))
+        .override_by_name(
+            "Account",
+            properties(
+                custom__width=150, links=link("Account", "aws-spend-account", "account", "Account id")
+            ),
+        )
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name("Region", properties(custom__width=90))
         .override_by_name("Grew by", money_column(custom__width=90))
@@ -178,7 +180,7 @@ def _expected() -> table.Panel:
     edge = f"{expected} + ({actual} - {expected}) / abs({score} != 0) * {_LIMIT}"
     panel = (
         table_panel(
-            "Expected and actual",
+            "Assessed day",
             "The newest settled day: the usage that was expected at amortized cost, what it came to, the end of the "
             "expected band on the side where it lies, and how many robust deviations it is off; the 20 furthest off. It "
             "ended one to three days ago.",

@@ -178,11 +178,9 @@ def _failing() -> table.Panel:
                     "account_id": "Account id",
                     "region": "Region",
                     "kind": "Kind",
-                    "Value": "Failing",
                 }
             )
         )
-        .override_by_name("Failing", properties(unit="none", custom__width=80))
     )
 
 
@@ -218,7 +216,7 @@ def _requests() -> timeseries.Panel:
             height=8,
         )
         .legend(legend("sum", "Total"))
-        .unit("short")
+        .unit("locale")
         .decimals(0)
         .with_target(
             ranged(
@@ -242,7 +240,7 @@ def _errors() -> timeseries.Panel:
             height=8,
         )
         .no_value("none failed")
-        .unit("short")
+        .unit("locale")
         .decimals(0)
         .with_target(
             ranged(
@@ -268,6 +266,7 @@ def _durations() -> timeseries.Panel:
             height=8,
         )
         .unit("s")
+        .min(0)
         .span_nulls(True)
         .with_target(ranged("A", f"{rate('sum')} / ({rate('count')} > 0)", "{{collector}}", "1m"))
     )
@@ -310,7 +309,7 @@ def _written() -> timeseries.Panel:
             width=12,
             height=8,
         )
-        .unit("short")
+        .unit("locale")
         .decimals(0)
         .with_target(ranged("A", hourly("samples_written"), "Taken", "1h"))
         .with_target(ranged("B", hourly("samples_rejected"), "Refused", "1h"))
@@ -348,7 +347,7 @@ def _deliveries() -> timeseries.Panel:
             width=12,
             height=8,
         )
-        .unit("short")
+        .unit("locale")
         .decimals(0)
         .with_target(
             ranged(

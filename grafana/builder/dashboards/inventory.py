@@ -13,6 +13,7 @@ from grafana.builder.style import (
     columns,
     instant,
     line_panel,
+    link,
     money_column,
     properties,
     ranged,
@@ -71,7 +72,7 @@ def _count() -> stat.Panel:
 def _prices() -> stat.Panel:
     return (
         stat_panel(
-            "Price table",
+            "Age of list prices",
             "Age of the list prices that estimates are made of: since the Pricing API was read, else that of the table "
             "that comes with the exporter.",
             width=4,
@@ -79,9 +80,7 @@ def _prices() -> stat.Panel:
         )
         .unit("s")
         .decimals(1)
-        .with_target(
-            instant("A", "time() - max(aws_spend_exporter_price_table_timestamp_seconds)", "Price table")
-        )
+        .with_target(instant("A", "time() - max(aws_spend_exporter_price_table_timestamp_seconds)", "Age"))
     )
 
 
@@ -113,9 +112,16 @@ def _savings() -> table.Panel:
                 }
             )
         )
+        .override_by_name(
+            "Account",
+            properties(
+                custom__width=110, links=link("Account", "aws-spend-account", "account", "Account id")
+            ),
+        )
         .override_by_name("Account id", properties(custom__width=115))
-        .override_by_name("Count", properties(unit="none", decimals=0, custom__width=70))
-        .override_by_name("Saves a month", money_column(custom__width=120))
+        .override_by_name("Type", properties(custom__width=240))
+        .override_by_name("Count", properties(unit="none", decimals=0, custom__width=60))
+        .override_by_name("Saves a month", money_column(custom__width=105))
     )
 
 
@@ -145,7 +151,7 @@ def _untagged() -> bargauge.Panel:
     return (
         ranking_bars(
             "Missing tags",
-            'Resources that lack a required tag, by tag and type, the 12 largest; "*" counts those without any tag. '
+            'Resources that lack a required tag, by tag and type, the 12 largest; "no tag at all" counts those without any. '
             "Up to an hour old.",
             width=8,
             height=10,
@@ -156,8 +162,8 @@ def _untagged() -> bargauge.Panel:
         .with_target(
             instant(
                 "A",
-                "sort_desc(topk(12, sum by (tag_key, resource_type)"
-                f" (aws_resources_untagged{{{PLACE}}}) > 0))",
+                "sort_desc(label_replace(topk(12, sum by (tag_key, resource_type)"
+                f' (aws_resources_untagged{{{PLACE}}}) > 0), "tag_key", "no tag at all", "tag_key", "[*]"))',
                 "{{tag_key}}: {{resource_type}}",
             )
         )

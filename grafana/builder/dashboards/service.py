@@ -26,7 +26,7 @@ def build() -> Dashboard:
         .with_panel(_accounts_with_it())
         .with_panel(costs.daily_by_account(COLUMNS, 10))
         .with_panel(costs.accounts(COLUMNS // 2, 10))
-        .with_panel(costs.changed("Movers of a week", 7, "in the week", 12, 10))
+        .with_panel(costs.changed("Movers of a week", 7, "in the week", 12, 10, without=("Service",)))
         .with_panel(usage.usage_of_service(COLUMNS // 2, 9))
         .with_panel(inventory.of_service(COLUMNS // 2, 9))
         .with_panel(usage.unit_costs_of_service(COLUMNS // 2, 8))

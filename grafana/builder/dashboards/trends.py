@@ -130,9 +130,11 @@ def _weeks() -> timeseries.Panel:
     def days(function: str, by: str) -> str:
         return f"{function}_over_time(({daily_cost(by)})[7d:1d] offset -1ms)"
 
-    # A service without cost on a day has no value then: its average is over the days that are known at all.
-    weekly = f"{days('sum', 'service')} / on () group_left () {days('count', '')}"
+    # A service without cost on a day has no value then: its average is over the days that are known at all, and
+    # zero where it had none on any of them.
+    known = days("count", "")
     largest = top_of_range(6, "service")
+    weekly = f"{days('sum', 'service')} / on () group_left () {known} or on (service) (0 * {largest} and on () {known})"
     return colour_services(
         line_panel(
             "Services, average of 7 days",

@@ -120,6 +120,7 @@ function BarGaugePanel(props: PanelProps) {
             valueDisplayMode={options.valueMode}
             itemSpacing={10}
             lcdCellWidth={12}
+            text={options.text}
             isOverflow={count * height > props.height}
             width={width}
             height={height}
