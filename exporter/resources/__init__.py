@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import botocore.session
 
-from exporter.aws.errors import AwsError
+from exporter.aws.errors import AwsError, Kind
 from exporter.context import Context
 from exporter.dated import values_of
 from exporter.declared import declared_in
@@ -22,6 +22,8 @@ HOURS_A_MONTH = 730
 """What AWS itself multiplies hourly prices with."""
 
 _IDLE_DAYS = 7
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,22 @@ class ResourceFile:
 _DELETED_SINCE = frozenset(
     {
         "AWS.SimpleQueueService.NonExistentQueue",
+        "ClusterNotFoundException",
+        "LoadBalancerNotFound",
+        "NoSuchBucket",
         "NotFoundException",
         "QueueDoesNotExist",
         "ResourceNotFoundException",
         "TargetGroupNotFound",
-        "TargetGroupNotFoundException",
     }
 )
+UNKNOWN = "unknown"
+"""The state of what is listed and does not let itself be described."""
+
+
+def _denied_by_the_resource(error: AwsError) -> bool:
+    # AWS says which kind of policy refused, if not in each service; a role's own permissions concern all resources.
+    return "resource-based policy" in str(error)
 
 
 class Tags:
@@ -82,9 +93,13 @@ class Tags:
 
     def of(self, arn: str) -> dict[str, str]:
         """The tags of a resource; none where AWS lists none."""
+        return self.read().get(arn, {})
+
+    def read(self) -> dict[str, dict[str, str]]:
+        """All of them; AwsError if AWS does not say."""
         if self._tags is None:
             self._tags = self._read()
-        return self._tags.get(arn, {})
+        return self._tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +146,47 @@ class Listing:
             if error.code in _DELETED_SINCE:
                 return None
             raise
+
+    def describe_each(
+        self,
+        target: Target,
+        service: str,
+        operation: str,
+        listed: Iterable[T],
+        params: Callable[[T], dict[str, Any]],
+    ) -> Iterator[tuple[T, dict[str, Any] | None]]:
+        """What was listed, with what AWS says of it; without what was deleted since.
+
+        None is said of a resource whose own policy denies it. AwsError where none can be described and AWS
+        does not blame the resources' policies: then the role may not.
+        """
+        denied: list[tuple[T, AwsError]] = []
+        answered = False
+        for item in listed:
+            try:
+                answer = self.describe(target, service, operation, params(item))
+            except AwsError as error:
+                if error.kind is not Kind.ACCESS_DENIED:
+                    raise
+                denied.append((item, error))
+                continue
+            answered = True
+            if answer is not None:
+                yield item, answer
+        for item, refusal in denied:
+            if not answered and not _denied_by_the_resource(refusal):
+                raise refusal
+            yield item, None
+
+    def items_of(
+        self, target: Target, service: str, operation: str, member: str, params: Mapping[str, Any]
+    ) -> Iterator[Any]:
+        """As `items`, of something that was listed a moment ago; they end if it was deleted since."""
+        try:
+            yield from self.items(target, service, operation, member, params)
+        except AwsError as error:
+            if error.code not in _DELETED_SINCE:
+                raise
 
     def without_traffic(self, target: Target, family: str, created: datetime) -> bool:
         """Whether all of the account's region together had nothing of a daily usage family for a week.

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from exporter.model import Resource, Scope, Target
-from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile, add
+from exporter.resources import TAGS_ACTION, TAGS_CALL, UNKNOWN, Call, Listing, ResourceFile, add
 
 TABLE = "dynamodb:table"
 _GB = 2**30
@@ -16,9 +16,13 @@ _GB = 2**30
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """Provisioned tables have a price by the hour; of on-demand tables only the storage has."""
     tags = ctx.tags(target, "dynamodb:table")
-    for name in ctx.items(target, "dynamodb", "ListTables", "TableNames"):
-        answer = ctx.describe(target, "dynamodb", "DescribeTable", {"TableName": name})
+    names = ctx.items(target, "dynamodb", "ListTables", "TableNames")
+    for name, answer in ctx.describe_each(
+        target, "dynamodb", "DescribeTable", names, lambda name: {"TableName": name}
+    ):
         if answer is None:
+            arn = f"arn:{target.partition}:dynamodb:{target.region}:{target.account_id}:table/{name}"
+            yield Resource(name, TABLE, name, UNKNOWN, tags=tags.of(arn))
             continue
         table = answer["Table"]
         on_demand = table.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST"

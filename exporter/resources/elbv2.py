@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 from exporter.model import Resource, Scope, Target
 from exporter.resources import Call, Listing, ResourceFile, batches, tags_of
@@ -18,8 +19,9 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     balancers = list(ctx.items(target, "elbv2", "DescribeLoadBalancers", "LoadBalancers"))
     tags: dict[str, dict[str, str]] = {}
     for arns in batches((balancer["LoadBalancerArn"] for balancer in balancers), _MOST_ARNS):
-        for found in ctx.call(target, "elbv2", "DescribeTags", {"ResourceArns": arns})["TagDescriptions"]:
-            tags[found["ResourceArn"]] = tags_of(found["Tags"])
+        for described in _tags(ctx, target, arns):
+            tags[described["ResourceArn"]] = tags_of(described["Tags"])
+    balancers = [balancer for balancer in balancers if balancer["LoadBalancerArn"] in tags]
     states: defaultdict[str, list[str]] = defaultdict(list)
     for group in ctx.items(target, "elbv2", "DescribeTargetGroups", "TargetGroups"):
         arns = group.get("LoadBalancerArns", ())
@@ -54,6 +56,15 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             reason,
             subtype=kind,
         )
+
+
+def _tags(ctx: Listing, target: Target, arns: list[str]) -> list[dict[str, Any]]:
+    """The tags of each load balancer; those that were deleted since they were listed are left out."""
+    answer = ctx.describe(target, "elbv2", "DescribeTags", {"ResourceArns": arns})
+    if answer is not None:
+        return list(answer["TagDescriptions"])
+    # One that is gone fails the whole request.
+    return [found for arn in arns for found in _tags(ctx, target, [arn])] if len(arns) > 1 else []
 
 
 RESOURCES = ResourceFile(
