@@ -44,10 +44,12 @@ def _price(ctx: Listing, target: Target, table: Mapping[str, Any]) -> Decimal | 
     stored = table.get("TableSizeBytes", 0) + sum(
         index.get("IndexSizeBytes", 0) for index in table.get("GlobalSecondaryIndexes", ())
     )
+    infrequent = table.get("TableClassSummary", {}).get("TableClass") == "STANDARD_INFREQUENT_ACCESS"
+    row = "dynamodb.infrequent" if infrequent else "dynamodb"
     return add(
-        ctx.hourly(target, "dynamodb.rcu", sum(each.get("ReadCapacityUnits", 0) for each in throughput)),
-        ctx.hourly(target, "dynamodb.wcu", sum(each.get("WriteCapacityUnits", 0) for each in throughput)),
-        ctx.usd(target, "dynamodb.storage", Decimal(stored) / _GB),
+        ctx.hourly(target, f"{row}.rcu", sum(each.get("ReadCapacityUnits", 0) for each in throughput)),
+        ctx.hourly(target, f"{row}.wcu", sum(each.get("WriteCapacityUnits", 0) for each in throughput)),
+        ctx.usd(target, f"{row}.storage", Decimal(stored) / _GB),
     )
 
 

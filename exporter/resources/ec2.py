@@ -13,25 +13,30 @@ from exporter.resources import Call, Listing, ResourceFile, add, tags_of
 
 INSTANCE, VOLUME, SNAPSHOT, IMAGE = "ec2:instance", "ec2:volume", "ec2:snapshot", "ec2:image"
 
+PAGE = {"MaxResults": 500}
+"""EC2 otherwise answers all at once, which times out in large accounts."""
+
 _STOPPED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 _SUCCESSORS = {
     # The newest family that runs the same images and has the same sizes.
     "t1": None, "t2": "t3", "m1": None, "m2": None, "m3": "m5", "m4": "m5", "c1": None, "c3": "c5", "c4": "c5",
     "r3": "r5", "r4": "r5", "i2": "i3", "d2": "d3", "g2": None, "g3": "g4dn", "p2": None, "x1": "x2idn",
 }  # fmt: skip
+_OF_A_COPY = "vol-ffffffff"
+"""The volume that AWS names for a copied snapshot; it says nothing."""
 _GP3_FREE_IOPS, _GP3_FREE_THROUGHPUT = 3000, 125
 
 
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """Instances first: what their disks cost, and which images and snapshots are in use, follows from them."""
-    volumes = list(ctx.items(target, "ec2", "DescribeVolumes", "Volumes"))
+    volumes = list(ctx.items(target, "ec2", "DescribeVolumes", "Volumes", PAGE))
     prices = {volume["VolumeId"]: volume_usd(ctx, target, volume) for volume in volumes}
-    for reservation in ctx.items(target, "ec2", "DescribeInstances", "Reservations"):
+    for reservation in ctx.items(target, "ec2", "DescribeInstances", "Reservations", PAGE):
         for instance in reservation["Instances"]:
             yield _instance(ctx, target, instance, prices)
     for volume in volumes:
         yield _volume(ctx, target, volume, prices[volume["VolumeId"]])
-    images = list(ctx.items(target, "ec2", "DescribeImages", "Images", {"Owners": ["self"]}))
+    images = list(ctx.items(target, "ec2", "DescribeImages", "Images", {"Owners": ["self"], **PAGE}))
     for image in images:
         if image.get("OwnerId", target.account_id) == target.account_id:
             yield Resource(
@@ -49,7 +54,9 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         for mapping in image.get("BlockDeviceMappings", ())
         if "SnapshotId" in mapping.get("Ebs", {})
     }
-    for snapshot in ctx.items(target, "ec2", "DescribeSnapshots", "Snapshots", {"OwnerIds": ["self"]}):
+    for snapshot in ctx.items(
+        target, "ec2", "DescribeSnapshots", "Snapshots", {"OwnerIds": ["self"], **PAGE}
+    ):
         if snapshot["OwnerId"] == target.account_id:
             yield _snapshot(ctx, target, snapshot, prices.keys(), used)
 
@@ -159,9 +166,12 @@ def _snapshot(ctx: Listing, target: Target, snapshot: Mapping[str, Any], volumes
     orphan = (
         snapshot["StartTime"] <= ctx.now - ctx.snapshot_age
         and snapshot.get("VolumeId") not in volumes
+        and snapshot.get("VolumeId") != _OF_A_COPY
         and snapshot["SnapshotId"] not in used
     )
-    # An upper bound: snapshots are incremental, and AWS tells the size of the volume only.
+    # An upper bound: snapshots are incremental, and AWS tells what a full one would hold, or the size of the volume.
+    full = snapshot.get("FullSnapshotSizeInBytes")
+    size = snapshot["VolumeSize"] if full is None else Decimal(full) / 2**30
     tier = "snapshot.archive" if snapshot.get("StorageTier") == "archive" else "snapshot"
     return Resource(
         snapshot["SnapshotId"],
@@ -170,7 +180,7 @@ def _snapshot(ctx: Listing, target: Target, snapshot: Mapping[str, Any], volumes
         snapshot["State"],
         snapshot["StartTime"],
         tags,
-        ctx.usd(target, f"ebs.{tier}", snapshot["VolumeSize"]),
+        ctx.usd(target, f"ebs.{tier}", size),
         "volume_gone" if orphan else None,
     )
 
