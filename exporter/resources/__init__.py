@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any, TypeVar
@@ -13,10 +13,10 @@ import botocore.session
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.context import Context
-from exporter.dated import values_of
 from exporter.declared import declared_in
 from exporter.model import Resource, Scope, Target
 from exporter.prices import PriceTable
+from exporter.usage_ledger import CLOUDWATCH, series_days
 
 HOURS_A_MONTH = 730
 """What AWS itself multiplies hourly prices with."""
@@ -100,6 +100,34 @@ class Tags:
         if self._tags is None:
             self._tags = self._read()
         return self._tags
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What one usage family says of an account's region since `first`: by resource and day, its sum or highest level.
+
+    A resource that CloudWatch does not know had nothing to count, as long as it knows others of the family on
+    each of those days; without any, nothing is known. Levels are known of whom they are measured.
+    """
+
+    first: date
+    days: Mapping[str, Mapping[date, float]]
+
+    def none(self, created: datetime, *names: str, below: str = "") -> bool:
+        """Whether a resource that is old enough had no sum on any day for a week; `below`: nor what is named so."""
+        if created.date() > self.first:
+            return False
+        if len({day for days in self.days.values() for day in days}) < _IDLE_DAYS:
+            return False
+        mine = [
+            days for name, days in self.days.items() if name in names or (below and name.startswith(below))
+        ]
+        return not any(amount for days in mine for amount in days.values())
+
+    def at_most(self, created: datetime, name: str, limit: float) -> bool:
+        """Whether a resource that is old enough was measured for a week, and at most `limit` on each day."""
+        days = self.days.get(name, {})
+        return created.date() <= self.first and len(days) >= _IDLE_DAYS and max(days.values()) <= limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,25 +216,15 @@ class Listing:
             if error.code not in _DELETED_SINCE:
                 raise
 
-    def without_traffic(self, target: Target, family: str, created: datetime) -> bool:
-        """Whether all of the account's region together had nothing of a daily usage family for a week.
-
-        Usage is collected by account and region: what is idle beside something busy is not found. A day
-        that is not known says nothing.
-        """
+    def activity(self, target: Target, family: str) -> Activity:
+        """What a usage family, by the name of its live form, says of each resource of the last days."""
         today = self.now.date()
-        if created.date() > today - timedelta(days=_IDLE_DAYS + 1):
-            return False
-        # The newest complete day may not have settled yet.
-        days = values_of(
-            self.ctx.ledger,
-            family,
-            target.account_id,
-            target.region,
-            today - timedelta(days=_IDLE_DAYS + 1),
-            today,
+        # One day more: the newest may not have been read in full.
+        first = today - timedelta(days=_IDLE_DAYS + 1)
+        found = series_days(
+            self.ctx.ledger, CLOUDWATCH, target.account_id, target.region, family, first, today
         )
-        return len(days) >= _IDLE_DAYS and not any(days.values())
+        return Activity(first, found)
 
     def tags(self, target: Target, service: str) -> Tags:
         """Tags of every tagged resource of a service: a page for a hundred, and none where nothing is listed."""

@@ -16,6 +16,10 @@ _GB = 2**30
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """Provisioned tables have a price by the hour; of on-demand tables only the storage has."""
     tags = ctx.tags(target, "dynamodb:table")
+    capacity = [
+        ctx.activity(target, f"aws_dynamodb_consumed_{kind}_capacity_units_total")
+        for kind in ("read", "write")
+    ]
     names = ctx.items(target, "dynamodb", "ListTables", "TableNames")
     for name, answer in ctx.describe_each(
         target, "dynamodb", "DescribeTable", names, lambda name: {"TableName": name}
@@ -25,6 +29,8 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             yield Resource(name, TABLE, name, UNKNOWN, tags=tags.of(arn))
             continue
         table = answer["Table"]
+        # An index is named table/index.
+        idle = all(each.none(table["CreationDateTime"], name, below=f"{name}/") for each in capacity)
         on_demand = table.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST"
         yield Resource(
             name,
@@ -34,6 +40,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             table["CreationDateTime"],
             tags.of(table["TableArn"]),
             None if on_demand else _price(ctx, target, table),
+            "no_traffic" if idle else None,
             subtype="on-demand" if on_demand else "provisioned",
         )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from exporter.model import Resource, Saving, Scope, Target
-from exporter.resources import Call, Listing, ResourceFile, add, tags_of
+from exporter.resources import Activity, Call, Listing, ResourceFile, add, tags_of
 
 INSTANCE, VOLUME, SNAPSHOT, IMAGE = "ec2:instance", "ec2:volume", "ec2:snapshot", "ec2:image"
 
@@ -24,6 +24,12 @@ _SUCCESSORS = {
 }  # fmt: skip
 _OF_A_COPY = "vol-ffffffff"
 """The volume that AWS names for a copied snapshot; it says nothing."""
+_IDLE = {
+    "aws_ec2_cpu_utilization_ratio": 0.05,
+    "aws_ec2_network_in_bytes_total": 5_000_000,
+    "aws_ec2_network_out_bytes_total": 5_000_000,
+}
+"""What an idle instance does at most, on each day: in its busiest hour, or in all."""
 _GP3_FREE_IOPS, _GP3_FREE_THROUGHPUT = 3000, 125
 
 
@@ -31,9 +37,10 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """Instances first: what their disks cost, and which images and snapshots are in use, follows from them."""
     volumes = list(ctx.items(target, "ec2", "DescribeVolumes", "Volumes", PAGE))
     prices = {volume["VolumeId"]: volume_usd(ctx, target, volume) for volume in volumes}
+    work = [(ctx.activity(target, family), limit) for family, limit in _IDLE.items()]
     for reservation in ctx.items(target, "ec2", "DescribeInstances", "Reservations", PAGE):
         for instance in reservation["Instances"]:
-            yield _instance(ctx, target, instance, prices)
+            yield _instance(ctx, target, instance, prices, work)
     for volume in volumes:
         yield _volume(ctx, target, volume, prices[volume["VolumeId"]])
     images = list(ctx.items(target, "ec2", "DescribeImages", "Images", {"Owners": ["self"], **PAGE}))
@@ -66,6 +73,7 @@ def _instance(
     target: Target,
     instance: Mapping[str, Any],
     volume_prices: Mapping[str, Decimal | None],
+    work: Sequence[tuple[Activity, float]],
 ) -> Resource:
     kind, state = instance["InstanceType"], instance["State"]["Name"]
     lifecycle = instance.get("InstanceLifecycle", "on-demand")
@@ -85,6 +93,11 @@ def _instance(
         if "Ebs" in mapping
     }
     reason, wasted = None, None
+    identifier = instance["InstanceId"]
+    if state == "running" and all(
+        activity.at_most(instance["LaunchTime"], identifier, limit) for activity, limit in work
+    ):
+        reason = "idle"
     if state == "stopped" and ctx.is_idle(_stopped_at(instance)):
         reason = "stopped"
         wasted = add(*(volume_prices.get(disk["VolumeId"]) for disk in disks.values()))
@@ -97,7 +110,7 @@ def _instance(
     # LaunchTime starts anew with each start; the root disk was attached when the instance was made.
     created = disks.get(instance.get("RootDeviceName", ""), {}).get("AttachTime")
     return Resource(
-        instance["InstanceId"],
+        identifier,
         INSTANCE,
         tags.get("Name", ""),
         state,

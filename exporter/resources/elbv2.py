@@ -11,7 +11,7 @@ from exporter.resources import Call, Listing, ResourceFile, batches, tags_of
 
 BALANCER = "elasticloadbalancing:loadbalancer"
 _MOST_ARNS = 20
-_TRAFFIC = {"application": "aws_alb_requests_daily", "network": "aws_nlb_processed_bytes_daily"}
+_TRAFFIC = {"application": "aws_alb_requests_total", "network": "aws_nlb_processed_bytes_total"}
 
 
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
@@ -39,11 +39,13 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         ]
         for arn in arns:
             states[arn] += found
+    traffic = {kind: ctx.activity(target, family) for kind, family in _TRAFFIC.items()}
     for balancer in balancers:
         arn, kind = balancer["LoadBalancerArn"], balancer["Type"]
         reason = None if "healthy" in states[arn] else "no_healthy_targets" if states[arn] else "no_targets"
-        traffic = _TRAFFIC.get(kind)
-        if reason is None and traffic and ctx.without_traffic(target, traffic, balancer["CreatedTime"]):
+        # CloudWatch names it by the end of its ARN.
+        name = arn.partition(":loadbalancer/")[2]
+        if reason is None and kind in traffic and traffic[kind].none(balancer["CreatedTime"], name):
             reason = "no_traffic"
         yield Resource(
             arn,

@@ -13,6 +13,7 @@ STREAM = "kinesis:stream"
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """A provisioned stream costs its shards, an on-demand stream itself; both beside what flows."""
     tags = ctx.tags(target, "kinesis")
+    incoming = ctx.activity(target, "aws_kinesis_incoming_bytes_total")
     names = ctx.items(target, "kinesis", "ListStreams", "StreamNames")
     for name, answer in ctx.describe_each(
         target, "kinesis", "DescribeStreamSummary", names, lambda name: {"StreamName": name}
@@ -36,6 +37,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             stream["StreamCreationTimestamp"],
             tags.of(stream["StreamARN"]),
             price,
+            "no_traffic" if incoming.none(stream["StreamCreationTimestamp"], name) else None,
             subtype="on-demand" if on_demand else "provisioned",
         )
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from exporter.model import Resource, Saving, Scope, Target
-from exporter.resources import Call, Listing, ResourceFile, add, tags_of
+from exporter.resources import Activity, Call, Listing, ResourceFile, add, tags_of
 
 INSTANCE, CLUSTER = "rds:db", "rds:cluster"
 SNAPSHOT, CLUSTER_SNAPSHOT = "rds:snapshot", "rds:cluster-snapshot"
@@ -36,9 +36,10 @@ _LARGE_GP3 = {"oracle": 200, "sqlserver": None}
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """Instances and clusters, and the snapshots that a person made; AWS's own go with their database."""
     alive = set()
+    connections = ctx.activity(target, "aws_rds_database_connections")
     for instance in ctx.items(target, "rds", "DescribeDBInstances", "DBInstances"):
         alive.add(instance["DBInstanceIdentifier"])
-        yield _instance(ctx, target, instance)
+        yield _instance(ctx, target, instance, connections)
     for cluster in ctx.items(target, "rds", "DescribeDBClusters", "DBClusters"):
         alive.add(cluster["DBClusterIdentifier"])
         yield Resource(
@@ -84,7 +85,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             )
 
 
-def _instance(ctx: Listing, target: Target, instance: Mapping[str, Any]) -> Resource:
+def _instance(ctx: Listing, target: Target, instance: Mapping[str, Any], connections: Activity) -> Resource:
     engine, size, state = instance["Engine"], instance["DBInstanceClass"], instance["DBInstanceStatus"]
     copies = 2 if instance.get("MultiAZ") else 1
     aurora = engine.startswith("aurora")
@@ -107,16 +108,20 @@ def _instance(ctx: Listing, target: Target, instance: Mapping[str, Any]) -> Reso
         newer = ctx.hourly(target, f"rds.{engine}.{size.replace(family, str(_PREVIOUS[family]))}")
         saved = (compute - newer) * copies if compute and newer is not None and newer < compute else None
         savings.append(Saving("previous_generation", saved))
+    # AWS starts a stopped one again after seven days; until then its storage is paid for.
+    reason = "stopped" if state == "stopped" else None
+    created = instance.get("InstanceCreateTime")
+    if state == "available" and created and connections.at_most(created, instance["DBInstanceIdentifier"], 0):
+        reason = "no_connections"
     return Resource(
         instance["DBInstanceIdentifier"],
         INSTANCE,
         instance["DBInstanceIdentifier"],
         state,
-        instance.get("InstanceCreateTime"),
+        created,
         tags_of(instance.get("TagList", ())),
         price,
-        # AWS starts it again after seven days; until then its storage is paid for.
-        "stopped" if state == "stopped" else None,
+        reason,
         savings=tuple(savings),
         subtype=size,
     )

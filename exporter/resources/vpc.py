@@ -29,6 +29,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             monthly_usd=Decimal(0) if own else ctx.hourly(target, "vpc.public_ipv4"),
             unused_reason=None if used else "unassociated",
         )
+    sent = ctx.activity(target, "aws_nat_gateway_out_bytes_total")
     for gateway in ctx.items(target, "ec2", "DescribeNatGateways", "NatGateways", PAGE):
         tags = tags_of(gateway.get("Tags", ()))
         yield Resource(
@@ -40,8 +41,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             tags,
             Decimal(0) if gateway["State"] in _ENDING else ctx.hourly(target, "nat.hour"),
             "no_traffic"
-            if gateway["State"] == "available"
-            and ctx.without_traffic(target, "aws_nat_gateway_out_bytes_daily", gateway["CreateTime"])
+            if gateway["State"] == "available" and sent.none(gateway["CreateTime"], gateway["NatGatewayId"])
             else None,
         )
     for endpoint in ctx.items(target, "ec2", "DescribeVpcEndpoints", "VpcEndpoints", PAGE):

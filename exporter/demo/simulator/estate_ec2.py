@@ -182,11 +182,17 @@ def elbv2(fill: Filler) -> None:
             Name=name[:32].strip("-"),
             Type=kind,
             Subnets=[subnet["SubnetId"] for subnet in subnets[:2]],
-            **({"Tags": [{"Key": key, "Value": value} for key, value in tagged.items()]} if tagged else {}),
         )["LoadBalancers"]
-        arn = balancer["LoadBalancerArn"]
-        fill.backend("elbv2").load_balancers[arn].created_time = fill.ago(days)
-        fill.backend("elbv2").load_balancers[arn].state = "active"
+        backend = fill.backend("elbv2")
+        made = backend.load_balancers.pop(balancer["LoadBalancerArn"])
+        # The name under which CloudWatch knows it.
+        path = f"{ {'application': 'app', 'network': 'net'}[kind] }/{made.name}/{fill.suffix}"
+        made.arn = arn = fill.arn("elasticloadbalancing", f"loadbalancer/{path}")
+        made.created_time, made.state = fill.ago(days), "active"
+        backend.load_balancers[arn] = made
+        if tagged:
+            tags = [{"Key": key, "Value": value} for key, value in tagged.items()]
+            client.add_tags(ResourceArns=[arn], Tags=tags)
         served = health if instances else None
         if served:
             protocol = {"application": "HTTP", "network": "TCP"}[kind]
@@ -204,8 +210,8 @@ def elbv2(fill: Filler) -> None:
                 Targets=[{"Id": instances[0], "Port": 80}],
             )
             # moto's targets are healthy by their instance's state.
-            made = fill.backend("elbv2").target_groups[group["TargetGroupArn"]]
-            made.health_for = partial(
+            targets = backend.target_groups[group["TargetGroupArn"]]
+            targets.health_for = partial(
                 lambda state, target, _: FakeHealthStatus(target["Id"], "80", "80", state), served
             )
         reason = {None: "no_targets", "healthy": None, "unhealthy": "no_healthy_targets"}[served]
