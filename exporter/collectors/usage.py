@@ -367,7 +367,8 @@ def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
     metrics = scale.usage_metrics * times(settings.interval)
     metrics += scale.daily_usage_metrics * times(max(_DAILY_INTERVAL, settings.interval))
     yield PaidCall("cloudwatch", "GetMetricData", metrics, "metrics of usage, each interval; paid by metric")
-    listings = scale.accounts * scale.regions * len(rows_of(settings))
+    # What reports for the whole world is listed in one region.
+    listings = scale.accounts * sum(1 if row.region else scale.regions for row in rows_of(settings))
     yield PaidCall(
         "cloudwatch",
         "ListMetrics",
