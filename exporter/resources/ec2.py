@@ -16,6 +16,8 @@ INSTANCE, VOLUME, SNAPSHOT, IMAGE = "ec2:instance", "ec2:volume", "ec2:snapshot"
 PAGE = {"MaxResults": 500}
 """EC2 otherwise answers all at once, which times out in large accounts."""
 
+_TEMPLATES = {"Versions": ["$Latest", "$Default"], "MaxResults": 200}
+
 _STOPPED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 _SUCCESSORS = {
     # The newest family that runs the same images and has the same sizes.
@@ -38,34 +40,30 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     volumes = list(ctx.items(target, "ec2", "DescribeVolumes", "Volumes", PAGE))
     prices = {volume["VolumeId"]: volume_usd(ctx, target, volume) for volume in volumes}
     work = [(ctx.activity(target, family), limit) for family, limit in _IDLE.items()]
+    launched = set()
     for reservation in ctx.items(target, "ec2", "DescribeInstances", "Reservations", PAGE):
         for instance in reservation["Instances"]:
+            launched.add(instance.get("ImageId"))
             yield _instance(ctx, target, instance, prices, work)
     for volume in volumes:
         yield _volume(ctx, target, volume, prices[volume["VolumeId"]])
     images = list(ctx.items(target, "ec2", "DescribeImages", "Images", {"Owners": ["self"], **PAGE}))
-    for image in images:
-        if image.get("OwnerId", target.account_id) == target.account_id:
-            yield Resource(
-                image["ImageId"],
-                IMAGE,
-                image.get("Name", ""),
-                image["State"],
-                _moment(image.get("CreationDate")),
-                tags_of(image.get("Tags", ())),
-                Decimal(0),  # its snapshots are paid for
-            )
-    used = {
-        mapping["Ebs"]["SnapshotId"]
-        for image in images
-        for mapping in image.get("BlockDeviceMappings", ())
-        if "SnapshotId" in mapping.get("Ebs", {})
-    }
+    for version in ctx.items(
+        target, "ec2", "DescribeLaunchTemplateVersions", "LaunchTemplateVersions", _TEMPLATES
+    ):
+        launched.add(version["LaunchTemplateData"].get("ImageId"))
+    used = {snapshot for image in images for snapshot in _snapshots_of(image)}
+    snapshot_prices = {}
     for snapshot in ctx.items(
         target, "ec2", "DescribeSnapshots", "Snapshots", {"OwnerIds": ["self"], **PAGE}
     ):
         if snapshot["OwnerId"] == target.account_id:
-            yield _snapshot(ctx, target, snapshot, prices.keys(), used)
+            found = _snapshot(ctx, target, snapshot, prices.keys(), used)
+            snapshot_prices[found.id] = found.monthly_usd
+            yield found
+    for image in images:
+        if image.get("OwnerId", target.account_id) == target.account_id:
+            yield _image(ctx, image, launched, snapshot_prices)
 
 
 def _instance(
@@ -198,6 +196,37 @@ def _snapshot(ctx: Listing, target: Target, snapshot: Mapping[str, Any], volumes
     )
 
 
+def _snapshots_of(image: Mapping[str, Any]) -> list[str]:
+    disks = (mapping.get("Ebs", {}) for mapping in image.get("BlockDeviceMappings", ()))
+    return [disk["SnapshotId"] for disk in disks if "SnapshotId" in disk]
+
+
+def _image(
+    ctx: Listing, image: Mapping[str, Any], launched: Any, snapshot_prices: Mapping[str, Decimal | None]
+) -> Resource:
+    created = _moment(image.get("CreationDate"))
+    newest = max(filter(None, (created, _moment(image.get("LastLaunchedTime")))), default=None)
+    # AWS names the last launch since 2017, a day late. Who else launches a public image is not known.
+    unused = (
+        image["State"] == "available"
+        and not image.get("Public")
+        and image["ImageId"] not in launched
+        and newest is not None
+        and newest <= ctx.now - ctx.snapshot_age
+    )
+    return Resource(
+        image["ImageId"],
+        IMAGE,
+        image.get("Name", ""),
+        image["State"],
+        created,
+        tags_of(image.get("Tags", ())),
+        Decimal(0),  # its snapshots are paid for
+        "not_launched" if unused else None,
+        add(*(snapshot_prices.get(snapshot) for snapshot in _snapshots_of(image))) if unused else None,
+    )
+
+
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
 
@@ -213,6 +242,7 @@ RESOURCES = ResourceFile(
     iam_actions=(
         "ec2:DescribeImages",
         "ec2:DescribeInstances",
+        "ec2:DescribeLaunchTemplateVersions",
         "ec2:DescribeSnapshots",
         "ec2:DescribeVolumes",
     ),
@@ -221,6 +251,7 @@ RESOURCES = ResourceFile(
         Call("DescribeVolumes"),
         Call("DescribeSnapshots"),
         Call("DescribeImages"),
+        Call("DescribeLaunchTemplateVersions"),
     ),
     list=list_resources,
     cost_services={INSTANCE: _COMPUTE, VOLUME: _OTHER, SNAPSHOT: _OTHER},

@@ -74,14 +74,29 @@ def ec2(fill: Filler) -> None:
              unused=unused)  # fmt: skip
     client.delete_volume(VolumeId=temporary)
     if instances:
-        image = str(client.create_image(InstanceId=instances[0], Name=f"{fill.prefix}-golden")["ImageId"])
-        (found,) = (each for each in backend.amis.values() if each.id == image)
-        found.creation_date = fill.ago(300)
-        snapshot = backend.snapshots[found.ebs_snapshot.id]
-        snapshot.start_time = fill.ago(300).replace(tzinfo=None)
-        note("image", image, 300, name=f"{fill.prefix}-golden", state="available", price="0")
-        # Old, and its volume is gone, but the image needs it; 15 GB.
-        note("snapshot", snapshot.id, 300, state="completed", price="0.75")
+        for kind, days, last_launch, unused in (
+            ("golden", 300, None, "not_launched"),
+            ("current", 200, 2, None),
+            ("template", 250, None, None),
+        ):
+            name = f"{fill.prefix}-{kind}"
+            image = str(client.create_image(InstanceId=instances[0], Name=name)["ImageId"])
+            (found,) = (each for each in backend.amis.values() if each.id == image)
+            found.creation_date = fill.ago(days)
+            found.public = False
+            if last_launch:
+                found.last_launched_time = fill.ago(last_launch).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+            if kind == "template":
+                client.create_launch_template(
+                    LaunchTemplateName=name, LaunchTemplateData={"ImageId": image, "InstanceType": "t3.small"}
+                )
+            snapshot = backend.snapshots[found.ebs_snapshot.id]
+            snapshot.start_time = fill.ago(days).replace(tzinfo=None)
+            # Its snapshot is what costs: 15 GB.
+            note("image", image, days, name=name, state="available", price="0", unused=unused,
+                 unused_price="0.75" if unused else None)  # fmt: skip
+            # Old, and its volume is gone, but the image needs it.
+            note("snapshot", snapshot.id, days, state="completed", price="0.75")
 
     used = client.allocate_address(Domain="vpc", TagSpecifications=_spec("elastic-ip", fill.tags))
     spare = client.allocate_address(Domain="vpc")
