@@ -47,7 +47,8 @@ class Settings(CollectorSettings):
         default=timedelta(minutes=10), description="Age at which data is first read; CloudWatch settles late."
     )
     late_window: Duration = Field(
-        default=timedelta(hours=6), description="How long late data is still added to its period."
+        default=timedelta(hours=6),
+        description="How long late data is still added to its period; for three days more it is added to its day.",
     )
     first_read_days: int = Field(
         default=14, ge=1, le=14, description="Whole days that a first poll reads back, for daily totals."
