@@ -92,19 +92,6 @@ def totals(
     return [(date.fromordinal(day), *rest) for day, *rest in rows]
 
 
-def values_of(
-    ledger: Ledger, family: str, account_id: str, label: str, start: date, end: date
-) -> dict[date, float]:
-    """The known days of one series over [start, end)."""
-    with ledger.connection() as db:
-        rows = db.execute(
-            "SELECT day, value FROM dated_values WHERE day >= ? AND day < ? AND series ="
-            " (SELECT id FROM dated_series WHERE family = ? AND account_id = ? AND label = ?)",
-            (start.toordinal(), end.toordinal(), family, account_id, label),
-        ).fetchall()
-    return {date.fromordinal(day): value for day, value in rows}
-
-
 # The accounts' organizational units
 
 

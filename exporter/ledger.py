@@ -164,6 +164,13 @@ _SCHEMA = (
         PRIMARY KEY (region, key)
     ) WITHOUT ROWID
     """,
+    # What each series was on each of the last days: of sums their total, of levels the highest.
+    """
+    CREATE TABLE usage_series_days (
+        series INTEGER NOT NULL REFERENCES usage_series, day INTEGER NOT NULL, amount REAL NOT NULL,
+        PRIMARY KEY (series, day)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(_SCHEMA)

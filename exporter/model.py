@@ -141,7 +141,8 @@ class Resource:
     name: str = ""
     state: str = ""
     created: datetime | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] | None = field(default_factory=dict)
+    """None where they could not be read: then nothing is known to be missing."""
     monthly_usd: Decimal | None = None
     unused_reason: str | None = None
     unused_usd: Decimal | None = None

@@ -112,7 +112,8 @@ def scale_for(
         ("configured", configured_regions),
         ("assumed", _ASSUMED_REGIONS),
     )
-    hourly, daily = _usage_metrics(config, ledger if accounts is None and regions is None else None, now)
+    known = ledger if accounts is None and regions is None else None
+    hourly, daily = _usage_metrics(config, known, now, places)
     usage = config.collectors.usage.enabled
     return (
         Scale(
@@ -127,26 +128,23 @@ def scale_for(
                 ("assumed", ASSUMED_GROUPS_PER_PAGE),
             ),
             # Until resources have been listed: one of each kind in each region of each account.
-            pick("usage_metrics", ("seen", hourly[1]), ("assumed", hourly[0] * number * places))
-            if usage
-            else 0,
-            pick("daily_usage_metrics", ("seen", daily[1]), ("assumed", daily[0] * number * places))
-            if usage
-            else 0,
+            pick("usage_metrics", ("seen", hourly[1]), ("assumed", hourly[0] * number)) if usage else 0,
+            pick("daily_usage_metrics", ("seen", daily[1]), ("assumed", daily[0] * number)) if usage else 0,
         ),
         sources,
     )
 
 
 def _usage_metrics(
-    config: Config, ledger: Ledger | None, now: datetime
+    config: Config, ledger: Ledger | None, now: datetime, regions: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Rows of the table that are polled, and their series in the ledger: hourly ones, and daily ones."""
+    """Rows of the table by the regions where they are polled, and their series in the ledger: hourly, and daily ones."""
     counts = []
     for once_a_day in (False, True):
-        names = [row.name for row in rows_of(config.collectors.usage) if row.once_a_day == once_a_day]
+        rows = [row for row in rows_of(config.collectors.usage) if row.once_a_day == once_a_day]
+        names = [row.name for row in rows]
         seen = series_in_use(ledger, names, now - timedelta(days=1)) if ledger is not None and names else 0
-        counts.append((len(names), seen))
+        counts.append((sum(1 if row.region else regions for row in rows), seen))
     return counts[0], counts[1]
 
 

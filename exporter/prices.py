@@ -20,11 +20,12 @@ from exporter.ledger import Ledger, to_units, to_usd
 EVERYWHERE = "*"
 """In the configuration's prices: in each region that has no row of its own."""
 
-_COMPUTE = ("ec2.", "rds.", "elasticache.", "fargate.", "kinesis.", "dynamodb.rcu", "dynamodb.wcu")
+_COMPUTE = ("ec2.", "rds.", "elasticache.", "fargate.", "kinesis.", "dynamodb.")
 _STORAGE = (
     "ebs.",
     "efs.",
     "dynamodb.storage",
+    "dynamodb.infrequent.storage",
     "logs.",
     "rds.storage.",
     "rds.snapshot",

@@ -2,8 +2,9 @@
 
 A target is one account in one region, as one source (`cloudwatch`, `ec2`) sees it. Its counters begin at
 zero at its epoch, the end of the first poll. Each period's amount is remembered until it is final, so that
-a period is added once, late data adds its difference, and nothing is ever subtracted. A poll is one
-transaction: whole or not at all.
+a period is added once, late data adds its difference, and nothing is ever subtracted. Of periods that are
+final their day remembers the sum for a while, so that what comes later still adds to it as a whole. A poll
+is one transaction: whole or not at all.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from exporter.ledger import Ledger
 from exporter.model import start_of_day
 from exporter.usage_metrics import DAY
 
+CLOUDWATCH = "cloudwatch"
+"""The source of what is polled from CloudWatch."""
 _SERIES_KEPT = timedelta(days=15)  # CloudWatch itself lists a metric for two weeks after its last data
 _DAYS_KEPT = timedelta(days=20)
+SERIES_DAYS_KEPT = 8
+_FLOAT_NOISE = 1e-9
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 
@@ -80,6 +85,8 @@ class Reading:
     metric: str
     form: Form
     amounts: Mapping[int, float]
+    asked_from: int | None = None
+    """Where the amounts begin, in epoch seconds; None where days are not to be remembered by series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +256,8 @@ def commit(ledger: Ledger, target: Target, account_id: str, region: str, poll: P
             elif reading.form is Form.DAILY_LEVELS:
                 _add_levels_of_days(db, reading, days)
                 daily_levels.add(reading.metric)
+            else:
+                _keep_highest_of_days(db, reading, poll.through)
             if reading.form is not Form.SUMS and reading.amounts:
                 newest = max(reading.amounts)
                 db.execute(
@@ -298,6 +307,13 @@ def _add_sums(db: sqlite3.Connection, reading: Reading, poll: Poll, epoch: int, 
     )
     added = 0.0
     kept: list[tuple[int, int, float]] = []
+    by_day = _series_days(db, reading, poll.through, final_before)
+    for day, more in _late(reading, by_day, final_before or 0).items():
+        # The day of the epoch is left to its periods: only a part of it counts.
+        if day * DAY >= epoch:
+            added += more
+        days.add(reading.metric, day + _EPOCH_ORDINAL, more)
+        by_day[day] += more
     for period, amount in sorted(reading.amounts.items()):
         if (final_before is not None and period < final_before) or period >= poll.through:
             continue
@@ -307,16 +323,72 @@ def _add_sums(db: sqlite3.Connection, reading: Reading, poll: Poll, epoch: int, 
         if period >= epoch:
             added += more
         days.add(reading.metric, _ordinal(period), more)
+        if period // DAY in by_day:
+            by_day[period // DAY] += more
         if period >= poll.final_before:
             kept.append((reading.series, period, amount))
     # Never backwards: what was final stays final.
     final = max(poll.final_before, final_before or 0)
     db.executemany("INSERT OR REPLACE INTO usage_amounts (series, period, amount) VALUES (?, ?, ?)", kept)
     db.execute("DELETE FROM usage_amounts WHERE series = ? AND period < ?", (reading.series, final))
+    _put_series_days(db, reading.series, by_day)
     db.execute(
         "UPDATE usage_series SET total = total + ?, final_before = ? WHERE id = ?",
         (added, final, reading.series),
     )
+
+
+def _series_days(
+    db: sqlite3.Connection, reading: Reading, through: int, final_before: int | None
+) -> dict[int, float]:
+    """The sums of the days (counted from 1970) of which each period has been added, new days with 0."""
+    if reading.asked_from is None:
+        return {}
+    found: dict[int, float] = dict(
+        db.execute("SELECT day, amount FROM usage_series_days WHERE series = ?", (reading.series,)).fetchall()
+    )
+    # Of an earlier day something was final before it was remembered.
+    first = max(reading.asked_from, final_before or 0)
+    for day in range(-(-first // DAY), -(-through // DAY)):
+        found.setdefault(day, 0.0)
+    return found
+
+
+def _late(reading: Reading, by_day: Mapping[int, float], final_before: int) -> dict[int, float]:
+    """What the days whose periods are all final have gained since."""
+    if reading.asked_from is None:
+        return {}
+    whole = range(-(-reading.asked_from // DAY), final_before // DAY)
+    sums: dict[int, float] = {}
+    for period, amount in reading.amounts.items():
+        if (day := period // DAY) in whole and day in by_day:
+            sums[day] = sums.get(day, 0.0) + amount
+    return {
+        day: total - by_day[day] for day, total in sums.items() if total - by_day[day] > _FLOAT_NOISE * total
+    }
+
+
+def _put_series_days(db: sqlite3.Connection, series: int, by_day: Mapping[int, float]) -> None:
+    if not by_day:
+        return
+    db.executemany(
+        "INSERT INTO usage_series_days (series, day, amount) VALUES (?, ?, ?)"
+        " ON CONFLICT (series, day) DO UPDATE SET amount = excluded.amount WHERE amount != excluded.amount",
+        [(series, day, amount) for day, amount in by_day.items()],
+    )
+    oldest = max(by_day) - SERIES_DAYS_KEPT
+    db.execute("DELETE FROM usage_series_days WHERE series = ? AND day < ?", (series, oldest))
+
+
+def _keep_highest_of_days(db: sqlite3.Connection, reading: Reading, through: int) -> None:
+    if reading.asked_from is None:
+        return
+    highest: dict[int, float] = {}
+    whole = range(-(-reading.asked_from // DAY), through // DAY)
+    for period, level in reading.amounts.items():
+        if (day := period // DAY) in whole:
+            highest[day] = max(level, highest.get(day, level))
+    _put_series_days(db, reading.series, highest)
 
 
 def _add_levels_of_days(db: sqlite3.Connection, reading: Reading, days: _Days) -> None:
@@ -383,6 +455,7 @@ def _retire(db: sqlite3.Connection, target: Target, at: datetime) -> None:
                 (target.id, metric, variant, total),
             )
         db.execute("DELETE FROM usage_amounts WHERE series = ?", (number,))
+        db.execute("DELETE FROM usage_series_days WHERE series = ?", (number,))
         db.execute("DELETE FROM usage_series WHERE id = ?", (number,))
         # Should it come back, its own counter begins anew.
         db.execute(
@@ -423,6 +496,32 @@ def current(
         if level is not None and level_at >= oldest_level.get(metric, 0):
             levels.setdefault(key, []).append(level)
     return [Current(*key, total, tuple(levels.get(key, ())), key in born) for key, total in totals.items()]
+
+
+def series_days(
+    ledger: Ledger, source: str, account_id: str, region: str, metric: str, start: date, end: date
+) -> dict[str, dict[date, float]]:
+    """Each resource's days of [start, end) that are known: of sums their total, of levels the highest."""
+    with ledger.connection() as db:
+        rows = db.execute(
+            "SELECT resource_id, day, SUM(amount) FROM usage_series_days"
+            " JOIN usage_series ON usage_series.id = usage_series_days.series"
+            " WHERE metric = ? AND day >= ? AND day < ? AND target ="
+            " (SELECT id FROM usage_targets WHERE source = ? AND account_id = ? AND region = ?)"
+            " GROUP BY resource_id, day",
+            (
+                metric,
+                start.toordinal() - _EPOCH_ORDINAL,
+                end.toordinal() - _EPOCH_ORDINAL,
+                source,
+                account_id,
+                region,
+            ),
+        ).fetchall()
+    found: dict[str, dict[date, float]] = {}
+    for resource, day, amount in rows:
+        found.setdefault(resource, {})[date.fromordinal(day + _EPOCH_ORDINAL)] = amount
+    return found
 
 
 def bear(ledger: Ledger, target: Target, keys: Iterable[tuple[str, str, str]]) -> None:

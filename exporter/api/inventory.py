@@ -98,7 +98,7 @@ def _row(held: Held, resource: Resource, missing: list[str]) -> dict[str, Any]:
         "subtype": resource.subtype,
         "created": resource.created.isoformat() if resource.created else None,
         "created_is_first_seen": resource.first_seen,
-        "tags": dict(resource.tags),
+        "tags": None if resource.tags is None else dict(resource.tags),
         "missing_tags": missing,
         "estimated_monthly_usd": text(resource.monthly_usd),
         "unused_reason": resource.unused_reason,

@@ -11,6 +11,7 @@ from pydantic import Field
 from exporter.context import Context
 from exporter.fields import CollectorSettings, Duration
 from exporter.model import Collector, Family, Sample, Scope, Target
+from exporter.resources.ec2 import PAGE
 
 INSTANCES = Family(
     "aws_ec2_instances",
@@ -34,7 +35,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
             # AWS leaves the member out for on-demand instances.
             instance.get("InstanceLifecycle", "on-demand"),
         )
-        for page in ctx.paginate(target, "ec2", "DescribeInstances")
+        for page in ctx.paginate(target, "ec2", "DescribeInstances", PAGE)
         for reservation in page["Reservations"]
         for instance in reservation["Instances"]
     )

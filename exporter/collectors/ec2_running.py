@@ -21,6 +21,7 @@ from exporter.context import Context
 from exporter.dated import RUNNING, RUNNING_HELP
 from exporter.fields import CollectorSettings, Duration
 from exporter.model import Collector, Family, Recalled, Sample, Scope, Target
+from exporter.resources.ec2 import PAGE
 from exporter.usage_ledger import Form, Poll, Reading, Series
 from exporter.usage_metrics import DAY, LABELS
 from exporter.usage_samples import Served, recalled
@@ -86,7 +87,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     seconds: defaultdict[str, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
     state = usage_ledger.target_of(ctx.ledger, SOURCE, target.account_id, target.region)
     since = state.read_through if state is not None and state.read_through is not None else through
-    for page in ctx.paginate(target, "ec2", "DescribeInstances"):
+    for page in ctx.paginate(target, "ec2", "DescribeInstances", PAGE):
         for reservation in page["Reservations"]:
             for instance in reservation["Instances"]:
                 stretch = ran(instance)

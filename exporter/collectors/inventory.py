@@ -203,6 +203,8 @@ def _dated(
 
 def missing_tags(resource: Resource, required: Iterable[str]) -> list[str]:
     """The required keys that a resource lacks, and "*" where it bears no tag of the user's at all."""
+    if resource.tags is None:
+        return []
     missing = [key for key in required if key not in resource.tags]
     if not any(not key.startswith("aws:") for key in resource.tags):
         missing.append(NO_TAG)
@@ -312,7 +314,7 @@ def _detail(family: Family, held: Held, resource: Resource, tags: Sequence[str])
     for key in tags:
         # Keys that differ only in signs share a label: the first that is there counts.
         labels.setdefault(info_label(key), "")
-        labels[info_label(key)] = labels[info_label(key)] or resource.tags.get(key, "")
+        labels[info_label(key)] = labels[info_label(key)] or (resource.tags or {}).get(key, "")
     yield Sample(family, (*which, resource.name, *labels.values()), 1.0)
     if resource.created is not None:
         yield Sample(CREATED, which, resource.created.timestamp())

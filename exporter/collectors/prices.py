@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -58,8 +59,10 @@ def _database(product: Attributes) -> str | None:
     return None if engine is None or other else f"rds.{engine}.{product['instanceType']}"
 
 
-def _usage(ending: str, row: str) -> Callable[[Attributes], str | None]:
-    return lambda product: row if product["usagetype"].endswith(ending) else None
+def _usage(usage: str, row: str) -> Callable[[Attributes], str | None]:
+    # With or without the region before it, and nothing else: what ends alike is another product.
+    wanted = re.compile(rf"([A-Z]+\d*-)?{re.escape(usage)}")
+    return lambda product: row if wanted.fullmatch(product["usagetype"]) else None
 
 
 QUERIES = (
@@ -87,6 +90,11 @@ QUERIES = (
         "AmazonElastiCache",
         {"productFamily": "Cache Instance", "cacheEngine": "Redis"},
         lambda product: f"elasticache.{product['instanceType']}",
+    ),
+    Query(
+        "AmazonElastiCache",
+        {"productFamily": "Cache Instance", "cacheEngine": "Valkey"},
+        lambda product: f"elasticache.valkey.{product['instanceType']}",
     ),
     Query(
         "AWSELB",

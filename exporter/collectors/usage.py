@@ -25,14 +25,13 @@ from exporter.usage_ledger import Form, Listed, Poll, Reading, Series
 from exporter.usage_metrics import DAY, USAGE_METRICS, UsageMetric, matching
 from exporter.usage_samples import Served, recalled
 
-SOURCE = "cloudwatch"
-
 _QUERIES = 500
 _POINTS = 100_800  # a request
 _RECENTLY_ACTIVE = timedelta(hours=3)
 _DAILY_INTERVAL = timedelta(hours=6)  # a metric that is published once a day is not asked for each hour
 _DAILY_LOOK_BACK_DAYS = 3
 _LEVEL_LOOK_BACK = timedelta(hours=3)
+_RECHECKED_DAYS = 3
 _PERIODS = (60, 300, 900, 3600)
 _FAMILIES = {row.name: row.family for row in USAGE_METRICS}
 
@@ -48,7 +47,8 @@ class Settings(CollectorSettings):
         default=timedelta(minutes=10), description="Age at which data is first read; CloudWatch settles late."
     )
     late_window: Duration = Field(
-        default=timedelta(hours=6), description="How long late data is still added to its period."
+        default=timedelta(hours=6),
+        description="How long late data is still added to its period; for three days more it is added to its day.",
     )
     first_read_days: int = Field(
         default=14, ge=1, le=14, description="Whole days that a first poll reads back, for daily totals."
@@ -118,7 +118,7 @@ def rows_of(settings: Settings, region: str | None = None) -> tuple[UsageMetric,
 def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     """Poll one account in one region if that is due, and commit the whole of it."""
     now = ctx.clock()
-    state = usage_ledger.target_of(ctx.ledger, SOURCE, target.account_id, target.region)
+    state = usage_ledger.target_of(ctx.ledger, usage_ledger.CLOUDWATCH, target.account_id, target.region)
     last = state.polled_at if state else None
     if last is not None and now < last + ctx.settings.interval * 0.9:
         return ()
@@ -128,7 +128,9 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
         # After a longer silence, and before the first poll, what was active in between counts, too.
         recent = last is not None and now < last + _RECENTLY_ACTIVE
         found = list(_discover(asker, rows, recent))
-        state = usage_ledger.list_series(ctx.ledger, SOURCE, target.account_id, target.region, found, now)
+        state = usage_ledger.list_series(
+            ctx.ledger, usage_ledger.CLOUDWATCH, target.account_id, target.region, found, now
+        )
     usage_ledger.commit(
         ctx.ledger, state, target.account_id, target.region, _poll(ctx, asker, state, rows, now)
     )
@@ -194,9 +196,15 @@ def _poll(
     daily = state.daily_polled_at is None or now >= state.daily_polled_at + _DAILY_INTERVAL * 0.9
     assert state.listed_at is not None
     anew = usage_ledger.recount_from(state, period)
+    recheck = _recheck_from(state, settings, final_before, oldest)
+    late = (
+        settings.late_window
+        if recheck is None
+        else max(settings.late_window, timedelta(days=_RECHECKED_DAYS))
+    )
     by_name = {row.name: row for row in rows}
     queries = []
-    for listed in usage_ledger.listed(ctx.ledger, state, state.listed_at - settings.late_window):
+    for listed in usage_ledger.listed(ctx.ledger, state, state.listed_at - late):
         row = by_name.get(listed.series.metric)
         if row is None or (row.once_a_day and not daily):
             continue
@@ -208,10 +216,11 @@ def _poll(
             if anew is not None and listed.final_before is not None:
                 first = anew
             start = max(oldest, min(first, through - period))
-            queries.append(_Query(listed, row, start, period))
+            queries.append(_Query(listed, row, start if recheck is None else min(start, recheck), period))
         else:
             back = math.ceil(_LEVEL_LOOK_BACK.total_seconds() / period) * period
-            queries.append(_Query(listed, row, through - back, period))
+            start = through - back
+            queries.append(_Query(listed, row, start if recheck is None else min(start, recheck), period))
     read_through = state.read_through if anew is None else anew
     gap = read_through is not None and (read_through < oldest or read_through != state.read_through)
     start = max(oldest, read_through or 0)
@@ -225,6 +234,25 @@ def _poll(
         gap=gap,
         daily=daily,
     )
+
+
+def _recheck_from(
+    state: usage_ledger.Target, settings: Settings, final_before: int, oldest: int
+) -> int | None:
+    """Once a day, when all periods of one more day are final: from where on days are read again; else None.
+
+    The price is the same: it is by the metric. What CloudWatch has added since then is late data, too, and
+    levels are remembered by whole days.
+    """
+    today = final_before // DAY
+    if state.read_through is None:
+        return max(oldest, (today - usage_ledger.SERIES_DAYS_KEPT) * DAY)
+    before = (state.read_through - int(settings.late_window.total_seconds())) // DAY
+    if before >= today:
+        return None
+    # After a longer absence, levels since then are not known by day either.
+    since = max(min(before, today - _RECHECKED_DAYS), today - usage_ledger.SERIES_DAYS_KEPT)
+    return max(oldest, since * DAY)
 
 
 def _read(asker: _Asker, queries: Iterable[_Query], through: int, today: int) -> Iterator[Reading]:
@@ -275,7 +303,7 @@ def _ask(asker: _Asker, batch: Sequence[_Query], start: int, end: int) -> Iterat
                 f"CloudWatch answered {status.get(f'm{index}', 'nothing')} to {query.row.namespace}"
                 f" {query.row.metric} of {query.listed.series.resource_id}",
             )
-        yield Reading(query.listed.id, query.row.name, _form(query.row), amounts[index])
+        yield Reading(query.listed.id, query.row.name, _form(query.row), amounts[index], start)
 
 
 def _form(row: UsageMetric) -> Form:
@@ -301,7 +329,7 @@ def _query(name: str, query: _Query, source: str | None) -> dict[str, Any]:
 
 def recall(ctx: Context[Settings], target: Target) -> Recalled | None:
     """What the ledger knows of a target; a counter that nobody has seen yet is 0."""
-    state = usage_ledger.target_of(ctx.ledger, SOURCE, target.account_id, target.region)
+    state = usage_ledger.target_of(ctx.ledger, usage_ledger.CLOUDWATCH, target.account_id, target.region)
     if state is None or state.polled_at is None:
         return None
     rows = rows_of(ctx.settings, target.region)
@@ -324,7 +352,7 @@ def due(ctx: Context[Settings]) -> datetime:
     now = ctx.clock()
     times = [
         at
-        for account_id, _, at in usage_ledger.polled(ctx.ledger, SOURCE)
+        for account_id, _, at in usage_ledger.polled(ctx.ledger, usage_ledger.CLOUDWATCH)
         if account_id in ctx.accounts and at > now - ctx.settings.interval
     ]
     return min(times, default=now) + ctx.settings.interval
@@ -340,7 +368,8 @@ def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
     metrics = scale.usage_metrics * times(settings.interval)
     metrics += scale.daily_usage_metrics * times(max(_DAILY_INTERVAL, settings.interval))
     yield PaidCall("cloudwatch", "GetMetricData", metrics, "metrics of usage, each interval; paid by metric")
-    listings = scale.accounts * scale.regions * len(rows_of(settings))
+    # What reports for the whole world is listed in one region.
+    listings = scale.accounts * sum(1 if row.region else scale.regions for row in rows_of(settings))
     yield PaidCall(
         "cloudwatch",
         "ListMetrics",

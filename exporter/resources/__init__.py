@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import botocore.session
 
-from exporter.aws.errors import AwsError
+from exporter.aws.errors import AwsError, Kind
 from exporter.context import Context
-from exporter.dated import values_of
 from exporter.declared import declared_in
 from exporter.model import Resource, Scope, Target
 from exporter.prices import PriceTable
+from exporter.usage_ledger import CLOUDWATCH, series_days
 
 HOURS_A_MONTH = 730
 """What AWS itself multiplies hourly prices with."""
 
 _IDLE_DAYS = 7
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,22 @@ class ResourceFile:
 _DELETED_SINCE = frozenset(
     {
         "AWS.SimpleQueueService.NonExistentQueue",
+        "ClusterNotFoundException",
+        "LoadBalancerNotFound",
+        "NoSuchBucket",
         "NotFoundException",
         "QueueDoesNotExist",
         "ResourceNotFoundException",
         "TargetGroupNotFound",
-        "TargetGroupNotFoundException",
     }
 )
+UNKNOWN = "unknown"
+"""The state of what is listed and does not let itself be described."""
+
+
+def _denied_by_the_resource(error: AwsError) -> bool:
+    # AWS says which kind of policy refused, if not in each service; a role's own permissions concern all resources.
+    return "resource-based policy" in str(error)
 
 
 class Tags:
@@ -82,9 +93,41 @@ class Tags:
 
     def of(self, arn: str) -> dict[str, str]:
         """The tags of a resource; none where AWS lists none."""
+        return self.read().get(arn, {})
+
+    def read(self) -> dict[str, dict[str, str]]:
+        """All of them; AwsError if AWS does not say."""
         if self._tags is None:
             self._tags = self._read()
-        return self._tags.get(arn, {})
+        return self._tags
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What one usage family says of an account's region since `first`: by resource and day, its sum or highest level.
+
+    A resource that CloudWatch does not know had nothing to count, as long as it knows others of the family on
+    each of those days; without any, nothing is known. Levels are known of whom they are measured.
+    """
+
+    first: date
+    days: Mapping[str, Mapping[date, float]]
+
+    def none(self, created: datetime, *names: str, below: str = "") -> bool:
+        """Whether a resource that is old enough had no sum on any day for a week; `below`: nor what is named so."""
+        if created.date() > self.first:
+            return False
+        if len({day for days in self.days.values() for day in days}) < _IDLE_DAYS:
+            return False
+        mine = [
+            days for name, days in self.days.items() if name in names or (below and name.startswith(below))
+        ]
+        return not any(amount for days in mine for amount in days.values())
+
+    def at_most(self, created: datetime, name: str, limit: float) -> bool:
+        """Whether a resource that is old enough was measured for a week, and at most `limit` on each day."""
+        days = self.days.get(name, {})
+        return created.date() <= self.first and len(days) >= _IDLE_DAYS and max(days.values()) <= limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,25 +175,56 @@ class Listing:
                 return None
             raise
 
-    def without_traffic(self, target: Target, family: str, created: datetime) -> bool:
-        """Whether all of the account's region together had nothing of a daily usage family for a week.
+    def describe_each(
+        self,
+        target: Target,
+        service: str,
+        operation: str,
+        listed: Iterable[T],
+        params: Callable[[T], dict[str, Any]],
+    ) -> Iterator[tuple[T, dict[str, Any] | None]]:
+        """What was listed, with what AWS says of it; without what was deleted since.
 
-        Usage is collected by account and region: what is idle beside something busy is not found. A day
-        that is not known says nothing.
+        None is said of a resource whose own policy denies it. AwsError where none can be described and AWS
+        does not blame the resources' policies: then the role may not.
         """
+        denied: list[tuple[T, AwsError]] = []
+        answered = False
+        for item in listed:
+            try:
+                answer = self.describe(target, service, operation, params(item))
+            except AwsError as error:
+                if error.kind is not Kind.ACCESS_DENIED:
+                    raise
+                denied.append((item, error))
+                continue
+            answered = True
+            if answer is not None:
+                yield item, answer
+        for item, refusal in denied:
+            if not answered and not _denied_by_the_resource(refusal):
+                raise refusal
+            yield item, None
+
+    def items_of(
+        self, target: Target, service: str, operation: str, member: str, params: Mapping[str, Any]
+    ) -> Iterator[Any]:
+        """As `items`, of something that was listed a moment ago; they end if it was deleted since."""
+        try:
+            yield from self.items(target, service, operation, member, params)
+        except AwsError as error:
+            if error.code not in _DELETED_SINCE:
+                raise
+
+    def activity(self, target: Target, family: str) -> Activity:
+        """What a usage family, by the name of its live form, says of each resource of the last days."""
         today = self.now.date()
-        if created.date() > today - timedelta(days=_IDLE_DAYS + 1):
-            return False
-        # The newest complete day may not have settled yet.
-        days = values_of(
-            self.ctx.ledger,
-            family,
-            target.account_id,
-            target.region,
-            today - timedelta(days=_IDLE_DAYS + 1),
-            today,
+        # One day more: the newest may not have been read in full.
+        first = today - timedelta(days=_IDLE_DAYS + 1)
+        found = series_days(
+            self.ctx.ledger, CLOUDWATCH, target.account_id, target.region, family, first, today
         )
-        return len(days) >= _IDLE_DAYS and not any(days.values())
+        return Activity(first, found)
 
     def tags(self, target: Target, service: str) -> Tags:
         """Tags of every tagged resource of a service: a page for a hundred, and none where nothing is listed."""

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from exporter.model import Resource, Scope, Target
-from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile, add
+from exporter.resources import TAGS_ACTION, TAGS_CALL, UNKNOWN, Call, Listing, ResourceFile, add
 
 TABLE = "dynamodb:table"
 _GB = 2**30
@@ -16,11 +16,21 @@ _GB = 2**30
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """Provisioned tables have a price by the hour; of on-demand tables only the storage has."""
     tags = ctx.tags(target, "dynamodb:table")
-    for name in ctx.items(target, "dynamodb", "ListTables", "TableNames"):
-        answer = ctx.describe(target, "dynamodb", "DescribeTable", {"TableName": name})
+    capacity = [
+        ctx.activity(target, f"aws_dynamodb_consumed_{kind}_capacity_units_total")
+        for kind in ("read", "write")
+    ]
+    names = ctx.items(target, "dynamodb", "ListTables", "TableNames")
+    for name, answer in ctx.describe_each(
+        target, "dynamodb", "DescribeTable", names, lambda name: {"TableName": name}
+    ):
         if answer is None:
+            arn = f"arn:{target.partition}:dynamodb:{target.region}:{target.account_id}:table/{name}"
+            yield Resource(name, TABLE, name, UNKNOWN, tags=tags.of(arn))
             continue
         table = answer["Table"]
+        # An index is named table/index.
+        idle = all(each.none(table["CreationDateTime"], name, below=f"{name}/") for each in capacity)
         on_demand = table.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST"
         yield Resource(
             name,
@@ -30,6 +40,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             table["CreationDateTime"],
             tags.of(table["TableArn"]),
             None if on_demand else _price(ctx, target, table),
+            "no_traffic" if idle else None,
             subtype="on-demand" if on_demand else "provisioned",
         )
 
@@ -40,10 +51,12 @@ def _price(ctx: Listing, target: Target, table: Mapping[str, Any]) -> Decimal | 
     stored = table.get("TableSizeBytes", 0) + sum(
         index.get("IndexSizeBytes", 0) for index in table.get("GlobalSecondaryIndexes", ())
     )
+    infrequent = table.get("TableClassSummary", {}).get("TableClass") == "STANDARD_INFREQUENT_ACCESS"
+    row = "dynamodb.infrequent" if infrequent else "dynamodb"
     return add(
-        ctx.hourly(target, "dynamodb.rcu", sum(each.get("ReadCapacityUnits", 0) for each in throughput)),
-        ctx.hourly(target, "dynamodb.wcu", sum(each.get("WriteCapacityUnits", 0) for each in throughput)),
-        ctx.usd(target, "dynamodb.storage", Decimal(stored) / _GB),
+        ctx.hourly(target, f"{row}.rcu", sum(each.get("ReadCapacityUnits", 0) for each in throughput)),
+        ctx.hourly(target, f"{row}.wcu", sum(each.get("WriteCapacityUnits", 0) for each in throughput)),
+        ctx.usd(target, f"{row}.storage", Decimal(stored) / _GB),
     )
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from exporter.model import Resource, Saving, Scope, Target
-from exporter.resources import Call, Listing, ResourceFile, add, tags_of
+from exporter.resources import Activity, Call, Listing, ResourceFile, add, tags_of
 
 INSTANCE, VOLUME, SNAPSHOT, IMAGE = "ec2:instance", "ec2:volume", "ec2:snapshot", "ec2:image"
+
+PAGE = {"MaxResults": 500}
+"""EC2 otherwise answers all at once, which times out in large accounts."""
+
+_TEMPLATES = {"Versions": ["$Latest", "$Default"], "MaxResults": 200}
 
 _STOPPED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 _SUCCESSORS = {
@@ -19,39 +24,46 @@ _SUCCESSORS = {
     "t1": None, "t2": "t3", "m1": None, "m2": None, "m3": "m5", "m4": "m5", "c1": None, "c3": "c5", "c4": "c5",
     "r3": "r5", "r4": "r5", "i2": "i3", "d2": "d3", "g2": None, "g3": "g4dn", "p2": None, "x1": "x2idn",
 }  # fmt: skip
+_OF_A_COPY = "vol-ffffffff"
+"""The volume that AWS names for a copied snapshot; it says nothing."""
+_IDLE = {
+    "aws_ec2_cpu_utilization_ratio": 0.05,
+    "aws_ec2_network_in_bytes_total": 5_000_000,
+    "aws_ec2_network_out_bytes_total": 5_000_000,
+}
+"""What an idle instance does at most, on each day: in its busiest hour, or in all."""
 _GP3_FREE_IOPS, _GP3_FREE_THROUGHPUT = 3000, 125
 
 
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """Instances first: what their disks cost, and which images and snapshots are in use, follows from them."""
-    volumes = list(ctx.items(target, "ec2", "DescribeVolumes", "Volumes"))
+    volumes = list(ctx.items(target, "ec2", "DescribeVolumes", "Volumes", PAGE))
     prices = {volume["VolumeId"]: volume_usd(ctx, target, volume) for volume in volumes}
-    for reservation in ctx.items(target, "ec2", "DescribeInstances", "Reservations"):
+    work = [(ctx.activity(target, family), limit) for family, limit in _IDLE.items()]
+    launched = set()
+    for reservation in ctx.items(target, "ec2", "DescribeInstances", "Reservations", PAGE):
         for instance in reservation["Instances"]:
-            yield _instance(ctx, target, instance, prices)
+            launched.add(instance.get("ImageId"))
+            yield _instance(ctx, target, instance, prices, work)
     for volume in volumes:
         yield _volume(ctx, target, volume, prices[volume["VolumeId"]])
-    images = list(ctx.items(target, "ec2", "DescribeImages", "Images", {"Owners": ["self"]}))
+    images = list(ctx.items(target, "ec2", "DescribeImages", "Images", {"Owners": ["self"], **PAGE}))
+    for version in ctx.items(
+        target, "ec2", "DescribeLaunchTemplateVersions", "LaunchTemplateVersions", _TEMPLATES
+    ):
+        launched.add(version["LaunchTemplateData"].get("ImageId"))
+    used = {snapshot for image in images for snapshot in _snapshots_of(image)}
+    snapshot_prices = {}
+    for snapshot in ctx.items(
+        target, "ec2", "DescribeSnapshots", "Snapshots", {"OwnerIds": ["self"], **PAGE}
+    ):
+        if snapshot["OwnerId"] == target.account_id:
+            found = _snapshot(ctx, target, snapshot, prices.keys(), used)
+            snapshot_prices[found.id] = found.monthly_usd
+            yield found
     for image in images:
         if image.get("OwnerId", target.account_id) == target.account_id:
-            yield Resource(
-                image["ImageId"],
-                IMAGE,
-                image.get("Name", ""),
-                image["State"],
-                _moment(image.get("CreationDate")),
-                tags_of(image.get("Tags", ())),
-                Decimal(0),  # its snapshots are paid for
-            )
-    used = {
-        mapping["Ebs"]["SnapshotId"]
-        for image in images
-        for mapping in image.get("BlockDeviceMappings", ())
-        if "SnapshotId" in mapping.get("Ebs", {})
-    }
-    for snapshot in ctx.items(target, "ec2", "DescribeSnapshots", "Snapshots", {"OwnerIds": ["self"]}):
-        if snapshot["OwnerId"] == target.account_id:
-            yield _snapshot(ctx, target, snapshot, prices.keys(), used)
+            yield _image(ctx, image, launched, snapshot_prices)
 
 
 def _instance(
@@ -59,6 +71,7 @@ def _instance(
     target: Target,
     instance: Mapping[str, Any],
     volume_prices: Mapping[str, Decimal | None],
+    work: Sequence[tuple[Activity, float]],
 ) -> Resource:
     kind, state = instance["InstanceType"], instance["State"]["Name"]
     lifecycle = instance.get("InstanceLifecycle", "on-demand")
@@ -78,6 +91,11 @@ def _instance(
         if "Ebs" in mapping
     }
     reason, wasted = None, None
+    identifier = instance["InstanceId"]
+    if state == "running" and all(
+        activity.at_most(instance["LaunchTime"], identifier, limit) for activity, limit in work
+    ):
+        reason = "idle"
     if state == "stopped" and ctx.is_idle(_stopped_at(instance)):
         reason = "stopped"
         wasted = add(*(volume_prices.get(disk["VolumeId"]) for disk in disks.values()))
@@ -90,7 +108,7 @@ def _instance(
     # LaunchTime starts anew with each start; the root disk was attached when the instance was made.
     created = disks.get(instance.get("RootDeviceName", ""), {}).get("AttachTime")
     return Resource(
-        instance["InstanceId"],
+        identifier,
         INSTANCE,
         tags.get("Name", ""),
         state,
@@ -159,9 +177,12 @@ def _snapshot(ctx: Listing, target: Target, snapshot: Mapping[str, Any], volumes
     orphan = (
         snapshot["StartTime"] <= ctx.now - ctx.snapshot_age
         and snapshot.get("VolumeId") not in volumes
+        and snapshot.get("VolumeId") != _OF_A_COPY
         and snapshot["SnapshotId"] not in used
     )
-    # An upper bound: snapshots are incremental, and AWS tells the size of the volume only.
+    # An upper bound: snapshots are incremental, and AWS tells what a full one would hold, or the size of the volume.
+    full = snapshot.get("FullSnapshotSizeInBytes")
+    size = snapshot["VolumeSize"] if full is None else Decimal(full) / 2**30
     tier = "snapshot.archive" if snapshot.get("StorageTier") == "archive" else "snapshot"
     return Resource(
         snapshot["SnapshotId"],
@@ -170,8 +191,39 @@ def _snapshot(ctx: Listing, target: Target, snapshot: Mapping[str, Any], volumes
         snapshot["State"],
         snapshot["StartTime"],
         tags,
-        ctx.usd(target, f"ebs.{tier}", snapshot["VolumeSize"]),
+        ctx.usd(target, f"ebs.{tier}", size),
         "volume_gone" if orphan else None,
+    )
+
+
+def _snapshots_of(image: Mapping[str, Any]) -> list[str]:
+    disks = (mapping.get("Ebs", {}) for mapping in image.get("BlockDeviceMappings", ()))
+    return [disk["SnapshotId"] for disk in disks if "SnapshotId" in disk]
+
+
+def _image(
+    ctx: Listing, image: Mapping[str, Any], launched: Any, snapshot_prices: Mapping[str, Decimal | None]
+) -> Resource:
+    created = _moment(image.get("CreationDate"))
+    newest = max(filter(None, (created, _moment(image.get("LastLaunchedTime")))), default=None)
+    # AWS names the last launch since 2017, a day late. Who else launches a public image is not known.
+    unused = (
+        image["State"] == "available"
+        and not image.get("Public")
+        and image["ImageId"] not in launched
+        and newest is not None
+        and newest <= ctx.now - ctx.snapshot_age
+    )
+    return Resource(
+        image["ImageId"],
+        IMAGE,
+        image.get("Name", ""),
+        image["State"],
+        created,
+        tags_of(image.get("Tags", ())),
+        Decimal(0),  # its snapshots are paid for
+        "not_launched" if unused else None,
+        add(*(snapshot_prices.get(snapshot) for snapshot in _snapshots_of(image))) if unused else None,
     )
 
 
@@ -190,6 +242,7 @@ RESOURCES = ResourceFile(
     iam_actions=(
         "ec2:DescribeImages",
         "ec2:DescribeInstances",
+        "ec2:DescribeLaunchTemplateVersions",
         "ec2:DescribeSnapshots",
         "ec2:DescribeVolumes",
     ),
@@ -198,6 +251,7 @@ RESOURCES = ResourceFile(
         Call("DescribeVolumes"),
         Call("DescribeSnapshots"),
         Call("DescribeImages"),
+        Call("DescribeLaunchTemplateVersions"),
     ),
     list=list_resources,
     cost_services={INSTANCE: _COMPUTE, VOLUME: _OTHER, SNAPSHOT: _OTHER},

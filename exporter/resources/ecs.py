@@ -39,10 +39,11 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
                 unused_reason="empty" if idle else None,
             )
     for arn in arns:
-        services = ctx.items(target, "ecs", "ListServices", "serviceArns", {"cluster": arn})
+        services = ctx.items_of(target, "ecs", "ListServices", "serviceArns", {"cluster": arn})
         for batch in batches(services, _MOST_SERVICES):
             params = {"cluster": arn, "services": batch, "include": ["TAGS"]}
-            for service in ctx.call(target, "ecs", "DescribeServices", params)["services"]:
+            answer = ctx.describe(target, "ecs", "DescribeServices", params)
+            for service in answer["services"] if answer is not None else ():
                 yield _service(ctx, target, arn, service, sizes)
 
 
@@ -58,11 +59,12 @@ def _service(
     if "FARGATE_SPOT" in providers:
         price = None
     elif service.get("launchType") == "FARGATE" or "FARGATE" in providers:
-        definition = service["taskDefinition"]
-        if definition not in sizes:
+        # Where an external controller deploys, each of its task sets has its own.
+        definition = service.get("taskDefinition")
+        if definition is not None and definition not in sizes:
             answer = ctx.call(target, "ecs", "DescribeTaskDefinition", {"taskDefinition": definition})
             sizes[definition] = _size(answer["taskDefinition"])
-        size = sizes[definition]
+        size = sizes[definition] if definition is not None else None
         price = _fargate(ctx, target, service["runningCount"], size) if size else None
     return Resource(
         f"{cluster.rpartition('/')[2]}/{service['serviceName']}",
@@ -78,10 +80,13 @@ def _service(
 
 
 def _size(definition: Mapping[str, Any]) -> tuple[Decimal, Decimal, bool] | None:
-    """vCPUs, GB and whether it is ARM; None where the definition says it of its containers only."""
+    """vCPUs, GB and whether it is ARM; None where their price is not known."""
+    platform = definition.get("runtimePlatform", {})
     if not definition.get("cpu") or not definition.get("memory"):
         return None
-    arm = definition.get("runtimePlatform", {}).get("cpuArchitecture") == "ARM64"
+    if platform.get("operatingSystemFamily", "LINUX") != "LINUX":
+        return None  # Windows costs more, and a licence beside it
+    arm = platform.get("cpuArchitecture") == "ARM64"
     return Decimal(definition["cpu"]) / 1024, Decimal(definition["memory"]) / 1024, arm
 
 

@@ -16,11 +16,13 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     tags = ctx.tags(target, "elasticache:cluster")
     for cluster in ctx.items(target, "elasticache", "DescribeCacheClusters", "CacheClusters"):
         nodes, kind = cluster["NumCacheNodes"], cluster["CacheNodeType"]
-        price = ctx.hourly(target, f"elasticache.{kind}", nodes)
+        # Memcached costs what Redis does, Valkey less.
+        row = "elasticache.valkey" if cluster.get("Engine") == "valkey" else "elasticache"
+        price = ctx.hourly(target, f"{row}.{kind}", nodes)
         savings: tuple[Saving, ...] = ()
         family = kind.split(".")[1]
         if family in _PREVIOUS:
-            newer = ctx.hourly(target, f"elasticache.{kind.replace(family, str(_PREVIOUS[family]))}", nodes)
+            newer = ctx.hourly(target, f"{row}.{kind.replace(family, str(_PREVIOUS[family]))}", nodes)
             saved = price - newer if price and newer is not None and newer < price else None
             savings = (Saving("previous_generation", saved),)
         yield Resource(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 from exporter.model import Resource, Scope, Target
 from exporter.resources import Call, Listing, ResourceFile, batches, tags_of
 
 BALANCER = "elasticloadbalancing:loadbalancer"
 _MOST_ARNS = 20
-_TRAFFIC = {"application": "aws_alb_requests_daily", "network": "aws_nlb_processed_bytes_daily"}
+_TRAFFIC = {"application": "aws_alb_requests_total", "network": "aws_nlb_processed_bytes_total"}
 
 
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
@@ -18,8 +19,9 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     balancers = list(ctx.items(target, "elbv2", "DescribeLoadBalancers", "LoadBalancers"))
     tags: dict[str, dict[str, str]] = {}
     for arns in batches((balancer["LoadBalancerArn"] for balancer in balancers), _MOST_ARNS):
-        for found in ctx.call(target, "elbv2", "DescribeTags", {"ResourceArns": arns})["TagDescriptions"]:
-            tags[found["ResourceArn"]] = tags_of(found["Tags"])
+        for described in _tags(ctx, target, arns):
+            tags[described["ResourceArn"]] = tags_of(described["Tags"])
+    balancers = [balancer for balancer in balancers if balancer["LoadBalancerArn"] in tags]
     states: defaultdict[str, list[str]] = defaultdict(list)
     for group in ctx.items(target, "elbv2", "DescribeTargetGroups", "TargetGroups"):
         arns = group.get("LoadBalancerArns", ())
@@ -37,11 +39,13 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         ]
         for arn in arns:
             states[arn] += found
+    traffic = {kind: ctx.activity(target, family) for kind, family in _TRAFFIC.items()}
     for balancer in balancers:
         arn, kind = balancer["LoadBalancerArn"], balancer["Type"]
         reason = None if "healthy" in states[arn] else "no_healthy_targets" if states[arn] else "no_targets"
-        traffic = _TRAFFIC.get(kind)
-        if reason is None and traffic and ctx.without_traffic(target, traffic, balancer["CreatedTime"]):
+        # CloudWatch names it by the end of its ARN.
+        name = arn.partition(":loadbalancer/")[2]
+        if reason is None and kind in traffic and traffic[kind].none(balancer["CreatedTime"], name):
             reason = "no_traffic"
         yield Resource(
             arn,
@@ -54,6 +58,15 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             reason,
             subtype=kind,
         )
+
+
+def _tags(ctx: Listing, target: Target, arns: list[str]) -> list[dict[str, Any]]:
+    """The tags of each load balancer; those that were deleted since they were listed are left out."""
+    answer = ctx.describe(target, "elbv2", "DescribeTags", {"ResourceArns": arns})
+    if answer is not None:
+        return list(answer["TagDescriptions"])
+    # One that is gone fails the whole request.
+    return [found for arn in arns for found in _tags(ctx, target, [arn])] if len(arns) > 1 else []
 
 
 RESOURCES = ResourceFile(

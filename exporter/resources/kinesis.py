@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exporter.model import Resource, Scope, Target
-from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
+from exporter.resources import TAGS_ACTION, TAGS_CALL, UNKNOWN, Call, Listing, ResourceFile
 
 STREAM = "kinesis:stream"
 
@@ -13,9 +13,14 @@ STREAM = "kinesis:stream"
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """A provisioned stream costs its shards, an on-demand stream itself; both beside what flows."""
     tags = ctx.tags(target, "kinesis")
-    for name in ctx.items(target, "kinesis", "ListStreams", "StreamNames"):
-        answer = ctx.describe(target, "kinesis", "DescribeStreamSummary", {"StreamName": name})
+    incoming = ctx.activity(target, "aws_kinesis_incoming_bytes_total")
+    names = ctx.items(target, "kinesis", "ListStreams", "StreamNames")
+    for name, answer in ctx.describe_each(
+        target, "kinesis", "DescribeStreamSummary", names, lambda name: {"StreamName": name}
+    ):
         if answer is None:
+            arn = f"arn:{target.partition}:kinesis:{target.region}:{target.account_id}:stream/{name}"
+            yield Resource(name, STREAM, name, UNKNOWN, tags=tags.of(arn))
             continue
         stream = answer["StreamDescriptionSummary"]
         on_demand = stream.get("StreamModeDetails", {}).get("StreamMode") == "ON_DEMAND"
@@ -32,6 +37,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             stream["StreamCreationTimestamp"],
             tags.of(stream["StreamARN"]),
             price,
+            "no_traffic" if incoming.none(stream["StreamCreationTimestamp"], name) else None,
             subtype="on-demand" if on_demand else "provisioned",
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from exporter.model import Resource, Scope, Target
-from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
+from exporter.resources import TAGS_ACTION, TAGS_CALL, UNKNOWN, Call, Listing, ResourceFile
 
 KEY = "kms:key"
 
@@ -19,11 +19,18 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         for alias in ctx.items(target, "kms", "ListAliases", "Aliases")
         if "TargetKeyId" in alias
     }
-    for entry in ctx.items(target, "kms", "ListKeys", "Keys"):
-        answer = ctx.describe(target, "kms", "DescribeKey", {"KeyId": entry["KeyId"]})
-        if answer is None or answer["KeyMetadata"]["KeyManager"] != "CUSTOMER":
+    keys = ctx.items(target, "kms", "ListKeys", "Keys")
+    for entry, answer in ctx.describe_each(
+        target, "kms", "DescribeKey", keys, lambda entry: {"KeyId": entry["KeyId"]}
+    ):
+        if answer is None:
+            # Its policy shuts the account out. AWS's own keys do not, and it cannot be told whether it is paid for.
+            name = names.get(entry["KeyId"], "")
+            yield Resource(entry["KeyId"], KEY, name, UNKNOWN, tags=tags.of(entry["KeyArn"]))
             continue
         key = answer["KeyMetadata"]
+        if key["KeyManager"] != "CUSTOMER":
+            continue
         state = key["KeyState"].lower()
         free = state == "pendingdeletion"
         yield Resource(

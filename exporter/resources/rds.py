@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from exporter.model import Resource, Saving, Scope, Target
-from exporter.resources import Call, Listing, ResourceFile, add, tags_of
+from exporter.resources import Activity, Call, Listing, ResourceFile, add, tags_of
 
 INSTANCE, CLUSTER = "rds:db", "rds:cluster"
 SNAPSHOT, CLUSTER_SNAPSHOT = "rds:snapshot", "rds:cluster-snapshot"
 
-_EXTENDED = {"mysql": ("5.7",), "postgres": ("11", "12", "13"), "aurora-postgresql": ("11", "12", "13")}
-"""Major versions past the end of standard support, which AWS charges for by the vCPU and hour."""
+_EXTENDED = {
+    "mysql": {"5.7": date(2024, 3, 1), "8.0": date(2026, 8, 1)},
+    "postgres": {
+        "11": date(2024, 4, 1), "12": date(2025, 3, 1), "13": date(2026, 3, 1), "14": date(2027, 3, 1),
+    },
+    "aurora-mysql": {"5.7": date(2024, 12, 1)},
+    "aurora-postgresql": {
+        "11": date(2024, 4, 1), "12": date(2025, 3, 1), "13": date(2026, 3, 1), "14": date(2027, 3, 1),
+    },
+}  # fmt: skip
+"""From when on AWS charges for extended support of a major version, by the vCPU and hour."""
+_DEARER_AFTER_YEARS = 2
 _PREVIOUS = {"m3": "m5", "m4": "m5", "r3": "r5", "r4": "r5", "t2": "t3", "m1": None, "m2": None, "t1": None}
 _VCPUS = {"micro": 2, "small": 2, "medium": 2, "large": 2, "xlarge": 4}
+_OTHER_SERVICES = ("docdb", "neptune")
+"""Engines that RDS lists and that are other services on the bill, with prices of their own."""
+_LARGE_GP3 = {"oracle": 200, "sqlserver": None}
+"""From how many GB on gp3 includes 12,000 IOPS and 500 MB/s, where that is not 400."""
 
 
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """Instances and clusters, and the snapshots that a person made; AWS's own go with their database."""
     alive = set()
+    connections = ctx.activity(target, "aws_rds_database_connections")
     for instance in ctx.items(target, "rds", "DescribeDBInstances", "DBInstances"):
         alive.add(instance["DBInstanceIdentifier"])
-        yield _instance(ctx, target, instance)
+        yield _instance(ctx, target, instance, connections)
     for cluster in ctx.items(target, "rds", "DescribeDBClusters", "DBClusters"):
         alive.add(cluster["DBClusterIdentifier"])
         yield Resource(
@@ -52,7 +68,8 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             created = snapshot.get("SnapshotCreateTime")
             gone = snapshot[source] not in alive
             old = created is not None and created <= ctx.now - ctx.snapshot_age
-            row = "rds.aurora.snapshot" if snapshot["Engine"].startswith("aurora") else "rds.snapshot"
+            engine = snapshot["Engine"]
+            row = "rds.aurora.snapshot" if engine.startswith("aurora") else "rds.snapshot"
             yield Resource(
                 snapshot[identifier],
                 kind,
@@ -60,23 +77,30 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
                 snapshot["Status"],
                 created,
                 tags_of(snapshot.get("TagList", ())),
-                ctx.usd(target, row, snapshot["AllocatedStorage"]),
+                None
+                if engine.startswith(_OTHER_SERVICES)
+                else ctx.usd(target, row, snapshot["AllocatedStorage"]),
                 "database_gone" if gone and old else None,
-                subtype=snapshot["Engine"],
+                subtype=engine,
             )
 
 
-def _instance(ctx: Listing, target: Target, instance: Mapping[str, Any]) -> Resource:
+def _instance(ctx: Listing, target: Target, instance: Mapping[str, Any], connections: Activity) -> Resource:
     engine, size, state = instance["Engine"], instance["DBInstanceClass"], instance["DBInstanceStatus"]
     copies = 2 if instance.get("MultiAZ") else 1
     aurora = engine.startswith("aurora")
     storage = Decimal(0) if aurora else _storage(ctx, target, instance)
     stopped = state in ("stopped", "stopping")
-    compute = Decimal(0) if stopped else ctx.hourly(target, f"rds.{engine}.{size}")
+    # I/O-Optimized is dearer by the hour, and its price is not in the table.
+    listed = instance.get("StorageType") != "aurora-iopt1"
+    compute = Decimal(0) if stopped else ctx.hourly(target, f"rds.{engine}.{size}") if listed else None
     price = add(*[compute, storage] * copies)
     savings = []
-    if _is_extended(engine, instance.get("EngineVersion", "")) and not stopped:
-        surcharge = ctx.hourly(target, "rds.extended_support.vcpu", vcpus(size) * copies)
+    row = None if stopped else _extended_support(ctx, instance)
+    if row is not None:
+        # Serverless databases pay by capacity, which moves.
+        count = vcpus(size)
+        surcharge = None if count is None else ctx.hourly(target, row, count * copies)
         price = add(price, surcharge)
         savings.append(Saving("extended_support", surcharge))
     family = size.split(".")[1]
@@ -84,16 +108,20 @@ def _instance(ctx: Listing, target: Target, instance: Mapping[str, Any]) -> Reso
         newer = ctx.hourly(target, f"rds.{engine}.{size.replace(family, str(_PREVIOUS[family]))}")
         saved = (compute - newer) * copies if compute and newer is not None and newer < compute else None
         savings.append(Saving("previous_generation", saved))
+    # AWS starts a stopped one again after seven days; until then its storage is paid for.
+    reason = "stopped" if state == "stopped" else None
+    created = instance.get("InstanceCreateTime")
+    if state == "available" and created and connections.at_most(created, instance["DBInstanceIdentifier"], 0):
+        reason = "no_connections"
     return Resource(
         instance["DBInstanceIdentifier"],
         INSTANCE,
         instance["DBInstanceIdentifier"],
         state,
-        instance.get("InstanceCreateTime"),
+        created,
         tags_of(instance.get("TagList", ())),
         price,
-        # AWS starts it again after seven days; until then its storage is paid for.
-        "stopped" if state == "stopped" else None,
+        reason,
         savings=tuple(savings),
         subtype=size,
     )
@@ -102,19 +130,46 @@ def _instance(ctx: Listing, target: Target, instance: Mapping[str, Any]) -> Reso
 def _storage(ctx: Listing, target: Target, instance: Mapping[str, Any]) -> Decimal | None:
     kind, size = instance.get("StorageType", "gp2"), instance["AllocatedStorage"]
     price = ctx.usd(target, f"rds.storage.{kind}", size)
-    if kind == "io1":
-        price = add(price, ctx.usd(target, "rds.storage.io1.iops", instance.get("Iops", 0)))
+    iops = instance.get("Iops", 0)
+    if kind == "gp3":
+        family = instance["Engine"].partition("-")[0]
+        large_from = _LARGE_GP3.get(family, 400)
+        large = large_from is not None and size >= large_from
+        more = max(0, iops - (12_000 if large else 3_000))
+        faster = max(0, instance.get("StorageThroughput", 0) - (500 if large else 125))
+        price = add(
+            price,
+            ctx.usd(target, "rds.storage.gp3.iops", more),
+            ctx.usd(target, "rds.storage.gp3.throughput", faster),
+        )
+    elif kind in ("io1", "io2"):
+        price = add(price, ctx.usd(target, f"rds.storage.{kind}.iops", iops))
     return price
 
 
-def _is_extended(engine: str, version: str) -> bool:
-    return any(version == major or version.startswith(f"{major}.") for major in _EXTENDED.get(engine, ()))
+def _extended_support(ctx: Listing, instance: Mapping[str, Any]) -> str | None:
+    """The row of what AWS charges for the instance's version; None while it is in standard support."""
+    if instance.get("EngineLifecycleSupport") == "open-source-rds-extended-support-disabled":
+        return None
+    engine, version = instance["Engine"], instance.get("EngineVersion", "")
+    today = ctx.now.date()
+    for major, since in _EXTENDED.get(engine, {}).items():
+        if version.split(".")[: major.count(".") + 1] == major.split(".") and today >= since:
+            # AWS ends Aurora MySQL 5.7 before its third year.
+            dearer = (
+                today >= since.replace(year=since.year + _DEARER_AFTER_YEARS) and engine != "aurora-mysql"
+            )
+            return "rds.extended_support.vcpu.year3" if dearer else "rds.extended_support.vcpu"
+    return None
 
 
-def vcpus(size: str) -> int:
-    """The vCPUs of an instance class of a general or memory family, e.g. 8 of db.r6g.2xlarge."""
+def vcpus(size: str) -> int | None:
+    """The vCPUs of an instance class, e.g. 8 of db.r6g.2xlarge; None where its name does not tell."""
     last = size.rpartition(".")[2]
-    return _VCPUS[last] if last in _VCPUS else int(last.removesuffix("xlarge")) * 4
+    if last in _VCPUS:
+        return _VCPUS[last]
+    number = last.removesuffix("xlarge")
+    return int(number) * 4 if number != last and number.isdigit() else None
 
 
 RESOURCES = ResourceFile(

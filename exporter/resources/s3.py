@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from exporter.aws.errors import AwsError, Kind
 from exporter.model import Resource, Scope, Target
-from exporter.resources import TAGS_ACTION, Call, Listing, ResourceFile, in_region
+from exporter.resources import TAGS_ACTION, UNKNOWN, Call, Listing, ResourceFile, Tags, in_region
 
 BUCKET = "s3:bucket"
 
@@ -14,28 +15,57 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """One list for the whole account; tags come from each region that has a bucket."""
     # Only a paged list says in which region a bucket is.
     buckets = list(ctx.items(target, "s3", "ListBuckets", "Buckets", {"MaxBuckets": 1000}))
-    regions = {}
-    for bucket in buckets:
-        region = bucket.get("BucketRegion")
-        if region is None:
-            answer = ctx.call(target, "s3", "GetBucketLocation", {"Bucket": bucket["Name"]})
-            # The oldest regions have names from before there were regions.
-            region = {"": "us-east-1", "EU": "eu-west-1"}.get(
-                answer.get("LocationConstraint") or "", answer.get("LocationConstraint")
-            )
-        regions[bucket["Name"]] = str(region)
-    tags = {region: ctx.tags(in_region(target, region), "s3") for region in set(regions.values())}
+    regions = {bucket["Name"]: bucket["BucketRegion"] for bucket in buckets if "BucketRegion" in bucket}
+    unplaced = [bucket["Name"] for bucket in buckets if bucket["Name"] not in regions]
+    for name, answer in ctx.describe_each(
+        target, "s3", "GetBucketLocation", unplaced, lambda name: {"Bucket": name}
+    ):
+        regions[name] = UNKNOWN if answer is None else _region(answer.get("LocationConstraint") or "")
+    tags = _tags(ctx, target, set(regions.values()) - {UNKNOWN})
     for bucket in buckets:
         name = bucket["Name"]
+        if name not in regions:
+            continue  # deleted since it was listed
+        region = regions[name]
+        of_region = tags.get(region)
         yield Resource(
             name,
             BUCKET,
             name,
             "active",
             bucket["CreationDate"],
-            tags[regions[name]].of(f"arn:{target.partition}:s3:::{name}"),
-            region=regions[name],
+            None if of_region is None else of_region.of(f"arn:{target.partition}:s3:::{name}"),
+            region=region,
         )
+
+
+def _region(constraint: str) -> str:
+    # The oldest regions have names from before there were regions.
+    return {"": "us-east-1", "EU": "eu-west-1"}.get(constraint, constraint)
+
+
+def _tags(ctx: Listing, target: Target, regions: set[str]) -> dict[str, Tags]:
+    """The tags of the buckets by region, without the regions in which the account may not ask.
+
+    Many organisations deny the regions that they do not use, and have old buckets there.
+    """
+    found: dict[str, Tags] = {}
+    denied: list[AwsError] = []
+    for region in sorted(regions):
+        tags = ctx.tags(in_region(target, region), "s3")
+        try:
+            tags.read()
+        except AwsError as error:
+            if error.kind is Kind.REGION_DISABLED:
+                continue
+            if error.kind is not Kind.ACCESS_DENIED:
+                raise
+            denied.append(error)
+        else:
+            found[region] = tags
+    if denied and not found and "service control policy" not in str(denied[0]):
+        raise denied[0]  # the role may not ask anywhere
+    return found
 
 
 RESOURCES = ResourceFile(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from exporter.model import Resource, Scope, Target
-from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
+from exporter.resources import TAGS_ACTION, TAGS_CALL, UNKNOWN, Call, Listing, ResourceFile
 
 QUEUE = "sqs:queue"
 
@@ -15,17 +15,20 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """Paid by use; when a queue was made only its attributes tell."""
     tags = ctx.tags(target, "sqs")
     # Without MaxResults AWS answers at most a thousand and no token.
-    for url in ctx.items(target, "sqs", "ListQueues", "QueueUrls", {"MaxResults": 1000}):
-        answer = ctx.describe(
-            target,
-            "sqs",
-            "GetQueueAttributes",
-            {"QueueUrl": url, "AttributeNames": ["CreatedTimestamp", "QueueArn"]},
-        )
+    urls = ctx.items(target, "sqs", "ListQueues", "QueueUrls", {"MaxResults": 1000})
+    for url, answer in ctx.describe_each(
+        target,
+        "sqs",
+        "GetQueueAttributes",
+        urls,
+        lambda url: {"QueueUrl": url, "AttributeNames": ["CreatedTimestamp", "QueueArn"]},
+    ):
+        name = url.rpartition("/")[2]
         if answer is None:
+            arn = f"arn:{target.partition}:sqs:{target.region}:{target.account_id}:{name}"
+            yield Resource(name, QUEUE, name, UNKNOWN, tags=tags.of(arn))
             continue
         attributes = answer["Attributes"]
-        name = url.rpartition("/")[2]
         yield Resource(
             name,
             QUEUE,

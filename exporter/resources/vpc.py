@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from exporter.model import Resource, Scope, Target
 from exporter.resources import Call, Listing, ResourceFile, tags_of
+from exporter.resources.ec2 import PAGE
 
 ADDRESS, NAT, ENDPOINT = "ec2:elastic-ip", "ec2:natgateway", "ec2:vpc-endpoint"
 _ENDING = ("deleting", "deleted", "failed")
@@ -15,6 +16,8 @@ _ENDING = ("deleting", "deleted", "failed")
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     """Addresses that nothing is associated with are unused, and NAT gateways that let nothing out."""
     for address in ctx.call(target, "ec2", "DescribeAddresses")["Addresses"]:
+        # Addresses that the account has brought along are free.
+        own = address.get("PublicIpv4Pool", "").startswith("ipv4pool-ec2-")
         used = bool(address.get("AssociationId") or address.get("InstanceId"))
         tags = tags_of(address.get("Tags", ()))
         yield Resource(
@@ -23,10 +26,11 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             tags.get("Name") or address["PublicIp"],
             "associated" if used else "unassociated",
             tags=tags,
-            monthly_usd=ctx.hourly(target, "vpc.public_ipv4"),
+            monthly_usd=Decimal(0) if own else ctx.hourly(target, "vpc.public_ipv4"),
             unused_reason=None if used else "unassociated",
         )
-    for gateway in ctx.items(target, "ec2", "DescribeNatGateways", "NatGateways"):
+    sent = ctx.activity(target, "aws_nat_gateway_out_bytes_total")
+    for gateway in ctx.items(target, "ec2", "DescribeNatGateways", "NatGateways", PAGE):
         tags = tags_of(gateway.get("Tags", ()))
         yield Resource(
             gateway["NatGatewayId"],
@@ -37,11 +41,10 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             tags,
             Decimal(0) if gateway["State"] in _ENDING else ctx.hourly(target, "nat.hour"),
             "no_traffic"
-            if gateway["State"] == "available"
-            and ctx.without_traffic(target, "aws_nat_gateway_out_bytes_daily", gateway["CreateTime"])
+            if gateway["State"] == "available" and sent.none(gateway["CreateTime"], gateway["NatGatewayId"])
             else None,
         )
-    for endpoint in ctx.items(target, "ec2", "DescribeVpcEndpoints", "VpcEndpoints"):
+    for endpoint in ctx.items(target, "ec2", "DescribeVpcEndpoints", "VpcEndpoints", PAGE):
         tags = tags_of(endpoint.get("Tags", ()))
         kind = endpoint.get("VpcEndpointType", "Gateway")
         zones = len(endpoint.get("SubnetIds", ()))

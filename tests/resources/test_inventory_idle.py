@@ -1,84 +1,92 @@
-"""What had no traffic for a week is unused; a day that is not known says nothing."""
+"""What had nothing to do for a week is unused, each for itself; what is not known says nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from inventory_harness import World, world_of
 
-from exporter.dated import Value, put
-from exporter.demo.simulator import SimulatedAws
+from exporter.demo.simulator import OrganizationSpec, SimulatedAws
 
-NAT, BALANCER = "aws_nat_gateway_out_bytes_daily", "aws_alb_requests_daily"
-NAT_TYPE, BALANCER_TYPE = "ec2:natgateway", "elasticloadbalancing:loadbalancer"
 REGION = "us-east-1"
+FILES = ["ec2", "vpc", "elbv2", "rds", "dynamodb", "kinesis"]
+METRICS = [
+    "aws_nat_*", "aws_alb_*", "aws_nlb_*", "aws_dynamodb_*", "aws_kinesis_*", "aws_rds_database_connections",
+    "aws_ec2_*",
+]  # fmt: skip
+TRAFFIC = {"no_traffic", "no_connections", "idle"}
+
+
+@pytest.fixture(scope="module")
+def idle_aws() -> Iterator[SimulatedAws]:
+    """One account, one region, and an instance that is old enough to be idle."""
+    spec = OrganizationSpec(seed=14, accounts=1, days=30, services=3, instances=6, regions=(REGION,))
+    with SimulatedAws(spec, costs=()) as aws:
+        yield aws
 
 
 @pytest.fixture
-def world(shared_aws: SimulatedAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    for name, value in shared_aws.environment().items():
+def world(idle_aws: SimulatedAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    for name, value in idle_aws.environment().items():
         monkeypatch.setenv(name, value)
-    with world_of(tmp_path, shared_aws, {"services": ["vpc", "elbv2"]}) as world:
+    collectors = {"usage": {"enabled": True, "metrics": METRICS}}
+    with world_of(tmp_path, idle_aws, {"services": FILES}, collectors=collectors) as world:
         yield world
+    idle_aws.faults.clear()
 
 
-def used(world: World, account_id: str, family: str, values: dict[int, float]) -> None:
-    """The daily totals, by days ago."""
-    today = world.now.date()
-    rows = [
-        Value(today - timedelta(days=ago), family, account_id, REGION, value) for ago, value in values.items()
-    ]
-    put(world.ledger, rows, world.now)
-
-
-def reasons(world: World, account_id: str, unit: str, kind: str) -> set[tuple[str | None, Decimal | None]]:
-    """Why the resources of a type that are older than a week are unused, and what that wastes."""
-    held = world.held(unit, account_id, REGION)
-    assert held is not None
-    week_ago = world.now - timedelta(days=9)
+def reasons(world: World) -> dict[tuple[str, str], str]:
+    """What only traffic tells, by type and name."""
+    found = world.resources(world.aws.payer_id, REGION)
     return {
-        (each.unused_reason, each.wasted_usd if each.unused_reason else None)
-        for each in held.resources
-        if each.type == kind and each.created is not None and each.created < week_ago and each.monthly_usd
+        (kind, each.name or identifier): each.unused_reason
+        for (kind, identifier), each in found.items()
+        if each.unused_reason in TRAFFIC
     }
 
 
-def test_a_nat_gateway_and_a_balancer_without_a_weeks_traffic_are_unused(world: World) -> None:
+def test_each_is_found_beside_what_is_busy(world: World) -> None:
     assert world.collect() == 0
-    account = next(
-        account
-        for account in sorted(world.runner.directory.accounts)  # type: ignore[union-attr]
-        if reasons(world, account, "vpc", NAT_TYPE) and reasons(world, account, "elbv2", BALANCER_TYPE)
-    )
-    before = reasons(world, account, "elbv2", BALANCER_TYPE)
-    assert reasons(world, account, "vpc", NAT_TYPE) == {(None, None)}
-    assert (None, None) in before
+    assert reasons(world) == {}  # nothing was polled: nothing is known
+    assert world.collect("usage") == 0
+    assert world.collect() == 0
+    ids = world.aws.inventory.instance_ids(world.aws.payer_id, REGION, create=True)
+    forgotten = world.resources(world.aws.payer_id, REGION)["ec2:instance", ids[3]]
+    assert forgotten.state == "running"
+    # An orders table, a stream of clicks, a database, balancers and a gateway have work and are not named.
+    assert reasons(world) == {
+        ("dynamodb:table", "management-sessions"): "no_traffic",
+        ("kinesis:stream", "management-audit"): "no_traffic",
+        ("rds:db", "management-reports"): "no_connections",
+        ("ec2:instance", forgotten.name): "idle",
+    }
+    assert world.total("aws_resources_unused", reason="no_traffic") == 2
+    wasted = world.total("aws_resources_unused_estimated_monthly_cost_usd", reason="no_traffic")
+    assert wasted == pytest.approx(29.20)
 
-    week = dict.fromkeys(range(1, 8), 0.0)
-    for family in (NAT, BALANCER):
-        used(world, account, family, {ago: 0.0 for ago in week if ago != 3})
-    assert world.collect() == 0
-    assert reasons(world, account, "vpc", NAT_TYPE) == {(None, None)}, "a day is not known"
 
-    for family in (NAT, BALANCER):
-        used(world, account, family, {3: 1.0})
+def test_what_is_not_known_for_a_week_says_nothing(world: World) -> None:
+    assert world.collect("usage") == 0
+    world.now += timedelta(days=3)  # polls have stopped: the last days are not known
     assert world.collect() == 0
-    assert reasons(world, account, "vpc", NAT_TYPE) == {(None, None)}, "a day had traffic"
-    assert reasons(world, account, "elbv2", BALANCER_TYPE) == before
+    assert reasons(world) == {}
 
-    for family in (NAT, BALANCER):
-        used(world, account, family, {3: 0.0})
-    assert world.collect() == 0
-    ((reason, wasted),) = reasons(world, account, "vpc", NAT_TYPE)
-    assert reason == "no_traffic"
-    assert wasted is not None
-    assert wasted > 0
-    after = {reason for reason, _ in reasons(world, account, "elbv2", BALANCER_TYPE)}
-    assert after == ({reason for reason, _ in before} - {None}) | {"no_traffic"} | (
-        # A balancer of another kind has traffic of its own.
-        {None} if None in after else set()
-    )
+
+def test_a_family_that_is_not_polled_says_nothing(world: World, tmp_path: Path) -> None:
+    collectors = {"usage": {"enabled": True, "metrics": ["aws_kinesis_*"]}}
+    folder = tmp_path / "less"
+    folder.mkdir()
+    with world_of(folder, world.aws, {"services": FILES}, collectors=collectors) as less:
+        assert less.collect("usage") == 0
+        assert less.collect() == 0
+        assert reasons(less) == {("kinesis:stream", "management-audit"): "no_traffic"}
+
+
+def test_days_of_resources_are_kept_no_longer_than_they_are_asked_for(world: World) -> None:
+    assert world.collect("usage") == 0
+    with world.ledger.connection() as db:
+        per_series = db.execute("SELECT COUNT(*) FROM usage_series_days GROUP BY series").fetchall()
+    assert max(per_series) <= (9,)

@@ -100,6 +100,126 @@ def test_what_was_deleted_since_it_was_listed_is_gone_and_no_failure(
         assert len(world.resources(aws.accounts[1].id, "us-east-1")) == 2
 
 
+DENIED = [
+    # file, operation, the end of the name of what is denied, resource type
+    ("kms", "DescribeKey", None, "kms:key"),
+    ("sqs", "GetQueueAttributes", "prod-emails", "sqs:queue"),
+    ("dynamodb", "DescribeTable", "prod-orders", "dynamodb:table"),
+    ("kinesis", "DescribeStreamSummary", "prod-clicks", "kinesis:stream"),
+]
+
+
+@pytest.mark.parametrize(("unit", "operation", "name", "kind"), DENIED, ids=[each[0] for each in DENIED])
+def test_what_its_own_policy_denies_is_listed_with_its_state_unknown(
+    aws: SimulatedAws, tmp_path: Path, unit: str, operation: str, name: str | None, kind: str
+) -> None:
+    prod = aws.accounts[1].id
+    there = aws.inventory.truth(prod, unit, "us-east-1")
+    denied = next(each for each in there if name is None or each.name == name)
+    aws.faults.add("access_denied", account="prod", operation=operation, resource=denied.id)
+    with world_of(tmp_path, aws, {"services": [unit]}) as world:
+        assert world.collect() == 0
+        found = world.resources(prod, "us-east-1")
+        assert {key for key, _ in found} == {kind}
+        assert {identifier for _, identifier in found} == {each.id for each in there}
+        shown = found[kind, denied.id]
+        assert (shown.state, shown.monthly_usd, shown.unused_reason) == ("unknown", None, None)
+        assert (shown.tags, shown.name) == (denied.tags, denied.name)
+        assert {each.state for key, each in found.items() if key != (kind, denied.id)} <= {
+            each.state for each in there
+        }
+
+
+def test_a_single_key_that_its_policy_denies_is_listed_too(aws: SimulatedAws, tmp_path: Path) -> None:
+    """AWS says that it is the policy of the resource."""
+    prod = aws.accounts[1].id
+    for each in aws.inventory.truth(prod, "kms", "us-east-1"):
+        aws.faults.add("access_denied", account="prod", operation="DescribeKey", resource=each.id)
+    with world_of(tmp_path, aws, {"services": ["kms"]}) as world:
+        assert world.collect() == 0
+        assert {each.state for each in world.resources(prod, "us-east-1").values()} == {"unknown"}
+
+
+def test_a_role_that_may_describe_nothing_fails(aws: SimulatedAws, tmp_path: Path) -> None:
+    aws.faults.add("access_denied", account="prod", operation="DescribeKey", region="us-east-1")
+    with world_of(tmp_path, aws, {"services": ["kms"]}) as world:
+        assert world.collect() == 1
+        assert world.failures() == {("inventory_kms", "prod", "us-east-1", "access_denied")}
+        assert world.resources(aws.accounts[1].id, "us-east-1") == {}
+
+
+GONE = [
+    # file, operation, code, how many resources are left out
+    ("dynamodb", "DescribeTable", "ResourceNotFoundException", 1),
+    ("kinesis", "DescribeStreamSummary", "ResourceNotFoundException", 1),
+    ("eks", "DescribeCluster", "ResourceNotFoundException", 1),
+    ("kms", "DescribeKey", "NotFoundException", 1),
+    ("ecs", "ListServices", "ClusterNotFoundException", 2),
+    ("ecs", "DescribeServices", "ClusterNotFoundException", 2),
+    ("s3", "GetBucketLocation", "NoSuchBucket", 1),
+    ("elbv2", "DescribeTargetHealth", "TargetGroupNotFound", 0),
+]
+
+
+@pytest.mark.parametrize(("unit", "operation", "code", "fewer"), GONE, ids=[each[1] for each in GONE])
+def test_what_vanishes_between_listing_and_describing_fails_nothing(
+    aws: SimulatedAws, tmp_path: Path, unit: str, operation: str, code: str, fewer: int
+) -> None:
+    prod = aws.accounts[1].id
+    region = None if unit == "s3" else "us-east-1"
+    aws.faults.add("access_denied", account="prod", region=region, operation=operation, code=code, count=1)
+    there = sum(len(aws.inventory.truth(prod, unit, each)) for each in aws.spec.regions)
+    with world_of(tmp_path, aws, {"services": [unit]}) as world:
+        assert world.collect() == 0
+        assert sum(len(world.resources(prod, each)) for each in aws.spec.regions) == there - fewer
+
+
+def test_a_load_balancer_that_vanishes_leaves_the_others_their_tags(
+    aws: SimulatedAws, tmp_path: Path
+) -> None:
+    prod = aws.accounts[1].id
+    gone, *others = aws.inventory.truth(prod, "elbv2", "us-east-1")
+    aws.faults.add(
+        "access_denied",
+        account="prod",
+        operation="DescribeTags",
+        code="LoadBalancerNotFound",
+        resource=gone.arn,
+    )
+    with world_of(tmp_path, aws, {"services": ["elbv2"]}) as world:
+        assert world.collect() == 0
+        found = world.resources(prod, "us-east-1")
+        assert {key[1]: each.tags for key, each in found.items()} == {each.id: each.tags for each in others}
+
+
+def test_a_bucket_that_its_policy_denies_has_no_known_region(aws: SimulatedAws, tmp_path: Path) -> None:
+    prod = aws.accounts[1].id
+    denied, *others = aws.inventory.truth(prod, "s3", "us-east-1")
+    aws.faults.add("access_denied", account="prod", operation="GetBucketLocation", resource=denied.id)
+    with world_of(tmp_path, aws, {"services": ["s3"]}) as world:
+        assert world.collect() == 0
+        assert {key[1] for key in world.resources(prod, "us-east-1")} == {each.id for each in others}
+        (found,) = world.resources(prod, "unknown").values()
+        assert (found.id, found.created, found.tags) == (denied.id, denied.created, None)
+        # Tags that are not known are not called missing.
+        assert world.total("aws_resources_untagged", region="unknown") == 0
+
+
+def test_buckets_in_a_region_that_an_scp_denies_are_listed_without_their_tags(
+    aws: SimulatedAws, tmp_path: Path
+) -> None:
+    prod = aws.accounts[1].id
+    aws.faults.add("access_denied", account="prod", operation="GetResources", region="eu-west-1")
+    with world_of(tmp_path, aws, {"services": ["s3"], "required_tags": ["team"]}) as world:
+        assert world.collect() == 0
+        assert {each.tags for each in world.resources(prod, "eu-west-1").values()} == {None}
+        assert world.total("aws_resources", account_id=prod, region="eu-west-1") == 3
+        assert world.total("aws_resources_untagged", account_id=prod, region="eu-west-1") == 0
+        assert world.total("aws_resources_untagged", account_id=prod, region="us-east-1", tag_key="team") == 1
+        aws.faults.add("access_denied", account="prod", operation="GetResources")
+        assert world.collect() == 1  # nowhere: that is the role
+
+
 def test_tags_are_not_asked_for_where_nothing_is_listed(aws: SimulatedAws, tmp_path: Path) -> None:
     prod = aws.accounts[1].id
     aws.faults.add("access_denied", account="prod", operation="GetQueueAttributes", code="QueueDoesNotExist")

@@ -133,13 +133,14 @@ def usage_lines(*arguments: str) -> dict[str, tuple[float, str]]:
 
 def test_usage_is_priced_by_its_metrics() -> None:
     Path("config.yaml").write_text(yaml.safe_dump(USAGE))
-    # 24 metrics each hour and 2 each six hours, of one resource each; 26 listings each three hours.
+    # 24 metrics each hour and 2 each six hours, of one resource each; 26 listings each three hours. One of them,
+    # CloudFront's, is in one region only.
     places = 60 * 3
-    metrics = places * (24 * 720 + 2 * 120)
-    listings = places * 26 * 240
+    metrics = places * (23 * 720 + 2 * 120) + 60 * 720
+    listings = (places * 25 + 60) * 240
     assert usage_lines("--accounts", "60", "--regions", "3") == {
-        "GetMetricData": (metrics, "31.54"),
-        "ListMetrics": (listings, "11.23"),
+        "GetMetricData": (metrics, "30.67"),
+        "ListMetrics": (listings, "10.94"),
     }
 
 

@@ -19,7 +19,8 @@ from exporter.ledger import MemoryCharges
 
 @pytest.fixture(scope="module")
 def shared_aws() -> Iterator[SimulatedAws]:
-    spec = OrganizationSpec(seed=11, accounts=3, services=2, now=NOW, days=120, instances=3)
+    # A seed of its own: moto's backends are those of the process, by account id.
+    spec = OrganizationSpec(seed=13, accounts=3, services=2, now=NOW, days=120, instances=3)
     with SimulatedAws(spec, costs=()) as aws, pytest.MonkeyPatch.context() as patch:
         for name, value in aws.environment().items():
             patch.setenv(name, value)

@@ -116,6 +116,30 @@ def test_late_data_adds_its_difference(aws: SimulatedAws, make_poller: MakePolle
     assert true_sum(aws, LAMBDA, EPOCH, settled - 2 * HOUR) > early
 
 
+def test_data_that_is_later_than_the_window_counts_once_its_day_is_read_again(
+    aws: SimulatedAws, make_poller: MakePoller
+) -> None:
+    """A day and a half late: past the window of hours, and within the days that are read again."""
+    aws.metrics.late_seconds = 36 * 3600
+    poller = make_poller()
+    poller.poll()
+    metrics = poller.charged()
+    for _ in range(4 * 24 // 3):
+        aws.clock.advance(3 * HOUR)
+        poller.poll()
+    days = poller.days("aws_lambda_invocations_daily")
+    settled = [NOW.date() + number * DAY for number in (-2, -1, 0, 1)]
+    for day in settled:
+        assert days[day] == true_sum(aws, LAMBDA, midnight(day), midnight(day) + DAY) > 0
+    # The counter counts whole days, too: the one after its epoch has all that it lacked.
+    first, end = midnight(NOW.date() + DAY), midnight(NOW.date() + 2 * DAY)
+    counted = poller.show()[LAMBDA, "", ""]
+    aws.metrics.late_seconds = 0
+    assert true_sum(aws, LAMBDA, first, end) <= counted <= true_sum(aws, LAMBDA, EPOCH, aws.clock.now())
+    # And it is paid by the metric, not by the days: four functions and, when they are looked for, one request.
+    assert poller.charged() - metrics == 32 * (4 + 1) * Decimal("0.00001")
+
+
 def test_a_gap_is_read_when_it_is_over(aws: SimulatedAws, make_poller: MakePoller) -> None:
     poller = make_poller()
     poller.poll()
@@ -214,8 +238,8 @@ def test_levels_are_in_base_units(aws: SimulatedAws, make_poller: MakePoller) ->
     assert len(cpu) == 3
     assert shown["aws_ec2_cpu_utilization_ratio", "", ""] == pytest.approx(sum(cpu) / 3 / 100)
     assert 0 < shown["aws_ec2_cpu_utilization_ratio", "", ""] < 1
-    (connections,) = newest(aws, "AWS/RDS", "DatabaseConnections", hour)
-    assert shown["aws_rds_database_connections", "", ""] == pytest.approx(connections)
+    connections = newest(aws, "AWS/RDS", "DatabaseConnections", hour)
+    assert shown["aws_rds_database_connections", "", ""] == pytest.approx(sum(connections))
     duration = shown["aws_lambda_duration_seconds", "", ""]
     assert 0.05 < duration < 0.5
 

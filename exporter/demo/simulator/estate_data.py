@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from moto.s3.models import s3_backends
@@ -36,18 +37,19 @@ def rds(fill: Filler) -> None:
     # 2 x (0.215 x 730 + 100 GB x 0.115)
     instance(
         f"{fill.prefix}-db", 380, fill.tags, "336.90", DBInstanceClass="db.r6g.large", Engine="mysql",
-        EngineVersion="8.0.39", AllocatedStorage=100, StorageType="gp3", MultiAZ=True, **login,
+        EngineVersion="8.4.5", AllocatedStorage=100, StorageType="gp3", MultiAZ=True, **login,
     )  # fmt: skip
     # Stopped: 20 GB x 0.115
     instance(
         f"{fill.prefix}-old", 900, {}, "2.30", DBInstanceClass="db.t3.medium", Engine="postgres",
         EngineVersion="16.4", AllocatedStorage=20, StorageType="gp2", state="stopped", unused="stopped", **login,
     )  # fmt: skip
-    # 0.072 x 730 + 50 GB x 0.115 + 2 vCPU x 0.10 x 730
+    # 0.072 x 730 + 50 GB x 0.115 + 2 vCPU x 0.10 x 730; the third year costs twice as much
+    third_year = fill.now.date() >= date(2027, 3, 1)
     instance(
-        f"{fill.prefix}-reports", 1500, fill.tags, "204.31", DBInstanceClass="db.t3.medium", Engine="postgres",
-        EngineVersion="11.22", AllocatedStorage=50, StorageType="gp2",
-        savings={"extended_support": "146.00"}, **login,
+        f"{fill.prefix}-reports", 1500, fill.tags, "350.31" if third_year else "204.31",
+        DBInstanceClass="db.t3.medium", Engine="postgres", EngineVersion="12.22", AllocatedStorage=50,
+        StorageType="gp2", savings={"extended_support": "292.00" if third_year else "146.00"}, **login,
     )  # fmt: skip
     cluster = f"{fill.prefix}-aurora"
     client.create_db_cluster(

@@ -74,14 +74,29 @@ def ec2(fill: Filler) -> None:
              unused=unused)  # fmt: skip
     client.delete_volume(VolumeId=temporary)
     if instances:
-        image = str(client.create_image(InstanceId=instances[0], Name=f"{fill.prefix}-golden")["ImageId"])
-        (found,) = (each for each in backend.amis.values() if each.id == image)
-        found.creation_date = fill.ago(300)
-        snapshot = backend.snapshots[found.ebs_snapshot.id]
-        snapshot.start_time = fill.ago(300).replace(tzinfo=None)
-        note("image", image, 300, name=f"{fill.prefix}-golden", state="available", price="0")
-        # Old, and its volume is gone, but the image needs it; 15 GB.
-        note("snapshot", snapshot.id, 300, state="completed", price="0.75")
+        for kind, days, last_launch, unused in (
+            ("golden", 300, None, "not_launched"),
+            ("current", 200, 2, None),
+            ("template", 250, None, None),
+        ):
+            name = f"{fill.prefix}-{kind}"
+            image = str(client.create_image(InstanceId=instances[0], Name=name)["ImageId"])
+            (found,) = (each for each in backend.amis.values() if each.id == image)
+            found.creation_date = fill.ago(days)
+            found.public = False
+            if last_launch:
+                found.last_launched_time = fill.ago(last_launch).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+            if kind == "template":
+                client.create_launch_template(
+                    LaunchTemplateName=name, LaunchTemplateData={"ImageId": image, "InstanceType": "t3.small"}
+                )
+            snapshot = backend.snapshots[found.ebs_snapshot.id]
+            snapshot.start_time = fill.ago(days).replace(tzinfo=None)
+            # Its snapshot is what costs: 15 GB.
+            note("image", image, days, name=name, state="available", price="0", unused=unused,
+                 unused_price="0.75" if unused else None)  # fmt: skip
+            # Old, and its volume is gone, but the image needs it.
+            note("snapshot", snapshot.id, days, state="completed", price="0.75")
 
     used = client.allocate_address(Domain="vpc", TagSpecifications=_spec("elastic-ip", fill.tags))
     spare = client.allocate_address(Domain="vpc")
@@ -182,11 +197,17 @@ def elbv2(fill: Filler) -> None:
             Name=name[:32].strip("-"),
             Type=kind,
             Subnets=[subnet["SubnetId"] for subnet in subnets[:2]],
-            **({"Tags": [{"Key": key, "Value": value} for key, value in tagged.items()]} if tagged else {}),
         )["LoadBalancers"]
-        arn = balancer["LoadBalancerArn"]
-        fill.backend("elbv2").load_balancers[arn].created_time = fill.ago(days)
-        fill.backend("elbv2").load_balancers[arn].state = "active"
+        backend = fill.backend("elbv2")
+        made = backend.load_balancers.pop(balancer["LoadBalancerArn"])
+        # The name under which CloudWatch knows it.
+        path = f"{ {'application': 'app', 'network': 'net'}[kind] }/{made.name}/{fill.suffix}"
+        made.arn = arn = fill.arn("elasticloadbalancing", f"loadbalancer/{path}")
+        made.created_time, made.state = fill.ago(days), "active"
+        backend.load_balancers[arn] = made
+        if tagged:
+            tags = [{"Key": key, "Value": value} for key, value in tagged.items()]
+            client.add_tags(ResourceArns=[arn], Tags=tags)
         served = health if instances else None
         if served:
             protocol = {"application": "HTTP", "network": "TCP"}[kind]
@@ -204,8 +225,8 @@ def elbv2(fill: Filler) -> None:
                 Targets=[{"Id": instances[0], "Port": 80}],
             )
             # moto's targets are healthy by their instance's state.
-            made = fill.backend("elbv2").target_groups[group["TargetGroupArn"]]
-            made.health_for = partial(
+            targets = backend.target_groups[group["TargetGroupArn"]]
+            targets.health_for = partial(
                 lambda state, target, _: FakeHealthStatus(target["Id"], "80", "80", state), served
             )
         reason = {None: "no_targets", "healthy": None, "unhealthy": "no_healthy_targets"}[served]

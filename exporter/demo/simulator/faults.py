@@ -33,6 +33,8 @@ class Fault:
     `account` is the calling account, and for AssumeRole the account whose role is asked for. `seconds` is
     the latency, or the most that a hang lasts (None: until cleared or the client leaves). `count` is how
     many calls it hits before it is used up, `probability` the chance of each. `code` overrides the error.
+    `resource` is a text that the request must name, such as a key id: what is denied then, that resource's
+    own policy denies.
     """
 
     id: int
@@ -45,6 +47,7 @@ class Fault:
     count: int | None = None
     probability: float = 1.0
     code: str | None = None
+    resource: str | None = None
     cleared: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
 
     def describe(self) -> dict[str, Any]:
@@ -77,6 +80,7 @@ class Faults:
         count: int | None = None,
         probability: float = 1.0,
         code: str | None = None,
+        resource: str | None = None,
     ) -> Fault:
         """Add a rule; `account` is a name or an id.
 
@@ -97,6 +101,7 @@ class Faults:
                 count,
                 probability,
                 code,
+                resource,
             )
             self._rules[fault.id] = fault
             if count is not None:
@@ -132,6 +137,7 @@ class Faults:
                     or rule.service not in (None, call.service)
                     or rule.operation not in (None, call.operation)
                     or rule.region not in (None, call.region)
+                    or (rule.resource is not None and not _names(call, rule.resource))
                     or (rule.probability < 1.0 and self._random.random() >= rule.probability)
                 ):
                     continue
@@ -152,6 +158,11 @@ class Faults:
             if self._left[rule.id] <= 0:
                 del self._left[rule.id]
                 self._rules.pop(rule.id, None)
+
+
+def _names(call: AwsCall, resource: str) -> bool:
+    named = (call.path, call.body.decode("utf-8", "replace"), *map(str, call.params.values()))
+    return any(resource in text for text in named)
 
 
 def target_account(call: AwsCall) -> str | None:
@@ -175,7 +186,7 @@ def fault_error(rule: Fault, call: AwsCall) -> AwsError | None:
         }.get(service, ("Throttling" if xml else "ThrottlingException", 400))
         return AwsError(rule.code or code, "Rate exceeded", status)
     if rule.kind == "access_denied":
-        return access_denied(call, rule.code)
+        return access_denied(call, rule.code, rule.resource)
     if rule.kind == "expired_credentials":
         return expired(call, rule.code)
     if rule.kind == "server_error":
@@ -192,11 +203,13 @@ def internal_error(rule: Fault, call: AwsCall) -> AwsError:
     return AwsError(rule.code or code, "We encountered an internal error. Please try again.", 500)
 
 
-def access_denied(call: AwsCall, code: str | None = None) -> AwsError:
-    """The refusal of a call in its service's words."""
+def access_denied(call: AwsCall, code: str | None = None, resource: str | None = None) -> AwsError:
+    """The refusal of a call in its service's words; by the policy of `resource`, if it is given."""
     action = f"{call.service}:{call.operation}"
     who = f"arn:aws:sts::{call.account_id}:assumed-role/denied/session"
     message = f"User: {who} is not authorized to perform: {action}"
+    if resource is not None:
+        message += f" on resource: {resource} with an explicit deny in a resource-based policy"
     if call.protocol == "ec2":
         return AwsError(
             code or "UnauthorizedOperation", "You are not authorized to perform this operation.", 403

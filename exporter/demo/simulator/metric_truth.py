@@ -235,16 +235,15 @@ class MetricTruth:
         add("AWS/SQS", "NumberOfMessagesSent", "Count", 700 * size, QueueName=f"{prefix}-events")
         add("AWS/SNS", "NumberOfMessagesPublished", "Count", 90 * size, idle=4, TopicName=f"{prefix}-alarms")
         add("AWS/NATGateway", "BytesOutToDestination", "Bytes", 4e8 * size, NatGatewayId=f"nat-0{bucket_end}")
-        balancer = f"app/{prefix}/{bucket_end}"
+        balancer = f"app/{prefix[:32].strip('-')}/{bucket_end}"
         add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer)
         # The same requests by zone and by target group: whoever adds all of them up counts them thrice.
         add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer,
             AvailabilityZone=f"{region}a")  # fmt: skip
         add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer,
             TargetGroup=f"targetgroup/{prefix}/{bucket_end}")  # fmt: skip
-        add(
-            "AWS/NetworkELB", "ProcessedBytes", "Bytes", 2e8 * size, LoadBalancer=f"net/{prefix}/{bucket_end}"
-        )
+        tcp = f"{prefix}-tcp"[:32].strip("-")
+        add("AWS/NetworkELB", "ProcessedBytes", "Bytes", 2e8 * size, LoadBalancer=f"net/{tcp}/{bucket_end}")
         add("AWS/ApiGateway", "Count", "Count", 250 * size, idle=2, ApiName=f"{prefix}-api")
         add("AWS/ApiGateway", "Count", "Count", 120 * size, ApiId=bucket_end)
         add("AWS/Kinesis", "IncomingBytes", "Bytes", 3e7 * size, StreamName=f"{prefix}-clicks")
@@ -261,14 +260,19 @@ class MetricTruth:
         if region == "us-east-1":
             add("AWS/CloudFront", "Requests", "None", 5000 * size, DistributionId="E" + bucket_end.upper(),
                 Region="Global")  # fmt: skip
-        for instance in instance_ids:
-            add("AWS/EC2", "CPUUtilization", "Percent", 18, counted=False, InstanceId=instance)
-            add("AWS/EC2", "NetworkIn", "Bytes", 3e7, InstanceId=instance)
-            add("AWS/EC2", "NetworkOut", "Bytes", 2e7, InstanceId=instance)
+        for number, instance in enumerate(instance_ids):
+            # The fourth was forgotten.
+            load = 0.0001 if number == 3 else 1.0
+            add("AWS/EC2", "CPUUtilization", "Percent", 18 * load, counted=False, InstanceId=instance)
+            add("AWS/EC2", "NetworkIn", "Bytes", 3e7 * load, InstanceId=instance)
+            add("AWS/EC2", "NetworkOut", "Bytes", 2e7 * load, InstanceId=instance)
         for volume in ("data", "logs"):
             name = hashlib.sha256(f"{account.id}{region}{volume}".encode()).hexdigest()[:17]
             add("AWS/EBS", "VolumeReadBytes", "Bytes", 4e7, VolumeId=f"vol-{name}")
             add("AWS/EBS", "VolumeWriteBytes", "Bytes", 9e7, VolumeId=f"vol-{name}")
+        # Nobody has asked for a report for long.
+        add("AWS/RDS", "DatabaseConnections", "Count", 0, counted=False,
+            DBInstanceIdentifier=f"{prefix}-reports")  # fmt: skip
         return made
 
 

@@ -106,8 +106,8 @@ def products(region: str) -> Iterator[dict[str, Any]]:
                 licenseModel="License included" if engine == "Oracle" else "No license required",
                 usagetype=f"{prefix}InstanceUsage:db.r6g.large",
             )  # fmt: skip
-    for engine in ("Redis", "Memcached"):
-        yield _product("AmazonElastiCache", "Cache Instance", region, "Hrs", price_of(region, "0.21"),
+    for engine, usd in (("Redis", "0.21"), ("Memcached", "0.21"), ("Valkey", "0.17")):
+        yield _product("AmazonElastiCache", "Cache Instance", region, "Hrs", price_of(region, usd),
                        instanceType="cache.r6g.large", cacheEngine=engine,
                        usagetype=f"{prefix}NodeUsage:cache.r6g.large")  # fmt: skip
     for family in ("Application", "Network"):
