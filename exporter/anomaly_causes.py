@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from exporter.ledger import Ledger, to_milliseconds, to_units, to_usd
+from exporter.ledger import Ledger, to_units, to_usd
+from exporter.model import to_milliseconds
 
 SAME_SPIKE_DAYS = 3
 """Within so many days a spike of one series is the same one, and is asked about once."""

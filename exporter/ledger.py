@@ -14,13 +14,13 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from operator import add
 from pathlib import Path
 from typing import IO
 
-from exporter.model import Amounts, ChargeClass, CostRow, start_of_day
+from exporter.model import Amounts, ChargeClass, CostRow, start_of_day, to_milliseconds, to_moment
 
 AMOUNTS = Amounts._fields
 """The cost types, in the order of the columns."""
@@ -190,16 +190,6 @@ def to_units(usd: Decimal) -> int:
 def to_usd(units: int) -> Decimal:
     """Units of 1e-10 USD to exact USD."""
     return _EXACT.scaleb(Decimal(units), -10)
-
-
-def to_milliseconds(at: datetime) -> int:
-    """A moment as the ledger keeps it: milliseconds since 1970."""
-    return int(at.timestamp() * 1000)
-
-
-def to_moment(milliseconds: int) -> datetime:
-    """The inverse of `to_milliseconds`."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _day(ordinal: int) -> date:
