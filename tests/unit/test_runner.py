@@ -273,8 +273,8 @@ def test_a_full_disk_does_not_end_the_schedule(
         wait_until(lambda: len(runs) >= 3)
     else:
         wait_until(lambda: world.discoveries >= 3)
-        assert world.errors("internal", DISCOVERY) >= 2
-        assert runner.unready() == ["account discovery failed: internal"]
+        assert world.errors("ledger", DISCOVERY) >= 2
+        assert runner.unready() == ["account discovery failed: ledger"]
     broken.clear()
     wait_until(lambda: not runner.unready())
     assert "disk is full" in caplog.text
