@@ -621,7 +621,9 @@ class Runner:
         return max((time for time in times if time is not None), default=None)
 
     def render_views(self) -> None:
-        """Turn the ledger into samples; costs no AWS request."""
+        """Turn the ledger into samples; costs no AWS request. Once stopped, it leaves that to the next runner."""
+        if self._stop.is_set():
+            return
         with self._views_lock:
             started = time.monotonic()
             self._views_are_behind = False
@@ -690,6 +692,8 @@ class Runner:
             until = view.valid_until(context) if view.valid_until else None
             samples, _, folded = _sorted(view.render(context))
             outcome = Outcome(samples, context.now, read_at, valid_until=until, folded=folded)
+            if self._stop.is_set():
+                return  # the store belongs to the next configuration
             self._store.publish(Key(view.name), outcome, interval=context.settings.interval)
         except (DuplicateSeriesError, ArithmeticError, ValueError):
             # The last good text stays until it expires; this is a fault of ours.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -151,9 +152,9 @@ class Service:
         self.live_write = self._make_live_write(config)
         self.registry.register(_StateMetrics(self._meter, self._books, lambda: self.aws))
 
-    def _make(self, config: Config) -> tuple[Aws, History, Runner]:
+    def _make(self, config: Config, previous: Aws | None = None) -> tuple[Aws, History, Runner]:
+        """What runs one configuration; clients and sessions of `previous` stay where AWS is reached as before."""
         stop = threading.Event()
-        aws = make_aws(config, self._meter, stop)
         history = History(
             config.history,
             config.collectors.cost.cost_type,
@@ -162,6 +163,9 @@ class Service:
             self._history_metrics,
             self._other_stamps,
         )
+        aws = make_aws(config, self._meter, stop)
+        if previous is not None and previous.serves_as(aws):
+            aws = previous.successor(stop)
         runner = Runner(
             config,
             aws,
@@ -170,10 +174,17 @@ class Service:
             self._metrics,
             self._clock,
             stop,
-            history.notify,
+            partial(self._on_commit, stop),
             allow_plan_over_ceiling=self._allow_plan_over_ceiling,
         )
         return aws, history, runner
+
+    def _on_commit(self, stop: threading.Event) -> None:
+        """The ledger has changed; `stop` is that of the runner whose collector has changed it."""
+        self.history.notify()
+        if stop.is_set():
+            # What was paid for before a reload and arrived after it: the views are the next runner's.
+            self.runner.render_views()
 
     def _make_live_write(self, config: Config) -> LiveWrite:
         if config.live_write.url and self._live_write_metrics is None:
@@ -283,7 +294,7 @@ class Service:
             for key in _NEEDS_RESTART:
                 if getattr(config, key) != getattr(self.config, key):
                     raise ConfigError(f"{key}: has changed, expected a restart for that")
-            aws, history, runner = self._make(config)
+            aws, history, runner = self._make(config, self.aws)
         except (ConfigError, AwsError) as error:
             self._reloaded.set(0)
             log.error("the new configuration is refused, the old one stays: %s", error)
@@ -299,7 +310,8 @@ class Service:
         configure_logging(config.log)
         self._meter.ceilings = config.ceilings
         self.config, self.aws, self.history, self.runner = config, aws, history, runner
-        old_aws.close()
+        if not aws.succeeds(old_aws):
+            old_aws.close()
         runner.start()
         history.start()
         self.live_write.stop(0)
