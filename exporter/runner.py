@@ -7,15 +7,18 @@ outcome goes to the store. Collectors raise, and only here is it recorded.
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -63,6 +66,7 @@ _SPREAD = timedelta(milliseconds=1)  # a job must not be due before it is added
 _RENDERING_IS_A_TENTH = 9  # of a first fill's time, at most
 _OU_HISTORY_DAYS = 400  # as far back as AWS tells cost
 _SCRAPES_OF_A_NEW_COUNTER = 2  # at zero
+_LEAST_FREE_BYTES = 32 << 20  # a month of 100 accounts and 20 services, in the file and in its log
 _UNRESPONSIVE = (Kind.TIMEOUT, Kind.DEADLINE)
 _RESOURCES = "views of resources"
 
@@ -190,6 +194,16 @@ class Runner:
         self._stop.set()
         self._scheduler.shutdown(wait=False)
         return self._pool.close(timeout, give_up)
+
+    def clock_was_set(self, step: timedelta) -> None:
+        """Keep what is scheduled as far away as it was when the clock was set back, and look at it again."""
+        log.warning("the clock was set by %.0f s", step.total_seconds())
+        if step < timedelta(0):
+            for job in self._scheduler.get_jobs():
+                # One that runs meanwhile is planned anew by itself.
+                with suppress(JobLookupError):
+                    job.modify(next_run_time=job.next_run_time + step)
+        self._scheduler.wakeup()
 
     def unready(self) -> list[str]:
         """Why the exporter is not ready yet; empty once every collector has finished a first run."""
@@ -500,6 +514,8 @@ class Runner:
             if collector.recall is not None and key not in self._store.outcomes():
                 # Until AWS answers, what was read before the process began is served for as long as it is fresh.
                 self._publish_recalled(run, key, target, now)
+            if not collector.is_free:
+                self._require_room()
             try:
                 samples, resources, folded = _sorted(part.collect(run.context, target))
             finally:
@@ -521,6 +537,15 @@ class Runner:
         finally:
             self._follow_resources(collector)
         return None
+
+    def _require_room(self) -> None:
+        """Nothing is paid for that could not be kept, and then be paid for again at the next attempt."""
+        free = shutil.disk_usage(self._ledger.path.parent).free
+        if free < _LEAST_FREE_BYTES:
+            raise AwsError(
+                Kind.LEDGER,
+                f"{free >> 20} MiB are left on the disk of data_dir, expected {_LEAST_FREE_BYTES >> 20} at least",
+            )
 
     def _publish_recalled(self, run: _Run, key: Key, target: Target, now: datetime) -> None:
         recall = run.collector.recall

@@ -25,6 +25,7 @@ from exporter.api import Source
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
+from exporter.clock_steps import ClockSteps
 from exporter.config import Config, ConfigError, load_config
 from exporter.history import History, HistoryMetrics
 from exporter.ledger import Ledger, LedgerLockedError, MemoryCharges
@@ -133,6 +134,7 @@ class Service:
         self._config_path = config_path
         self._allow_plan_over_ceiling = allow_plan_over_ceiling
         self._events: queue.SimpleQueue[_Reload | None] = queue.SimpleQueue()
+        self._clock_steps = ClockSteps()
         self._reload_lock = threading.Lock()
         self._takes_reloads = True
         self._end_by: float | None = None  # monotonic; set by the first SIGTERM
@@ -255,6 +257,8 @@ class Service:
         while True:
             # Of signals that arrive together, the kernel may give one to another thread, which does
             # not wake this one: Python runs its handler here, but only once this thread wakes.
+            if (step := self._clock_steps.step()) is not None:
+                self.runner.clock_was_set(step)
             with suppress(queue.Empty):
                 return self._events.get(timeout=_SIGNALS_SEEN_WITHIN_SECONDS)
 

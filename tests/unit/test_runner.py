@@ -281,6 +281,37 @@ def test_a_full_disk_does_not_end_the_schedule(
     assert runner.stop(2)
 
 
+def test_nothing_is_paid_for_that_the_disk_could_not_hold(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+    world.collect, world.scope = lambda ctx, target: asked.append(target.account_id) or (), Scope.PAYER
+    world.due = lambda ctx: NOW + timedelta(hours=1)
+    runner = world.runner()
+    with monkeypatch.context() as patch:
+        patch.setattr(runner_module, "_LEAST_FREE_BYTES", 1 << 80)
+        assert runner.collect_now(world.collector) == 1
+    assert asked == []
+    assert world.errors("ledger") == 1
+    assert "MiB are left on the disk of data_dir" in caplog.text
+    assert runner.collect_now(world.collector) == 0
+    assert len(asked) == 1
+
+
+def test_a_clock_that_is_set_back_delays_nothing(world: World) -> None:
+    runs: list[int] = []
+    world.collect, world.scope = lambda ctx, target: runs.append(1) or (), Scope.PAYER
+    world.due = lambda ctx: NOW + timedelta(hours=1)
+    runner = world.runner()
+    runner.start()
+    wait_until(lambda: runs and not runner.unready())
+    wait_until(lambda: runner._scheduler.get_job("cost"))
+    # The clock that is set is the machine's; what it does is that an hour from now has become now.
+    runner.clock_was_set(timedelta(hours=-1))
+    wait_until(lambda: len(runs) == 2)
+    assert runner.stop(2)
+
+
 def test_a_discovery_that_fails_keeps_the_accounts(world: World) -> None:
     runner = world.runner()
     runner._discover()
