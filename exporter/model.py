@@ -114,6 +114,10 @@ class Amounts(NamedTuple):
     net_amortized: Decimal = Decimal(0)
 
 
+AMOUNTS = Amounts._fields
+"""The cost types, in the order of the ledger's columns."""
+
+
 class ChargeClass(StrEnum):
     """Whether a charge follows usage, or is tax, credit, refund, support or a fee."""
 

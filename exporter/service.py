@@ -25,10 +25,11 @@ from exporter.api import Source
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
+from exporter.charges import MemoryCharges
 from exporter.clock_steps import ClockSteps
 from exporter.config import Config, ConfigError, load_config
 from exporter.history import History, HistoryMetrics
-from exporter.ledger import Ledger, LedgerLockedError, MemoryCharges
+from exporter.ledger import Ledger, LedgerLockedError
 from exporter.live_write import LiveWrite, LiveWriteMetrics
 from exporter.logs import configure_logging
 from exporter.model import Clock, Family, utc_now

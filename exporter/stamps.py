@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from exporter.dated import DATED_FAMILIES
-from exporter.ledger import AMOUNTS, Ledger
-from exporter.model import Family
+from exporter.ledger import Ledger
+from exporter.model import AMOUNTS, Family
 
 LEAST_CHANGE_UNITS = 1_000_000
 """$0.0001: a smaller change of a written value is not written again."""

@@ -28,13 +28,14 @@ from exporter.aws import cost_explorer
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
+from exporter.charges import MemoryCharges
 from exporter.collectors import cost
 from exporter.config import Ceiling, CeilingSettings
 from exporter.context import Context, ViewContext
 from exporter.demo.simulator import METRICS, ExplicitCost, OrganizationSpec, SimulatedAws
 from exporter.history import HistoryMetrics, HistoryWriter
 from exporter.history_settings import HistorySettings
-from exporter.ledger import Ledger, MemoryCharges
+from exporter.ledger import Ledger
 from exporter.model import (
     Account,
     Amounts,

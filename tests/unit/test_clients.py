@@ -21,9 +21,9 @@ from exporter.aws import clients
 from exporter.aws.clients import Aws, Deadline
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
+from exporter.charges import MemoryCharges
 from exporter.config import CeilingSettings
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.ledger import MemoryCharges
 from exporter.model import Account, utc_now
 
 ROLE = "aws-spend-exporter-member"
