@@ -187,7 +187,7 @@ class Service:
         self.history.notify()
         if stop.is_set():
             # What was paid for before a reload and arrived after it: the views are the next runner's.
-            self.runner.render_views()
+            self.runner.views.render()
 
     def _make_live_write(self, config: Config) -> LiveWrite:
         if config.live_write.url and self._live_write_metrics is None:

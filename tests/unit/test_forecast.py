@@ -150,7 +150,7 @@ def test_it_asks_from_today_to_before_the_next_month(
     }
 
 
-def test_the_billing_view_of_the_cost_is_asked() -> None:
+def test_the_billing_view_of_the_cost_is_asked(tmp_path: Path) -> None:
     """The simulated organisation has none: what is sent is looked at."""
     sent: list[Any] = []
 
@@ -161,20 +161,18 @@ def test_the_billing_view_of_the_cost_is_asked() -> None:
             sent.append((region, params["BillingViewArn"]))
             return answer()
 
-    class NoLedger:
-        def newest_forecast(self, *_: Any) -> None: ...
-        def add_forecast(self, *_: Any) -> None: ...
-
     arn = "arn:aws-cn:billing::111111111111:billingview/custom-1"
+    ledger = Ledger(tmp_path / "ledger.sqlite")
     context: Context[Any] = Context(
         Recorder(),  # type: ignore[arg-type]
-        NoLedger(),  # type: ignore[arg-type]
+        ledger,
         lambda: NOW,
         {},
         Settings(),
         cost_settings=cost.Settings(billing_view_arn=arn),
     )
     forecast.collect(context, Target("1", "payer", "cn-north-1", "aws-cn"))
+    ledger.close()
     assert sent == [("cn-northwest-1", arn)]
 
 

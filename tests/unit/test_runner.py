@@ -384,7 +384,7 @@ def test_views_follow_the_commits_and_never_slow_them_down(world: World) -> None
     world.collect = collect
     runner = world.runner()
     world.collector = replace(world.collector, views=(View("slow", (), render, lambda view: NOW),))
-    runner._collectors = [world.collector]
+    runner._collectors[:] = [world.collector]
     assert runner.collect_now(world.collector) == 0
     assert rendered[0] <= 3, "the first commit shows at once"
     assert rendered[-1] == commits, "the last one, too"
