@@ -402,16 +402,20 @@ def run_exporter(config: Config, config_path: Path | None, allow_plan_over_ceili
     configure_logging(config.log)
     try:
         service = Service(config, config_path, allow_plan_over_ceiling=allow_plan_over_ceiling)
+        refused = None if allow_plan_over_ceiling else refusal(config, service.ledger, utc_now())
     except WebConfigError as error:
         log.error("server.web_config_file: %s", error)
         return 2
-    except (LedgerLockedError, OSError, sqlite3.Error) as error:
+    except (LedgerLockedError, OSError, sqlite3.OperationalError) as error:
         log.error("data_dir: found %s, expected a folder that we can write: %s", config.data_dir, error)
+        return 1
+    except sqlite3.DatabaseError as error:
+        log.error("data_dir: found %s, expected a ledger that we can read: %s", config.ledger_path, error)
         return 1
     except AwsError as error:
         log.error("aws: %s", error)
         return 1
-    if not allow_plan_over_ceiling and (refused := refusal(config, service.ledger, utc_now())):
+    if refused is not None:
         log.error("%s; `aws-spend-exporter plan` shows it, --allow-plan-over-ceiling runs anyway", refused)
         service.ledger.close()
         return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from datetime import datetime
 from prometheus_client import Counter
 
 from exporter.accounts import Directory, accounts_of, group_samples
-from exporter.aws.errors import Kind
+from exporter.aws.errors import Kind, classify
 from exporter.config import Config
 from exporter.context import ViewContext
 from exporter.ledger import Ledger
@@ -183,18 +184,23 @@ class Views:
 
     def _render(self, collector: Collector, view: View) -> None:
         context = self._view_context(collector)
-        read_at = view.read_at(context)
-        if read_at is None:
-            if view.of_resources:
-                self._store.forget(lambda key: key != Key(view.name))
-            return
         try:
+            read_at = view.read_at(context)
+            if read_at is None:
+                if view.of_resources:
+                    self._store.forget(lambda key: key != Key(view.name))
+                return
             until = view.valid_until(context) if view.valid_until else None
             samples, _, folded = sort_found(view.render(context))
             outcome = Outcome(samples, context.now, read_at, valid_until=until, folded=folded)
             if self._stop.is_set():
                 return  # the store belongs to the next configuration
             self._store.publish(Key(view.name), outcome, interval=context.settings.interval)
+        except sqlite3.DatabaseError as error:
+            # What needs no ledger goes on, and says by its alerts that something is wrong here.
+            failure = classify(error, f"the view {view.name}")
+            log.error("%s", failure, exc_info=error if failure.kind is Kind.INTERNAL else None)
+            self._errors.labels(collector.name, failure.kind).inc()
         except (DuplicateSeriesError, ArithmeticError, ValueError):
             # The last good text stays until it expires; this is a fault of ours.
             log.exception("the view %s cannot be rendered", view.name)

@@ -363,6 +363,25 @@ def test_the_last_success_stays_known_when_the_regions_cannot_be_listed(world: W
     )
 
 
+def test_a_damaged_ledger_takes_its_views_and_nothing_else(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def damaged(view: Any) -> Any:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    world.collect = lambda ctx, target: [value(target)]
+    runner = world.runner()
+    world.collector = replace(
+        world.collector,
+        views=(View("read", (), lambda view: (), damaged), View("shown", (), damaged, lambda view: NOW)),
+    )
+    runner._collectors[:] = [world.collector]
+    runner.start()
+    assert world.errors("ledger") == 2
+    assert "the view read: database disk image is malformed" in caplog.text
+    assert runner.stop(2)
+
+
 def test_views_follow_the_commits_and_never_slow_them_down(world: World) -> None:
     """A first fill commits a month at a time: rendering after each took longer than reading."""
     rendered = []
