@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -570,7 +571,9 @@ class Runner:
             log.warning("%s failed (%s): %s", where, failure.kind, failure)
         self._metrics.errors.labels(key.unit, failure.kind).inc()
         from_ledger = any(not view.of_resources for view in run.collector.views)
-        read_at = self.views.read_at(run.collector) if from_ledger else None
+        read_at = None
+        with suppress(sqlite3.DatabaseError):  # the ledger itself may be what is broken
+            read_at = self.views.read_at(run.collector) if from_ledger else None
         self._publish(run, key, account, Outcome((), now, read_at, failure.kind))
         return failure
 

@@ -380,6 +380,9 @@ def test_a_damaged_ledger_takes_its_views_and_nothing_else(
     assert world.errors("ledger") >= 2
     assert "the view read: database disk image is malformed" in caplog.text
     wait_until(lambda: not runner.unready())
+    assert {
+        key.account_id: outcome.error for key, outcome in world.store.outcomes().items() if key.account_id
+    } == dict.fromkeys(ACCOUNTS, "ledger")
     assert runner.stop(2)
 
 
