@@ -30,11 +30,12 @@ from rich.table import Table
 
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
+from exporter.charges import MemoryCharges
 from exporter.collectors import cost, forecast
 from exporter.config import Ceiling, CeilingSettings
 from exporter.context import Context, ViewContext
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.ledger import Ledger, MemoryCharges
+from exporter.ledger import Ledger
 from exporter.model import Account, Target, month_start, start_of_day, utc_now
 from exporter.projection_view import project
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from exporter.ledger import Ledger, to_milliseconds, to_units, to_usd
+from exporter.ledger import Ledger
+from exporter.model import to_milliseconds
+from exporter.money import to_units, to_usd
 
 SAME_SPIKE_DAYS = 3
 """Within so many days a spike of one series is the same one, and is asked about once."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime
 
-from exporter.ledger import AMOUNTS, Ledger, to_milliseconds, to_moment, to_units
-from exporter.model import Amounts
+from exporter.ledger import Ledger
+from exporter.model import AMOUNTS, Amounts, to_milliseconds, to_moment
+from exporter.money import to_units
 
 Costs = Mapping[tuple[str, str], Amounts]
 """By account id and value of the key."""

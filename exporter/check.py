@@ -14,8 +14,8 @@ from exporter.accounts import Directory, discover, regions_of
 from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.aws.meter import Meter
+from exporter.charges import MemoryCharges
 from exporter.config import Config
-from exporter.ledger import MemoryCharges
 from exporter.model import Account, utc_now
 from exporter.service import make_aws
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from exporter.ledger import Ledger
-from exporter.model import Family, start_of_day
+from exporter.model import Family, start_of_day, to_milliseconds
 from exporter.usage_metrics import USAGE_METRICS, daily_family
 
 OU_INFO = Family(
@@ -48,7 +48,7 @@ def put(ledger: Ledger, values: Iterable[Value], at: datetime) -> int:
     rows = list(values)
     if not rows:
         return 0
-    observed = round(at.timestamp() * 1000)
+    observed = to_milliseconds(at)
     with ledger.transaction(), ledger.connection() as db:
         keys = {(row.family, row.account_id, row.label) for row in rows}
         db.executemany(

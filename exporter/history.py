@@ -17,8 +17,7 @@ from datetime import date, datetime, timedelta
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from exporter.history_settings import HistorySettings
-from exporter.ledger import AMOUNTS
-from exporter.model import Clock
+from exporter.model import AMOUNTS, Clock
 from exporter.read_back import ReadBack
 from exporter.remote_write import Endpoint, EndpointError
 from exporter.stamps import COST, OTHERS, Change, DatedSource, Sent, Stamps, next_stamp

@@ -14,199 +14,20 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from operator import add
 from pathlib import Path
 from typing import IO
 
-from exporter.model import Amounts, ChargeClass, CostRow, start_of_day
-
-AMOUNTS = Amounts._fields
-"""The cost types, in the order of the columns."""
+from exporter.ledger_schema import MIGRATIONS, SCHEMA_VERSION
+from exporter.model import AMOUNTS, Amounts, ChargeClass, CostRow, start_of_day, to_milliseconds, to_moment
+from exporter.money import to_units, to_usd
 
 _READS_KEPT_DAYS = 60  # days settle within two months
 
 CostKey = tuple[date, str, str]
 """Day, linked account id, service."""
-
-_SCHEMA = (
-    # Each entry takes the file from the version of its index to the next.
-    f"""
-    CREATE TABLE series (
-        id INTEGER PRIMARY KEY, account_id TEXT NOT NULL, service TEXT NOT NULL,
-        UNIQUE (account_id, service)
-    );
-    CREATE TABLE cost (
-        day INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES series,
-        {"".join(f"total_{name} INTEGER NOT NULL DEFAULT 0, " for name in AMOUNTS)}
-        {"".join(f"other_{name} INTEGER NOT NULL DEFAULT 0, " for name in AMOUNTS)}
-        estimated INTEGER NOT NULL, observed_at INTEGER NOT NULL,
-        PRIMARY KEY (day, series)
-    ) WITHOUT ROWID;
-    CREATE TABLE days (
-        day INTEGER PRIMARY KEY, read_at INTEGER, other_read_at INTEGER,
-        moved INTEGER NOT NULL DEFAULT 0, other_moved INTEGER NOT NULL DEFAULT 0
-    );
-    CREATE TABLE day_totals (
-        day INTEGER NOT NULL, observed_at INTEGER NOT NULL, unblended INTEGER NOT NULL,
-        PRIMARY KEY (day, observed_at)
-    ) WITHOUT ROWID;
-    CREATE TABLE scans (kind TEXT PRIMARY KEY, observed_at INTEGER NOT NULL);
-    CREATE TABLE charges (
-        at INTEGER NOT NULL, budget TEXT NOT NULL, service TEXT NOT NULL, operation TEXT NOT NULL,
-        units INTEGER NOT NULL
-    );
-    CREATE INDEX charges_by_budget ON charges (budget, at, units);
-    CREATE TABLE account_names (
-        account_id TEXT NOT NULL, since INTEGER NOT NULL, name TEXT NOT NULL,
-        PRIMARY KEY (account_id, since)
-    ) WITHOUT ROWID;
-    CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-    """,
-    """
-    CREATE TABLE forecasts (
-        cost_type TEXT NOT NULL, level INTEGER NOT NULL, observed_at INTEGER NOT NULL, start INTEGER NOT NULL,
-        mean INTEGER, lower INTEGER, upper INTEGER,
-        PRIMARY KEY (cost_type, level, observed_at)
-    ) WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE history_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-    CREATE TABLE stamps (
-        day INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES series,
-        stamp INTEGER NOT NULL, name_id INTEGER NOT NULL REFERENCES history_names,
-        units INTEGER, refused INTEGER,
-        PRIMARY KEY (day, series)
-    ) WITHOUT ROWID;
-    CREATE TABLE history_days (day INTEGER PRIMARY KEY, read_at INTEGER NOT NULL)
-    """,
-    """
-    CREATE TABLE account_ous (
-        account_id TEXT NOT NULL, since INTEGER NOT NULL, ou TEXT NOT NULL,
-        PRIMARY KEY (account_id, since)
-    ) WITHOUT ROWID
-    """,
-    f"""
-    CREATE TABLE breakdowns (
-        month INTEGER NOT NULL, key TEXT NOT NULL, account_id TEXT NOT NULL, value TEXT NOT NULL,
-        {"".join(f"{name} INTEGER NOT NULL, " for name in AMOUNTS)}
-        PRIMARY KEY (month, key, account_id, value)
-    ) WITHOUT ROWID;
-    CREATE TABLE breakdown_reads (
-        month INTEGER NOT NULL, key TEXT NOT NULL, observed_at INTEGER NOT NULL, PRIMARY KEY (month, key)
-    ) WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE anomaly_cause_reads (
-        day INTEGER NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL,
-        compared_with INTEGER NOT NULL, observed_at INTEGER NOT NULL,
-        PRIMARY KEY (day, account_id, service)
-    ) WITHOUT ROWID;
-    CREATE TABLE anomaly_causes (
-        day INTEGER NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL,
-        usage_type TEXT NOT NULL, operation TEXT NOT NULL, region TEXT NOT NULL,
-        before INTEGER NOT NULL, after INTEGER NOT NULL,
-        PRIMARY KEY (day, account_id, service, usage_type, operation)
-    ) WITHOUT ROWID
-    """,
-    # Usage (exporter/usage_ledger.py) and dated families other than cost (exporter/dated.py).
-    """
-    CREATE TABLE usage_targets (
-        id INTEGER PRIMARY KEY, source TEXT NOT NULL, account_id TEXT NOT NULL, region TEXT NOT NULL,
-        epoch INTEGER, covered_from INTEGER, read_through INTEGER,
-        polled_at INTEGER, daily_polled_at INTEGER, listed_at INTEGER, period INTEGER,
-        UNIQUE (source, account_id, region)
-    );
-    CREATE TABLE usage_series (
-        id INTEGER PRIMARY KEY, target INTEGER NOT NULL REFERENCES usage_targets, metric TEXT NOT NULL,
-        resource_id TEXT NOT NULL, variant TEXT NOT NULL, dimensions TEXT NOT NULL,
-        listed_at INTEGER NOT NULL, final_before INTEGER,
-        total REAL NOT NULL DEFAULT 0, level REAL, level_at INTEGER,
-        UNIQUE (target, metric, resource_id, variant)
-    );
-    CREATE TABLE usage_amounts (
-        series INTEGER NOT NULL REFERENCES usage_series, period INTEGER NOT NULL, amount REAL NOT NULL,
-        PRIMARY KEY (series, period)
-    ) WITHOUT ROWID;
-    CREATE TABLE usage_born (
-        target INTEGER NOT NULL, metric TEXT NOT NULL, resource_id TEXT NOT NULL, variant TEXT NOT NULL,
-        PRIMARY KEY (target, metric, resource_id, variant)
-    ) WITHOUT ROWID;
-    CREATE TABLE usage_days (
-        target INTEGER NOT NULL REFERENCES usage_targets, metric TEXT NOT NULL, day INTEGER NOT NULL,
-        amount REAL NOT NULL, PRIMARY KEY (target, metric, day)
-    ) WITHOUT ROWID;
-    CREATE TABLE dated_series (
-        id INTEGER PRIMARY KEY, family TEXT NOT NULL, account_id TEXT NOT NULL, label TEXT NOT NULL,
-        UNIQUE (family, account_id, label)
-    );
-    CREATE TABLE dated_values (
-        day INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES dated_series,
-        value REAL NOT NULL, observed_at INTEGER NOT NULL, PRIMARY KEY (day, series)
-    ) WITHOUT ROWID;
-    CREATE TABLE dated_days (day INTEGER PRIMARY KEY, read_at INTEGER NOT NULL);
-    CREATE TABLE dated_stamps (
-        day INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES dated_series,
-        stamp INTEGER NOT NULL, name_id INTEGER NOT NULL REFERENCES history_names,
-        units REAL, refused REAL, PRIMARY KEY (day, series)
-    ) WITHOUT ROWID;
-    CREATE TABLE dated_history_days (day INTEGER PRIMARY KEY, read_at INTEGER NOT NULL)
-    """,
-    """
-    CREATE TABLE resources_seen (
-        account_id TEXT NOT NULL, region TEXT NOT NULL, unit TEXT NOT NULL, id TEXT NOT NULL,
-        since INTEGER NOT NULL,
-        PRIMARY KEY (account_id, region, unit, id)
-    ) WITHOUT ROWID;
-    CREATE TABLE prices (
-        region TEXT NOT NULL, key TEXT NOT NULL, units INTEGER NOT NULL, read_at INTEGER NOT NULL,
-        PRIMARY KEY (region, key)
-    ) WITHOUT ROWID
-    """,
-    # What each series was on each of the last days: of sums their total, of levels the highest.
-    """
-    CREATE TABLE usage_series_days (
-        series INTEGER NOT NULL REFERENCES usage_series, day INTEGER NOT NULL, amount REAL NOT NULL,
-        PRIMARY KEY (series, day)
-    ) WITHOUT ROWID
-    """,
-)
-
-SCHEMA_VERSION = len(_SCHEMA)
-"""The version of a ledger that this program writes."""
-
-_EXACT = Context(prec=40, rounding=ROUND_HALF_EVEN)
-_LARGEST = 2**63 - 1
-_UNITS_PER_USD = Decimal(10**10)
-
-
-def to_units(usd: Decimal) -> int:
-    """USD to whole units of 1e-10 USD; ValueError if it is not a number that fits."""
-    scaled = _EXACT.multiply(usd, _UNITS_PER_USD)
-    if not scaled.is_finite():
-        raise ValueError(f"{usd} is not an amount of money")
-    units = int(scaled)
-    if units != scaled:
-        units = int(_EXACT.to_integral_value(scaled))
-    if abs(units) > _LARGEST:
-        raise ValueError(f"{usd} USD in one row is more than the ledger holds")
-    return units
-
-
-def to_usd(units: int) -> Decimal:
-    """Units of 1e-10 USD to exact USD."""
-    return _EXACT.scaleb(Decimal(units), -10)
-
-
-def to_milliseconds(at: datetime) -> int:
-    """A moment as the ledger keeps it: milliseconds since 1970."""
-    return int(at.timestamp() * 1000)
-
-
-def to_moment(milliseconds: int) -> datetime:
-    """The inverse of `to_milliseconds`."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _day(ordinal: int) -> date:
@@ -234,27 +55,6 @@ class DayState:
     other_read_at: datetime | None = None
     moved: bool = False
     other_moved: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A forecast and the bounds of its prediction interval, in USD."""
-
-    mean: Decimal
-    lower: Decimal
-    upper: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class MonthForecast:
-    """What AWS expected at `observed_at` of the days from `start` to the end of its month.
-
-    `cost` is None where AWS said that it has too little data.
-    """
-
-    observed_at: datetime
-    start: date
-    cost: Interval | None
 
 
 class LedgerLockedError(Exception):
@@ -295,11 +95,11 @@ class Ledger:
 
     def _migrate(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > len(_SCHEMA):
+        if version > SCHEMA_VERSION:
             raise sqlite3.DatabaseError(
-                f"{self.path} was written by a newer version (schema {version}, this one knows {len(_SCHEMA)})"
+                f"{self.path} was written by a newer version (schema {version}, this one knows {SCHEMA_VERSION})"
             )
-        for number, script in enumerate(_SCHEMA[version:], start=version + 1):
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             with self.transaction():
                 for statement in script.split(";"):
                     self._db.execute(statement)
@@ -676,32 +476,6 @@ class Ledger:
                 values[account_id] = value
         return values
 
-    # Forecasts
-
-    def add_forecast(self, cost_type: str, level: int, forecast: MonthForecast) -> None:
-        """Record AWS's forecast of a cost type with prediction intervals of `level` percent."""
-        cost = forecast.cost
-        units = (to_units(cost.mean), to_units(cost.lower), to_units(cost.upper)) if cost else (None,) * 3
-        with self.transaction():
-            self._db.execute(
-                "INSERT OR REPLACE INTO forecasts VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (cost_type, level, to_milliseconds(forecast.observed_at), forecast.start.toordinal(), *units),
-            )
-
-    def newest_forecast(self, cost_type: str, level: int) -> MonthForecast | None:
-        """The last recorded forecast."""
-        with self._lock:
-            row = self._db.execute(
-                "SELECT observed_at, start, mean, lower, upper FROM forecasts"
-                " WHERE cost_type = ? AND level = ? ORDER BY observed_at DESC LIMIT 1",
-                (cost_type, level),
-            ).fetchone()
-        if row is None:
-            return None
-        observed_at, start, *units = row
-        cost = None if units[0] is None else Interval(*map(to_usd, units))
-        return MonthForecast(to_moment(observed_at), _day(start), cost)
-
     # Charges and small facts
 
     def add_charge(self, at: datetime, budget: str, service: str, operation: str, usd: Decimal) -> None:
@@ -755,30 +529,3 @@ def _settled(day: date, reads: list[tuple[datetime, int]]) -> bool:
         for index, (earlier, first) in enumerate(reads)
         for later, second in reads[index + 1 :]
     )
-
-
-class MemoryCharges:
-    """Charges that need not survive, for commands that make no paid call."""
-
-    def __init__(self) -> None:
-        """Starts at nothing."""
-        self._lock = threading.RLock()
-        self._charges: list[tuple[datetime, str, Decimal]] = []
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything inside is seen together."""
-        with self._lock:
-            yield
-
-    def add_charge(self, at: datetime, budget: str, service: str, operation: str, usd: Decimal) -> None:
-        """Record one charge."""
-        self._charges.append((at, budget, usd))
-
-    def charged_since(self, budget: str, since: datetime | None) -> Decimal:
-        """The sum of `budget`'s charges from `since` on (None: all), in USD."""
-        with self._lock:
-            return sum(
-                (usd for at, name, usd in self._charges if name == budget and (since is None or at >= since)),
-                Decimal(0),
-            )

@@ -21,9 +21,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from exporter.fields import Duration, LabelName, StrictModel
 from exporter.history_settings import BasicAuth, Bearer, HistorySettings, HttpUrl, SigV4, Tls
-from exporter.model import Clock
+from exporter.model import Clock, to_milliseconds
 from exporter.remote_write import Endpoint, EndpointError
-from exporter.stamps import milliseconds
 from exporter.write_request import Point, encode_labels
 
 log = logging.getLogger(__name__)
@@ -162,7 +161,7 @@ class LiveWrite:
     def push(self) -> int:
         """Send the samples of this moment; returns how many; EndpointError if the endpoint cannot be used."""
         now = self._clock()
-        at = milliseconds(now)
+        at = to_milliseconds(now)
         points = [(labels, at, value) for labels, value in self._samples(self._exposition().decode())]
         alive = frozenset(labels for labels, _, _ in points)
         points += [(labels, at, _STALE) for labels in self._alive - alive]

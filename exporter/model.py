@@ -23,6 +23,20 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def to_milliseconds(at: datetime) -> int:
+    """A moment as the ledger and Prometheus keep it: whole milliseconds since 1970, what is less is left out."""
+    return (at - _EPOCH) // _MILLISECOND
+
+
+def to_moment(milliseconds: int) -> datetime:
+    """The moment of milliseconds since 1970; `to_milliseconds` of it is the same number."""
+    return _EPOCH + milliseconds * _MILLISECOND
+
+
 def start_of_day(day: date) -> datetime:
     """Midnight UTC at which `day` begins."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -98,6 +112,10 @@ class Amounts(NamedTuple):
     amortized: Decimal = Decimal(0)
     net_unblended: Decimal = Decimal(0)
     net_amortized: Decimal = Decimal(0)
+
+
+AMOUNTS = Amounts._fields
+"""The cost types, in the order of the ledger's columns."""
 
 
 class ChargeClass(StrEnum):

@@ -15,7 +15,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from exporter.ledger import Ledger, to_units, to_usd
+from exporter.ledger import Ledger
+from exporter.money import to_units, to_usd
 
 EVERYWHERE = "*"
 """In the configuration's prices: in each region that has no row of its own."""

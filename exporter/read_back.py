@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Set
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from exporter.model import start_of_day
+from exporter.model import start_of_day, to_milliseconds
 from exporter.remote_write import Endpoint
-from exporter.stamps import Stamps, is_of_day, milliseconds, next_stamp
+from exporter.stamps import Stamps, is_of_day, next_stamp
 from exporter.write_request import Point, encode_labels
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class ReadBack:
         with self._stamps.lock:
             self._stamps.forget(day, again)
         strangers: list[Point] = [
-            (encode_labels(key[0], labels), next_stamp(day, milliseconds(now), newest), 0.0)
+            (encode_labels(key[0], labels), next_stamp(day, to_milliseconds(now), newest), 0.0)
             for key, (newest, value, labels) in found.items()
             if key not in expected and value != 0
         ]

@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry
 
 from exporter import accounts, history, live_write, service, snapshots, store
 from exporter.aws.meter import Meter
+from exporter.charges import MemoryCharges
 from exporter.collectors import all_collectors
 from exporter.config import Config
 from exporter.config_schema import config_schema_text
 from exporter.dated import DATED_FAMILIES
 from exporter.iam import policy_files
-from exporter.ledger import MemoryCharges
 from exporter.model import Family, utc_now
 from exporter.resources import all_resource_files
 from exporter.runner import RunnerMetrics

@@ -7,50 +7,48 @@ outcome goes to the store. Collectors raise, and only here is it recorded.
 from __future__ import annotations
 
 import logging
+import shutil
+import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from exporter.accounts import Directory, account_samples, accounts_of, discover, group_samples, regions_of
+from exporter.accounts import Directory, account_samples, discover, regions_of
 from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws, Deadline
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.collectors import all_collectors, without_replaced
 from exporter.config import Config
-from exporter.context import Context, ViewContext
+from exporter.context import Context
 from exporter.dated import place_days
 from exporter.ledger import Ledger
 from exporter.model import (
     Account,
     Clock,
     Collector,
-    Folded,
     Outcome,
     Part,
-    Resource,
-    Sample,
     Scope,
     Target,
-    View,
 )
 from exporter.plan import refused_collectors
 from exporter.pool import Pool
-from exporter.store import DuplicateSeriesError, Key, Store
-from exporter.thresholds import resolve
+from exporter.store import Key, Store
+from exporter.views import THRESHOLDS, Views, sort_found
 
 log = logging.getLogger(__name__)
 
 DISCOVERY = "accounts"
 """The unit under which account discovery is reported."""
-THRESHOLDS = "thresholds"
-"""The unit under which thresholds and groups are served."""
 
 _DISCOVERY_INTERVAL = timedelta(hours=1)
 _REGIONS_KEPT = timedelta(days=1)
@@ -60,25 +58,10 @@ _FIRST_PAID_RETRY = timedelta(minutes=1)
 _READ_A_MOMENT_AGO = timedelta(minutes=5)
 _REFRESH_PATIENCE_SECONDS = 120.0
 _SPREAD = timedelta(milliseconds=1)  # a job must not be due before it is added
-_RENDERING_IS_A_TENTH = 9  # of a first fill's time, at most
 _OU_HISTORY_DAYS = 400  # as far back as AWS tells cost
 _SCRAPES_OF_A_NEW_COUNTER = 2  # at zero
+_LEAST_FREE_BYTES = 32 << 20  # a month of 100 accounts and 20 services, in the file and in its log
 _UNRESPONSIVE = (Kind.TIMEOUT, Kind.DEADLINE)
-_RESOURCES = "views of resources"
-
-
-def _sorted(
-    found: Iterable[Sample | Resource | Folded],
-) -> tuple[tuple[Sample, ...], tuple[Resource, ...], int]:
-    samples, resources, folded = [], [], 0
-    for each in found:
-        if isinstance(each, Sample):
-            samples.append(each)
-        elif isinstance(each, Resource):
-            resources.append(each)
-        else:
-            folded += each.series
-    return tuple(samples), tuple(resources), folded
 
 
 class RunnerMetrics:
@@ -153,13 +136,18 @@ class Runner:
         self._regions: dict[str, tuple[datetime, tuple[str, ...]]] = {}
         self._under_way: set[Key] = set()
         self._under_way_lock = threading.Lock()
-        self._views_lock = threading.Lock()
         self._publishing = threading.RLock()
-        self._views_due = 0.0
-        self._resources_due = 0.0
-        self._views_are_behind = False
-        self._warned_of: set[str] = set()
-        self._resources_moved = False
+        self.views = Views(
+            config,
+            self._collectors,
+            ledger,
+            store,
+            metrics.errors,
+            clock,
+            stop,
+            lambda: self.directory,
+            self._schedule,
+        )
         self._pool = Pool(config.aws.threads, CALLS_PER_ACCOUNT)
         workers = ThreadPoolExecutor(len(self._collectors) + 2)
         self._scheduler = BackgroundScheduler(
@@ -180,8 +168,8 @@ class Runner:
         } | {collector.name for collector in self._collectors}
         views = {view.name for collector in self._collectors for view in collector.views}
         self._store.forget(lambda key: key.unit in enabled | views | {DISCOVERY, THRESHOLDS})
-        self.render_views()
-        self._scheduler.add_job(self.render_views, "cron", hour=0, minute=0, second=0)
+        self.views.render()
+        self._scheduler.add_job(self.views.render, "cron", hour=0, minute=0, second=0)
         self._scheduler.add_job(self._start_discovery, id=DISCOVERY)
         self._scheduler.start()
 
@@ -190,6 +178,16 @@ class Runner:
         self._stop.set()
         self._scheduler.shutdown(wait=False)
         return self._pool.close(timeout, give_up)
+
+    def clock_was_set(self, step: timedelta) -> None:
+        """Keep what is scheduled as far away as it was when the clock was set back, and look at it again."""
+        log.warning("the clock was set by %.0f s", step.total_seconds())
+        if step < timedelta(0):
+            for job in self._scheduler.get_jobs():
+                # One that runs meanwhile is planned anew by itself.
+                with suppress(JobLookupError):
+                    job.modify(next_run_time=job.next_run_time + step)
+        self._scheduler.wakeup()
 
     def unready(self) -> list[str]:
         """Why the exporter is not ready yet; empty once every collector has finished a first run."""
@@ -247,10 +245,9 @@ class Runner:
         self._store.publish(Key(DISCOVERY), Outcome(samples, now, now), interval=_DISCOVERY_INTERVAL)
         self._schedule(DISCOVERY, self._start_discovery, now + _DISCOVERY_INTERVAL)
         if before is None or before.names != directory.names:
-            self.render_views()
+            self.views.render()
         else:
-            with self._views_lock:
-                self._publish_thresholds()
+            self.views.render_thresholds()
         if before is None:
             log.info(
                 "collecting %d accounts of %s (%s)",
@@ -289,7 +286,7 @@ class Runner:
         log.error("%s does not run: %s (--allow-plan-over-ceiling runs it anyway)", collector.name, reason)
         self._store.publish(
             Key(collector.name, directory.payer_id),
-            Outcome((), self._clock(), self._read_at(collector), Kind.PLAN_OVER_CEILING),
+            Outcome((), self._clock(), self.views.read_at(collector), Kind.PLAN_OVER_CEILING),
             account=directory.names.get(directory.payer_id, directory.payer_id),
             interval=self.config.collector(collector).interval,
         )
@@ -323,8 +320,7 @@ class Runner:
             run = self._collect(collector, None if collector.due else interval.total_seconds())
             if self._stop.is_set():
                 return
-            if self._resources_moved:
-                self._render_resources()
+            self.views.catch_up_with_resources()
             self._metrics.duration.labels(collector.name).observe(time.monotonic() - clock_start)
             self._finished.add(collector.name)
             if collector.due is not None:
@@ -354,8 +350,7 @@ class Runner:
         """Run one collector to its end in the calling thread's time; returns the failed units."""
         self.discover_now()
         run = self._collect(collector)
-        if self._resources_moved:
-            self._render_resources()
+        self.views.catch_up_with_resources()
         return run.failed
 
     def refresh(self, name: str) -> str | None:
@@ -373,8 +368,7 @@ class Runner:
         if collector.due is not None and name in self._refused_by_plan(len(directory.accounts)):
             return f"the plan of {name} passes a ceiling; `aws-spend-exporter plan` shows it"
         run = self._collect(collector, _REFRESH_PATIENCE_SECONDS, early=True)
-        if self._resources_moved:
-            self._render_resources()
+        self.views.catch_up_with_resources()
         if run.pending:
             return f"{name} is still being read after {_REFRESH_PATIENCE_SECONDS:.0f} s"
         return f"{run.failed} units of {name} failed, see /-/ready" if run.failed else None
@@ -500,11 +494,12 @@ class Runner:
             if collector.recall is not None and key not in self._store.outcomes():
                 # Until AWS answers, what was read before the process began is served for as long as it is fresh.
                 self._publish_recalled(run, key, target, now)
+            if not collector.is_free:
+                self._require_room()
             try:
-                samples, resources, folded = _sorted(part.collect(run.context, target))
+                samples, resources, folded = sort_found(part.collect(run.context, target))
             finally:
-                if self._views_are_behind and not self._stop.is_set():
-                    self.render_views()
+                self.views.catch_up()
             for sample in samples:
                 if sample.family not in collector.families:
                     raise ValueError(f"{collector.name} does not declare {sample.family.name}")
@@ -513,14 +508,23 @@ class Runner:
             else:
                 # What the ledger serves was read when the ledger says so.
                 from_ledger = any(not view.of_resources for view in collector.views)
-                succeeded_at = self._read_at(collector) if from_ledger else now
+                succeeded_at = self.views.read_at(collector) if from_ledger else now
                 outcome = Outcome(samples, now, succeeded_at, resources=resources, folded=folded)
                 self._publish(run, key, target.account, outcome)
         except Exception as error:
             return self._fail(run, key, target.account, now, error)
         finally:
-            self._follow_resources(collector)
+            self.views.follow_resources(collector)
         return None
+
+    def _require_room(self) -> None:
+        """Nothing is paid for that could not be kept, and then be paid for again at the next attempt."""
+        free = shutil.disk_usage(self._ledger.path.parent).free
+        if free < _LEAST_FREE_BYTES:
+            raise AwsError(
+                Kind.LEDGER,
+                f"{free >> 20} MiB are left on the disk of data_dir, expected {_LEAST_FREE_BYTES >> 20} at least",
+            )
 
     def _publish_recalled(self, run: _Run, key: Key, target: Target, now: datetime) -> None:
         recall = run.collector.recall
@@ -567,7 +571,9 @@ class Runner:
             log.warning("%s failed (%s): %s", where, failure.kind, failure)
         self._metrics.errors.labels(key.unit, failure.kind).inc()
         from_ledger = any(not view.of_resources for view in run.collector.views)
-        read_at = self._read_at(run.collector) if from_ledger else None
+        read_at = None
+        with suppress(sqlite3.DatabaseError):  # the ledger itself may be what is broken
+            read_at = self.views.read_at(run.collector) if from_ledger else None
         self._publish(run, key, account, Outcome((), now, read_at, failure.kind))
         return failure
 
@@ -587,111 +593,6 @@ class Runner:
             # The account left while it was being read.
             self._store.forget(lambda known: known != key)
 
-    # Views
-
     def _committed(self) -> None:
-        """The views follow a commit at once, unless commits come so fast that rendering would slow them."""
         self._notify_committed()
-        self._views_are_behind = True
-        if time.monotonic() >= self._views_due:
-            self.render_views()
-
-    def _view_context(self, collector: Collector) -> ViewContext:
-        names = self.directory.names if self.directory else {}
-        return ViewContext(
-            self._ledger,
-            self._clock(),
-            self.config.collector(collector),
-            names,
-            self.config.collectors.cost,
-            self.config.anomalies,
-            tuple(sorted(self.config.accounts.group_labels)),
-            {account.id: account.groups for account in self.directory.accounts.values()}
-            if self.directory
-            else {},
-            held=self._store.held,
-            failing=lambda: [
-                (key.unit, key.account_id) for key, outcome in self._store.outcomes().items() if outcome.error
-            ],
-        )
-
-    def _read_at(self, collector: Collector) -> datetime | None:
-        context = self._view_context(collector)
-        times = [view.read_at(context) for view in collector.views if not view.of_resources]
-        return max((time for time in times if time is not None), default=None)
-
-    def render_views(self) -> None:
-        """Turn the ledger into samples; costs no AWS request."""
-        with self._views_lock:
-            started = time.monotonic()
-            self._views_are_behind = False
-            for collector in self._collectors:
-                for view in collector.views:
-                    self._render(collector, view)
-            self._publish_thresholds()
-            ended = time.monotonic()
-            self._views_due = ended + _RENDERING_IS_A_TENTH * (ended - started)
-
-    def _publish_thresholds(self) -> None:
-        """What is known of groups and thresholds follows both discovery and cost, which tells the services.
-
-        Of several shards the one that reads cost serves them for all.
-        """
-        directory = self.directory
-        if directory is None or self.config.shard.index != 0:
-            return
-        config, names, now = self.config, self._ledger.account_names(), self._clock()
-        spending = set(self._ledger.series().values())
-        with_cost = {account_id: names.get(account_id, account_id) for account_id, _ in spending}
-        accounts = accounts_of(directory, config.accounts, with_cost)
-        resolved = resolve(config.thresholds, accounts, spending, config.accounts.group_labels)
-        samples = (*group_samples(accounts.values()), *resolved.samples)
-        try:
-            # They come from the configuration and do not age.
-            self._store.publish(Key(THRESHOLDS), Outcome(samples, now, now), interval=None)
-        except DuplicateSeriesError:
-            log.exception("the thresholds cannot be published")
-        if spending:
-            for key in resolved.unmatched:
-                if key not in self._warned_of:
-                    log.warning("%s matches nothing that has cost or is collected", key)
-            self._warned_of |= set(resolved.unmatched)
-
-    def _follow_resources(self, collector: Collector) -> None:
-        """The views of resources follow a unit at once, unless that would slow the others."""
-        if any(view.of_resources for view in collector.views):
-            self._resources_moved = True
-            if time.monotonic() >= self._resources_due and not self._stop.is_set():
-                self._render_resources()
-
-    def _render_resources(self) -> None:
-        with self._views_lock:
-            started = time.monotonic()
-            self._resources_moved = False
-            for collector in self._collectors:
-                for view in collector.views:
-                    if view.of_resources:
-                        self._render(collector, view)
-            ended = time.monotonic()
-            self._resources_due = ended + _RENDERING_IS_A_TENTH * (ended - started)
-        # The views must not outlive what they are made of: the next unit that expires makes them anew.
-        expiries = [held.expires for held in self._store.held() if held.resources and held.expires]
-        if expiries:
-            self._schedule(_RESOURCES, self._render_resources, min(expiries))
-
-    def _render(self, collector: Collector, view: View) -> None:
-        context = self._view_context(collector)
-        read_at = view.read_at(context)
-        if read_at is None:
-            if view.of_resources:
-                self._store.forget(lambda key: key != Key(view.name))
-            return
-        try:
-            until = view.valid_until(context) if view.valid_until else None
-            samples, _, folded = _sorted(view.render(context))
-            outcome = Outcome(samples, context.now, read_at, valid_until=until, folded=folded)
-            self._store.publish(Key(view.name), outcome, interval=context.settings.interval)
-        except (DuplicateSeriesError, ArithmeticError, ValueError):
-            # The last good text stays until it expires; this is a fault of ours.
-            log.exception("the view %s cannot be rendered", view.name)
-            self._metrics.errors.labels(collector.name, Kind.INTERNAL).inc()
+        self.views.follow_commit()

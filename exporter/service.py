@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -24,9 +25,11 @@ from exporter.api import Source
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
+from exporter.charges import MemoryCharges
+from exporter.clock_steps import ClockSteps
 from exporter.config import Config, ConfigError, load_config
 from exporter.history import History, HistoryMetrics
-from exporter.ledger import Ledger, LedgerLockedError, MemoryCharges
+from exporter.ledger import Ledger, LedgerLockedError
 from exporter.live_write import LiveWrite, LiveWriteMetrics
 from exporter.logs import configure_logging
 from exporter.model import Clock, Family, utc_now
@@ -132,6 +135,7 @@ class Service:
         self._config_path = config_path
         self._allow_plan_over_ceiling = allow_plan_over_ceiling
         self._events: queue.SimpleQueue[_Reload | None] = queue.SimpleQueue()
+        self._clock_steps = ClockSteps()
         self._reload_lock = threading.Lock()
         self._takes_reloads = True
         self._end_by: float | None = None  # monotonic; set by the first SIGTERM
@@ -151,9 +155,9 @@ class Service:
         self.live_write = self._make_live_write(config)
         self.registry.register(_StateMetrics(self._meter, self._books, lambda: self.aws))
 
-    def _make(self, config: Config) -> tuple[Aws, History, Runner]:
+    def _make(self, config: Config, previous: Aws | None = None) -> tuple[Aws, History, Runner]:
+        """What runs one configuration; clients and sessions of `previous` stay where AWS is reached as before."""
         stop = threading.Event()
-        aws = make_aws(config, self._meter, stop)
         history = History(
             config.history,
             config.collectors.cost.cost_type,
@@ -162,6 +166,9 @@ class Service:
             self._history_metrics,
             self._other_stamps,
         )
+        aws = make_aws(config, self._meter, stop)
+        if previous is not None and previous.serves_as(aws):
+            aws = previous.successor(stop)
         runner = Runner(
             config,
             aws,
@@ -170,10 +177,17 @@ class Service:
             self._metrics,
             self._clock,
             stop,
-            history.notify,
+            partial(self._on_commit, stop),
             allow_plan_over_ceiling=self._allow_plan_over_ceiling,
         )
         return aws, history, runner
+
+    def _on_commit(self, stop: threading.Event) -> None:
+        """The ledger has changed; `stop` is that of the runner whose collector has changed it."""
+        self.history.notify()
+        if stop.is_set():
+            # What was paid for before a reload and arrived after it: the views are the next runner's.
+            self.runner.views.render()
 
     def _make_live_write(self, config: Config) -> LiveWrite:
         if config.live_write.url and self._live_write_metrics is None:
@@ -244,6 +258,8 @@ class Service:
         while True:
             # Of signals that arrive together, the kernel may give one to another thread, which does
             # not wake this one: Python runs its handler here, but only once this thread wakes.
+            if (step := self._clock_steps.step()) is not None:
+                self.runner.clock_was_set(step)
             with suppress(queue.Empty):
                 return self._events.get(timeout=_SIGNALS_SEEN_WITHIN_SECONDS)
 
@@ -283,7 +299,7 @@ class Service:
             for key in _NEEDS_RESTART:
                 if getattr(config, key) != getattr(self.config, key):
                     raise ConfigError(f"{key}: has changed, expected a restart for that")
-            aws, history, runner = self._make(config)
+            aws, history, runner = self._make(config, self.aws)
         except (ConfigError, AwsError) as error:
             self._reloaded.set(0)
             log.error("the new configuration is refused, the old one stays: %s", error)
@@ -299,7 +315,8 @@ class Service:
         configure_logging(config.log)
         self._meter.ceilings = config.ceilings
         self.config, self.aws, self.history, self.runner = config, aws, history, runner
-        old_aws.close()
+        if not aws.succeeds(old_aws):
+            old_aws.close()
         runner.start()
         history.start()
         self.live_write.stop(0)
@@ -385,16 +402,20 @@ def run_exporter(config: Config, config_path: Path | None, allow_plan_over_ceili
     configure_logging(config.log)
     try:
         service = Service(config, config_path, allow_plan_over_ceiling=allow_plan_over_ceiling)
+        refused = None if allow_plan_over_ceiling else refusal(config, service.ledger, utc_now())
     except WebConfigError as error:
         log.error("server.web_config_file: %s", error)
         return 2
-    except (LedgerLockedError, OSError, sqlite3.Error) as error:
+    except (LedgerLockedError, OSError, sqlite3.OperationalError) as error:
         log.error("data_dir: found %s, expected a folder that we can write: %s", config.data_dir, error)
+        return 1
+    except sqlite3.DatabaseError as error:
+        log.error("data_dir: found %s, expected a ledger that we can read: %s", config.ledger_path, error)
         return 1
     except AwsError as error:
         log.error("aws: %s", error)
         return 1
-    if not allow_plan_over_ceiling and (refused := refusal(config, service.ledger, utc_now())):
+    if refused is not None:
         log.error("%s; `aws-spend-exporter plan` shows it, --allow-plan-over-ceiling runs anyway", refused)
         service.ledger.close()
         return 2

@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from exporter.aws.clients import Aws, Deadline
 from exporter.aws.errors import AwsError, Kind, classify
-from exporter.ledger import SCHEMA_VERSION
+from exporter.ledger_schema import SCHEMA_VERSION
 from exporter.model import Clock
 from exporter.snapshot_settings import SnapshotSettings
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
 from exporter.dated import DATED_FAMILIES
-from exporter.ledger import AMOUNTS, Ledger
-from exporter.model import Family
+from exporter.ledger import Ledger
+from exporter.model import AMOUNTS, Family
 
 LEAST_CHANGE_UNITS = 1_000_000
 """$0.0001: a smaller change of a written value is not written again."""
@@ -28,15 +28,9 @@ DAILY = Family(
 
 _COST_TYPE_FACT = "history_cost_type"
 _LATEST_OFFSET_MS = 59 * 60_000  # UTC-12 to UTC+11 see noon to 12:59 UTC on the same date
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_DAY = _EPOCH.toordinal()
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_MS = 86_400_000
 _MINUTE_MS = 60_000
-
-
-def milliseconds(at: datetime) -> int:
-    """Milliseconds since 1970."""
-    return (at - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _start(day: date) -> int:

@@ -13,12 +13,12 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum
 
 from exporter.dated import Value, first_moment, put
 from exporter.ledger import Ledger
-from exporter.model import start_of_day
+from exporter.model import start_of_day, to_milliseconds, to_moment
 from exporter.usage_metrics import DAY
 
 CLOUDWATCH = "cloudwatch"
@@ -135,11 +135,7 @@ class _Days:
 
 
 def _moment(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)
+    return None if milliseconds is None else to_moment(milliseconds)
 
 
 def _ordinal(seconds: int) -> int:
@@ -178,7 +174,7 @@ def polled(ledger: Ledger, source: str) -> list[tuple[str, str, datetime]]:
             "SELECT account_id, region, polled_at FROM usage_targets WHERE source = ? AND polled_at IS NOT NULL",
             (source,),
         ).fetchall()
-    return [(account, region, datetime.fromtimestamp(at / 1000, UTC)) for account, region, at in rows]
+    return [(account, region, to_moment(at)) for account, region, at in rows]
 
 
 def list_series(
@@ -189,7 +185,7 @@ def list_series(
         db.execute(
             "INSERT INTO usage_targets (source, account_id, region, listed_at) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (source, account_id, region) DO UPDATE SET listed_at = excluded.listed_at",
-            (source, account_id, region, _ms(at)),
+            (source, account_id, region, to_milliseconds(at)),
         )
         target = target_of(ledger, source, account_id, region)
         assert target is not None
@@ -198,7 +194,7 @@ def list_series(
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (target, metric, resource_id, variant)"
             " DO UPDATE SET listed_at = excluded.listed_at, dimensions = excluded.dimensions",
             [
-                (target.id, s.metric, s.resource_id, s.variant, json.dumps(s.dimensions), _ms(at))
+                (target.id, s.metric, s.resource_id, s.variant, json.dumps(s.dimensions), to_milliseconds(at))
                 for s in found
             ],
         )
@@ -218,7 +214,7 @@ def listed(ledger: Ledger, target: Target, since: datetime) -> list[Listed]:
         rows = db.execute(
             "SELECT id, metric, resource_id, variant, dimensions, final_before FROM usage_series"
             " WHERE target = ? AND listed_at >= ? ORDER BY id",
-            (target.id, _ms(since)),
+            (target.id, to_milliseconds(since)),
         ).fetchall()
     return [
         Listed(
@@ -272,9 +268,9 @@ def commit(ledger: Ledger, target: Target, account_id: str, region: str, poll: P
                 epoch,
                 covered_from,
                 poll.through,
-                _ms(poll.at),
+                to_milliseconds(poll.at),
                 poll.period,
-                _ms(poll.at) if poll.daily else None,
+                to_milliseconds(poll.at) if poll.daily else None,
                 target.id,
             ),
         )
@@ -444,7 +440,7 @@ def _retire(db: sqlite3.Connection, target: Target, at: datetime) -> None:
     gone = db.execute(
         "SELECT id, metric, resource_id, variant, total FROM usage_series"
         " WHERE target = ? AND listed_at < ? AND resource_id != ''",
-        (target.id, _ms(at - _SERIES_KEPT)),
+        (target.id, to_milliseconds(at - _SERIES_KEPT)),
     ).fetchall()
     for number, metric, resource, variant, total in gone:
         if metric.endswith("_total"):
@@ -540,7 +536,7 @@ def series_in_use(ledger: Ledger, metrics: Iterable[str], since: datetime) -> in
     with ledger.connection() as db:
         (count,) = db.execute(
             f"SELECT COUNT(*) FROM usage_series WHERE listed_at >= ? AND metric IN ({marks})",  # noqa: S608
-            (_ms(since), *wanted),
+            (to_milliseconds(since), *wanted),
         ).fetchone()
     return int(count)
 

@@ -11,8 +11,8 @@ from pydantic import Field
 from exporter import breakdowns
 from exporter.api import Endpoint, Source
 from exporter.fields import StrictModel
-from exporter.ledger import to_usd
 from exporter.model import month_start
+from exporter.money import to_usd
 
 
 class Query(StrictModel):

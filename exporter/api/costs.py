@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from exporter.api import Endpoint, Source
 from exporter.fields import StrictModel
-from exporter.ledger import to_usd
+from exporter.money import to_usd
 from exporter.refresh_plan import refreshed_at
 
 _DEFAULT_DAYS = 30

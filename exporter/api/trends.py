@@ -12,7 +12,7 @@ from pydantic import Field
 
 from exporter.api import Endpoint, Source
 from exporter.fields import StrictModel
-from exporter.ledger import to_usd
+from exporter.money import to_usd
 from exporter.projection_view import project
 from exporter.refresh_plan import refreshed_at
 

@@ -6,6 +6,7 @@ would eat the retries of a healthy one.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import random
@@ -20,7 +21,7 @@ from xml.etree import ElementTree
 import botocore.session
 from botocore import xform_name
 from botocore.config import Config as BotocoreConfig
-from botocore.credentials import Credentials
+from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 from botocore.paginate import Paginator
 from botocore.parsers import ResponseParserError
@@ -31,6 +32,7 @@ from exporter.aws.credentials import (
     acting_as,
     context_resolver,
     frozen,
+    surroundings,
 )
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.aws.meter import Meter
@@ -105,7 +107,6 @@ class Aws:
         `role_arn` is the payer's role, when the ambient credentials are not the payer's own.
         """
         self.meter = meter
-        self.clients_created = 0
         self._stop = stop or threading.Event()
         self._endpoint_url = endpoint_url
         self._lock = threading.Lock()
@@ -132,6 +133,34 @@ class Aws:
         self._session.get_component("event_emitter").register("before-parse", _refuse_malformed_body)
         self._payer_role = Account("", "payer", role_arn=role_arn, external_id=external_id)
         self._roles = RoleCredentials(self._assume_role)
+        self._made_of = (
+            (profile, self.region, endpoint_url, simulated, role_arn, external_id, threads, read_timeout),
+            surroundings(self._ambient_session),
+        )
+
+    # Reloads
+
+    def serves_as(self, other: Aws) -> bool:
+        """Whether `other` would reach AWS in the same way as the same identity."""
+        ambient = self._ambient
+        if ambient is not None and ambient.method == "custom-process":
+            # Keys that a process printed without an end are replaced by asking it again, and only so.
+            return isinstance(ambient, RefreshableCredentials) and self._made_of == other._made_of
+        return self._made_of == other._made_of
+
+    def successor(self, stop: threading.Event) -> Aws:
+        """The same clients and sessions under a `stop` of its own, for the next configuration.
+
+        Requests of this one end when its own `stop` is set; sessions are renewed by the successor.
+        """
+        successor = copy.copy(self)  # shallow: what they share is what costs requests and time to make
+        successor._stop = stop
+        self._roles.hand_over(successor._assume_role)
+        return successor
+
+    def succeeds(self, other: Aws) -> bool:
+        """Whether the clients and sessions are those of `other`."""
+        return self._roles is other._roles
 
     # Credentials
 
@@ -176,6 +205,11 @@ class Aws:
 
     # Requests
 
+    @property
+    def clients_created(self) -> int:
+        """How many clients there are, one a service and region."""
+        return len(self._clients)
+
     def client(self, service: str, region: str) -> Any:
         """The shared client; signing it is left to `call`."""
         key = (service, region)
@@ -185,7 +219,6 @@ class Aws:
                     self._clients[key] = self._session.create_client(
                         service, region_name=region, endpoint_url=self._endpoint_url, config=self._config
                     )
-                    self.clients_created += 1
         return self._clients[key]
 
     def call(
@@ -216,7 +249,7 @@ class Aws:
     def _renewed(self, account: Account | None) -> Credentials:
         """The account's credentials, also when the payer's session, which assumes its role, ended early."""
         payer = self._payer_role
-        used = self._roles.of(payer) if payer.role_arn else None
+        used = self._roles.held(payer)  # not asked for: an account's own session does without
         try:
             return self.credentials(account)
         except AwsError as error:

@@ -6,11 +6,14 @@ botocore asks its credentials object for keys each time it signs a request. Ours
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from botocore.credentials import (
@@ -20,6 +23,7 @@ from botocore.credentials import (
     RefreshableCredentials,
 )
 from botocore.exceptions import NoCredentialsError
+from botocore.session import Session
 
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.model import Account
@@ -59,6 +63,19 @@ class _ContextProvider:
 def context_resolver() -> CredentialResolver:
     """A botocore credential resolver whose only answer is `ContextCredentials`."""
     return CredentialResolver([_ContextProvider()])
+
+
+def surroundings(session: Session) -> tuple[str | None, ...]:
+    """What credentials and clients are made of besides settings: digests of the AWS tools' files and of the CAs."""
+    paths = (session.get_config_variable(name) for name in ("config_file", "credentials_file", "ca_bundle"))
+    return tuple(_digest(Path(os.path.expandvars(path)).expanduser()) if path else None for path in paths)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 @contextmanager
@@ -128,6 +145,16 @@ class RoleCredentials:
                     mandatory_timeout=_REFRESH_AT_LATEST,
                 )
             return credentials
+
+    def held(self, account: Account) -> RefreshableCredentials | None:
+        """The session of `account`'s role as it is now, without asking AWS."""
+        return self._credentials.get(_key(account))
+
+    def hand_over(self, assume: Callable[[Account], dict[str, Any]]) -> None:
+        """Keep the sessions and renew them by `assume` from now on; whom AWS refused is asked again."""
+        with self._lock:
+            self._assume = assume
+            self._denials = {}
 
     def forget(self, account: Account, used: Credentials) -> None:
         """Drop `used`, e.g. after AWS called its session expired, unless another thread has renewed it already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from enum import StrEnum
 
 import botocore.exceptions as bce
@@ -28,6 +29,7 @@ class Kind(StrEnum):
     BUDGET_EXHAUSTED = "budget_exhausted"
     PLAN_OVER_CEILING = "plan_over_ceiling"
     DEADLINE = "deadline"
+    LEDGER = "ledger"
     STOPPED = "stopped"
     INTERNAL = "internal"
 
@@ -180,6 +182,8 @@ _EXCEPTIONS: tuple[tuple[Kind, tuple[type[Exception], ...]], ...] = (
         ),
     ),
     (Kind.INVALID_REQUEST, (urllib3.exceptions.LocationValueError,)),
+    (Kind.INTERNAL, (sqlite3.IntegrityError, sqlite3.ProgrammingError)),
+    (Kind.LEDGER, (sqlite3.DatabaseError,)),  # a disk that is full, read-only or broken
     (
         Kind.CONNECTION,
         (bce.HTTPClientError, bce.ConnectionError, urllib3.exceptions.HTTPError, ConnectionError),

@@ -16,8 +16,8 @@ from exporter import breakdowns
 from exporter.aws.cost_explorer import daily_costs
 from exporter.context import Context, ViewContext
 from exporter.fields import CollectorSettings, Duration
-from exporter.ledger import AMOUNTS, to_usd
 from exporter.model import (
+    AMOUNTS,
     Collector,
     Family,
     PaidCall,
@@ -29,6 +29,7 @@ from exporter.model import (
     month_start,
     start_of_day,
 )
+from exporter.money import to_usd
 
 OTHER = "other"
 _ASSUMED_VALUES = {"region": 6, "charge_type": 5, "usage_type": 60}  # of one account in one month

@@ -13,7 +13,7 @@ from exporter.aws.cost_explorer import METRICS, REGION, days_between
 from exporter.aws.errors import AwsError, Kind
 from exporter.context import Context, ViewContext
 from exporter.fields import CollectorSettings, Duration
-from exporter.ledger import Interval, MonthForecast
+from exporter.forecasts import Interval, MonthForecast, add_forecast, newest_forecast
 from exporter.model import (
     Collector,
     Family,
@@ -74,7 +74,8 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
         if error.code != "DataUnavailableException":
             raise
         cost = None
-    ctx.ledger.add_forecast(
+    add_forecast(
+        ctx.ledger,
         ctx.cost_settings.cost_type,
         ctx.settings.prediction_interval_level,
         MonthForecast(now, today, cost),
@@ -113,7 +114,7 @@ def due(ctx: Context[Settings]) -> datetime:
 
 def _holds_until(ctx: Context[Settings]) -> datetime | None:
     """An interval after the last answer, or the end of its month, for which alone it holds."""
-    newest = ctx.ledger.newest_forecast(ctx.cost_settings.cost_type, ctx.settings.prediction_interval_level)
+    newest = newest_forecast(ctx.ledger, ctx.cost_settings.cost_type, ctx.settings.prediction_interval_level)
     if newest is None:
         return None
     return min(newest.observed_at + ctx.settings.interval, start_of_day(month_start(newest.start, -1)))
@@ -143,7 +144,7 @@ UPPER = Family(
 
 
 def _newest(view: ViewContext) -> MonthForecast | None:
-    return view.ledger.newest_forecast(view.cost_settings.cost_type, view.settings.prediction_interval_level)
+    return newest_forecast(view.ledger, view.cost_settings.cost_type, view.settings.prediction_interval_level)
 
 
 def render(view: ViewContext) -> Iterable[Sample]:

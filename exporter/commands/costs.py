@@ -17,9 +17,8 @@ from exporter.command_options import (
 )
 from exporter.commands import examples
 from exporter.config import Config
-from exporter.ledger import AMOUNTS
 from exporter.live_options import live_options, refresh_if_live
-from exporter.model import utc_now
+from exporter.model import AMOUNTS, utc_now
 from exporter.output import Column, Format, dollars, emit, money, note
 
 _HEADINGS = {"account": "Account", "service": "Service", "day": "Day"}

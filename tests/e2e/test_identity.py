@@ -16,7 +16,7 @@ from typing import Any
 
 import boto3
 import pytest
-from running_exporter import MakeAws
+from running_exporter import MakeAws, MakeExporter, collectors, organization, wait_for
 
 from exporter.demo.simulator import SimulatedAws
 
@@ -34,6 +34,16 @@ def aws(make_aws: MakeAws) -> SimulatedAws:
 @pytest.fixture
 def keys(aws: SimulatedAws) -> dict[str, Any]:
     """Temporary keys of the payer, as a task, an instance or a user has them."""
+    return temporary_keys(aws)
+
+
+@pytest.fixture
+def more_keys(aws: SimulatedAws) -> dict[str, Any]:
+    """Those that come after them."""
+    return temporary_keys(aws)
+
+
+def temporary_keys(aws: SimulatedAws) -> dict[str, Any]:
     client = boto3.session.Session().client("sts", endpoint_url=aws.url)
     answer = client.assume_role(RoleArn=f"arn:aws:iam::{aws.payer_id}:role/{ROLE}", RoleSessionName="task")
     client.close()
@@ -131,6 +141,56 @@ def test_the_role_of_a_task(
     )  # fmt: skip
     assert_signed_in(aws, outcome)
     assert asked == [("/v2/credentials/task", "planted-token")]
+
+
+def test_a_running_task_renews_its_role(
+    make_exporter: MakeExporter,
+    aws: SimulatedAws,
+    keys: dict[str, Any],
+    more_keys: dict[str, Any],
+    stand_in: Callable[[Answer], str],
+) -> None:
+    """With the authorization token from the environment; the first keys are about to end."""
+    tokens: list[str | None] = []
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> tuple[int, Any]:
+        tokens.append(headers.get("authorization"))
+        first = len(tokens) == 1
+        ends = datetime.now(UTC) + timedelta(minutes=5 if first else 360)
+        given = metadata(keys if first else more_keys)
+        return 200, given | {"Expiration": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+    environment = {
+        "AWS_ENDPOINT_URL": aws.url, "AWS_REGION": "us-east-1",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{stand_in(answer)}/v2/credentials/task",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "planted-token",
+    }  # fmt: skip
+    config = organization(collectors=collectors(cost={"history_months": 1}, ec2_instances={}))
+    exporter = make_exporter(environment, config).start()
+    wait_for("it is ready", exporter.is_ready)
+    assert exporter.failures("cost") == exporter.failures("ec2_instances") == {}
+    assert exporter.samples()["aws_cost_month_to_date_usd"]
+    assert tokens == ["planted-token"] * 2
+    asked_as = {entry.access_key for entry in aws.requests.entries(service="ce")}
+    assert asked_as == {more_keys["AccessKeyId"]}
+    assert "planted-token" not in exporter.log()
+    assert "planted-token" not in exporter.get("/api/v1/status").text
+    exporter.stop()
+
+
+def test_a_task_that_is_refused_its_role_says_so(
+    aws: SimulatedAws, stand_in: Callable[[Answer], str], tmp_path: Path
+) -> None:
+    refusal = {"code": "AccessDenied", "message": "no such task"}
+    code, found = check(
+        aws, tmp_path,
+        AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{stand_in(lambda *_: (403, refusal))}/v2/credentials/task",
+        AWS_CONTAINER_AUTHORIZATION_TOKEN="planted-token",
+    )  # fmt: skip
+    (finding,) = found["credentials and discovery"]
+    assert (code, finding["error"]) == (1, "no_credentials")
+    assert "no such task" in json.dumps(finding)
+    assert "planted-token" not in json.dumps(finding)
 
 
 def test_the_profile_of_an_instance(

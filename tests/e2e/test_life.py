@@ -128,6 +128,20 @@ def test_a_second_exporter_on_the_same_ledger_is_refused(
     assert second.start().stop() < 5
 
 
+def test_a_ledger_that_is_damaged_is_one_clear_line(aws: SimulatedAws, make_exporter: MakeExporter) -> None:
+    exporter = make_exporter(aws, COST).start()
+    wait_for("it is ready", exporter.is_ready)
+    exporter.stop()
+    ledger = exporter.folder / "data" / "ledger.sqlite"
+    header = 2 * 4096  # of SQLite; it says that this is a ledger
+    with ledger.open("r+b") as file:
+        file.seek(header)
+        file.write(b"\xff" * (ledger.stat().st_size - header))
+    assert exporter.start(wait=False).wait(20) == 1
+    (line,) = exporter.log().splitlines()
+    assert f"data_dir: found {ledger}, expected a ledger that we can read: " in line
+
+
 @pytest.mark.parametrize("how", ["SIGHUP", "POST"])
 def test_a_reload_takes_the_new_configuration(
     aws: SimulatedAws, make_exporter: MakeExporter, how: str

@@ -13,9 +13,9 @@ from recording_endpoint import RecordingEndpoint
 
 from exporter.history import days_to_write, to_send
 from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts
+from exporter.model import Amounts, to_milliseconds
 from exporter.remote_write import EndpointError
-from exporter.stamps import Sent, Stamps, milliseconds, next_stamp
+from exporter.stamps import Sent, Stamps, next_stamp
 
 MakeWriter = Callable[..., Writer]
 YESTERDAY = today() - DAY
@@ -26,7 +26,7 @@ minutes = st.integers(0, 3650 * 1440)
 
 @given(days, minutes, st.integers(0, 120_000))
 def test_a_later_observation_has_no_earlier_stamp(day: date, minute: int, later_ms: int) -> None:
-    seen = milliseconds(midnight(day)) + minute * 60_000
+    seen = to_milliseconds(midnight(day)) + minute * 60_000
     stamp = next_stamp(day, seen, None)
     assert stamp <= next_stamp(day, seen + later_ms, None) <= stamp + 2
     assert next_stamp(day, seen + later_ms, stamp) > stamp
@@ -34,7 +34,7 @@ def test_a_later_observation_has_no_earlier_stamp(day: date, minute: int, later_
 
 @given(days, st.lists(minutes, min_size=1, max_size=50))
 def test_stamps_grow_whatever_is_observed_when(day: date, observed: list[int]) -> None:
-    start = milliseconds(midnight(day))
+    start = to_milliseconds(midnight(day))
     last = None
     for minute in observed:
         stamp = next_stamp(day, start + minute * 60_000, last)
@@ -46,14 +46,14 @@ def test_stamps_grow_whatever_is_observed_when(day: date, observed: list[int]) -
 @example(date(2026, 2, 28), 3650 * 1440, 11)
 @example(date(2026, 3, 1), 0, -12)
 def test_a_stamp_is_of_its_day_from_utc_minus_12_to_plus_11(day: date, minute: int, zone: int) -> None:
-    seen = milliseconds(midnight(day)) + minute * 60_000
+    seen = to_milliseconds(midnight(day)) + minute * 60_000
     local = datetime.fromtimestamp(next_stamp(day, seen, None) / 1000, UTC) + timedelta(hours=zone)
     assert local.date() == day
 
 
 @given(days, st.integers(1, 1440))
 def test_the_first_minutes_of_restatement_are_apart(day: date, minute: int) -> None:
-    start = milliseconds(midnight(day))
+    start = to_milliseconds(midnight(day))
     assert next_stamp(day, start + minute * 60_000, None) == start + 12 * 3_600_000 + minute
 
 
@@ -71,7 +71,7 @@ def test_only_complete_days_within_the_window_are_written(now: datetime, window_
 
 
 def noon_of(day: date) -> int:
-    return milliseconds(midnight(day)) + 12 * 3_600_000
+    return to_milliseconds(midnight(day)) + 12 * 3_600_000
 
 
 def test_changed_values_are_sent_once_at_their_day(

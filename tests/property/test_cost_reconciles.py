@@ -28,16 +28,26 @@ from exporter.aws import cost_explorer
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
+from exporter.charges import MemoryCharges
 from exporter.collectors import cost
 from exporter.config import Ceiling, CeilingSettings
 from exporter.context import Context, ViewContext
 from exporter.demo.simulator import METRICS, ExplicitCost, OrganizationSpec, SimulatedAws
 from exporter.history import HistoryMetrics, HistoryWriter
 from exporter.history_settings import HistorySettings
-from exporter.ledger import Ledger, MemoryCharges
-from exporter.model import Account, Amounts, Clock, Target, month_start, start_of_day, utc_now
+from exporter.ledger import Ledger
+from exporter.model import (
+    Account,
+    Amounts,
+    Clock,
+    Target,
+    month_start,
+    start_of_day,
+    to_milliseconds,
+    utc_now,
+)
 from exporter.remote_write import Endpoint
-from exporter.stamps import Stamps, milliseconds
+from exporter.stamps import Stamps
 from exporter.store import render
 
 SERVICES = ("Amazon Simple Storage Service", "AWS Lambda", "Tax")
@@ -348,7 +358,7 @@ def take_one_cost_type_for_another(patch: pytest.MonkeyPatch) -> None:
 
 def stamp_every_value_of_a_day_alike(patch: pytest.MonkeyPatch) -> None:
     def noon(day: date, observed: int, last: int | None) -> int:
-        return milliseconds(start_of_day(day) + timedelta(hours=12))
+        return to_milliseconds(start_of_day(day) + timedelta(hours=12))
 
     patch.setattr("exporter.history.next_stamp", noon)
 

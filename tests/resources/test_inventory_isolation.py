@@ -258,7 +258,7 @@ def test_an_account_that_leaves_takes_its_resources_with_it(aws: SimulatedAws, t
         world.collect()
         assert world.total("aws_resource_info", account_id=prod) == 4
         world.store.forget(lambda key: key.account_id != prod)
-        world.runner._render_resources()
+        world.runner.views.render_resources()
         assert world.total("aws_resource_info", account_id=prod) == 0
         assert world.total("aws_resource_info") == 4
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +21,9 @@ from exporter.aws import clients
 from exporter.aws.clients import Aws, Deadline
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
+from exporter.charges import MemoryCharges
 from exporter.config import CeilingSettings
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.ledger import MemoryCharges
 from exporter.model import Account, utc_now
 
 ROLE = "aws-spend-exporter-member"
@@ -162,6 +164,63 @@ def test_the_payers_role_is_renewed_when_its_session_ended_early(wire: Simulated
         aws.call(member(wire, "staging"), "sts", "GetCallerIdentity", "us-east-1")
         wire.faults.add("expired_credentials", account="management", service="organizations", count=1)
         aws.call(None, "organizations", "ListRoots", "us-east-1")
+
+
+def test_an_account_with_a_session_does_without_the_payers_role(wire: SimulatedAws) -> None:
+    payer = f"arn:aws:iam::{wire.payer_id}:role/{ROLE}"
+    account = member(wire, "prod")
+    with access(wire, role_arn=payer) as aws:
+        aws.call(account, "ec2", "DescribeRegions", "us-east-1")
+        aws.credentials(None)._expiry_time = datetime.now(UTC) - timedelta(seconds=1)
+        wire.faults.add("access_denied", account="management", operation="AssumeRole")
+        assert aws.call(account, "ec2", "DescribeRegions", "us-east-1")["Regions"]
+        with pytest.raises(AwsError):
+            aws.call(None, "organizations", "ListRoots", "us-east-1")
+
+
+def test_a_successor_shares_clients_and_sessions_and_is_stopped_by_itself(wire: SimulatedAws) -> None:
+    account = member(wire, "prod")
+    stop, next_stop = threading.Event(), threading.Event()
+    with access(wire, stop=stop) as aws:
+        aws.call(account, "ec2", "DescribeRegions", "us-east-1")
+        successor = aws.successor(next_stop)
+        stop.set()
+        with pytest.raises(AwsError) as caught:
+            aws.call(account, "ec2", "DescribeRegions", "us-east-1")
+        assert caught.value.kind == Kind.STOPPED
+        successor.call(account, "ec2", "DescribeRegions", "us-east-1")
+        assert wire.requests.count("sts", "AssumeRole") == 1
+        assert successor.clients_created == 2
+        # About to end, a session is renewed by whoever is not stopped.
+        successor.credentials(account)._expiry_time = datetime.now(UTC) + timedelta(seconds=200)
+        successor.call(account, "ec2", "DescribeRegions", "us-east-1")
+        assert wire.requests.count("sts", "AssumeRole") == 2
+        next_stop.set()
+        with pytest.raises(AwsError):
+            successor.call(account, "ec2", "DescribeRegions", "us-east-1")
+
+
+def test_keys_that_a_process_printed_without_an_end_are_asked_for_again(
+    wire: SimulatedAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = {"AccessKeyId": "AWS_ACCESS_KEY_ID", "SecretAccessKey": "AWS_SECRET_ACCESS_KEY"}
+    printed = {"Version": 1} | {name: wire.environment()[variable] for name, variable in keys.items()}
+    for variable in keys.values():
+        monkeypatch.delenv(variable)
+    (tmp_path / "keys").write_text(json.dumps(printed))
+    config = tmp_path / "config"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+
+    def is_kept(process: str) -> bool:
+        config.write_text(f"[default]\ncredential_process = {process}\n")
+        with access(wire) as aws, access(wire) as anew:
+            aws.call(None, "organizations", "ListRoots", "us-east-1")
+            return aws.serves_as(anew)
+
+    assert not is_kept(f"cat {tmp_path / 'keys'}")
+    printed["Expiration"] = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    (tmp_path / "keys").write_text(json.dumps(printed))
+    assert is_kept(f"cat {tmp_path / 'keys'}")
 
 
 def test_expired_keys_at_the_hour_are_no_deadlock(wire: SimulatedAws) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sqlite3
 from typing import Any
 
 import botocore.exceptions as bce
@@ -141,10 +142,13 @@ def test_the_table_names_nothing_that_botocore_lacks() -> None:
         (ZeroDivisionError("ours"), Kind.INTERNAL),
         (KeyError("ours"), Kind.INTERNAL),
         (OSError(28, "No space left on device"), Kind.INTERNAL),
+        (sqlite3.OperationalError("database or disk is full"), Kind.LEDGER),
+        (sqlite3.DatabaseError("database disk image is malformed"), Kind.LEDGER),
+        (sqlite3.ProgrammingError("ours"), Kind.INTERNAL),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
-def test_what_botocore_lets_through_has_a_kind_too(error: Exception, kind: Kind) -> None:
+def test_what_is_no_exception_of_botocore_has_a_kind_too(error: Exception, kind: Kind) -> None:
     assert classify(error).kind == kind
 
 

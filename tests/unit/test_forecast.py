@@ -22,7 +22,8 @@ from exporter.collectors.forecast import COLLECTOR, FORECAST, LOWER, UPPER, Sett
 from exporter.config import Ceiling, CeilingSettings
 from exporter.context import Context, ViewContext
 from exporter.demo.simulator import LoggedRequest, OrganizationSpec, SimulatedAws
-from exporter.ledger import Interval, Ledger, MonthForecast
+from exporter.forecasts import Interval, MonthForecast, add_forecast, newest_forecast
+from exporter.ledger import Ledger
 from exporter.model import Account, Outcome, Target, month_start
 from exporter.store import Key, Store
 
@@ -149,7 +150,7 @@ def test_it_asks_from_today_to_before_the_next_month(
     }
 
 
-def test_the_billing_view_of_the_cost_is_asked() -> None:
+def test_the_billing_view_of_the_cost_is_asked(tmp_path: Path) -> None:
     """The simulated organisation has none: what is sent is looked at."""
     sent: list[Any] = []
 
@@ -160,20 +161,18 @@ def test_the_billing_view_of_the_cost_is_asked() -> None:
             sent.append((region, params["BillingViewArn"]))
             return answer()
 
-    class NoLedger:
-        def newest_forecast(self, *_: Any) -> None: ...
-        def add_forecast(self, *_: Any) -> None: ...
-
     arn = "arn:aws-cn:billing::111111111111:billingview/custom-1"
+    ledger = Ledger(tmp_path / "ledger.sqlite")
     context: Context[Any] = Context(
         Recorder(),  # type: ignore[arg-type]
-        NoLedger(),  # type: ignore[arg-type]
+        ledger,
         lambda: NOW,
         {},
         Settings(),
         cost_settings=cost.Settings(billing_view_arn=arn),
     )
     forecast.collect(context, Target("1", "payer", "cn-north-1", "aws-cn"))
+    ledger.close()
     assert sent == [("cn-northwest-1", arn)]
 
 
@@ -192,7 +191,7 @@ def test_the_months_end_is_what_is_billed_and_what_aws_expects(exporter: Exporte
     exporter.read_cost()
     exporter.ask()
 
-    kept = exporter.ledger.newest_forecast("unblended", 80)
+    kept = newest_forecast(exporter.ledger, "unblended", 80)
     assert kept is not None
     assert kept.cost is not None
     assert (kept.observed_at, kept.start) == (NOW.replace(day=day), date(2026, 3, day))
@@ -249,7 +248,7 @@ def test_too_little_history_is_no_error_and_nothing_is_shown(tmp_path: Path) -> 
 def test_when_aws_has_no_forecast_any_more_the_last_one_is_withdrawn(exporter: Exporter) -> None:
     exporter.read_cost()
     exporter.ask()
-    exporter.ledger.add_forecast("unblended", 80, MonthForecast(NOW + HOUR, NOW.date(), None))
+    add_forecast(exporter.ledger, "unblended", 80, MonthForecast(NOW + HOUR, NOW.date(), None))
     assert exporter.shown() == {}
 
 
@@ -314,7 +313,7 @@ def test_each_month_begins_with_a_forecast_of_its_own(exporter: Exporter) -> Non
         {"Start": "2026-03-31", "End": "2026-04-01"},
         {"Start": "2026-04-01", "End": "2026-05-01"},
     ]
-    kept = exporter.ledger.newest_forecast("unblended", 80)
+    kept = newest_forecast(exporter.ledger, "unblended", 80)
     assert kept is not None
     assert kept.cost is not None
     # Nothing is billed yet: all of the month is forecast.
@@ -405,7 +404,7 @@ def test_a_denied_request_is_an_error(exporter: Exporter) -> None:
     with pytest.raises(AwsError) as caught:
         exporter.ask()
     assert caught.value.kind is Kind.ACCESS_DENIED
-    assert exporter.ledger.newest_forecast("unblended", 80) is None
+    assert newest_forecast(exporter.ledger, "unblended", 80) is None
 
 
 # How long
@@ -426,7 +425,7 @@ def test_it_goes_absent_after_three_intervals_or_with_its_month(
     clock = exporter.simulator.clock
     clock.set(asked)
     first = month_start(asked.date())
-    exporter.ledger.add_forecast("unblended", 80, MonthForecast(asked, first, Interval(*3 * [Decimal(7)])))
+    add_forecast(exporter.ledger, "unblended", 80, MonthForecast(asked, first, Interval(*3 * [Decimal(7)])))
     view = ViewContext(exporter.ledger, asked, exporter.settings, {}, exporter.cost_settings)
     assert VIEW.valid_until is not None
     outcome = Outcome(tuple(VIEW.render(view)), asked, VIEW.read_at(view), valid_until=VIEW.valid_until(view))

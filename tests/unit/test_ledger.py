@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.ledger import CostRead, DayState, Ledger, LedgerLockedError, to_units, to_usd
+from exporter.ledger import CostRead, DayState, Ledger, LedgerLockedError
 from exporter.model import Amounts, ChargeClass
+from exporter.money import to_units, to_usd
 
 NOON = datetime(2026, 5, 20, 12, tzinfo=UTC)
 DAY = date(2026, 5, 18)

@@ -273,11 +273,42 @@ def test_a_full_disk_does_not_end_the_schedule(
         wait_until(lambda: len(runs) >= 3)
     else:
         wait_until(lambda: world.discoveries >= 3)
-        assert world.errors("internal", DISCOVERY) >= 2
-        assert runner.unready() == ["account discovery failed: internal"]
+        assert world.errors("ledger", DISCOVERY) >= 2
+        assert runner.unready() == ["account discovery failed: ledger"]
     broken.clear()
     wait_until(lambda: not runner.unready())
     assert "disk is full" in caplog.text
+    assert runner.stop(2)
+
+
+def test_nothing_is_paid_for_that_the_disk_could_not_hold(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+    world.collect, world.scope = lambda ctx, target: asked.append(target.account_id) or (), Scope.PAYER
+    world.due = lambda ctx: NOW + timedelta(hours=1)
+    runner = world.runner()
+    with monkeypatch.context() as patch:
+        patch.setattr(runner_module, "_LEAST_FREE_BYTES", 1 << 80)
+        assert runner.collect_now(world.collector) == 1
+    assert asked == []
+    assert world.errors("ledger") == 1
+    assert "MiB are left on the disk of data_dir" in caplog.text
+    assert runner.collect_now(world.collector) == 0
+    assert len(asked) == 1
+
+
+def test_a_clock_that_is_set_back_delays_nothing(world: World) -> None:
+    runs: list[int] = []
+    world.collect, world.scope = lambda ctx, target: runs.append(1) or (), Scope.PAYER
+    world.due = lambda ctx: NOW + timedelta(hours=1)
+    runner = world.runner()
+    runner.start()
+    wait_until(lambda: runs and not runner.unready())
+    wait_until(lambda: runner._scheduler.get_job("cost"))
+    # The clock that is set is the machine's; what it does is that an hour from now has become now.
+    runner.clock_was_set(timedelta(hours=-1))
+    wait_until(lambda: len(runs) == 2)
     assert runner.stop(2)
 
 
@@ -332,6 +363,29 @@ def test_the_last_success_stays_known_when_the_regions_cannot_be_listed(world: W
     )
 
 
+def test_a_damaged_ledger_takes_its_views_and_nothing_else(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def damaged(view: Any) -> Any:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    world.collect = lambda ctx, target: [value(target)]
+    runner = world.runner()
+    world.collector = replace(
+        world.collector,
+        views=(View("read", (), lambda view: (), damaged), View("shown", (), damaged, lambda view: NOW)),
+    )
+    runner._collectors[:] = [world.collector]
+    runner.start()
+    assert world.errors("ledger") >= 2
+    assert "the view read: database disk image is malformed" in caplog.text
+    wait_until(lambda: not runner.unready())
+    assert {
+        key.account_id: outcome.error for key, outcome in world.store.outcomes().items() if key.account_id
+    } == dict.fromkeys(ACCOUNTS, "ledger")
+    assert runner.stop(2)
+
+
 def test_views_follow_the_commits_and_never_slow_them_down(world: World) -> None:
     """A first fill commits a month at a time: rendering after each took longer than reading."""
     rendered = []
@@ -353,7 +407,7 @@ def test_views_follow_the_commits_and_never_slow_them_down(world: World) -> None
     world.collect = collect
     runner = world.runner()
     world.collector = replace(world.collector, views=(View("slow", (), render, lambda view: NOW),))
-    runner._collectors = [world.collector]
+    runner._collectors[:] = [world.collector]
     assert runner.collect_now(world.collector) == 0
     assert rendered[0] <= 3, "the first commit shows at once"
     assert rendered[-1] == commits, "the last one, too"

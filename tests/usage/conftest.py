@@ -12,9 +12,9 @@ from usage_harness import NOW, REGION, MakePoller, Poller
 
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
+from exporter.charges import MemoryCharges
 from exporter.config import CeilingSettings
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.ledger import MemoryCharges
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,27 @@
+"""Money as the ledger stores it: integers of 1e-10 USD, because SQLite sums text as floats."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+_EXACT = Context(prec=40, rounding=ROUND_HALF_EVEN)
+_LARGEST = 2**63 - 1
+_UNITS_PER_USD = Decimal(10**10)
+
+
+def to_units(usd: Decimal) -> int:
+    """USD to whole units of 1e-10 USD; ValueError if it is not a number that fits."""
+    scaled = _EXACT.multiply(usd, _UNITS_PER_USD)
+    if not scaled.is_finite():
+        raise ValueError(f"{usd} is not an amount of money")
+    units = int(scaled)
+    if units != scaled:
+        units = int(_EXACT.to_integral_value(scaled))
+    if abs(units) > _LARGEST:
+        raise ValueError(f"{usd} USD in one row is more than the ledger holds")
+    return units
+
+
+def to_usd(units: int) -> Decimal:
+    """Units of 1e-10 USD to exact USD."""
+    return _EXACT.scaleb(Decimal(units), -10)
