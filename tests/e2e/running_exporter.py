@@ -19,6 +19,7 @@ import boto3
 import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import wait_for
 
 from exporter.collectors import all_collectors
 from exporter.config import load_config
@@ -37,17 +38,6 @@ def samples_of(text: str) -> Samples:
         for sample in family.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found
-
-
-def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 150.0) -> T:
-    """The first answer of `probe` that is true."""
-    deadline = time.monotonic() + timeout
-    while True:
-        answer = probe()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s"
-        time.sleep(0.05)
 
 
 class Client:

@@ -9,7 +9,8 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from running_exporter import Exporter, MakeAws, MakeExporter, collectors, wait_for
+from running_exporter import Exporter, MakeAws, MakeExporter, collectors
+from waiting import wait_for
 
 from exporter.demo.simulator import SimulatedAws
 

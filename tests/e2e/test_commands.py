@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_exporter import Exporter, collectors, organization, wait_for
+from running_exporter import Exporter, collectors, organization
+from waiting import wait_for
 
 from exporter.aws import cost_explorer
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws

@@ -7,7 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from running_exporter import MakeAws, ShiftedClock, collectors, in_process, organization, wait_for
+from running_exporter import MakeAws, ShiftedClock, collectors, in_process, organization
+from waiting import wait_for
 
 from exporter.model import month_start
 

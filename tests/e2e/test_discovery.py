@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_exporter import Client, MakeAws, collectors, in_process, organization, wait_for, warm
+from running_exporter import Client, MakeAws, collectors, in_process, organization, warm
+from waiting import wait_for
 
 from exporter import runner as runner_module
 from exporter.demo.simulator import SimulatedAws

@@ -16,7 +16,8 @@ from typing import Any
 
 import boto3
 import pytest
-from running_exporter import MakeAws, MakeExporter, collectors, organization, wait_for
+from running_exporter import MakeAws, MakeExporter, collectors, organization
+from waiting import wait_for
 
 from exporter.demo.simulator import SimulatedAws
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from running_exporter import InProcess, MakeAws, ShiftedClock, collectors, in_process, organization, wait_for
+from running_exporter import InProcess, MakeAws, ShiftedClock, collectors, in_process, organization
+from waiting import wait_for
 
 pytestmark = pytest.mark.stack
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_exporter import Exporter, MakeAws, MakeExporter, collectors, wait_for
+from running_exporter import Exporter, MakeAws, MakeExporter, collectors
+from waiting import wait_for
 
 from exporter.demo.simulator import LoggedRequest, SimulatedAws
 

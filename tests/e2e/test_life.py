@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import requests
-from running_exporter import MakeAws, MakeExporter, collectors, in_process, organization, wait_for, warm
+from running_exporter import MakeAws, MakeExporter, collectors, in_process, organization, warm
+from waiting import wait_for
 
 from exporter.demo.simulator import SimulatedAws
 

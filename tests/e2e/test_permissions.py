@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from running_exporter import MakeAws, MakeExporter, wait_for
+from running_exporter import MakeAws, MakeExporter
+from waiting import wait_for
 
 from exporter.collectors import all_collectors
 from exporter.config import Config

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from running_exporter import MakeAws, ShiftedClock, collectors, in_process, organization, wait_for
+from running_exporter import MakeAws, ShiftedClock, collectors, in_process, organization
+from waiting import wait_for
 
 pytestmark = pytest.mark.stack
 

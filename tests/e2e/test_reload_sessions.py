@@ -20,9 +20,9 @@ from running_exporter import (
     collectors,
     in_process,
     organization,
-    wait_for,
     warm,
 )
+from waiting import wait_for
 
 from exporter.demo.simulator import SimulatedAws
 

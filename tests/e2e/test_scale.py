@@ -7,7 +7,8 @@ import time
 from collections import Counter
 
 import pytest
-from running_exporter import MakeAws, MakeExporter, collectors, organization, wait_for
+from running_exporter import MakeAws, MakeExporter, collectors, organization
+from waiting import wait_for
 
 from exporter.demo.simulator import SimulatedAws
 

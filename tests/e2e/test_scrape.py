@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
-from running_exporter import MakeAws, MakeExporter, collectors, in_process, organization, wait_for, warm
+from running_exporter import MakeAws, MakeExporter, collectors, in_process, organization, warm
+from waiting import wait_for
 
 from exporter.api import all_endpoints
 

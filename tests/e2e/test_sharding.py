@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from running_exporter import MakeAws, MakeExporter, collectors, organization, wait_for
+from running_exporter import MakeAws, MakeExporter, collectors, organization
+from waiting import wait_for
 
 from exporter.sharding import ShardSettings
 

@@ -18,7 +18,8 @@ import boto3
 import pytest
 import requests
 from prometheus_client import CollectorRegistry
-from running_exporter import Exporter, MakeAws, MakeExporter, ShiftedClock, collectors, wait_for
+from running_exporter import Exporter, MakeAws, MakeExporter, ShiftedClock, collectors
+from waiting import wait_for
 
 from exporter.aws.errors import AwsError
 from exporter.config import Config

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from running_exporter import Exporter, MakeAws, MakeExporter, collectors, organization, wait_for
+from running_exporter import Exporter, MakeAws, MakeExporter, collectors, organization
+from waiting import wait_for
 
 from exporter.demo.processes import choose_ports
 from exporter.demo.simulator import SimulatedAws

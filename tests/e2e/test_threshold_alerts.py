@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from running_exporter import Client, MakeAws, collectors, in_process, organization, wait_for, warm
+from running_exporter import Client, MakeAws, collectors, in_process, organization, warm
+from waiting import wait_for
 
 from exporter.demo.simulator import SimulatedAws
 from exporter.store import render_labels

@@ -13,9 +13,9 @@ from running_exporter import (
     collectors,
     in_process,
     organization,
-    wait_for,
     warm,
 )
+from waiting import wait_for
 
 from exporter.demo.simulator import SimulatedAws
 

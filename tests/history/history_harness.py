@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import pytest
 import requests
 from prometheus_client import CollectorRegistry
+from waiting import wait_for
 
 from exporter.demo.processes import choose_ports
 from exporter.history import HistoryMetrics, HistoryWriter
@@ -42,17 +42,6 @@ def today() -> date:
 
 def midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
-def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 150.0) -> T:
-    """The first answer of `probe` that is neither None nor False."""
-    deadline = time.monotonic() + timeout
-    while True:
-        answer = probe()
-        if answer is not None and answer is not False:
-            return answer
-        assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s"
-        time.sleep(0.05)
 
 
 class Server:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from history_harness import DAY, Server, Writer, account_id, fill, restate, today, wait_for
+from history_harness import DAY, Server, Writer, account_id, fill, restate, today
+from waiting import wait_for
 
 from exporter.cli import main
 from exporter.ledger import Ledger

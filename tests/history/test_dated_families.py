@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from history_harness import DAY, Server, Writer, account_id, fill, midnight, today, wait_for
+from history_harness import DAY, Server, Writer, account_id, fill, midnight, today
 from prometheus_client import CollectorRegistry
+from waiting import wait_for
 
 from exporter.cli import main
 from exporter.dated import OU_INFO, Value, ancestors, place_days, put, totals

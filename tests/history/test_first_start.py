@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 import requests
-from history_harness import Server, today, wait_for
+from history_harness import Server, today
+from waiting import wait_for
 
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws
 from exporter.ledger import Ledger

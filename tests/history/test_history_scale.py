@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from history_harness import Writer, fill, wait_for
+from history_harness import Writer, fill
+from waiting import wait_for
 
 from exporter.history import days_to_write
 from exporter.ledger import Ledger

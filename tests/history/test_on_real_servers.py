@@ -24,9 +24,9 @@ from history_harness import (
     midnight,
     restate,
     today,
-    wait_for,
 )
 from prometheus_client import CollectorRegistry
+from waiting import wait_for
 
 from exporter.history import History, HistoryMetrics
 from exporter.history_settings import HistorySettings

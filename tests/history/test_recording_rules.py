@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from history_harness import DAILY, DAY, Server, Writer, account_id, fill, midnight, today, wait_for
+from history_harness import DAILY, DAY, Server, Writer, account_id, fill, midnight, today
 from test_on_real_servers import restated, settle
+from waiting import wait_for
 
 from exporter.ledger import Ledger
 

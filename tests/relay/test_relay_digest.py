@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from relay_harness import HANG, TOKEN, ExporterWire, Telex
+from waiting import wait_for
 
 from exporter.relay import digest
 from exporter.relay.credentials import BearerToken, Secret
@@ -143,19 +144,12 @@ def running(
     deliveries.close()
 
 
-def eventually(probe: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 60
-    while not probe():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 def first_start(folder: Path, telex: Telex, exporter: ExporterWire, at: datetime) -> None:
     """A relay that was up at `at`, so that it knows what is due after it."""
     with running(folder, telex, exporter, Clock(at)) as relay:
-        assert eventually(lambda: bool(relay.count("digest_next_timestamp_seconds", "channel")))
+        wait_for(
+            "the digest is counted", lambda: bool(relay.count("digest_next_timestamp_seconds", "channel"))
+        )
 
 
 def test_what_is_due_is_sent_once_in_full(tmp_path: Path, telex: Telex, exporter: ExporterWire) -> None:
@@ -166,7 +160,10 @@ def test_what_is_due_is_sent_once_in_full(tmp_path: Path, telex: Telex, exporter
         with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
             due = (DUE + timedelta(days=1)).timestamp()
             wanted = {"default": due}
-            assert eventually(lambda: relay.count("digest_next_timestamp_seconds", "channel") == wanted)  # noqa: B023
+            wait_for(
+                "the digest is counted",
+                lambda wanted=wanted: relay.count("digest_next_timestamp_seconds", "channel") == wanted,
+            )
     assert telex.accepted == [
         {"event_name": "AWS spend digest", "message": TEXT, "status": "error", "username": "AWS Spend Exporter"}
     ]  # fmt: skip
@@ -179,7 +176,7 @@ def test_unknown_is_said_and_within_budget_is_a_success(
     exporter.answers["summary"] = UNKNOWN
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
-        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
     (post,) = telex.accepted
     assert post["status"] == "success"
     assert "$" not in post["message"]
@@ -190,9 +187,9 @@ def test_an_exporter_that_comes_back_is_read(tmp_path: Path, telex: Telex, expor
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     exporter.status = 503
     with running(tmp_path, telex, exporter, Clock(DUE), retry_for="1m") as relay:
-        assert eventually(lambda: relay.count("digest_failures_total", "step") == {"read": 1})
+        wait_for("the digest is counted", lambda: relay.count("digest_failures_total", "step") == {"read": 1})
         exporter.status, exporter.answers["summary"] = 200, SUMMARY
-        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
     assert telex.messages == [TEXT]
 
 
@@ -203,7 +200,7 @@ def test_an_exporter_without_an_answer_is_said(
     exporter.answers["summary"] = answer
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     with running(tmp_path, telex, exporter, Clock(DUE), retry_for="1s") as relay:
-        assert eventually(lambda: relay.count("digests_total") == {"sent_unknown": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent_unknown": 1})
         assert relay.count("digest_failures_total", "step")["read"] >= 2
     assert [(post["status"], post["message"]) for post in telex.accepted] == [
         (
@@ -222,7 +219,7 @@ def test_a_telex_that_fails_gets_it_later_as_it_was(
     telex.script = [500, 429, HANG]
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
-        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
         assert relay.count("digest_failures_total", "step") == {"deliver": 3}
     assert telex.messages == [TEXT]
 
@@ -235,9 +232,11 @@ def test_a_telex_that_fails_for_too_long_is_given_up(
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     clock = Clock(DUE + timedelta(hours=5, minutes=59))
     with running(tmp_path, telex, exporter, clock) as relay:
-        assert eventually(lambda: relay.count("digest_failures_total", "step") == {"deliver": 1})
+        wait_for(
+            "the digest is counted", lambda: relay.count("digest_failures_total", "step") == {"deliver": 1}
+        )
         clock.now = DUE + timedelta(hours=6)
-        assert eventually(lambda: relay.count("digests_total") == {"failed": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"failed": 1})
     assert telex.accepted == []
 
 
@@ -248,10 +247,12 @@ def test_ended_before_telex_took_it_the_next_start_sends_it(
     telex.script = [500]
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
-        assert eventually(lambda: relay.count("digest_failures_total", "step") == {"deliver": 1})
+        wait_for(
+            "the digest is counted", lambda: relay.count("digest_failures_total", "step") == {"deliver": 1}
+        )
     assert telex.accepted == []
     with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
-        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
     assert telex.messages == [TEXT]
 
 
@@ -262,7 +263,7 @@ def test_accepted_but_not_noted_as_handled_it_is_not_sent_again(
     exporter.answers["summary"] = SUMMARY
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
-        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
     real = time.time()
     deliveries = open_deliveries(
         tmp_path, clock=lambda: real + 5 * 3600, retry_window=300, pending_expiry=3600
@@ -271,7 +272,7 @@ def test_accepted_but_not_noted_as_handled_it_is_not_sent_again(
     deliveries.open("another", Message("title", "error", ("one",)))  # which forgets what is old
     deliveries.close()
     with running(tmp_path, telex, exporter, Clock(DUE + timedelta(hours=5))) as relay:
-        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
         assert relay.count("suppressed_parts_total", "channel") == {"default": 1}
     assert telex.messages == [TEXT]
 
@@ -282,14 +283,14 @@ def test_of_several_missed_ones_the_newest_is_sent(
     exporter.answers["summary"] = SUMMARY
     first_start(tmp_path, telex, exporter, DUE - timedelta(days=4))
     with running(tmp_path, telex, exporter, Clock(DUE + timedelta(hours=5, minutes=59))) as relay:
-        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
     assert telex.messages == [TEXT]
 
 
 def test_one_that_is_too_late_is_skipped(tmp_path: Path, telex: Telex, exporter: ExporterWire) -> None:
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     with running(tmp_path, telex, exporter, Clock(DUE + timedelta(hours=6, minutes=1))) as relay:
-        assert eventually(lambda: relay.count("digests_total") == {"skipped": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"skipped": 1})
     assert telex.attempts == 0
 
 
@@ -306,9 +307,9 @@ def test_one_that_cannot_be_made_does_not_end_those_to_come(
     exporter.answers["summary"] = SUMMARY | {"month_to_date": month, "budget_month_usd": "1e-999990"}
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
-        assert eventually(lambda: "the digest failed" in caplog.text)
+        wait_for("it is logged", lambda: "the digest failed" in caplog.text)
         exporter.answers["summary"] = SUMMARY
-        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
     assert telex.messages == [TEXT]
 
 
@@ -316,7 +317,7 @@ def test_a_token_may_hold_any_letter(tmp_path: Path, telex: Telex, exporter: Exp
     exporter.answers["summary"] = SUMMARY
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     with running(tmp_path, telex, exporter, Clock(DUE), token="planted-€-token") as relay:
-        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
     ((_, _, header),) = exporter.asked
     assert header.encode("latin-1").decode() == "Bearer planted-€-token"
 
@@ -328,7 +329,7 @@ def test_a_clock_that_was_years_ahead_does_not_silence_it(
     first_start(tmp_path, telex, exporter, DUE + timedelta(days=4000))
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
-        assert eventually(lambda: relay.count("digests_total") == {"sent": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
 
 
 def test_an_exporter_that_nobody_reaches_is_named_without_its_address(
@@ -337,6 +338,6 @@ def test_an_exporter_that_nobody_reaches_is_named_without_its_address(
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     exporter.url = "http://127.0.0.1:9/secret-path"
     with running(tmp_path, telex, exporter, Clock(DUE), retry_for="1s") as relay:
-        assert eventually(lambda: relay.count("digests_total") == {"sent_unknown": 1})
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent_unknown": 1})
     assert "the exporter cannot be reached (ConnectionError)" in caplog.text
     assert "secret-path" not in caplog.text

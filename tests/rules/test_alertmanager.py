@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from waiting import wait_for
 
 from exporter.demo.processes import choose_ports
 
@@ -125,7 +126,7 @@ def running(config: Path, folder: Path) -> Iterator[Alertmanager]:
             stderr=log,
         )
     try:
-        eventually(lambda: _ready(url))
+        wait_for("it is ready", lambda: _ready(url))
         yield Alertmanager(url)
     finally:
         process.terminate()
@@ -137,14 +138,6 @@ def _ready(url: str) -> bool:
         return requests.get(f"{url}/-/ready", timeout=1).ok
     except requests.ConnectionError:
         return False
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until it holds, for at most 60 seconds."""
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end, "it never held"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -203,10 +196,10 @@ def test_only_what_another_alert_explains_is_inhibited(shipped: Alertmanager) ->
     shipped.send(*explained, *others)
     assert shipped.inhibited() == []
     shipped.send(*explaining)
-    eventually(lambda: same(shipped.inhibited(), explained))
+    wait_for("they are inhibited", lambda: same(shipped.inhibited(), explained))
     # It holds whenever it is looked at, and ends with its reason.
     shipped.send(*explaining, resolved=True)
-    eventually(lambda: shipped.inhibited() == [])
+    wait_for("none is inhibited", lambda: shipped.inhibited() == [])
 
 
 @pytest.fixture
@@ -262,7 +255,9 @@ def test_an_incident_is_one_message_in_each_channel_that_it_concerns(sink: Sink,
             "/ping/your-secret-id": [("firing", ["AwsSpendWatchdog"])],
             "/your-secret-id": [("firing", ["AwsSpendRelayDown"])],
         }
-        eventually(lambda: {path: sorted(sink.at(path)) for path in expected} == expected)
+        wait_for(
+            "each has its receiver", lambda: {path: sorted(sink.at(path)) for path in expected} == expected
+        )
         for path, authorization, _ in sink.received:
             assert authorization == ("Bearer for-the-relay" if path.startswith("/alerts") else "")
 
@@ -274,7 +269,7 @@ def test_an_incident_is_one_message_in_each_channel_that_it_concerns(sink: Sink,
             "/alerts/critical": [("resolved", ["AwsSpendRelayDown"])],
             "/your-secret-id": [("resolved", ["AwsSpendRelayDown"])],
         }
-        eventually(lambda: {path: sink.at(path) for path in expected} == expected)
+        wait_for("each has its receiver", lambda: {path: sink.at(path) for path in expected} == expected)
         time.sleep(1.2)  # two group intervals, in which a message too many would come
         assert {path for path, _, _ in sink.received} == set(expected)
 
@@ -287,7 +282,7 @@ def test_the_shipped_file_sends_all_of_a_days_spend_as_one_message(sink: Sink, t
             daily("ou", ou="/Workloads", subject="OU /Workloads"),
             daily("organization", subject="all accounts"),
         )
-        eventually(lambda: bool(sink.received))
+        wait_for("it has arrived", lambda: bool(sink.received))
         time.sleep(1.2)
         assert sink.at("/alerts") == [("firing", ["OU /Workloads", "all accounts", "prod"])]
         assert len(sink.received) == 1

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from waiting import wait_for
 
 from exporter import runner as runner_module
 from exporter.accounts import Directory
@@ -106,13 +107,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world.ledger.close()
 
 
-def wait_until(probe: Callable[[], Any], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not probe():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def value(target: Target, value: float = 1) -> Sample:
     return FAMILY(value, account_id=target.account_id, region=target.region)
 
@@ -184,7 +178,7 @@ def test_a_run_does_not_wait_longer_than_its_interval_and_does_not_pile_up(world
         assert counts == {"1": 3, "2": 1, "3": 3}
     finally:
         release.set()
-    wait_until(lambda: not runner._under_way)
+    wait_for("it is so", lambda: not runner._under_way)
     assert runner.collect_now(world.collector) == 0
     assert started.count("222222222222") == 2
 
@@ -242,7 +236,7 @@ def test_what_is_due_at_once_after_it_succeeded_is_no_loop(world: World) -> None
     world.collect, world.due, world.scope = collect, lambda ctx: NOW, Scope.PAYER
     runner = world.runner()
     runner.start()
-    wait_until(lambda: runs)
+    wait_for("it is so", lambda: runs)
     time.sleep(1)
     assert len(runs) == 1
     assert runner.stop(2)
@@ -270,13 +264,13 @@ def test_a_full_disk_does_not_end_the_schedule(
         monkeypatch.setattr(world.ledger, "name_accounts", full)
     runner.start()
     if what == "due":
-        wait_until(lambda: len(runs) >= 3)
+        wait_for("it is so", lambda: len(runs) >= 3)
     else:
-        wait_until(lambda: world.discoveries >= 3)
+        wait_for("it is so", lambda: world.discoveries >= 3)
         assert world.errors("ledger", DISCOVERY) >= 2
         assert runner.unready() == ["account discovery failed: ledger"]
     broken.clear()
-    wait_until(lambda: not runner.unready())
+    wait_for("it is so", lambda: not runner.unready())
     assert "disk is full" in caplog.text
     assert runner.stop(2)
 
@@ -304,11 +298,11 @@ def test_a_clock_that_is_set_back_delays_nothing(world: World) -> None:
     world.due = lambda ctx: NOW + timedelta(hours=1)
     runner = world.runner()
     runner.start()
-    wait_until(lambda: runs and not runner.unready())
-    wait_until(lambda: runner._scheduler.get_job("cost"))
+    wait_for("it is so", lambda: runs and not runner.unready())
+    wait_for("it is so", lambda: runner._scheduler.get_job("cost"))
     # The clock that is set is the machine's; what it does is that an hour from now has become now.
     runner.clock_was_set(timedelta(hours=-1))
-    wait_until(lambda: len(runs) == 2)
+    wait_for("it is so", lambda: len(runs) == 2)
     assert runner.stop(2)
 
 
@@ -379,7 +373,7 @@ def test_a_damaged_ledger_takes_its_views_and_nothing_else(
     runner.start()
     assert world.errors("ledger") >= 2
     assert "the view read: database disk image is malformed" in caplog.text
-    wait_until(lambda: not runner.unready())
+    wait_for("it is so", lambda: not runner.unready())
     assert {
         key.account_id: outcome.error for key, outcome in world.store.outcomes().items() if key.account_id
     } == dict.fromkeys(ACCOUNTS, "ledger")

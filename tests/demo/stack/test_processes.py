@@ -5,12 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from time import monotonic, sleep
 
 import pytest
+from waiting import wait_for
 
 from exporter.demo.processes import DemoError, Processes, Stopped, choose_ports
 
@@ -38,15 +37,6 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
-    deadline = monotonic() + seconds
-    while not condition():
-        if monotonic() > deadline:
-            return False
-        sleep(0.02)
-    return True
-
-
 def test_leaving_the_context_ends_the_deaf_the_grandchildren_and_the_folder() -> None:
     with Processes(Event(), grace_seconds=0.5) as processes:
         folder = processes.folder
@@ -57,7 +47,7 @@ def test_leaving_the_context_ends_the_deaf_the_grandchildren_and_the_folder() ->
         assert is_running(deaf.pid)
         assert is_running(grandchild)
     assert not is_running(deaf.pid)
-    assert eventually(lambda: not is_running(grandchild))
+    wait_for("it is gone", lambda: not is_running(grandchild))
     assert not folder.exists()
 
 
@@ -80,9 +70,9 @@ with Processes(Event()) as processes:
         pid, folder, janitor = demo.stdout.readline().split()
         assert is_running(int(pid))
         demo.send_signal(signal.SIGKILL)
-    assert eventually(lambda: not is_running(int(pid)))
-    assert eventually(lambda: not Path(folder).exists())
-    assert eventually(lambda: not is_running(int(janitor)))
+    wait_for("it is gone", lambda: not is_running(int(pid)))
+    wait_for("it is gone", lambda: not Path(folder).exists())
+    wait_for("it is gone", lambda: not is_running(int(janitor)))
 
 
 def test_a_child_that_dies_is_named_with_its_last_lines() -> None:
