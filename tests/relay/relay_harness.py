@@ -181,7 +181,7 @@ class Relay:
     def end(self, sig: int = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(sig)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
 
 def spend_alert(account: str = "prod", account_id: str = "111111111111", **changes: Any) -> dict[str, Any]:

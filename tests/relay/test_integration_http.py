@@ -280,7 +280,7 @@ def test_a_tick_that_hangs_does_not_hold_up_the_end(start_process: StartRelay, t
         time.sleep(0.01)
     began = time.monotonic()
     assert relay.end() == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # it would hang for a minute
     assert "1 tick(s) are not answered" in relay.log.read_text()
 
 
