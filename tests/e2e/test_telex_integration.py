@@ -109,7 +109,7 @@ def test_install_set_tick(make_aws: MakeAws, make_exporter: MakeExporter, sink: 
             assert say("settings", settings).status_code == 200
             began = time.monotonic()
             assert say("tick", {}).json()["data"] == {"status": "accepted"}
-            assert time.monotonic() - began < 5  # at once, and not when the answer is found
+            assert time.monotonic() - began < 30  # at once, and not when the answer is found
             message = sink.wait_for(after=after, timeout=120)
             assert message is not None, relay.log.read_text()
             return message

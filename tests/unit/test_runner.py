@@ -163,7 +163,7 @@ def test_a_run_does_not_wait_longer_than_its_interval_and_does_not_pile_up(world
     def collect(ctx: Any, target: Target) -> Iterable[Sample]:
         started.append(target.account_id)
         if target.account_id.startswith("2"):
-            release.wait(10)
+            release.wait(60)
         return [value(target)]
 
     world.collect = collect
@@ -173,7 +173,7 @@ def test_a_run_does_not_wait_longer_than_its_interval_and_does_not_pile_up(world
         for _ in range(3):
             began = time.monotonic()
             runner._collect(world.collector, 0.2)
-            assert time.monotonic() - began < 5  # it hangs for ten
+            assert time.monotonic() - began < 30  # it hangs for a minute
         counts = {id_[0]: started.count(id_) for id_ in ACCOUNTS}
         assert counts == {"1": 3, "2": 1, "3": 3}
     finally:
