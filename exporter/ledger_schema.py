@@ -145,6 +145,15 @@ MIGRATIONS = (
         PRIMARY KEY (series, day)
     ) WITHOUT ROWID
     """,
+    # Savings Plans and reservations (exporter/commitments.py); money and ratios in units of 1e-10.
+    """
+    CREATE TABLE commitments (
+        kind TEXT NOT NULL, service TEXT NOT NULL, days INTEGER NOT NULL, start INTEGER NOT NULL,
+        observed_at INTEGER NOT NULL, utilization INTEGER, used INTEGER, unused INTEGER,
+        coverage INTEGER, on_demand INTEGER,
+        PRIMARY KEY (kind, service, days)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

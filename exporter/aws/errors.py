@@ -24,6 +24,7 @@ class Kind(StrEnum):
     MALFORMED_RESPONSE = "malformed_response"
     REGION_DISABLED = "region_disabled"
     DATA_UNAVAILABLE = "data_unavailable"
+    NOT_ENROLLED = "not_enrolled"
     INVALID_REQUEST = "invalid_request"
     CURRENCY = "currency"
     BUDGET_EXHAUSTED = "budget_exhausted"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
+import pytest
 import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -38,6 +40,17 @@ def samples_of(text: str) -> Samples:
         for sample in family.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found
+
+
+def check_with_promtool(text: str) -> None:
+    """Let promtool check an exposition."""
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is not installed")
+    done = subprocess.run(
+        [program, "check", "metrics"], input=text, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 class Client:

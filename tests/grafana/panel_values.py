@@ -242,6 +242,10 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         "Missing tags": _largest("aws_resources_untagged", "tag_key", "resource_type"),
         "EC2 instances by type and state": _largest("aws_ec2_instances", "instance_type", "state"),
         "Resources over time": _same("aws_resources", resource_type="ec2:volume"),
+        "What AWS recommends": _largest(
+            "aws_savings_opportunity_usd", "account_id", "resource_type", "action"
+        ),
+        "Savings Plans and reservations": _same("aws_commitment_unused_usd"),
         **{
             title: _COMMON[title]
             for title in (

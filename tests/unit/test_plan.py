@@ -90,6 +90,23 @@ def test_the_free_requests_of_the_inventory_are_shown_by_operation() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "requests", "usd"),
+    [({}, 1 + 1 + 5 + 5, "3.60"), ({"reservations": ["rds"]}, 4, "1.20"), ({"savings_plans": False}, 10, "3.00")],
+)  # fmt: skip
+def test_commitments_are_priced_as_if_all_of_them_were_held(
+    settings: dict[str, object], requests: int, usd: str
+) -> None:
+    Path("config.yaml").write_text(
+        yaml.safe_dump({"collectors": {"commitments": {"enabled": True, **settings}}})
+    )
+    code, text = run("--accounts", "10", "--json")
+    lines = [line for line in json.loads(text)["lines"] if line["collector"] == "commitments"]
+    assert code == 0
+    assert sum(line["requests_per_month"] for line in lines) == 30 * requests
+    assert sum(Decimal(line["usd_per_month"]) for line in lines) == Decimal(usd)
+
+
 def test_a_run_over_its_ceiling_is_refused_with_exit_code_2() -> None:
     Path("config.yaml").write_text(
         yaml.safe_dump({"ceilings": {"cost": {"month": 0.5}}, "server": {"port": 0}})

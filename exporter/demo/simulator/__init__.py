@@ -6,6 +6,8 @@
 moto is imported here and below, and nowhere else.
 """
 
+from .commitments import Reservations, SavingsPlans
+from .cost_optimization_hub import Recommendation
 from .cost_truth import METRICS, CostTruth, ExplicitCost
 from .faults import Fault
 from .organization import Account
@@ -21,5 +23,8 @@ __all__ = [
     "Fault",
     "LoggedRequest",
     "OrganizationSpec",
+    "Recommendation",
+    "Reservations",
+    "SavingsPlans",
     "SimulatedAws",
 ]

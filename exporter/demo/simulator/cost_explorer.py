@@ -421,7 +421,7 @@ class CostExplorer:
             raise AwsError("ValidationException", "Hourly timePeriod is not supported for this request")
         if granularity == "HOURLY":
             raise AwsError("ValidationException", "HOURLY data is not part of this simulation.")
-        start, end = (_parse_day(period[name]) for name in ("Start", "End"))
+        start, end = (parse_day(period[name]) for name in ("Start", "End"))
         if start >= end:
             raise AwsError(
                 "ValidationException", "Start date (and hour) should be before end date (and hour)"
@@ -509,7 +509,7 @@ class CostExplorer:
             raise AwsError(
                 "ValidationException", f"Metric {params['Metric']} is not supported for cost forecasts."
             )
-        start, end = (_parse_day(params["TimePeriod"][name]) for name in ("Start", "End"))
+        start, end = (parse_day(params["TimePeriod"][name]) for name in ("Start", "End"))
         today, granularity = self._now().date(), params["Granularity"]
         if start >= end:
             raise AwsError(
@@ -696,7 +696,8 @@ def _days(start: date, end: date) -> list[date]:
     return [start + timedelta(days=index) for index in range((end - start).days)]
 
 
-def _parse_day(text: str) -> date:
+def parse_day(text: str) -> date:
+    """A day of a request; a ValidationException if it is none."""
     try:
         if not _DATE.fullmatch(text):
             raise ValueError(text)

@@ -18,8 +18,10 @@ from typing import Any
 from cheroot import wsgi
 
 from .cloudwatch import CloudWatch
+from .commitments import Commitments
 from .control import Control
 from .cost_explorer import CostExplorer
+from .cost_optimization_hub import CostOptimizationHub
 from .cost_truth import Change, CostTruth, ExplicitCost, ExplicitCosts, GeneratedCosts
 from .faults import Fault, Faults, fault_error, internal_error
 from .identity import PAYER_ACCESS_KEY, PAYER_SECRET_KEY, Identity, signature_error
@@ -72,6 +74,8 @@ class SimulatedAws:
         self.truth.metrics = self.metrics
         self._cloudwatch = CloudWatch(self.organization, self.metrics, self.clock.now, tokens)
         self._pricing = Pricing(tokens)
+        self.commitments = Commitments(self.organization, self.clock.now, tokens)
+        self.optimization_hub = CostOptimizationHub(self.spec, self.organization, self.clock.now, tokens)
         self._control = Control(self)
         self._requested_port = port
         self._server: wsgi.Server | None = None
@@ -362,7 +366,10 @@ class SimulatedAws:
 
     def _dispatch(self, call: AwsCall, session: Any, environ: Mapping[str, Any], body: bytes) -> Response:
         if call.service == "ce":
-            return json_response(call, self.cost_explorer.answer(call))
+            api = self.commitments if self.commitments.answers(call) else self.cost_explorer
+            return json_response(call, api.answer(call))
+        if call.service == "cost-optimization-hub":
+            return json_response(call, self.optimization_hub.answer(call))
         if call.service == "organizations":
             return json_response(call, self._organizations.answer(call))
         if call.service == "sts":

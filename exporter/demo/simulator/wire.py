@@ -132,7 +132,7 @@ def _rest_operation(environ: Mapping[str, Any], service: str) -> str:
 
 def json_response(call: AwsCall, members: Mapping[str, Any], status: int = 200) -> Response:
     """A modelled answer of a JSON service."""
-    version = "1.0" if call.service == "cloudwatch" else "1.1"
+    version = "1.0" if call.service in ("cloudwatch", "cost-optimization-hub") else "1.1"
     body = json.dumps(members, separators=(",", ":")).encode()
     return Response(status, {"Content-Type": f"application/x-amz-json-{version}", **_request_id()}, body)
 

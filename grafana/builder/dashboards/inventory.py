@@ -49,6 +49,8 @@ def build() -> Dashboard:
         .with_panel(_untagged())
         .with_panel(_instances())
         .with_panel(_over_time())
+        .with_panel(_recommended())
+        .with_panel(_commitments())
         .build()
     )
 
@@ -212,4 +214,76 @@ def _over_time() -> timeseries.Panel:
                 "1m",
             )
         )
+    )
+
+
+def _recommended() -> table.Panel:
+    by = "account_id, account, resource_type, action"
+    return (
+        table_panel(
+            "What AWS recommends",
+            "Estimates of Cost Optimization Hub, the 25 largest: each resource once, after discounts. Recommendations "
+            "may overlap; those for commitments do. Read once a day, where it is enabled.",
+            width=COLUMNS // 2,
+            height=10,
+        )
+        .no_value("nothing is known")
+        .with_target(rows("A", f"topk(25, sum by ({by}) (aws_savings_opportunity_usd{{{PLACE}}}))"))
+        .transformations(
+            columns(
+                {
+                    "account": "Account",
+                    "account_id": "Account id",
+                    "resource_type": "Type",
+                    "action": "Action",
+                    "Value": "Saves a month",
+                }
+            )
+        )
+        .override_by_name(
+            "Account",
+            properties(
+                custom__width=110, links=link("Account", "aws-spend-account", "account", "Account id")
+            ),
+        )
+        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Saves a month", money_column(custom__width=105))
+    )
+
+
+def _commitments() -> table.Panel:
+    def of(family: str) -> str:
+        return f"sum by (kind, service) (aws_commitment_{family})"
+
+    ratio = properties(unit="percentunit", decimals=1, custom__width=80)
+    return (
+        table_panel(
+            "Savings Plans and reservations",
+            "Of the whole organization, over 30 days up to two days ago unless configured otherwise: how much of what "
+            "is paid for is used, and how much of the eligible use it covers. Read once a day, where it is enabled.",
+            width=COLUMNS // 2,
+            height=10,
+        )
+        .no_value("none are known")
+        .with_target(rows("A", of("unused_usd")))
+        .with_target(rows("B", of("utilization_ratio")))
+        .with_target(rows("C", of("coverage_ratio")))
+        .with_target(rows("D", of("on_demand_usd")))
+        .transformations(
+            columns(
+                {
+                    "kind": "Kind",
+                    "service": "Service",
+                    "Value #B": "Used",
+                    "Value #A": "Unused",
+                    "Value #C": "Covered",
+                    "Value #D": "On demand",
+                }
+            )
+        )
+        .override_by_name("Kind", properties(custom__width=110))
+        .override_by_name("Used", ratio)
+        .override_by_name("Unused", money_column(custom__width=100))
+        .override_by_name("Covered", ratio)
+        .override_by_name("On demand", money_column(custom__width=100))
     )

@@ -1,0 +1,291 @@
+"""How well Savings Plans and reservations are used, and what they leave uncovered: kept in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+from pydantic import Field
+
+from exporter.aws.cost_explorer import REGION
+from exporter.aws.errors import AwsError, Kind
+from exporter.commitments import Commitment, keep, last_told
+from exporter.context import Context, ViewContext
+from exporter.fields import CollectorSettings, Duration
+from exporter.model import (
+    Collector,
+    Family,
+    PaidCall,
+    Sample,
+    Scale,
+    Scope,
+    Target,
+    View,
+    expires_at,
+    start_of_day,
+)
+
+SAVINGS_PLANS = "savings_plans"
+RESERVATIONS = "reservations"
+SERVICES = {
+    "ec2": "Amazon Elastic Compute Cloud - Compute",
+    "rds": "Amazon Relational Database Service",
+    "elasticache": "Amazon ElastiCache",
+    "memorydb": "Amazon MemoryDB",
+    "opensearch": "Amazon OpenSearch Service",
+    "redshift": "Amazon Redshift",
+}
+"""What Cost Explorer calls the services that are reserved; it tells of one of them a request."""
+
+_DAYS_LATE = 2
+_MOST_PAGES = 1000
+
+
+class Settings(CollectorSettings):
+    """Utilization and coverage of commitments; up to two requests of $0.01 for each kind, each interval."""
+
+    interval: Duration = Field(default=timedelta(days=1), description="Time between two reads.")
+    days: int = Field(
+        default=30, ge=1, le=365, description="Days that are told of; the last one is two days ago."
+    )
+    savings_plans: bool = Field(default=True, description="Whether Savings Plans are asked for.")
+    reservations: tuple[Literal["ec2", "rds", "elasticache", "memorydb", "opensearch", "redshift"], ...] = (
+        Field(
+            default=("ec2", "rds", "elasticache", "opensearch", "redshift"),
+            description="Services whose reservations are asked for.",
+        )
+    )
+
+    def asked(self) -> tuple[tuple[str, str], ...]:
+        """Kinds and services, in order."""
+        plans = ((SAVINGS_PLANS, ""),) if self.savings_plans else ()
+        return (*plans, *((RESERVATIONS, SERVICES[name]) for name in dict.fromkeys(self.reservations)))
+
+
+def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+    """Ask for each kind that is due, and commit it before the next; one that fails does not stop the others."""
+    if target.partition == "aws-cn":
+        # Nothing in these answers says which currency they are in, and there it is another one.
+        raise AwsError(Kind.CURRENCY, "commitments are not told in USD in the China regions")
+    failures = []
+    for kind, service in ctx.settings.asked():
+        now = ctx.clock()
+        if now < _due(ctx, kind, service, now):
+            continue
+        end = now.date() - timedelta(days=_DAYS_LATE - 1)
+        start = end - timedelta(days=ctx.settings.days)
+        nothing = Commitment(kind, service, ctx.settings.days, start, now)
+        try:
+            told = (_savings_plans if kind == SAVINGS_PLANS else _reserved)(ctx, target, nothing)
+        except AwsError as error:
+            failures.append(error)
+        except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+            what = f"Cost Explorer's answer about {kind} is malformed: {type(error).__name__}: {error}"
+            failures.append(AwsError(Kind.MALFORMED_RESPONSE, what))
+        else:
+            keep(ctx.ledger, told)
+            ctx.committed()
+    if failures:
+        first = failures[0]
+        raise AwsError(first.kind, "; ".join(dict.fromkeys(map(str, failures))), code=first.code)
+    return ()
+
+
+def _savings_plans(ctx: Context[Settings], target: Target, told: Commitment) -> Commitment:
+    pages = _pages(ctx, target, "GetSavingsPlansUtilization", told)
+    totals = [page["Total"]["Utilization"] for page in pages]
+    commitment, used, unused = _sums(totals, "TotalCommitment", "UsedCommitment", "UnusedCommitment")
+    if not commitment:
+        return told
+    told = replace(told, utilization=used / commitment, used=used, unused=unused)
+    pages = _pages(ctx, target, "GetSavingsPlansCoverage", told, token="NextToken")  # noqa: S106 # its name
+    periods = [item["Coverage"] for page in pages for item in page["SavingsPlansCoverages"]]
+    covered, on_demand = _sums(periods, "SpendCoveredBySavingsPlans", "OnDemandCost")
+    return _with_coverage(told, covered, covered + on_demand, on_demand)
+
+
+def _reserved(ctx: Context[Settings], target: Target, told: Commitment) -> Commitment:
+    only = {"Filter": {"Dimensions": {"Key": "SERVICE", "Values": [told.service]}}}
+    pages = _pages(ctx, target, "GetReservationUtilization", told, only)
+    periods = [period["Total"] for page in pages for period in page["UtilizationsByTime"]]
+    purchased, used = _sums(periods, "PurchasedHours", "TotalActualHours")
+    if not purchased:
+        return told
+    fee, unused_fee = _sums(periods, "TotalAmortizedFee", "RICostForUnusedHours")
+    told = replace(told, utilization=used / purchased, used=fee - unused_fee, unused=unused_fee)
+    pages = _pages(ctx, target, "GetReservationCoverage", told, {**only, "Metrics": ["Hour", "Cost"]})
+    periods = [period["Total"] for page in pages for period in page["CoveragesByTime"]]
+    reserved, running = _sums([p["CoverageHours"] for p in periods], "ReservedHours", "TotalRunningHours")
+    (on_demand,) = _sums([p["CoverageCost"] for p in periods], "OnDemandCost")
+    return _with_coverage(told, reserved, running, on_demand)
+
+
+def _with_coverage(told: Commitment, covered: Decimal, eligible: Decimal, on_demand: Decimal) -> Commitment:
+    return replace(told, coverage=covered / eligible, on_demand=on_demand) if eligible else told
+
+
+def _pages(
+    ctx: Context[Settings],
+    target: Target,
+    operation: str,
+    told: Commitment,
+    more: Mapping[str, Any] | None = None,
+    token: str = "NextPageToken",  # noqa: S107 # its name
+) -> list[Mapping[str, Any]]:
+    """Every page of an answer by month, each of them paid; none where AWS has nothing to tell."""
+    params: dict[str, Any] = {
+        "TimePeriod": {"Start": told.start.isoformat(), "End": told.end.isoformat()},
+        "Granularity": "MONTHLY",
+        **(more or {}),
+    }
+    payer = ctx.accounts.get(target.account_id)
+    pages: list[Mapping[str, Any]] = []
+    while True:
+        try:
+            page = ctx.aws.call(
+                payer, "ce", operation, REGION[target.partition], params, deadline=ctx.deadline
+            )
+        except AwsError as error:
+            # No such commitment, or none in these days: that is an answer.
+            if error.code != "DataUnavailableException":
+                raise
+            return []
+        pages.append(page)
+        following = page.get(token)
+        if not following:
+            return pages
+        if following == params.get(token) or len(pages) >= _MOST_PAGES:
+            raise AwsError(Kind.MALFORMED_RESPONSE, f"{operation} repeats a page token")
+        params[token] = following
+
+
+def _sums(parts: Sequence[Mapping[str, str]], *names: str) -> tuple[Decimal, ...]:
+    """The sum of each of these members."""
+    sums = tuple(sum((Decimal(part[name]) for part in parts), Decimal(0)) for name in names)
+    for name, number in zip(names, sums, strict=True):
+        if not number.is_finite():
+            raise ValueError(f"{name} is {number}")
+    return sums
+
+
+def _due(ctx: Context[Settings], kind: str, service: str, now: datetime) -> datetime:
+    told = last_told(ctx.ledger, kind, service, ctx.settings.days)
+    return told.observed_at + ctx.settings.interval if told else now
+
+
+def due(ctx: Context[Settings]) -> datetime:
+    """When the first of the kinds has to be read again."""
+    now = ctx.clock()
+    moments = [_due(ctx, kind, service, now) for kind, service in ctx.settings.asked()]
+    return min(moments, default=now + ctx.settings.interval)
+
+
+def paid_calls(settings: Settings, scale: Scale) -> Iterator[PaidCall]:
+    """Utilization of each kind, and coverage of those that are held: at most one request each."""
+    per_month = Decimal(30 * 86400) / Decimal(int(settings.interval.total_seconds()))
+    plans, services = int(settings.savings_plans), len(set(settings.reservations))
+    for number, operation, note in (
+        (plans, "GetSavingsPlansUtilization", "use of Savings Plans"),
+        (plans, "GetSavingsPlansCoverage", "what Savings Plans cover, where there are some"),
+        (services, "GetReservationUtilization", "use of reservations, a request for each service"),
+        (services, "GetReservationCoverage", "what reservations cover, for each service that has some"),
+    ):
+        if number:
+            yield PaidCall("ce", operation, per_month * number, note)
+
+
+# View
+
+_LABELS = ("kind", "service")
+_PERIOD = "over the last `collectors.commitments.days` days up to two days ago"
+
+UTILIZATION = Family(
+    "aws_commitment_utilization_ratio",
+    f"Share of what was committed that was used {_PERIOD}: of Savings Plans in dollars, of reservations in hours."
+    " The label service is empty for Savings Plans.",
+    _LABELS,
+)
+USED = Family(
+    "aws_commitment_used_usd",
+    f"Commitment that was used {_PERIOD}; of reservations, their amortized fees.",
+    _LABELS,
+)
+UNUSED = Family(
+    "aws_commitment_unused_usd",
+    f"Commitment that was paid and not used {_PERIOD}; of reservations, their amortized fees.",
+    _LABELS,
+)
+COVERAGE = Family(
+    "aws_commitment_coverage_ratio",
+    f"Share of the eligible use that was covered {_PERIOD}: by Savings Plans in dollars at on-demand prices, by"
+    " reservations in hours.",
+    _LABELS,
+)
+ON_DEMAND = Family(
+    "aws_commitment_on_demand_usd",
+    f"On-demand cost of eligible use that was not covered {_PERIOD}; true per kind, for what is eligible for one may"
+    " be so for the other, too.",
+    _LABELS,
+)
+DATA_THROUGH = Family(
+    "aws_commitment_data_through_timestamp_seconds",
+    "End of the last day that the other families of the same kind and service tell of.",
+    _LABELS,
+)
+
+
+def _told(view: ViewContext) -> Iterator[Commitment]:
+    for kind, service in view.settings.asked():
+        told = last_told(view.ledger, kind, service, view.settings.days)
+        if told is not None:
+            yield told
+
+
+def render(view: ViewContext) -> Iterator[Sample]:
+    """Each kind that is held, as long as it is fresh by itself."""
+    for told in _told(view):
+        if told.utilization is None or view.now >= expires_at(told.observed_at, view.settings.interval):
+            continue
+        for family, number in (
+            (UTILIZATION, told.utilization),
+            (USED, told.used),
+            (UNUSED, told.unused),
+            (COVERAGE, told.coverage),
+            (ON_DEMAND, told.on_demand),
+            (DATA_THROUGH, Decimal(int(start_of_day(told.end).timestamp()))),
+        ):
+            if number is not None:
+                yield family(number, kind=told.kind, service=told.service)
+
+
+def _read_at(view: ViewContext) -> datetime | None:
+    return max((told.observed_at for told in _told(view)), default=None)
+
+
+COLLECTOR = Collector(
+    name="commitments",
+    help="Utilization and coverage of Savings Plans and reservations.",
+    scope=Scope.PAYER,
+    settings=Settings,
+    families=(),
+    iam_actions=(
+        "ce:GetReservationCoverage",
+        "ce:GetReservationUtilization",
+        "ce:GetSavingsPlansCoverage",
+        "ce:GetSavingsPlansUtilization",
+    ),
+    collect=collect,
+    views=(
+        View(
+            "commitments",
+            (UTILIZATION, USED, UNUSED, COVERAGE, ON_DEMAND, DATA_THROUGH),
+            render,
+            _read_at,
+        ),
+    ),
+    paid_calls=paid_calls,
+    due=due,
+)

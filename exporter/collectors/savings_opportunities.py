@@ -1,0 +1,137 @@
+"""What could be saved, from Cost Optimization Hub: free requests, once the organization is enrolled."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from math import ceil
+from typing import Any
+
+from pydantic import Field
+
+from exporter.aws.errors import AwsError, Kind
+from exporter.context import Context
+from exporter.fields import CollectorSettings, Duration
+from exporter.folding import fold
+from exporter.model import Collector, Family, Folded, FreeCall, Sample, Scale, Scope, Target
+
+_SERVICE, _ENDPOINT = "cost-optimization-hub", "us-east-1"  # it has no other
+_PAGE = 1000
+_RECOMMENDATIONS_OF_AN_ACCOUNT = 50
+_MONTH = timedelta(days=30)
+
+OPPORTUNITY = Family(
+    "aws_savings_opportunity_usd",
+    "What Cost Optimization Hub estimates could be saved a month by one recommendation for each resource."
+    " Recommendations of different resources may overlap, such as a smaller instance and a Savings Plan for it:"
+    " aws_savings_opportunity_deduplicated_usd is the total without that. Resource types and actions are AWS's own words.",
+    ("account_id", "account", "region", "resource_type", "action"),
+)
+DEDUPLICATED = Family(
+    "aws_savings_opportunity_deduplicated_usd",
+    "What Cost Optimization Hub estimates the organization could save a month, each overlap of recommendations counted once.",
+)
+
+
+class Settings(CollectorSettings):
+    """Recommendations of Cost Optimization Hub; its requests are free."""
+
+    interval: Duration = Field(
+        default=timedelta(days=1), description="Time between two reads; AWS refreshes them daily."
+    )
+    series_limit: int = Field(
+        default=1000, ge=10, description="Most series; the smallest savings become `other`."
+    )
+
+
+def collect(ctx: Context[Settings], target: Target) -> Iterator[Sample | Folded]:
+    """One recommendation for each resource, summed up by label, and the total that AWS deduplicates."""
+    # The payer need not be among the accounts that are collected from.
+    payer = ctx.accounts.get(target.account_id)
+    found: dict[str, tuple[tuple[str, ...], Decimal]] = {}
+    try:
+        pages = ctx.aws.paginate(
+            payer, _SERVICE, "ListRecommendations", _ENDPOINT, {"maxResults": _PAGE}, deadline=ctx.deadline
+        )
+        for page in pages:
+            for item in page["items"]:
+                # A list that moves while it is read may tell of one twice.
+                found[item["recommendationId"]] = (_labels(item), _usd(item, item["estimatedMonthlySavings"]))
+        summary = ctx.aws.call(
+            payer,
+            _SERVICE,
+            "ListRecommendationSummaries",
+            _ENDPOINT,
+            {"groupBy": "ActionType"},
+            deadline=ctx.deadline,
+        )
+        total = summary.get("estimatedTotalDedupedSavings")
+        deduplicated = None if total is None else _usd(summary, total)
+    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+        raise AwsError(
+            Kind.MALFORMED_RESPONSE,
+            f"Cost Optimization Hub's answer is malformed: {type(error).__name__}: {error}",
+        ) from error
+    except AwsError as error:
+        if error.kind is Kind.ACCESS_DENIED and "not enrolled" in str(error):
+            raise AwsError(
+                Kind.NOT_ENROLLED,
+                f"{error}; enable Cost Optimization Hub once in the payer's console, with all member accounts",
+                code=error.code,
+            ) from error
+        raise
+    if deduplicated is not None:
+        yield DEDUPLICATED(deduplicated)
+    sums: defaultdict[tuple[str, ...], Decimal] = defaultdict(Decimal)
+    for labels, usd in found.values():
+        sums[labels] += usd
+    names = ctx.ledger.account_names()
+    samples = []
+    for (account_id, *others), usd in sorted(sums.items()):
+        known = ctx.accounts.get(account_id)
+        account = known.name if known else names.get(account_id, account_id)
+        samples.append(Sample(OPPORTUNITY, (account_id, account, *others), float(usd)))
+    yield from fold(samples, ("region", "resource_type"), ctx.settings.series_limit)
+
+
+def _labels(item: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return item["accountId"], item.get("region", ""), item["currentResourceType"], item["actionType"]
+
+
+def _usd(told: Mapping[str, Any], amount: float) -> Decimal:
+    """A number of the wire as it was written there."""
+    usd = Decimal(repr(amount))
+    if not usd.is_finite():
+        raise ValueError(f"savings of {usd}")
+    currency = told.get("currencyCode")
+    if currency != "USD" and usd:
+        raise AwsError(
+            Kind.CURRENCY,
+            f"Cost Optimization Hub estimates in {currency!r}, expected USD: another currency is never mixed in",
+        )
+    return usd
+
+
+def free_calls(settings: Settings, scale: Scale) -> Iterator[FreeCall]:
+    """Pages of a 30-day month."""
+    reads = Decimal(_MONTH // timedelta(seconds=1)) / Decimal(int(settings.interval.total_seconds()))
+    pages = ceil(scale.accounts * _RECOMMENDATIONS_OF_AN_ACCOUNT / _PAGE)
+    yield FreeCall(_SERVICE, "ListRecommendations", reads * pages, "pages of 1,000 recommendations")
+    yield FreeCall(_SERVICE, "ListRecommendationSummaries", reads, "their total, deduplicated by AWS")
+
+
+COLLECTOR = Collector(
+    name="savings_opportunities",
+    help="What could be saved, from Cost Optimization Hub.",
+    scope=Scope.PAYER,
+    settings=Settings,
+    families=(OPPORTUNITY, DEDUPLICATED),
+    iam_actions=(
+        "cost-optimization-hub:ListRecommendationSummaries",
+        "cost-optimization-hub:ListRecommendations",
+    ),
+    collect=collect,
+    free_calls=free_calls,
+)
