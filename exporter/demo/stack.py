@@ -238,6 +238,8 @@ class Stack:
                     # An injected spike begins some days ago: each refresh reads all of both months.
                     "cost": {"interval": f"{COST_INTERVAL_SECONDS}s", "refresh": "full"},
                     "anomaly_causes": {"enabled": True, "interval": "5s"},
+                    "budgets": {"enabled": True, "interval": "30s"},
+                    "cost_anomaly_detection": {"enabled": True, "interval": "30s"},
                     "ec2_instances": {"enabled": True, "interval": "30s"},
                     "ec2_running": {"enabled": True, "interval": "30s"},
                     # Enough whole days for the unit costs of a week.

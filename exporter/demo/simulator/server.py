@@ -17,6 +17,8 @@ from typing import Any
 
 from cheroot import wsgi
 
+from .anomaly_detection import AnomalyDetection
+from .budgets import Budgets
 from .cloudwatch import CloudWatch
 from .control import Control
 from .cost_explorer import CostExplorer
@@ -65,6 +67,10 @@ class SimulatedAws:
         self.truth = CostTruth(self._generated, self.organization, self.clock.now)
         self.cost_explorer = CostExplorer(
             self.spec, self.organization, self._generated, self.clock.now, tokens
+        )
+        self.budgets = Budgets(self.organization, self.truth, self.clock.now, tokens)
+        self.anomaly_detection = AnomalyDetection(
+            self.organization, self.truth, self._generated.injected, self.clock.now, tokens
         )
         if costs is not None:
             self.set_costs(costs)
@@ -362,7 +368,10 @@ class SimulatedAws:
 
     def _dispatch(self, call: AwsCall, session: Any, environ: Mapping[str, Any], body: bytes) -> Response:
         if call.service == "ce":
-            return json_response(call, self.cost_explorer.answer(call))
+            service = self.anomaly_detection if call.operation == "GetAnomalies" else self.cost_explorer
+            return json_response(call, service.answer(call))
+        if call.service == "budgets":
+            return json_response(call, self.budgets.answer(call))
         if call.service == "organizations":
             return json_response(call, self._organizations.answer(call))
         if call.service == "sts":
