@@ -35,7 +35,7 @@ class LastRead:
     days: int
 
 
-def replace(ledger: Ledger, read: LastRead, shares: Iterable[Share]) -> None:
+def commit(ledger: Ledger, read: LastRead, shares: Iterable[Share]) -> None:
     """Keep what was read, instead of what was read before."""
     rows = [
         (

@@ -24,8 +24,8 @@ _PERIODS = {
     "MONTHLY": "month",
     "QUARTERLY": "quarter",
     "ANNUALLY": "year",
-    "CUSTOM": "custom",
 }
+"""What thresholds call the same; any other time unit keeps AWS's word."""
 
 _LABELS = ("budget", "period", "account_id", "account")
 LIMIT = Family(
@@ -134,9 +134,9 @@ def read_budget(described: Mapping[str, Any]) -> Budget | str:
         amounts = {family: Decimal(spend["Amount"]) for family, spend in known.items()}
         if not all(usd.is_finite() for usd in amounts.values()):
             raise ValueError(f"amounts of {[str(usd) for usd in amounts.values()]}")
-        return Budget(
-            described["BudgetName"], _PERIODS[described["TimeUnit"]], _only_account(described), amounts
-        )
+        unit = described["TimeUnit"]
+        period = _PERIODS.get(unit, unit.lower())
+        return Budget(described["BudgetName"], period, _only_account(described), amounts)
     except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
         raise AwsError(
             Kind.MALFORMED_RESPONSE, f"a budget is malformed: {type(error).__name__}: {error}"

@@ -85,7 +85,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
         deadline=ctx.deadline,
     )
     shares = [share for page in pages for share in read_page(page, today)]
-    detected_anomalies.replace(ctx.ledger, LastRead(now, ctx.settings.days), shares)
+    detected_anomalies.commit(ctx.ledger, LastRead(now, ctx.settings.days), shares)
     ctx.committed()
     return ()
 

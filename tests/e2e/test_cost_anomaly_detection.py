@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,13 +12,21 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 from running_exporter import InProcess, MakeAws, ShiftedClock, collectors, in_process, organization
 from waiting import wait_for
 
+from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError, Kind
-from exporter.collectors.cost_anomaly_detection import attribute, read_page
+from exporter.aws.meter import Meter
+from exporter.charges import MemoryCharges
+from exporter.collectors.cost_anomaly_detection import Settings, attribute, collect, read_page
+from exporter.config import CeilingSettings
+from exporter.context import Context
 from exporter.demo.simulator import SimulatedAws
 from exporter.demo.simulator.anomaly_detection import RootCause, SimulatedAnomaly
+from exporter.ledger import Ledger
+from exporter.model import Target
 
 pytestmark = pytest.mark.stack
 
@@ -179,6 +187,17 @@ def test_a_spike_that_is_injected_is_found(make_aws: MakeAws, tmp_path: Path) ->
         assert usd == pytest.approx(float(2 * usual), abs=0.01)
 
 
+def test_where_the_bill_is_not_in_dollars_nothing_is_asked(tmp_path: Path) -> None:
+    """The answer names no currency. The simulated organisation is of the commercial partition."""
+    meter = Meter(MemoryCharges(), CeilingSettings(), lambda: NOW, CollectorRegistry())
+    aws = Aws(meter, endpoint_url="http://127.0.0.1:9", simulated=True)
+    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger, closing(aws):
+        context: Context[Any] = Context(aws, ledger, lambda: NOW, {}, Settings())
+        with pytest.raises(AwsError) as caught:
+            collect(context, Target("111122223333", "payer", "cn-north-1", "aws-cn"))
+    assert caught.value.kind is Kind.CURRENCY
+
+
 # Reading
 
 
@@ -200,6 +219,7 @@ def anomaly(**changes: Any) -> dict[str, Any]:
         {"AnomalyEndDate": "yesterday"},
         {"MonitorArn": None},
         {"RootCauses": [{"Impact": {}}]},
+        {"RootCauses": [None]},
     ],
 )
 def test_what_is_no_anomaly_in_numbers_is_an_error(changes: dict[str, Any]) -> None:

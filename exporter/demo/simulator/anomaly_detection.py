@@ -69,24 +69,15 @@ class AnomalyDetection:
         end = _day(interval.get("EndDate") or today.isoformat())
         if start > end or start < today - timedelta(days=_MOST_DAYS):
             raise AwsError("ValidationException", "The date interval must lie within the last 90 days.")
-        asked = {key: value for key, value in call.params.items() if key != "NextPageToken"}
-        skip = 0
-        if token := call.params.get("NextPageToken"):
-            state = self._tokens.read(str(token), "GetAnomalies", asked)
-            if state is None:
-                raise AwsError("InvalidNextTokenException", "The pagination token is invalid.")
-            skip = int(state["skip"])
         is_payer = call.account_id == self._organization.payer.id
         found = [
-            self._described(anomaly)
+            anomaly
             for anomaly in (self.existing() if is_payer else ())
             if start <= (anomaly.last or today) <= end
         ]
-        stop = skip + int(call.params.get("MaxResults") or _PAGE)
-        answer: dict[str, Any] = {"Anomalies": found[skip:stop]}
-        if stop < len(found):
-            answer["NextPageToken"] = self._tokens.write("GetAnomalies", asked, {"skip": stop})
-        return answer
+        size = int(call.params.get("MaxResults") or _PAGE)
+        page, more = self._tokens.page(call, found, size, "NextPageToken")
+        return {"Anomalies": [self._described(anomaly) for anomaly in page], **more}
 
     def existing(self) -> Sequence[SimulatedAnomaly]:
         """The anomalies that there are."""

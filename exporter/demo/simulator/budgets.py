@@ -55,25 +55,11 @@ class Budgets:
         check_input("budgets", "DescribeBudgets", call.params)
         if call.params["AccountId"] != call.account_id:
             raise AwsError("AccessDeniedException", "Account is not authorized to view these budgets.")
-        asked = {key: value for key, value in call.params.items() if key != "NextToken"}
-        start = 0
-        if token := call.params.get("NextToken"):
-            state = self._tokens.read(str(token), "DescribeBudgets", asked)
-            if state is None:
-                raise AwsError("InvalidNextTokenException", "The pagination token is invalid.")
-            start = int(state["start"])
         is_payer = call.account_id == self._organization.payer.id
-        budgets = self.existing() if is_payer else []
-        end = start + int(call.params.get("MaxResults") or _PAGE)
-        answer: dict[str, Any] = {
-            "Budgets": [
-                self._described(budget, bool(call.params.get("ShowFilterExpression")))
-                for budget in budgets[start:end]
-            ]
-        }
-        if end < len(budgets):
-            answer["NextToken"] = self._tokens.write("DescribeBudgets", asked, {"start": end})
-        return answer
+        budgets = self.existing() if is_payer else ()
+        page, more = self._tokens.page(call, budgets, int(call.params.get("MaxResults") or _PAGE))
+        with_expression = bool(call.params.get("ShowFilterExpression"))
+        return {"Budgets": [self._described(budget, with_expression) for budget in page], **more}
 
     def existing(self) -> Sequence[SimulatedBudget]:
         """The budgets that there are."""
