@@ -154,6 +154,15 @@ MIGRATIONS = (
         PRIMARY KEY (kind, service, days)
     ) WITHOUT ROWID
     """,
+    # Findings of AWS Cost Anomaly Detection (exporter/detected_anomalies.py): those of the last read.
+    """
+    CREATE TABLE detected_anomalies (
+        id TEXT NOT NULL, monitor TEXT NOT NULL, last_day INTEGER NOT NULL,
+        account_id TEXT NOT NULL, service TEXT NOT NULL, units INTEGER NOT NULL,
+        PRIMARY KEY (id, account_id, service)
+    ) WITHOUT ROWID;
+    CREATE TABLE detected_anomaly_reads (observed_at INTEGER NOT NULL, days INTEGER NOT NULL)
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

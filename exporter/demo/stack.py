@@ -240,6 +240,8 @@ class Stack:
                     "anomaly_causes": {"enabled": True, "interval": "5s"},
                     "commitments": {"enabled": True},
                     "savings_opportunities": {"enabled": True},
+                    "budgets": {"enabled": True, "interval": "30s"},
+                    "cost_anomaly_detection": {"enabled": True, "interval": "30s"},
                     "ec2_instances": {"enabled": True, "interval": "30s"},
                     "ec2_running": {"enabled": True, "interval": "30s"},
                     # Enough whole days for the unit costs of a week.

@@ -23,6 +23,7 @@ _PREFIX = {
 }  # fmt: skip
 _ACTION = {
     # Where IAM's name of an action is not the operation's.
+    "budgets:DescribeBudgets": "budgets:ViewBudget",
     "s3:ListBuckets": "s3:ListAllMyBuckets",
     "s3:HeadBucket": "s3:ListBucket",
     "s3:ListObjectsV2": "s3:ListBucket",

@@ -24,7 +24,7 @@ from exporter.api import all_endpoints
 
 pytestmark = [pytest.mark.stack, pytest.mark.alone]
 
-COLLECTORS = collectors(cost={"history_months": 2}, ec2_instances={})
+COLLECTORS = collectors(cost={"history_months": 2}, ec2_instances={}, budgets={}, cost_anomaly_detection={})
 
 
 def assert_valid(text: str) -> None:
@@ -83,6 +83,7 @@ def test_fifty_scrapes_make_no_call_and_what_they_get_is_valid(
     assert names[0] == names[1]
     assert "aws_cost_month_to_date_usd" in names[0]
     assert "aws_ec2_instances" in names[0]
+    assert {"aws_budget_forecast_usd", "aws_cost_anomaly_detection_findings"} <= names[0]
     assert exporter.stop() < 5
 
 

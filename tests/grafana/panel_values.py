@@ -277,6 +277,8 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
             _organization_budget(w)[1],
         ),
         "Thresholds": _same("aws_cost_threshold_usd"),
+        "AWS Budgets": _same("aws_budget_forecast_usd", "C"),
+        "AWS Cost Anomaly Detection": _of_the_spike("aws_cost_anomaly_detection_impact_usd"),
     },
     "exporter": {
         "Collection": _same(f"{_SELF}accounts"),

@@ -77,7 +77,7 @@ def test_an_inventory_service_is_declared_in_full(file: ResourceFile) -> None:
 
 
 def test_no_policy_grants_a_wildcard_or_a_write() -> None:
-    reading = ("Describe", "Get", "List", "AssumeRole")
+    reading = ("Describe", "Get", "List", "View", "AssumeRole")
     for policy in (payer_policy(), member_policy()):
         for statement in policy["Statement"]:
             for action in statement["Action"]:

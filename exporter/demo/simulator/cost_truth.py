@@ -282,6 +282,11 @@ class GeneratedCosts:
             self._cache.clear()
             self._cached = 0
 
+    def injected(self) -> list[Change]:
+        """What was added from outside and is not taken back."""
+        with self._lock:
+            return [*self._injected]
+
     def clear_injected(self) -> None:
         """Take back everything that was injected."""
         with self._lock:

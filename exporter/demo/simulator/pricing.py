@@ -39,31 +39,18 @@ class Pricing:
         if call.operation != "GetProducts":
             raise AwsError("UnknownOperationException", f"{call.operation} is not part of this simulation.")
         check_input("pricing", "GetProducts", call.params)
-        asked = {key: value for key, value in call.params.items() if key != "NextToken"}
-        start = 0
-        if token := call.params.get("NextToken"):
-            state = self._tokens.read(str(token), "GetProducts", asked)
-            if state is None:
-                raise AwsError("InvalidNextTokenException", "The pagination token is invalid.")
-            start = int(state["start"])
-        wanted = {each["Field"]: each["Value"] for each in asked.get("Filters", ())}
-        if any(each["Type"] != "TERM_MATCH" for each in asked.get("Filters", ())):
+        wanted = {each["Field"]: each["Value"] for each in call.params.get("Filters", ())}
+        if any(each["Type"] != "TERM_MATCH" for each in call.params.get("Filters", ())):
             raise AwsError("InvalidParameterException", "Only TERM_MATCH is simulated.")
         region = wanted.get("regionCode", "us-east-1")
         found = [
             product
             for product in products(region)
-            if product["serviceCode"] == asked["ServiceCode"]
+            if product["serviceCode"] == call.params["ServiceCode"]
             and all(_field(product, name) == value for name, value in wanted.items())
         ]
-        size = int(asked.get("MaxResults") or 100)
-        answer: dict[str, Any] = {
-            "FormatVersion": "aws_v1",
-            "PriceList": [json.dumps(product) for product in found[start : start + size]],
-        }
-        if start + size < len(found):
-            answer["NextToken"] = self._tokens.write("GetProducts", asked, {"start": start + size})
-        return answer
+        page, more = self._tokens.page(call, found, int(call.params.get("MaxResults") or 100))
+        return {"FormatVersion": "aws_v1", "PriceList": [json.dumps(product) for product in page], **more}
 
 
 def _field(product: Mapping[str, Any], name: str) -> Any:

@@ -17,6 +17,8 @@ from typing import Any
 
 from cheroot import wsgi
 
+from .anomaly_detection import AnomalyDetection
+from .budgets import Budgets
 from .cloudwatch import CloudWatch
 from .commitments import Commitments
 from .control import Control
@@ -67,6 +69,10 @@ class SimulatedAws:
         self.truth = CostTruth(self._generated, self.organization, self.clock.now)
         self.cost_explorer = CostExplorer(
             self.spec, self.organization, self._generated, self.clock.now, tokens
+        )
+        self.budgets = Budgets(self.organization, self.truth, self.clock.now, tokens)
+        self.anomaly_detection = AnomalyDetection(
+            self.organization, self.truth, self._generated.injected, self.clock.now, tokens
         )
         if costs is not None:
             self.set_costs(costs)
@@ -366,10 +372,15 @@ class SimulatedAws:
 
     def _dispatch(self, call: AwsCall, session: Any, environ: Mapping[str, Any], body: bytes) -> Response:
         if call.service == "ce":
-            api = self.commitments if self.commitments.answers(call) else self.cost_explorer
-            return json_response(call, api.answer(call))
+            if call.operation == "GetAnomalies":
+                return json_response(call, self.anomaly_detection.answer(call))
+            if self.commitments.answers(call):
+                return json_response(call, self.commitments.answer(call))
+            return json_response(call, self.cost_explorer.answer(call))
         if call.service == "cost-optimization-hub":
             return json_response(call, self.optimization_hub.answer(call))
+        if call.service == "budgets":
+            return json_response(call, self.budgets.answer(call))
         if call.service == "organizations":
             return json_response(call, self._organizations.answer(call))
         if call.service == "sts":

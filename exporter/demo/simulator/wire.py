@@ -9,10 +9,10 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
@@ -20,6 +20,8 @@ import botocore.session
 from botocore.model import ServiceModel
 
 from .cbor import decode_cbor, encode_cbor
+
+T = TypeVar("T")
 
 # The name in a credential scope, where it is not botocore's name of the service.
 _SERVICES = {
@@ -220,6 +222,27 @@ class Tokens:
                 raise ValueError("the token belongs to other parameters")
             return None
         return dict(state)
+
+    def page(
+        self, call: AwsCall, found: Sequence[T], size: int, name: str = "NextToken"
+    ) -> tuple[Sequence[T], dict[str, str]]:
+        """The page of `found` that a call asks for, and the member `name` that continues it, if there is more.
+
+        Raises AwsError when its token was not written for a call with the same parameters.
+        """
+        asked = {key: value for key, value in call.params.items() if key != name}
+        start = 0
+        if token := call.params.get(name):
+            try:
+                state = self.read(str(token), call.operation, asked)
+            except ValueError:
+                state = None
+            if state is None:
+                raise AwsError("InvalidNextTokenException", "The pagination token is invalid.")
+            start = int(state["start"])
+        end = start + size
+        more = {name: self.write(call.operation, asked, {"start": end})} if end < len(found) else {}
+        return found[start:end], more
 
     def _seal(self, body: bytes) -> bytes:
         key = hashlib.sha256(self._secret).digest()

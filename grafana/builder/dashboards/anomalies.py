@@ -64,6 +64,8 @@ def build() -> Dashboard:
         .with_panel(_days())
         .with_panel(_months())
         .with_panel(_limits())
+        .with_panel(_aws_budgets())
+        .with_panel(_aws_anomalies())
         .build()
     )
 
@@ -359,4 +361,70 @@ def _limits() -> table.Panel:
         )
         .sort_by([common.TableSortByFieldState().display_name("Threshold").desc(True)])
         .override_by_name("Threshold", money_column(custom__width=130))
+    )
+
+
+def _aws_budgets() -> table.Panel:
+    def row(ref: str, family: str) -> object:
+        largest = f"topk(50, max by (budget) (aws_budget_limit_usd{{{_SUBJECT}}}))"
+        by = "budget, period, account, account_id"
+        return rows(ref, f"max by ({by}) ({family}{{{_SUBJECT}}}) and on (budget) {largest}")
+
+    panel = (
+        table_panel(
+            "AWS Budgets",
+            "Cost budgets of AWS in their current period: limit, spend and AWS's forecast; the 50 with the highest limits. "
+            "Asked every hour; AWS updates them up to three times a day.",
+            width=COLUMNS // 2,
+            height=9,
+        )
+        .no_value("no budgets, or collectors.budgets is off")
+        .transformations(
+            columns(
+                {
+                    "budget": "Budget",
+                    "period": "Period",
+                    "Value #A": "Limit",
+                    "Value #B": "Actual",
+                    "Value #C": "Forecast",
+                }
+            )
+        )
+        .sort_by([common.TableSortByFieldState().display_name("Limit").desc(True)])
+        .override_by_name("Period", properties(custom__width=75))
+    )
+    for ref, name in (("A", "limit"), ("B", "actual"), ("C", "forecast")):
+        panel.with_target(row(ref, f"aws_budget_{name}_usd"))
+        panel.override_by_name(name.capitalize(), money_column(custom__width=110))
+    return panel
+
+
+def _aws_anomalies() -> table.Panel:
+    chosen = f'{_SUBJECT}, service=~"$service|"'
+    by = f"{PAIR}, monitor"
+    return (
+        table_panel(
+            "AWS Cost Anomaly Detection",
+            "What AWS's own anomalies of the last days cost more than AWS expected, the 25 largest; monitors may find the same "
+            "twice. A dash where AWS names several. Asked once a day.",
+            width=COLUMNS // 2,
+            height=9,
+        )
+        .no_value("none, or collectors.cost_anomaly_detection is off")
+        .with_target(
+            rows("A", f"topk(25, sum by ({by}) (aws_cost_anomaly_detection_impact_usd{{{chosen}}}))")
+        )
+        .transformations(
+            columns(
+                {"account": "Account", "account_id": "Account id", "service": "Service", "Value": "Impact"}
+            )
+        )
+        .override_by_name(
+            "Account",
+            properties(
+                custom__width=150, links=link("Account", "aws-spend-account", "account", "Account id")
+            ),
+        )
+        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Impact", money_column(custom__width=110))
     )

@@ -1,0 +1,172 @@
+"""AWS Budgets: the limit, the actual and the forecast spend of each cost budget in US dollars."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from pydantic import Field
+
+from exporter.aws.cost_explorer import REGION
+from exporter.aws.errors import AwsError, Kind
+from exporter.context import Context
+from exporter.fields import CollectorSettings
+from exporter.model import Collector, Family, FreeCall, Sample, Scale, Scope, Target
+
+_PAGE = 100
+_MONTH = timedelta(days=30)
+_PERIODS = {
+    "DAILY": "day",
+    "MONTHLY": "month",
+    "QUARTERLY": "quarter",
+    "ANNUALLY": "year",
+}
+"""What thresholds call the same; any other time unit keeps AWS's word."""
+
+_LABELS = ("budget", "period", "account_id", "account")
+LIMIT = Family(
+    "aws_budget_limit_usd",
+    "Limit of an AWS budget in its current period. Budgets overlap: true per budget.",
+    _LABELS,
+)
+ACTUAL = Family(
+    "aws_budget_actual_usd",
+    "What AWS Budgets counts as spent in the current period of a budget. Budgets overlap: true per budget.",
+    _LABELS,
+)
+FORECAST = Family(
+    "aws_budget_forecast_usd",
+    "What AWS Budgets forecasts for the whole current period of a budget; absent where it has no forecast."
+    " Budgets overlap: true per budget.",
+    _LABELS,
+)
+LEFT_OUT = Family(
+    "aws_budgets_left_out",
+    "AWS budgets that are not served, by reason: type (not of cost), currency (not in US dollars), series_limit.",
+    ("reason",),
+)
+_REASONS = ("type", "currency", "series_limit")
+
+
+class Settings(CollectorSettings):
+    """AWS Budgets of the payer; its requests are free."""
+
+    series_limit: int = Field(
+        default=500,
+        ge=1,
+        le=20_000,
+        description="Most budgets that are served, the largest first; the others are counted.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A budget of cost in USD; what AWS does not say is None."""
+
+    name: str
+    period: str
+    account_id: str
+    """The one linked account that it is limited to; empty where it is about more."""
+    amounts: Mapping[Family, Decimal]
+
+    @property
+    def size(self) -> Decimal:
+        """What the largest budgets are told by: the limit, or else what is spent."""
+        return self.amounts.get(LIMIT, self.amounts.get(ACTUAL, Decimal(0)))
+
+
+def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+    """Every page; one malformed budget fails the run, because half of the budgets is no answer."""
+    left_out = Counter(dict.fromkeys(_REASONS, 0))
+    budgets: list[Budget] = []
+    params = {"AccountId": target.account_id, "MaxResults": _PAGE, "ShowFilterExpression": True}
+    pages = ctx.aws.paginate(
+        # The payer need not be among the accounts that are collected from.
+        ctx.accounts.get(target.account_id),
+        "budgets",
+        "DescribeBudgets",
+        REGION[target.partition],
+        params,
+        deadline=ctx.deadline,
+    )
+    for page in pages:
+        for described in page.get("Budgets", ()):
+            found = read_budget(described)
+            if isinstance(found, Budget):
+                budgets.append(found)
+            else:
+                left_out[found] += 1
+    budgets.sort(key=lambda budget: (-budget.size, budget.name))
+    left_out["series_limit"] = len(budgets[ctx.settings.series_limit :])
+    names = ctx.ledger.account_names()
+    for budget in budgets[: ctx.settings.series_limit]:
+        account = ctx.accounts.get(budget.account_id)
+        for family, usd in budget.amounts.items():
+            yield family(
+                usd,
+                budget=budget.name,
+                period=budget.period,
+                account_id=budget.account_id,
+                account=account.name if account else names.get(budget.account_id, budget.account_id),
+            )
+    for reason, count in left_out.items():
+        yield LEFT_OUT(count, reason=reason)
+
+
+def read_budget(described: Mapping[str, Any]) -> Budget | str:
+    """A budget as AWS describes it, or why it is left out; AwsError if it is malformed."""
+    try:
+        if described["BudgetType"] != "COST":
+            return "type"
+        spent = described.get("CalculatedSpend", {})
+        spends = {
+            LIMIT: described.get("BudgetLimit"),
+            ACTUAL: spent.get("ActualSpend"),
+            FORECAST: spent.get("ForecastedSpend"),
+        }
+        known = {family: spend for family, spend in spends.items() if spend is not None}
+        if any(spend["Unit"] != "USD" for spend in known.values()):
+            return "currency"
+        amounts = {family: Decimal(spend["Amount"]) for family, spend in known.items()}
+        if not all(usd.is_finite() for usd in amounts.values()):
+            raise ValueError(f"amounts of {[str(usd) for usd in amounts.values()]}")
+        unit = described["TimeUnit"]
+        period = _PERIODS.get(unit, unit.lower())
+        return Budget(described["BudgetName"], period, _only_account(described), amounts)
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
+        raise AwsError(
+            Kind.MALFORMED_RESPONSE, f"a budget is malformed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _only_account(described: Mapping[str, Any]) -> str:
+    """The linked account that a budget is limited to, by the older or the newer form of its filter."""
+    accounts = list(described.get("CostFilters", {}).get("LinkedAccount", ()))
+    expression = described.get("FilterExpression", {})
+    for part in expression.get("And", [expression]):
+        dimension = part.get("Dimensions", {})
+        if dimension.get("Key") == "LINKED_ACCOUNT":
+            accounts += dimension["Values"]
+    return accounts[0] if len(set(accounts)) == 1 else ""
+
+
+def free_calls(settings: Settings, scale: Scale) -> Iterator[FreeCall]:
+    """One page a run: more than a hundred budgets are rare."""
+    runs = Decimal(_MONTH // timedelta(seconds=1)) / Decimal(int(settings.interval.total_seconds()))
+    yield FreeCall("budgets", "DescribeBudgets", runs, "each page of a hundred budgets")
+
+
+COLLECTOR = Collector(
+    name="budgets",
+    help="AWS Budgets: limit, actual and forecast spend.",
+    scope=Scope.PAYER,
+    settings=Settings,
+    families=(LIMIT, ACTUAL, FORECAST, LEFT_OUT),
+    iam_actions=("budgets:ViewBudget",),
+    collect=collect,
+    free_calls=free_calls,
+)
