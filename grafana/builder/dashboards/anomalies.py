@@ -367,8 +367,7 @@ def _limits() -> table.Panel:
 def _aws_budgets() -> table.Panel:
     def row(ref: str, family: str) -> object:
         largest = f"topk(50, max by (budget) (aws_budget_limit_usd{{{_SUBJECT}}}))"
-        by = "budget, period, account, account_id"
-        return rows(ref, f"max by ({by}) ({family}{{{_SUBJECT}}}) and on (budget) {largest}")
+        return rows(ref, f"max by (budget, period) ({family}{{{_SUBJECT}}}) and on (budget) {largest}")
 
     panel = (
         table_panel(
@@ -401,19 +400,17 @@ def _aws_budgets() -> table.Panel:
 
 def _aws_anomalies() -> table.Panel:
     chosen = f'{_SUBJECT}, service=~"$service|"'
-    by = f"{PAIR}, monitor"
+    impact = f"sum by ({PAIR}, monitor) (aws_cost_anomaly_detection_impact_usd{{{chosen}}})"
     return (
         table_panel(
             "AWS Cost Anomaly Detection",
-            "What AWS's own anomalies of the last days cost more than AWS expected, the 25 largest; monitors may find the same "
-            "twice. A dash where AWS names several. Asked once a day.",
+            "What AWS's own anomalies of the last days cost more than AWS expected, the 25 largest. Monitors may find the "
+            "same: the one that tells most of an account and service counts. A dash where AWS names several. Asked once a day.",
             width=COLUMNS // 2,
             height=9,
         )
         .no_value("none, or collectors.cost_anomaly_detection is off")
-        .with_target(
-            rows("A", f"topk(25, sum by ({by}) (aws_cost_anomaly_detection_impact_usd{{{chosen}}}))")
-        )
+        .with_target(rows("A", f"topk(25, max by ({PAIR}) ({impact}))"))
         .transformations(
             columns(
                 {"account": "Account", "account_id": "Account id", "service": "Service", "Value": "Impact"}
