@@ -137,7 +137,7 @@ def test_a_scan_marks_just_the_days_that_moved(ledger: Ledger) -> None:
         CostRead(
             NOON,
             {DAY: False, NEXT: False},
-            {(DAY, "1", "S3"): usd("5"), (NEXT, "1", "S3"): usd("5"), (NEXT, "2", "S3"): usd("0")},
+            {(DAY, "1", "S3"): usd("5"), (NEXT, "1", "S3"): usd("5"), (DAY, "2", "S3"): usd("0")},
         )
     )
 
@@ -148,6 +148,24 @@ def test_a_scan_marks_just_the_days_that_moved(ledger: Ledger) -> None:
     assert moved == (NEXT,)
     states = ledger.day_states(DAY, NEXT + timedelta(days=1))
     assert {day: state.moved for day, state in states.items()} == {DAY: False, NEXT: True}
+
+
+def test_a_scan_that_agrees_confirms_a_day_and_one_that_does_not_confirms_nothing(ledger: Ledger) -> None:
+    later, latest = NOON + timedelta(hours=6), NOON + timedelta(hours=12)
+    ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+    assert ledger.confirmed_at(DAY, NEXT) == {DAY: NOON}
+    ledger.commit_scan("account", later, [DAY], {(DAY, "1"): usd("5")})
+    assert ledger.confirmed_at(DAY, NEXT) == {DAY: later}
+    ledger.commit_scan("account", latest, [DAY], {(DAY, "1"): usd("6")})
+    assert ledger.confirmed_at(DAY, NEXT) == {DAY: later}
+
+
+def test_a_service_is_first_seen_on_its_first_day_with_cost(ledger: Ledger) -> None:
+    ledger.commit_costs(
+        CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("0"), (DAY, "1", "Tax"): usd("0")})
+    )
+    ledger.commit_costs(CostRead(NOON, {NEXT: False}, {(NEXT, "1", "S3"): usd("-1")}))
+    assert ledger.first_seen() == {("1", "S3"): NEXT}
 
 
 def test_a_scan_sees_cost_that_left_an_account_whole(ledger: Ledger) -> None:
@@ -275,6 +293,15 @@ def test_a_transaction_is_all_or_nothing(ledger: Ledger) -> None:
     assert ledger.row_count() == 0
     assert ledger.day_states(DAY, NEXT) == {}
     assert ledger.scanned_at("refresh") is None
+
+
+def test_a_series_that_was_rolled_back_is_written_with_the_next_commit(ledger: Ledger) -> None:
+    read = CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")})
+    with suppress(RuntimeError), ledger.transaction():
+        ledger.commit_costs(read)
+        raise RuntimeError
+    ledger.commit_costs(read)
+    assert ledger.costs(DAY, NEXT, "unblended") == {("1", "S3"): Decimal(5)}
 
 
 def test_a_second_writer_is_refused(ledger: Ledger) -> None:
