@@ -112,6 +112,12 @@ def test_every_kind_is_found_of_the_newest_settled_day(ledger: Ledger) -> None:
         "new": ("new_service", 80),
         "stopped": ("stopped_service", -60),
     }
+    assert list(kinds(ledger)) == [
+        "spike",
+        "drop",
+        "new",
+        "stopped",
+    ]  # the most dollars first, to either side
 
 
 def test_a_month_that_is_told_too_high_is_no_spike_until_the_bill_before_it_is_final(ledger: Ledger) -> None:
@@ -133,6 +139,16 @@ def test_a_month_that_is_told_too_high_is_no_spike_until_the_bill_before_it_is_f
     fill(ledger, series, now=now, estimated_from=may)
     also = {"with the month": ("spike", 30), "down with the month": ("drop", -30)}
     assert kinds(ledger, now=now) == told | also
+
+
+def test_a_bill_is_final_after_the_seventh(ledger: Ledger) -> None:
+    may, now = date(2026, 5, 1), datetime(2026, 5, 9, 13, tzinfo=UTC)
+    series: Series = {(PROD, "with the month"): lambda day: 130 if day >= may else 100}
+    fill(ledger, series, now=now, estimated_from=date(2026, 4, 1))
+    assert assessed_day(ledger, now) == date(2026, 5, 7)
+    assert kinds(ledger, now=now) == {}
+    fill(ledger, series, now=now, estimated_from=may)
+    assert kinds(ledger, now=now) == {"with the month": ("spike", 30)}
 
 
 def test_what_is_not_usage_is_no_finding(ledger: Ledger) -> None:
