@@ -208,6 +208,16 @@ def test_the_first_of_a_month_waits_until_its_fees_are_told(ledger: Ledger) -> N
     assert kinds(ledger, now=now) == {}
 
 
+@pytest.mark.parametrize(("number", "waits"), [(3, True), (4, False)])
+def test_fees_of_a_month_come_until_the_third(ledger: Ledger, number: int, waits: bool) -> None:
+    day = date(2026, 5, number)
+    now = datetime(2026, 5, number + 2, 13, tzinfo=UTC)
+    fill(ledger, {(PROD, "a"): lambda day: 50}, now=now - DAY)
+    ledger.commit_costs(CostRead(now, {day: False}, {(day, PROD, "a"): amortized(60)}))
+    assert ledger.assessed_day(now) == day
+    assert assessed_day(ledger, now) == (day - DAY if waits else day)
+
+
 def test_nothing_is_said_while_nothing_has_settled(ledger: Ledger) -> None:
     assert assess(ledger, NOW, SETTINGS) is None
     assert {sample.family for sample in anomalies.render(view(ledger))} == {anomalies.SETTING}
