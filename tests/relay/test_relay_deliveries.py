@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ from relay_harness import notification, spend_alert
 
 from exporter.relay.alertmanager import Notification
 from exporter.relay.deliveries import Deliveries, Progress, open_deliveries
+from exporter.relay.dispatch import Dispatcher
+from exporter.relay.main import read_templates
 from exporter.relay.message import Message
+from exporter.relay.metrics import RelayMetrics
+from exporter.relay.settings import RelaySettings
 
 FIRST = Message("title", "error", ("one", "two"))
 LATER = Message("title", "error", ("ONE", "TWO", "THREE"))
@@ -121,3 +126,31 @@ def test_a_retry_is_known_whatever_the_order_and_the_numbers_in_its_text() -> No
 
 def test_alerts_without_a_fingerprint_are_told_apart_by_their_labels() -> None:
     assert identity(named(labels={"account_id": "1"})) != identity(named(labels={"account_id": "2"}))
+
+
+def test_a_copy_that_outwaits_a_delivery_is_to_come_again(tmp_path: Path) -> None:
+    """What the first attempt will achieve is not known: 200 would have Alertmanager forget it."""
+    settings = RelaySettings(channels={"default": {"url_env": "X"}}, notification_timeout="50ms")
+    deliveries, metrics = memory(tmp_path, Clock()), RelayMetrics(settings.channels)
+    templates = read_templates(settings, metrics)
+    stopping, begun, go_on = threading.Event(), threading.Event(), threading.Event()
+    dispatcher = Dispatcher(settings, {}, deliveries, metrics, stopping, templates)
+
+    def slow() -> Message:
+        begun.set()
+        go_on.wait(60)
+        return FIRST
+
+    stopping.set()  # nothing is posted by this test
+    first = threading.Thread(target=dispatcher.send, args=("default", "key", slow))
+    first.start()
+    try:
+        assert begun.wait(60)
+        assert dispatcher.send("default", "key", lambda: FIRST) == (
+            503,
+            "the same notification is still being delivered",
+        )
+    finally:
+        go_on.set()
+        first.join()
+        deliveries.close()
