@@ -3,6 +3,9 @@
 import json
 import sqlite3
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +131,30 @@ def test_alerts_without_a_fingerprint_are_told_apart_by_their_labels() -> None:
     assert identity(named(labels={"account_id": "1"})) != identity(named(labels={"account_id": "2"}))
 
 
+@contextmanager
+def hasty(folder: Path, stopping: threading.Event) -> Iterator[Dispatcher]:
+    """Gives each notification 50 ms, and has nowhere to post it to."""
+    settings = RelaySettings(channels={"default": {"url_env": "X"}}, notification_timeout="50ms")
+    metrics = RelayMetrics(settings.channels)
+    templates = read_templates(settings, metrics)
+    deliveries = memory(folder, Clock())
+    yield Dispatcher(settings, {}, deliveries, metrics, stopping, templates)
+    deliveries.close()
+
+
+def test_what_ran_out_of_time_is_to_come_again(tmp_path: Path) -> None:
+    def slow() -> Message:
+        time.sleep(0.06)
+        return FIRST
+
+    with hasty(tmp_path, threading.Event()) as dispatcher:
+        answer = dispatcher.send("default", "key", slow)
+    assert answer == (503, "out of time with 0 of 2 messages delivered")
+
+
 def test_a_copy_that_outwaits_a_delivery_is_to_come_again(tmp_path: Path) -> None:
     """What the first attempt will achieve is not known: 200 would have Alertmanager forget it."""
-    settings = RelaySettings(channels={"default": {"url_env": "X"}}, notification_timeout="50ms")
-    deliveries, metrics = memory(tmp_path, Clock()), RelayMetrics(settings.channels)
-    templates = read_templates(settings, metrics)
     stopping, begun, go_on = threading.Event(), threading.Event(), threading.Event()
-    dispatcher = Dispatcher(settings, {}, deliveries, metrics, stopping, templates)
 
     def slow() -> Message:
         begun.set()
@@ -142,15 +162,11 @@ def test_a_copy_that_outwaits_a_delivery_is_to_come_again(tmp_path: Path) -> Non
         return FIRST
 
     stopping.set()  # nothing is posted by this test
-    first = threading.Thread(target=dispatcher.send, args=("default", "key", slow))
-    first.start()
-    try:
+    with hasty(tmp_path, stopping) as dispatcher:
+        first = threading.Thread(target=dispatcher.send, args=("default", "key", slow))
+        first.start()
         assert begun.wait(60)
-        assert dispatcher.send("default", "key", lambda: FIRST) == (
-            503,
-            "the same notification is still being delivered",
-        )
-    finally:
+        answer = dispatcher.send("default", "key", lambda: FIRST)
         go_on.set()
         first.join()
-        deliveries.close()
+    assert answer == (503, "the same notification is still being delivered")
