@@ -29,7 +29,7 @@ def is_address(text: str) -> bool:
 def is_public(text: str) -> bool:
     """Whether an IP address is one of the internet; an IPv4 address within IPv6 is what it is."""
     try:
-        address = ipaddress.ip_address(text.partition("%")[0])
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
     if isinstance(address, ipaddress.IPv6Address):

@@ -144,3 +144,17 @@ def test_messages_tracebacks_and_what_nobody_caught_are_redacted(
     if form == "json":
         lines = [json.loads(line) for line in written.splitlines()]
         assert "cannot use ***" in lines[1]["exception"]
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_of_secrets_within_each_other_the_longest_goes_as_a_whole() -> None:
+    keep_secret([PLANTED, f"https://host/{PLANTED}/path"])
+    assert redaction.redacted(f"at https://host/{PLANTED}/path: {PLANTED}") == "at ***: ***"
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_the_source_lines_of_a_stack_are_redacted() -> None:
+    keep_secret([PLANTED])
+    record = logging.makeLogRecord({"msg": "here", "stack_info": f"  File x\n    use({PLANTED!r})"})
+    assert redaction.RedactSecrets().filter(record)
+    assert record.stack_info == "  File x\n    use('***')"

@@ -190,6 +190,8 @@ def test_certificates_are_those_of_the_host_and_not_of_the_address(
     )  # fmt: skip
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    named: list[str | None] = []
+    context.sni_callback = lambda _socket, name, _context: named.append(name)
     server = Server(context)
     try:
         right = Destination("https", "hook.invalid", server.port, "/", "127.0.0.1")
@@ -197,6 +199,7 @@ def test_certificates_are_those_of_the_host_and_not_of_the_address(
         assert post(right, b"{}", (2, 2))[0] is Result.UNREACHABLE  # nobody vouches for it
         monkeypatch.setattr(return_url, "DEFAULT_CA_BUNDLE_PATH", str(tmp_path / "cert"))
         assert post(right, b"{}", (2, 2)) == (Result.DELIVERED, "HTTP 200")
+        assert named[-1] == "hook.invalid"  # by which a shared server finds its certificate
         assert post(wrong, b"{}", (2, 2))[0] is Result.UNREACHABLE
     finally:
         server.close()

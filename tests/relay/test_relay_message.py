@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from relay_harness import notification, spend_alert
 
@@ -117,6 +117,7 @@ def test_a_message_names_what_it_is_about(labels: dict[str, str], line: str) -> 
         ("-3", "100", ["Spend: -$3.00 in a day", "Threshold: $100.00, spend is -3% of it"]),
         ("5", "0", ["Spend: $5.00 in a day", "Threshold: $0.00"]),
         ("1e999999", "NaN", []),
+        ("1e999", "1e15", []),
         ("", "100", ["Threshold: $100.00"]),
         ("1e14", "1e-300", ["Spend: $100,000,000,000,000.00 in a day", "Threshold: $0.00, spend is more than 1,000,000% of it"]),
     ],
@@ -198,6 +199,7 @@ def test_no_text_keeps_markup(text: str) -> None:
 LINES = st.lists(st.text(alphabet=st.sampled_from("abc é漢😀"), max_size=200), max_size=60).map("\n".join)
 
 
+@example("漢😀é" * 60, 64)  # characters of several bytes lie across the cuts
 @given(LINES, st.integers(min_value=64, max_value=400))
 @settings(max_examples=300, deadline=None)
 def test_parts_fit_are_numbered_and_lose_nothing(text: str, limit: int) -> None:

@@ -280,6 +280,17 @@ def test_spend_alerts_repeat_daily_and_send_no_recovery(path: Path) -> None:
         assert route.get("group_by", ["alertname"]) in (["period"], ["alertname"])
 
 
+@pytest.mark.parametrize("path", [ALERTMANAGER, TEAMS], ids=lambda path: path.name)
+def test_no_notification_is_larger_than_the_relay_takes(path: Path) -> None:
+    hooks = [
+        hook
+        for receiver in yaml.safe_load(path.read_text())["receivers"]
+        for hook in receiver.get("webhook_configs", [])
+        if hook["url"].startswith("http://relay:8000/alerts")
+    ]
+    assert {hook["max_alerts"] for hook in hooks} == {200}
+
+
 def test_the_file_for_teams_is_the_shipped_one_with_more() -> None:
     shipped, teams = (yaml.safe_load(path.read_text()) for path in (ALERTMANAGER, TEAMS))
     assert teams["inhibit_rules"] == shipped["inhibit_rules"]

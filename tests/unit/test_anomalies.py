@@ -112,6 +112,12 @@ def test_every_kind_is_found_of_the_newest_settled_day(ledger: Ledger) -> None:
         "new": ("new_service", 80),
         "stopped": ("stopped_service", -60),
     }
+    assert list(kinds(ledger)) == [
+        "spike",
+        "drop",
+        "new",
+        "stopped",
+    ]  # the most dollars first, to either side
 
 
 def test_a_month_that_is_told_too_high_is_no_spike_until_the_bill_before_it_is_final(ledger: Ledger) -> None:
@@ -133,6 +139,16 @@ def test_a_month_that_is_told_too_high_is_no_spike_until_the_bill_before_it_is_f
     fill(ledger, series, now=now, estimated_from=may)
     also = {"with the month": ("spike", 30), "down with the month": ("drop", -30)}
     assert kinds(ledger, now=now) == told | also
+
+
+def test_a_bill_is_final_after_the_seventh(ledger: Ledger) -> None:
+    may, now = date(2026, 5, 1), datetime(2026, 5, 9, 13, tzinfo=UTC)
+    series: Series = {(PROD, "with the month"): lambda day: 130 if day >= may else 100}
+    fill(ledger, series, now=now, estimated_from=date(2026, 4, 1))
+    assert assessed_day(ledger, now) == date(2026, 5, 7)
+    assert kinds(ledger, now=now) == {}
+    fill(ledger, series, now=now, estimated_from=may)
+    assert kinds(ledger, now=now) == {"with the month": ("spike", 30)}
 
 
 def test_what_is_not_usage_is_no_finding(ledger: Ledger) -> None:
@@ -190,6 +206,16 @@ def test_the_first_of_a_month_waits_until_its_fees_are_told(ledger: Ledger) -> N
     ledger.commit_other_costs(CostRead(now, days, {(first, PROD, "Tax"): amortized(900)}))
     assert assessed_day(ledger, now) == first
     assert kinds(ledger, now=now) == {}
+
+
+@pytest.mark.parametrize(("number", "waits"), [(3, True), (4, False)])
+def test_fees_of_a_month_come_until_the_third(ledger: Ledger, number: int, waits: bool) -> None:
+    day = date(2026, 5, number)
+    now = datetime(2026, 5, number + 2, 13, tzinfo=UTC)
+    fill(ledger, {(PROD, "a"): lambda day: 50}, now=now - DAY)
+    ledger.commit_costs(CostRead(now, {day: False}, {(day, PROD, "a"): amortized(60)}))
+    assert ledger.assessed_day(now) == day
+    assert assessed_day(ledger, now) == (day - DAY if waits else day)
 
 
 def test_nothing_is_said_while_nothing_has_settled(ledger: Ledger) -> None:

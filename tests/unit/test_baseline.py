@@ -237,3 +237,52 @@ def test_input_reaches_back_to_the_same_place_of_three_months() -> None:
     assert len(input_days(TESTED)) == 57
     assert input_days(date(2026, 5, 31))[:2] == [date(2026, 2, 28), date(2026, 3, 31)]
     assert input_days(date(2026, 5, 2))[0] == date(2026, 2, 2)
+
+
+def at_the_limits(limits: Limits, side: int) -> baseline.Baseline:
+    """A day that is off by a quarter of 100 dollars, in score five deviations."""
+    flag = np.zeros(1, dtype=bool)
+    value, expected, score = np.array([100.0 + side * 25]), np.array([100.0]), np.array([side * 5.0])
+    return baseline.Baseline(
+        value, expected, np.array([5.0]), score, expected, expected,
+        twin=flag, low_before=~flag, new=flag, stopped=flag, may_be_restated=flag, usual=expected,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_found"),
+    [
+        (Limits(score=5, ratio=0.25, amount=25), True),
+        (Limits(score=5.001, ratio=0.25, amount=25), False),
+        (Limits(score=5, ratio=0.251, amount=25), False),
+        (Limits(score=5, ratio=0.25, amount=25.01), False),
+    ],
+    ids=["each is reached", "score", "ratio", "amount"],
+)
+def test_what_reaches_every_limit_is_found(limits: Limits, is_found: bool) -> None:
+    assert baseline.spikes(at_the_limits(limits, 1), limits).tolist() == [is_found]
+    assert baseline.drops(at_the_limits(limits, -1), limits).tolist() == [is_found]
+
+
+def test_a_new_service_is_one_from_its_least_amount_on() -> None:
+    def new(usd: float) -> Daily:
+        return lambda day: usd if day == TESTED else 0.0
+
+    assert found(new(LIMITS.new_amount), new(LIMITS.new_amount - 0.01)) == ["new", ""]
+
+
+def test_a_silence_as_long_as_one_before_is_no_end() -> None:
+    def silent(days: int) -> Daily:
+        return lambda day: 0.0 if ago(day) < days or ago(day) in (20, 21) else 60.0
+
+    assert found(silent(2), silent(3)) == ["drop", "stopped"]
+
+
+def test_four_days_at_either_end_of_a_month_are_compared_with_earlier_months() -> None:
+    def earlier(tested: date) -> list[date]:
+        return [day for day in input_days(tested) if day < tested - 56 * DAY]
+
+    assert earlier(date(2026, 5, 4)) == [date(2026, 2, 4), date(2026, 3, 4)]
+    assert earlier(date(2026, 5, 5)) == []
+    assert earlier(date(2026, 5, 27)) == []
+    assert earlier(date(2026, 5, 28)) == [date(2026, 2, 25), date(2026, 3, 28)]

@@ -16,6 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.aws.meter import Charges
+from exporter.charges import MemoryCharges
 from exporter.ledger import CostRead, DayState, Ledger, LedgerLockedError
 from exporter.model import Amounts, ChargeClass
 from exporter.money import to_units, to_usd
@@ -49,10 +51,18 @@ def test_sums_of_units_are_exact(amounts: list[Decimal]) -> None:
     assert to_usd(sum(map(to_units, amounts))) == sum(amounts, Decimal(0))
 
 
-@pytest.mark.parametrize("bad", ["NaN", "Infinity", "1e12"])
+@pytest.mark.parametrize("bad", ["NaN", "Infinity", "1e12", "-1e12"])
 def test_what_is_not_money_is_refused(bad: str) -> None:
     with pytest.raises(ValueError, match=r"not an amount|more than the ledger holds"):
         to_units(Decimal(bad))
+
+
+@pytest.mark.parametrize(
+    ("amount", "units"),
+    [("1.5e-10", 2), ("2.5e-10", 2), ("-1.5e-10", -2), ("1.6e-10", 2), ("-1.4e-10", -1), ("4e-11", 0)],
+)
+def test_what_is_finer_than_the_ledger_is_rounded_and_never_cut(amount: str, units: int) -> None:
+    assert to_units(Decimal(amount)) == units
 
 
 def test_three_dimes_are_thirty_cents(ledger: Ledger) -> None:
@@ -98,6 +108,15 @@ def test_a_read_leaves_other_days_alone(ledger: Ledger) -> None:
     assert ledger.costs(DAY, NEXT, "amortized") == {("1", "S3"): Decimal(5)}
 
 
+def test_keys_of_a_day_are_those_with_cost(ledger: Ledger) -> None:
+    ledger.commit_costs(
+        CostRead(NOON, {DAY: True}, {(DAY, "1", "S3"): usd("5"), (DAY, "1", "EC2"): usd("7")})
+    )
+    assert ledger.keys_per_day(DAY, NEXT) == 2
+    ledger.commit_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("6")}))
+    assert ledger.keys_per_day(DAY, NEXT) == 1
+
+
 def test_rows_split_usage_from_other_charges(ledger: Ledger) -> None:
     ledger.commit_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("10.5")}))
     ledger.commit_other_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("-2.25")}))
@@ -118,7 +137,7 @@ def test_a_scan_marks_just_the_days_that_moved(ledger: Ledger) -> None:
         CostRead(
             NOON,
             {DAY: False, NEXT: False},
-            {(DAY, "1", "S3"): usd("5"), (NEXT, "1", "S3"): usd("5"), (NEXT, "2", "S3"): usd("0")},
+            {(DAY, "1", "S3"): usd("5"), (NEXT, "1", "S3"): usd("5"), (DAY, "2", "S3"): usd("0")},
         )
     )
 
@@ -129,6 +148,24 @@ def test_a_scan_marks_just_the_days_that_moved(ledger: Ledger) -> None:
     assert moved == (NEXT,)
     states = ledger.day_states(DAY, NEXT + timedelta(days=1))
     assert {day: state.moved for day, state in states.items()} == {DAY: False, NEXT: True}
+
+
+def test_a_scan_that_agrees_confirms_a_day_and_one_that_does_not_confirms_nothing(ledger: Ledger) -> None:
+    later, latest = NOON + timedelta(hours=6), NOON + timedelta(hours=12)
+    ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+    assert ledger.confirmed_at(DAY, NEXT) == {DAY: NOON}
+    ledger.commit_scan("account", later, [DAY], {(DAY, "1"): usd("5")})
+    assert ledger.confirmed_at(DAY, NEXT) == {DAY: later}
+    ledger.commit_scan("account", latest, [DAY], {(DAY, "1"): usd("6")})
+    assert ledger.confirmed_at(DAY, NEXT) == {DAY: later}
+
+
+def test_a_service_is_first_seen_on_its_first_day_with_cost(ledger: Ledger) -> None:
+    ledger.commit_costs(
+        CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("0"), (DAY, "1", "Tax"): usd("0")})
+    )
+    ledger.commit_costs(CostRead(NOON, {NEXT: False}, {(NEXT, "1", "S3"): usd("-1")}))
+    assert ledger.first_seen() == {("1", "S3"): NEXT}
 
 
 def test_a_scan_sees_cost_that_left_an_account_whole(ledger: Ledger) -> None:
@@ -156,6 +193,7 @@ def end_of(day: date) -> datetime:
         ([(1, "99.5"), (6.9, "100")], False),
         ([(1, "98"), (7, "100")], False),
         ([(1, "0"), (7, "0")], True),
+        ([(0, "99.5"), (6, "100")], True),
     ],
 )
 def test_a_day_is_settled_36_hours_after_its_end_or_when_two_reads_agree(
@@ -185,6 +223,33 @@ def test_data_is_through_the_newest_complete_day_with_cost(ledger: Ledger) -> No
     assert ledger.data_through(at) == DAY
     # Read before it was over, NEXT is not complete, however late it becomes.
     assert ledger.data_through(at + timedelta(days=3)) == DAY
+    # On a clock that was set back, what is not over there is not complete.
+    assert ledger.data_through(at - timedelta(days=1)) == DAY - timedelta(days=1)
+
+    # Complete from its very end on, and without cost it is not what data is through.
+    late = end_of(NEXT)
+    ledger.commit_costs(CostRead(late, {NEXT: True}, {}))
+    assert ledger.data_through(late) == DAY
+    ledger.commit_costs(CostRead(late, {NEXT: True}, {(NEXT, "1", "S3"): usd("1")}))
+    assert ledger.data_through(late) == NEXT
+
+
+def test_a_total_that_moved_is_remembered_until_what_is_not_usage_is_read(ledger: Ledger) -> None:
+    def read(amount: str) -> CostRead:
+        return CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd(amount)})
+
+    def moved() -> bool:
+        return ledger.day_states(DAY, NEXT)[DAY].other_moved
+
+    ledger.commit_costs(read("5"))
+    ledger.commit_other_costs(read("0"))
+    ledger.commit_costs(read("5"))
+    assert not moved()
+    ledger.commit_costs(read("6"))
+    ledger.commit_costs(read("6"))
+    assert moved()
+    ledger.commit_other_costs(read("1"))
+    assert not moved()
 
 
 def test_names_are_in_force_from_their_day(ledger: Ledger) -> None:
@@ -207,14 +272,16 @@ def test_units_are_in_force_from_their_day(ledger: Ledger) -> None:
     assert ledger.account_names() == {}
 
 
-def test_charges_count_from_their_period_on(ledger: Ledger) -> None:
-    ledger.add_charge(NOON - timedelta(days=1), "cost", "ce", "GetCostAndUsage", Decimal("0.01"))
-    ledger.add_charge(NOON, "cost", "ce", "GetCostAndUsage", Decimal("0.01"))
-    ledger.add_charge(NOON, "usage", "cloudwatch", "GetMetricData", Decimal("0.00001"))
+@pytest.mark.parametrize("lasting", [True, False])
+def test_charges_count_from_their_period_on(ledger: Ledger, lasting: bool) -> None:
+    charges: Charges = ledger if lasting else MemoryCharges()
+    charges.add_charge(NOON - timedelta(days=1), "cost", "ce", "GetCostAndUsage", Decimal("0.01"))
+    charges.add_charge(NOON, "cost", "ce", "GetCostAndUsage", Decimal("0.01"))
+    charges.add_charge(NOON, "usage", "cloudwatch", "GetMetricData", Decimal("0.00001"))
 
-    assert ledger.charged_since("cost", NOON) == Decimal("0.01")
-    assert ledger.charged_since("cost", None) == Decimal("0.02")
-    assert ledger.charged_since("usage", None) == Decimal("0.00001")
+    assert charges.charged_since("cost", NOON) == Decimal("0.01")
+    assert charges.charged_since("cost", None) == Decimal("0.02")
+    assert charges.charged_since("usage", None) == Decimal("0.00001")
 
 
 def test_a_transaction_is_all_or_nothing(ledger: Ledger) -> None:
@@ -226,6 +293,15 @@ def test_a_transaction_is_all_or_nothing(ledger: Ledger) -> None:
     assert ledger.row_count() == 0
     assert ledger.day_states(DAY, NEXT) == {}
     assert ledger.scanned_at("refresh") is None
+
+
+def test_a_series_that_was_rolled_back_is_written_with_the_next_commit(ledger: Ledger) -> None:
+    read = CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")})
+    with suppress(RuntimeError), ledger.transaction():
+        ledger.commit_costs(read)
+        raise RuntimeError
+    ledger.commit_costs(read)
+    assert ledger.costs(DAY, NEXT, "unblended") == {("1", "S3"): Decimal(5)}
 
 
 def test_a_second_writer_is_refused(ledger: Ledger) -> None:

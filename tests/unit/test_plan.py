@@ -9,9 +9,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from exporter.aws.cost_explorer import days_between
 from exporter.cli import main
-from exporter.config import Config, load_config
-from exporter.ledger import Ledger
+from exporter.config import Ceiling, CeilingSettings, Config, load_config
+from exporter.ledger import CostRead, Ledger
+from exporter.model import month_start
 from exporter.plan import make_plan, refusal, refused_collectors, scale_for
 from exporter.usage_ledger import Series, list_series
 
@@ -125,6 +127,31 @@ def test_discovery_can_show_that_a_plan_is_too_large(tmp_path: Path) -> None:
         ledger.close()
     assert refused is not None
     assert "ceilings.cost.month: found $10" in refused
+
+
+def test_a_plan_that_is_as_dear_as_its_ceiling_is_within_it() -> None:
+    config = load_config(None, {})
+    scale, sources = scale_for(config, None, NOW, accounts=3)
+
+    def over(month: Decimal) -> int:
+        ceilings = CeilingSettings(cost=Ceiling(day=None, month=month), first_fill=None)
+        return len(make_plan(config.model_copy(update={"ceilings": ceilings}), scale, sources, NOW).over)
+
+    usd = make_plan(config, scale, sources, NOW).usd
+    assert (over(usd), over(usd - Decimal("0.01"))) == (0, 1)
+
+
+def test_a_first_fill_that_is_done_is_held_against_nothing(tmp_path: Path) -> None:
+    ceilings = CeilingSettings(first_fill=Decimal("0.01"))
+    config = load_config(None, {}).model_copy(update={"ceilings": ceilings})
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    try:
+        assert (refusal(config, ledger, NOW) or "").startswith("ceilings.first_fill: found $0.01")
+        days = days_between(month_start(NOW.date(), 13), NOW.date())
+        ledger.commit_costs(CostRead(NOW, dict.fromkeys(days, False), {}))
+        assert refusal(config, ledger, NOW) is None
+    finally:
+        ledger.close()
 
 
 def test_the_price_is_that_of_its_lines() -> None:

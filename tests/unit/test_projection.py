@@ -178,6 +178,7 @@ def test_what_has_stopped_is_over(days: int) -> None:
 
 def test_a_day_without_cost_is_no_stop_yet() -> None:
     assert expected(on(lambda day: ago(day) > 1, 100, 0)) == pytest.approx([100] * 40)
+    assert expected(on(lambda day: ago(day) > 1, 100, 0), incomplete=0) == pytest.approx([100] * 40, rel=0.01)
     assert expected(on(lambda day: ago(day) != 2, 100, 0)) == pytest.approx([100] * 40, rel=0.01)
 
 

@@ -101,9 +101,11 @@ def test_a_failure_keeps_the_last_good_samples_for_three_intervals() -> None:
 
     clock.now = START + 3 * HOUR - timedelta(seconds=1)
     assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="1",service="S3"} 3']
+    assert list(store.samples()) == [COST(3, account_id="1", service="S3")]
 
     clock.now = START + 3 * HOUR
     assert lines(store, "aws_test_cost_usd") == []
+    assert list(store.samples()) == []
     own = 'collector="cost",account_id="1",account="prod"'
     assert lines(store, "aws_spend_exporter_collector_success") == [
         f"aws_spend_exporter_collector_success{{{own}}} 0"
@@ -132,6 +134,14 @@ def test_a_unit_that_never_succeeded_has_no_sample_and_no_last_success() -> None
 
     assert lines(store, "aws_test") == []
     assert lines(store, "aws_spend_exporter_collector_last_success") == []
+
+
+def test_the_last_success_is_that_of_the_region_that_was_read_the_longest_ago() -> None:
+    store = Store(Clock())
+    for region, at in (("eu-west-1", START), ("us-east-1", START - HOUR), ("eu-west-2", START)):
+        store.publish(Key("ec2", "1", region), Outcome((), at, at), account="prod", interval=HOUR)
+    (line,) = lines(store, "aws_spend_exporter_collector_last_success")
+    assert line.endswith(f" {int((START - HOUR).timestamp())}")
 
 
 def test_a_success_replaces_all_samples_of_its_unit_and_no_others() -> None:

@@ -116,6 +116,23 @@ def test_late_data_adds_its_difference(aws: SimulatedAws, make_poller: MakePolle
     assert true_sum(aws, LAMBDA, EPOCH, settled - 2 * HOUR) > early
 
 
+def test_what_cloudwatch_takes_back_makes_no_counter_fall(aws: SimulatedAws, make_poller: MakePoller) -> None:
+    poller = make_poller()
+    poller.poll()
+    aws.clock.advance(3 * HOUR)
+    poller.poll()
+    full = poller.show()[LAMBDA, "", ""]
+    assert full == true_sum(aws, LAMBDA, EPOCH, EPOCH + 3 * HOUR)
+    aws.metrics.late_seconds = 12 * 3600  # it shows less now of the hours that were read whole
+    aws.clock.advance(HOUR)
+    poller.poll()
+    assert poller.show()[LAMBDA, "", ""] >= full
+    aws.metrics.late_seconds = 0
+    aws.clock.advance(HOUR)
+    poller.poll()
+    assert poller.show()[LAMBDA, "", ""] == true_sum(aws, LAMBDA, EPOCH, EPOCH + 5 * HOUR)
+
+
 def test_data_that_is_later_than_the_window_counts_once_its_day_is_read_again(
     aws: SimulatedAws, make_poller: MakePoller
 ) -> None:
