@@ -4,6 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from exporter.aws.cost_explorer import days_between
 from exporter.collectors import cost
 from exporter.context import ViewContext
@@ -43,3 +45,28 @@ def test_a_ledger_that_another_source_fills_serves_every_family_and_asks_cost_ex
         assert next_query(ledger, settings, NOW) is None
     finally:
         ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("unread", "absent"),
+    [
+        (date(2026, 5, 7), {"aws_cost_month_to_date_usd"}),
+        (date(2026, 4, 7), {"aws_cost_last_month_usd"}),
+        (date(2026, 5, 19), {"aws_cost_month_to_date_usd", "aws_cost_yesterday_usd"}),
+        (date(2026, 5, 20), {"aws_cost_today_usd"}),
+    ],
+)
+def test_a_sum_that_lacks_a_day_is_absent(tmp_path: Path, unread: date, absent: set[str]) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    try:
+        days = [day for day in days_between(date(2026, 4, 1), date(2026, 5, 21)) if day != unread]
+        costs = {(day, "1", "AWS Lambda"): Amounts(Decimal(1)) for day in days}
+        ledger.commit_costs(CostRead(NOW, dict.fromkeys(days, False), costs))
+        settings = cost.Settings(history_months=1)
+        names = {
+            sample.family.name for sample in cost.render(ViewContext(ledger, NOW, settings, {}, settings))
+        }
+    finally:
+        ledger.close()
+    sums = {f"aws_cost_{name}_usd" for name in ("today", "yesterday", "month_to_date", "last_month")}
+    assert sums - names == absent

@@ -123,7 +123,7 @@ def test_a_service_of_an_account_has_the_first_rule_that_both_match() -> None:
                 "default": {"day": 1},
                 "overrides": {
                     "prod": {"AWS Lambda": {"day": 100}},
-                    "*": {"Amazon *": {"day": 50}, "AWS Glue": {"day": 2}},
+                    "*": {"Amazon *": {"day": 50}, "AWS Glue": {"day": 2}, "AWS L*": {"day": 7}},
                     "gone": {"*": {"day": 2}},
                 },
             }
