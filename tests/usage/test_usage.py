@@ -214,18 +214,29 @@ def test_resources_that_are_gone_take_nothing_away(aws: SimulatedAws, make_polle
     poller.poll()
     aws.clock.advance(2 * HOUR)
     poller.poll()
-    counted = poller.show()[LAMBDA, "", ""]
-    with only(aws, without=("FunctionName", "management-checkout")):
-        for _ in range(18):
+    began, long = EPOCH + 2 * HOUR, 18 * DAY
+    counted = true_sum(aws, LAMBDA, EPOCH, began)
+
+    def pass_by() -> float:
+        for _ in range(long // DAY):
             aws.clock.advance(DAY)
             poller.poll()
-    with poller.ledger.connection() as db:
-        left = db.execute(
-            "SELECT COUNT(*) FROM usage_series WHERE metric = ? AND resource_id = 'management-checkout'",
-            (LAMBDA,),
-        ).fetchone()
-    assert left == (0,)
-    assert poller.show()[LAMBDA, "", ""] > counted
+        return true_sum(aws, LAMBDA, began, began + long)
+
+    with only(aws, without=("FunctionName", "management-checkout")):
+        counted += pass_by()
+        with poller.ledger.connection() as db:
+            left = db.execute(
+                "SELECT COUNT(*) FROM usage_series WHERE metric = ? AND resource_id = 'management-checkout'",
+                (LAMBDA,),
+            ).fetchone()
+        assert left == (0,)
+        assert poller.show()[LAMBDA, "", ""] == counted
+        # A second one adds to what the first has left.
+        began += long
+        with only(aws, without=("FunctionName", "management-thumbnails")):
+            counted += pass_by()
+        assert poller.show()[LAMBDA, "", ""] == counted
 
 
 @contextmanager
