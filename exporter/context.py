@@ -48,6 +48,11 @@ class Context(Generic[S]):
             deadline=self.deadline,
         )
 
+    def account(self, account_id: str, ledger_names: Mapping[str, str]) -> str:
+        """The name of an account that need not be collected from; its id where unknown."""
+        known = self.accounts.get(account_id)
+        return known.name if known else ledger_names.get(account_id, account_id)
+
     def paginate(
         self, target: Target, service: str, operation: str, params: Mapping[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:

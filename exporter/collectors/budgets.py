@@ -104,14 +104,13 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     left_out["series_limit"] = len(budgets[ctx.settings.series_limit :])
     names = ctx.ledger.account_names()
     for budget in budgets[: ctx.settings.series_limit]:
-        account = ctx.accounts.get(budget.account_id)
         for family, usd in budget.amounts.items():
             yield family(
                 usd,
                 budget=budget.name,
                 period=budget.period,
                 account_id=budget.account_id,
-                account=account.name if account else names.get(budget.account_id, budget.account_id),
+                account=ctx.account(budget.account_id, names),
             )
     for reason, count in left_out.items():
         yield LEFT_OUT(count, reason=reason)

@@ -90,9 +90,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterator[Sample | Folded]
     names = ctx.ledger.account_names()
     samples = []
     for (account_id, *others), usd in sorted(sums.items()):
-        known = ctx.accounts.get(account_id)
-        account = known.name if known else names.get(account_id, account_id)
-        samples.append(Sample(OPPORTUNITY, (account_id, account, *others), float(usd)))
+        samples.append(Sample(OPPORTUNITY, (account_id, ctx.account(account_id, names), *others), float(usd)))
     yield from fold(samples, ("region", "resource_type"), ctx.settings.series_limit)
 
 

@@ -19,6 +19,7 @@ from grafana.builder.style import (
     MUTED,
     USD,
     WARNING,
+    account_column,
     colour_services,
     columns,
     daily_bars,
@@ -165,10 +166,7 @@ def changed(
         .sort_by([common.TableSortByFieldState().display_name("Change").desc(True)])
         .override_by_name(
             "Account",
-            properties(
-                links=link("Account", "aws-spend-account", "account", "Account id"),
-                **({} if "Service" in without else {"custom__width": 130}),
-            ),
+            account_column(None if "Service" in without else 130),
         )
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name(
@@ -223,9 +221,7 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
         panel.override_by_name(column, money_column(custom__width=95))
     if "account" in names:
         panel.override_by_name("Account id", properties(custom__width=115))
-        panel.override_by_name(
-            "Account", properties(links=link("Account", "aws-spend-account", "account", "Account id"))
-        )
+        panel.override_by_name("Account", account_column())
     if "service" in names:
         panel.override_by_name(
             "Service", properties(links=link("Service", "aws-spend-service", "service", "Service"))
@@ -281,9 +277,7 @@ def anomalies(width: int, height: int) -> table.Panel:
         )
         .override_by_name(
             "Account",
-            properties(
-                custom__width=250, links=link("Account", "aws-spend-account", "account", "Account id")
-            ),
+            account_column(250),
         )
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name(

@@ -8,10 +8,10 @@ from exporter.resources import all_resource_files
 from grafana.builder.promql import PLACE
 from grafana.builder.style import (
     USD,
+    account_column,
     columns,
     hidden,
     instant,
-    link,
     money_bar,
     money_column,
     properties,
@@ -175,9 +175,7 @@ def most_expensive(width: int, height: int, *, without: tuple[str, ...] = ()) ->
         .override_by_name("Type", properties(custom__width=240))
         .override_by_name(
             "Account",
-            properties(
-                custom__width=150, links=link("Account", "aws-spend-account", "account", "Account id")
-            ),
+            account_column(150),
         )
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name("Region", properties(custom__width=110))
@@ -227,9 +225,7 @@ def unused(width: int, height: int, *, without: tuple[str, ...] = ()) -> table.P
         .sort_by([common.TableSortByFieldState().display_name("A month").desc(True)])
         .override_by_name(
             "Account",
-            properties(
-                custom__width=110, links=link("Account", "aws-spend-account", "account", "Account id")
-            ),
+            account_column(110),
         )
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name("Type", properties(custom__width=240))

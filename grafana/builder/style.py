@@ -312,6 +312,12 @@ def link(title: str, dashboard_uid: str, variable: str, field: str) -> list[dict
     ]
 
 
+def account_column(width: int | None = None) -> list[model.DynamicConfigValue]:
+    """Names of accounts that lead to the account's dashboard, by the column `Account id`."""
+    fixed_width = {} if width is None else {"custom__width": width}
+    return properties(**fixed_width, links=link("Account", "aws-spend-account", "account", "Account id"))
+
+
 def hidden() -> list[model.DynamicConfigValue]:
     """A column that links need and nobody has to see."""
     return properties(custom__hideFrom={"viz": True, "tooltip": True, "legend": True})

@@ -19,6 +19,7 @@ from grafana.builder.style import (
     MUTED,
     NEUTRAL,
     WARNING,
+    account_column,
     columns,
     daily_bars,
     fixed,
@@ -26,7 +27,6 @@ from grafana.builder.style import (
     legend_below,
     line_over_bars,
     line_panel,
-    link,
     money_column,
     properties,
     ranged,
@@ -158,9 +158,7 @@ def _causes() -> table.Panel:
         )
         .override_by_name(
             "Account",
-            properties(
-                custom__width=150, links=link("Account", "aws-spend-account", "account", "Account id")
-            ),
+            account_column(150),
         )
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name("Region", properties(custom__width=90))
@@ -203,9 +201,7 @@ def _expected() -> table.Panel:
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("Score").desc(True)])
-        .override_by_name(
-            "Account", properties(links=link("Account", "aws-spend-account", "account", "Account id"))
-        )
+        .override_by_name("Account", account_column())
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name(
             "Score",
@@ -418,9 +414,7 @@ def _aws_anomalies() -> table.Panel:
         )
         .override_by_name(
             "Account",
-            properties(
-                custom__width=150, links=link("Account", "aws-spend-account", "account", "Account id")
-            ),
+            account_column(150),
         )
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name("Impact", money_column(custom__width=110))

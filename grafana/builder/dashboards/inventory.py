@@ -10,10 +10,10 @@ from grafana.builder.frame import frame
 from grafana.builder.promql import PLACE
 from grafana.builder.style import (
     COLUMNS,
+    account_column,
     columns,
     instant,
     line_panel,
-    link,
     money_column,
     properties,
     ranged,
@@ -116,9 +116,7 @@ def _savings() -> table.Panel:
         )
         .override_by_name(
             "Account",
-            properties(
-                custom__width=110, links=link("Account", "aws-spend-account", "account", "Account id")
-            ),
+            account_column(110),
         )
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name("Type", properties(custom__width=240))
@@ -242,9 +240,7 @@ def _recommended() -> table.Panel:
         )
         .override_by_name(
             "Account",
-            properties(
-                custom__width=110, links=link("Account", "aws-spend-account", "account", "Account id")
-            ),
+            account_column(110),
         )
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name("Saves a month", money_column(custom__width=105))
