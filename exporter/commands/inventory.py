@@ -89,7 +89,7 @@ def command(
             f"{data['count']} resources, {dollars(data['estimated_monthly_usd'])} a month at list price"
             f" for the {data['priced']} whose price is known. An estimate, not the bill."
         )
-        note(f"{found.age(utc_now()).capitalize()}.")
+        note(f"Inventory {found.age(utc_now())}.")
         if not data["count"]:
             note("Is collectors.inventory enabled (docs/inventory.md)?")
     for failing in data["failing"]:

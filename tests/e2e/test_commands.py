@@ -192,6 +192,11 @@ def test_answers_say_how_old_they_are(name: str, terminal: Terminal) -> None:
     assert terminal.json(name)["read_at"]
 
 
+@pytest.mark.parametrize("name", ["accounts", "anomalies", "costs", "inventory", "trends", "usage"])
+def test_where_an_answer_is_from_is_written_as_it_is(name: str, terminal: Terminal) -> None:
+    assert f"from {terminal.exporter.url}, AWS " in terminal.run(name).stderr
+
+
 @pytest.mark.parametrize("typed", ["ec2", "EC2", "Amazon Elastic Compute Cloud - Compute", "elastic compute"])
 def test_services_are_found_as_people_name_them(terminal: Terminal, typed: str) -> None:
     rows = terminal.json("costs", "--service", typed, "--by-service")["rows"]
