@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import cache
@@ -20,6 +21,7 @@ APPLICATION = DomainDispatcherApplication(create_backend_app)
 """moto behind one WSGI application; the header X-Moto-Account-Id says whose backends answer."""
 
 _SESSION = botocore.session.Session()  # one, because it keeps the models that it has parsed
+_creating = threading.Lock()
 _account: ContextVar[str] = ContextVar("account")
 
 
@@ -71,14 +73,15 @@ def _answer(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
 
 @cache
 def _client(service: str, region: str) -> Any:
-    client = _SESSION.create_client(
-        service,
-        region_name=region,
-        endpoint_url=f"https://{service}.{region}.amazonaws.com",
-        aws_access_key_id="simulated",
-        aws_secret_access_key="simulated",  # noqa: S106 - opens nothing but the simulation
-        config=Config(retries={"total_max_attempts": 1}),
-    )
+    with _creating:  # a session is not made for threads
+        client = _SESSION.create_client(
+            service,
+            region_name=region,
+            endpoint_url=f"https://{service}.{region}.amazonaws.com",
+            aws_access_key_id="simulated",
+            aws_secret_access_key="simulated",  # noqa: S106 - opens nothing but the simulation
+            config=Config(retries={"total_max_attempts": 1}),
+        )
     client.meta.events.register("before-send", _answer)
     return client
 

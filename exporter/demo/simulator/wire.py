@@ -9,6 +9,7 @@ import hmac
 import json
 import re
 import secrets
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,9 +18,11 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 import botocore.session
+from botocore.exceptions import DataNotFoundError, UnknownServiceError
 from botocore.model import ServiceModel
 
 from .cbor import decode_cbor, encode_cbor
+from .routing import rest_operation
 
 T = TypeVar("T")
 
@@ -69,14 +72,16 @@ class Response:
 
 
 _SESSION = botocore.session.Session()
+_reading = threading.Lock()
 
 
 @cache
 def service_model(service: str) -> ServiceModel | None:
     """botocore's model of a service, None where it has none."""
     try:
-        return _SESSION.get_service_model(service)
-    except Exception:  # an unknown service is only a reason to guess less well
+        with _reading:  # a session of botocore is not made for threads
+            return _SESSION.get_service_model(service)
+    except (UnknownServiceError, DataNotFoundError):
         return None
 
 
@@ -117,19 +122,8 @@ def read_call(environ: Mapping[str, Any], body: bytes) -> AwsCall:
             call.service = "sts"
     else:
         call.protocol = _model_protocol(service)
-        call.operation = _rest_operation(environ, service)
+        call.operation = rest_operation(environ, service)
     return call
-
-
-def _rest_operation(environ: Mapping[str, Any], service: str) -> str:
-    from moto.core.request import Request
-    from moto.core.routing import get_service_router
-
-    try:
-        operation, _ = get_service_router(service).match(Request(dict(environ)))
-        return str(operation.name)
-    except Exception:  # only a label of the request log
-        return f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"
 
 
 def json_response(call: AwsCall, members: Mapping[str, Any], status: int = 200) -> Response:
