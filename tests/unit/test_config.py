@@ -173,6 +173,19 @@ def test_an_unknown_environment_variable_is_an_error_too(
         load_config(None, {"AWS_SPEND_EXPORTER_SERVER__PROT": "1"})
 
 
+def test_what_is_wrong_is_said_of_the_variable_or_the_file_that_it_is_in(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("server: {host: 1}")
+    variables = {"AWS_SPEND_EXPORTER_SERVER__PORT": "x", "AWS_SPEND_EXPORTER_LOG": "{level: loud}"}
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, variables)
+    assert [line.split(": found ")[0] for line in str(caught.value).splitlines()] == [
+        f"{file}: server.host",
+        "AWS_SPEND_EXPORTER_SERVER__PORT: server.port",
+        "AWS_SPEND_EXPORTER_LOG: log.level",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
