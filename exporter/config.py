@@ -465,6 +465,7 @@ def _explain(problem: Any, data: Any) -> str:
 
 _EXPECTED = {
     "string_type": "text (in quotes, if it looks like a number)",
+    "invalid_key": "a key that is text",
     "int_type": "a whole number",
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",

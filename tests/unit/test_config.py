@@ -66,6 +66,7 @@ MUTATIONS: list[tuple[tuple[Any, ...], Any, str, str]] = [
         "US dollars",
     ),
     (("thresholds", "accounts", "overrides", "prod"), 5, "thresholds.accounts.overrides.prod", "a mapping"),
+    (("thresholds", "organization"), {"day": 1, 0: None}, "thresholds.organization[0]", "a key that is text"),
     (("collectors", "costs"), {}, "collectors.costs", "did you mean cost?"),
     (("collectors", "cost", "interval"), "5m", "collectors.cost.interval", "at least 1h"),
     (("collectors", "cost", "interval"), "six hours", "collectors.cost.interval", "a duration such as"),
