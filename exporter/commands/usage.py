@@ -91,5 +91,9 @@ def command(
         emit(output, {**found.data, "rows": rows}, rows, columns)
     if output == Format.TABLE:
         if not rows:
-            note("No daily totals are known: enable collectors.usage (docs/usage.md).")
+            note(
+                "No daily totals are like that."
+                if found.read_at
+                else "No daily totals are known: enable collectors.usage (docs/usage.md)."
+            )
         note(f"{found.data['start']} to {found.data['end']} UTC, {found.age(utc_now())}.")
