@@ -105,7 +105,7 @@ def _from_ledger(
         # Names are read once: an answer asks for one a row.
         source = Source(ledger, config, clock(), ledger.account_names())
         warning = f"{why}; this is from {path}" if isinstance(why, RefusedError) else None
-        return _answer(endpoint.answer(source, query), str(path), warning)
+        return _answer(endpoint.reply(source, query), str(path), warning)
     except ValueError as error:
         raise AskError(str(error)) from None
     except sqlite3.Error as error:

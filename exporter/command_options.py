@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from collections.abc import Callable
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,9 +67,21 @@ def _a_url(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return value
 
 
+class _Day(click.ParamType[date]):
+    """A UTC day."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"found {value!r}, expected a day such as 2026-01-31", param, ctx)
+
+
 def day_option(flag: str, name: str, text: str) -> Callable[[F], F]:
-    """A UTC day, passed as a datetime."""
-    return click.option(flag, name, type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help=text)
+    """A UTC day, passed as a date."""
+    return click.option(flag, name, type=_Day(), metavar="YYYY-MM-DD", help=text)
 
 
 def known_services(config: Config, url: str | None) -> list[str]:
@@ -97,9 +111,13 @@ def account_named(config: Config, url: str | None, text: str | None) -> str | No
     if len(found) == 1:
         return str(found[0]["account_id"])
     names = [f"{row['account']} ({row['account_id']})" for row in found or rows]
+    if not names:
+        raise click.UsageError(f"account: found {text!r}, and no account is known yet")
     more = ", ..." if len(names) > _SHOWN_NAMES else ""
+    near = [] if found else difflib.get_close_matches(text, [str(row["account"]) for row in rows], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
     raise click.UsageError(
-        f"account: found {text!r}, expected one of {', '.join(names[:_SHOWN_NAMES])}{more}"
+        f"account: found {text!r}, expected one of {', '.join(names[:_SHOWN_NAMES])}{more}{hint}"
     )
 
 

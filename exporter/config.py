@@ -351,9 +351,12 @@ def load_config(path: Path | None, environment: Mapping[str, str] | None = None)
         apply_plain_variables(data, environment, all_collectors())
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    variables: dict[tuple[str, ...], str] = {}
     for name, value in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX) and name != CONFIG_VARIABLE:
-            _set(data, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), _scalar(value, name), name)
+            key = tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
+            _set(data, key, _scalar(value, name), name)
+            variables[key] = name
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -361,11 +364,11 @@ def load_config(path: Path | None, environment: Mapping[str, str] | None = None)
         # A union reports each of its forms: the one that got further knows better.
         deep = {problem["loc"][:1] for problem in problems if problem["type"] != "literal_error"}
         lines = [
-            _explain(problem, data)
+            f"{_origin(problem, variables, source)}: {_explain(problem, data)}"
             for problem in problems
             if problem["type"] != "literal_error" or len(problem["loc"]) > 2 or problem["loc"][:1] not in deep
         ]
-        raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from None
+        raise ConfigError("\n".join(lines)) from None
 
 
 def _read_yaml(path: Path) -> Any:
@@ -419,9 +422,22 @@ def _shown(value: object) -> str:
 _ADDED_BY_PYDANTIC = re.compile(r"^(literal\[.*\]|tuple\[.*\]|function-.*|\[key\])$")
 
 
+def _location(problem: Any) -> list[str | int]:
+    return [part for part in problem["loc"] if not _ADDED_BY_PYDANTIC.match(str(part))]
+
+
+def _origin(problem: Any, variables: Mapping[tuple[str, ...], str], source: str) -> str:
+    """The environment variable that the value is from, or `source`."""
+    location = tuple(map(str, _location(problem)))
+    for key, name in variables.items():
+        if location[: len(key)] == key:
+            return name
+    return source
+
+
 def _explain(problem: Any, data: Any) -> str:
     """One line: the key, what was found, what was expected."""
-    location = [part for part in problem["loc"] if not _ADDED_BY_PYDANTIC.match(str(part))]
+    location = _location(problem)
     key = _dotted(location)
     found = f"found {_shown(problem['input'])}"
     message = str(problem["msg"]).removeprefix("Value error, ")
@@ -449,6 +465,7 @@ def _explain(problem: Any, data: Any) -> str:
 
 _EXPECTED = {
     "string_type": "text (in quotes, if it looks like a number)",
+    "invalid_key": "a key that is text",
     "int_type": "a whole number",
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",

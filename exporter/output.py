@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -12,6 +13,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -21,6 +23,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _CENT = Decimal("0.01")
 _WIDTH_IN_A_PIPE = 160
 _UNBOUNDED = 10_000
+_BORDER = 3  # a line and a space on either side
+_LEAST_TEXT = 6
 _FOLDS_WELL = 1.5  # a table that wants to be this much wider than the terminal can still be read when folded
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -35,12 +39,22 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its key in a row, its heading for people, and how a value is shown to them."""
+    """One column: its key in a row, its heading for people, and how a value is shown to them.
+
+    What is on the right, or `whole`, is never folded; `for_programs` is in CSV only.
+    """
 
     key: str
     heading: str
     show: Callable[[Any], str] = lambda value: "" if value is None else str(value)
     right: bool = False
+    whole: bool = False
+    for_programs: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Half a number or id is worth nothing."""
+        return self.right or self.whole
 
 
 def output_options(function: F) -> F:
@@ -62,6 +76,11 @@ def dollars(value: str | float | None) -> str:
         return "–"
     usd = Decimal(str(value)).quantize(_CENT, ROUND_HALF_EVEN)
     return f"-${-usd:,}" if usd < 0 else f"${abs(usd):,}"
+
+
+def account_id_column(*, for_programs: bool = False) -> Column:
+    """A column of account ids, without which two accounts of one name are one."""
+    return Column("account_id", "Account id", whole=True, for_programs=for_programs)
 
 
 def money(key: str, heading: str) -> Column:
@@ -105,19 +124,34 @@ def emit(
         writer.writerow([column.key for column in columns])
         writer.writerows([_plain(row.get(column.key)) for column in columns] for row in rows)
     else:
+        columns = [column for column in columns if not column.for_programs]
+        shown = [[printable(column.show(row.get(column.key))) for column in columns] for row in rows]
+        last = footer and [
+            column.show(footer[column.key]) if column.key in footer else "" for column in columns
+        ]
         table = Table(title=title or None, title_justify="left")
-        for column in columns:
-            table.add_column(column.heading, justify="right" if column.right else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(printable(column.show(row.get(column.key))) for column in columns))
-        if footer is not None:
-            table.add_section()
-            table.add_row(
-                *(column.show(footer[column.key]) if column.key in footer else "" for column in columns)
+        least = 1  # the narrowest that can be read
+        for column, cells in zip(columns, zip(*shown, *([last] if last else []), strict=True), strict=True):
+            width = max(map(cell_len, cells), default=0)
+            # Only the heading of what stays whole may go on in a second line.
+            width = (
+                max(width, *map(len, column.heading.split())) if column.is_whole else min(width, _LEAST_TEXT)
             )
+            table.add_column(
+                textwrap.fill(column.heading, width) if column.is_whole else column.heading,
+                justify="right" if column.right else "left",
+                overflow="fold",
+                no_wrap=column.is_whole,
+            )
+            least += _BORDER + width
+        for texts in shown:
+            table.add_row(*texts)
+        if last:
+            table.add_section()
+            table.add_row(*last)
         screen = console()
         wanted = Measurement.get(screen, screen.options.update(max_width=_UNBOUNDED), table).maximum
-        if screen.is_terminal and wanted > screen.width * _FOLDS_WELL:
+        if screen.is_terminal and (wanted > screen.width * _FOLDS_WELL or least > screen.width):
             _print_lines([*rows, *([footer] if footer else [])], columns, title)
         else:
             screen.print(table)
@@ -144,9 +178,13 @@ def printable(text: str) -> str:
 def _plain(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, dict):
-        return ";".join(f"{key}={part}" for key, part in value.items())
-    return str(value)
+    if not isinstance(value, dict | list):
+        return str(value)
+    if any(isinstance(part, dict | list) for part in (value.values() if isinstance(value, dict) else value)):
+        return json.dumps(value, ensure_ascii=False)
+    return ";".join(
+        [f"{key}={part}" for key, part in value.items()] if isinstance(value, dict) else map(str, value)
+    )
 
 
 def note(text: str) -> None:

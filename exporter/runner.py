@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -199,13 +200,20 @@ class Runner:
         return [f"the first run of {name} has not finished" for name in waiting]
 
     def problems(self) -> list[str]:
-        """What fails now, one line each."""
-        return [
-            f"{key.unit} of {key.account_id or 'all accounts'}{f' in {key.region}' if key.region else ''}:"
-            f" {outcome.error}"
-            for key, outcome in sorted(self._store.outcomes().items(), key=lambda item: str(item[0]))
-            if outcome.error
-        ]
+        """What fails now: a line for each account and kind, however many units and regions it is."""
+        failing: defaultdict[tuple[str, str], list[Key]] = defaultdict(list)
+        for key, outcome in sorted(self._store.outcomes().items(), key=lambda item: str(item[0])):
+            if outcome.error:
+                failing[key.account_id, outcome.error].append(key)
+        lines = []
+        for (account_id, kind), keys in failing.items():
+            units = ", ".join(dict.fromkeys(key.unit for key in keys))
+            regions = {key.region for key in keys}
+            where = f" in {regions.pop()}" if len(regions) == 1 and regions != {""} else ""
+            name = self.directory.names.get(account_id) if self.directory else None
+            account = f"{name} ({account_id})" if name else account_id or "all accounts"
+            lines.append(f"{units} of {account}{where}: {kind}")
+        return lines
 
     # Discovery
 

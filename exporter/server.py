@@ -117,7 +117,7 @@ def _not_from_another_site(request: Request) -> None:
 def _mount(app: FastAPI, endpoint: Endpoint, source: Callable[[], Source]) -> None:
     def answer(query: Any) -> JSONResponse:
         try:
-            return JSONResponse(endpoint.answer(source(), query))
+            return JSONResponse(endpoint.reply(source(), query))
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
 

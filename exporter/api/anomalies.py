@@ -25,7 +25,7 @@ class Query(StrictModel):
     )
     sensitivity: Sensitivity | None = Field(default=None, description="Another than the configured one.")
     account_id: str | None = Field(default=None, description="Only this account.")
-    service: str | None = Field(default=None, description="Only this service, as Cost Explorer names it.")
+    service: str | None = Field(default=None, description="Only this service, e.g. ec2.")
     kind: Kind | None = Field(default=None, description="Only findings of this kind.")
 
 
@@ -34,6 +34,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     settings = source.config.anomalies
     if not settings.enabled:
         raise ValueError("anomalies.enabled is false: no day is assessed")
+    wanted = source.service(query.service)
     newest = anomalies.assessed_day(source.ledger, source.now)
     days: list[date] = []
     findings: list[dict[str, Any]] = []
@@ -48,7 +49,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
             _row(source, finding)
             for finding in found.findings
             if query.account_id in (None, finding.account_id)
-            and query.service in (None, finding.service)
+            and wanted in (None, finding.service)
             and query.kind in (None, finding.kind)
         ]
     read_at = refreshed_at(source.ledger, source.now)

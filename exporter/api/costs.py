@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from exporter.api import Endpoint, Source
-from exporter.fields import StrictModel
+from exporter.api import DayRange, Endpoint, Source
 from exporter.money import to_usd
 from exporter.refresh_plan import refreshed_at
 
@@ -19,39 +18,36 @@ _DEFAULT_DAYS = 30
 Key = Literal["account", "service", "day"]
 
 
-class Query(StrictModel):
+class Query(DayRange):
     """Which days, and by what."""
 
     start: date | None = Field(default=None, description="First UTC day; 30 days before the last by default.")
-    end: date | None = Field(default=None, description="Last UTC day, included; yesterday by default.")
     by: tuple[Key, ...] = Field(default=("account", "service"), description="What the rows are of.")
     account_id: str | None = Field(default=None, description="Only this account.")
-    service: str | None = Field(default=None, description="Only this service, as Cost Explorer names it.")
+    service: str | None = Field(default=None, description="Only this service, e.g. ec2.")
     cost_type: Literal["unblended", "blended", "amortized", "net_unblended", "net_amortized"] | None = Field(
         default=None, description="Another cost type than the configured one."
     )
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.start and self.end and self.start > self.end:
-            raise ValueError("start: a day that is not after end")
-        return self
-
 
 def answer(source: Source, query: Query) -> dict[str, Any]:
-    """Rows with `usd` as text, most expensive first; `missing_days` have not been read and are not in the sums."""
+    """Rows with `usd` as text, most expensive first; `missing_days` have not been read and are not in the sums.
+
+    `total_usd` is None where no day has been read.
+    """
     ledger = source.ledger
     cost_type = query.cost_type or source.config.collectors.cost.cost_type
-    end = query.end or source.now.date() - timedelta(days=1)
-    start = query.start or end - timedelta(days=_DEFAULT_DAYS - 1)
-    days = [start + timedelta(days=offset) for offset in range((end - start).days + 1)]
+    wanted = source.service(query.service)
+    days = query.days(source.now, _DEFAULT_DAYS)
+    start, end = days[0], days[-1]
     states = ledger.day_states(start, end + timedelta(days=1))
+    missing = [day for day in days if day not in states or states[day].read_at is None]
     series = ledger.series()
     sums: defaultdict[tuple[str, ...], int] = defaultdict(int)
     for day in days:
         for number, units in ledger.day_units(day, cost_type):
             account_id, service = series[number]
-            if query.account_id in (None, account_id) and query.service in (None, service):
+            if query.account_id in (None, account_id) and wanted in (None, service):
                 key = {"account": account_id, "service": service, "day": day.isoformat()}
                 sums[tuple(key[part] for part in query.by)] += units
     rows = []
@@ -68,8 +64,8 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         "end": end.isoformat(),
         "cost_type": cost_type,
         "read_at": read_at.isoformat() if read_at else None,
-        "missing_days": [day.isoformat() for day in days if day not in states or states[day].read_at is None],
-        "total_usd": str(sum((to_usd(units) for units, _ in rows), Decimal(0))),
+        "missing_days": [day.isoformat() for day in missing],
+        "total_usd": str(sum((to_usd(units) for units, _ in rows), Decimal(0))) if missing != days else None,
         "rows": [row for _, row in rows],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ from exporter.api import Endpoint, Source
 from exporter.collectors.inventory import COLLECTOR, missing_tags
 from exporter.fields import StrictModel, parse_duration
 from exporter.model import Held, Resource
+from exporter.resources import all_resource_files
 
 
 class Query(StrictModel):
@@ -30,6 +32,21 @@ class Query(StrictModel):
         default=None, description="Only what is older, e.g. 90d."
     )
     limit: int = Field(default=1000, ge=1, le=100_000, description="Most rows; the sums are of all.")
+
+
+def _refuse_unknown(source: Source, query: Query) -> None:
+    """ValueError for a service or type that nothing here lists: its answer would be no resource, which nobody has said."""
+    types = {kind for file in all_resource_files() for kind in file.types}
+    # Those of the Tagging API are declared nowhere.
+    types |= {resource.type for held in source.held for resource in held.resources}
+    services = {file.name for file in all_resource_files()} | {kind.partition(":")[0] for kind in types}
+    for name, found, known in (("service", query.service, services), ("type", query.type, types)):
+        if found is not None and found not in known:
+            near = difflib.get_close_matches(found, known, n=1) or [
+                kind for kind in known if kind.endswith(f":{found}")
+            ]
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(f"{name}: found {found!r}, expected one of {', '.join(sorted(known))}{hint}")
 
 
 def _matching(source: Source, query: Query) -> Iterator[tuple[Held, Resource, list[str]]]:
@@ -60,6 +77,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
 
     `read_at` is of the unit that was read longest ago; `failing` are units whose resources could not be read again, or never were.
     """
+    _refuse_unknown(source, query)
     rows = sorted(
         _matching(source, query),
         key=lambda row: (-(row[1].monthly_usd or Decimal(0)), row[1].type, row[1].id),
@@ -75,7 +93,9 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
             [
                 {"unit": held.unit, "account_id": held.account_id, "region": held.region, "kind": held.error}
                 for held in source.held
-                if held.error is not None and query.account_id in (None, held.account_id)
+                if held.error is not None
+                and held.unit.startswith(f"{COLLECTOR.name}_")
+                and query.account_id in (None, held.account_id)
             ],
             key=str,
         ),

@@ -25,11 +25,11 @@ class Query(StrictModel):
 
     days: int = Field(default=30, ge=2, le=450, description="Complete UTC days up to yesterday.")
     account_id: str | None = Field(default=None, description="Only this account.")
-    service: str | None = Field(default=None, description="Only this service, as Cost Explorer names it.")
+    service: str | None = Field(default=None, description="Only this service, e.g. ec2.")
 
 
 def answer(source: Source, query: Query) -> dict[str, Any]:
-    """Daily cost (None where a day has not been read), total, mean, deviation, direction, forecast.
+    """Daily cost (None where a day has not been read), total (None if none has), mean, deviation, direction, forecast.
 
     Dollars as text. `change_ratio` is of the last seven days against the seven before; `direction` is
     `rising`, `falling`, `flat`, or None where a day of the two weeks is missing.
@@ -37,10 +37,11 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     ledger = source.ledger
     cost_type = source.config.collectors.cost.cost_type
     today = source.now.date()
+    wanted = source.service(query.service)
     series = {
         number
         for number, (account_id, service) in ledger.series().items()
-        if query.account_id in (None, account_id) and query.service in (None, service)
+        if query.account_id in (None, account_id) and wanted in (None, service)
     }
     first = today - timedelta(days=max(query.days + _WEEK - 1, 2 * _WEEK))
     states = ledger.day_states(first, today)
@@ -68,13 +69,13 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
             }
             for day, usd in shown
         ],
-        "total_usd": str(sum(known, Decimal(0))),
+        "total_usd": str(sum(known, Decimal(0))) if known else None,
         "missing_days": [day.isoformat() for day, usd in shown if usd is None],
         "mean_usd": f"{statistics.fmean(known):.2f}" if known else None,
         "deviation_usd": f"{statistics.pstdev(map(float, known)):.2f}" if len(known) > 1 else None,
         "change_ratio": round(change, 4) if change is not None else None,
         "direction": _direction(change),
-        "forecast": _forecast(source, query, cost_type),
+        "forecast": _forecast(source, query.account_id, wanted, cost_type),
     }
 
 
@@ -99,14 +100,14 @@ def _average(found: dict[date, Decimal | None], day: date) -> str | None:
     return f"{sum(known) / _WEEK:.2f}" if len(known) == _WEEK else None
 
 
-def _forecast(source: Source, query: Query, cost_type: str) -> dict[str, Any] | None:
+def _forecast(
+    source: Source, account_id: str | None, service: str | None, cost_type: str
+) -> dict[str, Any] | None:
     projected = project(source.ledger, source.now, cost_type)
     if projected is None:
         return None
     chosen = [
-        key
-        for key in projected.coming_of
-        if query.account_id in (None, key[0]) and query.service in (None, key[1])
+        key for key in projected.coming_of if account_id in (None, key[0]) and service in (None, key[1])
     ]
     today = source.now.date()
     coming = [sum(values) for values in zip(*(projected.coming_of[key] for key in chosen), strict=True)]

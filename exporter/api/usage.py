@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import date, timedelta
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
-from exporter.api import Endpoint, Source
+from exporter.api import DayRange, Endpoint, Source
 from exporter.dated import DATED_FAMILIES, OU_INFO, totals
-from exporter.fields import StrictModel
 from exporter.usage_ledger import polled_at
+from exporter.usage_metrics import USAGE_METRICS
 
 _DEFAULT_DAYS = 7
 _METRICS = tuple(family.name for family in DATED_FAMILIES if family is not OU_INFO)
+_STORED = {row.daily_family.name for row in USAGE_METRICS if row.dated and not row.is_counter}
 
 Key = Literal["metric", "account", "region", "day"]
 
 
-class Query(StrictModel):
+class Query(DayRange):
     """Which days, of what, and by what."""
 
     start: date | None = Field(default=None, description="First UTC day; 7 days before the last by default.")
-    end: date | None = Field(default=None, description="Last UTC day, included; yesterday by default.")
     by: tuple[Key, ...] = Field(
         default=("metric", "account"), description="What the rows are of, the metric always among it."
     )
@@ -31,22 +31,21 @@ class Query(StrictModel):
     account_id: str | None = Field(default=None, description="Only this account.")
     region: str | None = Field(default=None, description="Only this region.")
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.start and self.end and self.start > self.end:
-            raise ValueError("start: a day that is not after end")
-        if self.metric is not None and self.metric not in _METRICS:
+    @field_validator("metric")
+    @classmethod
+    def _exists(cls, metric: str | None) -> str | None:
+        if metric is not None and metric not in _METRICS:
             raise ValueError(f"metric: one of {', '.join(_METRICS)}")
-        return self
+        return metric
 
 
 def answer(source: Source, query: Query) -> dict[str, Any]:
-    """Rows with `total` and `days`, the days whose totals are in it; what is unknown is not zero, it is not there.
+    """Rows with `total`, `days`, whose totals are in it, and `mean`, that of a day; what is unknown is not there.
 
-    A total of stored bytes or objects adds up days: divided by `days` of one account and region it is their mean.
+    `total` is None of what is stored, bytes or objects, on several days: the same would count on each of them.
     """
-    end = query.end or source.now.date() - timedelta(days=1)
-    start = query.start or end - timedelta(days=_DEFAULT_DAYS - 1)
+    asked = query.days(source.now, _DEFAULT_DAYS)
+    start, end = asked[0], asked[-1]
     by: tuple[Key, ...] = query.by if "metric" in query.by else ("metric", *query.by)  # units do not mix
     sums: defaultdict[tuple[str, ...], float] = defaultdict(float)
     days: defaultdict[tuple[str, ...], set[date]] = defaultdict(set)
@@ -65,7 +64,9 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         if "account" in row:
             row["account_id"] = row.pop("account")
             row["account"] = source.account(row["account_id"])
-        rows.append({**row, "total": total, "days": len(days[values])})
+        count = len(days[values])
+        once = count == 1 or row["metric"] not in _STORED
+        rows.append({**row, "total": total if once else None, "mean": total / count, "days": count})
     read_at = polled_at(source.ledger)
     return {
         "start": start.isoformat(),

@@ -9,7 +9,7 @@ import click
 from exporter.command_options import ask_or_fail, asking_options, load
 from exporter.commands import examples
 from exporter.model import utc_now
-from exporter.output import Column, Format, emit, money, note
+from exporter.output import Column, Format, account_id_column, emit, money, note
 
 
 def _groups(value: dict[str, str] | None) -> str:
@@ -23,7 +23,7 @@ def command(config_path: Path | None, url: str | None, output: str) -> None:
     found = ask_or_fail(load(config_path), "accounts", {}, url)
     columns = [
         Column("account", "Account"),
-        Column("account_id", "Account id"),
+        account_id_column(),
         Column("ou", "OU"),
         Column("state", "State"),
         Column("groups", "Groups", _groups),

@@ -11,7 +11,7 @@ from exporter.anomaly_settings import Kind, Sensitivity
 from exporter.command_options import account_named, ask_or_fail, asking_options, load, service_named
 from exporter.commands import examples
 from exporter.model import utc_now
-from exporter.output import Column, Format, emit, money, note
+from exporter.output import Column, Format, account_id_column, emit, money, note
 
 _KINDS = {
     "spike": "spike",
@@ -75,6 +75,7 @@ def command(
     columns = [
         Column("day", "Day"),
         Column("account", "Account"),
+        account_id_column(for_programs=True),
         Column("service", "Service"),
         Column("kind", "What", lambda kind: _KINDS[kind]),
         money("cost_usd", "Cost"),

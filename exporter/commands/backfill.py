@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 
 import click
@@ -31,7 +31,7 @@ from exporter.commands import examples
 @day_option("--from", "start", "First day; the oldest by default.")
 @day_option("--to", "end", "Last day; yesterday by default.")
 def command(
-    config_path: Path | None, url: str | None, file: Path | None, start: datetime | None, end: datetime | None
+    config_path: Path | None, url: str | None, file: Path | None, start: date | None, end: date | None
 ) -> None:
     """Write the dated history of the ledger again.
 
@@ -39,6 +39,8 @@ def command(
     """
     if (url is None) == (file is None):
         raise click.UsageError("give exactly one of --remote-write and --openmetrics")
+    if start and end and start > end:
+        raise click.UsageError(f"--from: found {start}, expected a day that is not after {end}")
     config = load(config_path)
 
-    sys.exit(run_backfill(config, url, file, start and start.date(), end and end.date()))
+    sys.exit(run_backfill(config, url, file, start, end))

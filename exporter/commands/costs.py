@@ -19,7 +19,7 @@ from exporter.commands import examples
 from exporter.config import Config
 from exporter.live_options import live_options, refresh_if_live
 from exporter.model import AMOUNTS, utc_now
-from exporter.output import Column, Format, dollars, emit, money, note
+from exporter.output import Column, Format, account_id_column, dollars, emit, money, note
 
 _HEADINGS = {"account": "Account", "service": "Service", "day": "Day"}
 
@@ -61,8 +61,8 @@ def command(
     yes: bool,
     days: int | None,
     hours: int | None,
-    start: datetime | None,
-    end: datetime | None,
+    start: date | None,
+    end: date | None,
     by_account: bool,
     by_service: bool,
     by_day: bool,
@@ -106,7 +106,7 @@ def command(
     shown = rows[:top] if top else rows
     columns = [Column(key, _HEADINGS[key]) for key in by]
     if "account" in by:
-        columns.insert(by.index("account") + 1, Column("account_id", "Account id"))
+        columns.insert(by.index("account") + 1, account_id_column())
     total = {by[0]: "Total", "usd": data["total_usd"]}
     emit(
         output,
@@ -120,7 +120,7 @@ def command(
         note(f"{len(rows) - top} more rows; the total is of all of them.")
     if data["missing_days"]:
         missing = data["missing_days"]
-        note(f"{len(missing)} days have not been read yet and are not in the sums, e.g. {missing[0]}.")
+        note(f"{len(missing)} days have not been read and are not in the sums, e.g. {missing[0]}.")
     if output == Format.TABLE:
         if hours:
             note("Cost is known by UTC day: whole days are shown, and the newest may be partial.")
@@ -146,7 +146,7 @@ def _breakdown(
     rows = found.data["rows"][:top] if top else found.data["rows"]
     columns = [Column("value", key.capitalize(), lambda value: value or "(none)"), money("usd", "Cost")]
     if by_account:
-        columns[:0] = [Column("account", "Account"), Column("account_id", "Account id")]
+        columns[:0] = [Column("account", "Account"), account_id_column()]
     total = {columns[0].key: "Total", "usd": found.data["total_usd"]}
     title = f"{found.data['cost_type'].capitalize()} cost since {found.data['month']} UTC"
     emit(output, {**found.data, "rows": rows}, rows, columns, title=title, footer=total)
@@ -155,15 +155,15 @@ def _breakdown(
 
 
 def _range(
-    now: datetime, days: int | None, hours: int | None, start: datetime | None, end: datetime | None
+    now: datetime, days: int | None, hours: int | None, start: date | None, end: date | None
 ) -> tuple[date, date]:
     """The first and the last day that are asked for; UsageError for options that contradict each other."""
     if sum(option is not None for option in (days, hours, start)) > 1 or (hours and end):
         raise click.UsageError("give one of --days, --hours, and --from with --to")
     if hours:
         return (now - timedelta(hours=hours)).date(), now.date()
-    last = end.date() if end else now.date() - timedelta(days=1)
-    first = start.date() if start else last - timedelta(days=(days or 30) - 1)
+    last = end or now.date() - timedelta(days=1)
+    first = start or last - timedelta(days=min(days or 30, last.toordinal()) - 1)
     if first > last:
         raise click.UsageError(f"--from: found {first}, expected a day that is not after {last}")
     return first, last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
 
@@ -9,9 +10,19 @@ import click
 
 from exporter.command_options import account_named, ask_or_fail, asking_options, load
 from exporter.commands import examples
+from exporter.fields import parse_duration
 from exporter.live_options import live_options, refresh_if_live
 from exporter.model import utc_now
-from exporter.output import Column, Format, dollars, emit, money, note
+from exporter.output import Column, Format, account_id_column, dollars, emit, money, note
+
+
+def _an_age(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        if value is not None:
+            parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(f"found {value!r}, expected {error}", ctx, parameter) from None
+    return value
 
 
 def _age(created: str | None) -> str:
@@ -29,7 +40,7 @@ def _age(created: str | None) -> str:
 @click.option("--region", help="Only this region; `global` for what has none.")
 @click.option("--unused", is_flag=True, help="Only what nobody uses.")
 @click.option("--untagged", is_flag=True, help="Only what lacks a required tag, or has none.")
-@click.option("--older-than", metavar="AGE", help="Only what is older, e.g. 90d.")
+@click.option("--older-than", metavar="AGE", callback=_an_age, help="Only what is older, e.g. 90d.")
 @click.option("--top", default=50, show_default=True, type=click.IntRange(1, 100_000), help="Most rows.")
 def command(
     config_path: Path | None,
@@ -73,6 +84,7 @@ def command(
         Column("id", "Id"),
         Column("name", "Name"),
         Column("account", "Account"),
+        account_id_column(for_programs=True),
         Column("region", "Region"),
         Column("state", "State"),
         Column("created", "Age", _age, right=True),
@@ -86,12 +98,16 @@ def command(
         emit(output, data, data["rows"], columns)
     if output == Format.TABLE:
         note(
-            f"{data['count']} resources, {dollars(data['estimated_monthly_usd'])} a month at list price"
+            "No resource is like that."
+            if found.read_at and not data["count"]
+            else f"{data['count']} resources, {dollars(data['estimated_monthly_usd'])} a month at list price"
             f" for the {data['priced']} whose price is known. An estimate, not the bill."
         )
         note(f"Inventory {found.age(utc_now())}.")
-        if not data["count"]:
+        if found.read_at is None:
             note("Is collectors.inventory enabled (docs/inventory.md)?")
+    unreadable: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for failing in data["failing"]:
-        where = " in ".join(filter(None, (failing["account_id"], failing["region"])))
-        note(f"Not readable now: {failing['unit']} of {where} ({failing['kind']}).")
+        unreadable[failing["account_id"], failing["kind"]].add(failing["unit"].removeprefix("inventory_"))
+    for (account_id, reason), units in unreadable.items():
+        note(f"Not readable now: {', '.join(sorted(units))} of {account_id} ({reason}).")

@@ -11,7 +11,7 @@ from exporter.command_options import account_named, ask_or_fail, asking_options,
 from exporter.commands import examples
 from exporter.live_options import live_options, refresh_if_live
 from exporter.model import utc_now
-from exporter.output import Column, Format, emit, note
+from exporter.output import Column, Format, account_id_column, emit, note
 
 
 def _number(value: float | None) -> str:
@@ -80,13 +80,20 @@ def command(
             raise click.UsageError(f"--service: found {service!r}, expected one of {', '.join(known)}")
     headings = {"metric": "Metric", "account": "Account", "region": "Region", "day": "Day"}
     columns = [Column(key, headings[key]) for key in by]
+    if by_account:
+        columns.insert(by.index("account") + 1, account_id_column())
     columns += [
         Column("total", "Total of its days", _number, right=True),
+        Column("mean", "Mean of a day", _number, right=True),
         Column("days", "Days", right=True),
     ]
     if rows or output != Format.TABLE:
         emit(output, {**found.data, "rows": rows}, rows, columns)
     if output == Format.TABLE:
         if not rows:
-            note("No daily totals are known: enable collectors.usage (docs/usage.md).")
+            note(
+                "No daily totals are like that."
+                if found.read_at
+                else "No daily totals are known: enable collectors.usage (docs/usage.md)."
+            )
         note(f"{found.data['start']} to {found.data['end']} UTC, {found.age(utc_now())}.")

@@ -29,7 +29,7 @@ class Costs(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    total_usd: Decimal
+    total_usd: Decimal | None
     missing_days: tuple[date, ...]
     read_at: datetime | None
 

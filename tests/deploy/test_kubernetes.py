@@ -13,7 +13,7 @@ import pytest
 import yaml
 from deploy_files import ROOT, stages
 
-from exporter.config import load_config
+from exporter.config import ConfigError, load_config
 from exporter.reference import prometheus_rule
 
 BASE = ROOT / "deploy" / "kubernetes"
@@ -134,6 +134,14 @@ def test_there_is_one_of_each_and_each_is_confined() -> None:
             <= workload["spec"]["template"]["metadata"]["labels"].items()
         )
         assert pod["serviceAccountName"] in of_kind("ServiceAccount")
+
+
+def test_no_variable_of_a_service_is_taken_for_a_key() -> None:
+    """Kubernetes would give each pod AWS_SPEND_EXPORTER_RELAY_SERVICE_HOST and the like, which end the start."""
+    with pytest.raises(ConfigError, match="relay_service_host: found an unknown key"):
+        load_config(BASE / "config.yaml", {"AWS_SPEND_EXPORTER_RELAY_SERVICE_HOST": "10.0.0.1"})
+    for workload in of_kind("StatefulSet").values():
+        assert workload["spec"]["template"]["spec"]["enableServiceLinks"] is False
 
 
 def test_the_configuration_is_understood_and_meets_the_ports() -> None:

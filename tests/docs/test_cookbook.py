@@ -16,7 +16,7 @@ QUESTIONS = list(blocks(ROOT / "docs" / "cookbook.md"))
 EMPTY = {
     "Which accounts are above their daily threshold?": "no account is, until a spike is injected",
     "What is off the expectation on the settled day?": "nothing is, until a spike is injected",
-    "Which services are new this month?": "no service began in the simulated month",
+    "Which services are new in the last 30 days?": "no service began in the simulated month",
     "What cannot be read, and why?": "nothing fails",
     "How much may it still spend?": "simulated requests are free, and the demo lifts the ceilings",
 }

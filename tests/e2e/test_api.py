@@ -38,7 +38,28 @@ def test_costs_equal_the_metrics_and_a_wrong_question_is_told_what_is_wrong(
     assert by_day["total_usd"] == answer["total_usd"]
 
     assert exporter.get("/api/v1/costs", params={"bye": "day"}).status_code == 422
-    backwards = exporter.get("/api/v1/costs", params={"start": "2026-02-01", "end": "2026-01-01"})
-    assert backwards.status_code == 422
-    assert "start: a day that is not after end" in backwards.text
+    refused = {
+        (
+            "start=2026-02-01",
+            "end=2026-01-01",
+        ): "start: found 2026-02-01, expected a day that is not after 2026-01-01",
+        ("start=9999-12-31",): "start: found 9999-12-31, expected a day that is not after",
+        ("start=9999-12-31", "end=9999-12-31"): "expected at most 3660 days",
+        ("start=0001-01-01",): "expected at most 3660 days",
+        ("account_id=prod",): "account_id: found 'prod', expected the id of an account that is known",
+        ("service=lamda",): "service: found 'lamda', expected a service with cost in the ledger",
+    }
+    for parameters, reason in refused.items():
+        answered = exporter.get(f"/api/v1/costs?{'&'.join(parameters)}")
+        assert answered.status_code == 400
+        assert reason in answered.json()["detail"]
+    unknown = exporter.get("/api/v1/costs?start=2020-01-01&end=2020-01-31").json()
+    assert (unknown["total_usd"], len(unknown["missing_days"])) == (None, 31), (
+        "what nobody has read is not $0"
+    )
+    by_word, by_name = (
+        exporter.get("/api/v1/costs", params={"service": service, "by": "account"}).json()
+        for service in ("ec2", "Amazon Elastic Compute Cloud - Compute")
+    )
+    assert by_word["rows"] == by_name["rows"] != []
     assert len(aws.requests.entries()) == calls

@@ -23,6 +23,7 @@ from waiting import wait_for
 from exporter.aws import cost_explorer
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws
 from exporter.model import utc_now
+from exporter.output import dollars
 
 pytestmark = pytest.mark.stack
 
@@ -182,6 +183,54 @@ def test_a_narrow_terminal_sees_values_below_each_other_instead_of_columns_of_le
     (row, *_) = terminal.json("accounts")["rows"]
     assert f"Account          {row['account']}" in seen
     assert "┃" in terminal.on_a_terminal("costs", "--by-account", columns=60), "a table that fits stays one"
+
+
+def test_no_amount_and_no_account_id_is_folded(terminal: Terminal) -> None:
+    """Half of `$12,345.67` is another amount, and half an id cannot be copied."""
+    rows = terminal.json("accounts")["rows"]
+    for columns in (72, 100, 124):
+        seen = terminal.on_a_terminal("accounts", columns=columns)
+        for row in rows:
+            assert row["account_id"] in seen
+            assert dollars(row["last_month_usd"]) in seen
+
+
+@pytest.mark.parametrize(
+    "name", ["anomalies --days 31 --sensitivity high", "inventory", "usage --by-account"]
+)
+def test_csv_tells_accounts_of_one_name_apart(name: str, terminal: Terminal) -> None:
+    (heading, *_) = terminal.run(*name.split(), "--csv").stdout.splitlines()
+    assert "account_id" in heading.split(",")
+
+
+def test_csv_holds_no_notation_of_python(terminal: Terminal) -> None:
+    for name in ("anomalies", "inventory --untagged"):
+        assert "['" not in terminal.run(*name.split(), "--csv").stdout
+        assert "{'" not in terminal.run(*name.split(), "--csv").stdout
+
+
+def test_what_nobody_has_read_is_not_shown_as_nothing(terminal: Terminal) -> None:
+    done = terminal.run("costs", "--from", "2020-01-01", "--to", "2020-01-31")
+    assert "$0.00" not in done.stdout + done.stderr
+    assert "31 days have not been read and are not in the sums, e.g. 2020-01-01." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        ("inventory --older-than 90", "found '90', expected a duration such as"),
+        (
+            "backfill --openmetrics x --from 2026-02-01 --to 2026-01-01",
+            "found 2026-02-01, expected a day that is not",
+        ),
+        ("costs --from 2026-02-31", "found '2026-02-31', expected a day such as 2026-01-31"),
+        ("costs --account stagin_g", "; did you mean staging?"),
+    ],
+)
+def test_what_cannot_be_meant_says_what_was_found_and_expected(
+    typed: str, reason: str, terminal: Terminal
+) -> None:
+    assert reason in terminal.run(*typed.split(), code=2).stderr
 
 
 @pytest.mark.parametrize("name", ["anomalies", "costs", "trends", "accounts"])

@@ -100,14 +100,26 @@ def test_usage_through_its_life(make_aws: MakeAws, tmp_path: Path) -> None:
         answer = exporter.get("/api/v1/usage", params={"by": ["account", "region"]}).json()
         rows = {(row["metric"], row["account"], row["region"]): row for row in answer["rows"]}
         day = START.replace(hour=0, minute=0)
+        invoked = running.true("prod", "eu-west-1", day - timedelta(days=7), day)
         assert rows["aws_lambda_invocations_daily", "prod", "eu-west-1"] == {
             "metric": "aws_lambda_invocations_daily",
             "account_id": aws.organization.find("prod").id,
             "account": "prod",
             "region": "eu-west-1",
-            "total": running.true("prod", "eu-west-1", day - timedelta(days=7), day),
+            "total": invoked,
+            "mean": invoked / 7,
             "days": 7,
         }
+        stored = rows["aws_s3_bucket_size_bytes_daily", "prod", "eu-west-1"]
+        assert stored["days"] > 1
+        assert stored["total"] is None, "the same bytes would count on each day"
+        by_day = exporter.get("/api/v1/usage", params={"by": ["account", "region", "day"]}).json()["rows"]
+        of_a_day = [
+            row["total"]
+            for row in by_day
+            if all(row[key] == stored[key] for key in ("metric", "account", "region"))
+        ]
+        assert stored["mean"] == pytest.approx(sum(of_a_day) / len(of_a_day))
         assert exporter.get("/api/v1/usage", params={"metric": "aws_lambda"}).status_code == 422
 
     # A restart within the interval costs nothing, and the counter goes on where it was, not from zero.

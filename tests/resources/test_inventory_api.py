@@ -109,3 +109,17 @@ def test_a_limit_shortens_the_rows_and_not_the_sums(world: World) -> None:
         every["count"],
         every["estimated_monthly_usd"],
     )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"service": "lamda"}, r"service: found 'lamda', expected one of .*did you mean lambda"),
+        ({"type": "volume"}, r"type: found 'volume', expected one of .*did you mean ec2:volume"),
+    ],
+)
+def test_a_misspelt_filter_is_refused_rather_than_answered_with_nothing(
+    world: World, wrong: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        ask(world, **wrong)

@@ -43,7 +43,7 @@ def test_examples_below_the_help_can_be_typed(name: str) -> None:
     [
         (["cost"], "Did you mean 'costs'?"),
         (["costs", "--url", "localhost:9998"], "expected a URL such as http://127.0.0.1:9998"),
-        (["costs", "--from", "yesterday"], "does not match the format '%Y-%m-%d'"),
+        (["costs", "--from", "yesterday"], "found 'yesterday', expected a day such as 2026-01-31"),
     ],
     ids=["a misspelt command", "an address without a scheme", "a day in words"],
 )

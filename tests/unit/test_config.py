@@ -66,6 +66,7 @@ MUTATIONS: list[tuple[tuple[Any, ...], Any, str, str]] = [
         "US dollars",
     ),
     (("thresholds", "accounts", "overrides", "prod"), 5, "thresholds.accounts.overrides.prod", "a mapping"),
+    (("thresholds", "organization"), {"day": 1, 0: None}, "thresholds.organization[0]", "a key that is text"),
     (("collectors", "costs"), {}, "collectors.costs", "did you mean cost?"),
     (("collectors", "cost", "interval"), "5m", "collectors.cost.interval", "at least 1h"),
     (("collectors", "cost", "interval"), "six hours", "collectors.cost.interval", "a duration such as"),
@@ -171,6 +172,19 @@ def test_an_unknown_environment_variable_is_an_error_too(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"server\.prot: found an unknown key"):
         load_config(None, {"AWS_SPEND_EXPORTER_SERVER__PROT": "1"})
+
+
+def test_what_is_wrong_is_said_of_the_variable_or_the_file_that_it_is_in(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("server: {host: 1}")
+    variables = {"AWS_SPEND_EXPORTER_SERVER__PORT": "x", "AWS_SPEND_EXPORTER_LOG": "{level: loud}"}
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, variables)
+    assert [line.split(": found ")[0] for line in str(caught.value).splitlines()] == [
+        f"{file}: server.host",
+        "AWS_SPEND_EXPORTER_SERVER__PORT: server.port",
+        "AWS_SPEND_EXPORTER_LOG: log.level",
+    ]
 
 
 @pytest.mark.parametrize(

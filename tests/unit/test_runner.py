@@ -54,7 +54,8 @@ class World:
         self.discoveries += 1
         if self.discovery_error is not None:
             raise self.discovery_error
-        return Directory("111111111111", "aws", dict(self.accounts), {})
+        names = {account.id: account.name for account in self.accounts.values()}
+        return Directory("111111111111", "aws", dict(self.accounts), names)
 
     def runner(self) -> Runner:
         world = self
@@ -131,6 +132,23 @@ def test_one_failure_is_one_failed_unit(world: World) -> None:
     # Half of a result is no result.
     assert [len(outcomes[key].samples) for key in sorted(outcomes, key=str)] == [1, 0, 0]
     assert (world.errors("access_denied"), world.errors("internal")) == (1, 1)
+
+
+def test_what_fails_is_a_line_an_account_and_kind_however_many_regions_it_has(world: World) -> None:
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        if target.account_id.startswith("2") or (
+            target.account_id.startswith("3") and target.region == "us-east-1"
+        ):
+            raise AwsError(Kind.ACCESS_DENIED, "no")
+        yield value(target)
+
+    world.collect, world.scope = collect, Scope.REGION
+    runner = world.runner()
+    assert runner.collect_now(world.collector) == 3
+    assert runner.problems() == [
+        "cost of name-222222222222 (222222222222): access_denied",
+        "cost of name-333333333333 (333333333333) in us-east-1: access_denied",
+    ]
 
 
 @pytest.mark.parametrize(

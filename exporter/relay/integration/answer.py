@@ -64,7 +64,7 @@ def of_organization(api: ExporterApi, wanted: Wanted, today: date) -> Spend:
         costs = api.costs(start, end, "amortized")
     except ExporterError as error:
         raise NoAnswerError(str(error)) from None
-    if costs.missing_days:
+    if costs.missing_days or costs.total_usd is None:
         raise NoAnswerError(
             f"the exporter has not read {len(costs.missing_days)} of the {(end - start).days + 1} days yet"
         )
