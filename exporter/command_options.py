@@ -67,21 +67,18 @@ def _a_url(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return value
 
 
-class _Day(click.ParamType[date]):
-    """A UTC day."""
-
-    name = "day"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            self.fail(f"found {value!r}, expected a day such as 2026-01-31", param, ctx)
+def _a_day(ctx: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
+    try:
+        return None if value is None else date.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"found {value!r}, expected a day such as 2026-01-31", ctx, parameter
+        ) from None
 
 
 def day_option(flag: str, name: str, text: str) -> Callable[[F], F]:
     """A UTC day, passed as a date."""
-    return click.option(flag, name, type=_Day(), metavar="YYYY-MM-DD", help=text)
+    return click.option(flag, name, callback=_a_day, metavar="YYYY-MM-DD", help=text)
 
 
 def known_services(config: Config, url: str | None) -> list[str]:
