@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
+import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -58,3 +61,22 @@ def pytest_xdist_setupnodes() -> None:
 def pytest_report_header() -> str:
     """The seed that repeats a run's order of sets."""
     return f"PYTHONHASHSEED: {os.environ.get('PYTHONHASHSEED', 'random')}"
+
+
+@pytest.fixture
+def eager_switches() -> Iterator[None]:
+    """Threads that switch at every chance, and a garbage collection that runs Python at every turn."""
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+
+    def run_python(phase: str, info: dict[str, int]) -> None:
+        sum(range(50))
+
+    gc.callbacks.append(run_python)
+    gc.set_threshold(50)
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(run_python)
