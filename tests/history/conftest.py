@@ -36,7 +36,7 @@ def make_writer(ledger: Ledger) -> Iterator[Callable[..., Writer]]:
     made: list[Writer] = []
 
     def make(url: str, of: Ledger | None = None, clock: Any = None, **more: Any) -> Writer:
-        settings = HistorySettings.model_validate({"write_url": url, "timeout": "5s", **more})
+        settings = HistorySettings.model_validate({"write_url": url, "timeout": "60s", **more})
         made.append(Writer(of or ledger, settings, **({"clock": clock} if clock else {})))
         return made[-1]
 

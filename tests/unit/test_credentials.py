@@ -118,15 +118,16 @@ def test_a_hanging_account_does_not_hold_up_another(sts: Sts) -> None:
     def during() -> None:
         if sts.calls[-1] == ACCOUNT.id:
             hangs.set()
-            release.wait(10)
+            release.wait(60)
 
     sts.during = during
     thread = threading.Thread(target=roles.of, args=(ACCOUNT,))
     thread.start()
-    assert hangs.wait(5)
+    assert hangs.wait(60)
     assert roles.of(OTHER).get_frozen_credentials().access_key == "AKIA444455556666"
+    assert thread.is_alive()
     release.set()
-    thread.join(5)
+    thread.join(60)
 
 
 def test_another_external_id_is_another_session(sts: Sts) -> None:
