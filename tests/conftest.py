@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import random
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
+
+from exporter import redaction
 
 # How long an example takes says how busy the machine is. In CI the same examples come each time, so that a
 # red run says something about the change; `make test` elsewhere goes on looking.
@@ -80,3 +84,20 @@ def eager_switches() -> Iterator[None]:
         sys.setswitchinterval(interval)
         gc.set_threshold(*threshold)
         gc.callbacks.remove(run_python)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """An exporter in this process sets the logging up for itself, with its secrets and what nobody caught."""
+    root = logging.getLogger()
+    handlers, hooks = root.handlers[:], (sys.excepthook, threading.excepthook)
+    loggers = [root, *(each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger))]
+    levels, secrets = [(logger, logger.level) for logger in loggers], redaction._secrets
+    yield
+    redaction._secrets = secrets
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            root.removeHandler(handler)
+    sys.excepthook, threading.excepthook = hooks
+    for logger, level in levels:
+        logger.setLevel(level)

@@ -142,7 +142,7 @@ def test_it_is_healthy_and_writes_to_data_alone(
     check = [shutil.which(health[0], path=image.environment["PATH"]), health[1].replace("9998", str(port))]
     try:
         deadline = time.monotonic() + 90
-        while subprocess.run(check, env=environment, capture_output=True, timeout=20, check=False).returncode:
+        while subprocess.run(check, env=environment, capture_output=True, timeout=60, check=False).returncode:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)

@@ -283,8 +283,8 @@ def empty_prometheus(folder: Path) -> Iterator[str]:
 
     def ready() -> bool:
         try:
-            return requests.get(f"{url}/-/ready", timeout=2).ok
-        except requests.ConnectionError:
+            return requests.get(f"{url}/-/ready", timeout=10).ok
+        except requests.RequestException:
             return False
 
     try:
@@ -303,7 +303,7 @@ def test_the_next_tasks_prometheus_is_filled_from_the_restored_ledger(
     def held(url: str) -> float:
         """The sum of all days that Prometheus holds, each as it was written last."""
         query = "sum(sum_over_time(last_over_time(aws_cost_daily_usd[1d])[100d:1d] offset -1ms))"
-        result = requests.get(f"{url}/api/v1/query", params={"query": query}, timeout=10).json()["data"][
+        result = requests.get(f"{url}/api/v1/query", params={"query": query}, timeout=60).json()["data"][
             "result"
         ]
         return float(result[0]["value"][1]) if result else 0.0

@@ -237,7 +237,7 @@ def test_keys_that_a_process_printed_without_an_end_are_asked_for_again(
 
 def test_expired_keys_at_the_hour_are_no_deadlock(wire: SimulatedAws) -> None:
     account = member(wire, "prod")
-    with access(wire, read_timeout=5) as aws:
+    with access(wire, read_timeout=60) as aws:
         credentials = aws.credentials(account)
         wire.faults.add("latency", operation="AssumeRole", seconds=0.3)
         credentials._expiry_time = datetime.now(UTC) - timedelta(seconds=1)
