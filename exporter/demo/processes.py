@@ -1,5 +1,6 @@
 """Child processes that never outlive the demo, whatever ends it."""
 
+import atexit
 import contextlib
 import os
 import random
@@ -25,7 +26,6 @@ POLL_SECONDS = 0.05
 LAST_LINES = 12
 # Below what Linux hands out by itself: no client is given one of them before its server starts.
 _FREE_PORTS = range(20_000, 32_000)
-_reserved: list[socket.socket] = []
 
 __all__ = ["Child", "DemoError", "Processes", "Stopped", "choose_ports"]
 
@@ -215,7 +215,7 @@ def _reserve(port: int) -> bool:
         return False
     # Only now: before, it would let two who choose have the same.
     keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    _reserved.append(keeper)
+    atexit.register(keeper.close)
     return True
 
 
