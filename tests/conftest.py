@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -84,6 +85,18 @@ def eager_switches() -> Iterator[None]:
         sys.setswitchinterval(interval)
         gc.set_threshold(*threshold)
         gc.callbacks.remove(run_python)
+
+
+_DAY_SECONDS = 86_400
+_LAST_OF_A_DAY_SECONDS = 100  # as long as nearly every test takes on a busy machine
+
+
+@pytest.fixture(autouse=True)
+def _within_one_day() -> None:
+    """Tests count days from today (UTC): none begins where tomorrow would come in between."""
+    left = _DAY_SECONDS - time.time() % _DAY_SECONDS
+    if left < _LAST_OF_A_DAY_SECONDS:
+        time.sleep(left)
 
 
 @pytest.fixture(autouse=True)

@@ -36,8 +36,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def used(value: float, day: date = YESTERDAY, family: str = USED, region: str = "us-east-1") -> Value:
-    return Value(day, family, ACCOUNT, region, value)
+def used(value: float, day: date | None = None, family: str = USED, region: str = "us-east-1") -> Value:
+    return Value(day or YESTERDAY, family, ACCOUNT, region, value)
 
 
 @pytest.fixture
@@ -171,8 +171,10 @@ def running(server: Server, ledger: Ledger) -> Iterator[Running]:
         assert run.history.stop(60)
 
 
-def of_day(server: Server, family: str, day: date = YESTERDAY) -> dict[tuple[str, ...], float]:
-    return server.query(f'sum by (region, ou) (last_over_time({family}{{job=""}}[1d]))', midnight(day + DAY))
+def of_day(server: Server, family: str, day: date | None = None) -> dict[tuple[str, ...], float]:
+    return server.query(
+        f'sum by (region, ou) (last_over_time({family}{{job=""}}[1d]))', midnight((day or YESTERDAY) + DAY)
+    )
 
 
 @pytest.mark.stack
