@@ -242,8 +242,11 @@ class History:
     def _run(self) -> None:
         failures = 0
         begun = False
-        while not self._stop.is_set():
+        while True:
+            # In this order: `stop` sets both, and what it sets in between must not be cleared.
             self._wake.clear()
+            if self._stop.is_set():
+                break
             try:
                 if not begun:
                     self._begin()

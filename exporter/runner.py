@@ -12,9 +12,9 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -97,6 +97,8 @@ class _Run:
     done: threading.Condition
     pending: int = 0
     failed: int = 0
+    elsewhere: set[Key] = field(default_factory=set)
+    """What another run was reading already."""
 
 
 class Runner:
@@ -375,11 +377,35 @@ class Runner:
             return "account discovery has not finished"
         if collector.due is not None and name in self._refused_by_plan(len(directory.accounts)):
             return f"the plan of {name} passes a ceiling; `aws-spend-exporter plan` shows it"
+        end = time.monotonic() + _REFRESH_PATIENCE_SECONDS
         run = self._collect(collector, _REFRESH_PATIENCE_SECONDS, early=True)
+        while (reading := self._read_elsewhere(run, self._under_way_now())) and time.monotonic() < end:
+            if self._stop.wait(0.1):
+                break
         self.views.catch_up_with_resources()
-        if run.pending:
+        if run.pending or reading:
             return f"{name} is still being read after {_REFRESH_PATIENCE_SECONDS:.0f} s"
-        return f"{run.failed} units of {name} failed, see /-/ready" if run.failed else None
+        outcomes = self._store.outcomes()
+        failed = run.failed + sum(
+            outcomes[key].error is not None for key in self._read_elsewhere(run, outcomes)
+        )
+        return f"{failed} units of {name} failed, see /-/ready" if failed else None
+
+    def _under_way_now(self) -> frozenset[Key]:
+        with self._under_way_lock:
+            return frozenset(self._under_way)
+
+    @staticmethod
+    def _read_elsewhere(run: _Run, keys: Iterable[Key]) -> list[Key]:
+        """Those of `keys` that another run reads instead of this one: with an account, the regions that it finds."""
+        collector = run.collector
+        units = {part.name for part in collector.units(run.context.settings)}
+        return [
+            key
+            for key in keys
+            if key in run.elsewhere
+            or (key.region and key.unit in units and Key(collector.name, key.account_id) in run.elsewhere)
+        ]
 
     def _collect(self, collector: Collector, patience: float | None = None, *, early: bool = False) -> _Run:
         """One run; returns when all of it is done, or what is done after `patience` seconds.
@@ -430,6 +456,7 @@ class Runner:
     def _submit(self, run: _Run, lane: str, key: Key, task: Callable[[], AwsError | None]) -> None:
         with self._under_way_lock:
             if key in self._under_way:
+                run.elsewhere.add(key)
                 return  # the previous run's attempt is not over
             self._under_way.add(key)
 

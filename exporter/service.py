@@ -315,7 +315,9 @@ class Service:
         configure_logging(config.log)
         self._meter.ceilings = config.ceilings
         self.config, self.aws, self.history, self.runner = config, aws, history, runner
-        if not aws.succeeds(old_aws):
+        if aws.succeeds(old_aws):
+            aws.take_over()  # not before: what the old runner is refused until it ends, the new one asks for again
+        else:
             old_aws.close()
         runner.start()
         history.start()

@@ -148,6 +148,8 @@ class Views:
         accounts = accounts_of(directory, config.accounts, with_cost)
         resolved = resolve(config.thresholds, accounts, spending, config.accounts.group_labels)
         samples = (*group_samples(accounts.values()), *resolved.samples)
+        if self._stop.is_set():
+            return  # the store belongs to the next configuration
         try:
             # They come from the configuration and do not age.
             self._store.publish(Key(THRESHOLDS), Outcome(samples, now, now), interval=None)

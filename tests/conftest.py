@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import random
+import sys
+import threading
+import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
+
+from exporter import redaction
 
 # How long an example takes says how busy the machine is. In CI the same examples come each time, so that a
 # red run says something about the change; `make test` elsewhere goes on looking.
@@ -58,3 +66,51 @@ def pytest_xdist_setupnodes() -> None:
 def pytest_report_header() -> str:
     """The seed that repeats a run's order of sets."""
     return f"PYTHONHASHSEED: {os.environ.get('PYTHONHASHSEED', 'random')}"
+
+
+@pytest.fixture
+def eager_switches() -> Iterator[None]:
+    """Threads that switch at every chance, and a garbage collection that runs Python at every turn."""
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+
+    def run_python(phase: str, info: dict[str, int]) -> None:
+        sum(range(50))
+
+    gc.callbacks.append(run_python)
+    gc.set_threshold(50)
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(run_python)
+
+
+_DAY_SECONDS = 86_400
+_LAST_OF_A_DAY_SECONDS = 100  # as long as nearly every test takes on a busy machine
+
+
+@pytest.fixture(autouse=True)
+def _within_one_day() -> None:
+    """Tests count days from today (UTC): none begins where tomorrow would come in between."""
+    left = _DAY_SECONDS - time.time() % _DAY_SECONDS
+    if left < _LAST_OF_A_DAY_SECONDS:
+        time.sleep(left)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """An exporter in this process sets the logging up for itself, with its secrets and what nobody caught."""
+    root = logging.getLogger()
+    handlers, hooks = root.handlers[:], (sys.excepthook, threading.excepthook)
+    loggers = [root, *(each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger))]
+    levels, secrets = [(logger, logger.level) for logger in loggers], redaction._secrets
+    yield
+    redaction._secrets = secrets
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            root.removeHandler(handler)
+    sys.excepthook, threading.excepthook = hooks
+    for logger, level in levels:
+        logger.setLevel(level)

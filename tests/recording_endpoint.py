@@ -127,7 +127,7 @@ class RecordingEndpoint:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join(60)
 
     def by_stamp(self) -> dict[tuple[str, str, int], float]:
         """Taken values by account id, service and stamp; the first one stays, as in Prometheus."""

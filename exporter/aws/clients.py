@@ -151,12 +151,15 @@ class Aws:
     def successor(self, stop: threading.Event) -> Aws:
         """The same clients and sessions under a `stop` of its own, for the next configuration.
 
-        Requests of this one end when its own `stop` is set; sessions are renewed by the successor.
+        Requests of this one end when its own `stop` is set; then the successor is to `take_over`.
         """
         successor = copy.copy(self)  # shallow: what they share is what costs requests and time to make
         successor._stop = stop
-        self._roles.hand_over(successor._assume_role)
         return successor
+
+    def take_over(self) -> None:
+        """Renew the sessions from now on, and ask AWS again for those that it refused the predecessor."""
+        self._roles.hand_over(self._assume_role)
 
     def succeeds(self, other: Aws) -> bool:
         """Whether the clients and sessions are those of `other`."""
@@ -213,13 +216,15 @@ class Aws:
     def client(self, service: str, region: str) -> Any:
         """The shared client; signing it is left to `call`."""
         key = (service, region)
-        if key not in self._clients:
+        client = self._clients.get(key)
+        if client is None:
             with self._lock:
-                if key not in self._clients:
-                    self._clients[key] = self._session.create_client(
+                client = self._clients.get(key)
+                if client is None:
+                    client = self._clients[key] = self._session.create_client(
                         service, region_name=region, endpoint_url=self._endpoint_url, config=self._config
                     )
-        return self._clients[key]
+        return client
 
     def call(
         self,
@@ -317,6 +322,7 @@ class Aws:
             # Before the gate: a refresh is a call of the same account, and would wait for a place for ever.
             keys = frozen(credentials, request)
             with gate:
+                self._wait(0, request, deadline)  # what went before may have hung for long
                 self.meter.before(service, operation, params, budget)
                 try:
                     with acting_as(keys):

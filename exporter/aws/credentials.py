@@ -124,7 +124,8 @@ class RoleCredentials:
         with self._lock:
             lock = self._locks.setdefault(account.id, threading.Lock())
         with lock:
-            at, denial = self._denials.get(key, (0.0, None))
+            denials = self._denials  # as they are now: a refusal that comes after `hand_over` is not kept
+            at, denial = denials.get(key, (0.0, None))
             if denial is not None and self._clock() - at < _DENIAL_REMEMBERED_SECONDS:
                 raise AwsError(denial.kind, str(denial), code=denial.code)
             credentials = self._credentials.get(key)
@@ -134,9 +135,9 @@ class RoleCredentials:
                     metadata = self._assume(account)
                 except AwsError as error:
                     if error.kind in (Kind.ACCESS_DENIED, Kind.INVALID_REQUEST, Kind.TIMEOUT):
-                        self._denials[key] = (self._clock(), error)
+                        denials[key] = (self._clock(), error)
                     raise
-                self._denials.pop(key, None)
+                denials.pop(key, None)
                 credentials = self._credentials[key] = RefreshableCredentials.create_from_metadata(
                     metadata,
                     refresh_using=lambda: self._assume(account),

@@ -1,5 +1,6 @@
 """Child processes that never outlive the demo, whatever ends it."""
 
+import atexit
 import contextlib
 import os
 import random
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.05
 LAST_LINES = 12
-# Below what Linux hands out by itself: between now and its server's start nobody else is given one of them.
+# Below what Linux hands out by itself: no client is given one of them before its server starts.
 _FREE_PORTS = range(20_000, 32_000)
 
 __all__ = ["Child", "DemoError", "Processes", "Stopped", "choose_ports"]
@@ -193,12 +194,29 @@ def choose_ports(wanted: Mapping[str, int]) -> dict[str, int]:
             ports[name] = port
             continue
         for candidate in free:
-            if candidate not in ports.values() and _why_taken(candidate) is None:
+            if candidate not in ports.values() and _reserve(candidate):
                 ports[name] = candidate
                 break
         else:
             raise DemoError(f"there is no free port for {name}")
     return ports
+
+
+def _reserve(port: int) -> bool:
+    """Keep the port from everyone who chooses one, until this process ends; False if it is taken.
+
+    A server that reuses addresses, as nearly every one does, can listen on it all the same.
+    """
+    keeper = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        keeper.bind(("127.0.0.1", port))
+    except OSError:
+        keeper.close()
+        return False
+    # Only now: before, it would let two who choose have the same.
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    atexit.register(keeper.close)
+    return True
 
 
 def _why_taken(port: int) -> str | None:

@@ -18,8 +18,7 @@ def runtime_folder() -> Path:
         folder = Path(base) / "aws-spend-exporter"
     else:
         folder = Path(tempfile.gettempdir()) / f"aws-spend-exporter-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
+    status = _made(folder)
     # A folder under a shared /tmp may have been laid there by another user.
     if (
         not stat.S_ISDIR(status.st_mode)
@@ -30,12 +29,25 @@ def runtime_folder() -> Path:
     return folder
 
 
+def _made(folder: Path) -> os.stat_result:
+    """The state of a folder that is there or is made now, although another demo may remove it at any moment."""
+    while True:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        with contextlib.suppress(FileNotFoundError):
+            return folder.lstat()
+
+
 def publish(urls: Mapping[str, str]) -> Path:
     """Makes this process findable as the running demo; returns the file to remove at the end."""
-    path = runtime_folder() / f"demo-{os.getpid()}.json"
-    partial = path.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    while True:
+        path = runtime_folder() / f"demo-{os.getpid()}.json"
+        partial = path.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        # Another demo that ends may remove the folder while it is empty.
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            break
     with os.fdopen(descriptor, "w") as file:
         json.dump({"pid": os.getpid(), "urls": dict(urls)}, file)
     partial.replace(path)

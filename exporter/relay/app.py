@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Path, Request, Response
@@ -160,7 +161,7 @@ async def in_thread(work: Callable[[], Outcome], done: Callable[[], None]) -> Ou
             failure = error
         finally:
             done()
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits for the outcome
             loop.call_soon_threadsafe(settle, outcome, failure)
 
     threading.Thread(target=run, name="delivery", daemon=True).start()

@@ -88,7 +88,7 @@ def serving(name: str, config: Path, env: Mapping[str, str] | None = None) -> It
             time.sleep(0.05)
         yield Served(int(found[2]), log, process)
         process.terminate()
-        assert process.wait(10) == 0, log.read_text()
+        assert process.wait(60) == 0, log.read_text()
     finally:
         process.kill()
         process.wait()

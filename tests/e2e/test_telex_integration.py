@@ -48,8 +48,8 @@ class Relay:
     def _is_ready(self) -> bool:
         assert self.popen.poll() is None, self.log.read_text()
         try:
-            return requests.get(f"{self.url}/-/ready", timeout=5).ok
-        except requests.ConnectionError:
+            return requests.get(f"{self.url}/-/ready", timeout=60).ok
+        except requests.RequestException:
             return False
 
     def stop(self) -> int:
@@ -71,7 +71,7 @@ def truth(aws: SimulatedAws, start: date, end: date, *, account: str | None = No
         "by": "account",
         "metric": "AmortizedCost",
     }
-    rows = requests.get(f"{aws.url}/_simulator/truth", params=asked, timeout=10).json()["totals"]
+    rows = requests.get(f"{aws.url}/_simulator/truth", params=asked, timeout=60).json()["totals"]
     total = sum((Decimal(row["amount"]) for row in rows if account in (None, *row["keys"])), Decimal(0))
     return total.quantize(Decimal("0.01"), ROUND_HALF_UP)
 
@@ -102,7 +102,7 @@ def test_install_set_tick(make_aws: MakeAws, make_exporter: MakeExporter, sink: 
         telex = sink.url
 
         def say(what: str, body: Any) -> requests.Response:
-            return requests.post(f"{telex}/_sink/{what}", json=body, timeout=10)
+            return requests.post(f"{telex}/_sink/{what}", json=body, timeout=60)
 
         def ticked(**settings: Any) -> Any:
             after = len(sink.messages)
@@ -163,7 +163,7 @@ def test_install_set_tick(make_aws: MakeAws, make_exporter: MakeExporter, sink: 
             "GetCallerIdentity",
             "GetCostAndUsage",
         ]
-        metrics = requests.get(f"{relay.url}/metrics", timeout=10).text
+        metrics = requests.get(f"{relay.url}/metrics", timeout=60).text
         assert 'api_charges_usd_total{operation="GetCostAndUsage",service="ce"} 0.01' in metrics
         assert 'relay_integration_budget_remaining_usd{period="month"} 9.99' in metrics
 

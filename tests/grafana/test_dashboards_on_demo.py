@@ -249,7 +249,7 @@ class World:
     def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
         """What the exporter serves, of the account if one is chosen."""
         account = self.values["account"]
-        text = requests.get(self.stack.urls["exporter"] + "/metrics", timeout=10).text
+        text = requests.get(self.stack.urls["exporter"] + "/metrics", timeout=60).text
         return [
             (sample.labels, sample.value)
             for family in text_string_to_metric_families(text)
@@ -266,7 +266,7 @@ def _costs(stack: Stack, start: date, end: date, by: str, **only: str) -> dict[s
 
 
 def _ask_exporter(stack: Stack, endpoint: str, **params: Any) -> dict[str, Any]:
-    answer = requests.get(f"{stack.urls['exporter']}/api/v1/{endpoint}", params=params, timeout=10)
+    answer = requests.get(f"{stack.urls['exporter']}/api/v1/{endpoint}", params=params, timeout=60)
     assert answer.ok, answer.text
     said: dict[str, Any] = answer.json()
     return said

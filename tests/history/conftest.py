@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history_harness import Prometheus, Server, VictoriaMetrics, Writer
+from history_harness import DAY, Prometheus, Server, VictoriaMetrics, Writer, today
 from recording_endpoint import RecordingEndpoint
 
 from exporter.history_settings import HistorySettings
 from exporter.ledger import Ledger
 
 MakeServer = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _yesterday(
+    _within_one_day: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run may begin before midnight and end after it: yesterday is that of the test, not of the import."""
+    if hasattr(request.module, "YESTERDAY"):
+        monkeypatch.setattr(request.module, "YESTERDAY", today() - DAY)
 
 
 @pytest.fixture
@@ -36,7 +45,7 @@ def make_writer(ledger: Ledger) -> Iterator[Callable[..., Writer]]:
     made: list[Writer] = []
 
     def make(url: str, of: Ledger | None = None, clock: Any = None, **more: Any) -> Writer:
-        settings = HistorySettings.model_validate({"write_url": url, "timeout": "5s", **more})
+        settings = HistorySettings.model_validate({"write_url": url, "timeout": "60s", **more})
         made.append(Writer(of or ledger, settings, **({"clock": clock} if clock else {})))
         return made[-1]
 

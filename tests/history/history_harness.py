@@ -77,7 +77,7 @@ class Server:
         assert self._popen.poll() is None, (self.folder / "log").read_text()
         try:
             return requests.get(self.url + self.ready_path, timeout=5).status_code == 200
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:

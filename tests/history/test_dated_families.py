@@ -36,8 +36,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def used(value: float, day: date = YESTERDAY, family: str = USED, region: str = "us-east-1") -> Value:
-    return Value(day, family, ACCOUNT, region, value)
+def used(value: float, day: date | None = None, family: str = USED, region: str = "us-east-1") -> Value:
+    return Value(day or YESTERDAY, family, ACCOUNT, region, value)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def write(ledger: Ledger, endpoint: Any) -> Callable[[], list[tuple[dict[str, st
 
 
 def _settings(url: str, **more: Any) -> HistorySettings:
-    return HistorySettings.model_validate({"write_url": url, "timeout": "5s", **more})
+    return HistorySettings.model_validate({"write_url": url, "timeout": "60s", **more})
 
 
 def test_totals_are_written_at_noon_of_their_day_under_the_name_of_the_day(
@@ -143,7 +143,7 @@ class Running:
         self.offset = timedelta(0)
         self.registry = CollectorRegistry()
         self.history = History(
-            server.settings(timeout="5s"),
+            server.settings(timeout="60s"),
             "unblended",
             Stamps(ledger),
             lambda: now() + self.offset,
@@ -168,11 +168,13 @@ def running(server: Server, ledger: Ledger) -> Iterator[Running]:
     try:
         yield run
     finally:
-        assert run.history.stop(5)
+        assert run.history.stop(60)
 
 
-def of_day(server: Server, family: str, day: date = YESTERDAY) -> dict[tuple[str, ...], float]:
-    return server.query(f'sum by (region, ou) (last_over_time({family}{{job=""}}[1d]))', midnight(day + DAY))
+def of_day(server: Server, family: str, day: date | None = None) -> dict[tuple[str, ...], float]:
+    return server.query(
+        f'sum by (region, ou) (last_over_time({family}{{job=""}}[1d]))', midnight((day or YESTERDAY) + DAY)
+    )
 
 
 @pytest.mark.stack

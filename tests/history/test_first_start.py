@@ -64,7 +64,7 @@ class ExporterProcess:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self._popen is not None
         self._popen.send_signal(number)
-        code = self._popen.wait(15)
+        code = self._popen.wait(60)
         self._popen = None
         return code
 
@@ -75,7 +75,7 @@ class ExporterProcess:
 
     def metric(self, name: str) -> float:
         lines = [line for line in self.log().splitlines() if "listening on http" in line]
-        text = requests.get(lines[-1].rpartition(" ")[2] + "/metrics", timeout=5).text
+        text = requests.get(lines[-1].rpartition(" ")[2] + "/metrics", timeout=60).text
         (value,) = [line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")]
         return float(value)
 
@@ -126,7 +126,7 @@ def test_thirteen_months_are_in_prometheus_seconds_after_the_first_start(
     wait_for("all of it", lambda: same(server.days(), totals))
     wait_for("it is said", lambda: exporter.metric("aws_spend_exporter_history_samples_written_total") > 1000)
     assert exporter.metric("aws_spend_exporter_history_samples_rejected_total") == 0
-    assert exporter.metric("aws_spend_exporter_history_last_write_timestamp_seconds") > time.time() - 60
+    assert exporter.metric("aws_spend_exporter_history_last_write_timestamp_seconds") > time.time() - 600
     assert exporter.stop() == 0
     # A restart writes nothing again.
     exporter.start()

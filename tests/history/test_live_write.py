@@ -43,7 +43,7 @@ def live(
     endpoint: RecordingEndpoint, text: Callable[[], bytes], **settings: Any
 ) -> tuple[LiveWrite, CollectorRegistry]:
     registry = CollectorRegistry()
-    read = LiveWriteSettings.model_validate({"url": endpoint.write_url, "timeout": "5s", **settings})
+    read = LiveWriteSettings.model_validate({"url": endpoint.write_url, "timeout": "60s", **settings})
     return LiveWrite(read, text, lambda: NOW, LiveWriteMetrics(registry)), registry
 
 
@@ -142,7 +142,7 @@ def test_prometheus_holds_what_metrics_shows_though_it_scrapes_nothing(
 
     def query(expression: str) -> dict[str, str]:
         url = f"http://127.0.0.1:{prometheus.port}/api/v1/query"
-        result = requests.get(url, params={"query": expression}, timeout=5).json()["data"]["result"]
+        result = requests.get(url, params={"query": expression}, timeout=60).json()["data"]["result"]
         return {json.dumps(row["metric"], sort_keys=True): row["value"][1] for row in result}
 
     try:
@@ -155,7 +155,7 @@ def test_prometheus_holds_what_metrics_shows_though_it_scrapes_nothing(
         (found,) = query("aws_spend_exporter_build_info")
         assert json.loads(found).items() >= {**labels, "__name__": "aws_spend_exporter_build_info"}.items()
         process.terminate()
-        assert process.wait(10) == 0, log.read_text()
+        assert process.wait(60) == 0, log.read_text()
     finally:
         process.kill()
         process.wait()

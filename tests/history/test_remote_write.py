@@ -37,7 +37,9 @@ def make() -> Iterator[Make]:
 
     def endpoint(server: RecordingEndpoint, **more: Any) -> Endpoint:
         made.append(
-            Endpoint(HistorySettings.model_validate({"write_url": server.write_url, "timeout": "5s", **more}))
+            Endpoint(
+                HistorySettings.model_validate({"write_url": server.write_url, "timeout": "60s", **more})
+            )
         )
         return made[-1]
 

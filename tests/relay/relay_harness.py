@@ -69,7 +69,7 @@ class Telex:
                     status = sink.script.pop(0) if sink.script else 200
                 sink.before_answer(attempt)
                 if status == HANG:
-                    sink.ending.wait(30)
+                    sink.ending.wait(60)
                     return
                 if 200 <= status < 300:
                     sink.accepted.append(body)
@@ -137,7 +137,7 @@ class Relay:
             "port": 0,
             "state_dir": str(folder / "state"),
             "channels": {"default": {"url_env": "TELEX_URL"}},
-            "read_timeout": "1s",
+            "read_timeout": "10s",
             **settings,
         }
         self.environ = {"TELEX_URL": url, "RELAY_TOKEN": TOKEN}
@@ -173,10 +173,10 @@ class Relay:
         raise AssertionError(self.log.read_text())
 
     def post(self, notification: Any, path: str = "/alerts", **arguments: Any) -> requests.Response:
-        return requests.post(self.base + path, json=notification, timeout=30, **arguments)
+        return requests.post(self.base + path, json=notification, timeout=60, **arguments)
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(self.base + path, timeout=10)
+        return requests.get(self.base + path, timeout=60)
 
     def end(self, sig: int = signal.SIGTERM) -> int:
         assert self.process is not None

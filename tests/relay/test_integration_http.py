@@ -23,6 +23,7 @@ from relay_harness import (
     notification,
     running_app,
 )
+from waiting import wait_for
 
 from exporter.ledger import LedgerLockedError
 
@@ -51,10 +52,10 @@ class Client:
         self.base = base
 
     def get(self, path: str, **arguments: Any) -> requests.Response:
-        return requests.get(self.base + path, timeout=10, **arguments)
+        return requests.get(self.base + path, timeout=60, **arguments)
 
     def post(self, body: Any, path: str = "/alerts", **arguments: Any) -> requests.Response:
-        return requests.post(self.base + path, json=body, timeout=20, **arguments)
+        return requests.post(self.base + path, json=body, timeout=60, **arguments)
 
 
 def enabled(telex: Telex, **integration: Any) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def start(tmp_path: Path, telex: Telex, exporter: ExporterWire) -> Iterator[Star
             folder.mkdir()
             return Client(
                 stack.enter_context(
-                    running_app(folder, telex, aws_url=aws_url, read_timeout="1s", **settings)
+                    running_app(folder, telex, aws_url=aws_url, read_timeout="3s", **settings)
                 )
             )
 
@@ -245,7 +246,7 @@ def test_ticks_that_wait_are_bounded_and_alerts_do_not_wait_for_them(start: Star
 )  # fmt: skip
 def test_malformed_is_400_and_not_repeated(start: Start, body: bytes) -> None:
     relay = start()
-    answer = requests.post(relay.base + "/tick", data=body, timeout=20)
+    answer = requests.post(relay.base + "/tick", data=body, timeout=60)
     assert answer.status_code == 400
     assert "planted" not in answer.text
 
@@ -255,10 +256,10 @@ def test_the_description_names_its_address(start: Start) -> None:
     data = relay.get("/integration").json()["data"]
     assert (data["tick_url"], data["website"]) == (f"{relay.base}/tick", relay.base)
     assert relay.get("/integration.json").json()["data"] == data
-    logo = requests.get(data["descriptions"]["app_logo"], timeout=5)
+    logo = requests.get(data["descriptions"]["app_logo"], timeout=60)
     assert (logo.status_code, logo.headers["Content-Type"]) == (200, "image/svg+xml")
     for host in ("[", "a b", "x" * 3000, "é".encode().decode("latin-1")):
-        answer = requests.get(f"{relay.base}/integration", headers={"Host": host}, timeout=5)
+        answer = requests.get(f"{relay.base}/integration", headers={"Host": host}, timeout=60)
         assert answer.status_code in {200, 400}
     configured = start(base_url="https://relay.example/")
     assert configured.get("/integration").json()["data"]["tick_url"] == "https://relay.example/tick"
@@ -276,8 +277,7 @@ def test_a_tick_that_hangs_does_not_hold_up_the_end(start_process: StartRelay, t
     telex.script = [HANG]
     relay = start_process(read_timeout="60s")
     assert relay.post(tick(telex), "/tick").status_code == 202
-    while telex.attempts == 0:
-        time.sleep(0.01)
+    wait_for("it hangs", lambda: telex.attempts)
     began = time.monotonic()
     assert relay.end() == 0
     assert time.monotonic() - began < 30  # it would hang for a minute

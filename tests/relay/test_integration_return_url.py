@@ -57,7 +57,7 @@ def test_allowed(url: str, destination: tuple[str, str, int, str]) -> None:
         "https://evil.example/telex.im", "https://telex.im.evil.example/x", "https://nottelex.im/x", "https://telex.im@evil.example/",
         "https://user:pw@telex.im/x", "https://user@telex.im/x", "https://evil.example#telex.im", "https://evil.example?.telex.im",
         "https://evil.example\\.telex.im/x", "https://evil.example\\@telex.im/x", "https://telex.im\n.evil.example/", "https://telex.im\t/x",
-        "https://telex.im/ x", "https://tеlex.im/x", "https://telex.im:99999/x", "https://telex.im:x/", "https://[telex.im]/x",
+        "https://telex.im/ x", "https://tеlex.im/x", "https://𐀀.telex.im/x", "https://telex.im:99999/x", "https://telex.im:x/", "https://[telex.im]/x",
         "http://127.0.0.1:8081/x", "http://127.0.0.1/x", "https://127.0.0.1/x", "http://127.1:8080/x", "http://2130706433:8080/x",
         "http://localhost:8080/x", "https://169.254.169.254/latest/meta-data", "https://sink.internal:8443/x", "http://sink.internal/x",
         "https://a.sink.internal/x", "https://[::ffff:127.0.0.1]:8080/x", "https://telex.im/" + "x" * 2048,

@@ -125,7 +125,7 @@ def running(
         channels={"default": {"url_env": "U"}},
         exporter_url=exporter.url,
         dashboard_url="https://grafana.example/d/aws",
-        read_timeout="300ms",
+        read_timeout="3s",
         digest={"schedule": "0 8 * * *", "retry_for": "2s", **digest},
     )
     metrics, stopping, templates = RelayMetrics(settings.channels), threading.Event(), Templates()
@@ -139,7 +139,7 @@ def running(
     thread.start()
     yield Running(digest_, metrics, stopping)
     stopping.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     deliveries.close()
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from relay_harness import HANG, TOKEN, WEBHOOK_ID, Relay, Telex, notification, running_app, spend_alert
+from waiting import wait_for
 
 from exporter.demo.processes import choose_ports
 from exporter.relay import gate
@@ -62,12 +63,12 @@ def test_a_hanging_and_an_unreachable_telex_are_503(
 ) -> None:
     relay = start_relay(
         channels={"default": {"url_env": "TELEX_URL"}, "closed": {"url_file": str(closed_channel(tmp_path))}},
-        read_timeout="300ms",
+        read_timeout="3s",
     )
     telex.script = [HANG]
     started = time.monotonic()
     assert relay.post(notification()).status_code == 503
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30  # it hangs for a minute
     assert relay.post(notification(), "/alerts/closed").json() == {
         "detail": "Telex: unreachable (ConnectionError)"
     }
@@ -106,7 +107,7 @@ def test_a_retry_sends_only_what_is_missing_and_says_the_same(start_relay: Start
 
 
 def test_the_same_again_soon_is_a_retry_and_later_a_repeat(start_relay: StartRelay, telex: Telex) -> None:
-    relay = start_relay(retry_window="1s")
+    relay = start_relay()
     assert relay.post(notification()).json() == {"detail": "delivered"}
     assert relay.post(notification()).json() == {"detail": "delivered before"}
     assert len(telex.accepted) == 1
@@ -119,8 +120,10 @@ def test_the_same_again_soon_is_a_retry_and_later_a_repeat(start_relay: StartRel
     ):
         assert relay.post(changed).json() == {"detail": "delivered"}
     assert len(telex.accepted) == 5
+    assert relay.end() == 0
+    later = start_relay(retry_window="1s")
     time.sleep(1.1)
-    assert relay.post(notification()).json() == {"detail": "delivered"}
+    assert later.post(notification()).json() == {"detail": "delivered"}
     assert len(telex.accepted) == 6
 
 
@@ -144,7 +147,7 @@ def test_killed_between_parts_the_next_relay_sends_the_rest(start_relay: StartRe
 
 
 def test_simultaneous_copies_of_a_notification_are_posted_once(start_relay: StartRelay, telex: Telex) -> None:
-    relay = start_relay(read_timeout="5s")
+    relay = start_relay(read_timeout="60s")
     telex.before_answer = lambda attempt: time.sleep(0.2)
     answers: list[int] = []
     threads = [
@@ -161,14 +164,14 @@ def test_simultaneous_copies_of_a_notification_are_posted_once(start_relay: Star
 def test_too_many_at_once_are_asked_to_come_again_and_health_answers(
     start_relay: StartRelay, telex: Telex
 ) -> None:
-    relay = start_relay(max_concurrent_notifications=1, read_timeout="1s")
+    relay = start_relay(max_concurrent_notifications=1, read_timeout="60s")
     telex.script = [HANG]
     first = threading.Thread(target=lambda: relay.post(notification()))
     first.start()
-    while telex.attempts == 0:
-        time.sleep(0.01)
+    wait_for("it is asked", lambda: telex.attempts)
     assert relay.post(notification(groupKey="other")).status_code == 503
     assert [relay.get(path).status_code for path in ("/-/healthy", "/-/ready", "/metrics")] == [200, 200, 200]
+    telex.ending.set()
     first.join()
 
 
@@ -179,13 +182,12 @@ def test_a_channel_that_hangs_keeps_no_other_waiting(
     relay = start_relay(
         channels={"default": {"url_env": "TELEX_URL"}, "other": {"url_file": str(tmp_path / "other")}},
         max_concurrent_notifications=1,
-        read_timeout="20s",
+        read_timeout="60s",
     )
     telex.script = [HANG]
     first = threading.Thread(target=lambda: relay.post(notification()))
     first.start()
-    while telex.attempts == 0:
-        time.sleep(0.01)
+    wait_for("it is asked", lambda: telex.attempts)
     assert relay.post(notification(groupKey="other")).status_code == 503
     assert relay.post(notification(), "/alerts/other").status_code == 200
     telex.ending.set()
@@ -198,24 +200,23 @@ def test_a_body_that_does_not_come_holds_its_place_for_a_while_only(
     monkeypatch.setattr(gate, "BODY_SECONDS", 0.5)
     with running_app(tmp_path, telex, max_concurrent_notifications=1) as base:
         parts = urlsplit(base)
-        with socket.create_connection((parts.hostname, parts.port), timeout=20) as slow:
+        with socket.create_connection((parts.hostname, parts.port), timeout=60) as slow:
             slow.sendall(b"POST /alerts HTTP/1.1\r\nHost: relay\r\nContent-Length: 1000\r\n\r\n{")
             answer = slow.makefile("rb").read().decode()
         assert answer.startswith("HTTP/1.1 503 ")
         assert answer.endswith('{"detail":"the body did not come within 0.5 s"}')
-        assert requests.post(f"{base}/alerts", json=notification(), timeout=10).status_code == 200
+        assert requests.post(f"{base}/alerts", json=notification(), timeout=60).status_code == 200
         refused = 'relay_refused_requests_total{reason="too_slow"} 1.0'
-        assert refused in requests.get(f"{base}/metrics", timeout=10).text
+        assert refused in requests.get(f"{base}/metrics", timeout=60).text
 
 
 def test_sigterm_lets_the_message_in_flight_finish(start_relay: StartRelay, telex: Telex) -> None:
-    relay = start_relay(read_timeout="10s")
-    telex.before_answer = lambda attempt: time.sleep(1)
+    relay = start_relay(read_timeout="60s")
+    telex.before_answer = lambda attempt: time.sleep(0.5)
     answers: list[int] = []
     caller = threading.Thread(target=lambda: answers.append(relay.post(notification()).status_code))
     caller.start()
-    while telex.attempts == 0:
-        time.sleep(0.01)
+    wait_for("it is asked", lambda: telex.attempts)
     assert relay.end() == 0
     caller.join()
     assert (answers, len(telex.accepted)) == ([200], 1)
@@ -228,11 +229,10 @@ def test_sigterm_does_not_wait_for_a_telex_that_hangs(start_relay: StartRelay, t
     answers: list[int] = []
     caller = threading.Thread(target=lambda: answers.append(relay.post(notification()).status_code))
     caller.start()
-    while telex.attempts == 0:
-        time.sleep(0.01)
+    wait_for("it is asked", lambda: telex.attempts)
     started = time.monotonic()
     assert relay.end() == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # it hangs for a minute
     caller.join()
     assert answers == [503]
     assert "Traceback" not in relay.log.read_text()
@@ -329,8 +329,8 @@ def test_openapi_names_every_answer(start_relay: StartRelay) -> None:
 
 def test_a_memory_that_fails_costs_a_repetition_not_a_message(tmp_path: Path, telex: Telex) -> None:
     with running_app(tmp_path, telex, break_memory=True) as base:
-        assert requests.post(f"{base}/alerts", json=notification(), timeout=10).status_code == 200
+        assert requests.post(f"{base}/alerts", json=notification(), timeout=60).status_code == 200
         # Who takes it for not ready, as a Service of Kubernetes does, sends it nothing.
-        assert requests.get(f"{base}/-/ready", timeout=10).status_code == 200
-        assert "relay_memory_errors_total 3.0" in requests.get(f"{base}/metrics", timeout=10).text
+        assert requests.get(f"{base}/-/ready", timeout=60).status_code == 200
+        assert "relay_memory_errors_total 3.0" in requests.get(f"{base}/metrics", timeout=60).text
     assert len(telex.accepted) == 1

@@ -54,12 +54,12 @@ class Alertmanager:
             {"labels": labels, "startsAt": starts.isoformat(), "endsAt": ends.isoformat()}
             for labels in alerts
         ]
-        answer = requests.post(f"{self.url}/api/v2/alerts", json=body, timeout=5)
+        answer = requests.post(f"{self.url}/api/v2/alerts", json=body, timeout=60)
         assert answer.status_code == 200, answer.text
 
     def inhibited(self) -> list[Labels]:
         """The labels of the alerts that another one silences."""
-        alerts = requests.get(f"{self.url}/api/v2/alerts", timeout=5).json()
+        alerts = requests.get(f"{self.url}/api/v2/alerts", timeout=60).json()
         return [alert["labels"] for alert in alerts if alert["status"]["inhibitedBy"]]
 
 
@@ -130,13 +130,13 @@ def running(config: Path, folder: Path) -> Iterator[Alertmanager]:
         yield Alertmanager(url)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _ready(url: str) -> bool:
     try:
-        return requests.get(f"{url}/-/ready", timeout=1).ok
-    except requests.ConnectionError:
+        return requests.get(f"{url}/-/ready", timeout=10).ok
+    except requests.RequestException:
         return False
 
 

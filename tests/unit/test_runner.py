@@ -102,7 +102,7 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(tmp_path, monkeypatch)
     yield world
-    world.made._pool.close(2)
+    world.made._pool.close(30)
     if world.made._scheduler.running:
         world.made.stop(2)
     world.ledger.close()
@@ -192,6 +192,7 @@ def test_a_run_does_not_wait_longer_than_its_interval_and_does_not_pile_up(world
             began = time.monotonic()
             runner._collect(world.collector, 0.2)
             assert time.monotonic() - began < 30  # it hangs for a minute
+            wait_for("the others are read", lambda: len(runner._under_way) == 1)
         counts = {id_[0]: started.count(id_) for id_ in ACCOUNTS}
         assert counts == {"1": 3, "2": 1, "3": 3}
     finally:
@@ -201,13 +202,45 @@ def test_a_run_does_not_wait_longer_than_its_interval_and_does_not_pile_up(world
     assert started.count("222222222222") == 2
 
 
+@pytest.mark.parametrize("scope", [Scope.ACCOUNT, Scope.REGION, Scope.PAYER])
+def test_a_refresh_waits_for_what_is_being_read_already_and_says_how_that_went(
+    world: World, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, release = threading.Event(), threading.Event()
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        reading.set()
+        release.wait(60)
+        raise AwsError(Kind.ACCESS_DENIED, "no")
+
+    world.collect, world.scope = collect, scope
+    world.accounts = {id_: ACCOUNTS[id_] for id_ in ("111111111111",)}
+    runner = world.runner()
+    runner.directory = world.discover()
+    run = threading.Thread(target=runner._collect, args=(world.collector,))
+    run.start()
+    assert reading.wait(60)
+    monkeypatch.setattr(runner_module, "_REFRESH_PATIENCE_SECONDS", 0.3)
+    assert runner.refresh("cost") == "cost is still being read after 0 s"
+    monkeypatch.setattr(runner_module, "_REFRESH_PATIENCE_SECONDS", 60)
+    answers: list[str | None] = []
+    refresh = threading.Thread(target=lambda: answers.append(runner.refresh("cost")))
+    refresh.start()
+    refresh.join(0.5)
+    assert answers == []
+    release.set()
+    refresh.join(60)
+    run.join(60)
+    assert answers == [f"{2 if scope is Scope.REGION else 1} units of cost failed, see /-/ready"]
+
+
 def test_an_account_that_leaves_while_it_is_read_leaves_nothing(world: World) -> None:
     reading, release = threading.Event(), threading.Event()
 
     def collect(ctx: Any, target: Target) -> Iterable[Sample]:
         if target.account_id.startswith("3"):
             reading.set()
-            release.wait(10)
+            release.wait(60)
         return [value(target)]
 
     world.collect = collect
@@ -215,11 +248,11 @@ def test_an_account_that_leaves_while_it_is_read_leaves_nothing(world: World) ->
     runner.directory = world.discover()
     thread = threading.Thread(target=runner._collect, args=(world.collector,))
     thread.start()
-    assert reading.wait(5)
+    assert reading.wait(60)
     del world.accounts["333333333333"]
     runner._discover()
     release.set()
-    thread.join(5)
+    thread.join(60)
     assert {key.account_id for key in world.store.outcomes()} == {"", "111111111111", "222222222222"}
 
 
@@ -228,7 +261,7 @@ def test_a_stopped_runner_publishes_nothing_more(world: World) -> None:
 
     def collect(ctx: Any, target: Target) -> Iterable[Sample]:
         reading.set()
-        release.wait(10)
+        release.wait(60)
         return [value(target)]
 
     world.collect = collect
@@ -236,11 +269,11 @@ def test_a_stopped_runner_publishes_nothing_more(world: World) -> None:
     runner.directory = world.discover()
     thread = threading.Thread(target=runner._collect, args=(world.collector,))
     thread.start()
-    assert reading.wait(5)
+    assert reading.wait(60)
     runner._stop.set()
     release.set()
-    thread.join(5)
-    assert runner._pool.close(2)
+    thread.join(60)
+    assert runner._pool.close(30)
     assert world.store.outcomes() == {}
 
 
@@ -257,7 +290,7 @@ def test_what_is_due_at_once_after_it_succeeded_is_no_loop(world: World) -> None
     wait_for("it is so", lambda: runs)
     time.sleep(1)
     assert len(runs) == 1
-    assert runner.stop(2)
+    assert runner.stop(30)
 
 
 @pytest.mark.parametrize("what", ["due", "name_accounts"])
@@ -290,7 +323,7 @@ def test_a_full_disk_does_not_end_the_schedule(
     broken.clear()
     wait_for("it is so", lambda: not runner.unready())
     assert "disk is full" in caplog.text
-    assert runner.stop(2)
+    assert runner.stop(30)
 
 
 def test_nothing_is_paid_for_that_the_disk_could_not_hold(
@@ -324,7 +357,7 @@ def test_a_clock_that_is_set_back_delays_nothing(world: World) -> None:
     # The clock that is set is the machine's; what it does is that an hour from now has become now.
     runner.clock_was_set(timedelta(hours=-1))
     wait_for("it is so", lambda: len(runs) == 2)
-    assert runner.stop(2)
+    assert runner.stop(30)
 
 
 def test_a_discovery_that_fails_keeps_the_accounts(world: World) -> None:
@@ -398,7 +431,7 @@ def test_a_damaged_ledger_takes_its_views_and_nothing_else(
     assert {
         key.account_id: outcome.error for key, outcome in world.store.outcomes().items() if key.account_id
     } == dict.fromkeys(ACCOUNTS, "ledger")
-    assert runner.stop(2)
+    assert runner.stop(30)
 
 
 def test_views_follow_the_commits_and_never_slow_them_down(world: World) -> None:

@@ -123,6 +123,7 @@ class CostExplorer:
         self._tokens = tokens
         self._lock = threading.Lock()
         self.source = source
+        self._uses = 0
         self._snapshots: OrderedDict[str, _Snapshot] = OrderedDict()
         self._sums: OrderedDict[Hashable, Sums] = OrderedDict()
         self._summed = 0
@@ -140,6 +141,7 @@ class CostExplorer:
         """Answer from another source from now on; pages under way must start again."""
         with self._lock:
             self.source = source
+            self._uses += 1
             self._snapshots.clear()
             self._sums.clear()
             self._summed = 0
@@ -308,7 +310,10 @@ class CostExplorer:
 
     def _day_sums(self, query: _Query, day: date, at: datetime) -> Sums:
         shape: Hashable = (repr(query.group_by), repr(query.filter), query.account_only)
-        key = (day, self.source.version(day, at), shape)
+        with self._lock:
+            # One source for all of it: what began with the last one is not kept as the next one's.
+            source, uses = self.source, self._uses
+        key = (uses, day, source.version(day, at), shape)
         with self._lock:
             found = self._sums.get(key)
             if found is not None:
@@ -319,7 +324,7 @@ class CostExplorer:
                 self._projections.popitem(last=False)
         sums: Sums = {}
         missing = object()
-        for charge_key, amounts in self.source.charges(day, at):
+        for charge_key, amounts in source.charges(day, at):
             group: Any = projection.get(charge_key, missing)
             if group is missing:
                 group = projection[charge_key] = self._group(query, charge_key)

@@ -311,7 +311,8 @@ class GeneratedCosts:
         found = self._keys.get(parts)
         if found is None:
             tags = account.tags if tagged else ()
-            found = self._keys[parts] = CostKey(account.id, service, record_type, region, usage_type, tags)
+            made = CostKey(account.id, service, record_type, region, usage_type, tags)
+            found = self._keys.setdefault(parts, made)  # one object, whichever thread was first
         return found
 
     def _account_series(self, account: Account) -> Iterable[_Series]:
@@ -561,10 +562,11 @@ class GeneratedCosts:
     def _fees(self, day: date) -> _Fees:
         found = self._fee_cache.get(day)
         if found is None:
-            found = self._fee_cache[day] = _Fees()
+            found = _Fees()
             found.charges.extend(self._commitments(day))
             if day.day == 1:
                 found.charges.extend(self._month_start(day))
+            self._fee_cache[day] = found  # once it is whole: other threads take what is there
         return found
 
     def _commitments(self, day: date) -> Iterable[tuple[int, CostKey, Amounts]]:

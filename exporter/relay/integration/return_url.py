@@ -67,7 +67,7 @@ class Destination:
 
 def check_url(url: str, allowed: Sequence[ReturnHost]) -> tuple[SplitResult, bool]:
     """The parts of an allowed return_url, and whether it may be private; RefusedUrlError otherwise."""
-    if len(url) > 2048 or re.search(r"[\s\x00-\x20\x7f-\uffff\\]", url):
+    if len(url) > 2048 or re.search(r"[^!-~]|\\", url):
         raise RefusedUrlError("return_url: not a usable URL")
     try:
         parts = urlsplit(url)

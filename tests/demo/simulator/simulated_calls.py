@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from exporter.demo.simulator import SimulatedAws
 
 NOW = datetime(2026, 3, 17, 14, 20, tzinfo=UTC)
-ONE_ATTEMPT = Config(retries={"total_max_attempts": 1}, read_timeout=30, connect_timeout=10)
+ONE_ATTEMPT = Config(retries={"total_max_attempts": 1}, read_timeout=60, connect_timeout=60)
 BY_ACCOUNT = {"Type": "DIMENSION", "Key": "LINKED_ACCOUNT"}
 BY_SERVICE = {"Type": "DIMENSION", "Key": "SERVICE"}
 BY_RECORD_TYPE = {"Type": "DIMENSION", "Key": "RECORD_TYPE"}

@@ -183,7 +183,7 @@ def test_the_server_stops_while_calls_hang() -> None:
             time.sleep(0.3)
             began = time.monotonic()
             aws.stop()
-            assert time.monotonic() - began < 20  # the client gives up after thirty
+            assert time.monotonic() - began < 20  # the client gives up after a minute
             assert hung.exception() is not None
         sts.close()
     assert set(threading.enumerate()) == before
@@ -323,4 +323,4 @@ def test_the_process_prints_its_address_and_ends_on_sigterm() -> None:
             health = pool.request("GET", ready["url"] + "/_simulator/health", retries=False).json()
         assert health["now"].startswith("2026-03-17T14:20")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0  # a second on an idle machine
+        assert process.wait(60) == 0

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -43,25 +40,6 @@ def test_the_operation_of_a_rest_request(service: str, path: str, method: str, o
 @pytest.mark.parametrize("service", ["no-such-service", "", "../eks"])
 def test_a_service_without_a_model(service: str) -> None:
     assert service_model(service) is None
-
-
-@pytest.fixture
-def eager_switches() -> Iterator[None]:
-    """Threads that switch at every chance, and a garbage collection that runs Python at every turn."""
-    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
-
-    def run_python(phase: str, info: dict[str, int]) -> None:
-        sum(range(50))
-
-    gc.callbacks.append(run_python)
-    gc.set_threshold(50)
-    sys.setswitchinterval(1e-6)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-        gc.set_threshold(*threshold)
-        gc.callbacks.remove(run_python)
 
 
 def test_threads_that_ask_first_all_learn_the_operation(eager_switches: None) -> None:

@@ -124,3 +124,19 @@ def test_ports_differ_and_a_taken_one_is_refused() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(DemoError, match=rf"port {port} for relay cannot be used: {os.strerror(98)}"):
             choose_ports({"relay": port, "exporter": 0})
+
+
+def test_a_chosen_port_is_given_to_nobody_else_and_can_be_listened_on() -> None:
+    """Of two demos that start together, each has its own."""
+    port = choose_ports({"here": 0})["here"]
+    program = (
+        "from exporter.demo import processes\n"
+        f"processes._FREE_PORTS = range({port}, {port + 1})\n"
+        "processes.choose_ports({'there': 0})"
+    )
+    done = subprocess.run(python(program), capture_output=True, text=True, check=False, timeout=60)
+    assert "there is no free port for there" in done.stderr
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", port))
+        server.listen()

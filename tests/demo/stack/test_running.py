@@ -2,6 +2,7 @@
 
 import json
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,23 @@ def test_the_folder_goes_with_the_last_demo(runtime: Path) -> None:
     path.unlink()
     running.tidy()
     assert not runtime.exists()
+
+
+def test_a_demo_that_ends_takes_no_folder_from_one_that_begins(runtime: Path) -> None:
+    ended = threading.Event()
+
+    def end_others() -> None:
+        while not ended.is_set():
+            running.tidy()
+
+    other = threading.Thread(target=end_others)
+    other.start()
+    try:
+        for _ in range(300):
+            running.publish({}).unlink()
+    finally:
+        ended.set()
+        other.join()
 
 
 def test_a_dead_demo_is_not_found_and_its_file_goes(runtime: Path) -> None:

@@ -140,7 +140,7 @@ def test_check_speaks_json_and_repeats(tmp_path: Path) -> None:
 
 def test_a_user_injects_a_spike_sees_the_message_and_ends_the_demo(demo: Demo) -> None:
     urls = demo.state()
-    assert requests.get(urls["telex"] + "/messages.json", timeout=20).json() == []
+    assert requests.get(urls["telex"] + "/messages.json", timeout=60).json() == []
     inject = ["inject", "spike", "--account", "prod", "--service", "Amazon EC2", "--factor", "3"]
     done = subprocess.run(
         [*DEMO, *inject], env=environment(demo.folder), capture_output=True, text=True, timeout=90, check=True
@@ -227,7 +227,7 @@ def test_a_grafana_on_the_path_is_started_with_what_its_provisioning_reads(
     monkeypatch.setenv("GF_PATHS_HOME", "/opt/grafana")
     with start(tmp_path, "--grafana", path=str(program.parent)) as demo:
         urls = demo.state()
-        arguments, settings = requests.get(urls["grafana"] + "/api/health", timeout=20).json()
+        arguments, settings = requests.get(urls["grafana"] + "/api/health", timeout=60).json()
         demo.popen.send_signal(signal.SIGTERM)
         output, _ = demo.popen.communicate(timeout=60)
     assert urls["grafana"] in output

@@ -1,0 +1,34 @@
+"""What a delivery's thread does when the server that started it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from exporter.relay.app import in_thread
+
+
+def test_a_delivery_that_outlasts_its_server_ends_quietly() -> None:
+    """The loop may close at any moment, also just after it was found open."""
+    release, done = threading.Event(), threading.Event()
+
+    def work() -> tuple[int, str]:
+        release.wait(60)
+        return 200, "delivered"
+
+    async def start() -> None:
+        waiting = asyncio.create_task(in_thread(work, done.set))
+        await asyncio.sleep(0)
+        waiting.cancel()
+
+    before = set(threading.enumerate())
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(start())
+    (delivery,) = set(threading.enumerate()) - before
+    loop.close()
+    loop.is_closed = lambda: False  # type: ignore[method-assign]
+    release.set()
+    delivery.join(60)
+    del loop.is_closed
+    assert not delivery.is_alive()
+    assert done.is_set()
