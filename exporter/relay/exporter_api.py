@@ -64,8 +64,8 @@ class ExporterApi:
         try:
             answer = self._client.get(f"api/v1/{name}", params, seconds=_READ_SECONDS)
         except NoAnswerError as error:
-            # For the log alone: it names address and settings, and channels are read by others.
-            logger.error("%s", error)
+            # Settings and files are for the log, as channels are read by others; the address is for neither.
+            logger.error("%s", str(error).replace(self._client.shown, "the exporter"))
             reason = "does not let the relay in" if isinstance(error, RefusedError) else "does not answer"
             raise ExporterError(f"the exporter {reason}; the relay's log says more") from None
         if answer.status_code != 200:
