@@ -1,4 +1,4 @@
-"""How commands reach a running exporter or relay: by the address, certificates and password of the configuration."""
+"""How commands and the relay reach a running server: by the address, certificates and password of the configuration."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from urllib3.exceptions import NewConnectionError
 from exporter.config import Config
 from exporter.history_settings import Tls
 from exporter.relay.addresses import is_loopback
-from exporter.relay.credentials import CallerAuthSettings, RelayConfigError, read_auth
+from exporter.relay.credentials import CallerAuth, RelayConfigError, read_auth
 from exporter.web_config import WebConfigError, read_web_file
 
 _CONNECT_SECONDS = 1.0
-_SETTING = "client.auth"
+_SECTION = "client"
+_SETTING = f"{_SECTION}.auth"
 _FIRST_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-_WANTS_CERTIFICATE = "it wants a client certificate: set client.tls.cert_file"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # compared, not bound
 
 
@@ -41,7 +41,7 @@ class Client:
     """One server, and what it wants to see."""
 
     url: str
-    auth: CallerAuthSettings | None
+    auth: CallerAuth | None
     tls: Tls
     fingerprint: str | None = None
     """Of the server's certificate, known from its file; None: an authority vouches for it."""
@@ -49,6 +49,9 @@ class Client:
     """Whether it is known to refuse who shows none."""
     setting: str = ""
     """The setting of `auth`, to name it in a message."""
+    section: str = _SECTION
+    """The section of the configuration that `tls` is of, to name it in a message."""
+    connect_seconds: float = _CONNECT_SECONDS
 
     @property
     def shown(self) -> str:
@@ -71,7 +74,6 @@ class Client:
     ) -> requests.Response:
         files = [str(file) for file in (self.tls.cert_file, self.tls.key_file) if file is not None]
         try:
-            auth = read_auth(self.setting, self.auth, os.environ)
             with requests.Session() as session:
                 # A proxy from the environment is not meant for this machine's own ports.
                 session.trust_env = not is_loopback(urlsplit(self.url).hostname or "")
@@ -81,35 +83,50 @@ class Client:
                     method,
                     f"{self.url}/{path}",
                     params=parameters,
-                    headers={"Authorization": auth.header()} if auth else None,
-                    timeout=(_CONNECT_SECONDS, seconds),
+                    # Bytes: a token may hold what latin-1 has no byte for.
+                    headers={"Authorization": self.auth.header().encode()} if self.auth else None,
+                    timeout=(self.connect_seconds, seconds),
                     verify=str(self.tls.ca_file) if self.tls.ca_file else self.fingerprint is None,
                     cert=(files[0], files[-1]) if files else None,
                     allow_redirects=False,  # a password goes where it was meant to
                 )
-        except RelayConfigError as error:
-            raise RefusedError(str(error)) from None
         except requests.exceptions.SSLError as error:
-            raise RefusedError(f"{self.shown}: {_tls_reason(error)}") from None
+            raise RefusedError(f"{self.shown}: {self._tls_reason(error)}") from None
         except requests.Timeout:
             raise NoAnswerError(f"{self.shown} does not answer in time") from None
         except requests.ConnectionError as error:
             nobody = isinstance(getattr(error.args[0], "reason", None), NewConnectionError)
-            if self.wants_certificate and not files and not nobody:
-                raise RefusedError(
-                    f"{self.shown}: {_WANTS_CERTIFICATE}"
-                ) from None  # it may hang up in silence
+            if not files and not nobody and self.url.startswith("https:"):
+                # Who wants a certificate may hang up in silence.
+                if self.wants_certificate:
+                    raise RefusedError(f"{self.shown}: {self._wants_certificate}") from None
+                may = f"if it wants a client certificate, set {self.section}.tls.cert_file"
+                raise NoAnswerError(f"{self.shown} hangs up: {may}") from None
             raise NoAnswerError(f"nothing answers at {self.shown}") from None
         except requests.RequestException as error:
             raise NoAnswerError(f"{self.shown} does not answer ({type(error).__name__})") from None
         except OSError as error:
-            raise RefusedError(f"{self.shown} cannot be asked: client.tls: {error}") from None
+            raise RefusedError(f"{self.shown} cannot be asked: {self.section}.tls: {error}") from None
         if reply.status_code == requests.codes.unauthorized:
-            presented = auth is not None or self.shown != self.url
+            presented = self.auth is not None or self.shown != self.url
             mend = f": set {self.setting}" if self.setting else ""
             wrong = f"refuses what {self.setting} presents" if presented else f"asks for a password{mend}"
             raise RefusedError(f"{self.shown} {wrong}")
         return reply
+
+    @property
+    def _wants_certificate(self) -> str:
+        return f"it wants a client certificate: set {self.section}.tls.cert_file"
+
+    def _tls_reason(self, error: Exception) -> str:
+        text = str(error)
+        if "alert certificate required" in text or "handshake failure" in text:
+            return self._wants_certificate
+        if "ngerprint" in text:
+            return "its certificate is not the one that server.web_config_file names"
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            return f"its certificate is not trusted: set {self.section}.tls.ca_file"
+        return f"no TLS with it ({text.rpartition('(')[2].strip(')') or 'unknown'})"
 
 
 class _Pinned(HTTPAdapter):
@@ -123,26 +140,22 @@ class _Pinned(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs, assert_fingerprint=self._fingerprint)
 
 
-def _tls_reason(error: Exception) -> str:
-    text = str(error)
-    if "alert certificate required" in text or "handshake failure" in text:
-        return _WANTS_CERTIFICATE
-    if "ngerprint" in text:
-        return "its certificate is not the one that server.web_config_file names"
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return "its certificate is not trusted: set client.tls.ca_file"
-    return f"no TLS with it ({text.rpartition('(')[2].strip(')') or 'unknown'})"
-
-
 def exporter_client(config: Config, url: str | None = None) -> Client:
     """The exporter at `url`, at `client.url`, or where `server` listens; RefusedError if that cannot be told."""
     if (url := url or config.client.url) is not None:
         signs_in = urlsplit(url).username is not None
-        auth = None if signs_in else config.client.auth
+        auth = None if signs_in else _auth(config)
         return Client(url.rstrip("/"), auth, config.client.tls, setting="the URL" if signs_in else _SETTING)
     server = config.server
     own = _own(server.host, server.port, server.web_config_file, config.client.tls)
-    return replace(own, auth=config.client.auth, setting=_SETTING)
+    return replace(own, auth=_auth(config), setting=_SETTING)
+
+
+def _auth(config: Config) -> CallerAuth | None:
+    try:
+        return read_auth(_SETTING, config.client.auth, os.environ)
+    except RelayConfigError as error:
+        raise RefusedError(str(error)) from None
 
 
 def relay_client(config: Config) -> Client:

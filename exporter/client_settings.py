@@ -1,4 +1,4 @@
-"""Settings of those who ask a running exporter: the commands."""
+"""Settings of those who ask a running exporter: the commands and the relay."""
 
 from __future__ import annotations
 
@@ -21,4 +21,13 @@ class ClientSettings(StrictModel):
     tls: Tls = Field(
         default=Tls(),
         description="Certificates; without ca_file that of `server` is known by its own file, and others by the system.",
+    )
+
+
+class ExporterSettings(ClientSettings):
+    """How the relay asks the exporter, whose JSON API answers digest and ticks."""
+
+    url: HttpUrl = Field(default="http://127.0.0.1:9998", description="The exporter to ask.")
+    tls: Tls = Field(
+        default=Tls(), description="Certificates; without ca_file the usual ones vouch for the exporter."
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
@@ -17,6 +18,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from exporter.api import Endpoint, Source, all_endpoints
 from exporter.pages import api_page, landing_page
 from exporter.store import Store
+
+_MOST_WAITING = 4
+"""Requests that wait for a reload or a refresh at once; each holds one of the threads that answer the JSON API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +40,38 @@ class Probes:
 def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> FastAPI:
     """The exporter's endpoints, after the manners of Prometheus' own servers."""
     app = FastAPI(
-        title="aws-spend-exporter", version=version("aws-spend-exporter"), docs_url=None, redoc_url=None
+        title="aws-spend-exporter",
+        version=version("aws-spend-exporter"),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # to wherever the Host header says
     )
+    waiting_places = threading.BoundedSemaphore(_MOST_WAITING)
+
+    def in_turn(work: Callable[[], str | None]) -> str | None:
+        if not waiting_places.acquire(blocking=False):
+            return "too many wait for that already; try again"
+        try:
+            return work()
+        finally:
+            waiting_places.release()
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="All metrics, text format 0.0.4")
-    def metrics(request: Request) -> Response:
+    async def metrics(request: Request) -> Response:
+        # Not on the threads of the JSON API: a scrape does not queue behind it.
+        return await asyncio.to_thread(exposition, request.headers.get("accept-encoding", ""))
+
+    def exposition(accepted: str) -> Response:
         plain, packed = store.exposition()
         own = generate_latest(registry)
         headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Vary": "Accept-Encoding"}
-        if "gzip" in request.headers.get("accept-encoding", ""):
+        if "gzip" in accepted:
             # Gzip members may follow each other: the big one comes from the cache.
             return Response(packed + gzip.compress(own, 1), headers={**headers, "Content-Encoding": "gzip"})
         return Response(plain + own, headers=headers)
 
     @app.get("/-/healthy", response_class=PlainTextResponse, summary="The process lives")
-    def healthy() -> str:
+    async def healthy() -> str:
         return "aws-spend-exporter is healthy.\n"
 
     @app.get("/-/ready", response_class=PlainTextResponse, summary="Every collector has finished a run")
@@ -67,10 +88,10 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
         methods=["POST", "PUT"],
         response_class=PlainTextResponse,
         summary="Read the configuration again",
-        dependencies=[Depends(_not_from_another_site)],
+        dependencies=[Depends(_not_from_a_page)],
     )
     def reload() -> PlainTextResponse:
-        refused = probes.reload()
+        refused = in_turn(probes.reload)
         if refused is not None:
             return PlainTextResponse(f"failed to reload config: {refused}\n", status_code=500)
         return PlainTextResponse("configuration reloaded\n")
@@ -79,10 +100,10 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
         "/-/refresh",
         response_class=PlainTextResponse,
         summary="Read AWS for one collector before it is due",
-        dependencies=[Depends(_not_from_another_site)],
+        dependencies=[Depends(_not_from_a_page)],
     )
     def refresh(collector: str) -> PlainTextResponse:
-        refused = probes.refresh(collector)
+        refused = in_turn(lambda: probes.refresh(collector))
         if refused is not None:
             return PlainTextResponse(f"not refreshed: {refused}\n", status_code=409)
         return PlainTextResponse(f"{collector} is refreshed\n")
@@ -106,12 +127,13 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
     return app
 
 
-def _not_from_another_site(request: Request) -> None:
-    """A page that somebody has open may post to any address that the browser reaches, also to loopback; 403 for it."""
-    origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    if foreign or request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise HTTPException(403, "a page of another site may not ask for this")
+def _not_from_a_page(request: Request) -> None:
+    """A page that somebody has open may post to any address that the browser reaches, also to loopback; 403 for it.
+
+    To its own site as well: a foreign one may give its name our address. None of our pages posts.
+    """
+    if "origin" in request.headers or request.headers.get("sec-fetch-site", "none") != "none":
+        raise HTTPException(403, "a page may not ask for this")
 
 
 def _mount(app: FastAPI, endpoint: Endpoint, source: Callable[[], Source]) -> None:

@@ -74,7 +74,12 @@ _HEADERS: Mapping[str, tuple[str, ...] | None] = {
 _HASH = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}")
 _BCRYPT_READS_BYTES = 72
 _REMEMBERED = 100
+_MOST_GUESSES = 32
 _LOOK_SECONDS = 1.0
+
+
+class TooManyGuessesError(Exception):
+    """So many passwords wait to be checked that this one is not."""
 
 
 class WebConfigError(Exception):
@@ -268,7 +273,7 @@ class WebConfig:
         return _Guard(app, self)
 
     async def admits(self, authorization: str) -> bool:
-        """Whether a request with this Authorization header may pass."""
+        """Whether a request with this Authorization header may pass; TooManyGuessesError."""
         users = self.users
         return not users or await self._passwords.fit(users, authorization)
 
@@ -325,6 +330,7 @@ class _Passwords:
         self._key = secrets.token_bytes(32)
         self._known: dict[bool, OrderedDict[bytes, None]] = {True: OrderedDict(), False: OrderedDict()}
         self._turn = asyncio.Lock()
+        self._guesses = 0
         # Unknown users take as long as known ones. It is the hash of nothing that anyone knows.
         self._nobody = bcrypt.hashpw(secrets.token_bytes(32), bcrypt.gensalt(10)).decode()
 
@@ -346,15 +352,22 @@ class _Passwords:
         # Who is known does not queue behind those who guess.
         if (answer := self._remembered(key)) is not None:
             return answer
-        async with self._turn:
-            if (answer := self._remembered(key)) is not None:
+        # Who waits here holds one of the server's connections.
+        if self._guesses >= _MOST_GUESSES:
+            raise TooManyGuessesError
+        self._guesses += 1
+        try:
+            async with self._turn:
+                if (answer := self._remembered(key)) is not None:
+                    return answer
+                answer = await asyncio.to_thread(_matches, password, hashed) and name in users
+                known = self._known[answer]
+                known[key] = None
+                if len(known) > _REMEMBERED:
+                    known.popitem(last=False)
                 return answer
-            answer = await asyncio.to_thread(_matches, password, hashed) and name in users
-            known = self._known[answer]
-            known[key] = None
-            if len(known) > _REMEMBERED:
-                known.popitem(last=False)
-            return answer
+        finally:
+            self._guesses -= 1
 
     def _remembered(self, key: bytes) -> bool | None:
         for answer, known in self._known.items():
@@ -388,16 +401,19 @@ class _Guard:
 
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         authorization = given[0].decode("latin-1") if len(given) == 1 else ""
-        if await self._web.admits(authorization):
-            await self._app(scope, receive, send_with_headers)
-            return
-        body = b"Unauthorized\n"
+        try:
+            if await self._web.admits(authorization):
+                await self._app(scope, receive, send_with_headers)
+                return
+            status, body, header = 401, b"Unauthorized\n", (b"www-authenticate", b"Basic")
+        except TooManyGuessesError:
+            status, body, header = 503, b"Too many passwords to check\n", (b"retry-after", b"10")
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", str(len(body)).encode()),
-            (b"www-authenticate", b"Basic"),
+            header,
         ]
-        await send_with_headers({"type": "http.response.start", "status": 401, "headers": headers})
+        await send_with_headers({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 

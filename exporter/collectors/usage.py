@@ -270,7 +270,10 @@ def _read(asker: _Asker, queries: Iterable[_Query], through: int, today: int) ->
             yield from _ask(asker, batch, start, end)
 
 
-def _ask(asker: _Asker, batch: Sequence[_Query], start: int, end: int) -> Iterator[Reading]:
+def _ask(
+    asker: _Asker, batch: Sequence[_Query], start: int, end: int, *, again: bool = True
+) -> Iterator[Reading]:
+    """Readings of a batch; `again`: what CloudWatch failed to find out for some queries is asked once more."""
     params = {
         "MetricDataQueries": [_query(f"m{index}", query, asker.source) for index, query in enumerate(batch)],
         "StartTime": start,
@@ -285,7 +288,9 @@ def _ask(asker: _Asker, batch: Sequence[_Query], start: int, end: int) -> Iterat
                 # E.g. that a limit was met: some of what was asked for is missing then.
                 raise ValueError(f"{message.get('Code')}: {message.get('Value')}")
             for result in page["MetricDataResults"]:
-                status[result["Id"]] = result["StatusCode"]
+                # What failed on one page is not complete with the last.
+                if status.get(result["Id"], "PartialData") == "PartialData":
+                    status[result["Id"]] = result["StatusCode"]
                 query = batch[int(result["Id"][1:])]
                 for at, value in zip(result["Timestamps"], result["Values"], strict=True):
                     moment = int(at.timestamp())
@@ -296,7 +301,13 @@ def _ask(asker: _Asker, batch: Sequence[_Query], start: int, end: int) -> Iterat
             raise AwsError(
                 Kind.MALFORMED_RESPONSE, f"CloudWatch's answer is malformed: {type(error).__name__}: {error}"
             ) from error
+    # Only those: each is paid for anew, and the others are complete.
+    failed = [index for index in range(len(batch)) if again and status.get(f"m{index}") == "InternalError"]
+    if failed:
+        yield from _ask(asker, [batch[index] for index in failed], start, end, again=False)
     for index, query in enumerate(batch):
+        if index in failed:
+            continue
         if status.get(f"m{index}") != "Complete":
             raise AwsError(
                 Kind.ACCESS_DENIED if status.get(f"m{index}") == "Forbidden" else Kind.SERVER_ERROR,

@@ -267,7 +267,7 @@ class Stack:
                     "port": self.ports["relay"],
                     "state_dir": str(folder / "relay"),
                     "channels": {"default": {"url_file": str(secret)}},
-                    "exporter_url": self.urls["exporter"],
+                    "exporter": {"url": self.urls["exporter"]},
                     # The sink plays Telex on this machine: its address is private, and plain http.
                     "integration": {
                         "enabled": True,

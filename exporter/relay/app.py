@@ -53,6 +53,7 @@ def create_app(
         version=package_version(),
         docs_url=None,  # the page would load its scripts from a foreign host
         redoc_url=None,
+        redirect_slashes=False,  # to wherever the Host header says
     )
     gate = Gate(settings.max_body_bytes, metrics)
     # Each channel has its own, so that one that hangs keeps no other waiting.

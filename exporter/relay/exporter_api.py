@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TypeVar
-from urllib.parse import urlsplit
 
-import requests
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from exporter.api.summary import Summary
-from exporter.relay.addresses import is_loopback
+from exporter.client import Client, NoAnswerError, RefusedError
 from exporter.relay.credentials import CallerAuth
 from exporter.relay.settings import RelaySettings
+
+logger = logging.getLogger(__name__)
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -38,10 +39,14 @@ class ExporterApi:
     """Asks a running exporter; thread-safe. Raises ExporterError only."""
 
     def __init__(self, settings: RelaySettings, auth: CallerAuth | None) -> None:
-        self._base = settings.exporter_url.rstrip("/")
-        self._auth = auth
-        self._verify: str | bool = str(settings.exporter_ca_file) if settings.exporter_ca_file else True
-        self._connect_seconds = settings.connect_timeout.total_seconds()
+        self._client = Client(
+            settings.exporter.url.rstrip("/"),
+            auth,
+            settings.exporter.tls,
+            section="relay.exporter",
+            setting="relay.exporter.auth",
+            connect_seconds=settings.connect_timeout.total_seconds(),
+        )
 
     def summary(self, movers: int) -> Summary:
         """The state of spend now."""
@@ -56,24 +61,13 @@ class ExporterApi:
         )
 
     def _get(self, model: type[A], name: str, params: dict[str, str]) -> A:
-        # Bytes: a token may hold what latin-1 has no byte for.
-        headers = {"Authorization": self._auth.header().encode()} if self._auth else {}
         try:
-            with requests.Session() as session:
-                # A proxy from the environment is not meant for this machine's own ports.
-                session.trust_env = not is_loopback(urlsplit(self._base).hostname or "")
-                answer = session.get(
-                    f"{self._base}/api/v1/{name}",
-                    params=params,
-                    headers=headers,
-                    timeout=(self._connect_seconds, _READ_SECONDS),
-                    verify=self._verify,
-                    allow_redirects=False,
-                )
-        except requests.Timeout:
-            raise ExporterError("the exporter does not answer in time") from None
-        except (requests.RequestException, OSError) as error:
-            raise ExporterError(f"the exporter cannot be reached ({type(error).__name__})") from None
+            answer = self._client.get(f"api/v1/{name}", params, seconds=_READ_SECONDS)
+        except NoAnswerError as error:
+            # Settings and files are for the log, as channels are read by others; the address is for neither.
+            logger.error("%s", str(error).replace(self._client.shown, "the exporter"))
+            reason = "does not let the relay in" if isinstance(error, RefusedError) else "does not answer"
+            raise ExporterError(f"the exporter {reason}; the relay's log says more") from None
         if answer.status_code != 200:
             raise ExporterError(f"the exporter answers HTTP {answer.status_code}")
         try:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from apscheduler.triggers.cron import CronTrigger
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
+from exporter.client_settings import ExporterSettings
 from exporter.fields import Duration, EnvName, StrictModel, Timeout
 from exporter.relay.addresses import is_loopback
 from exporter.relay.credentials import (
@@ -115,15 +116,8 @@ class RelaySettings(StrictModel):
         None,
         description="Where docs/runbook.md is published; replaces that path in an alert's runbook_url.",
     )
-    exporter_url: str = Field(
-        "http://127.0.0.1:9998",
-        description="The exporter, whose JSON API answers digest and ticks.",
-    )
-    exporter_auth: CallerAuthSettings | None = Field(
-        None, description="What to present to the exporter, where it asks for it."
-    )
-    exporter_ca_file: Path | None = Field(
-        None, description="Certificates that vouch for the exporter, where the usual ones do not."
+    exporter: ExporterSettings = Field(
+        ExporterSettings(), description="The exporter, whose JSON API answers digest and ticks."
     )
     digest: DigestSettings = Field(DigestSettings(), description="A scheduled message on spend.")
     integration: IntegrationSettings = Field(IntegrationSettings(), description="What Telex can install.")
@@ -162,7 +156,7 @@ class RelaySettings(StrictModel):
         description="Notifications to one channel at once; more are answered 503 to be retried.",
     )
 
-    @field_validator("dashboard_url", "runbook_url", "exporter_url")
+    @field_validator("dashboard_url", "runbook_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[^\s<>\"'`]+", value):
@@ -203,7 +197,7 @@ class RelaySecrets:
             self.channel_urls[name] = secret
         self.auth = read_auth("relay.auth", settings.auth, environ)
         self.integration_auth = read_auth("relay.integration.auth", settings.integration.auth, environ)
-        self.exporter_auth = read_auth("relay.exporter_auth", settings.exporter_auth, environ)
+        self.exporter_auth = read_auth("relay.exporter.auth", settings.exporter.auth, environ)
 
     def values(self) -> tuple[str, ...]:
         """Texts that must never be written out: URLs, their paths, tokens and passwords."""

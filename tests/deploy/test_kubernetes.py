@@ -156,7 +156,7 @@ def test_the_configuration_is_understood_and_meets_the_ports() -> None:
 
 def test_the_relay_reaches_the_exporter_that_its_digest_asks() -> None:
     """It is another pod: by the name of a service, through the network policy."""
-    asked = urlsplit(load_config(BASE / "config.yaml", {}).relay.exporter_url)
+    asked = urlsplit(load_config(BASE / "config.yaml", {}).relay.exporter.url)
     assert asked.hostname is not None
     service = of_kind("Service")[asked.hostname]
     assert asked.port in [port["port"] for port in service["spec"]["ports"]]

@@ -8,7 +8,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ import trustme
 import yaml
 from deploy_files import ROOT
 from served import command, configuration, environment, serving
+from waiting import wait_for
 
 from exporter.demo.processes import choose_ports
 
@@ -325,3 +330,62 @@ def test_an_exporter_elsewhere_is_asked_by_address_authority_and_password(
         assert f"from {url}, AWS" in typed(here, "accounts", **variables).stderr
     done = typed(here, "accounts", code=1, **variables)
     assert f"Error: nothing answers at {url}" in done.stderr
+
+
+@pytest.mark.parametrize("web", ["tls", "mtls"])
+def test_the_relay_reads_an_exporter_that_wants_a_password_or_a_certificate(
+    web: str, folder: Path, tmp_path: Path
+) -> None:
+    """Under an authority that the system does not know; without what is asked for, the log says what to set."""
+    (tmp_path / "exporter").mkdir()
+    config = configuration(tmp_path / "exporter", server={"web_config_file": str(folder / f"{web}.yml")})
+    with serving("run", config) as served:
+        own = {"cert_file": str(folder / "client.pem"), "key_file": str(folder / "client.key")}
+        authority = {"ca_file": str(folder / "ca.pem")}
+        right = {"tls": {**authority, **own}} if web == "mtls" else {"tls": authority, **AUTH}
+        missing = (
+            "set relay.exporter.tls.cert_file"
+            if web == "mtls"
+            else "asks for a password: set relay.exporter.auth"
+        )
+        for number, (client, said) in enumerate(
+            [
+                (right, "the exporter has not read"),
+                ({"tls": authority}, missing),
+                ({"tls": own}, "its certificate is not trusted: set relay.exporter.tls.ca_file"),
+            ]
+        ):
+            place = tmp_path / str(number)
+            place.mkdir()
+            with ticked(place, {"url": f"https://127.0.0.1:{served.port}", **client}, said) as answer:
+                assert ("the relay's log says more" in answer) == (client is not right)
+                assert "127.0.0.1" not in answer
+
+
+@contextmanager
+def ticked(folder: Path, exporter: dict[str, Any], said: str) -> Iterator[str]:
+    """The message that a tick on the organization is answered with, by a relay whose log comes to say `said`."""
+    answers: list[str] = []
+
+    class Channel(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            answers.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["message"])
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Channel) as channel:
+        threading.Thread(target=channel.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{channel.server_address[1]}"
+        integration = {"enabled": True, "return_hosts": [host]}
+        config = configuration(folder, relay={"exporter": exporter, "integration": integration})
+        env = environment(folder, EXPORTER_PASSWORD=PASSWORD)
+        with serving("relay", config, env) as relay:
+            tick = {"return_url": f"http://{host}/x", "settings": [{"label": "threshold", "default": 100}]}
+            taken = requests.post(f"http://127.0.0.1:{relay.port}/tick", json=tick, timeout=30)
+            assert taken.status_code == 202
+            wait_for("the tick is answered", lambda: answers)
+            assert said in relay.log.read_text() + answers[0]
+            assert PASSWORD not in relay.log.read_text()
+            yield answers[0]
+        channel.shutdown()

@@ -15,14 +15,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import requests
-import uvicorn
 
 from exporter.config import AwsSettings
 from exporter.relay.deliveries import open_deliveries
 from exporter.relay.main import assemble, read_templates
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySecrets, RelaySettings
-from exporter.web_server import listen
+from exporter.web_server import Server
 
 WEBHOOK_ID = "planted-webhook-id-0123456789"
 TOKEN = "planted-bearer-token-0123456789"
@@ -258,13 +257,9 @@ def running_app(
     app, integration = assemble(configured, secrets, deliveries, metrics, templates, stopping, aws)
     if break_memory:
         deliveries.close()
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
-    with listen("127.0.0.1", 0) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        stopping.set()
-        server.should_exit = True
-        thread.join()
+    server = Server(app, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.start()}"
+    stopping.set()
+    server.stop()
     integration.close(2)
     deliveries.close()

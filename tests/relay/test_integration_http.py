@@ -73,7 +73,7 @@ def start(tmp_path: Path, telex: Telex, exporter: ExporterWire) -> Iterator[Star
     with ExitStack() as stack:
 
         def started(aws_url: str = NOWHERE, **integration: Any) -> Client:
-            settings = {"integration": enabled(telex, **integration), "exporter_url": exporter.url}
+            settings = {"integration": enabled(telex, **integration), "exporter": {"url": exporter.url}}
             folder = tmp_path / f"relay{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
             return Client(
@@ -90,7 +90,7 @@ def start_process(start_relay: StartRelay, telex: Telex, exporter: ExporterWire)
     """The same as a process of its own."""
     exporter.answers["costs"] = COSTS
     return lambda **more: start_relay(
-        integration=enabled(telex, **more.pop("integration", {})), exporter_url=exporter.url, **more
+        integration=enabled(telex, **more.pop("integration", {})), exporter={"url": exporter.url}, **more
     )
 
 

@@ -29,7 +29,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         sink,
         retry_window="1ms",
         max_body_bytes=100_000,
-        exporter_url=exporter.url,
+        exporter={"url": exporter.url},
         integration={"enabled": True, "return_hosts": ["127.0.0.1:9"], "max_ticks_per_minute": 10_000},
     ) as base:
         yield base

@@ -43,7 +43,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         retry_window="1ms",
         max_body_bytes=100_000,
         integration=integration,
-        exporter_url=exporter.url,
+        exporter={"url": exporter.url},
     ) as base:
         opened = Client(base)
         yield opened

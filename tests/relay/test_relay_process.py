@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ import requests
 from relay_harness import HANG, TOKEN, WEBHOOK_ID, Relay, Telex, notification, running_app, spend_alert
 from waiting import wait_for
 
+from exporter import web_server
 from exporter.demo.processes import choose_ports
 from exporter.relay import gate
 
@@ -208,6 +210,19 @@ def test_a_body_that_does_not_come_holds_its_place_for_a_while_only(
         assert requests.post(f"{base}/alerts", json=notification(), timeout=60).status_code == 200
         refused = 'relay_refused_requests_total{reason="too_slow"} 1.0'
         assert refused in requests.get(f"{base}/metrics", timeout=60).text
+
+
+def test_slow_headers_keep_nobody_from_the_relay(
+    tmp_path: Path, telex: Telex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 16)
+    with running_app(tmp_path, telex) as base, ExitStack() as held:
+        parts = urlsplit(base)
+        for _ in range(40):
+            slow = held.enter_context(socket.create_connection((parts.hostname, parts.port), timeout=20))
+            slow.sendall(b"POST /alerts HTTP/1.1\r\nHost: relay\r\nX-Slow: ")
+        assert requests.post(f"{base}/alerts", json=notification(), timeout=60).status_code == 200
+        assert requests.get(f"{base}/metrics", timeout=60).status_code == 200
 
 
 def test_sigterm_lets_the_message_in_flight_finish(start_relay: StartRelay, telex: Telex) -> None:

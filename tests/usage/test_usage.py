@@ -419,6 +419,39 @@ def test_each_retry_is_charged(aws: SimulatedAws, make_poller: MakePoller) -> No
     assert poller.charged() - before == 4 * once > 0
 
 
+def test_only_the_metric_that_failed_is_asked_for_again(aws: SimulatedAws, make_poller: MakePoller) -> None:
+    poller = make_poller()
+    poller.poll()
+    aws.clock.advance(HOUR)
+    before, asked = poller.charged(), aws.requests.count("cloudwatch", "GetMetricData")
+    aws.faults.add("query_fails", service="cloudwatch", operation="GetMetricData", count=1)
+    poller.poll()
+    assert poller.show()[LAMBDA, "", ""] == true_sum(aws, LAMBDA, EPOCH, EPOCH + HOUR)
+    assert aws.requests.count("cloudwatch", "GetMetricData") == asked + 2
+    failed = poller.charged() - before
+    aws.clock.advance(HOUR)
+    before = poller.charged()
+    poller.poll()
+    assert failed == poller.charged() - before + Decimal("0.00001")
+
+
+def test_a_metric_that_fails_twice_fails_the_poll(aws: SimulatedAws, make_poller: MakePoller) -> None:
+    poller = make_poller()
+    poller.poll()
+    shown = poller.show()
+    aws.clock.advance(4 * HOUR)
+    asked = aws.requests.count("cloudwatch", "GetMetricData")
+    aws.faults.add("query_fails", service="cloudwatch", operation="GetMetricData")
+    with pytest.raises(AwsError) as caught:
+        poller.poll()
+    assert caught.value.kind is Kind.SERVER_ERROR
+    assert aws.requests.count("cloudwatch", "GetMetricData") == asked + 2
+    assert poller.show() == shown
+    aws.faults.clear()
+    poller.poll()
+    assert poller.show()[LAMBDA, "", ""] == true_sum(aws, LAMBDA, EPOCH, EPOCH + 4 * HOUR)
+
+
 @pytest.mark.parametrize("operation", ["ListMetrics", "GetMetricData"])
 def test_a_failure_leaves_everything_as_it_was(
     aws: SimulatedAws, make_poller: MakePoller, operation: str

@@ -29,6 +29,7 @@ class Step:
     restart: bool
     outage: str | None
     points_a_page: int
+    query_fails: bool
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def scenarios() -> st.SearchStrategy[Scenario]:
         restart=st.booleans(),
         outage=st.sampled_from(OUTAGES),
         points_a_page=st.sampled_from((100_800, 100_800, 333)),
+        query_fails=st.sampled_from((False, False, True)),
     )
 
     @st.composite
@@ -102,6 +104,10 @@ def check(shared_aws: SimulatedAws, client: Aws, scenario: Scenario) -> int:
                     poller = start()
                 if step.outage:
                     shared_aws.faults.add("access_denied", service="cloudwatch", operation=step.outage)
+                if step.query_fails:
+                    shared_aws.faults.add(
+                        "query_fails", service="cloudwatch", operation="GetMetricData", count=1
+                    )
                 answered = True
                 try:
                     poller.poll()

@@ -133,6 +133,10 @@ class CloudWatch:
                     "StatusCode": "PartialData" if position > skip + limit else "Complete",
                 }
             )
+        if call.query_fails and results:
+            for member in ("Timestamps", "Values"):
+                results[0][member] = results[0][member][::2]
+            results[0]["StatusCode"] = "InternalError"
         answer_members: dict[str, Any] = {"MetricDataResults": results, "Messages": []}
         if skip + limit < total:
             state = {"skip": skip + limit, "at": at.timestamp()}

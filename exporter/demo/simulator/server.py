@@ -346,6 +346,7 @@ class SimulatedAws:
         method = str(environ["REQUEST_METHOD"])
         if not signature_matches(call, session.secret_key, method, raw_path, body, call.headers):
             raise signature_error(call)
+        call.query_fails = any(rule.kind == "query_fails" for rule in rules)
         response = self._dispatch(call, session, environ, body)
         for rule in rules:
             if rule.kind == "malformed":

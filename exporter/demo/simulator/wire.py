@@ -60,6 +60,7 @@ class AwsCall:
     headers: Mapping[str, str]
     params: dict[str, Any] = field(default_factory=dict)
     account_id: str = ""
+    query_fails: bool = False
 
 
 @dataclass(slots=True)
