@@ -131,11 +131,13 @@ def emit(
         ]
         table = Table(title=title or None, title_justify="left")
         least = 1  # the narrowest that can be read
-        for column, cells in zip(columns, zip(*shown, *([last] if last else []), strict=True), strict=True):
-            width = max(map(cell_len, cells), default=0)
+        for index, column in enumerate(columns):
+            width = max((cell_len(cells[index]) for cells in (*shown, *([last] if last else []))), default=0)
             # Only the heading of what stays whole may go on in a second line.
             width = (
-                max(width, *map(len, column.heading.split())) if column.is_whole else min(width, _LEAST_TEXT)
+                max(width, *map(cell_len, column.heading.split()))
+                if column.is_whole
+                else min(width, _LEAST_TEXT)
             )
             table.add_column(
                 textwrap.fill(column.heading, width) if column.is_whole else column.heading,
