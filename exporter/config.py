@@ -392,7 +392,7 @@ def _read_yaml(path: Path) -> Any:
 def _scalar(value: str, name: str) -> Any:
     try:
         return yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # a date of no calendar is a ValueError
         raise ConfigError(f"{name}: found {value!r}, expected a YAML value") from None
 
 

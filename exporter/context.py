@@ -34,6 +34,8 @@ class Context(Generic[S]):
 
     regions: Callable[[], Iterable[str]] = tuple
     """Every region that is collected from, in some account."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Account names by id as configured or discovered, also of accounts that are not collected from."""
 
     def call(
         self, target: Target, service: str, operation: str, params: Mapping[str, Any] | None = None
@@ -50,8 +52,7 @@ class Context(Generic[S]):
 
     def account(self, account_id: str, ledger_names: Mapping[str, str]) -> str:
         """The name of an account that need not be collected from; its id where unknown."""
-        known = self.accounts.get(account_id)
-        return known.name if known else ledger_names.get(account_id, account_id)
+        return self.names.get(account_id) or ledger_names.get(account_id) or account_id
 
     def paginate(
         self, target: Target, service: str, operation: str, params: Mapping[str, Any] | None = None

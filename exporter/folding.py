@@ -30,7 +30,8 @@ def fold(samples: Iterable[Sample], labels: tuple[str, ...], limit: int) -> list
         kept = min(max(0, limit - groups), own)
         sums = _summed(family, members[kept:], labels)
         if kept + len(sums) > limit:
-            sums.sort(key=lambda sample: -sample.value)
+            # What is `other` throughout is what they become.
+            sums.sort(key=lambda sample: (set(sample.values) == {OTHER}, -sample.value))
             sums = [*sums[: limit - 1], *_summed(family, sums[limit - 1 :], family.labels)]
         found += [*members[:kept], *sums, Folded(len(members) - kept)]
     return found

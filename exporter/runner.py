@@ -429,6 +429,7 @@ class Runner:
             cost_settings=self.config.collectors.cost,
             anomaly_settings=self.config.anomalies,
             regions=partial(self._all_regions, directory),
+            names=directory.names,
         )
         run = _Run(collector, context, threading.Condition())
         parts = collector.units(settings)

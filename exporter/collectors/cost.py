@@ -140,7 +140,7 @@ def _run(ctx: Context[Settings], target: Target, query: CostQuery) -> None:
         names = {
             account_id: name
             for account_id, name in answer.descriptions.items()
-            if account_id not in ctx.accounts or ctx.accounts[account_id].name == account_id
+            if account_id not in ctx.names
         }
         ledger.name_accounts(names, observed_at.date())
         if answer.full_page_groups:

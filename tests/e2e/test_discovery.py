@@ -195,6 +195,29 @@ def test_a_rename_changes_the_label_and_makes_no_second_series(aws: SimulatedAws
             assert found == {"shop"}, name
 
 
+def test_a_name_that_was_given_or_found_wins_over_that_of_cost_explorer(
+    aws: SimulatedAws, tmp_path: Path
+) -> None:
+    """In the dated history too, and also of an account that is not collected from."""
+    prod, staging, dev = (aws.organization.find(name).id for name in ("prod", "staging", "dev"))
+    static = [{"id": prod, "name": "shop"}, {"id": staging, "name": "rehearsal"}, {"id": dev}]
+    config = settings(discovery="static", static=static, exclude=["rehearsal"]) | {
+        "collectors": collectors(cost={"history_months": 1})
+    }
+    with in_process(tmp_path, aws, config) as exporter:
+        wait_for("it is ready", exporter.is_ready)
+        assert set(infos(exporter)) == {"shop", dev}
+        costs = {
+            labels["account_id"]: labels["account"]
+            for labels, _ in exporter.samples()["aws_cost_month_to_date_usd"]
+        }
+        told = {account.id: account.name for account in aws.accounts}
+        names = {**told, prod: "shop", staging: "rehearsal"}
+        assert exporter.service.ledger.account_names() == names
+        assert {prod, staging, dev} <= costs.keys()
+        assert costs == {account_id: names[account_id] for account_id in costs}
+
+
 def test_a_discovery_that_fails_later_keeps_the_known_accounts(aws: SimulatedAws, tmp_path: Path) -> None:
     with in_process(tmp_path, aws, settings()) as exporter:
         wait_for("it is ready", exporter.is_ready)

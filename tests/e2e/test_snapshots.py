@@ -25,6 +25,7 @@ from exporter.aws.errors import AwsError
 from exporter.config import Config
 from exporter.demo.simulator import SimulatedAws
 from exporter.ledger import Ledger
+from exporter.ledger_schema import SCHEMA_VERSION
 from exporter.service import make_snapshots
 from exporter.snapshots import SnapshotError, Snapshots
 
@@ -162,30 +163,33 @@ def test_each_shard_keeps_its_own(aws: SimulatedAws, s3: Any, make_exporter: Mak
     assert found == {f"aws-spend-exporter/shard-{index}/ledger.sqlite.gz" for index in range(2)}
 
 
+def task(folder: Path, clock: ShiftedClock | None = None, **settings: Any) -> tuple[Snapshots, Path]:
+    """The snapshots of a task and its ledger, of which nothing runs by itself."""
+    config = Config.model_validate({"data_dir": folder, "snapshots": {"bucket": BUCKET, **settings}})
+    made = make_snapshots(config, clock or ShiftedClock(), CollectorRegistry())
+    assert made is not None
+    return made, config.ledger_path
+
+
+def note(path: Path, fact: str) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO facts VALUES (?, 1)", (fact,))
+        db.commit()
+
+
+def facts(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return {name for (name,) in db.execute("SELECT name FROM facts")}
+
+
 def test_of_two_that_overlap_neither_overwrites_the_other_unseen(
-    aws: SimulatedAws, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    aws: SimulatedAws, s3: Any, tmp_path: Path
 ) -> None:
     """As when a deployment starts the next task before the last one has ended."""
-    for name, value in aws.environment().items():
-        monkeypatch.setenv(name, value)
     clock = ShiftedClock()
-
-    def task(name: str) -> tuple[Snapshots, Path]:
-        config = Config.model_validate({"data_dir": tmp_path / name, "snapshots": {"bucket": BUCKET}})
-        made = make_snapshots(config, clock, CollectorRegistry())
-        assert made is not None
-        return made, config.ledger_path
-
-    def note(path: Path, fact: str) -> None:
-        with closing(sqlite3.connect(path)) as db:
-            db.execute("INSERT INTO facts VALUES (?, 1)", (fact,))
-            db.commit()
-
-    def facts(path: Path) -> set[str]:
-        with closing(sqlite3.connect(path)) as db:
-            return {name for (name,) in db.execute("SELECT name FROM facts")}
-
-    (last, last_ledger), (next_, next_ledger) = task("last"), task("next")
+    (last, last_ledger), (next_, next_ledger) = (
+        task(tmp_path / name, clock, bucket=BUCKET) for name in ("last", "next")
+    )
     assert not last.restore()
     Ledger(last_ledger).close()
     note(last_ledger, "first")
@@ -199,6 +203,14 @@ def test_of_two_that_overlap_neither_overwrites_the_other_unseen(
         with pytest.raises(SnapshotError, match="another exporter has put a snapshot there"):
             next_.take()
         assert "read by the last" in facts(snapshot(s3, tmp_path))
+    # As long as the last one goes on, it has not ended.
+    note(last_ledger, "still here")
+    last.take()
+    for wait in (timedelta(0), timedelta(minutes=9), timedelta(minutes=2)):
+        clock.advance(wait)
+        with pytest.raises(SnapshotError, match="another exporter has put a snapshot there"):
+            next_.take()
+        assert "still here" in facts(snapshot(s3, tmp_path))
     # The last one has written nothing for ten minutes: it has ended, and the next one carries on.
     next_.take()
     assert "read by the next" in facts(snapshot(s3, tmp_path))
@@ -212,6 +224,95 @@ def test_of_two_that_overlap_neither_overwrites_the_other_unseen(
         next_.take()
     next_.take()
     assert "moved away" in facts(snapshot(s3, tmp_path))
+
+
+def test_what_a_ledger_that_is_gone_left_behind_is_not_applied_to_the_restored_one(
+    aws: SimulatedAws, s3: Any, tmp_path: Path
+) -> None:
+    """SQLite would take the log of another file for this one's."""
+    first, ledger = task(tmp_path / "first")
+    assert not first.restore()
+    Ledger(ledger).close()
+    note(ledger, "taken")
+    first.take()
+    second, restored = task(tmp_path / "second")
+    restored.parent.mkdir()
+    left = [restored.with_name(restored.name + end) for end in ("-wal", "-shm")]
+    for path in left:
+        path.write_bytes(b"left behind")
+    assert second.restore()
+    assert [path.exists() for path in left] == [False, False]
+    assert "taken" in facts(restored)
+
+
+def test_a_snapshot_of_a_newer_version_is_neither_read_nor_replaced(
+    aws: SimulatedAws, s3: Any, tmp_path: Path
+) -> None:
+    """An older version that is started again by mistake."""
+    newer, ledger = task(tmp_path / "newer")
+    Ledger(ledger).close()
+    newer.take()
+    plain = snapshot(s3, tmp_path)
+    with closing(sqlite3.connect(plain)) as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    held = gzip.compress(plain.read_bytes())
+    s3.put_object(Bucket=BUCKET, Key=KEY, Body=held)
+    older, own = task(tmp_path / "older")
+    assert not older.restore()
+    Ledger(own).close()
+    with pytest.raises(SnapshotError, match="broken and kept for inspection"):
+        older.take()
+    assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == held
+
+
+def test_a_damaged_ledger_does_not_replace_a_whole_snapshot(
+    aws: SimulatedAws, s3: Any, tmp_path: Path
+) -> None:
+    snapshots, ledger = task(tmp_path / "task")
+    Ledger(ledger).close()
+    snapshots.take()
+    held = s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read()
+    pages = ledger.read_bytes()
+    ledger.write_bytes(pages[:8192] + b"\xff" * 8192 + pages[16384:])
+    with pytest.raises((SnapshotError, sqlite3.DatabaseError)):
+        snapshots.take()
+    assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == held
+
+
+def test_it_is_encrypted_with_the_key_that_is_asked_for(aws: SimulatedAws, s3: Any, tmp_path: Path) -> None:
+    key = "arn:aws:kms:us-east-1:111122223333:key/ledger"
+    for name, settings, expected in (("own", {}, "AES256"), ("kms", {"kms_key_id": key}, "aws:kms")):
+        snapshots, ledger = task(tmp_path / name, prefix=f"{name}/", **settings)
+        Ledger(ledger).close()
+        snapshots.take()
+        head = s3.head_object(Bucket=BUCKET, Key=f"{name}/ledger.sqlite.gz")
+        assert head.get("ServerSideEncryption", "AES256") == expected
+        assert head.get("SSEKMSKeyId") == settings.get("kms_key_id")
+
+
+def test_a_start_waits_for_an_s3_that_fails_for_a_while(aws: SimulatedAws, s3: Any, tmp_path: Path) -> None:
+    first, ledger = task(tmp_path / "first")
+    Ledger(ledger).close()
+    note(ledger, "taken")
+    first.take()
+    # More than one call tries by itself.
+    aws.faults.add("server_error", service="s3", count=6)
+    second, restored = task(tmp_path / "second", restore_timeout="2m")
+    assert second.restore()
+    assert "taken" in facts(restored)
+
+
+def test_a_start_does_not_wait_for_what_time_does_not_mend(
+    aws: SimulatedAws, s3: Any, tmp_path: Path
+) -> None:
+    aws.faults.add("access_denied", service="s3")
+    snapshots, ledger = task(tmp_path / "task", restore_timeout="2m")
+    assert not snapshots.restore()
+    assert aws.requests.count("s3", "GetObject") == 1
+    aws.faults.clear()
+    Ledger(ledger).close()
+    with pytest.raises(SnapshotError, match="there is a snapshot in S3 that was not read"):
+        snapshots.take()
 
 
 @pytest.mark.parametrize("damage", ["no gzip", "no ledger", "cut off"])

@@ -44,9 +44,12 @@ def make_writer(ledger: Ledger) -> Iterator[Callable[..., Writer]]:
     """Makes writers on the test's ledger."""
     made: list[Writer] = []
 
-    def make(url: str, of: Ledger | None = None, clock: Any = None, **more: Any) -> Writer:
+    def make(
+        url: str, of: Ledger | None = None, clock: Any = None, stopped: Any = None, **more: Any
+    ) -> Writer:
         settings = HistorySettings.model_validate({"write_url": url, "timeout": "60s", **more})
-        made.append(Writer(of or ledger, settings, **({"clock": clock} if clock else {})))
+        given = {"clock": clock, "stopped": stopped}
+        made.append(Writer(of or ledger, settings, **{name: value for name, value in given.items() if value}))
         return made[-1]
 
     yield make

@@ -255,12 +255,15 @@ class Writer:
         settings: HistorySettings,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         endpoint: Any = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.registry = CollectorRegistry()
         self.metrics = HistoryMetrics(self.registry)
         self.stamps = Stamps(ledger)
         self.endpoint = endpoint or Endpoint(settings)
-        self.writer = HistoryWriter(settings, "unblended", self.stamps, self.endpoint, clock, self.metrics)
+        self.writer = HistoryWriter(
+            settings, "unblended", self.stamps, self.endpoint, clock, self.metrics, stopped
+        )
 
     def write(self) -> int:
         return self.writer.write()

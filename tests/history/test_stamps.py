@@ -9,13 +9,13 @@ import pytest
 from history_harness import DAY, Writer, account_id, midnight, restate, today
 from hypothesis import example, given
 from hypothesis import strategies as st
-from recording_endpoint import RecordingEndpoint
+from recording_endpoint import RecordingEndpoint, Request
 
 from exporter.history import days_to_write, to_send
 from exporter.ledger import CostRead, Ledger
 from exporter.model import Amounts, to_milliseconds
 from exporter.remote_write import EndpointError
-from exporter.stamps import Sent, Stamps, next_stamp
+from exporter.stamps import Sent, Stamps, is_of_day, next_stamp
 
 MakeWriter = Callable[..., Writer]
 YESTERDAY = today() - DAY
@@ -49,6 +49,13 @@ def test_a_stamp_is_of_its_day_from_utc_minus_12_to_plus_11(day: date, minute: i
     seen = to_milliseconds(midnight(day)) + minute * 60_000
     local = datetime.fromtimestamp(next_stamp(day, seen, None) / 1000, UTC) + timedelta(hours=zone)
     assert local.date() == day
+
+
+@given(days)
+def test_a_day_ends_before_the_next_one_begins(day: date) -> None:
+    start, end = (to_milliseconds(midnight(at)) for at in (day, day + DAY))
+    found = [is_of_day(stamp, day) for stamp in (start - 1, start, end - 1, end)]
+    assert found == [False, True, True, False]
 
 
 @given(days, st.integers(1, 1440))
@@ -276,6 +283,52 @@ def test_a_restart_in_the_middle_loses_and_repeats_nothing(
     restate(second, YESTERDAY, {(0, 0): "77"})
     assert make_writer(endpoint.write_url, of=second).write() == 10
     second.close()
+
+
+def test_an_end_in_the_middle_of_a_chunk_leaves_the_rest_to_the_next_process(
+    ledger: Ledger, endpoint: RecordingEndpoint, make_writer: MakeWriter
+) -> None:
+    """A chunk is several requests: what it had not sent when the first fill was stopped is not lost."""
+    for back in range(1, 13):
+        restate(ledger, today() - back * DAY, {(0, service): "1" for service in range(10)})
+    stopped = make_writer(endpoint.write_url, batch_size=10, stopped=lambda: len(endpoint.requests) == 2)
+
+    assert stopped.write() == 20
+    assert (len(endpoint.requests), stopped.metric("samples_written_total")) == (2, 20)
+    assert stopped.stamps.written(today() - 12 * DAY) == {}, "of the next chunk, no stamp is used up"
+    assert make_writer(endpoint.write_url, batch_size=10).write() == 100
+    assert len(endpoint.by_stamp()) == 120
+
+
+def test_what_was_refused_is_tried_once_more_by_each_process(
+    ledger: Ledger, endpoint: RecordingEndpoint, make_writer: MakeWriter
+) -> None:
+    """An endpoint may be set up better meanwhile; but what it refuses is not sent for ever."""
+
+    def refuse(request: Request) -> tuple[int, str]:
+        return (
+            (400, "label value too long") if 2.0 in {sample[2] for sample in request.samples} else (204, "")
+        )
+
+    def sent() -> int:
+        before = len(endpoint.requests)
+        writer.write()
+        return len(endpoint.requests) - before
+
+    writer = make_writer(endpoint.write_url)
+    restate(ledger, YESTERDAY, {(0, 0): "1", (0, 1): "2"})
+    endpoint.answer = refuse
+    assert (sent(), sent()) == (3, 0)  # both at once, and each by itself
+    writer.stamps.begin(0)
+    assert (sent(), sent()) == (1, 0)
+    assert writer.metric("samples_rejected_total") == 2
+    restate(ledger, YESTERDAY, {(0, 0): "1", (0, 1): "2"})
+    assert sent() == 0, "a read that changes nothing is no reason"
+
+    endpoint.answer = lambda request: (204, "")
+    writer.stamps.begin(0)
+    assert (sent(), sent()) == (1, 0)
+    assert sorted(value for *_, value in endpoint.taken) == [1.0, 2.0]
 
 
 def test_a_late_answer_does_not_acknowledge_a_newer_value(ledger: Ledger) -> None:

@@ -34,8 +34,10 @@ MUTATIONS: list[tuple[tuple[Any, ...], Any, str, str]] = [
     (("server",), None, "server", "a mapping"),
     (("log", "level"), "loud", "log.level", "'debug', 'info', 'warning' or 'error'"),
     (("log", "format"), 3, "log.format", "'text' or 'json'"),
+    (("server", "port"), 100 * "x", "server.port", "xxx..., expected a whole number"),
     (("aws", "threads"), 0, "aws.threads", "at least 1"),
     (("aws", "endpoint_url"), "localhost", "aws.endpoint_url", "a URL"),
+    (("aws", "endpoint_url"), "http://:4566", "aws.endpoint_url", "a URL"),
     (("aws", "role_arn"), "arn:aws:iam::1:role/x", "aws.role_arn", "a role ARN"),
     (("aws", "region"), "Frankfurt", "aws.region", "an AWS region"),
     (("aws", "run_deadline"), 600, "aws.run_deadline", "a duration such as"),
@@ -45,6 +47,10 @@ MUTATIONS: list[tuple[tuple[Any, ...], Any, str, str]] = [
     (("accounts", "external_id"), "x", "accounts.external_id", "2 to 1,224"),
     (("accounts", "include"), "prod", "accounts.include", "a list"),
     (("accounts", "static", 0, "id"), 111122223333, "accounts.static[0].id", "in quotes"),
+    (("accounts",), {"discovery": "static"}, "accounts.static", "at least one account"),
+    (("accounts", "static"), 2 * [{"id": "111122223333"}], "accounts.static", "each account id once"),
+    (("accounts", "static", 0), {"name": "prod"}, "accounts.static[0].id", "found nothing, expected a value"),
+    (("accounts", "static", 0, "groups"), {"period": "x"}, "accounts.groups", "other than period"),
     (("accounts", "static", 0, "id"), "123", "accounts.static[0].id", "12-digit"),
     (("accounts", "static", 0, "regions"), ["eu"], "accounts.static[0].regions[0]", "an AWS region"),
     (
@@ -56,6 +62,7 @@ MUTATIONS: list[tuple[tuple[Any, ...], Any, str, str]] = [
     (("accounts", "groups", "team", 0), {"value": "x"}, "accounts.groups.team[0]", "at least one of"),
     (("regions",), "everywhere", "regions", "`discover`"),
     (("regions",), [], "regions", "at least one region"),
+    (("regions",), ["Frankfurt"], "regions[0]", "an AWS region"),
     (("ceilings", "cost", "day"), -1, "ceilings.cost.day", "between 0 and"),
     (("ceilings", "cost", "week"), 1, "ceilings.cost.week", "one of day, month"),
     (("thresholds", "organization", "day"), "much", "thresholds.organization.day", "US dollars"),
@@ -166,12 +173,28 @@ def test_environment_variables_override_single_keys(tmp_path: Path) -> None:
     assert config.regions == ("eu-west-1",)
 
 
-def test_an_unknown_environment_variable_is_an_error_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"SERVER__PROT": "1"}, "^environment: server.prot: found an unknown key"),
+        ({"REGIONS": "[eu"}, r"^AWS_SPEND_EXPORTER_REGIONS: found '\[eu', expected a YAML value"),
+        ({"AWS__PROFILE": "2026-13-45"}, "^AWS_SPEND_EXPORTER_AWS__PROFILE: found '2026-13-45', expected a YAML"),
+        ({"LOG": "debug", "LOG__LEVEL": "debug"}, "^AWS_SPEND_EXPORTER_LOG__LEVEL: found a value at log, expected a"),
+    ],
+    ids=["no such key", "no YAML", "no date", "two levels"],
+)  # fmt: skip
+def test_an_environment_variable_that_is_wrong_is_named(
+    variables: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"server\.prot: found an unknown key"):
-        load_config(None, {"AWS_SPEND_EXPORTER_SERVER__PROT": "1"})
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, {f"AWS_SPEND_EXPORTER_{name}": value for name, value in variables.items()})
+
+
+def test_where_the_file_is_is_no_key_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("")
+    assert load_config(file, {"AWS_SPEND_EXPORTER_CONFIG": str(file)}) == Config()
 
 
 def test_what_is_wrong_is_said_of_the_variable_or_the_file_that_it_is_in(tmp_path: Path) -> None:
@@ -204,6 +227,14 @@ def test_broken_yaml_is_refused(text: str, expected: str, tmp_path: Path) -> Non
         load_config(file, {})
 
 
+@pytest.mark.parametrize("content", [b"log: \xff\xfe", b"[" * 5000], ids=["no text", "too deep"])
+def test_what_cannot_be_text_of_ours_is_refused(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config\.yaml: (cannot be read|is not YAML): "):
+        load_config(file, {})
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path / "nothing.yaml", {})
@@ -221,3 +252,67 @@ def test_a_short_cost_interval_is_for_simulated_endpoints_only(tmp_path: Path) -
     file.write_text(yaml.safe_dump(data))
     with pytest.raises(ConfigError, match=r"collectors\.cost\.interval: found '5s', expected at least 1h"):
         load_config(file, {})
+
+
+@pytest.mark.parametrize(
+    ("cost", "instances"),
+    [({"interval": "1h"}, {}), ({"enabled": False, "interval": "5m"}, {}), ({}, {"interval": "1m"})],
+    ids=["just long enough", "off", "free"],
+)
+def test_an_interval_that_costs_nothing_more_may_be_short(
+    cost: dict[str, Any], instances: dict[str, Any]
+) -> None:
+    collectors = {"cost": cost, "ec2_instances": {"enabled": True, **instances}}
+    assert Config.model_validate({"collectors": collectors})
+
+
+@pytest.mark.parametrize(
+    ("url", "simulated"),
+    [
+        (None, False),
+        ("http://localhost:4566", True),
+        ("http://[::1]:4566", True),
+        ("http://127.0.0.2:4566", True),
+        ("http://10.0.0.1:4566", False),
+        ("http://simulator:4566", True),
+        ("https://ce.us-east-1.amazonaws.com", False),
+    ],
+)
+def test_only_what_stays_on_this_machine_or_its_containers_costs_nothing(
+    url: str | None, simulated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    assert Config.model_validate({"aws": {"endpoint_url": url}}).aws.simulated is simulated
+    if url is not None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        assert Config().aws.simulated is simulated
+
+
+def test_each_budget_has_its_own_ceilings() -> None:
+    ceilings = {"cost": {"day": 1, "month": 20}, "usage": {"day": 3, "month": None}, "first_fill": 5}
+    limits = Config.model_validate({"ceilings": ceilings}).ceilings.limits
+    assert {name: limits(name) for name in ceilings} == {
+        "cost": {"day": 1, "month": 20},
+        "usage": {"day": 3, "month": None},
+        "first_fill": {"total": 5},
+    }
+
+
+def test_groups_are_known_by_rules_of_any_kind_and_by_accounts_given_by_hand() -> None:
+    given = {
+        "accounts": {
+            "static": [{"id": "111122223333", "groups": {"owner": "ann"}}],
+            "groups": {
+                "team": [{"value": "shop", "tags": {"team": "shop"}}],
+                "stage": [{"value": "prod", "ous": ["/Prod"]}, {"value": "dev", "accounts": ["dev"]}],
+            },
+        },
+        "thresholds": {"groups": {"owner": {"default": {"day": 1}}}},
+    }
+    assert Config.model_validate(given).accounts.group_labels == {"owner", "team", "stage"}
+
+
+def test_a_section_that_is_left_empty_has_its_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("collectors:\n  # none yet\n")
+    assert load_config(file, {}) == Config()

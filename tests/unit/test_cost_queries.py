@@ -133,6 +133,19 @@ def test_a_large_organization_is_scanned_and_only_moved_days_are_read(ledger: Le
     ]
 
 
+def test_the_two_scans_take_turns(ledger: Ledger) -> None:
+    """By service and by account, for ever: what moves within an account shows in the one only."""
+    exporter = Exporter(ledger, Settings(history_months=1, refresh="scan"), accounts=4, services=3)
+    exporter.run(NOW)
+    scans = [
+        query.part
+        for number in range(1, 17)
+        for query in exporter.run(NOW + number * exporter.settings.interval)
+        if query.part in (Part.SCAN_ACCOUNTS, Part.SCAN_SERVICES)
+    ]
+    assert scans == 3 * [Part.SCAN_SERVICES, Part.SCAN_ACCOUNTS]
+
+
 @pytest.mark.parametrize(("age", "reads"), [(3, 2), (9, 1)])
 def test_a_day_that_always_moves_is_read_again_daily_while_young_and_every_third_day_later(
     age: int, reads: int, ledger: Ledger

@@ -80,6 +80,14 @@ def test_every_collector_belongs_to_a_feature_and_declares_its_actions(collector
     assert collector.iam_actions
 
 
+def test_features_are_told_apart() -> None:
+    """Prices are the payer's to ask for, and of use to the inventory only; whoever wants cost alone grants no more."""
+    found = {collector.name: feature_of(collector) for collector in all_collectors()}
+    assert (found["cost"], found["prices"], found["usage"], found["ec2_instances"]) == (
+        "cost", "inventory", "usage", "inventory",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", sorted(policy_files()))
 def test_every_action_exists_and_reads(name: str) -> None:
     """By the list of all IAM actions; what writes is a snapshot, a remote write, or entering a role."""
@@ -145,6 +153,115 @@ def test_the_templates_grant_what_the_policies_grant() -> None:
     assert given == member_template()["Parameters"].keys()
 
 
+def deployed(template: dict[str, Any], **given: str) -> dict[str, Any]:
+    """The resources that CloudFormation makes of a template, by name; what it fills in itself stays as text."""
+    values = {name: parameter.get("Default", "") for name, parameter in template["Parameters"].items()}
+    values |= given
+    assert values.keys() == template["Parameters"].keys()
+    absent = object()
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, list):
+            return [found for item in value if (found := resolve(item)) is not absent]
+        if not isinstance(value, dict):
+            return value
+        match list(value.items()):
+            case [("Ref", "AWS::NoValue")]:
+                return absent
+            case [("Ref", name)]:
+                return values.get(name, f"<{name}>")
+            case [("Condition", name)]:
+                return resolve(template["Conditions"][name])
+            case [("Fn::If", [name, then, otherwise])]:
+                return resolve(then if resolve({"Condition": name}) else otherwise)
+            case [("Fn::Equals", pair)]:
+                one, other = resolve(pair)
+                return one == other
+            case [("Fn::Not", [condition])]:
+                return not resolve(condition)
+            case [("Fn::Or", conditions)]:
+                return any(map(resolve, conditions))
+            case [("Fn::Join", [_, joined])]:
+                return resolve(joined)  # of a parameter that is a list, here a text already
+            case [("Fn::Sub", text)]:
+                return text
+            case [("Fn::GetAtt", path)]:
+                return f"<{'.'.join(path)}>"
+        return {key: found for key, item in value.items() if (found := resolve(item)) is not absent}
+
+    return {
+        name: resolve({"Properties": resource["Properties"]})["Properties"]
+        for name, resource in template["Resources"].items()
+        if "Condition" not in resource or resolve({"Condition": resource["Condition"]})
+    }
+
+
+def trusted(role: dict[str, Any]) -> tuple[Any, Any]:
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    return statement["Principal"], statement["Condition"]["StringEquals"]
+
+
+ORGANIZATION = "o-abcdefghij"
+ROLE = "arn:aws:iam::111122223333:role/exporter"
+
+
+def test_a_deployed_member_role_is_entered_by_that_role_of_the_organization_and_reads_what_was_chosen() -> (
+    None
+):
+    deploy = {"OrganizationId": ORGANIZATION, "ExporterRoleArn": ROLE}
+    plain = deployed(member_template(), **deploy)["MemberRole"]
+    assert trusted(plain) == ({"AWS": ROLE}, {"aws:PrincipalOrgID": ORGANIZATION})
+    handshake = deployed(member_template(), **deploy, ExternalId="handshake")["MemberRole"]
+    assert trusted(handshake)[1] == {"aws:PrincipalOrgID": ORGANIZATION, "sts:ExternalId": "handshake"}
+    for chosen in ({"Inventory": "false"}, {"Usage": "false"}, {"Inventory": "false", "Usage": "false"}, {}):
+        features = tuple({"inventory", "usage"} - {name.lower() for name in chosen})
+        role = deployed(member_template(), **deploy, **chosen)["MemberRole"]
+        assert actions(role["Policies"]) == actions(member_policy(features)), chosen
+
+
+def test_a_deployed_payer_role_is_the_tasks_own_or_entered_from_elsewhere() -> None:
+    own = deployed(management_template(), OrganizationId=ORGANIZATION)
+    assert set(own) == {"PayerRole"}, "no member role without an OU"
+    assert trusted(own["PayerRole"]) == (
+        {"Service": "ecs-tasks.amazonaws.com"},
+        {"aws:SourceAccount": "<AWS::AccountId>"},
+    )
+    elsewhere = deployed(
+        management_template(), OrganizationId=ORGANIZATION, ExporterRoleArn=ROLE, ExternalId="handshake",
+        OrganizationalUnitIds="r-abcd",
+    )  # fmt: skip
+    assert trusted(elsewhere["PayerRole"]) == (
+        {"AWS": ROLE},
+        {"aws:PrincipalOrgID": ORGANIZATION, "sts:ExternalId": "handshake"},
+    )
+    # The members trust the payer's role, wherever the exporter runs.
+    parameters = elsewhere["MemberRoles"]["Parameters"]
+    assert {entry["ParameterKey"]: entry["ParameterValue"] for entry in parameters} == {
+        "ExporterRoleArn": "<PayerRole.Arn>",
+        "OrganizationId": ORGANIZATION,
+        "ExternalId": "handshake",
+        "Inventory": "true",
+        "Usage": "true",
+    }
+
+
+@pytest.mark.parametrize(
+    "features", [("cost",), ("cost", "inventory"), ("cost", "usage"), FEATURES], ids="-".join
+)
+def test_a_deployed_payer_role_may_do_what_its_policy_says(features: tuple[str, ...]) -> None:
+    chosen = {name: str(name.lower() in features).lower() for name in ("Inventory", "Usage")}
+    role = deployed(management_template(), OrganizationId=ORGANIZATION, **chosen)["PayerRole"]
+    # Its own account's regions are asked for in any case.
+    assert actions(role["Policies"]) == actions(payer_policy(features)) | {*accounts.IAM_MEMBER}
+    entering = [s for s in statements(role["Policies"]) if s["Action"] == ["sts:AssumeRole"]]
+    assert [(s["Resource"], s["Condition"]) for s in entering] == [
+        (
+            "arn:${AWS::Partition}:iam::*:role/aws-spend-exporter-member",
+            {"StringEquals": {"aws:ResourceOrgID": ORGANIZATION}},
+        )
+    ] * (features != ("cost",))
+
+
 def test_the_policies_fit_into_a_role() -> None:
     """IAM counts characters other than white space: 10,240 for all inline policies of a role; 51,200 bytes a template."""
     for template in (member_template(), management_template()):
@@ -182,5 +299,15 @@ def test_the_command_prints_the_files_by_feature_and_fills_them_in() -> None:
     assert statement["Condition"] == {
         "StringEquals": {"aws:PrincipalOrgID": "o-abcdefghij", "sts:ExternalId": "secret-handshake"}
     }
-    for bad in (["--features", "cost,ivnentory"], ["--organization-id", "organisation"]):
+    (statement,) = json.loads(run(main, ["iam-policy", "payer-trust", *options]).output)["Statement"]
+    assert statement["Condition"]["StringEquals"]["sts:ExternalId"] == "secret-handshake"
+    assert (
+        run(main, ["iam-policy", "member", "--features", "usage"]).output
+        == policy_files()["member-role-usage.json"]
+    )
+    for bad in (
+        ["--features", "cost,ivnentory"],
+        ["--organization-id", "organisation"],
+        ["--organization-id", "o-abcdefghij/../*"],
+    ):
         assert run(main, ["iam-policy", *bad]).exit_code == 2

@@ -110,6 +110,13 @@ def test_a_fee_that_was_given_up_is_not_expected() -> None:
     assert expected(daily) == pytest.approx([10] * 40)
 
 
+def test_a_fee_and_a_credit_after_it_do_not_recur() -> None:
+    """Of an account that joined in the middle of March."""
+    once = {date(2026, 4, 1): 60.0, date(2026, 5, 1): -40.0}
+    got = expected(lambda day: 0 if day < date(2026, 3, 16) else once.get(day, 10))
+    assert got == pytest.approx([10] * 40)
+
+
 def test_a_fee_of_the_first_month_of_a_series_is_expected_again() -> None:
     """An account that joined in the middle of April was taxed on the 1st of May."""
 
@@ -161,10 +168,16 @@ def test_a_large_shift_is_learnt_within_four_days() -> None:
     assert expected(on(lambda day: ago(day) <= 4, 300, 100)) == pytest.approx([300] * 40, rel=0.05)
 
 
-@pytest.mark.parametrize("days", [2, 3, 6])
+@pytest.mark.parametrize("days", [2, 3, 6, 10, 12])
 def test_a_launch_is_continued_from_the_second_day_on(days: int) -> None:
     """Of which the last one is incomplete."""
     assert expected(on(lambda day: ago(day) <= days, 100, 0)) == pytest.approx([100] * 40)
+
+
+def test_one_week_is_no_rhythm() -> None:
+    """Two weeks after a launch, the weekday of a busy day is not a busy weekday."""
+    got = expected(lambda day: 0 if ago(day) > 10 else 200 if ago(day) == 5 else 100)
+    assert max(got) == pytest.approx(min(got))
 
 
 def test_of_a_first_day_nothing_is_continued() -> None:
@@ -206,6 +219,12 @@ def test_noise_is_no_rhythm() -> None:
     got = expected(noise.__getitem__)
     assert sum(got) / 40 == pytest.approx(100, rel=0.08)
     assert max(got) / min(got) < 1.2
+
+
+def test_what_is_made_use_of_is_six_weeks_and_the_first_ten_days_of_three_months_before() -> None:
+    recent = [TODAY - number * DAY for number in range(43, 0, -1)]
+    starts = [date(2026, month, number) for month in (2, 3, 4) for number in range(1, 11)]
+    assert input_days(TODAY) == sorted({*recent, *starts})
 
 
 def test_too_few_days_expect_nothing() -> None:
