@@ -21,6 +21,7 @@ from exporter.history_settings import Tls
 
 PASSWORD = "planted-password"
 AUTH = {"username": "prometheus", "password_env": "EXPORTER_PASSWORD"}
+PRESENTED = "Basic " + base64.b64encode(f"prometheus:{PASSWORD}".encode()).decode()
 
 
 @pytest.fixture
@@ -114,17 +115,24 @@ def test_a_server_of_the_configuration_is_asked_where_it_listens(host: str, url:
     assert relay_client(config(relay=listening)).url == url
 
 
-def test_the_exporters_password_is_for_the_exporter_alone() -> None:
+def test_the_exporters_password_is_for_the_exporter_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     given = config(client={"auth": AUTH})
-    assert exporter_client(given).auth == given.client.auth
+    with pytest.raises(RefusedError, match="EXPORTER_PASSWORD is empty or not set"):
+        exporter_client(given)
+    monkeypatch.setenv("EXPORTER_PASSWORD", PASSWORD)
+    auth = exporter_client(given).auth
+    assert auth is not None
+    assert auth.header() == PRESENTED
     assert relay_client(given).auth is None
 
 
-def test_an_address_by_hand_wins_and_signs_in_by_itself() -> None:
+def test_an_address_by_hand_wins_and_signs_in_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORTER_PASSWORD", PASSWORD)
     given = config(client={"url": "http://there.example:1/prefix/", "auth": AUTH})
     there = exporter_client(given)
-    assert (there.url, there.auth, there.setting) == (
-        "http://there.example:1/prefix", given.client.auth, "client.auth",
+    assert there.auth is not None
+    assert (there.url, there.auth.header(), there.setting) == (
+        "http://there.example:1/prefix", PRESENTED, "client.auth",
     )  # fmt: skip
     by_hand = exporter_client(given, f"http://x:{PASSWORD}@here.example:2/")
     assert (by_hand.url, by_hand.auth) == (f"http://x:{PASSWORD}@here.example:2", None)
@@ -136,15 +144,14 @@ def test_the_password_goes_along_but_not_to_another_place(
 ) -> None:
     monkeypatch.setenv("EXPORTER_PASSWORD", PASSWORD)
     client = exporter_client(config(server={"port": server.port}, client={"auth": AUTH}))
-    presented = "Basic " + base64.b64encode(f"prometheus:{PASSWORD}".encode()).decode()
     assert client.get("api/v1/costs", {"days": 3}, seconds=9).status_code == 200
     assert client.post("-/refresh", {"collector": "cost"}, seconds=9).status_code == 200
     server.status, server.headers = 307, {"Location": "/elsewhere"}
     assert client.get("metrics", seconds=9).status_code == 307
     assert server.asked == [
-        ("GET", "/api/v1/costs?days=3", presented),
-        ("POST", "/-/refresh?collector=cost", presented),
-        ("GET", "/metrics", presented),
+        ("GET", "/api/v1/costs?days=3", PRESENTED),
+        ("POST", "/-/refresh?collector=cost", PRESENTED),
+        ("GET", "/metrics", PRESENTED),
     ]
 
 

@@ -176,7 +176,7 @@ def test_environment_variables_override_single_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"SERVER__PROT": "1"}, "^environment: server.prot: found an unknown key"),
+        ({"SERVER__PROT": "1"}, "^AWS_SPEND_EXPORTER_SERVER__PROT: server.prot: found an unknown key"),
         ({"REGIONS": "[eu"}, r"^AWS_SPEND_EXPORTER_REGIONS: found '\[eu', expected a YAML value"),
         ({"AWS__PROFILE": "2026-13-45"}, "^AWS_SPEND_EXPORTER_AWS__PROFILE: found '2026-13-45', expected a YAML"),
         ({"LOG": "debug", "LOG__LEVEL": "debug"}, "^AWS_SPEND_EXPORTER_LOG__LEVEL: found a value at log, expected a"),

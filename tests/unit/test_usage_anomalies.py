@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from exporter.api.anomalies import Query, answer
 from exporter.config import Config
 from exporter.context import ViewContext
 from exporter.dated import Value, put
-from exporter.ledger import Ledger
-from exporter.model import start_of_day
+from exporter.ledger import CostRead, Ledger
+from exporter.model import Amounts, start_of_day
 
 DAY = timedelta(days=1)
 TESTED = date(2026, 5, 19)
@@ -146,4 +147,7 @@ def test_the_api_shows_the_same_with_its_evidence(ledger: Ledger) -> None:
     assert row["same_weekdays"] == [
         {"day": str(TESTED - 7 * week * DAY), "value": 10_000} for week in range(1, 6)
     ]
+    ledger.commit_costs(
+        CostRead(NOW, {TESTED: False}, {(TESTED, PROD, "AWS Lambda"): Amounts(*[Decimal(1)] * 5)})
+    )
     assert told(account_id="2")["usage_findings"] == told(service="AWS Lambda")["usage_findings"] == []
