@@ -17,7 +17,7 @@ import trustme
 import yaml
 from fastapi import FastAPI, Response
 
-from exporter import web_config, web_server
+from exporter import web_config, web_connections
 from exporter.web_config import open_web_config
 from exporter.web_server import Server
 
@@ -133,8 +133,8 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_server, "HEADER_SECONDS", 0.5)
-    monkeypatch.setattr(web_server, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(web_connections, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(web_connections, "ANSWER_SECONDS", 1.0)
 
 
 @pytest.mark.usefixtures("short")
@@ -202,7 +202,7 @@ def test_who_reads_slowly_but_in_time_has_the_whole_answer(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit of headers does not end what is still being read."""
-    monkeypatch.setattr(web_server, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(web_connections, "HEADER_SECONDS", 0.3)
     with site.connect() as patient:
         patient.sendall(b"GET /large HTTP/1.1\r\nHost: exporter\r\nConnection: close\r\n\r\n")
         head = patient.recv(1000)
@@ -258,7 +258,7 @@ def test_slow_connections_take_the_places_of_each_other_only(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None of the limits has passed: who has waited longest makes room, and what is at work stays."""
-    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 8)
+    monkeypatch.setattr(web_connections, "MOST_CONNECTIONS", 8)
     answers: list[str] = []
     caller = threading.Thread(target=lambda: answers.append(site.get("/slow").text))
     caller.start()
@@ -277,7 +277,7 @@ def test_slow_connections_take_the_places_of_each_other_only(
 def test_connections_that_have_not_begun_tls_are_counted(
     web_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 8)
+    monkeypatch.setattr(web_connections, "MOST_CONNECTIONS", 8)
     with serving(web_file) as site, ExitStack() as held:
         raw = [
             held.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=GENEROUS))
