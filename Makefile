@@ -2,10 +2,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test full dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start clean
+.PHONY: help setup demo check test full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start clean
 
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 # What is on the PATH wins; .tools holds what had to be unpacked.
 export PATH := $(PATH):$(CURDIR)/.tools/usr/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -32,6 +33,14 @@ test: setup lint browser ## everything that CI runs: check and the tests that st
 full: setup lint browser ## everything, with the long suites
 	$(PYTEST) $(PARALLEL) -m "not alone"
 	$(PYTEST) -m "alone"
+	$(MAKE) lowest
+
+lowest: setup ## run the quick tests on the lowest versions that pyproject.toml allows
+	$(BIN)/python -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[demo]' --group dev
+	$(LOWEST)/bin/python -m pytest $(PARALLEL) -m "not long and not alone" \
+		tests/unit tests/relay tests/e2e/test_commands.py tests/deploy/test_web_config_served.py
 
 dashboards: setup ## write the Grafana dashboards from their source
 	$(BIN)/python -m grafana.build
@@ -59,7 +68,7 @@ bench-first-start: setup ## measure the seconds from a first start to thirteen m
 
 clean: ## remove everything that make has fetched or built
 	rm -rf $(BROWSER)/node_modules $(BROWSER)/dist
-	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: lint

@@ -13,6 +13,8 @@ _DURATION = {
     "minLength": 2,
     "examples": ["30s", "5m", "6h", "1d"],
 }
+# Not every release of pydantic gives one for a decimal that is written as text.
+_DECIMAL_PATTERN = "^(?!^[-+.]*$)"
 
 
 def config_schema() -> dict[str, Any]:
@@ -35,7 +37,7 @@ def config_schema_text() -> str:
 
 
 def _tidy(node: Any) -> Any:
-    """Durations as they are written here, and no titles, which only repeat the keys."""
+    """Durations as they are written here; no titles, which only repeat the keys, and no patterns of decimals."""
     if isinstance(node, list):
         return [_tidy(item) for item in node]
     if not isinstance(node, dict):
@@ -44,5 +46,7 @@ def _tidy(node: Any) -> Any:
         kept = {key: value for key, value in node.items() if key in ("default", "description")}
         return {**_DURATION, **kept}
     return {
-        key: _tidy(value) for key, value in node.items() if not (key == "title" and isinstance(value, str))
+        key: _tidy(value)
+        for key, value in node.items()
+        if not (isinstance(value, str) and (key == "title" or value.startswith(_DECIMAL_PATTERN)))
     }

@@ -18,7 +18,7 @@ import requests
 from relay_harness import HANG, TOKEN, WEBHOOK_ID, Relay, Telex, notification, running_app, spend_alert
 from waiting import wait_for
 
-from exporter import web_server
+from exporter import web_connections
 from exporter.demo.processes import choose_ports
 from exporter.relay import gate
 
@@ -215,7 +215,7 @@ def test_a_body_that_does_not_come_holds_its_place_for_a_while_only(
 def test_slow_headers_keep_nobody_from_the_relay(
     tmp_path: Path, telex: Telex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 16)
+    monkeypatch.setattr(web_connections, "MOST_CONNECTIONS", 16)
     with running_app(tmp_path, telex) as base, ExitStack() as held:
         parts = urlsplit(base)
         for _ in range(40):
