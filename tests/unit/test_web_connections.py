@@ -21,6 +21,8 @@ from exporter import web_config, web_connections
 from exporter.web_config import open_web_config
 from exporter.web_server import Server
 
+pytestmark = pytest.mark.stack
+
 LARGE = b"x" * (32 << 20)  # more than the kernel takes for a peer that does not read
 HEADER = b"GET /small HTTP/1.1\r\nHost: exporter\r\n"
 GENEROUS = 60.0
