@@ -133,12 +133,12 @@ def emit(
         least = 1  # the narrowest that can be read
         for index, column in enumerate(columns):
             width = max((cell_len(cells[index]) for cells in (*shown, *([last] if last else []))), default=0)
-            # Only the heading of what stays whole may go on in a second line.
-            width = (
-                max(width, *map(cell_len, column.heading.split()))
-                if column.is_whole
-                else min(width, _LEAST_TEXT)
-            )
+            if column.is_whole:
+                # Only its heading may go on in a second line, hardly ever in a third.
+                words = [*map(cell_len, column.heading.split()), cell_len(column.heading) // 2 + 2]
+                width = max(width, min(cell_len(column.heading), max(words)))
+            else:
+                width = min(width, _LEAST_TEXT)
             table.add_column(
                 textwrap.fill(column.heading, width) if column.is_whole else column.heading,
                 justify="right" if column.right else "left",

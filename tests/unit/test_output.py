@@ -31,6 +31,12 @@ def test_no_number_or_id_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
     assert "–" in dev
 
 
+def test_a_heading_takes_two_lines_at_most(capsys: pytest.CaptureFixture[str]) -> None:
+    emit(Format.TABLE, {}, ROWS, [Column("account", "Account"), money("nothing", "List price a month")])
+    before_the_rows = capsys.readouterr().out.split("┡")[0].splitlines()
+    assert [line.split("┃")[2].strip() for line in before_the_rows[1:]] == ["List price", "a month"]
+
+
 def test_csv_has_every_column_and_plain_values(capsys: pytest.CaptureFixture[str]) -> None:
     columns = [Column("groups", "Groups"), Column("causes", "Causes"), account_id_column(for_programs=True)]
     rows = [{"groups": {"team": "web"}, "causes": [{"region": "eu-west-1"}], "account_id": "111111111111"}]
