@@ -48,6 +48,7 @@ MUTATIONS: list[tuple[tuple[Any, ...], Any, str, str]] = [
     (("accounts", "include"), "prod", "accounts.include", "a list"),
     (("accounts", "static", 0, "id"), 111122223333, "accounts.static[0].id", "in quotes"),
     (("accounts",), {"discovery": "static"}, "accounts.static", "at least one account"),
+    (("shard",), {"index": 2, "count": 2}, "shard.index", "less than count, which is 2"),
     (("accounts", "static"), 2 * [{"id": "111122223333"}], "accounts.static", "each account id once"),
     (("accounts", "static", 0), {"name": "prod"}, "accounts.static[0].id", "found nothing, expected a value"),
     (("accounts", "static", 0, "groups"), {"period": "x"}, "accounts.groups", "other than period"),
