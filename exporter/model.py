@@ -249,6 +249,14 @@ class Scale:
     """Those that are published once a day."""
 
 
+_MONTH = timedelta(days=30)
+
+
+def times_a_month(interval: timedelta) -> Decimal:
+    """How often something happens in a 30-day month that happens each interval, of at least a second."""
+    return Decimal(_MONTH // timedelta(seconds=1)) / Decimal(interval // timedelta(seconds=1))
+
+
 @dataclass(frozen=True, slots=True)
 class PaidCall:
     """A priced request that a collector makes, with the number of what is priced in a 30-day month.

@@ -14,7 +14,7 @@ from exporter.collectors import all_collectors, without_replaced
 from exporter.collectors.usage import rows_of
 from exporter.config import Config
 from exporter.ledger import Ledger
-from exporter.model import Collector, Scale, Scope
+from exporter.model import Collector, Scale, Scope, times_a_month
 from exporter.refresh_plan import (
     ASSUMED_GROUPS_PER_PAGE,
     ASSUMED_SERVICES,
@@ -25,7 +25,6 @@ from exporter.refresh_plan import (
 )
 from exporter.usage_ledger import series_in_use
 
-MONTH = timedelta(days=30)
 _ASSUMED_REGIONS = 17  # what an account has without opting in to any
 _BUDGETS = ("cost", "usage")
 
@@ -197,7 +196,7 @@ def _lines(config: Config, collector: Collector, scale: Scale) -> list[Line]:
         Scope.ACCOUNT: accounts,
         Scope.REGION: accounts * scale.regions,
     }[collector.scope]
-    runs = Decimal(MONTH // timedelta(seconds=1)) / Decimal(int(settings.interval.total_seconds()))
+    runs = times_a_month(settings.interval)
     lines = []
     for action in collector.iam_actions:
         service, operation = action.split(":")

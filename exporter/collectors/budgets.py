@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -15,10 +14,9 @@ from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import AwsError, Kind
 from exporter.context import Context
 from exporter.fields import CollectorSettings
-from exporter.model import Collector, Family, FreeCall, Sample, Scale, Scope, Target
+from exporter.model import Collector, Family, FreeCall, Sample, Scale, Scope, Target, times_a_month
 
 _PAGE = 100
-_MONTH = timedelta(days=30)
 _PERIODS = {
     "DAILY": "day",
     "MONTHLY": "month",
@@ -155,7 +153,7 @@ def _only_account(described: Mapping[str, Any]) -> str:
 
 def free_calls(settings: Settings, scale: Scale) -> Iterator[FreeCall]:
     """One page a run: more than a hundred budgets are rare."""
-    runs = Decimal(_MONTH // timedelta(seconds=1)) / Decimal(int(settings.interval.total_seconds()))
+    runs = times_a_month(settings.interval)
     yield FreeCall("budgets", "DescribeBudgets", runs, "each page of a hundred budgets")
 
 

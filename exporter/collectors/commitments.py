@@ -26,6 +26,7 @@ from exporter.model import (
     View,
     expires_at,
     start_of_day,
+    times_a_month,
 )
 
 SAVINGS_PLANS = "savings_plans"
@@ -185,7 +186,7 @@ def due(ctx: Context[Settings]) -> datetime:
 
 def paid_calls(settings: Settings, scale: Scale) -> Iterator[PaidCall]:
     """Utilization of each kind, and coverage of those that are held: at most one request each."""
-    per_month = Decimal(30 * 86400) / Decimal(int(settings.interval.total_seconds()))
+    per_month = times_a_month(settings.interval)
     plans, services = int(settings.savings_plans), len(set(settings.reservations))
     for number, operation, note in (
         (plans, "GetSavingsPlansUtilization", "use of Savings Plans"),

@@ -27,6 +27,7 @@ from exporter.model import (
     Scope,
     Target,
     View,
+    times_a_month,
 )
 
 _PAGE = 100
@@ -170,7 +171,7 @@ def _holds_until(ctx: Context[Settings]) -> datetime | None:
 
 def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
     """One page each interval: more than a hundred anomalies are rare."""
-    per_month = Decimal(30 * 86400) / Decimal(int(settings.interval.total_seconds()))
+    per_month = times_a_month(settings.interval)
     yield PaidCall("ce", "GetAnomalies", per_month, "anomalies, each page of a hundred and interval")
 
 

@@ -28,6 +28,7 @@ from exporter.model import (
     View,
     month_start,
     start_of_day,
+    times_a_month,
 )
 from exporter.money import to_usd
 
@@ -148,7 +149,7 @@ def due(ctx: Context[Settings]) -> datetime:
 
 def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
     """The pages of each key, each interval."""
-    per_month = Decimal(30 * 86400) / Decimal(int(settings.interval.total_seconds()))
+    per_month = times_a_month(settings.interval)
     for breakdown in settings.breakdowns():
         groups = scale.accounts * _ASSUMED_VALUES.get(breakdown.key, _ASSUMED_TAG_VALUES)
         pages = ceil(groups / scale.groups_per_page)

@@ -25,6 +25,7 @@ from exporter.model import (
     View,
     month_start,
     start_of_day,
+    times_a_month,
 )
 
 METRIC_ENUM = {name: f"{name.upper()}_COST" for name in METRICS}
@@ -122,7 +123,7 @@ def _holds_until(ctx: Context[Settings]) -> datetime | None:
 
 def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
     """One request each interval, and one at the start of each month."""
-    per_month = Decimal(30 * 86400) / Decimal(int(settings.interval.total_seconds()))
+    per_month = times_a_month(settings.interval)
     yield PaidCall("ce", "GetCostForecast", max(per_month, Decimal(1)), "the month's end, each interval")
 
 

@@ -36,12 +36,12 @@ from exporter.model import (
     Target,
     View,
     info_label,
+    times_a_month,
 )
 from exporter.prices import load_prices
 from exporter.resources import HOURS_A_MONTH, Listing, ResourceFile, all_resource_files
 from exporter.resources.ec2 import INSTANCE
 
-_MONTH = timedelta(days=30)
 _GONE = frozenset({"terminated", "shutting-down", "deleting", "deleted", "inactive"})
 NO_TAG = "*"
 """The label `tag_key` of resources that bear no tag at all."""
@@ -356,7 +356,7 @@ def render_ratio(view: ViewContext) -> Iterator[Sample]:
 
 def free_calls(settings: Settings, scale: Scale) -> Iterator[FreeCall]:
     """Requests of a 30-day month by file; CloudTrail records each."""
-    runs = Decimal(_MONTH // timedelta(seconds=1)) / Decimal(int(settings.interval.total_seconds()))
+    runs = times_a_month(settings.interval)
     for file in settings.files():
         targets = scale.accounts * (scale.regions if file.scope is Scope.REGION else 1)
         for call in file.calls:

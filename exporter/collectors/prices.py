@@ -15,11 +15,10 @@ from pydantic import Field
 from exporter.aws.errors import AwsError, Kind
 from exporter.context import Context
 from exporter.fields import CollectorSettings, Duration, Region
-from exporter.model import Collector, FreeCall, Sample, Scale, Scope, Target
+from exporter.model import Collector, FreeCall, Sample, Scale, Scope, Target, times_a_month
 from exporter.prices import prices_read_at, save_prices
 
 _ENDPOINT = "us-east-1"  # one of the few that the Pricing API has
-_MONTH = timedelta(days=30)
 _PAGES_OF_A_REGION = 20
 
 
@@ -156,7 +155,7 @@ def _on_demand(product: Mapping[str, Any]) -> Decimal | None:
 
 def free_calls(settings: Settings, scale: Scale) -> Iterator[FreeCall]:
     """Pages of a 30-day month."""
-    reads = Decimal(_MONTH // timedelta(seconds=1)) / Decimal(int(settings.interval.total_seconds()))
+    reads = times_a_month(settings.interval)
     regions = len(settings.regions) or scale.regions
     yield FreeCall(
         "pricing",

@@ -15,12 +15,11 @@ from exporter.aws.errors import AwsError, Kind
 from exporter.context import Context
 from exporter.fields import CollectorSettings, Duration
 from exporter.folding import fold
-from exporter.model import Collector, Family, Folded, FreeCall, Sample, Scale, Scope, Target
+from exporter.model import Collector, Family, Folded, FreeCall, Sample, Scale, Scope, Target, times_a_month
 
 _SERVICE, _ENDPOINT = "cost-optimization-hub", "us-east-1"  # it has no other
 _PAGE = 1000
 _RECOMMENDATIONS_OF_AN_ACCOUNT = 50
-_MONTH = timedelta(days=30)
 
 OPPORTUNITY = Family(
     "aws_savings_opportunity_usd",
@@ -114,7 +113,7 @@ def _usd(told: Mapping[str, Any], amount: float) -> Decimal:
 
 def free_calls(settings: Settings, scale: Scale) -> Iterator[FreeCall]:
     """Pages of a 30-day month."""
-    reads = Decimal(_MONTH // timedelta(seconds=1)) / Decimal(int(settings.interval.total_seconds()))
+    reads = times_a_month(settings.interval)
     pages = ceil(scale.accounts * _RECOMMENDATIONS_OF_AN_ACCOUNT / _PAGE)
     yield FreeCall(_SERVICE, "ListRecommendations", reads * pages, "pages of 1,000 recommendations")
     yield FreeCall(_SERVICE, "ListRecommendationSummaries", reads, "their total, deduplicated by AWS")

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Self
 
@@ -20,7 +19,7 @@ from exporter import usage_ledger
 from exporter.aws.errors import AwsError, Kind
 from exporter.context import Context
 from exporter.fields import AccountId, CollectorSettings, Duration, RoleArn
-from exporter.model import Account, Collector, PaidCall, Recalled, Sample, Scale, Scope, Target
+from exporter.model import Account, Collector, PaidCall, Recalled, Sample, Scale, Scope, Target, times_a_month
 from exporter.usage_ledger import Form, Listed, Poll, Reading, Series
 from exporter.usage_metrics import DAY, USAGE_METRICS, UsageMetric, matching
 from exporter.usage_samples import Served, recalled
@@ -371,20 +370,15 @@ def due(ctx: Context[Settings]) -> datetime:
 
 def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
     """Metrics are what is paid for; looking for resources is charged by the request."""
-    month = 30 * 86_400
-
-    def times(interval: timedelta) -> Decimal:
-        return Decimal(month) / Decimal(int(interval.total_seconds()))
-
-    metrics = scale.usage_metrics * times(settings.interval)
-    metrics += scale.daily_usage_metrics * times(max(_DAILY_INTERVAL, settings.interval))
+    metrics = scale.usage_metrics * times_a_month(settings.interval)
+    metrics += scale.daily_usage_metrics * times_a_month(max(_DAILY_INTERVAL, settings.interval))
     yield PaidCall("cloudwatch", "GetMetricData", metrics, "metrics of usage, each interval; paid by metric")
     # What reports for the whole world is listed in one region.
     listings = scale.accounts * sum(1 if row.region else scale.regions for row in rows_of(settings))
     yield PaidCall(
         "cloudwatch",
         "ListMetrics",
-        listings * times(max(settings.discovery_interval, settings.interval)),
+        listings * times_a_month(max(settings.discovery_interval, settings.interval)),
         "which resources have metrics; the first million a month of an account is free",
     )
 
