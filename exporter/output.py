@@ -107,6 +107,12 @@ def console() -> Console:
     )
 
 
+def _heading_width(heading: str) -> int:
+    """Columns for a heading that may go on in a second line, and hardly ever has to in a third."""
+    whole = cell_len(heading)
+    return min(whole, max(whole // 2 + 2, *map(cell_len, heading.split())))
+
+
 def emit(
     output: str,
     data: Mapping[str, Any],
@@ -132,15 +138,13 @@ def emit(
         table = Table(title=title or None, title_justify="left")
         least = 1  # the narrowest that can be read
         for index, column in enumerate(columns):
-            width = max((cell_len(cells[index]) for cells in (*shown, *([last] if last else []))), default=0)
+            cells = max((cell_len(row[index]) for row in (*shown, *([last] if last else []))), default=0)
+            heading, width = column.heading, min(cells, _LEAST_TEXT)
             if column.is_whole:
-                # Only its heading may go on in a second line, hardly ever in a third.
-                words = [*map(cell_len, column.heading.split()), cell_len(column.heading) // 2 + 2]
-                width = max(width, min(cell_len(column.heading), max(words)))
-            else:
-                width = min(width, _LEAST_TEXT)
+                width = max(cells, _heading_width(heading))
+                heading = textwrap.fill(heading, width)
             table.add_column(
-                textwrap.fill(column.heading, width) if column.is_whole else column.heading,
+                heading,
                 justify="right" if column.right else "left",
                 overflow="fold",
                 no_wrap=column.is_whole,
