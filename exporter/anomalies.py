@@ -6,7 +6,7 @@ spread over the hours that they cover. A day is assessed when it has settled and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from threading import Lock
@@ -165,14 +165,17 @@ def assess_day(
 ) -> Assessment:
     """One day, from what the ledger holds now of it and of the days before."""
     days = baseline.input_days(day)
-    series = ledger.series()
-    values = _usage(ledger, days, max(series, default=0) + 1)
+    usage = UsageDays(ledger, day_inputs(ledger, days[0], day + _DAY))
+    values = usage.values(days)
     limits = settings.limits(sensitivity)
     found = baseline.assess(values, days, limits, last_month_is_open=_last_month_is_open(ledger, day))
-    shown = ~np.isnan(found.value) & ((values != 0) & ~np.isnan(values)).any(axis=1)
     back = _had_cost_before(ledger, days[0], np.flatnonzero(found.new).tolist())
-    findings = _findings(day, days, values, series, found, limits, settings, back)
-    return Assessment(day, series, found, shown, findings)
+    findings = _findings(day, days, values, usage.series, found, limits, settings, back)
+    return Assessment(day, usage.series, found, _shown(values, found), findings)
+
+
+def _shown(values: Values, found: Baseline) -> Flags:
+    return np.asarray(~np.isnan(found.value) & ((values != 0) & ~np.isnan(values)).any(axis=1))
 
 
 def _last_month_is_open(ledger: Ledger, day: date) -> bool:
@@ -180,26 +183,87 @@ def _last_month_is_open(ledger: Ledger, day: date) -> bool:
     return day.day <= _BILL_IS_FINAL_AFTER and ledger.is_estimated(day.replace(day=1) - _DAY)
 
 
-def _usage(ledger: Ledger, days: Sequence[date], size: int) -> Values:
-    """Usage at amortized cost by series and day; NaN on days that are not known whole."""
-    tested = days[-1]
-    states = ledger.day_states(days[0], tested + _DAY)
-    told = ledger.confirmed_at(days[0], tested + _DAY)
-    values = np.full((size, len(days)), np.nan)
-    for number, day in enumerate(days):
-        state = states.get(day)
-        if state is None or not _usage_is_known(day, state):
-            continue
-        if day != tested and told[day] < start_of_day(day + _DAY) + _COMPLETE_AFTER:
-            continue
-        with ledger.connection() as db:
-            rows = db.execute(
-                "SELECT series, total_amortized - other_amortized FROM cost WHERE day = ?", (day.toordinal(),)
-            ).fetchall()
-        found = np.array(rows, dtype=np.int64).reshape(-1, 2)
-        values[:, number] = 0.0
-        values[found[:, 0], number] = found[:, 1] / _UNITS_PER_USD
-    return values
+@dataclass(frozen=True, slots=True)
+class DayInput:
+    """How well the usage of a day is known, and the reads of AWS that say so."""
+
+    is_known: bool
+    """Its cost and its non-usage charges have been read: it can be assessed."""
+    is_complete: bool
+    """It was read late enough to be compared with."""
+    read_at: datetime | None
+    other_read_at: datetime | None
+
+
+def day_inputs(ledger: Ledger, start: date, end: date) -> dict[date, DayInput]:
+    """The days of [start, end) of which the ledger holds anything."""
+    confirmed = ledger.confirmed_at(start, end)
+    found = {}
+    for day, state in ledger.day_states(start, end).items():
+        known = _usage_is_known(day, state)
+        complete = known and confirmed[day] >= start_of_day(day + _DAY) + _COMPLETE_AFTER
+        found[day] = DayInput(known, complete, state.read_at, state.other_read_at)
+    return found
+
+
+class UsageDays:
+    """Usage at amortized cost by series and UTC day, in USD; reads each day of the ledger once."""
+
+    def __init__(self, ledger: Ledger, inputs: Mapping[date, DayInput]) -> None:
+        self.series = ledger.series()
+        self._ledger = ledger
+        self._inputs = inputs
+        self._size = max(self.series, default=0) + 1
+        self._columns: dict[date, Values] = {}
+
+    def values(self, days: Sequence[date]) -> Values:
+        """Series by days, the last of them the tested one; NaN on days that are not known well enough."""
+        tested = days[-1]
+        values = np.full((self._size, len(days)), np.nan)
+        for number, day in enumerate(days):
+            known = self._inputs.get(day)
+            if known is not None and (known.is_known if day == tested else known.is_complete):
+                values[:, number] = self._column(day)
+        return values
+
+    def drop(self, newer_than: date) -> None:
+        """Give the memory of newer days back."""
+        for day in [day for day in self._columns if day > newer_than]:
+            del self._columns[day]
+
+    def _column(self, day: date) -> Values:
+        column = self._columns.get(day)
+        if column is None:
+            with self._ledger.connection() as db:
+                rows = db.execute(
+                    "SELECT series, total_amortized - other_amortized FROM cost WHERE day = ? AND series < ?",
+                    (day.toordinal(), self._size),
+                ).fetchall()
+            found = np.array(rows, dtype=np.int64).reshape(-1, 2)
+            column = self._columns[day] = np.zeros(self._size)
+            column[found[:, 0]] = found[:, 1] / _UNITS_PER_USD
+        return column
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What one series was expected to cost on a day, what its usage came to (USD), and the robust deviations between."""
+
+    account_id: str
+    service: str
+    usage: float
+    expected: float
+    score: float
+
+
+def expectations(day: date, settings: AnomalySettings, usage: UsageDays) -> Iterator[Expectation]:
+    """Every series that has an expectation on a day; `usage` serves several days."""
+    days = baseline.input_days(day)
+    values = usage.values(days)
+    found = baseline.assess(values, days, settings.limits())
+    for number in np.flatnonzero(_shown(values, found) & ~np.isnan(found.expected)).tolist():
+        figures = (float(each[number]) for each in (found.value, found.expected, found.score))
+        yield Expectation(*usage.series[number], *figures)
 
 
 def _had_cost_before(ledger: Ledger, day: date, numbers: Sequence[int]) -> frozenset[int]:

@@ -15,6 +15,7 @@ from typing import IO
 import click
 from pydantic import ValidationError
 
+from exporter.assessed_history import AssessedHistory
 from exporter.config import Config
 from exporter.history import Encoded, days_to_write, points, to_send
 from exporter.history_settings import HistorySettings
@@ -47,8 +48,9 @@ class Backfill:
         clock: Clock,
         start: date | None = None,
         end: date | None = None,
+        assessed_history: Callable[[Ledger], AssessedHistory] | None = None,
     ) -> None:
-        """BackfillError if there is no ledger."""
+        """BackfillError if there is no ledger. `assessed_history` brings a ledger that no exporter holds up to date."""
         if not ledger_path.exists():
             raise BackfillError(f"there is no ledger at {ledger_path}; `run` fills one")
         try:
@@ -58,6 +60,9 @@ class Backfill:
             self._ledger = Ledger(ledger_path, read_only=True)
             self._owned = False
         self._cost_type = cost_type
+        if self._owned:
+            while assessed_history is not None and assessed_history(self._ledger).update():
+                pass
         first, last = days_to_write(clock(), window)
         self._sources = [
             (stamps, stamps.days_read(max(start or first, first), min(end or last, last)))
@@ -179,6 +184,13 @@ def run_backfill(
             utc_now,
             start,
             last + timedelta(days=1) if last else None,
+            lambda ledger: AssessedHistory(
+                ledger,
+                config.anomalies,
+                config.history.window,
+                config.collectors.cost.history_months,
+                utc_now,
+            ),
         )
     except (BackfillError, OSError, sqlite3.Error) as error:
         return _fail(error)

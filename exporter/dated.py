@@ -1,6 +1,8 @@
-"""Values of whole UTC days that are written at their dates, beside cost: usage totals, and the accounts' units.
+"""Values of whole UTC days that are written at their dates, beside cost.
 
-One table for every family: a value belongs to a day, an account, and one more label. What is put here
+These are usage totals, the accounts' organizational units, and what was expected of each assessed day.
+
+One table holds every family: a value belongs to a day, an account, and one more label. What is put here
 is what the dated history should hold; `exporter.stamps` says what it does hold.
 """
 
@@ -22,11 +24,32 @@ OU_INFO = Family(
 RUNNING = "aws_ec2_instance_running_seconds_total"
 RUNNING_HELP = "Seconds that EC2 instances have run."
 
-DATED_FAMILIES = (
+_PAIR = ("account_id", "account", "service")
+DAILY_USAGE = Family(
+    "aws_cost_daily_usage_usd",
+    "Usage of an assessed UTC day at amortized cost, written at that day: what is compared with the expected cost.",
+    _PAIR,
+)
+DAILY_EXPECTED = Family(
+    "aws_cost_daily_expected_usd",
+    "Expected usage of an assessed UTC day at amortized cost, from the days before it, written at that day.",
+    _PAIR,
+)
+DAILY_SCORE = Family(
+    "aws_cost_daily_deviation_score",
+    "How far the usage of an assessed UTC day is from the expected cost, in robust deviations, written at that day.",
+    _PAIR,
+)
+ASSESSED_FAMILIES = (DAILY_USAGE, DAILY_EXPECTED, DAILY_SCORE)
+"""What the assessment of a day leaves behind; exporter/assessed_history.py keeps the values."""
+
+USAGE_FAMILIES = (
     *(row.daily_family for row in USAGE_METRICS if row.dated),
     daily_family(RUNNING, RUNNING_HELP),
-    OU_INFO,
 )
+"""Daily usage totals."""
+
+DATED_FAMILIES = (*USAGE_FAMILIES, OU_INFO, *ASSESSED_FAMILIES)
 """Every dated family other than cost. The last label of each is the one beside the account."""
 
 _OUS_A_TRANSACTION = 20_000

@@ -195,8 +195,13 @@ class History:
         clock: Clock,
         metrics: HistoryMetrics,
         others: Sequence[Stamps] = (),
+        derive: Callable[[Callable[[], bool]], bool] = lambda stopped: False,
     ) -> None:
-        """`stamps` are of cost, `others` of what is written beside it. Without a `write_url` it does nothing."""
+        """`stamps` are of cost, `others` of what is written beside it. Without a `write_url` it does nothing.
+
+        `derive` brings dated values that follow from cost up to date, a part at a time, and returns whether
+        more is left; it is given what says whether to stop.
+        """
         self._settings = settings
         self._ledger = stamps.ledger
         self._clock = clock
@@ -213,6 +218,7 @@ class History:
             for each in (stamps, *others)
         ]
         self._cost_type = cost_type
+        self._derive = derive
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._look_at: datetime | None = None
         self._full_at: datetime | None = None
@@ -304,7 +310,11 @@ class History:
         """Write what changed, and read back if that is due; EndpointError if the endpoint cannot be used."""
         began = time.monotonic()
         try:
-            taken = sum(writer.write() for _, writer, _ in self._sources)
+            (_, cost, _), *others = self._sources
+            taken = cost.write()
+            if self._derive(self._stop.is_set):
+                self.notify()  # cost that has changed meanwhile comes before the rest
+            taken += sum(writer.write() for _, writer, _ in others)
         except EndpointError:
             self._metrics.failures.inc()
             # It may have lost what it had.

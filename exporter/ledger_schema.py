@@ -163,6 +163,8 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE TABLE detected_anomaly_reads (observed_at INTEGER NOT NULL, days INTEGER NOT NULL)
     """,
+    # Assessed days whose figures are dated values (exporter/assessed_history.py), and what they were made of.
+    "CREATE TABLE assessed_days (day INTEGER PRIMARY KEY, version INTEGER NOT NULL)",
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics,
 from prometheus_client.core import GaugeMetricFamily
 
 from exporter.api import Source
+from exporter.assessed_history import AssessedHistory
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
@@ -165,6 +166,13 @@ class Service:
             self._clock,
             self._history_metrics,
             self._other_stamps,
+            AssessedHistory(
+                self.ledger,
+                config.anomalies,
+                config.history.window,
+                config.collectors.cost.history_months,
+                self._clock,
+            ).update,
         )
         aws = make_aws(config, self._meter, stop)
         if previous is not None and previous.serves_as(aws):

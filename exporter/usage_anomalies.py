@@ -16,7 +16,7 @@ import numpy as np
 from exporter import baseline
 from exporter.anomaly_settings import AnomalySettings, Sensitivity
 from exporter.context import ViewContext
-from exporter.dated import DATED_FAMILIES, OU_INFO, totals
+from exporter.dated import USAGE_FAMILIES, totals
 from exporter.ledger import Ledger
 from exporter.model import Family, Sample, start_of_day
 
@@ -25,7 +25,7 @@ Change = Literal["more", "less"]
 _LATE = timedelta(hours=8)  # late data is added to its day for hours
 _NEWEST_DAYS = 3  # an older day is no news
 _DAY = timedelta(days=1)
-_FAMILIES = tuple(family.name for family in DATED_FAMILIES if family is not OU_INFO)
+_FAMILIES = tuple(family.name for family in USAGE_FAMILIES)
 _LEAST = {"_bytes": 1e9, "_seconds": 3600.0}
 _LEAST_COUNT = 1000.0
 _NOISE_SHARE = 0.04  # of the least difference, as $1 is of $25

@@ -9,12 +9,12 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from exporter.api import DayRange, Endpoint, Source
-from exporter.dated import DATED_FAMILIES, OU_INFO, totals
+from exporter.dated import USAGE_FAMILIES, totals
 from exporter.usage_ledger import polled_at
 from exporter.usage_metrics import USAGE_METRICS
 
 _DEFAULT_DAYS = 7
-_METRICS = tuple(family.name for family in DATED_FAMILIES if family is not OU_INFO)
+_METRICS = tuple(family.name for family in USAGE_FAMILIES)
 _STORED = {row.daily_family.name for row in USAGE_METRICS if row.dated and not row.is_counter}
 
 Key = Literal["metric", "account", "region", "day"]

@@ -257,8 +257,8 @@ def anomalies(width: int, height: int) -> table.Panel:
     return (
         table_panel(
             "Open anomalies",
-            "Accounts and services whose newest settled day is far off what was expected, and by how many dollars. "
-            "That day ended one to three days ago; the baseline is computed anew with each refresh of cost.",
+            "Accounts and services whose assessed day is far off what was expected, and by how many dollars. That day ended "
+            "one or two days ago, at the start of a month up to five; each refresh of cost computes the baseline again.",
             width=width,
             height=height,
         )

@@ -34,7 +34,7 @@ SCREEN_WIDTH, PANEL_PADDING, LEAST_COLUMN_WIDTH = 1600, 16, 150  # in pixels; th
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 MOST_TARGETS_OF_A_STAT = 3
 MOST_PANELS = 20
-DATED = re.compile(r"aws_cost_daily_usd|aws_\w+_daily")
+DATED = re.compile(r"aws_cost_daily_\w+|aws_\w+_daily")
 
 VARIABLES = {"datasource": "datasource"} | dict.fromkeys(
     ("grouping", "group", "members", "account", "service", "region"), "query"

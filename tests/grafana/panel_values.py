@@ -54,6 +54,28 @@ def _bars(w: World) -> tuple[float, float]:
     return w.on_day(10, "A") + w.on_day(10, "B"), w.cost(10, 10)
 
 
+def _bars_usage_and_expectation(w: World) -> tuple[float, float]:
+    """The bar of ten days ago, and what the live gauges show of the assessed day, as its dated history rounds it."""
+
+    def rounded(values: list[float]) -> float:
+        return sum(round(value, 4) for value in values)
+
+    live = (
+        w.metric(f"aws_cost_{name}_usd", rounded, **_service(w)) for name in ("assessed_usage", "expected")
+    )
+    return w.on_day(10, "A") + w.shown("B") + w.shown("C"), w.cost(10, 10) + sum(live)
+
+
+def _newest_score(w: World) -> tuple[float, float]:
+    only = _spiked(w)
+    return w.shown("A", **only), round(w.metric("aws_cost_deviation_score", **only), 2)
+
+
+def _service(w: World) -> dict[str, str]:
+    """The chosen service as a label; none where all are chosen."""
+    return {} if w.values["service"] == ".*" else {"service": w.values["service"]}
+
+
 def _month(w: World) -> tuple[float, float]:
     return w.shown("A"), w.month()
 
@@ -269,8 +291,8 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         "Open anomalies": _same("aws_cost_anomaly"),
         "What grew": _of_the_spike("aws_cost_anomaly_cause_usd"),
         "Assessed day": _of_the_spike("aws_cost_assessed_usage_usd", "B"),
-        "Expected against actual": lambda w: (w.on_day(10, "A"), w.cost(10, 10)),
-        "Score": _of_the_spike("aws_cost_deviation_score"),
+        "Expected against actual": _bars_usage_and_expectation,
+        "Score": _newest_score,
         "Day against threshold": _day_against_threshold,
         "Projected month against threshold": lambda w: (
             w.shown(subject="all accounts"),

@@ -141,6 +141,38 @@ def test_thirteen_months_of_daily_cost_by_service_are_those_of_the_ledger(stack:
     assert bars[SPIKED[1], (today - timedelta(days=2)).isoformat()] > 1.5 * sorted(usual)[len(usual) // 2]
 
 
+def test_thirty_assessed_days_have_expectation_band_and_score_on_the_first_day(stack: Stack) -> None:
+    """The chain was started minutes ago, at whatever hour it is: the past is there, each day at its date."""
+    dashboard = json.loads(build.render()["anomalies.json"])
+    url, values = stack.urls["prometheus"], chosen(dashboard, stack)
+    targets = {
+        f"{panel['title']}/{target['refId']}": target
+        for panel in lint.panels(dashboard)
+        for target in panel.get("targets", [])
+    }
+    assessed = _assessed_day(stack)
+    wanted = {assessed - timedelta(days=ago) for ago in range(30)}
+    for where in ("Expected against actual/B", "Expected against actual/C", "Score/A"):
+        series = asking.run(url, targets[where], values, days=40)
+        days = {datetime.fromtimestamp(at, UTC).date() for one in series for at, _ in one["values"]}
+        assert (where, wanted - days, {day for day in days if day > assessed}) == (where, set(), set())
+    by_ref = {
+        ref: dict(asking.run(url, targets[f"Expected against actual/{ref}"], values, days=40)[0]["values"])
+        for ref in "BCD"
+    }
+    for at, end in by_ref["D"].items():
+        # The end of the band lies beyond the expectation, on the side of the usage.
+        usage, expected = float(by_ref["B"][at]), float(by_ref["C"][at])
+        assert math.isfinite(float(end))
+        if datetime.fromtimestamp(at, UTC).date() == assessed:
+            assert expected < float(end) < usage
+
+
+def _assessed_day(stack: Stack) -> date:
+    (found,) = asking.instant(stack.urls["prometheus"], "max(aws_cost_anomaly_day_timestamp_seconds)")
+    return datetime.fromtimestamp(float(found["value"][1]), UTC).date()
+
+
 def test_the_variables_filter(dashboard: lint.Json, stack: Stack) -> None:
     """One account, one service and its organizational unit: nothing else is left in any panel."""
     values = chosen(dashboard, stack)

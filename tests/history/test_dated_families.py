@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -17,11 +18,14 @@ from history_harness import DAY, Server, Writer, account_id, fill, midnight, tod
 from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
+from exporter.anomalies import assessed_day
+from exporter.baseline import FEWEST_DAYS
 from exporter.cli import main
-from exporter.dated import OU_INFO, Value, ancestors, place_days, put, totals
+from exporter.dated import ASSESSED_FAMILIES, OU_INFO, Value, ancestors, place_days, put, totals
 from exporter.history import History, HistoryMetrics, HistoryWriter
 from exporter.history_settings import HistorySettings
-from exporter.ledger import Ledger
+from exporter.ledger import CostRead, Ledger
+from exporter.model import month_start
 from exporter.remote_write import Endpoint
 from exporter.stamps import OTHERS, Stamps
 from exporter.write_request import encode_labels
@@ -265,3 +269,26 @@ def test_a_backfill_into_a_file_has_every_family_in_one_piece(tmp_path: Path) ->
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert made.returncode == 0, made.stdout + made.stderr
+
+
+def test_a_backfill_assesses_the_past_of_a_ledger_that_no_exporter_holds(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "data/ledger.sqlite")
+    oldest = month_start(today(), 1)
+    count = (today() - oldest).days
+    fill(ledger, count, accounts=1, services=1)
+    days = {today() - back * DAY: False for back in range(1, count + 1)}
+    ledger.commit_other_costs(CostRead(now(), days, {}))
+    newest = assessed_day(ledger, now())
+    ledger.close()
+    assert newest is not None
+    config = tmp_path / "config.yaml"
+    config.write_text(f"data_dir: {tmp_path / 'data'}\ncollectors: {{cost: {{history_months: 1}}}}\n")
+    file = tmp_path / "history.om"
+    result = CliRunner().invoke(main, ["backfill", "-c", str(config), "--openmetrics", str(file)])
+    assert result.exit_code == 0, result.output
+    lines = [line.split("{")[0] for line in file.read_text().splitlines() if not line.startswith("#")]
+    # The first fortnight has nothing to be compared with.
+    assessed = (newest - oldest).days + 1 - FEWEST_DAYS
+    assert Counter(lines) == {"aws_cost_daily_usd": count} | {
+        family.name: assessed for family in ASSESSED_FAMILIES
+    }

@@ -1,17 +1,54 @@
-"""The thread of the dated history ends when it is told to, whatever it does at that moment."""
+"""The thread of the dated history: in which order it works, and that it ends when it is asked to."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
+from history_harness import DAY, account_id, fill, restate, today
 from prometheus_client import CollectorRegistry
 from recording_endpoint import RecordingEndpoint
+from waiting import wait_for
 
+from exporter.dated import DAILY_EXPECTED, Value, put
 from exporter.history import History, HistoryMetrics
 from exporter.history_settings import HistorySettings
 from exporter.ledger import Ledger
 from exporter.model import utc_now
-from exporter.stamps import Stamps
+from exporter.stamps import OTHERS, Stamps
+
+
+def test_what_follows_from_cost_is_written_after_it_a_part_at_a_time(
+    ledger: Ledger, endpoint: RecordingEndpoint
+) -> None:
+    """Cost that changes while much is derived does not wait for the rest of it."""
+    yesterday = today() - DAY
+    fill(ledger, 3, accounts=1, services=1)
+    parts = [yesterday, yesterday - DAY]
+    written_before: list[list[str]] = []
+
+    def derive(stopped: Callable[[], bool]) -> bool:
+        assert not stopped()
+        written_before.append([dict(labels)["__name__"] for labels, _, _ in endpoint.taken])
+        if parts:
+            put(
+                ledger, [Value(parts.pop(0), DAILY_EXPECTED.name, account_id(0), "Service 0", 5.0)], utc_now()
+            )
+            restate(ledger, yesterday, {(0, 0): f"{len(written_before)}.5"})
+        return bool(parts)
+
+    settings = HistorySettings.model_validate({"write_url": endpoint.write_url, "read_back": None})
+    metrics = HistoryMetrics(CollectorRegistry())
+    history = History(
+        settings, "unblended", Stamps(ledger), utc_now, metrics, (Stamps(ledger, OTHERS),), derive
+    )
+    history.start()
+    cost, expected = "aws_cost_daily_usd", DAILY_EXPECTED.name
+    # The second part is asked for at once, without anyone's word, and comes after the cost that has changed.
+    wait_for("both parts are written", lambda: len(endpoint.taken) == 3 + 1 + 1 + 1)
+    assert history.stop(60)
+    assert written_before == [[cost] * 3, [cost] * 3 + [expected, cost]]
+    assert [dict(labels)["__name__"] for labels, _, _ in endpoint.taken][-1] == expected
 
 
 def test_a_stop_that_comes_as_a_round_begins_is_not_slept_over(

@@ -89,8 +89,8 @@ def _state() -> stat.Panel:
     return (
         stat_panel(
             "Open now",
-            "Findings that stand on the newest settled day, alerts that fire, and how long ago that day began. Findings "
-            "are computed anew with each refresh of cost.",
+            "Findings that stand on the assessed day, alerts that fire, and how long ago that day began. Each refresh of "
+            "cost computes the findings again.",
             width=8,
             height=5,
         )
@@ -181,9 +181,9 @@ def _expected() -> table.Panel:
     panel = (
         table_panel(
             "Assessed day",
-            "The newest settled day: the usage that was expected at amortized cost, what it came to, the end of the "
+            "The newest assessed day: the usage that was expected at amortized cost, what it came to, the end of the "
             "expected band on the side where it lies, and how many robust deviations it is off; the 20 furthest off. It "
-            "ended one to three days ago.",
+            "ended one or two days ago, at the start of a month up to five.",
             width=COLUMNS,
             height=9,
         )
@@ -224,36 +224,46 @@ def _expected() -> table.Panel:
 # Subjects that are no account have no account_id; they are shown whatever account is chosen.
 _SUBJECT = 'account_id=~"$account|", account_id=~"$members|"'
 
-# Figures of an assessed day at that day: what was said three days after it began, if that was said of it.
-_OF_THE_DAY = "[1d] offset -3d"
-_THIS_DAY = f"on () group(last_over_time(aws_cost_anomaly_day_timestamp_seconds{_OF_THE_DAY}) == time())"
+# Live gauges of an assessed day at that day, for where there is no dated history: what they showed three days
+# after it began, if that was of this day.
+_LIVE = "[1d] offset -3d"
+_THIS_DAY = f"on () group(last_over_time(aws_cost_anomaly_day_timestamp_seconds{_LIVE}) == time())"
+_ONE = "account_id, service"  # an account may be renamed on the way
 
 
-def _then(family: str) -> str:
-    return f"max by ({PAIR}) (last_over_time({family}{{{COST}}}{_OF_THE_DAY}))"
+def _of_days(dated: str, live: str) -> str:
+    """One value for each account and service on each assessed day, at the start of the day; steps are one day."""
+    return (
+        f"(max by ({PAIR}) (last_over_time({dated}{{{COST}}}[1d] offset -1d))"
+        f" or on ({_ONE}) max by ({PAIR}) (last_over_time({live}{{{COST}}}{_LIVE})) and {_THIS_DAY})"
+    )
+
+
+_USAGE = _of_days("aws_cost_daily_usage_usd", "aws_cost_assessed_usage_usd")
+_EXPECTED = _of_days("aws_cost_daily_expected_usd", "aws_cost_expected_usd")
+_SCORE = _of_days("aws_cost_daily_deviation_score", "aws_cost_deviation_score")
+# The one in force at the end of the range; a fresh exporter has shown it after the last midnight only.
+_SCORE_LIMIT = 'max(last_over_time(aws_cost_anomaly_setting{setting="score"}[30d] @ end() offset -1d))'
 
 
 def _band() -> timeseries.Panel:
-    actual, expected = _then("aws_cost_assessed_usage_usd"), _then("aws_cost_expected_usd")
-    score = f"abs({_then('aws_cost_deviation_score')} != 0)"
-    limit = (
-        f'on () group_left () max(last_over_time(aws_cost_anomaly_setting{{setting="score"}}{_OF_THE_DAY}))'
-    )
-    edge = f"{expected} + ({actual} - {expected}) / {score} * {limit}"
+    off = f"({_USAGE} - on ({_ONE}) group_left () {_EXPECTED})"
+    reach = f"{off} / on ({_ONE}) group_left () (abs({_SCORE}) > 0) * on () group_left () {_SCORE_LIMIT}"
     return (
         daily_bars(
             "Expected against actual",
-            "Cost of each UTC day; on days that were assessed also their usage at amortized cost, what was expected of it, "
-            "and the end of the expected band on its side, added up over what is chosen: choose one account and service. "
-            "A day is assessed one to three days after it.",
+            "Cost of each UTC day; on assessed days also their usage at amortized cost, the expected usage, and the end "
+            "of the expected band on the side where the usage lies, summed over what is chosen: choose one account and "
+            "service. The newest assessed day ended one or two days ago, at the start of a month up to five.",
             width=COLUMNS,
             height=10,
         )
         .legend(legend_below("lastNotNull"))
         .with_target(ranged("A", daily_cost(""), "Cost", "1d"))
-        .with_target(ranged("B", f"sum({actual}) and {_THIS_DAY}", "Usage", "1d"))
-        .with_target(ranged("C", f"sum({expected}) and {_THIS_DAY}", "Expected", "1d"))
-        .with_target(ranged("D", f"sum({edge}) and {_THIS_DAY}", "End of the band", "1d"))
+        .with_target(ranged("B", f"sum({_USAGE})", "Usage", "1d"))
+        .with_target(ranged("C", f"sum({_EXPECTED})", "Expected", "1d"))
+        # Where the usage is just what was expected, there is no side: the expectation stands for the band.
+        .with_target(ranged("D", f"sum({_EXPECTED}) + (sum({reach}) or vector(0))", "End of the band", "1d"))
         .override_by_name("Cost", properties(color=fixed(MUTED)))
         .override_by_name("Usage", line_over_bars(MONEY, points=True))
         .override_by_name("Expected", line_over_bars(NEUTRAL, points=True))
@@ -262,12 +272,11 @@ def _band() -> timeseries.Panel:
 
 
 def _scores() -> timeseries.Panel:
-    furthest = f"topk(6, abs(last_over_time(aws_cost_deviation_score{{{COST}}}[3d] @ end() offset -1d)))"
     return (
         line_panel(
             "Score",
-            "Robust deviations from the expectation, on each day that was assessed, of the accounts and services that are "
-            "furthest off now. Above the limit a finding stands, if it is large enough, too. One to three days old.",
+            "Robust deviations from the expectation on each assessed day, of the six accounts and services that were "
+            "furthest off in the range shown. Beyond the limit a finding stands, if it is large enough in dollars, too.",
             width=COLUMNS,
             height=9,
         )
@@ -278,20 +287,23 @@ def _scores() -> timeseries.Panel:
         .with_target(
             ranged(
                 "A",
-                f"({_then('aws_cost_deviation_score')} and {_THIS_DAY}) and on ({PAIR}) {furthest}",
+                f"{_SCORE} and on ({_ONE}) {_furthest(6)}",
                 "{{account}} {{account_id}}: {{service}}",
                 "1d",
             )
         )
-        .with_target(
-            ranged(
-                "B",
-                f'max(last_over_time(aws_cost_anomaly_setting{{setting="score"}}{_OF_THE_DAY})) and {_THIS_DAY}',
-                "Limit",
-                "1d",
-            )
-        )
+        .with_target(ranged("B", _SCORE_LIMIT, "Limit", "1d"))
         .override_by_name("Limit", properties(color=fixed(BAD)))
+    )
+
+
+def _furthest(most: int) -> str:
+    """Those furthest off on a day of the range, by dated history; where there is none, those furthest off at its end."""
+    dated = f"last_over_time(aws_cost_daily_deviation_score{{{COST}}}[1d])"
+    live = f"last_over_time(aws_cost_deviation_score{{{COST}}}[3d] @ end() offset -1d)"
+    return (
+        f"topk({most}, max by ({_ONE}) (max_over_time(abs({dated})[$__range:1d] @ end() offset -1d))"
+        f" or max by ({_ONE}) (abs({live})))"
     )
 
 
@@ -321,7 +333,7 @@ def _days() -> bargauge.Panel:
     return _share(
         "Day against threshold",
         "What the newest settled day cost as a share of the daily threshold of each subject, the 12 highest: the "
-        "organization, its units, groups, accounts and services. The day ended one to three days ago.",
+        "organization, its units, groups, accounts and services. The day ended one or two days ago.",
         "subject:aws_cost_assessed_day_usd:sum",
         "day",
     )
