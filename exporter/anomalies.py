@@ -6,7 +6,7 @@ spread over the hours that they cover. A day is assessed when it has settled and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from threading import Lock
@@ -245,25 +245,12 @@ class UsageDays:
         return column
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """What one series was expected to cost on a day, what its usage came to (USD), and the robust deviations between."""
-
-    account_id: str
-    service: str
-    usage: float
-    expected: float
-    score: float
-
-
-def expectations(day: date, settings: AnomalySettings, usage: UsageDays) -> Iterator[Expectation]:
-    """Every series that has an expectation on a day; `usage` serves several days."""
+def expectations(day: date, settings: AnomalySettings, usage: UsageDays) -> tuple[list[int], Baseline]:
+    """The numbers of the series that have an expectation on a day, and their baseline; `usage` serves several days."""
     days = baseline.input_days(day)
     values = usage.values(days)
     found = baseline.assess(values, days, settings.limits())
-    for number in np.flatnonzero(_shown(values, found) & ~np.isnan(found.expected)).tolist():
-        figures = (float(each[number]) for each in (found.value, found.expected, found.score))
-        yield Expectation(*usage.series[number], *figures)
+    return np.flatnonzero(_shown(values, found) & ~np.isnan(found.expected)).tolist(), found
 
 
 def _had_cost_before(ledger: Ledger, day: date, numbers: Sequence[int]) -> frozenset[int]:

@@ -107,16 +107,20 @@ class AssessedHistory:
                 yield day, wanted
 
     def _values(self, day: date, usage: UsageDays) -> list[Value]:
+        numbers, assessed = expectations(day, self._settings, usage)
+        pairs = [usage.series[number] for number in numbers]
         found: dict[tuple[str, str, str], float] = {}
-        for each in expectations(day, self._settings, usage):
-            pair = (each.account_id, each.service)
-            found[DAILY_USAGE.name, *pair] = round(each.usage, _USD_DIGITS)
-            found[DAILY_EXPECTED.name, *pair] = round(each.expected, _USD_DIGITS)
-            found[DAILY_SCORE.name, *pair] = round(each.score, _SCORE_DIGITS)
+        for family, figures, digits in (
+            (DAILY_USAGE, assessed.value, _USD_DIGITS),
+            (DAILY_EXPECTED, assessed.expected, _USD_DIGITS),
+            (DAILY_SCORE, assessed.score, _SCORE_DIGITS),
+        ):
+            for pair, value in zip(pairs, figures[numbers].tolist(), strict=True):
+                found[family.name, *pair] = round(value, digits)
         # What no longer has an expectation, because AWS took its cost back, is written over: it cannot be deleted.
-        for _, family, account_id, service, _ in totals(self._ledger, day, day + _DAY, _NAMES):
-            found.setdefault((family, account_id, service), 0.0)
+        for _, name, account_id, service, _ in totals(self._ledger, day, day + _DAY, _NAMES):
+            found.setdefault((name, account_id, service), 0.0)
         return [
-            Value(day, family, account_id, service, value)
-            for (family, account_id, service), value in found.items()
+            Value(day, name, account_id, service, value)
+            for (name, account_id, service), value in found.items()
         ]

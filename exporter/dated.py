@@ -77,27 +77,31 @@ def put(ledger: Ledger, values: Iterable[Value], at: datetime) -> int:
         db.executemany(
             "INSERT OR IGNORE INTO dated_series (family, account_id, label) VALUES (?, ?, ?)", keys
         )
-        changed = 0
-        days: set[int] = set()
+        by_day: dict[date, list[Value]] = {}
         for row in rows:
-            day = row.day.toordinal()
-            took = db.execute(
+            by_day.setdefault(row.day, []).append(row)
+        changes: dict[int, int] = {}
+        for day, of_day in by_day.items():
+            before = db.total_changes
+            db.executemany(
                 "INSERT INTO dated_values (day, series, value, observed_at)"
                 " VALUES (?, (SELECT id FROM dated_series WHERE family = ? AND account_id = ? AND label = ?), ?, ?)"
                 " ON CONFLICT (day, series) DO UPDATE SET value = excluded.value, observed_at = excluded.observed_at"
                 " WHERE value != excluded.value",
-                (day, row.family, row.account_id, row.label, row.value, observed),
+                [
+                    (day.toordinal(), row.family, row.account_id, row.label, row.value, observed)
+                    for row in of_day
+                ],
             )
-            if took.rowcount:
-                changed += 1
-                days.add(day)
+            if db.total_changes > before:
+                changes[day.toordinal()] = db.total_changes - before
         db.executemany(
             # Whoever follows the days must see two changes within a millisecond as two.
             "INSERT INTO dated_days (day, read_at) VALUES (?, ?)"
             " ON CONFLICT (day) DO UPDATE SET read_at = MAX(read_at + 1, excluded.read_at)",
-            [(day, observed) for day in days],
+            [(day, observed) for day in changes],
         )
-    return changed
+    return sum(changes.values())
 
 
 def totals(
