@@ -65,8 +65,9 @@ def month(width: int) -> stat.Panel:
     return (
         stat_panel(
             "This month",
-            "Cost of this UTC calendar month so far; of as many complete days of last month (nothing on the 1st, and "
-            "only with dated history); and our own projection of the whole month. Up to a day behind.",
+            "Cost of this UTC calendar month so far; of as many complete days of last month, or of all of them where it has "
+            "fewer (nothing on the 1st, and only with dated history); and our own projection of the whole month. Up to a "
+            "day behind.",
             width=width,
             height=5,
         )
@@ -186,10 +187,15 @@ def changed(
 
 def ranking(by: str, names: dict[str, str], title: str, width: int, height: int) -> table.Panel:
     """What cost most this month, with its projection, yesterday and today so far."""
-    largest = f"topk({_ROWS}, {month_to_date(by)})"
+
+    def of(family: str) -> str:
+        return f"sum by ({by}) ({family}{{{COST}}})"
+
+    # On the 1st nothing is known of the month until the first read; its projection ranks until then.
+    largest = f"topk({_ROWS}, {month_to_date(by)} or on () {of('aws_cost_month_projection_usd')})"
 
     def cost(family: str) -> str:
-        return f"sum by ({by}) ({family}{{{COST}}}) and on ({by}) {largest}"
+        return f"{of(family)} and on ({by}) {largest}"
 
     panel = (
         table_panel(
@@ -199,7 +205,7 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
             width=width,
             height=height,
         )
-        .with_target(rows("A", largest))
+        .with_target(rows("A", f"sort_desc({month_to_date(by)} and on ({by}) {largest})"))
         .with_target(rows("B", cost("aws_cost_month_projection_usd")))
         .with_target(rows("C", cost("aws_cost_yesterday_usd")))
         .with_target(rows("D", cost("aws_cost_today_usd")))

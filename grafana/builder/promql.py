@@ -13,6 +13,7 @@ PLACE = f'{ACCOUNT}, region=~"$region"'
 PAIR = "account_id, account, service"
 
 _DAY_MS = 86_400_000
+_LIVE_DAY = "1439m"
 _YESTERDAYS_DAY = "last_over_time(aws_cost_daily_usd{%s}[1d])"
 
 
@@ -24,12 +25,13 @@ def total(by: str, vector: str) -> str:
 def daily_cost(by: str, matchers: str = COST) -> str:
     """Cost of the UTC day that begins at each step, in USD; the step must be one day.
 
-    Dated history first. Where there is none, the live gauges say what they said last: a day's cost is
-    what `yesterday` showed at the end of the following day, and the current day is what `today` shows.
+    Dated history first. Where there is none, the live gauges show it: a day's cost is what `yesterday` showed at
+    the end of the following day, and the current day is what `today` shows. The first minute of a day does not
+    count: a scrape may come before the exporter has noticed midnight, and what it shows is the day before.
     """
 
     def live(family: str, shift: str) -> str:
-        newest = f"last_over_time({family}{{{matchers}}}[1d] offset {shift})"
+        newest = f"last_over_time({family}{{{matchers}}}[{_LIVE_DAY}] offset {shift})"
         return total(by, f"max by ({_series(by)}) ({newest})")
 
     return (
