@@ -7,6 +7,8 @@ from typing import Any
 from exporter.demo import http
 from exporter.demo.thresholds import WATCHED_DAYS, DailyCosts
 
+_FEES_MATTER_UNTIL = 6  # the 3rd may be the newest settled day until noon of the 6th
+
 
 class Simulator:
     """A client of the control endpoints of the simulator at `url`; every method raises DemoError."""
@@ -51,5 +53,16 @@ class Simulator:
         return http.post(f"{self._base}/stop", {"account": account, "service": service})
 
     def _since(self) -> str:
-        """Early enough to change a settled day: today and yesterday are nearly empty soon after midnight."""
-        return (self.today() - timedelta(days=WATCHED_DAYS - 1)).isoformat()
+        return changed_since(self.today()).isoformat()
+
+
+def changed_since(today: date) -> date:
+    """The first day of an injected change, early enough to change the assessed day.
+
+    Today and yesterday are nearly empty soon after midnight. A day of the 1st to 3rd that has moved is not
+    assessed before its fees have been read again; until then the last day of the month before is.
+    """
+    since = today - timedelta(days=WATCHED_DAYS - 1)
+    if today.day <= _FEES_MATTER_UNTIL:
+        since = min(since, today.replace(day=1) - timedelta(days=1))
+    return since

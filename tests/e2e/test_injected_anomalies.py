@@ -13,6 +13,8 @@ import yaml
 from running_exporter import InProcess, MakeAws, ShiftedClock, collectors, in_process, organization
 from waiting import wait_for
 
+from exporter.demo.control import changed_since
+
 pytestmark = pytest.mark.stack
 
 RULES = Path(__file__).resolve().parents[2] / "prometheus/rules/anomalies.yml"
@@ -167,6 +169,45 @@ def test_an_injected_spike_is_the_same_everywhere_and_its_cause_is_asked_for_onc
         assert exporter.service.runner.collect_now(causes) == 0
         again = [entry for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
         assert len(again) == len(asked)
+
+
+DATES = [
+    *(f"2026-06-0{day}T{hour}" for day in range(1, 8) for hour in ("00:05", "11:55", "12:05", "23:50")),
+    *("2026-06-11T06:00", "2026-06-30T18:00", "2026-12-31T06:00", "2027-01-01T18:00"),
+    *("2028-02-29T00:05", "2028-02-29T23:50", "2028-03-01T06:00", "2028-03-05T12:05"),
+]
+SHORT = {"2026-06-05T12:05", "2026-06-06T00:05", "2027-01-01T18:00", "2028-02-29T00:05"}
+
+
+@pytest.mark.parametrize(
+    "now", [pytest.param(at, marks=[] if at in SHORT else [pytest.mark.long]) for at in DATES]
+)
+def test_what_the_demo_injects_is_found_on_every_date(now: str, make_aws: MakeAws, tmp_path: Path) -> None:
+    """Cost is there already, as it is in a demo; the change comes after it, and is read a moment later."""
+    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    aws = make_aws(now=at, accounts=3, services=4)
+    account = max(aws.accounts, key=lambda account: account.daily_usd)
+    config = organization(
+        aws={"endpoint_url": aws.url},
+        ceilings={"cost": {"day": None, "month": None}, "first_fill": None},
+        collectors=collectors(cost={"history_months": 3, "interval": "3s", "refresh": "full"}),
+    )
+    clock = ShiftedClock(at)
+    with in_process(tmp_path, aws, config, clock) as exporter:
+        wait_for("it is ready", exporter.is_ready)
+        wait_for("the past is read", lambda: exporter.value("aws_spend_exporter_ledger_missing_dates") == 0)
+        aws.inject_spike(account.id, EC2, 4, since=changed_since(at.date()))
+        cost = exporter.collector("cost")
+
+        def found() -> bool:
+            clock.advance(timedelta(seconds=5))
+            exporter.service.runner.collect_now(cost)
+            return any(
+                (labels["kind"], labels["account_id"], labels["service"]) == ("spike", account.id, EC2)
+                for labels, _ in exporter.samples().get("aws_cost_anomaly", [])
+            )
+
+        wait_for("the spike is found", found, 40)
 
 
 def test_causes_are_not_asked_for_past_their_limit_nor_past_the_ceiling(
