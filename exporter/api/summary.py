@@ -90,6 +90,7 @@ class Summary(Part):
     cost_type: str
     yesterday: Span
     last_7_days: Span
+    """To the day before yesterday: yesterday is partial, and the week would look like a fall."""
     previous_7_days: Span
     month_to_date: Span
     budget_day_usd: Decimal | None
@@ -132,8 +133,8 @@ def summarize(source: Source, movers: int) -> Summary:
         read_at=refreshed_at(ledger, source.now),
         cost_type=cost_type,
         yesterday=span(yesterday, yesterday),
-        last_7_days=span(today - _WEEK, yesterday),
-        previous_7_days=span(today - 2 * _WEEK, yesterday - _WEEK),
+        last_7_days=span(yesterday - _WEEK, yesterday - _DAY),
+        previous_7_days=span(yesterday - 2 * _WEEK, yesterday - _WEEK - _DAY),
         month_to_date=_month_to_date(span, today, read),
         budget_day_usd=budget.day,
         budget_month_usd=budget.month,

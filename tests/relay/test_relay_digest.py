@@ -24,7 +24,6 @@ from exporter.relay.settings import RelaySettings
 from exporter.relay.templating import Templates
 
 DUE = datetime(2026, 3, 20, 8, tzinfo=UTC)
-WEEK = {"start": "2026-03-13", "end": "2026-03-19"}
 
 
 def span(start: str, end: str, usd: str | None, **more: Any) -> dict[str, Any]:
@@ -36,8 +35,8 @@ SUMMARY = {
     "read_at": "2026-03-20T06:30:00Z",
     "cost_type": "unblended",
     "yesterday": span("2026-03-19", "2026-03-19", "1532.204"),
-    "last_7_days": span("2026-03-13", "2026-03-19", "9000", settled=True),
-    "previous_7_days": span("2026-03-06", "2026-03-12", "7200"),
+    "last_7_days": span("2026-03-12", "2026-03-18", "9000", settled=True),
+    "previous_7_days": span("2026-03-05", "2026-03-11", "7200"),
     "month_to_date": span("2026-03-01", "2026-03-20", "24000.5"),
     "budget_day_usd": "1500",
     "budget_month_usd": "48001",
@@ -61,7 +60,7 @@ SUMMARY = {
 TEXT = """\
 AWS spend digest, 2026-03-20 08:00 UTC
 Yesterday (2026-03-19): $1,532.20, AWS may still add to it; threshold $1,500.00 a day: over it
-Last 7 days (2026-03-13 to 2026-03-19): $9,000.00, 25% more than the 7 days before
+7 days before yesterday (2026-03-12 to 2026-03-18): $9,000.00, 25% more than the 7 days before
 Month to date (2026-03-01 to 2026-03-20): $24,000.50, 50% of the budget of $48,001.00
 Projected for the whole month: $52,000.00, 108.3% of the budget: would be over it
 

@@ -109,8 +109,8 @@ def test_an_empty_ledger_knows_nothing(ledger: Ledger) -> None:
         "read_at": None,
         "cost_type": "unblended",
         "yesterday": span("2026-03-19", "2026-03-19", None),
-        "last_7_days": span("2026-03-13", "2026-03-19", None),
-        "previous_7_days": span("2026-03-06", "2026-03-12", None),
+        "last_7_days": span("2026-03-12", "2026-03-18", None),
+        "previous_7_days": span("2026-03-05", "2026-03-11", None),
         "month_to_date": span("2026-03-01", "2026-03-19", None),
         "budget_day_usd": None,
         "budget_month_usd": None,
@@ -120,6 +120,21 @@ def test_an_empty_ledger_knows_nothing(ledger: Ledger) -> None:
         "waste_usd": None,
         "waste": [],
     }
+
+
+def test_a_partial_yesterday_is_in_neither_week(ledger: Ledger) -> None:
+    fill(ledger, lambda day, *key: "6" if day == TODAY - DAY else "10")
+    found = asked(ledger)
+    weeks = [found[key] for key in ("last_7_days", "previous_7_days")]
+    assert [(week["start"], week["end"], Decimal(week["usd"])) for week in weeks] == [
+        ("2026-03-12", "2026-03-18", 210),
+        ("2026-03-05", "2026-03-11", 210),
+    ]
+    movers = found["movers_week"]
+    assert [(week["start"], week["end"]) for week in weeks] == [
+        (movers["start"], movers["end"]),
+        (movers["before_start"], movers["before_end"]),
+    ]
 
 
 def test_a_gap_makes_what_spans_it_unknown_and_nothing_else(ledger: Ledger) -> None:
