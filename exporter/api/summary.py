@@ -96,6 +96,8 @@ class Summary(Part):
     budget_day_usd: Decimal | None
     budget_month_usd: Decimal | None
     projected_month_usd: Decimal | None
+    settled_days: tuple[Span, ...] = ()
+    """The newest settled day and the six before it, newest last; empty in answers of older exporters."""
     movers_day: Movers | None
     """The newest settled day against the day before."""
     movers_week: Movers | None
@@ -139,6 +141,9 @@ def summarize(source: Source, movers: int) -> Summary:
         budget_day_usd=budget.day,
         budget_month_usd=budget.month,
         projected_month_usd=_cents(sum(projected.month.values())) if projected else None,
+        settled_days=tuple(span(day, day) for day in days_between(assessed - _WEEK + _DAY, assessed + _DAY))
+        if assessed
+        else (),
         movers_day=_movers(source, assessed, _DAY, read, cost_type, movers),
         movers_week=_movers(source, assessed, _WEEK, read, cost_type, movers),
         waste_usd=sum((part.usd for part in waste), Decimal(0)) if waste is not None else None,

@@ -182,6 +182,59 @@ def test_unknown_is_said_and_within_budget_is_a_success(
     assert post["message"].count("unknown") == 7
 
 
+def settled(day: int, usd: str) -> dict[str, Any]:
+    return span(f"2026-03-{day}", f"2026-03-{day}", usd, settled=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "lines"),
+    [
+        # Within its budget as yesterday; the day before was not told in a digest before the first.
+        ("1400", ["Settled day 2026-03-17: $1,700.00; threshold $1,500.00 a day: over it"]),
+        # Over it as yesterday already.
+        ("1532.204", []),
+    ],
+)
+def test_a_day_that_passes_its_budget_after_the_digest_on_it_is_in_one_later_digest(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire, first: str, lines: list[str]
+) -> None:
+    """The 17th is yesterday in the first of three digests, and settled in both others."""
+    within = {"budget_month_usd": None, "projected_month_usd": None}
+    days = {
+        18: {"yesterday": span("2026-03-17", "2026-03-17", first), "settled_days": [settled(14, "1501"), settled(15, "1500")]},
+        20: {"yesterday": span("2026-03-19", "2026-03-19", "900"), "settled_days": [settled(15, "1500"), settled(16, "1"), settled(17, "1700"), settled(18, "1400")]},
+        21: {"yesterday": span("2026-03-20", "2026-03-20", "900"), "settled_days": [settled(17, "1700"), settled(18, "1400"), settled(19, "1500")]},
+    }  # fmt: skip
+    first_start(tmp_path, telex, exporter, DUE - timedelta(days=3))
+    for day, changes in days.items():
+        exporter.answers["summary"] = SUMMARY | within | changes
+        with running(tmp_path, telex, exporter, Clock(DUE.replace(day=day))) as relay:
+            wait_for("the digest is counted", lambda relay=relay: relay.count("digests_total") == {"sent": 1})
+    told = [[line for line in text.splitlines() if "Settled" in line] for text in telex.messages]
+    assert told == [[], lines, []]
+    statuses = [post["status"] for post in telex.accepted]
+    assert statuses == ["error" if first != "1400" else "success", "error" if lines else "success", "success"]
+
+
+def test_the_first_digest_looks_at_the_newest_settled_day_and_names_no_day_twice(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    exporter.answers["summary"] = SUMMARY | {"settled_days": [settled(17, "1700"), settled(18, "1800")]}
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
+    exporter.answers["summary"] = SUMMARY | {"settled_days": [settled(18, "1800"), settled(19, "1532.204")]}
+    with running(tmp_path, telex, exporter, Clock(DUE + timedelta(hours=24))) as relay:
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
+    assert [[line for line in text.splitlines() if "a day: over it" in line] for text in telex.messages] == [
+        [
+            "Yesterday (2026-03-19): $1,532.20, AWS may still add to it; threshold $1,500.00 a day: over it",
+            "Settled day 2026-03-18: $1,800.00; threshold $1,500.00 a day: over it",
+        ],
+        ["Yesterday (2026-03-19): $1,532.20, AWS may still add to it; threshold $1,500.00 a day: over it"],
+    ]
+
+
 def test_an_exporter_that_comes_back_is_read(tmp_path: Path, telex: Telex, exporter: ExporterWire) -> None:
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     exporter.status = 503

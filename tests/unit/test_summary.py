@@ -84,6 +84,10 @@ def test_flat_spend(ledger: Ledger) -> None:
         "cost_type": "unblended",
         "budget_day_usd": "500",
         "budget_month_usd": "2000.5",
+        "settled_days": [
+            span(day, day, "110.1050000000", settled=True)
+            for day in (f"2026-03-{number}" for number in range(12, 19))
+        ],
         "movers_day": {
             "start": "2026-03-18",
             "end": "2026-03-18",
@@ -115,6 +119,7 @@ def test_an_empty_ledger_knows_nothing(ledger: Ledger) -> None:
         "budget_day_usd": None,
         "budget_month_usd": None,
         "projected_month_usd": None,
+        "settled_days": [],
         "movers_day": None,
         "movers_week": None,
         "waste_usd": None,
