@@ -22,7 +22,7 @@ from waiting import wait_for
 
 from exporter.aws import cost_explorer
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.model import utc_now
+from exporter.model import month_start, start_of_day, utc_now
 from exporter.output import dollars
 
 pytestmark = pytest.mark.stack
@@ -144,6 +144,8 @@ def test_costs_equal_what_aws_holds_to_the_last_digit(where: str, request: pytes
 def test_regions_add_up_to_the_month_and_what_is_not_collected_says_how_to_have_it(
     terminal: Terminal,
 ) -> None:
+    if utc_now() < start_of_day(month_start(utc_now().date())) + timedelta(hours=13):
+        pytest.skip("a month is first read at noon of the 1st")
     data = terminal.json("costs", "--by", "region")
     month = terminal.json("costs", "--from", data["month"], "--to", utc_now().date().isoformat())
     # They are two reads, and between them AWS tells more of today.
