@@ -189,7 +189,7 @@ def settled(day: int, usd: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("first", "lines"),
     [
-        # Within its budget as yesterday; the day before was not told in a digest before the first.
+        # Within its budget as yesterday; the first digest looks at its newest settled day only.
         ("1400", ["Settled day 2026-03-17: $1,700.00; threshold $1,500.00 a day: over it"]),
         # Over it as yesterday already.
         ("1532.204", []),
@@ -210,8 +210,8 @@ def test_a_day_that_passes_its_budget_after_the_digest_on_it_is_in_one_later_dig
         exporter.answers["summary"] = SUMMARY | within | changes
         with running(tmp_path, telex, exporter, Clock(DUE.replace(day=day))) as relay:
             wait_for("the digest is counted", lambda relay=relay: relay.count("digests_total") == {"sent": 1})
-    told = [[line for line in text.splitlines() if "Settled" in line] for text in telex.messages]
-    assert told == [[], lines, []]
+    lines_of = [[line for line in text.splitlines() if "Settled" in line] for text in telex.messages]
+    assert lines_of == [[], lines, []]
     statuses = [post["status"] for post in telex.accepted]
     assert statuses == ["error" if first != "1400" else "success", "error" if lines else "success", "success"]
 

@@ -145,9 +145,9 @@ def test_a_metric_that_comes_a_day_later_is_assessed_on_its_newest_day(ledger: L
     assert day == start_of_day(TESTED).timestamp()
     source = Source(ledger, Config(), NOW, {PROD: "prod"})
     for days in (1, 3):
-        told = answer(source, Query(days=days))
-        assert told["usage_assessed_day"] == str(TESTED)
-        assert [(row["day"], row["metric"]) for row in told["usage_findings"]] == [
+        answered = answer(source, Query(days=days))
+        assert answered["usage_assessed_day"] == str(TESTED)
+        assert [(row["day"], row["metric"]) for row in answered["usage_findings"]] == [
             (str(TESTED), "aws_lambda_invocations"),
             (str(late), "aws_s3_bucket_size_bytes"),
         ]
