@@ -1,12 +1,14 @@
 """Daily usage totals that stand out, by the same baseline as cost.
 
 A total is of one metric in one account and region. A day on which CloudWatch had nothing to tell is not
-known, and never a drop.
+known, and never a drop. Each metric is assessed on the newest day that it has: CloudWatch publishes some, such
+as S3's, a day later than others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
@@ -42,7 +44,9 @@ def anomaly_family(group_labels: tuple[str, ...]) -> Family:
 
 ANOMALY = anomaly_family(())
 DAY_TIMESTAMP = Family(
-    "aws_usage_anomaly_day_timestamp_seconds", "Start of the UTC day that usage anomalies are of."
+    "aws_usage_anomaly_day_timestamp_seconds",
+    "Start of the newest UTC day that any metric was assessed on; one that CloudWatch has later is"
+    " assessed on its own newest day, up to two days before.",
 )
 FAMILIES = (ANOMALY, DAY_TIMESTAMP)
 
@@ -74,21 +78,45 @@ def least_of(metric: str) -> float:
     return next((least for suffix, least in _LEAST.items() if metric.endswith(suffix)), _LEAST_COUNT)
 
 
-def assessed_day(ledger: Ledger, now: datetime) -> date | None:
-    """The newest day with totals to which late data is no longer added; None if there is none of late."""
+def assessed_days(ledger: Ledger, now: datetime) -> dict[str, date]:
+    """By family of daily totals, its newest day to which late data is no longer added, if it has one of late."""
     newest = (now - _LATE).date() - _DAY
     found = totals(ledger, newest - (_NEWEST_DAYS - 1) * _DAY, newest + _DAY, _FAMILIES)
-    return max((row[0] for row in found), default=None)
+    return {family: day for day, family, *_ in found}  # the last row of a family is of its newest day
 
 
-def assess_day(
-    ledger: Ledger, day: date, settings: AnomalySettings, sensitivity: Sensitivity | None = None
+def assess(
+    ledger: Ledger,
+    days: Mapping[str, date],
+    settings: AnomalySettings,
+    sensitivity: Sensitivity | None = None,
 ) -> tuple[UsageFinding, ...]:
-    """What stands out on a day, the largest share first."""
+    """What stands out in each family on its day, the largest share first."""
+    by_day: defaultdict[date, list[str]] = defaultdict(list)
+    for family, day in days.items():
+        by_day[day].append(family)
+    findings = [
+        finding
+        for day, families in by_day.items()
+        for finding in _assess_day(ledger, day, families, settings, sensitivity)
+    ]
+    findings.sort(
+        key=lambda finding: (-abs(finding.ratio), finding.account_id, finding.metric, finding.region)
+    )
+    return tuple(findings)
+
+
+def _assess_day(
+    ledger: Ledger,
+    day: date,
+    families: Sequence[str],
+    settings: AnomalySettings,
+    sensitivity: Sensitivity | None,
+) -> list[UsageFinding]:
     days = baseline.input_days(day)
-    series, values = _totals(ledger, days)
+    series, values = _totals(ledger, days, families)
     if not series:
-        return ()
+        return []
     least = np.array([least_of(metric) for _, metric, _ in series])[:, None]
     limits = baseline.Limits(
         score=settings.limits(sensitivity).score,
@@ -122,17 +150,16 @@ def assess_day(
                 ),
             )
         )
-    findings.sort(
-        key=lambda finding: (-abs(finding.ratio), finding.account_id, finding.metric, finding.region)
-    )
-    return tuple(findings)
+    return findings
 
 
-def _totals(ledger: Ledger, days: Sequence[date]) -> tuple[list[tuple[str, str, str]], baseline.Values]:
+def _totals(
+    ledger: Ledger, days: Sequence[date], families: Sequence[str]
+) -> tuple[list[tuple[str, str, str]], baseline.Values]:
     """Account id, metric and region of each series, and its totals by day; NaN where there is none."""
     place = {day: number for number, day in enumerate(days)}
     found: dict[tuple[str, str, str], dict[int, float]] = {}
-    for day, family, account_id, region, value in totals(ledger, days[0], days[-1] + _DAY, _FAMILIES):
+    for day, family, account_id, region, value in totals(ledger, days[0], days[-1] + _DAY, families):
         if day in place:
             key = (account_id, family.removesuffix("_daily"), region)
             found.setdefault(key, {})[place[day]] = value
@@ -143,21 +170,21 @@ def _totals(ledger: Ledger, days: Sequence[date]) -> tuple[list[tuple[str, str, 
 
 
 def render(view: ViewContext) -> Iterable[Sample]:
-    """The findings of the newest assessed day."""
+    """The findings of each metric's newest assessed day."""
     settings: AnomalySettings = view.anomaly_settings or AnomalySettings()
     if not (settings.enabled and settings.usage.enabled):
         return
-    day = assessed_day(view.ledger, view.now)
-    if day is None:
+    days = assessed_days(view.ledger, view.now)
+    if not days:
         return
-    yield DAY_TIMESTAMP(start_of_day(day).timestamp())
-    names = view.ledger.account_names(on=day)
+    yield DAY_TIMESTAMP(start_of_day(max(days.values())).timestamp())
+    names = {day: view.ledger.account_names(on=day) for day in set(days.values())}
     family = anomaly_family(view.group_labels)
-    for finding in assess_day(view.ledger, day, settings):
+    for finding in assess(view.ledger, days, settings):
         yield family(
             finding.ratio,
             account_id=finding.account_id,
-            account=view.account(finding.account_id, names),
+            account=view.account(finding.account_id, names[finding.day]),
             region=finding.region,
             metric=finding.metric,
             change=finding.change,

@@ -42,8 +42,11 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         if state.read_at is not None
     }
     sums = {name: _by_account(ledger.costs(*days, cost_type)) for name, days in periods.items()}
-    # Today alone may be unread, just after midnight.
-    known = {name: _days(start, min(end, today)) <= read for name, (start, end) in periods.items()}
+    # Today may be unread just after midnight; a period of which no day has been read is unknown.
+    known = {
+        name: bool(read & _days(start, end)) and _days(start, min(end, today)) <= read
+        for name, (start, end) in periods.items()
+    }
     projected = project(ledger, source.now, cost_type)
     projection = _by_account(projected.month) if projected else None
     ous = ledger.account_ous()

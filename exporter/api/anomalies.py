@@ -72,14 +72,16 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
 
 
 def _usage(source: Source, query: Query) -> dict[str, Any]:
-    """Daily usage totals that stand out; none where the question is about a service or a kind of cost."""
+    """Daily usage totals that stand out; none where the question is about a service or a kind of cost.
+
+    Each metric is assessed on the last days that it has; `usage_assessed_day` is the newest of all.
+    """
     settings = source.config.anomalies
-    newest = usage_anomalies.assessed_day(source.ledger, source.now) if settings.usage.enabled else None
-    rows = []
-    for number in range(query.days if newest and not (query.service or query.kind) else 0):
-        assert newest is not None
-        day = newest - timedelta(days=number)
-        for finding in usage_anomalies.assess_day(source.ledger, day, settings, query.sensitivity):
+    newest = usage_anomalies.assessed_days(source.ledger, source.now) if settings.usage.enabled else {}
+    rows: list[dict[str, Any]] = []
+    for number in range(0 if query.service or query.kind else query.days):
+        days = {family: day - timedelta(days=number) for family, day in newest.items()}
+        for finding in usage_anomalies.assess(source.ledger, days, settings, query.sensitivity):
             if query.account_id in (None, finding.account_id):
                 rows.append(
                     {
@@ -100,7 +102,11 @@ def _usage(source: Source, query: Query) -> dict[str, Any]:
                         ],
                     }
                 )
-    return {"usage_assessed_day": newest.isoformat() if newest else None, "usage_findings": rows}
+    rows.sort(key=lambda row: row["day"], reverse=True)
+    return {
+        "usage_assessed_day": max(newest.values()).isoformat() if newest else None,
+        "usage_findings": rows,
+    }
 
 
 def _row(source: Source, finding: Finding) -> dict[str, Any]:

@@ -30,6 +30,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     if read_at is None:
         raise ValueError(
             f"by: {query.key} has not been read this month; enable collectors.cost_breakdowns and list it there"
+            " (a month is first read at noon UTC of the 1st)"
         )
     cost_type = source.config.collectors.cost.cost_type
     units = breakdowns.costs(source.ledger, month, query.key, cost_type)

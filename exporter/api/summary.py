@@ -90,11 +90,14 @@ class Summary(Part):
     cost_type: str
     yesterday: Span
     last_7_days: Span
+    """To the day before yesterday: yesterday is partial, and the week would look like a fall."""
     previous_7_days: Span
     month_to_date: Span
     budget_day_usd: Decimal | None
     budget_month_usd: Decimal | None
     projected_month_usd: Decimal | None
+    settled_days: tuple[Span, ...] = ()
+    """The newest settled day and the six before it, newest last; empty in answers of older exporters."""
     movers_day: Movers | None
     """The newest settled day against the day before."""
     movers_week: Movers | None
@@ -132,12 +135,15 @@ def summarize(source: Source, movers: int) -> Summary:
         read_at=refreshed_at(ledger, source.now),
         cost_type=cost_type,
         yesterday=span(yesterday, yesterday),
-        last_7_days=span(today - _WEEK, yesterday),
-        previous_7_days=span(today - 2 * _WEEK, yesterday - _WEEK),
+        last_7_days=span(yesterday - _WEEK, yesterday - _DAY),
+        previous_7_days=span(yesterday - 2 * _WEEK, yesterday - _WEEK - _DAY),
         month_to_date=_month_to_date(span, today, read),
         budget_day_usd=budget.day,
         budget_month_usd=budget.month,
         projected_month_usd=_cents(sum(projected.month.values())) if projected else None,
+        settled_days=tuple(span(day, day) for day in days_between(assessed - _WEEK + _DAY, assessed + _DAY))
+        if assessed
+        else (),
         movers_day=_movers(source, assessed, _DAY, read, cost_type, movers),
         movers_week=_movers(source, assessed, _WEEK, read, cost_type, movers),
         waste_usd=sum((part.usd for part in waste), Decimal(0)) if waste is not None else None,

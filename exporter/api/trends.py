@@ -31,8 +31,8 @@ class Query(StrictModel):
 def answer(source: Source, query: Query) -> dict[str, Any]:
     """Daily cost (None where a day has not been read), total (None if none has), mean, deviation, direction, forecast.
 
-    Dollars as text. `change_ratio` is of the last seven days against the seven before; `direction` is
-    `rising`, `falling`, `flat`, or None where a day of the two weeks is missing.
+    Dollars as text. `change_ratio` is of the seven days to the day before yesterday against the seven before: yesterday
+    is partial. `direction` is `rising`, `falling`, `flat`, or None where a day of the two weeks is missing.
     """
     ledger = source.ledger
     cost_type = source.config.collectors.cost.cost_type
@@ -43,7 +43,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         for number, (account_id, service) in ledger.series().items()
         if query.account_id in (None, account_id) and wanted in (None, service)
     }
-    first = today - timedelta(days=max(query.days + _WEEK - 1, 2 * _WEEK))
+    first = today - timedelta(days=max(query.days + _WEEK - 1, 2 * _WEEK + 1))
     states = ledger.day_states(first, today)
     found: dict[date, Decimal | None] = {}
     for offset in range((today - first).days):
@@ -56,7 +56,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         )
     shown = list(found.items())[-query.days :]
     known = [usd for _, usd in shown if usd is not None]
-    change = _change(list(found.values()))
+    change = _change(list(found.values())[:-1])  # without yesterday
     read_at = refreshed_at(ledger, source.now)
     return {
         "cost_type": cost_type,

@@ -197,6 +197,11 @@ YESTERDAY = Family(
     "Cost of the previous UTC day as AWS reports it now; may still be partial.",
     _BY_SERVICE,
 )
+DAY_BEFORE_YESTERDAY = Family(
+    "aws_cost_day_before_yesterday_usd",
+    "Cost of the UTC day before yesterday as AWS reports it now.",
+    _BY_SERVICE,
+)
 ASSESSED_DAY = Family(
     "aws_cost_assessed_day_usd",
     "Cost of the newest settled UTC day; its date is aws_cost_assessed_day_timestamp_seconds.",
@@ -228,6 +233,7 @@ def render(view: ViewContext) -> Iterable[Sample]:
     states = view.ledger.day_states(month_start(today, 1), tomorrow)
     read = {day for day, state in states.items() if state.read_at is not None}
     yesterday = today - timedelta(days=1)
+    day_before = today - timedelta(days=2)
     this_month = month_start(today)
     last_month = month_start(today, 1)
 
@@ -235,6 +241,8 @@ def render(view: ViewContext) -> Iterable[Sample]:
         yield from _by_service(view, TODAY, today, tomorrow)
     if yesterday in read:
         yield from _by_service(view, YESTERDAY, yesterday, today)
+    if day_before in read:
+        yield from _by_service(view, DAY_BEFORE_YESTERDAY, day_before, yesterday)
     # Today may be unread just after midnight; a gap before it would make a sum too small.
     if read & set(days_between(this_month, tomorrow)) and set(days_between(this_month, today)) <= read:
         yield from _by_service(view, MONTH_TO_DATE, this_month, tomorrow)
@@ -280,6 +288,7 @@ COLLECTOR = Collector(
             (
                 TODAY,
                 YESTERDAY,
+                DAY_BEFORE_YESTERDAY,
                 ASSESSED_DAY,
                 ASSESSED_DAY_TIMESTAMP,
                 MONTH_TO_DATE,

@@ -35,6 +35,9 @@ from exporter.money import to_usd
 OTHER = "other"
 _ASSUMED_VALUES = {"region": 6, "charge_type": 5, "usage_type": 60}  # of one account in one month
 _ASSUMED_TAG_VALUES = 10
+_FIRST_READ = timedelta(
+    hours=12
+)  # AWS reports nothing of a month in its first hours, and an answer is kept for a day
 
 
 def _family(name: str, what: str, *labels: str) -> Family:
@@ -134,10 +137,13 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
 
 
 def _due(ctx: Context[Settings], breakdown: Breakdown, now: datetime) -> datetime:
-    read_at = breakdowns.read_at(ctx.ledger, month_start(now.date()), breakdown.key)
+    """An interval after the last read of the month, or the first read of a month: at noon UTC of the 1st at the earliest."""
+    month, next_month = month_start(now.date()), month_start(now.date(), -1)
+    read_at = breakdowns.read_at(ctx.ledger, month, breakdown.key)
     if read_at is None:
-        return now
-    return min(read_at + ctx.settings.interval, start_of_day(month_start(now.date(), -1)))
+        return max(now, start_of_day(month) + _FIRST_READ)
+    again = read_at + ctx.settings.interval
+    return again if again < start_of_day(next_month) else start_of_day(next_month) + _FIRST_READ
 
 
 def due(ctx: Context[Settings]) -> datetime:

@@ -9,7 +9,7 @@ from typing import Any
 DailyCosts = Mapping[tuple[date, str, str], Decimal]
 """USD by (day, account id, service)."""
 
-# Days that an alert may look at: today, yesterday and the newest settled one.
+# Days that an alert may look at: today, the two days before, and the newest settled one.
 WATCHED_DAYS = 5
 # The newest settled day is one of these, depending on the hour.
 SETTLING_DAYS = (2, 3)

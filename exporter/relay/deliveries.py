@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from exporter.relay.message import Message
@@ -25,10 +25,16 @@ CREATE TABLE IF NOT EXISTS notifications (
 CREATE TABLE IF NOT EXISTS digests (
     channel TEXT PRIMARY KEY,
     done REAL NOT NULL           -- unix seconds of the newest due time that was handled
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS judged_days (
+    channel TEXT NOT NULL,
+    day INTEGER NOT NULL,        -- ordinal of a UTC day whose comparison with the budget was sent
+    PRIMARY KEY (channel, day)
 ) STRICT, WITHOUT ROWID
 """
 # Longer than a digest can be late: one that Telex has is never sent again, whenever the relay is back.
 _DIGEST_KEPT_SECONDS = 2 * 86_400
+_JUDGED_DAYS_KEPT = 60  # a digest holds days of the last weeks against the budget
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,25 @@ class Deliveries:
             row = self._db.execute("SELECT done FROM digests WHERE channel = ?", (channel,)).fetchone()
         return datetime.fromtimestamp(row[0], UTC) if row else None
 
-    def mark_digest(self, channel: str, due: datetime) -> None:
-        """A channel's digest that was due at `due` is handled, and with it every one before."""
+    def judged_days(self, channel: str) -> frozenset[date]:
+        """The days that the digests of a channel have finally compared with the daily budget."""
         with self._lock:
+            rows = self._db.execute("SELECT day FROM judged_days WHERE channel = ?", (channel,)).fetchall()
+        return frozenset(date.fromordinal(day) for (day,) in rows)
+
+    def mark_digest(self, channel: str, due: datetime, judged: Collection[date] = ()) -> None:
+        """A channel's digest that was due at `due` is handled, and with it every one before.
+
+        `judged` are the days that it was the last to compare with the daily budget.
+        """
+        days = [(channel, day.toordinal()) for day in judged]
+        with self._lock:
+            # The days first: without the digest's own mark it is not sent a second time either.
+            self._db.executemany("INSERT OR IGNORE INTO judged_days VALUES (?, ?)", days)
+            self._db.execute(
+                "DELETE FROM judged_days WHERE channel = ? AND day < ?",
+                (channel, due.toordinal() - _JUDGED_DAYS_KEPT),
+            )
             self._db.execute("INSERT OR REPLACE INTO digests VALUES (?, ?)", (channel, due.timestamp()))
 
     def _forget_old(self) -> None:

@@ -6,8 +6,8 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -31,6 +31,7 @@ _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 20.0  # so that a clock that was set is noticed
 _A_WRONG_CLOCK = timedelta(days=1)
+_DAY = timedelta(days=1)
 
 
 class Digest:
@@ -116,18 +117,20 @@ class Digest:
             return
         while (later := self.next_after(newest)) is not None and later <= now:
             newest = later
-        result = self._send(newest)
+        summary = self._summary()
+        if self._stopping.is_set():
+            return
+        result = self._send(newest, summary)
         if result is None:
             return  # the relay ends; what Telex lacks goes out after the next start
         self._metrics.digests.labels(result).inc()
-        self._deliveries.mark_digest(self._channel, newest)
+        judged = _judged(summary) if summary and result == "sent" else ()
+        self._deliveries.mark_digest(self._channel, newest, judged)
 
-    def _send(self, due: datetime) -> str | None:
+    def _send(self, due: datetime, summary: Summary | None) -> str | None:
         """The result for the metric; None if the relay is to end first."""
-        summary = self._summary()
-        if self._stopping.is_set():
-            return None
-        message = render(summary, due, self._settings, self._templates)
+        judged = self._deliveries.judged_days(self._channel)
+        message = render(summary, due, self._settings, self._templates, judged)
         key = f"digest {self._channel} {due.isoformat()}"
         wait = _FIRST_RETRY_SECONDS
         while True:
@@ -160,20 +163,32 @@ class Digest:
         return None
 
 
-def render(summary: Summary | None, due: datetime, settings: RelaySettings, templates: Templates) -> Message:
-    """The digest as Telex messages; an error where spend is over a budget."""
-    text = templates.render("digest", values(summary, due, settings.dashboard_url))
+def render(
+    summary: Summary | None,
+    due: datetime,
+    settings: RelaySettings,
+    templates: Templates,
+    judged: Collection[date] = (),
+) -> Message:
+    """The digest as Telex messages; an error where spend is over a budget.
+
+    `judged` are the days that earlier digests have finally compared with the daily budget.
+    """
+    text = templates.render("digest", values(summary, due, settings.dashboard_url, judged))
     parts = split(text, settings.max_message_bytes)[: settings.max_parts]
-    return Message(TITLE, "error" if summary is None or _over(summary) else "success", tuple(parts))
+    return Message(TITLE, "error" if summary is None or _over(summary, judged) else "success", tuple(parts))
 
 
-def values(summary: Summary | None, due: datetime, dashboard_url: str | None) -> dict[str, Any]:
+def values(
+    summary: Summary | None, due: datetime, dashboard_url: str | None, judged: Collection[date] = ()
+) -> dict[str, Any]:
     """What the digest's template can use."""
     url = link(dashboard_url or "")
     known: dict[str, Any] = {}
     if summary is not None:
         known = {
             "over_day": _exceeds(summary.yesterday.usd, summary.budget_day_usd),
+            "over_settled": _over_settled(summary, judged),
             "over_month": _exceeds(summary.month_to_date.usd, summary.budget_month_usd),
             "over_projection": _exceeds(summary.projected_month_usd, summary.budget_month_usd),
             "month_ratio": _ratio(summary.month_to_date.usd, summary.budget_month_usd),
@@ -194,6 +209,7 @@ def samples() -> list[dict[str, Any]]:
     at = datetime(2026, 1, 5, 8, tzinfo=UTC)
     usd = Decimal("12.34")
     span = Span(start=at.date(), end=at.date(), usd=usd, settled=True)
+    over = Span(start=at.date() - _DAY, end=at.date() - _DAY, usd=usd * 2, settled=True)
     unread = Span(start=at.date(), end=at.date(), usd=None)
     mover = Mover(account_id="111111111111", account="prod", service="Amazon EC2", usd=usd, change_usd=-usd)
     movers = Movers(
@@ -203,7 +219,7 @@ def samples() -> list[dict[str, Any]]:
     full = Summary(
         now=at, read_at=at, cost_type="unblended", yesterday=span, last_7_days=span, previous_7_days=span,
         month_to_date=span, budget_day_usd=usd, budget_month_usd=usd, projected_month_usd=usd,
-        movers_day=movers, movers_week=movers, waste_usd=usd, waste=(waste,),
+        settled_days=(over,), movers_day=movers, movers_week=movers, waste_usd=usd, waste=(waste,),
     )  # fmt: skip
     bare = Summary(
         now=at, read_at=None, cost_type="unblended", yesterday=unread, last_7_days=unread,
@@ -213,10 +229,38 @@ def samples() -> list[dict[str, Any]]:
     return [values(summary, at, "https://grafana.example/d/aws") for summary in (full, bare, None)]
 
 
-def _over(summary: Summary) -> bool:
+def _over(summary: Summary, judged: Collection[date]) -> bool:
     # Equal to the threshold is within it.
-    return _exceeds(summary.yesterday.usd, summary.budget_day_usd) or _exceeds(
-        summary.month_to_date.usd, summary.budget_month_usd
+    return (
+        _exceeds(summary.yesterday.usd, summary.budget_day_usd)
+        or bool(_over_settled(summary, judged))
+        or _exceeds(summary.month_to_date.usd, summary.budget_month_usd)
+    )
+
+
+def _over_settled(summary: Summary, judged: Collection[date]) -> tuple[Span, ...]:
+    """The settled days over the budget that no digest has reported as such, neither as yesterday nor as settled.
+
+    A day passes its budget after the digest on it as yesterday; where digests do not go out each day, several do. The
+    first digest of a channel looks at the newest only.
+    """
+    days = summary.settled_days if judged else summary.settled_days[-1:]
+    return tuple(
+        day
+        for day in days
+        if day.start not in judged
+        and day.start != summary.yesterday.start
+        and _exceeds(day.usd, summary.budget_day_usd)
+    )
+
+
+def _judged(summary: Summary) -> set[date]:
+    """The days that need no further comparison with the budget: they are settled, or reported as over it."""
+    if summary.budget_day_usd is None:
+        return set()
+    days = {day.start for day in summary.settled_days if day.usd is not None}
+    return days | (
+        {summary.yesterday.start} if _exceeds(summary.yesterday.usd, summary.budget_day_usd) else set()
     )
 
 

@@ -22,7 +22,7 @@ from waiting import wait_for
 
 from exporter.aws import cost_explorer
 from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.model import utc_now
+from exporter.model import month_start, start_of_day, utc_now
 from exporter.output import dollars
 
 pytestmark = pytest.mark.stack
@@ -144,6 +144,8 @@ def test_costs_equal_what_aws_holds_to_the_last_digit(where: str, request: pytes
 def test_regions_add_up_to_the_month_and_what_is_not_collected_says_how_to_have_it(
     terminal: Terminal,
 ) -> None:
+    if utc_now() < start_of_day(month_start(utc_now().date())) + timedelta(hours=13):
+        pytest.skip("a month is first read at noon of the 1st")
     data = terminal.json("costs", "--by", "region")
     month = terminal.json("costs", "--from", data["month"], "--to", utc_now().date().isoformat())
     # They are two reads, and between them AWS tells more of today.
@@ -293,12 +295,12 @@ def test_accounts_show_what_the_metrics_show(terminal: Terminal) -> None:
 
 
 def test_trends_add_up_and_their_forecast_is_the_metrics(terminal: Terminal) -> None:
-    data = terminal.json("trends", "--days", "14")
+    data = terminal.json("trends", "--days", "15")
     known = [Decimal(day["usd"]) for day in data["days"]]
-    assert len(known) == 14
+    assert len(known) == 15
     assert sum(known) == Decimal(data["total_usd"])
     assert float(data["days"][-1]["average_7d_usd"]) == pytest.approx(float(sum(known[-7:]) / 7), abs=0.01)
-    change = float(sum(known[-7:]) / sum(known[:7]) - 1)
+    change = float(sum(known[7:14]) / sum(known[:7]) - 1)  # yesterday is partial
     assert data["change_ratio"] == pytest.approx(change, abs=1e-4)
     samples = terminal.exporter.samples()
     projected = sum(value for _, value in samples["aws_cost_month_projection_usd"])

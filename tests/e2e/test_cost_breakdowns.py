@@ -5,12 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from running_exporter import MakeAws, ShiftedClock, collectors, in_process, organization
 from waiting import wait_for
 
-from exporter.model import month_start
+from exporter.aws.clients import Aws
+from exporter.aws.meter import Meter
+from exporter.collectors import cost, cost_breakdowns
+from exporter.config import Ceiling, CeilingSettings
+from exporter.context import Context, ViewContext
+from exporter.ledger import Ledger
+from exporter.model import Account, Target, month_start
 
 pytestmark = pytest.mark.stack
 
@@ -19,7 +27,7 @@ pytestmark = pytest.mark.stack
 def test_each_key_sums_up_to_what_aws_holds_and_is_read_once_a_day(
     make_aws: MakeAws, tmp_path: Path, day: int
 ) -> None:
-    start = datetime(2026, 5, day, 9, 30, tzinfo=UTC)
+    start = datetime(2026, 5, day, 12, 30, tzinfo=UTC)
     aws = make_aws(now=start, accounts=4, services=5, groups_per_page=7)
     config = organization(
         aws={"endpoint_url": aws.url},
@@ -71,15 +79,55 @@ def test_each_key_sums_up_to_what_aws_holds_and_is_read_once_a_day(
         assert len(again) == len(asked)
 
 
+def test_a_month_is_first_read_at_noon_of_the_1st_and_nothing_of_it_is_served_until_then(
+    make_aws: MakeAws, tmp_path: Path
+) -> None:
+    aws = make_aws(now=datetime(2026, 5, 31, 14, tzinfo=UTC), accounts=3, services=4)
+    payer = Account(aws.payer_id, "payer")
+    target = Target(payer.id, payer.name, "us-east-1")
+    settings = cost_breakdowns.Settings(by=("region",))
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    unlimited = CeilingSettings(cost=Ceiling(day=None, month=None))
+    client = Aws(
+        Meter(ledger, unlimited, aws.clock.now, CollectorRegistry()), endpoint_url=aws.url, simulated=True
+    )
+
+    def read(now: datetime) -> tuple[int, float | None, datetime]:
+        """The requests made by then, what is served by region in USD, and when it is read next."""
+        aws.clock.set(now)
+        context: Context[Any] = Context(
+            client, ledger, aws.clock.now, {payer.id: payer}, settings, cost_settings=cost.Settings()
+        )
+        cost_breakdowns.collect(context, target)
+        samples = list(cost_breakdowns.render(ViewContext(ledger, now, settings, {}, cost.Settings())))
+        served = sum(sample.value for sample in samples) if samples else None
+        return len(aws.requests.entries()), served, cost_breakdowns.due(context)
+
+    try:
+        of_may = read(datetime(2026, 5, 31, 14, tzinfo=UTC))
+        noon = datetime(2026, 6, 1, 12, tzinfo=UTC)
+        assert (of_may[0], of_may[2]) == (1, noon)
+        for hour in (0, 11):
+            assert read(noon.replace(hour=hour)) == (1, None, noon)
+        requests, of_june, due = read(noon)
+        assert (requests, due) == (2, noon + timedelta(days=1))
+        assert of_june is not None
+        assert of_june > 0
+    finally:
+        client.close()
+        ledger.close()
+
+
 def test_values_beyond_the_limit_are_other_and_the_total_stays(make_aws: MakeAws, tmp_path: Path) -> None:
-    aws = make_aws(accounts=3, services=5)
+    start = datetime(2026, 5, 17, 12, 30, tzinfo=UTC)
+    aws = make_aws(now=start, accounts=3, services=5)
     config = organization(
         aws={"endpoint_url": aws.url},
         collectors=collectors(
             cost={"history_months": 1}, cost_breakdowns={"by": ["usage_type"], "values": 3}
         ),
     )
-    with in_process(tmp_path, aws, config) as exporter:
+    with in_process(tmp_path, aws, config, ShiftedClock(start)) as exporter:
         wait_for("it is ready", exporter.is_ready)
         samples = exporter.samples()
         by_account: dict[str, list[tuple[str, float]]] = {}

@@ -236,6 +236,7 @@ def differences(simulator: SimulatedAws, aws: Aws, scenario: Scenario) -> list[s
                 periods = [
                     ("aws_cost_today_usd", today, today + day),
                     ("aws_cost_yesterday_usd", today - day, today),
+                    ("aws_cost_day_before_yesterday_usd", today - 2 * day, today - day),
                     ("aws_cost_month_to_date_usd", month_start(today), today + day),
                     ("aws_cost_last_month_usd", month_start(today, 1), month_start(today)),
                 ]

@@ -24,7 +24,6 @@ from exporter.relay.settings import RelaySettings
 from exporter.relay.templating import Templates
 
 DUE = datetime(2026, 3, 20, 8, tzinfo=UTC)
-WEEK = {"start": "2026-03-13", "end": "2026-03-19"}
 
 
 def span(start: str, end: str, usd: str | None, **more: Any) -> dict[str, Any]:
@@ -36,8 +35,8 @@ SUMMARY = {
     "read_at": "2026-03-20T06:30:00Z",
     "cost_type": "unblended",
     "yesterday": span("2026-03-19", "2026-03-19", "1532.204"),
-    "last_7_days": span("2026-03-13", "2026-03-19", "9000", settled=True),
-    "previous_7_days": span("2026-03-06", "2026-03-12", "7200"),
+    "last_7_days": span("2026-03-12", "2026-03-18", "9000", settled=True),
+    "previous_7_days": span("2026-03-05", "2026-03-11", "7200"),
     "month_to_date": span("2026-03-01", "2026-03-20", "24000.5"),
     "budget_day_usd": "1500",
     "budget_month_usd": "48001",
@@ -61,7 +60,7 @@ SUMMARY = {
 TEXT = """\
 AWS spend digest, 2026-03-20 08:00 UTC
 Yesterday (2026-03-19): $1,532.20, AWS may still add to it; threshold $1,500.00 a day: over it
-Last 7 days (2026-03-13 to 2026-03-19): $9,000.00, 25% more than the 7 days before
+7 days before yesterday (2026-03-12 to 2026-03-18): $9,000.00, 25% more than the 7 days before
 Month to date (2026-03-01 to 2026-03-20): $24,000.50, 50% of the budget of $48,001.00
 Projected for the whole month: $52,000.00, 108.3% of the budget: would be over it
 
@@ -181,6 +180,59 @@ def test_unknown_is_said_and_within_budget_is_a_success(
     assert post["status"] == "success"
     assert "$" not in post["message"]
     assert post["message"].count("unknown") == 7
+
+
+def settled(day: int, usd: str) -> dict[str, Any]:
+    return span(f"2026-03-{day}", f"2026-03-{day}", usd, settled=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "lines"),
+    [
+        # Within its budget as yesterday; the first digest looks at its newest settled day only.
+        ("1400", ["Settled day 2026-03-17: $1,700.00; threshold $1,500.00 a day: over it"]),
+        # Over it as yesterday already.
+        ("1532.204", []),
+    ],
+)
+def test_a_day_that_passes_its_budget_after_the_digest_on_it_is_in_one_later_digest(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire, first: str, lines: list[str]
+) -> None:
+    """The 17th is yesterday in the first of three digests, and settled in both others."""
+    within = {"budget_month_usd": None, "projected_month_usd": None}
+    days = {
+        18: {"yesterday": span("2026-03-17", "2026-03-17", first), "settled_days": [settled(14, "1501"), settled(15, "1500")]},
+        20: {"yesterday": span("2026-03-19", "2026-03-19", "900"), "settled_days": [settled(15, "1500"), settled(16, "1"), settled(17, "1700"), settled(18, "1400")]},
+        21: {"yesterday": span("2026-03-20", "2026-03-20", "900"), "settled_days": [settled(17, "1700"), settled(18, "1400"), settled(19, "1500")]},
+    }  # fmt: skip
+    first_start(tmp_path, telex, exporter, DUE - timedelta(days=3))
+    for day, changes in days.items():
+        exporter.answers["summary"] = SUMMARY | within | changes
+        with running(tmp_path, telex, exporter, Clock(DUE.replace(day=day))) as relay:
+            wait_for("the digest is counted", lambda relay=relay: relay.count("digests_total") == {"sent": 1})
+    lines_of = [[line for line in text.splitlines() if "Settled" in line] for text in telex.messages]
+    assert lines_of == [[], lines, []]
+    statuses = [post["status"] for post in telex.accepted]
+    assert statuses == ["error" if first != "1400" else "success", "error" if lines else "success", "success"]
+
+
+def test_the_first_digest_looks_at_the_newest_settled_day_and_names_no_day_twice(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    exporter.answers["summary"] = SUMMARY | {"settled_days": [settled(17, "1700"), settled(18, "1800")]}
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
+    exporter.answers["summary"] = SUMMARY | {"settled_days": [settled(18, "1800"), settled(19, "1532.204")]}
+    with running(tmp_path, telex, exporter, Clock(DUE + timedelta(hours=24))) as relay:
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
+    assert [[line for line in text.splitlines() if "a day: over it" in line] for text in telex.messages] == [
+        [
+            "Yesterday (2026-03-19): $1,532.20, AWS may still add to it; threshold $1,500.00 a day: over it",
+            "Settled day 2026-03-18: $1,800.00; threshold $1,500.00 a day: over it",
+        ],
+        ["Yesterday (2026-03-19): $1,532.20, AWS may still add to it; threshold $1,500.00 a day: over it"],
+    ]
 
 
 def test_an_exporter_that_comes_back_is_read(tmp_path: Path, telex: Telex, exporter: ExporterWire) -> None:

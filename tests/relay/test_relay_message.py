@@ -129,6 +129,17 @@ def test_amounts(spend: str, threshold: str, lines: list[str]) -> None:
     assert [line for line in text.splitlines() if line.startswith(("Spend", "Threshold"))] == lines
 
 
+@pytest.mark.parametrize(
+    ("period", "words"),
+    [("day", " in a day"), ("month", " this month"), ("last_month", " last month"), ("", "")],
+)
+def test_spend_is_of_a_period(period: str, words: str) -> None:
+    alert = spend_alert()
+    alert["annotations"] |= {"spend": "5", "period": period}
+    alert["labels"].pop("period", None)
+    assert f"Spend: $5.00{words}" in rendered(notification(alert)).parts[0].splitlines()
+
+
 @pytest.mark.parametrize(("left_out", "words"), [(1, "1 more alert"), (7, "7 more alerts")])
 def test_truncated_alerts_are_counted(left_out: int, words: str) -> None:
     text = rendered(notification(truncatedAlerts=left_out)).parts[0]

@@ -37,6 +37,7 @@ def test_a_ledger_that_another_source_fills_serves_every_family_and_asks_cost_ex
         assert {name: value for name, value in sums.items() if name.endswith("_usd")} == {
             "aws_cost_today_usd": 2,
             "aws_cost_yesterday_usd": 2,
+            "aws_cost_day_before_yesterday_usd": 2,
             "aws_cost_assessed_day_usd": 2,
             "aws_cost_month_to_date_usd": 40,
             "aws_cost_last_month_usd": 60,
@@ -53,6 +54,7 @@ def test_a_ledger_that_another_source_fills_serves_every_family_and_asks_cost_ex
         (date(2026, 5, 7), {"aws_cost_month_to_date_usd"}),
         (date(2026, 4, 7), {"aws_cost_last_month_usd"}),
         (date(2026, 5, 19), {"aws_cost_month_to_date_usd", "aws_cost_yesterday_usd"}),
+        (date(2026, 5, 18), {"aws_cost_month_to_date_usd", "aws_cost_day_before_yesterday_usd"}),
         (date(2026, 5, 20), {"aws_cost_today_usd"}),
     ],
 )
@@ -68,5 +70,6 @@ def test_a_sum_that_lacks_a_day_is_absent(tmp_path: Path, unread: date, absent: 
         }
     finally:
         ledger.close()
-    sums = {f"aws_cost_{name}_usd" for name in ("today", "yesterday", "month_to_date", "last_month")}
+    periods = ("today", "yesterday", "day_before_yesterday", "month_to_date", "last_month")
+    sums = {f"aws_cost_{name}_usd" for name in periods}
     assert sums - names == absent

@@ -205,6 +205,29 @@ def test_the_months_end_is_what_is_billed_and_what_aws_expects(exporter: Exporte
     assert exporter.committed >= 2
 
 
+def test_at_the_first_midnight_of_a_month_it_is_of_the_whole_month(exporter: Exporter) -> None:
+    """AWS forecasts from the history before today: that nothing of the month is reported yet makes no difference."""
+    exporter.simulator.clock.set(datetime(2026, 3, 1, tzinfo=UTC))
+    exporter.ask()
+
+    kept = newest_forecast(exporter.ledger, "unblended", 80)
+    assert kept is not None
+    assert kept.cost is not None
+    assert kept.cost.mean > 0
+    assert exporter.shown() == {
+        FORECAST.name: float(kept.cost.mean),
+        LOWER.name: float(kept.cost.lower),
+        UPPER.name: float(kept.cost.upper),
+    }
+    later = Exporter(exporter.simulator, exporter.path.with_name("later.sqlite"))
+    try:
+        exporter.simulator.clock.set(datetime(2026, 3, 1, 14, tzinfo=UTC))
+        later.ask()
+        assert later.shown()[FORECAST.name] == pytest.approx(float(kept.cost.mean), rel=0.02)
+    finally:
+        later.close()
+
+
 def test_restated_cost_moves_the_forecast_of_the_same_day(exporter: Exporter) -> None:
     exporter.read_cost()
     exporter.ask()

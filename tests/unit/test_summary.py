@@ -84,6 +84,10 @@ def test_flat_spend(ledger: Ledger) -> None:
         "cost_type": "unblended",
         "budget_day_usd": "500",
         "budget_month_usd": "2000.5",
+        "settled_days": [
+            span(day, day, "110.1050000000", settled=True)
+            for day in (f"2026-03-{number}" for number in range(12, 19))
+        ],
         "movers_day": {
             "start": "2026-03-18",
             "end": "2026-03-18",
@@ -109,17 +113,33 @@ def test_an_empty_ledger_knows_nothing(ledger: Ledger) -> None:
         "read_at": None,
         "cost_type": "unblended",
         "yesterday": span("2026-03-19", "2026-03-19", None),
-        "last_7_days": span("2026-03-13", "2026-03-19", None),
-        "previous_7_days": span("2026-03-06", "2026-03-12", None),
+        "last_7_days": span("2026-03-12", "2026-03-18", None),
+        "previous_7_days": span("2026-03-05", "2026-03-11", None),
         "month_to_date": span("2026-03-01", "2026-03-19", None),
         "budget_day_usd": None,
         "budget_month_usd": None,
         "projected_month_usd": None,
+        "settled_days": [],
         "movers_day": None,
         "movers_week": None,
         "waste_usd": None,
         "waste": [],
     }
+
+
+def test_a_partial_yesterday_is_in_neither_week(ledger: Ledger) -> None:
+    fill(ledger, lambda day, *key: "6" if day == TODAY - DAY else "10")
+    found = asked(ledger)
+    weeks = [found[key] for key in ("last_7_days", "previous_7_days")]
+    assert [(week["start"], week["end"], Decimal(week["usd"])) for week in weeks] == [
+        ("2026-03-12", "2026-03-18", 210),
+        ("2026-03-05", "2026-03-11", 210),
+    ]
+    movers = found["movers_week"]
+    assert [(week["start"], week["end"]) for week in weeks] == [
+        (movers["start"], movers["end"]),
+        (movers["before_start"], movers["before_end"]),
+    ]
 
 
 def test_a_gap_makes_what_spans_it_unknown_and_nothing_else(ledger: Ledger) -> None:

@@ -24,10 +24,11 @@ DAY = timedelta(days=1)
 TESTED = date(2026, 5, 19)
 NOW = datetime(2026, 5, 20, 9, tzinfo=UTC)
 PROD = "111111111111"
-INVOCATIONS, BYTES, SECONDS = (
+INVOCATIONS, BYTES, SECONDS, STORED = (
     "aws_lambda_invocations_daily",
     "aws_nat_gateway_out_bytes_daily",
     "aws_ec2_instance_running_seconds_daily",
+    "aws_s3_bucket_size_bytes_daily",
 )
 Daily = Callable[[date], float | None]
 
@@ -51,6 +52,10 @@ def fill(ledger: Ledger, series: dict[tuple[str, str], Daily], days: int = 40, l
         ],
         NOW,
     )
+
+
+def newest(ledger: Ledger, now: datetime) -> date | None:
+    return max(usage_anomalies.assessed_days(ledger, now).values(), default=None)
 
 
 def on_last(usual: float, last: float | None, days: int = 1) -> Daily:
@@ -114,13 +119,38 @@ def test_a_day_without_data_is_not_known(ledger: Ledger) -> None:
 
 def test_a_day_is_judged_when_late_data_is_in_and_while_it_is_news(ledger: Ledger) -> None:
     fill(ledger, {(INVOCATIONS, "eu-west-1"): on_last(10_000, 25_000)})
-    assert (
-        usage_anomalies.assessed_day(ledger, start_of_day(TESTED + DAY) + timedelta(hours=2)) == TESTED - DAY
-    )
-    assert usage_anomalies.assessed_day(ledger, NOW) == TESTED
-    assert usage_anomalies.assessed_day(ledger, NOW + 2 * DAY) == TESTED
-    assert usage_anomalies.assessed_day(ledger, NOW + 3 * DAY) is None
+    assert newest(ledger, start_of_day(TESTED + DAY) + timedelta(hours=2)) == TESTED - DAY
+    assert newest(ledger, NOW) == TESTED
+    assert newest(ledger, NOW + 2 * DAY) == TESTED
+    assert newest(ledger, NOW + 3 * DAY) is None
     assert found(ledger, now=NOW + 3 * DAY) == {}
+
+
+def test_a_metric_that_comes_a_day_later_is_assessed_on_its_newest_day(ledger: Ledger) -> None:
+    """CloudWatch has S3's daily metrics of the day before yesterday at best."""
+    late = TESTED - DAY
+
+    def grown(day: date) -> float:
+        return 9e9 if day == late else 1e9
+
+    fill(ledger, {(INVOCATIONS, "eu-west-1"): on_last(10_000, 25_000)})
+    fill(ledger, {(STORED, "eu-west-1"): grown}, last=late)
+    of_storage = {(PROD, "prod", "eu-west-1", "aws_s3_bucket_size_bytes", "more"): 8.0}
+    of_both = of_storage | {(PROD, "prod", "eu-west-1", "aws_lambda_invocations", "more"): 1.5}
+    # In the night both are assessed on the day before yesterday; from 08:00 on, each on its newest day.
+    assert found(ledger, now=NOW.replace(hour=7)) == of_storage
+    assert found(ledger, now=NOW.replace(hour=8)) == of_both
+    view = ViewContext(ledger, NOW, None, {PROD: "prod"})
+    (day,) = (s.value for s in usage_anomalies.render(view) if s.family == usage_anomalies.DAY_TIMESTAMP)
+    assert day == start_of_day(TESTED).timestamp()
+    source = Source(ledger, Config(), NOW, {PROD: "prod"})
+    for days in (1, 3):
+        answered = answer(source, Query(days=days))
+        assert answered["usage_assessed_day"] == str(TESTED)
+        assert [(row["day"], row["metric"]) for row in answered["usage_findings"]] == [
+            (str(TESTED), "aws_lambda_invocations"),
+            (str(late), "aws_s3_bucket_size_bytes"),
+        ]
 
 
 def test_two_weeks_are_needed(ledger: Ledger) -> None:
