@@ -275,7 +275,7 @@ def _cut(data: bytes, room: int) -> list[bytes]:
         skip = 2
         if end <= start or end - start > room:
             end, skip = data.rfind(b"\n", start, start + room + 1), 1
-        if end <= start:
+        if end < start:
             end, skip = start + room, 0
             while data[end] & 0xC0 == 0x80:  # the middle of a character
                 end -= 1

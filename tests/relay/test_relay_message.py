@@ -211,6 +211,7 @@ LINES = st.lists(st.text(alphabet=st.sampled_from("abc é漢😀"), max_size=200
 
 
 @example("漢😀é" * 60, 64)  # characters of several bytes lie across the cuts
+@example("\n" + "a" * 52 + "\n\n" + "b" * 10, 64)  # an empty line before one that just fits
 @given(LINES, st.integers(min_value=64, max_value=400))
 @settings(max_examples=300, deadline=None)
 def test_parts_fit_are_numbered_and_lose_nothing(text: str, limit: int) -> None:
