@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from threading import Event
 
+import moments
 import pytest
 from rich.console import Console
 
@@ -20,6 +23,7 @@ from exporter.demo.telex_sink import TelexSink
 SPIKED = ("prod", "Amazon Elastic Compute Cloud - Compute", Decimal(4))
 DENIED = "sandbox"
 _PATIENCE = 200
+_OPTIONS = Options(grafana=False, inventory=True, patience=_PATIENCE)
 # Each is true once the chain has carried everything that the dashboards show.
 _FILLED = {
     "thirteen months of cost are read": "aws_spend_exporter_ledger_missing_dates == 0",
@@ -44,12 +48,7 @@ def filled_stack(options: Options | None = None) -> Iterator[Stack]:
     """The chain with a spike, an account that denies a collector, and thirteen months of history."""
     with TelexSink(choose_ports({"telex": 0})["telex"]) as sink, Processes(Event()) as processes:
         with Progress(Console(file=io.StringIO())) as progress:
-            stack = Stack(
-                options or Options(grafana=False, inventory=True, patience=_PATIENCE),
-                processes,
-                progress,
-                sink,
-            ).start()
+            stack = Stack(options or _OPTIONS, processes, progress, sink).start()
         stack.simulator.spike(*SPIKED)
         http.post(
             f"{stack.urls['simulator']}/_simulator/faults",
@@ -58,6 +57,13 @@ def filled_stack(options: Options | None = None) -> Iterator[Stack]:
         for what, query in _FILLED.items():
             processes.wait_until(f"not so: {what}", lambda query=query: stack.query(query) or None, _PATIENCE)
         yield stack
+
+
+def options_at(hour: str) -> Options:
+    """The chain's Python processes at this hour, such as `06:00`, of the UTC day that it is for Prometheus."""
+    now = datetime.now(UTC)
+    then = datetime.combine(now.date(), time.fromisoformat(hour), UTC)
+    return replace(_OPTIONS, environment=moments.environment((then - now).total_seconds()))
 
 
 _USERS = ("tests/browser/", "tests/grafana/test_dashboards_on_demo.py")
