@@ -310,7 +310,8 @@ class Stack:
 
         def probe() -> float | None:
             try:
-                result = self.query("sum(aws_cost_month_to_date_usd)")
+                # On the first of a month AWS has booked nothing of it for some hours.
+                result = self.query("sum(aws_cost_month_to_date_usd) or 0 * sum(aws_cost_last_month_usd)")
             except DemoError:
                 return None
             return float(result[0]["value"][1]) if result else None

@@ -30,6 +30,8 @@ def _spiked(w: World) -> dict[str, str]:
 
 
 def _same_days_of_last_month(w: World) -> tuple[float, float]:
+    if w.today.day == 1:
+        return w.count("B"), 0.0  # no day of this month is complete
     last = w.today.replace(day=1) - timedelta(days=1)
     days = min(w.today.day - 1, calendar.monthrange(last.year, last.month)[1])
     first = (w.today - last.replace(day=1)).days
