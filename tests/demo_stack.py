@@ -75,9 +75,8 @@ def _factor(stack: Stack) -> Decimal:
 
 def options_at(hour: str) -> Options:
     """The chain's Python processes at this hour, such as `06:00`, of the UTC day that it is for Prometheus."""
-    now = datetime.now(UTC)
-    then = datetime.combine(now.date(), time.fromisoformat(hour), UTC)
-    return replace(_OPTIONS, environment=moments.environment((then - now).total_seconds()))
+    moment = datetime.combine(datetime.now(UTC).date(), time.fromisoformat(hour), UTC)
+    return replace(_OPTIONS, environment=moments.clock_at(moment))
 
 
 _USERS = ("tests/browser/", "tests/grafana/test_dashboards_on_demo.py")

@@ -29,6 +29,11 @@ def environment(seconds: float) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(folders), "MOVED_CLOCK_SECONDS": repr(seconds)}
 
 
+def clock_at(moment: datetime) -> dict[str, str]:
+    """Settings that start the clock of a Python process at this moment, if it starts now."""
+    return environment((moment - datetime.now(UTC)).total_seconds())
+
+
 def leap_year(today: date) -> int:
     """The first leap year whose moments all lie in the future, as the data of a release does not."""
     year = (today + timedelta(days=31)).year + 1  # the earliest moment is 30 November of the year before
@@ -66,12 +71,11 @@ def _moment(day: date, hour: str) -> datetime:
 def run(moment: datetime, arguments: list[str]) -> bool:
     """Run pytest at a moment and print one line, and pytest's output if anything failed."""
     began = time.monotonic()
-    moved = environment((moment - datetime.now(UTC)).total_seconds())
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     done = subprocess.run(
         command,
         cwd=TESTS.parent,
-        env=os.environ | moved,
+        env=os.environ | clock_at(moment),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
