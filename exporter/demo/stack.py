@@ -119,7 +119,9 @@ class Stack:
             + f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n'
         )
         python = [sys.executable, "-m", "exporter"]
-        self._start("exporter", [*python, "run", "--config", config], environment | self.options.environment)
+        self._start(
+            "exporter", [*python, "run", "--config", config], {**environment, **self.options.environment}
+        )
         self._start("relay", [*python, "relay", "--config", config], self.options.environment)
         if self._grafana:
             self._start_grafana(project, folder, self._grafana)
