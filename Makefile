@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start clean
+.PHONY: help setup demo check test clocks full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,10 +29,15 @@ check: setup lint ## lint, types and unit tests, under a minute
 test: setup lint browser ## everything that CI runs: check and the tests that start real servers
 	$(PYTEST) $(PARALLEL) -m "not long and not alone"
 	$(PYTEST) -m "alone and not long"
+	$(BIN)/python tests/moments.py --short --workers $(WORKERS) tests/unit
+
+clocks: setup ## the suites of one process at other hours and dates than now
+	$(BIN)/python tests/moments.py --workers $(WORKERS)
 
 full: setup lint browser ## everything, with the long suites
 	$(PYTEST) $(PARALLEL) -m "not alone"
 	$(PYTEST) -m "alone"
+	$(MAKE) clocks
 	$(MAKE) lowest
 
 lowest: setup ## run the quick tests on the lowest versions that pyproject.toml allows

@@ -32,6 +32,7 @@ settings.load_profile("patient")
 _TOGETHER = {
     "tests/browser/": "dashboards",
     "tests/grafana/test_dashboards_on_demo.py": "dashboards",
+    "tests/grafana/test_dashboards_at_other_hours.py": "dashboards at other hours",
     "tests/grafana/test_dashboards_on_prometheus.py": "prometheus",
     "tests/docs/": "docs",
     "tests/e2e/test_commands.py": "commands",

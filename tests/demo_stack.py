@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from decimal import Decimal
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from decimal import ROUND_CEILING, Decimal
 from threading import Event
 
+import moments
 import pytest
 from rich.console import Console
 
@@ -16,10 +19,13 @@ from exporter.demo.display import Progress
 from exporter.demo.processes import Processes, choose_ports
 from exporter.demo.stack import Options, Stack
 from exporter.demo.telex_sink import TelexSink
+from exporter.demo.thresholds import SETTLING_DAYS, SURE
 
-SPIKED = ("prod", "Amazon Elastic Compute Cloud - Compute", Decimal(4))
+SPIKED = ("prod", "Amazon Elastic Compute Cloud - Compute")
+_LEAST_FACTOR = Decimal(4)
 DENIED = "sandbox"
 _PATIENCE = 200
+_OPTIONS = Options(grafana=False, inventory=True, patience=_PATIENCE)
 # Each is true once the chain has carried everything that the dashboards show.
 _FILLED = {
     "thirteen months of cost are read": "aws_spend_exporter_ledger_missing_dates == 0",
@@ -46,13 +52,8 @@ def filled_stack(options: Options | None = None) -> Iterator[Stack]:
     """The chain with a spike, an account that denies a collector, and thirteen months of history."""
     with TelexSink(choose_ports({"telex": 0})["telex"]) as sink, Processes(Event()) as processes:
         with Progress(Console(file=io.StringIO())) as progress:
-            stack = Stack(
-                options or Options(grafana=False, inventory=True, patience=_PATIENCE),
-                processes,
-                progress,
-                sink,
-            ).start()
-        stack.simulator.spike(*SPIKED)
+            stack = Stack(options or _OPTIONS, processes, progress, sink).start()
+        stack.simulator.spike(*SPIKED, _factor(stack))
         http.post(
             f"{stack.urls['simulator']}/_simulator/faults",
             {"kind": "access_denied", "account": DENIED, "service": "ec2"},
@@ -60,6 +61,24 @@ def filled_stack(options: Options | None = None) -> Iterator[Stack]:
         for what, query in _FILLED.items():
             processes.wait_until(f"not so: {what}", lambda query=query: stack.query(query) or None, _PATIENCE)
         yield stack
+
+
+def _factor(stack: Stack) -> Decimal:
+    """Enough for the organization's limit, which leaves room for fees in the first days of a month."""
+    account = next(account for account, name in stack.simulator.member_names().items() if name == SPIKED[0])
+    needed = _LEAST_FACTOR
+    for back in SETTLING_DAYS:
+        day = stack.today - timedelta(days=back)
+        total = sum(usd for (of, _, _), usd in stack.costs.items() if of == day)
+        missing = stack.thresholds.organization * SURE - total
+        needed = max(needed, 1 + missing / stack.costs[day, account, SPIKED[1]])
+    return needed.to_integral_value(ROUND_CEILING)
+
+
+def options_at(hour: str) -> Options:
+    """The chain's Python processes at this hour, such as `06:00`, of the UTC day that it is for Prometheus."""
+    moment = datetime.combine(datetime.now(UTC).date(), time.fromisoformat(hour), UTC)
+    return replace(_OPTIONS, environment=moments.clock_at(moment))
 
 
 _USERS = ("tests/browser/", "tests/grafana/test_dashboards_on_demo.py")

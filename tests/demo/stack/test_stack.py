@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 
+import moments
 import pytest
 import requests
 
@@ -82,10 +84,10 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def start(folder: Path, *arguments: str, path: str = "") -> Iterator[Demo]:
+def start(folder: Path, *arguments: str, **variables: str) -> Iterator[Demo]:
     with subprocess.Popen(
         [*DEMO, *SMALL, *arguments],
-        env=environment(folder) | ({"PATH": f"{path}:{os.environ['PATH']}"} if path else {}),
+        env=environment(folder) | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -157,6 +159,13 @@ def test_a_user_injects_a_spike_sees_the_message_and_ends_the_demo(demo: Demo) -
     assert demo.is_gone()
 
 
+def test_a_demo_starts_in_the_first_minutes_of_a_month(tmp_path: Path) -> None:
+    """AWS has booked nothing of the month then. Prometheus is at the real time, later in the same month."""
+    first = datetime.now(UTC).replace(day=1, hour=0, minute=5)
+    with start(tmp_path, **moments.clock_at(first)) as demo:
+        demo.state()
+
+
 def test_a_server_that_dies_is_reported_and_ends_the_demo(demo: Demo) -> None:
     demo.state()
     os.kill(demo.process_of("--web.enable-remote-write-receiver"), signal.SIGKILL)
@@ -225,7 +234,7 @@ def test_a_grafana_on_the_path_is_started_with_what_its_provisioning_reads(
     program.write_text(GRAFANA)
     program.chmod(0o755)
     monkeypatch.setenv("GF_PATHS_HOME", "/opt/grafana")
-    with start(tmp_path, "--grafana", path=str(program.parent)) as demo:
+    with start(tmp_path, "--grafana", PATH=f"{program.parent}:{os.environ['PATH']}") as demo:
         urls = demo.state()
         arguments, settings = requests.get(urls["grafana"] + "/api/health", timeout=60).json()
         demo.popen.send_signal(signal.SIGTERM)

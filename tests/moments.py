@@ -1,0 +1,120 @@
+"""Run the suites of one process at other hours and dates than now: `make clocks`.
+
+Each run's clock starts at its moment and goes on from there, in child processes, too. Only Python's clock moves:
+Prometheus and all else that is not Python stay at the real time, so suites that start servers do not belong here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import calendar
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock_time
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+HOURS = ("00:05", "06:00", "11:55", "12:05", "18:00", "23:55")
+ONE_PROCESS = "not stack and not long and not alone"
+
+
+def environment(seconds: float) -> dict[str, str]:
+    """Settings that move the clock of a Python process and of its Python children by so many seconds."""
+    folders = [str(TESTS / "moved_clock"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(folders), "MOVED_CLOCK_SECONDS": repr(seconds)}
+
+
+def clock_at(moment: datetime) -> dict[str, str]:
+    """Settings that start the clock of a Python process at this moment, if it starts now."""
+    return environment((moment - datetime.now(UTC)).total_seconds())
+
+
+def leap_year(today: date) -> int:
+    """The first leap year whose moments all lie in the future, as the data of a release does not."""
+    year = (today + timedelta(days=31)).year + 1  # the earliest moment is 30 November of the year before
+    while not calendar.isleap(year):
+        year += 1
+    return year
+
+
+def moments(today: date) -> list[datetime]:
+    """Each hour on a plain day, at the start and at the end of a month; each date before and after noon."""
+    leap = leap_year(today)
+    days = {
+        # Ten days of the month are complete on the 11th, none on the 1st; fees of a month come until the 3rd.
+        date(leap, 1, 11): HOURS,
+        date(leap, 1, 1): ("00:05", "18:00"),
+        date(leap, 3, 2): ("06:00", "23:55"),
+        date(leap, 3, 3): ("11:55", "12:05"),
+        date(leap - 1, 11, 30): ("11:55", "12:05"),
+        date(leap - 1, 12, 31): ("06:00", "18:00"),
+        date(leap, 2, 29): ("00:05", "23:55"),
+    }
+    return [_moment(day, hour) for day, hours in days.items() for hour in hours]
+
+
+def short_moments(today: date) -> list[datetime]:
+    """A year's first morning, and the last minutes of a leap day."""
+    leap = leap_year(today)
+    return [_moment(date(leap, 1, 1), "06:00"), _moment(date(leap, 2, 29), "23:55")]
+
+
+def _moment(day: date, hour: str) -> datetime:
+    return datetime.combine(day, clock_time.fromisoformat(hour), UTC)
+
+
+def run(moment: datetime, arguments: list[str]) -> bool:
+    """Run pytest at a moment and print one line, and pytest's output if anything failed."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(
+        command,
+        cwd=TESTS.parent,
+        env=os.environ | clock_at(moment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    counts = dict(_counts(done.stdout))
+    failed = counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
+    seconds = time.monotonic() - began
+    print(
+        f"{moment:%Y-%m-%d %H:%M} UTC: {counts.get('passed', 0)} passed, {failed} failed, {seconds:.0f} s",
+        flush=True,
+    )
+    if done.returncode:
+        print(done.stdout, flush=True)
+    return done.returncode == 0
+
+
+def _counts(output: str) -> Iterator[tuple[str, int]]:
+    """What pytest's last line counts, such as `3 failed, 844 passed in 60.12s`."""
+    summary = next((line for line in reversed(output.splitlines()) if re.search(r" in [\d.]+s", line)), "")
+    return ((what, int(count)) for count, what in re.findall(r"(\d+) (\w+)", summary))
+
+
+def main() -> int:
+    """0 if all tests passed at all moments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--short", action="store_true", help="two moments instead of all")
+    parser.add_argument(
+        "--at", action="append", help="only at this moment, such as 2028-02-29T23:55", default=[]
+    )
+    parser.add_argument("--workers", default="4", help="processes that share the tests")
+    parser.add_argument("paths", nargs="*", help="tests to run, default all of one process")
+    given = parser.parse_args()
+    today = datetime.now(UTC).date()
+    chosen = [datetime.fromisoformat(at).replace(tzinfo=UTC) for at in given.at]
+    chosen = chosen or (short_moments if given.short else moments)(today)
+    arguments = ["-n", given.workers, "-m", ONE_PROCESS, *given.paths]
+    results = [run(moment, arguments) for moment in chosen]
+    return not all(results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
