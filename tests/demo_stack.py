@@ -35,7 +35,7 @@ _FILLED = {
     "the spike is in dated history": "max(aws_cost_threshold_usd{scope='organization', period='day'})"
     " < on () sum(last_over_time(last_over_time(aws_cost_daily_usd[1d])[1d:1d] offset 1d))",
     "what was expected of the past is written": "count(last_over_time(aws_cost_daily_expected_usd[1d] offset 40d)) > 3",
-    "the spike is in the newest of it": "max(last_over_time(aws_cost_daily_deviation_score[4d])) > 20",
+    "the spike is in the newest of it": "max(last_over_time(aws_cost_daily_deviation_score[8d])) > 20",
     "resources are listed": "count(count by (resource_type) (aws_resources)) > 15",
     "usage is written": "count(last_over_time(aws_lambda_invocations_daily[1d] offset 6d)) > 3",
     "unit costs are recorded": "account:aws_s3_terabyte_month_usd:mean7d",
