@@ -90,14 +90,17 @@ def eager_switches() -> Iterator[None]:
 
 _DAY_SECONDS = 86_400
 _LAST_OF_A_DAY_SECONDS = 100  # as long as nearly every test takes on a busy machine
+_FIRST_OF_A_DAY_SECONDS = 60  # in which the panels take no live gauge for the new day's
 
 
 @pytest.fixture(autouse=True)
 def _within_one_day() -> None:
-    """Tests count days from today (UTC): none begins where tomorrow would come in between."""
-    left = _DAY_SECONDS - time.time() % _DAY_SECONDS
-    if left < _LAST_OF_A_DAY_SECONDS:
-        time.sleep(left)
+    """Tests count days from today (UTC): none begins where tomorrow would come in between, or has just begun."""
+    since = time.time() % _DAY_SECONDS
+    if since > _DAY_SECONDS - _LAST_OF_A_DAY_SECONDS:
+        since -= _DAY_SECONDS
+    if since < _FIRST_OF_A_DAY_SECONDS:
+        time.sleep(_FIRST_OF_A_DAY_SECONDS - since)
 
 
 @pytest.fixture(autouse=True)
