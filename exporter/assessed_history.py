@@ -89,20 +89,20 @@ class AssessedHistory:
         with self._ledger.connection() as db:
             held = dict(db.execute("SELECT day, version FROM assessed_days").fetchall())
         made_with = repr((version("aws-spend-exporter"), self._settings.limits()))
+        states = {day: f"{day} {state}" for day, state in inputs.items()}
         for number in range((newest - oldest).days + 1):
             day = newest - number * _DAY
-            known = inputs.get(day)
-            if known is None or not known.is_known:
+            if day not in inputs or not inputs[day].is_known:
                 continue
-            made_of = {each: inputs.get(each) for each in baseline.input_days(day)}
+            made_of = baseline.input_days(day)
             # While a first start reads the past, an older day waits for those before it: it is written once.
             recent = max(oldest, day - baseline.WEEKS * 7 * _DAY)
             if day != newest and not all(
-                found is not None and found.is_complete for each, found in made_of.items() if each >= recent
+                each in inputs and inputs[each].is_complete for each in made_of if each >= recent
             ):
                 continue
-            digest = hashlib.blake2b(repr((made_with, made_of)).encode(), digest_size=7)
-            wanted = int.from_bytes(digest.digest())
+            text = "\n".join([made_with, *(states.get(each, "") for each in made_of)])
+            wanted = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
             if held.get(day.toordinal()) != wanted:
                 yield day, wanted
 

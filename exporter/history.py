@@ -312,9 +312,11 @@ class History:
         try:
             (_, cost, _), *others = self._sources
             taken = cost.write()
-            if self._derive(self._stop.is_set):
-                self.notify()  # cost that has changed meanwhile comes before the rest
-            taken += sum(writer.write() for _, writer, _ in others)
+            try:
+                if self._derive(self._stop.is_set):
+                    self.notify()  # cost that has changed meanwhile comes before the rest
+            finally:
+                taken += sum(writer.write() for _, writer, _ in others)
         except EndpointError:
             self._metrics.failures.inc()
             # It may have lost what it had.

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from recording_endpoint import RecordingEndpoint
 from waiting import wait_for
 
-from exporter.dated import DAILY_EXPECTED, Value, put
+from exporter.dated import DAILY_EXPECTED, OU_INFO, Value, put
 from exporter.history import History, HistoryMetrics
 from exporter.history_settings import HistorySettings
 from exporter.ledger import Ledger
@@ -49,6 +49,34 @@ def test_what_follows_from_cost_is_written_after_it_a_part_at_a_time(
     assert history.stop(60)
     assert written_before == [[cost] * 3, [cost] * 3 + [expected, cost]]
     assert [dict(labels)["__name__"] for labels, _, _ in endpoint.taken][-1] == expected
+
+
+def test_a_fault_of_what_is_derived_holds_nothing_else_up(
+    ledger: Ledger, endpoint: RecordingEndpoint
+) -> None:
+    fill(ledger, 2, accounts=1, services=1)
+    put(ledger, [Value(today() - DAY, OU_INFO.name, account_id(0), "/", 1.0)], utc_now())
+
+    def derive(stopped: Callable[[], bool]) -> bool:
+        raise ArithmeticError("a fault of ours")
+
+    settings = HistorySettings.model_validate({"write_url": endpoint.write_url, "read_back": None})
+    registry = CollectorRegistry()
+    history = History(
+        settings,
+        "unblended",
+        Stamps(ledger),
+        utc_now,
+        HistoryMetrics(registry),
+        (Stamps(ledger, OTHERS),),
+        derive,
+    )
+    history.start()
+    failures = "aws_spend_exporter_history_write_failures_total"
+    wait_for("the fault is counted", lambda: registry.get_sample_value(failures))
+    assert history.stop(60)
+    names = [dict(labels)["__name__"] for labels, _, _ in endpoint.taken]
+    assert names == ["aws_cost_daily_usd", "aws_cost_daily_usd", OU_INFO.name]
 
 
 def test_a_stop_that_comes_as_a_round_begins_is_not_slept_over(
