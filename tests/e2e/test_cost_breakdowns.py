@@ -72,14 +72,15 @@ def test_each_key_sums_up_to_what_aws_holds_and_is_read_once_a_day(
 
 
 def test_values_beyond_the_limit_are_other_and_the_total_stays(make_aws: MakeAws, tmp_path: Path) -> None:
-    aws = make_aws(accounts=3, services=5)
+    start = datetime(2026, 5, 11, 9, 30, tzinfo=UTC)
+    aws = make_aws(now=start, accounts=3, services=5)
     config = organization(
         aws={"endpoint_url": aws.url},
         collectors=collectors(
             cost={"history_months": 1}, cost_breakdowns={"by": ["usage_type"], "values": 3}
         ),
     )
-    with in_process(tmp_path, aws, config) as exporter:
+    with in_process(tmp_path, aws, config, ShiftedClock(start)) as exporter:
         wait_for("it is ready", exporter.is_ready)
         samples = exporter.samples()
         by_account: dict[str, list[tuple[str, float]]] = {}
