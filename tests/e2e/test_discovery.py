@@ -202,7 +202,8 @@ def test_a_name_that_was_given_or_found_wins_over_that_of_cost_explorer(
     prod, staging, dev = (aws.organization.find(name).id for name in ("prod", "staging", "dev"))
     static = [{"id": prod, "name": "shop"}, {"id": staging, "name": "rehearsal"}, {"id": dev}]
     config = settings(discovery="static", static=static, exclude=["rehearsal"]) | {
-        "collectors": collectors(cost={"history_months": 1})
+        # Enough for the account that was suspended 45 days ago, also on the first of a month.
+        "collectors": collectors(cost={"history_months": 3})
     }
     with in_process(tmp_path, aws, config) as exporter:
         wait_for("it is ready", exporter.is_ready)
