@@ -19,14 +19,23 @@ from datetime import time as clock_time
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
+_SITE = TESTS / "moved_clock"
+_VARIABLE = "MOVED_CLOCK_SECONDS"
 HOURS = ("00:05", "06:00", "11:55", "12:05", "18:00", "23:55")
 ONE_PROCESS = "not stack and not long and not alone"
 
 
 def environment(seconds: float) -> dict[str, str]:
     """Settings that move the clock of a Python process and of its Python children by so many seconds."""
-    folders = [str(TESTS / "moved_clock"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"PYTHONPATH": os.pathsep.join(folders), "MOVED_CLOCK_SECONDS": repr(seconds)}
+    folders = [str(_SITE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(folders), _VARIABLE: repr(seconds)}
+
+
+def python_path(*folders: Path) -> dict[str, str]:
+    """PYTHONPATH for a child with an environment of its own, and the clock of this process."""
+    moved = {name: os.environ[name] for name in (_VARIABLE,) if name in os.environ}
+    paths = [str(path) for path in ([_SITE, *folders] if moved else folders)]
+    return {"PYTHONPATH": os.pathsep.join(paths), **moved}
 
 
 def clock_at(moment: datetime) -> dict[str, str]:
@@ -106,12 +115,13 @@ def main() -> int:
         "--at", action="append", help="only at this moment, such as 2028-02-29T23:55", default=[]
     )
     parser.add_argument("--workers", default="4", help="processes that share the tests")
+    parser.add_argument("-m", dest="marks", default=ONE_PROCESS, help="which tests, as pytest has it")
     parser.add_argument("paths", nargs="*", help="tests to run, default all of one process")
     given = parser.parse_args()
     today = datetime.now(UTC).date()
     chosen = [datetime.fromisoformat(at).replace(tzinfo=UTC) for at in given.at]
     chosen = chosen or (short_moments if given.short else moments)(today)
-    arguments = ["-n", given.workers, "-m", ONE_PROCESS, *given.paths]
+    arguments = ["-n", given.workers, "-m", given.marks, *given.paths]
     results = [run(moment, arguments) for moment in chosen]
     return not all(results)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
+import moments
 import pytest
 import requests
 import yaml
@@ -97,7 +98,7 @@ class Exporter(Client):
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            **moments.python_path(Path(__file__).parents[2]),
             **aws,
         }
         self.popen: subprocess.Popen[bytes] | None = None

@@ -111,6 +111,6 @@ def test_a_raised_ceiling_is_taken_over_by_a_reload(make_aws: MakeAws, make_expo
     assert aws.requests.count("ce") == 0
     exporter.configure(config(first_fill=1))
     assert exporter.reload().status_code == 200
-    wait_for("cost is read", lambda: exporter.samples().get("aws_cost_month_to_date_usd"))
+    wait_for("cost is read", lambda: exporter.samples().get("aws_cost_yesterday_usd"))
     wait_for("the failure is over", lambda: not exporter.failures("cost"))
     exporter.stop()

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import moments
 import pytest
 from running_exporter import MakeAws, collectors, organization
 
@@ -27,8 +28,13 @@ def command(tmp_path: Path, config: dict[str, Any], *arguments: str) -> list[str
 
 
 def environment(aws: SimulatedAws, tmp_path: Path) -> dict[str, str]:
-    root = str(Path(__file__).parents[2])
-    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": root, **aws.environment()}
+    root = Path(__file__).parents[2]
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        **moments.python_path(root),
+        **aws.environment(),
+    }
 
 
 def check(

@@ -181,14 +181,14 @@ def test_a_rename_changes_the_label_and_makes_no_second_series(aws: SimulatedAws
     }
     with in_process(tmp_path, aws, config) as exporter:
         wait_for("it is ready", exporter.is_ready)
-        wait_for("cost is served", lambda: exporter.samples().get("aws_cost_month_to_date_usd"))
+        wait_for("cost is served", lambda: exporter.samples().get("aws_cost_yesterday_usd"))
         organization.accounts[organization.accounts.index(prod)] = replace(prod, name="shop")
         runner = exporter.service.runner
         runner._discover()
         for collector in runner._collectors:
             if collector.name == "ec2_instances":
                 runner.collect_now(collector)
-        for name in ("aws_account_info", "aws_ec2_instances", "aws_cost_month_to_date_usd"):
+        for name in ("aws_account_info", "aws_ec2_instances", "aws_cost_yesterday_usd"):
             found = {
                 labels["account"] for labels, _ in exporter.samples()[name] if labels["account_id"] == prod.id
             }
@@ -202,14 +202,15 @@ def test_a_name_that_was_given_or_found_wins_over_that_of_cost_explorer(
     prod, staging, dev = (aws.organization.find(name).id for name in ("prod", "staging", "dev"))
     static = [{"id": prod, "name": "shop"}, {"id": staging, "name": "rehearsal"}, {"id": dev}]
     config = settings(discovery="static", static=static, exclude=["rehearsal"]) | {
-        "collectors": collectors(cost={"history_months": 1})
+        # Enough for the account that was suspended 45 days ago, also on the first of a month.
+        "collectors": collectors(cost={"history_months": 3})
     }
     with in_process(tmp_path, aws, config) as exporter:
         wait_for("it is ready", exporter.is_ready)
         assert set(infos(exporter)) == {"shop", dev}
         costs = {
             labels["account_id"]: labels["account"]
-            for labels, _ in exporter.samples()["aws_cost_month_to_date_usd"]
+            for labels, _ in exporter.samples()["aws_cost_last_month_usd"]
         }
         told = {account.id: account.name for account in aws.accounts}
         names = {**told, prod: "shop", staging: "rehearsal"}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import moments
 import pytest
 from running_exporter import MakeAws, MakeExporter, collectors, organization
 from waiting import wait_for
@@ -95,7 +96,7 @@ def check(aws: SimulatedAws, folder: Path, **environment: str) -> tuple[int, dic
         [sys.executable, "-m", "exporter", "check", "--aws", "--json"],
         cwd=folder,
         env={
-            "PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PATH": os.environ["PATH"], "HOME": str(folder), **moments.python_path(Path(__file__).parents[2]),
             "AWS_ENDPOINT_URL": aws.url, "AWS_REGION": "us-east-1", "CROSS_ACCOUNT_ROLE_NAME": ROLE, **environment,
         },
         capture_output=True, text=True, timeout=60, check=False,
@@ -170,7 +171,7 @@ def test_a_running_task_renews_its_role(
     exporter = make_exporter(environment, config).start()
     wait_for("it is ready", exporter.is_ready)
     assert exporter.failures("cost") == exporter.failures("ec2_instances") == {}
-    assert exporter.samples()["aws_cost_month_to_date_usd"]
+    assert exporter.samples()["aws_cost_yesterday_usd"]
     assert tokens == ["planted-token"] * 2
     asked_as = {entry.access_key for entry in aws.requests.entries(service="ce")}
     assert asked_as == {more_keys["AccessKeyId"]}

@@ -171,7 +171,7 @@ def test_nothing_committed_is_lost_or_paid_again(
     aws.requests.clear()
     exporter.start()
     wait_for("it is ready", exporter.is_ready)
-    assert exporter.samples()["aws_cost_month_to_date_usd"]
+    assert exporter.samples()["aws_cost_yesterday_usd"]
     exporter.stop()
     assert aws.requests.count("ce") == 0
 

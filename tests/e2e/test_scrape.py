@@ -81,7 +81,7 @@ def test_fifty_scrapes_make_no_call_and_what_they_get_is_valid(
         for text in (plain.text, unpacked)
     ]
     assert names[0] == names[1]
-    assert "aws_cost_month_to_date_usd" in names[0]
+    assert "aws_cost_yesterday_usd" in names[0]
     assert "aws_ec2_instances" in names[0]
     assert {"aws_budget_forecast_usd", "aws_cost_anomaly_detection_findings"} <= names[0]
     assert exporter.stop() < 5

@@ -32,7 +32,7 @@ def test_two_shards_share_the_accounts_and_the_first_alone_asks_cost_explorer(
             }
         )
         # Cost is the organisation's, whoever collects the instances.
-        assert ("aws_cost_month_to_date_usd" in samples) is (shard["index"] == 0)
+        assert ("aws_cost_yesterday_usd" in samples) is (shard["index"] == 0)
         assert {labels["account_id"] for labels, _ in samples["aws_account_info"]} >= {
             account for account, *_ in counted[-1]
         }

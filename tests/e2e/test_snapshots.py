@@ -110,7 +110,7 @@ def test_killed_and_back_on_an_empty_disk_it_pays_nothing_again(
     assert "the ledger is restored from s3://" in exporter.log()
     assert exporter.value("aws_spend_exporter_snapshot_restored") == 1
     assert exporter.value("aws_spend_exporter_snapshot_success") == 1
-    assert exporter.samples()["aws_cost_month_to_date_usd"]
+    assert exporter.samples()["aws_cost_yesterday_usd"]
     exporter.stop()
     assert paid(aws) == requests, "what was paid for was paid for again"
     assert content(ledger_of(exporter)) == before
@@ -324,7 +324,7 @@ def test_a_broken_snapshot_is_seen_and_kept_and_collection_goes_on(
     s3.put_object(Bucket=BUCKET, Key=KEY, Body=body)
     exporter = make_exporter(aws, CONFIG).start()
     wait_for("it is ready", exporter.is_ready)
-    assert exporter.samples()["aws_cost_month_to_date_usd"]
+    assert exporter.samples()["aws_cost_yesterday_usd"]
     assert exporter.value("aws_spend_exporter_snapshot_success") == 0
     assert exporter.value("aws_spend_exporter_snapshot_failures_total")
     assert "the ledger's snapshot is broken, an empty ledger begins" in exporter.log()

@@ -161,7 +161,7 @@ def test_a_plan_of_usage_over_its_ceiling_does_not_keep_cost_from_being_read(
         ceilings={"usage": {"day": 1, "month": 0.5}, "first_fill": 5},
     )
     with in_process(tmp_path, aws, config) as exporter:
-        wait_for("cost is served", lambda: "aws_cost_month_to_date_usd" in exporter.samples())
+        wait_for("cost is served", lambda: "aws_cost_yesterday_usd" in exporter.samples())
         wait_for("usage is refused", lambda: exporter.failures("usage"))
         assert exporter.failures("usage") == {"management": {"plan_over_ceiling"}}
         assert exporter.failures("cost") == {}

@@ -89,6 +89,12 @@ def _yesterday(w: World) -> tuple[float, float]:
     return w.shown("A"), w.cost(1, 1)
 
 
+def _yesterday_of_the_months_services(w: World) -> tuple[float, float]:
+    """A service is listed once AWS has booked some of it in this month."""
+    services = {labels["service"] for labels, _ in w.samples("aws_cost_month_to_date_usd")}
+    return w.shown("C"), sum(w.cost(1, 1, service=service) for service in services)
+
+
 def _organization_budget(w: World) -> tuple[float, float]:
     limit = w.metric("aws_cost_threshold_usd", scope="organization", period="month")
     return w.shown(), w.metric("aws_cost_month_projection_usd") / limit
@@ -205,7 +211,7 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         "Movers of a day": _change(1),
         "Movers of a week": _change(7),
         "Accounts": _month,
-        "Services": lambda w: (w.shown("C"), w.cost(1, 1)),
+        "Services": _yesterday_of_the_months_services,
         "Services in accounts": _month_of_a_pair,
         "Open anomalies": _same("aws_cost_anomaly"),
     },

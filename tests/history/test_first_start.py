@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import moments
 import pytest
 import requests
 from history_harness import Server, today
@@ -42,7 +43,7 @@ class ExporterProcess:
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
-            "PYTHONPATH": str(ROOT),
+            **moments.python_path(ROOT),
             **aws.environment(),
         }
         self._popen: subprocess.Popen[bytes] | None = None

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import moments
 import pytest
 import requests
 from prometheus_client import CollectorRegistry
@@ -133,6 +134,7 @@ def test_prometheus_holds_what_metrics_shows_though_it_scrapes_nothing(
     log = tmp_path / "log"
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "B" * 10,
+        **moments.python_path(),
     }  # fmt: skip
     with log.open("wb") as output:
         process = subprocess.Popen(
