@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sees to Prometheus and Alertmanager, with promtool and amtool, and to VictoriaMetrics and kubectl, which only tests
-# ask for. What is on the PATH is used as it is; else Debian's packages are installed (as root) or unpacked
+# Sees to Prometheus and Alertmanager, with promtool and amtool, and to what only tests ask for: VictoriaMetrics,
+# kubectl, and QEMU's user mode with libfaketime, by which servers run at another time. What is on the PATH is used as it is; else Debian's packages are installed (as root) or unpacked
 # into FOLDER (otherwise).
 set -eu
 tools=${1:?usage: install-servers.sh FOLDER}
@@ -10,6 +10,12 @@ PATH=$PATH:$(cd "$tools" && pwd)/usr/bin
 has() { command -v "$1" >/dev/null 2>&1; }
 has_prometheus() { has prometheus && has promtool; }
 # Debian calls the server prometheus-alertmanager.
+has_faketime() {
+  for library in /usr/lib/*/faketime/libfaketimeMT.so.1 "$tools"/usr/lib/*/faketime/libfaketimeMT.so.1; do
+    [ ! -e "$library" ] || return 0
+  done
+  return 1
+}
 has_alertmanager() { { has alertmanager || has prometheus-alertmanager; } && has amtool; }
 
 packages=
@@ -18,6 +24,8 @@ has_alertmanager || packages="$packages prometheus-alertmanager"
 if has apt-get && has dpkg; then
   has victoria-metrics || packages="$packages victoria-metrics"
   has kubectl || packages="$packages kubernetes-client"
+  has "qemu-$(uname -m)" || packages="$packages qemu-user"
+  has_faketime || packages="$packages libfaketime"
 fi
 [ -n "$packages" ] || exit 0
 

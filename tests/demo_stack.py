@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from decimal import ROUND_CEILING, Decimal
 from threading import Event
 
-import moments
 import pytest
 from rich.console import Console
 
@@ -73,12 +71,6 @@ def _factor(stack: Stack) -> Decimal:
         missing = stack.thresholds.organization * SURE - total
         needed = max(needed, 1 + missing / stack.costs[day, account, SPIKED[1]])
     return needed.to_integral_value(ROUND_CEILING)
-
-
-def options_at(hour: str) -> Options:
-    """The chain's Python processes at this hour, such as `06:00`, of the UTC day that it is for Prometheus."""
-    moment = datetime.combine(datetime.now(UTC).date(), time.fromisoformat(hour), UTC)
-    return replace(_OPTIONS, environment=moments.clock_at(moment))
 
 
 _USERS = ("tests/browser/", "tests/grafana/test_dashboards_on_demo.py")

@@ -1,7 +1,8 @@
 """Run the suites of one process at other hours and dates than now: `make clocks`.
 
-Each run's clock starts at its moment and goes on from there, in child processes, too. Only Python's clock moves:
-Prometheus and all else that is not Python stay at the real time, so suites that start servers do not belong here.
+Each run's clock starts at its moment and goes on from there, in child processes, too. Python's clock is moved from
+within. Go's servers ask the kernel for the time past every library; those that `moved_servers` wraps run in QEMU's user
+mode, which asks the C library for them, where libfaketime answers. All else stays at the real time.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import argparse
 import calendar
 import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -18,10 +21,13 @@ from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).resolve().parent
 _SITE = TESTS / "moved_clock"
 _VARIABLE = "MOVED_CLOCK_SECONDS"
 HOURS = ("00:05", "06:00", "11:55", "12:05", "18:00", "23:55")
+_SERVERS = ("prometheus", "alertmanager", "prometheus-alertmanager", "victoria-metrics")
 ONE_PROCESS = "not stack and not long and not alone"
 
 
@@ -43,6 +49,41 @@ def clock_at(moment: datetime) -> dict[str, str]:
     return environment((moment - datetime.now(UTC)).total_seconds())
 
 
+def moved_servers(folder: Path, moment: datetime) -> dict[str, str]:
+    """Settings that move Prometheus and Alertmanager as well; `folder` takes programs that start the real ones.
+
+    The test is skipped where QEMU or libfaketime cannot be used; `make setup` installs both.
+    """
+    qemu, library = _qemu(), _faketime()
+    if qemu is None or library is None:
+        pytest.skip("QEMU's user mode or libfaketime is missing; `make setup` as root installs both")
+    seconds = (moment - datetime.now(UTC)).total_seconds()
+    for name in _SERVERS:
+        if program := shutil.which(name):
+            starter = folder / name
+            starter.write_text(
+                "#!/bin/sh\n"
+                f"FAKETIME={seconds:+.3f}s FAKETIME_DONT_FAKE_MONOTONIC=1 LD_PRELOAD={library}"
+                f' exec {qemu} -U LD_PRELOAD,FAKETIME {program} "$@"\n'
+            )
+            starter.chmod(0o755)
+    return environment(seconds) | {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def _qemu() -> str | None:
+    program = shutil.which(f"qemu-{platform.machine()}")
+    if program and not subprocess.run([program, "--version"], capture_output=True).returncode:
+        return program
+    return None  # an unpacked one may lack libraries
+
+
+def _faketime() -> Path | None:
+    for root in (Path("/"), TESTS.parent / ".tools"):
+        if found := next(root.glob("usr/lib/*/faketime/libfaketimeMT.so.1"), None):
+            return found
+    return None
+
+
 def leap_year(today: date) -> int:
     """The first leap year whose moments all lie in the future, as the data of a release does not."""
     year = (today + timedelta(days=31)).year + 1  # the earliest moment is 30 November of the year before
@@ -55,25 +96,29 @@ def moments(today: date) -> list[datetime]:
     """Each hour on a plain day, at the start and at the end of a month; each date before and after noon."""
     leap = leap_year(today)
     days = {
-        # Ten days of the month are complete on the 11th, none on the 1st; fees of a month come until the 3rd.
+        # Ten days of the month are complete on the 11th, none on the 1st; fees of a month come until the 3rd, which may
+        # be the assessed day until the 6th.
         date(leap, 1, 11): HOURS,
         date(leap, 1, 1): ("00:05", "18:00"),
         date(leap, 3, 2): ("06:00", "23:55"),
         date(leap, 3, 3): ("11:55", "12:05"),
+        date(leap, 3, 5): ("06:00", "18:00"),
+        date(leap, 3, 6): ("11:55",),
         date(leap - 1, 11, 30): ("11:55", "12:05"),
         date(leap - 1, 12, 31): ("06:00", "18:00"),
         date(leap, 2, 29): ("00:05", "23:55"),
     }
-    return [_moment(day, hour) for day, hours in days.items() for hour in hours]
+    return [at(day, hour) for day, hours in days.items() for hour in hours]
 
 
-def short_moments(today: date) -> list[datetime]:
-    """A year's first morning, and the last minutes of a leap day."""
-    leap = leap_year(today)
-    return [_moment(date(leap, 1, 1), "06:00"), _moment(date(leap, 2, 29), "23:55")]
+def short_moment(now: datetime) -> datetime:
+    """One on the other side of noon: a year's first morning, or the last minutes of a leap day."""
+    leap = leap_year(now.date())
+    return at(date(leap, 1, 1), "06:00") if now.hour >= 12 else at(date(leap, 2, 29), "23:55")
 
 
-def _moment(day: date, hour: str) -> datetime:
+def at(day: date, hour: str) -> datetime:
+    """The hour, such as `06:00`, of a UTC day."""
     return datetime.combine(day, clock_time.fromisoformat(hour), UTC)
 
 
@@ -110,7 +155,7 @@ def _counts(output: str) -> Iterator[tuple[str, int]]:
 def main() -> int:
     """0 if all tests passed at all moments."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="two moments instead of all")
+    parser.add_argument("--short", action="store_true", help="one moment instead of all")
     parser.add_argument(
         "--at", action="append", help="only at this moment, such as 2028-02-29T23:55", default=[]
     )
@@ -118,9 +163,9 @@ def main() -> int:
     parser.add_argument("-m", dest="marks", default=ONE_PROCESS, help="which tests, as pytest has it")
     parser.add_argument("paths", nargs="*", help="tests to run, default all of one process")
     given = parser.parse_args()
-    today = datetime.now(UTC).date()
+    now = datetime.now(UTC)
     chosen = [datetime.fromisoformat(at).replace(tzinfo=UTC) for at in given.at]
-    chosen = chosen or (short_moments if given.short else moments)(today)
+    chosen = chosen or ([short_moment(now)] if given.short else moments(now.date()))
     arguments = ["-n", given.workers, "-m", given.marks, *given.paths]
     results = [run(moment, arguments) for moment in chosen]
     return not all(results)

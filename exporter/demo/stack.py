@@ -41,8 +41,6 @@ class Options:
     ports: Mapping[str, int] = field(default_factory=dict)
     patience: float = 90.0
     """Seconds that each server may take to be ready; one that dies is told at once."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """More settings for the Python processes: the simulator, the exporter and the relay."""
 
     def simulator_arguments(self, port: int) -> list[str]:
         return [
@@ -118,11 +116,8 @@ class Stack:
             "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
             + f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n'
         )
-        python = [sys.executable, "-m", "exporter"]
-        self._start(
-            "exporter", [*python, "run", "--config", config], {**environment, **self.options.environment}
-        )
-        self._start("relay", [*python, "relay", "--config", config], self.options.environment)
+        self._start("exporter", [sys.executable, "-m", "exporter", "run", "--config", config], environment)
+        self._start("relay", [sys.executable, "-m", "exporter", "relay", "--config", config])
         if self._grafana:
             self._start_grafana(project, folder, self._grafana)
         for name, path in (
@@ -173,8 +168,7 @@ class Stack:
         self._progress.ready(name, self.urls[name])
 
     def _start_simulator(self) -> None:
-        command = simulator_command(self.options.simulator_arguments(self.ports["simulator"]))
-        self._start("simulator", command, self.options.environment)
+        self._start("simulator", simulator_command(self.options.simulator_arguments(self.ports["simulator"])))
 
     def _await_simulator(self) -> dict[str, str]:
         """The environment that points an AWS SDK at the simulator, from the line that says it is ready."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
-from moments import HOURS, environment, moments, short_moments
+from moments import HOURS, environment, moments, short_moment
 
 
 def _kind(day: date) -> str:
@@ -32,7 +32,11 @@ def test_each_hour_meets_each_kind_of_day_and_each_date_both_halves(today: date)
             halves.setdefault(name, set()).add(at.hour >= 12)
     assert {"1", "2", "3", "11", "last", "12-31", "02-29"} <= halves.keys()
     assert all(half == {False, True} for half in halves.values())
-    assert min(chosen + short_moments(today)).date() >= today
+    for hour in (11, 12):
+        now = datetime.combine(today, time(hour), UTC)
+        assert short_moment(now) > now
+        assert (short_moment(now).hour >= 12) != (hour >= 12)
+    assert min(chosen).date() >= today
 
 
 def test_a_process_and_its_children_are_at_the_moved_time_and_wait_real_seconds() -> None:

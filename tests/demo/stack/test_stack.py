@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -160,9 +160,10 @@ def test_a_user_injects_a_spike_sees_the_message_and_ends_the_demo(demo: Demo) -
 
 
 def test_a_demo_starts_in_the_first_minutes_of_a_month(tmp_path: Path) -> None:
-    """AWS has booked nothing of the month then. Prometheus is at the real time, later in the same month."""
-    first = datetime.now(UTC).replace(day=1, hour=0, minute=5)
-    with start(tmp_path, **moments.clock_at(first)) as demo:
+    """AWS has booked nothing of the month then."""
+    (tmp_path / "programs").mkdir()
+    first = moments.at(date(datetime.now(UTC).year + 1, 1, 1), "00:05")
+    with start(tmp_path, **moments.moved_servers(tmp_path / "programs", first)) as demo:
         demo.state()
 
 
