@@ -75,6 +75,8 @@ class AssessedHistory:
         return False
 
     def _commit(self, values: Sequence[Value], versions: Mapping[date, int], now: datetime) -> None:
+        if not versions:
+            return
         with self._ledger.transaction(), self._ledger.connection() as db:
             put(self._ledger, values, now)
             db.executemany(

@@ -38,7 +38,7 @@ def environment(seconds: float) -> dict[str, str]:
 
 
 def python_path(*folders: Path) -> dict[str, str]:
-    """PYTHONPATH for a child with an environment of its own, and the clock of this process."""
+    """PYTHONPATH for a child with a separate environment, and the clock of this process."""
     moved = {name: os.environ[name] for name in (_VARIABLE,) if name in os.environ}
     paths = [str(path) for path in ([_SITE, *folders] if moved else folders)]
     return {"PYTHONPATH": os.pathsep.join(paths), **moved}

@@ -37,7 +37,7 @@ def test_every_panel_is_right_at_every_moment(moment: datetime, tmp_path: Path) 
 
 
 def run_at(moment: datetime, folder: Path) -> None:
-    """The suite in a pytest of its own, whose chain, and whose today, are at the moment."""
+    """Run the suite in a separate pytest whose chain and date are at the moment."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", str(SUITE)],

@@ -194,7 +194,7 @@ def test_thirteen_months_of_daily_cost_by_service_are_those_of_the_ledger(stack:
 
 
 def test_thirty_assessed_days_have_expectation_band_and_score_on_the_first_day(stack: Stack) -> None:
-    """The chain was started minutes ago, at whatever hour it is: the past is there, each day at its date."""
+    """The chain was started minutes ago, at any hour: the past is there, each day at its date."""
     dashboard = json.loads(build.render()["anomalies.json"])
     url, values = stack.urls["prometheus"], chosen(dashboard, stack)
     targets = {

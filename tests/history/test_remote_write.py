@@ -251,7 +251,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # OpenSSL has a clock of its own, which tests at other dates do not move.
+        # OpenSSL reads the real clock, which tests at other dates do not move.
         .not_valid_before(dt.datetime(2000, 1, 1, tzinfo=dt.UTC))
         .not_valid_after(dt.datetime(3000, 1, 1, tzinfo=dt.UTC))
         .add_extension(
