@@ -15,7 +15,7 @@ QUESTIONS = list(blocks(ROOT / "docs" / "cookbook.md"))
 # Right to be empty on a demo that nobody has spiked, with the reason.
 EMPTY = {
     "Which accounts are above their daily threshold?": "no account is, until a spike is injected",
-    "What is off the expectation on the settled day?": "nothing is, until a spike is injected",
+    "What is off the expectation on the assessed day?": "nothing is, until a spike is injected",
     "Which services are new in the last 30 days?": "no service began in the simulated month",
     "What cannot be read, and why?": "nothing fails",
     "How much may it still spend?": "simulated requests are free, and the demo lifts the ceilings",
