@@ -15,7 +15,7 @@ RUN mkdir exporter && touch exporter/__init__.py && \
 FROM dependencies AS build-runtime
 COPY exporter exporter
 # The simulated AWS needs moto, which must not be in production; `demo` then says what it misses.
-RUN rm -r exporter/demo/simulator && \
+RUN rm -r simulated_aws && \
     pip --python /opt/app install --no-cache-dir --disable-pip-version-check --no-deps --force-reinstall .
 
 FROM dependencies AS build-demo

@@ -54,7 +54,7 @@ screenshots: setup browser ## draw every dashboard on the demo's data, into buil
 	PYTHONPATH=. $(BIN)/python tests/browser/screenshots.py
 
 docs: setup ## write the generated docs: metrics reference and IAM policies
-	$(BIN)/python -m exporter.reference
+	$(BIN)/python -m exporter.generated.reference
 
 bench: setup ## measure, and print the figures
 	$(BIN)/aws-spend-exporter demo --check --repeat 10

@@ -46,8 +46,8 @@ from bench.anomaly_generator import (
     Organization,
     generate,
 )
-from exporter import baseline
-from exporter.anomaly_settings import SCORES, AnomalySettings, Sensitivity
+from exporter.anomalies.settings import SCORES, AnomalySettings, Sensitivity
+from exporter.expectation import baseline
 
 OURS, Z_SCORE, WEEKLY_MEAN, ORIGINAL = "ours", "30-day z-score", "20% over weekly mean", "original"
 ALL = "all"

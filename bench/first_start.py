@@ -22,8 +22,8 @@ import click
 import requests
 import yaml
 
-from exporter.demo.processes import choose_ports
-from exporter.model import month_start
+from demo.processes import choose_ports
+from exporter.declarations.collector import month_start
 
 DEADLINE_SECONDS = 900
 EVERYTHING = "sum(sum_over_time(last_over_time(aws_cost_daily_usd[1d])[420d:1d] offset -1ms))"
@@ -78,7 +78,7 @@ def main(accounts: int, services: int, groups_per_page: int, as_json: bool) -> N
             return child
 
         simulator = start(
-            *(sys.executable, "-m", "exporter.demo.simulator", "--port", "0", "--accounts", str(accounts)),
+            *(sys.executable, "-m", "simulated_aws", "--port", "0", "--accounts", str(accounts)),
             *("--services", str(services), "--days", "430", "--groups-per-page", str(groups_per_page)),
             stdout=subprocess.PIPE,
         )

@@ -28,16 +28,16 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 
+from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
-from exporter.charges import MemoryCharges
 from exporter.collectors import cost, forecast
-from exporter.config import Ceiling, CeilingSettings
-from exporter.context import Context, ViewContext
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.ledger import Ledger
-from exporter.model import Account, Target, month_start, start_of_day, utc_now
-from exporter.projection_view import project
+from exporter.config.model import Ceiling, CeilingSettings
+from exporter.cost.projection_view import project
+from exporter.declarations.collector import Account, Target, month_start, start_of_day, utc_now
+from exporter.declarations.context import Context, ViewContext
+from exporter.ledger.file import Ledger
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 FIRST_MONTH = date(2025, 9, 1)
 ASKED_ON = (5, 10, 20)

@@ -18,13 +18,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from exporter.anomaly_settings import AnomalySettings
-from exporter.assessed_history import AssessedHistory
+from exporter.anomalies.history import AssessedHistory
+from exporter.anomalies.settings import AnomalySettings
 from exporter.collectors import cost
-from exporter.context import ViewContext
-from exporter.ledger import CostKey, CostRead, Ledger
-from exporter.model import Amounts, start_of_day
-from exporter.refresh_plan import next_query
+from exporter.cost.refresh_plan import next_query
+from exporter.declarations.collector import Amounts, start_of_day
+from exporter.declarations.context import ViewContext
+from exporter.ledger.file import CostKey, CostRead, Ledger
 
 LAST = date(2026, 6, 15)
 NOW = start_of_day(LAST) + timedelta(hours=12)

@@ -1,5 +1,5 @@
 """`python -m exporter` is `aws-spend-exporter`."""
 
-from exporter.cli import main
+from exporter.cli.main import main
 
 main(prog_name="aws-spend-exporter")

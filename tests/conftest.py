@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-from exporter import redaction
+from exporter.core import redaction
 
 # How long an example takes says how busy the machine is. In CI the same examples come each time, so that a
 # red run says something about the change; `make test` elsewhere goes on looking.

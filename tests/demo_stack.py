@@ -12,12 +12,12 @@ from threading import Event
 import pytest
 from rich.console import Console
 
-from exporter.demo import http
-from exporter.demo.display import Progress
-from exporter.demo.processes import Processes, choose_ports
-from exporter.demo.stack import Options, Stack
-from exporter.demo.telex_sink import TelexSink
-from exporter.demo.thresholds import SETTLING_DAYS, SURE
+from demo import http
+from demo.display import Progress
+from demo.processes import Processes, choose_ports
+from demo.stack import Options, Stack
+from demo.telex_sink import TelexSink
+from demo.thresholds import SETTLING_DAYS, SURE
 
 SPIKED = ("prod", "Amazon Elastic Compute Cloud - Compute")
 _LEAST_FACTOR = Decimal(4)

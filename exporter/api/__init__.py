@@ -14,12 +14,12 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter.config import Config
-from exporter.declared import declared_in
-from exporter.fields import StrictModel
-from exporter.ledger import Ledger
-from exporter.model import Held, Sample
-from exporter.service_names import find_service
+from exporter.config.model import Config
+from exporter.core.declared import declared_in
+from exporter.core.fields import StrictModel
+from exporter.core.service_names import find_service
+from exporter.declarations.collector import Held, Sample
+from exporter.ledger.file import Ledger
 
 _MOST_DAYS = 3660
 

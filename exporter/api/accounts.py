@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 from exporter.api import Endpoint, Source
-from exporter.fields import StrictModel
-from exporter.model import month_start
-from exporter.projection_view import project
-from exporter.refresh_plan import refreshed_at
+from exporter.core.fields import StrictModel
+from exporter.cost.projection_view import project
+from exporter.cost.refresh_plan import refreshed_at
+from exporter.declarations.collector import month_start
 
 _INFO = "aws_account_info"
 _NOT_A_GROUP = ("account_id", "account", "state", "ou")

@@ -9,12 +9,14 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter import anomalies, anomaly_causes, usage_anomalies
-from exporter.anomalies import Finding
-from exporter.anomaly_settings import SCORES, Kind, Sensitivity
+from exporter.anomalies import causes as anomaly_causes
+from exporter.anomalies import cost as anomalies
+from exporter.anomalies import usage as usage_anomalies
+from exporter.anomalies.cost import Finding
+from exporter.anomalies.settings import SCORES, Kind, Sensitivity
 from exporter.api import Endpoint, Source
-from exporter.fields import StrictModel
-from exporter.refresh_plan import refreshed_at
+from exporter.core.fields import StrictModel
+from exporter.cost.refresh_plan import refreshed_at
 
 
 class Query(StrictModel):

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from exporter.api import DayRange, Endpoint, Source
-from exporter.money import to_usd
-from exporter.refresh_plan import refreshed_at
+from exporter.core.money import to_usd
+from exporter.cost.refresh_plan import refreshed_at
 
 _DEFAULT_DAYS = 30
 

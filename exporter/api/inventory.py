@@ -12,8 +12,8 @@ from pydantic import BeforeValidator, Field
 
 from exporter.api import Endpoint, Source
 from exporter.collectors.inventory import COLLECTOR, missing_tags
-from exporter.fields import StrictModel, parse_duration
-from exporter.model import Held, Resource
+from exporter.core.fields import StrictModel, parse_duration
+from exporter.declarations.collector import Held, Resource
 from exporter.resources import all_resource_files
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from exporter.api import Endpoint, Source
-from exporter.fields import StrictModel
-from exporter.refresh_plan import refreshed_at
+from exporter.core.fields import StrictModel
+from exporter.cost.refresh_plan import refreshed_at
 
 
 class Query(StrictModel):

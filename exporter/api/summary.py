@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from exporter.api import Endpoint, Source
 from exporter.aws.cost_explorer import days_between
-from exporter.fields import StrictModel
-from exporter.ledger import Ledger
-from exporter.model import month_start
-from exporter.projection_view import project
-from exporter.refresh_plan import refreshed_at
+from exporter.core.fields import StrictModel
+from exporter.cost.projection_view import project
+from exporter.cost.refresh_plan import refreshed_at
+from exporter.declarations.collector import month_start
+from exporter.ledger.file import Ledger
 
 _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)

@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import Field
 
 from exporter.api import Endpoint, Source
-from exporter.fields import StrictModel
-from exporter.money import to_usd
-from exporter.projection_view import project
-from exporter.refresh_plan import refreshed_at
+from exporter.core.fields import StrictModel
+from exporter.core.money import to_usd
+from exporter.cost.projection_view import project
+from exporter.cost.refresh_plan import refreshed_at
 
 _WEEK = 7
 _FLAT = 0.02  # a change of less than this share from week to week is no direction

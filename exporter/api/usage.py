@@ -9,9 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from exporter.api import DayRange, Endpoint, Source
-from exporter.dated import USAGE_FAMILIES, totals
-from exporter.usage_ledger import polled_at
-from exporter.usage_metrics import USAGE_METRICS
+from exporter.ledger.daily_values import USAGE_FAMILIES, totals
+from exporter.usage.counters import polled_at
+from exporter.usage.metrics import USAGE_METRICS
 
 _DEFAULT_DAYS = 7
 _METRICS = tuple(family.name for family in USAGE_FAMILIES)

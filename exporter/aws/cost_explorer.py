@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from exporter.aws.clients import Aws, Deadline
 from exporter.aws.errors import AwsError, Kind
-from exporter.model import Account, Amounts
+from exporter.declarations.collector import Account, Amounts
 
 METRICS = {
     "unblended": "UnblendedCost",

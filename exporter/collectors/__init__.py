@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from exporter.declared import declared_in
-from exporter.model import Collector
+from exporter.core.declared import declared_in
+from exporter.declarations.collector import Collector
 
 
 @cache

@@ -8,13 +8,14 @@ from decimal import Decimal
 
 from pydantic import Field
 
-from exporter import anomalies, anomaly_causes
-from exporter.anomalies import Finding
-from exporter.anomaly_settings import AnomalySettings
+from exporter.anomalies import causes as anomaly_causes
+from exporter.anomalies import cost as anomalies
+from exporter.anomalies.cost import Finding
+from exporter.anomalies.settings import AnomalySettings
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES, daily_costs
-from exporter.context import Context
-from exporter.fields import CollectorSettings, Duration
-from exporter.model import Collector, PaidCall, Sample, Scale, Scope, Target, start_of_day
+from exporter.core.fields import CollectorSettings, Duration
+from exporter.declarations.collector import Collector, PaidCall, Sample, Scale, Scope, Target, start_of_day
+from exporter.declarations.context import Context
 
 _KEPT_CAUSES = 20
 _WEEK = timedelta(days=7)

@@ -12,9 +12,18 @@ from pydantic import Field
 
 from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import AwsError, Kind
-from exporter.context import Context
-from exporter.fields import CollectorSettings
-from exporter.model import Collector, Family, FreeCall, Sample, Scale, Scope, Target, times_a_month
+from exporter.core.fields import CollectorSettings
+from exporter.declarations.collector import (
+    Collector,
+    Family,
+    FreeCall,
+    Sample,
+    Scale,
+    Scope,
+    Target,
+    times_a_month,
+)
+from exporter.declarations.context import Context
 
 _PAGE = 100
 _PERIODS = {

@@ -12,10 +12,9 @@ from pydantic import Field
 
 from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import AwsError, Kind
-from exporter.commitments import Commitment, keep, last_told
-from exporter.context import Context, ViewContext
-from exporter.fields import CollectorSettings, Duration
-from exporter.model import (
+from exporter.core.fields import CollectorSettings, Duration
+from exporter.cost.commitments import Commitment, keep, last_told
+from exporter.declarations.collector import (
     Collector,
     Family,
     PaidCall,
@@ -28,6 +27,7 @@ from exporter.model import (
     start_of_day,
     times_a_month,
 )
+from exporter.declarations.context import Context, ViewContext
 
 SAVINGS_PLANS = "savings_plans"
 RESERVATIONS = "reservations"

@@ -14,26 +14,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from exporter import anomalies, projection_view, usage_anomalies
+from exporter.anomalies import cost as anomalies
+from exporter.anomalies import usage as usage_anomalies
 from exporter.aws.cost_explorer import NOT_USAGE, daily_costs, days_between
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
-from exporter.context import Context, ViewContext
-from exporter.fields import CollectorSettings, Duration
-from exporter.ledger import CostRead
-from exporter.model import (
-    Collector,
-    Family,
-    PaidCall,
-    Sample,
-    Scale,
-    Scope,
-    Target,
-    View,
-    month_start,
-    start_of_day,
-)
-from exporter.refresh_plan import (
+from exporter.core.fields import CollectorSettings, Duration
+from exporter.cost import projection_view
+from exporter.cost.refresh_plan import (
     PAGE_SIZE_FACT,
     PURPOSES,
     CostQuery,
@@ -45,6 +33,20 @@ from exporter.refresh_plan import (
     next_query,
     refreshed_at,
 )
+from exporter.declarations.collector import (
+    Collector,
+    Family,
+    PaidCall,
+    Sample,
+    Scale,
+    Scope,
+    Target,
+    View,
+    month_start,
+    start_of_day,
+)
+from exporter.declarations.context import Context, ViewContext
+from exporter.ledger.file import CostRead
 
 log = logging.getLogger(__name__)
 

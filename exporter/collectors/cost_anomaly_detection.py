@@ -10,14 +10,13 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter import detected_anomalies
 from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import AwsError, Kind
-from exporter.context import Context, ViewContext
-from exporter.detected_anomalies import LastRead, Share
-from exporter.fields import CollectorSettings, Duration
-from exporter.folding import fold
-from exporter.model import (
+from exporter.core.fields import CollectorSettings, Duration
+from exporter.core.folding import fold
+from exporter.cost import detected_anomalies
+from exporter.cost.detected_anomalies import LastRead, Share
+from exporter.declarations.collector import (
     Collector,
     Family,
     Folded,
@@ -29,6 +28,7 @@ from exporter.model import (
     View,
     times_a_month,
 )
+from exporter.declarations.context import Context, ViewContext
 
 _PAGE = 100
 _ROUNDING = Decimal("0.01")

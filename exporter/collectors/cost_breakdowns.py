@@ -12,11 +12,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from exporter import breakdowns
 from exporter.aws.cost_explorer import daily_costs
-from exporter.context import Context, ViewContext
-from exporter.fields import CollectorSettings, Duration
-from exporter.model import (
+from exporter.core.fields import CollectorSettings, Duration
+from exporter.core.money import to_usd
+from exporter.cost import breakdowns
+from exporter.declarations.collector import (
     AMOUNTS,
     Collector,
     Family,
@@ -30,7 +30,7 @@ from exporter.model import (
     start_of_day,
     times_a_month,
 )
-from exporter.money import to_usd
+from exporter.declarations.context import Context, ViewContext
 
 OTHER = "other"
 _ASSUMED_VALUES = {"region": 6, "charge_type": 5, "usage_type": 60}  # of one account in one month

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from exporter.context import Context
-from exporter.fields import CollectorSettings, Duration
-from exporter.model import Collector, Family, Sample, Scope, Target
+from exporter.core.fields import CollectorSettings, Duration
+from exporter.declarations.collector import Collector, Family, Sample, Scope, Target
+from exporter.declarations.context import Context
 from exporter.resources.ec2 import PAGE
 
 INSTANCES = Family(

@@ -16,15 +16,15 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from exporter import usage_ledger
-from exporter.context import Context
-from exporter.dated import RUNNING, RUNNING_HELP
-from exporter.fields import CollectorSettings, Duration
-from exporter.model import Collector, Family, Recalled, Sample, Scope, Target
+from exporter.core.fields import CollectorSettings, Duration
+from exporter.declarations.collector import Collector, Family, Recalled, Sample, Scope, Target
+from exporter.declarations.context import Context
+from exporter.ledger.daily_values import RUNNING, RUNNING_HELP
 from exporter.resources.ec2 import PAGE
-from exporter.usage_ledger import Form, Poll, Reading, Series
-from exporter.usage_metrics import DAY, LABELS
-from exporter.usage_samples import Served, recalled
+from exporter.usage import counters as usage_ledger
+from exporter.usage.counters import Form, Poll, Reading, Series
+from exporter.usage.metrics import DAY, LABELS
+from exporter.usage.samples import Served, recalled
 
 SOURCE = "ec2"
 

@@ -11,10 +11,9 @@ from pydantic import Field
 
 from exporter.aws.cost_explorer import METRICS, REGION, days_between
 from exporter.aws.errors import AwsError, Kind
-from exporter.context import Context, ViewContext
-from exporter.fields import CollectorSettings, Duration
-from exporter.forecasts import Interval, MonthForecast, add_forecast, newest_forecast
-from exporter.model import (
+from exporter.core.fields import CollectorSettings, Duration
+from exporter.cost.forecasts import Interval, MonthForecast, add_forecast, newest_forecast
+from exporter.declarations.collector import (
     Collector,
     Family,
     PaidCall,
@@ -27,6 +26,7 @@ from exporter.model import (
     start_of_day,
     times_a_month,
 )
+from exporter.declarations.context import Context, ViewContext
 
 METRIC_ENUM = {name: f"{name.upper()}_COST" for name in METRICS}
 """What GetCostForecast calls a cost type."""

@@ -17,11 +17,9 @@ from functools import partial
 from pydantic import Field, field_validator
 
 from exporter.collectors import ec2_instances
-from exporter.context import Context, ViewContext
-from exporter.fields import CollectorSettings, Duration, Usd
-from exporter.first_seen import first_seen
-from exporter.folding import OTHER, fold
-from exporter.model import (
+from exporter.core.fields import CollectorSettings, Duration, Usd
+from exporter.core.folding import OTHER, fold
+from exporter.declarations.collector import (
     ChargeClass,
     Collector,
     Family,
@@ -38,7 +36,9 @@ from exporter.model import (
     info_label,
     times_a_month,
 )
-from exporter.prices import load_prices
+from exporter.declarations.context import Context, ViewContext
+from exporter.inventory.first_seen import first_seen
+from exporter.inventory.prices import load_prices
 from exporter.resources import HOURS_A_MONTH, Listing, ResourceFile, all_resource_files
 from exporter.resources.ec2 import INSTANCE
 
@@ -132,7 +132,7 @@ class Settings(CollectorSettings):
     )
     prices: dict[str, dict[str, Usd]] = Field(
         default_factory=dict,
-        description='Own prices by region (or "*") and row of exporter/data/prices.json.',
+        description='Own prices by region (or "*") and row of exporter/inventory/prices.json.',
     )
 
     @field_validator("services", "exclude")

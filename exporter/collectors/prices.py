@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import Field
 
 from exporter.aws.errors import AwsError, Kind
-from exporter.context import Context
-from exporter.fields import CollectorSettings, Duration, Region
-from exporter.model import Collector, FreeCall, Sample, Scale, Scope, Target, times_a_month
-from exporter.prices import prices_read_at, save_prices
+from exporter.core.fields import CollectorSettings, Duration, Region
+from exporter.declarations.collector import Collector, FreeCall, Sample, Scale, Scope, Target, times_a_month
+from exporter.declarations.context import Context
+from exporter.inventory.prices import prices_read_at, save_prices
 
 _ENDPOINT = "us-east-1"  # one of the few that the Pricing API has
 _PAGES_OF_A_REGION = 20

@@ -12,10 +12,20 @@ from typing import Any
 from pydantic import Field
 
 from exporter.aws.errors import AwsError, Kind
-from exporter.context import Context
-from exporter.fields import CollectorSettings, Duration
-from exporter.folding import fold
-from exporter.model import Collector, Family, Folded, FreeCall, Sample, Scale, Scope, Target, times_a_month
+from exporter.core.fields import CollectorSettings, Duration
+from exporter.core.folding import fold
+from exporter.declarations.collector import (
+    Collector,
+    Family,
+    Folded,
+    FreeCall,
+    Sample,
+    Scale,
+    Scope,
+    Target,
+    times_a_month,
+)
+from exporter.declarations.context import Context
 
 _SERVICE, _ENDPOINT = "cost-optimization-hub", "us-east-1"  # it has no other
 _PAGE = 1000

@@ -1,4 +1,4 @@
-"""Usage from CloudWatch: counters, levels and daily totals of every metric in `exporter.usage_metrics`.
+"""Usage from CloudWatch: counters, levels and daily totals of every metric in `exporter.usage.metrics`.
 
 Each request is priced by the metrics that it asks for, not by points: a poll asks for each metric once, as
 far back as it is needed. What is read goes to the ledger; what is served comes from there.
@@ -15,14 +15,24 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from exporter import usage_ledger
 from exporter.aws.errors import AwsError, Kind
-from exporter.context import Context
-from exporter.fields import AccountId, CollectorSettings, Duration, RoleArn
-from exporter.model import Account, Collector, PaidCall, Recalled, Sample, Scale, Scope, Target, times_a_month
-from exporter.usage_ledger import Form, Listed, Poll, Reading, Series
-from exporter.usage_metrics import DAY, USAGE_METRICS, UsageMetric, matching
-from exporter.usage_samples import Served, recalled
+from exporter.core.fields import AccountId, CollectorSettings, Duration, RoleArn
+from exporter.declarations.collector import (
+    Account,
+    Collector,
+    PaidCall,
+    Recalled,
+    Sample,
+    Scale,
+    Scope,
+    Target,
+    times_a_month,
+)
+from exporter.declarations.context import Context
+from exporter.usage import counters as usage_ledger
+from exporter.usage.counters import Form, Listed, Poll, Reading, Series
+from exporter.usage.metrics import DAY, USAGE_METRICS, UsageMetric, matching
+from exporter.usage.samples import Served, recalled
 
 _QUERIES = 500
 _POINTS = 100_800  # a request

@@ -14,12 +14,12 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 
 from exporter.relay.alertmanager import Notification
-from exporter.relay.credentials import CallerAuth
 from exporter.relay.dispatch import Dispatcher, Outcome
 from exporter.relay.gate import Answer, Gate, body_of
 from exporter.relay.integration.contract import Tick
 from exporter.relay.metrics import RelayMetrics, package_version
 from exporter.relay.settings import RelaySettings
+from exporter.web.credentials import CallerAuth
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "Telex has the whole notification."},

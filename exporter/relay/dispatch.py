@@ -11,12 +11,12 @@ from contextlib import contextmanager
 
 from exporter.relay import telex
 from exporter.relay.alertmanager import Notification
-from exporter.relay.credentials import Secret
 from exporter.relay.deliveries import Deliveries, Progress
 from exporter.relay.message import Links, Message, render
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySettings
 from exporter.relay.templating import Templates
+from exporter.web.credentials import Secret
 
 logger = logging.getLogger(__name__)
 

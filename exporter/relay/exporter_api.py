@@ -10,9 +10,9 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from exporter.api.summary import Summary
-from exporter.client import Client, NoAnswerError, RefusedError
-from exporter.relay.credentials import CallerAuth
 from exporter.relay.settings import RelaySettings
+from exporter.web.client import Client, NoAnswerError, RefusedError
+from exporter.web.credentials import CallerAuth
 
 logger = logging.getLogger(__name__)
 

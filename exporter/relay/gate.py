@@ -12,8 +12,8 @@ from fastapi import HTTPException, Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from exporter.relay.credentials import CallerAuth, authorized
 from exporter.relay.metrics import RelayMetrics
+from exporter.web.credentials import CallerAuth, authorized
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from exporter.ledger import LedgerLockedError
-from exporter.model import utc_now
-from exporter.redaction import install, keep_secret
+from exporter.core.redaction import install, keep_secret
+from exporter.declarations.collector import utc_now
+from exporter.ledger.file import LedgerLockedError
 from exporter.relay import digest, message
-from exporter.relay.addresses import is_loopback
 from exporter.relay.app import create_app
-from exporter.relay.credentials import RelayConfigError
 from exporter.relay.deliveries import Deliveries, open_deliveries
 from exporter.relay.digest import Digest
 from exporter.relay.dispatch import Dispatcher
@@ -30,11 +28,13 @@ from exporter.relay.message import Links
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySecrets, RelaySettings
 from exporter.relay.templating import Templates
-from exporter.web_config import WebConfigError, open_web_config
-from exporter.web_server import Server
+from exporter.web.addresses import is_loopback
+from exporter.web.config import WebConfigError, open_web_config
+from exporter.web.credentials import RelayConfigError
+from exporter.web.server import Server
 
 if TYPE_CHECKING:
-    from exporter.config import AwsSettings
+    from exporter.config.model import AwsSettings
 
 logger = logging.getLogger(__name__)
 

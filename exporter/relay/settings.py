@@ -13,17 +13,11 @@ from urllib.parse import urlsplit
 from apscheduler.triggers.cron import CronTrigger
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
-from exporter.client_settings import ExporterSettings
-from exporter.fields import Duration, EnvName, StrictModel, Timeout
-from exporter.relay.addresses import is_loopback
-from exporter.relay.credentials import (
-    CallerAuthSettings,
-    RelayConfigError,
-    Secret,
-    read_auth,
-    read_secret,
-)
+from exporter.core.fields import Duration, EnvName, StrictModel, Timeout
 from exporter.relay.integration.settings import IntegrationSettings
+from exporter.web.addresses import is_loopback
+from exporter.web.client_settings import ExporterSettings
+from exporter.web.credentials import CallerAuthSettings, RelayConfigError, Secret, read_auth, read_secret
 
 ChannelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from exporter.relay.addresses import is_loopback
-from exporter.relay.credentials import Secret
+from exporter.web.addresses import is_loopback
+from exporter.web.credentials import Secret
 
 
 class Result(StrEnum):

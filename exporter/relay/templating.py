@@ -12,8 +12,8 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from exporter.relay.credentials import RelayConfigError
 from exporter.relay.neutral import Neutral, neutralise
+from exporter.web.credentials import RelayConfigError
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import botocore.session
 
 from exporter.aws.errors import AwsError, Kind
-from exporter.context import Context
-from exporter.declared import declared_in
-from exporter.model import Resource, Scope, Target
-from exporter.prices import PriceTable
-from exporter.usage_ledger import CLOUDWATCH, series_days
+from exporter.core.declared import declared_in
+from exporter.declarations.collector import Resource, Scope, Target
+from exporter.declarations.context import Context
+from exporter.inventory.prices import PriceTable
+from exporter.usage.counters import CLOUDWATCH, series_days
 
 HOURS_A_MONTH = 730
 """What AWS itself multiplies hourly prices with."""

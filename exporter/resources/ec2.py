@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from exporter.model import Resource, Saving, Scope, Target
+from exporter.declarations.collector import Resource, Saving, Scope, Target
 from exporter.resources import Activity, Call, Listing, ResourceFile, add, tags_of
 
 INSTANCE, VOLUME, SNAPSHOT, IMAGE = "ec2:instance", "ec2:volume", "ec2:snapshot", "ec2:image"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from exporter.model import Resource, Scope, Target
+from exporter.declarations.collector import Resource, Scope, Target
 from exporter.resources import Call, Listing, ResourceFile, add, tags_of
 
 FILE_SYSTEM = "elasticfilesystem:file-system"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 
-from exporter.model import Resource, Saving, Scope, Target
+from exporter.declarations.collector import Resource, Saving, Scope, Target
 from exporter.resources import Call, Listing, ResourceFile, add
 
 CLUSTER = "eks:cluster"

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from exporter.model import Resource, Scope, Target
+from exporter.declarations.collector import Resource, Scope, Target
 from exporter.resources import Call, Listing, ResourceFile, batches, tags_of
 
 BALANCER = "elasticloadbalancing:loadbalancer"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from exporter.model import Resource, Scope, Target
+from exporter.declarations.collector import Resource, Scope, Target
 from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
 
 GROUP = "logs:log-group"

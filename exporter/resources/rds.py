@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from exporter.model import Resource, Saving, Scope, Target
+from exporter.declarations.collector import Resource, Saving, Scope, Target
 from exporter.resources import Activity, Call, Listing, ResourceFile, add, tags_of
 
 INSTANCE, CLUSTER = "rds:db", "rds:cluster"

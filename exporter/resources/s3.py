@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exporter.aws.errors import AwsError, Kind
-from exporter.model import Resource, Scope, Target
+from exporter.declarations.collector import Resource, Scope, Target
 from exporter.resources import TAGS_ACTION, UNKNOWN, Call, Listing, ResourceFile, Tags, in_region
 
 BUCKET = "s3:bucket"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.model import Resource, Scope, Target
+from exporter.declarations.collector import Resource, Scope, Target
 from exporter.resources import TAGS_ACTION, TAGS_CALL, Listing, ResourceFile, all_resource_files, tags_of
 
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from exporter.demo.stack import find_program
+from demo.stack import find_program
 from grafana import build
 
 HERE = Path(__file__).parent

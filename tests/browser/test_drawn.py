@@ -11,7 +11,7 @@ import drawing
 import pytest
 from demo_stack import SPIKED
 
-from exporter.demo.stack import Stack
+from demo.stack import Stack
 from grafana import build
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]

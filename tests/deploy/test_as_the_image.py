@@ -60,7 +60,9 @@ def image() -> Iterator[Image]:
     removed = shutil.ignore_patterns("simulator", "__pycache__")
     shutil.copytree(ROOT / "exporter", site / "exporter", ignore=removed)
     entry = app / "bin" / "aws-spend-exporter"
-    entry.write_text(f"#!{app}/bin/python\nimport sys\nfrom exporter.cli import main\nsys.exit(main())\n")
+    entry.write_text(
+        f"#!{app}/bin/python\nimport sys\nfrom exporter.cli.main import main\nsys.exit(main())\n"
+    )
     entry.chmod(0o755)
     shutil.copy(ROOT / "deploy" / "healthcheck.py", app / "bin" / "healthcheck")
     data = root / "data"

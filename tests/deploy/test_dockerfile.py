@@ -73,7 +73,7 @@ def test_the_labels_say_the_projects_version() -> None:
 def test_runtime_is_built_without_the_simulator() -> None:
     assert "COPY --from=build-runtime /opt/app /opt/app" in STAGES["runtime"]
     built = " ".join(STAGES["build-runtime"])
-    assert "rm -r exporter/demo/simulator" in built
+    assert "rm -r simulated_aws" in built
     assert "[demo]" not in built
 
 
@@ -133,7 +133,7 @@ def test_the_commands_start_without_the_simulator_and_moto(tmp_path: Path) -> No
     (tmp_path / "moto.py").write_text("raise ModuleNotFoundError(name='moto')", encoding="utf-8")
     for command in ([], ["run"], ["relay"], ["check"]):
         answer = subprocess.run(
-            [sys.executable, "-c", "from exporter.cli import main; main()", *command, "--help"],
+            [sys.executable, "-c", "from exporter.cli.main import main; main()", *command, "--help"],
             cwd=tmp_path,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,

@@ -14,9 +14,9 @@ import yaml
 from click.testing import CliRunner
 from deploy_files import ROOT, Rendered, binary
 
-from exporter.cli import main
-from exporter.config import Config, load_config
-from exporter.iam import remote_write_policy, snapshots_policy
+from exporter.cli.main import main
+from exporter.config.model import Config, load_config
+from exporter.generated.iam import remote_write_policy, snapshots_policy
 
 TEMPLATES = ("ecs-fargate", "ecs-sidecar")
 OURS = {"ecs-fargate": ["exporter", "relay"], "ecs-sidecar": ["exporter"]}

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from deploy_files import ROOT, stages
 
-from exporter.config import ConfigError, load_config
-from exporter.reference import prometheus_rule
+from exporter.config.model import ConfigError, load_config
+from exporter.generated.reference import prometheus_rule
 
 BASE = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.29", "1.34")

@@ -15,10 +15,10 @@ import pytest
 import requests
 from served import configuration, environment, serving
 
-from exporter import redaction
-from exporter.config import LogSettings
-from exporter.logs import configure_logging
-from exporter.redaction import keep_secret
+from exporter.config.model import LogSettings
+from exporter.core import redaction
+from exporter.core.logs import configure_logging
+from exporter.core.redaction import keep_secret
 
 PLANTED = "planted-secret-0123456789"
 

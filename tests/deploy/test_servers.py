@@ -16,7 +16,7 @@ import pytest
 import requests
 from deploy_files import ROOT, Rendered
 
-from exporter.demo.processes import choose_ports
+from demo.processes import choose_ports
 
 pytestmark = pytest.mark.stack
 
@@ -128,7 +128,7 @@ def test_exporter_and_relay_start_as_in_their_containers(demo: Rendered, tmp_pat
 def test_the_demos_configuration_collects_from_the_simulated_aws(demo: Rendered, tmp_path: Path) -> None:
     """With the keys and the config.yaml that `--profile demo` mounts: cost, accounts and instances arrive."""
     simulator, port = _free_port(), _free_port()
-    serve = [sys.executable, "-m", "exporter.demo.simulator", "--port", str(simulator)]
+    serve = [sys.executable, "-m", "simulated_aws", "--port", str(simulator)]
     given = demo["services"]["exporter"]["environment"]
     environment = {key: value for key, value in given.items() if value is not None} | {
         "PATH": os.environ["PATH"],

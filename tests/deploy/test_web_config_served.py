@@ -25,7 +25,7 @@ from deploy_files import ROOT
 from served import command, configuration, environment, serving
 from waiting import wait_for
 
-from exporter.demo.processes import choose_ports
+from demo.processes import choose_ports
 
 pytestmark = pytest.mark.stack
 

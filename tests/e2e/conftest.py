@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from running_exporter import Exporter, MakeAws, MakeExporter
 
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 
 @pytest.fixture

@@ -24,11 +24,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from waiting import wait_for
 
+from exporter.app.service import Service
 from exporter.collectors import all_collectors
-from exporter.config import load_config
-from exporter.demo.simulator import SimulatedAws
-from exporter.model import Collector
-from exporter.service import Service
+from exporter.config.model import load_config
+from exporter.declarations.collector import Collector
+from simulated_aws import SimulatedAws
 
 T = TypeVar("T")
 Samples = dict[str, list[tuple[dict[str, str], float]]]

@@ -12,8 +12,8 @@ import pytest
 from running_exporter import InProcess, MakeAws, collectors, in_process, organization
 from waiting import wait_for
 
-from exporter.demo.simulator import SimulatedAws
-from exporter.demo.simulator.budgets import SimulatedBudget
+from simulated_aws import SimulatedAws
+from simulated_aws.budgets import SimulatedBudget
 
 pytestmark = pytest.mark.stack
 
@@ -103,7 +103,7 @@ def test_no_budget_is_told_from_an_answer_that_was_denied(make_aws: MakeAws, tmp
         assert (served(exporter), left_out(exporter)) == ({}, {})
 
         aws.faults.clear(denied)
-        exporter.service.runner.collect_now(exporter.collector("budgets"))
+        exporter.app.service.runner.collect_now(exporter.collector("budgets"))
         assert exporter.failures("budgets") == {}
         assert (served(exporter), left_out(exporter)) == ({}, {"type": 0, "currency": 0, "series_limit": 0})
 
@@ -120,7 +120,7 @@ def test_a_page_that_fails_leaves_the_last_whole_answer(
         before = served(exporter)
         aws.budgets.drawn = [SimulatedBudget(str(number), Decimal(1)) for number in range(150)]
         aws.faults.add(fault, service="budgets")
-        exporter.service.runner.collect_now(exporter.collector("budgets"))
+        exporter.app.service.runner.collect_now(exporter.collector("budgets"))
         assert exporter.failures("budgets") == {aws.accounts[0].name: {kind}}
         assert served(exporter) == before
         assert len(before) == 150

@@ -12,7 +12,7 @@ import pytest
 from running_exporter import Exporter, MakeAws, MakeExporter, collectors
 from waiting import wait_for
 
-from exporter.demo.simulator import SimulatedAws
+from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
 

@@ -16,7 +16,7 @@ import moments
 import pytest
 from running_exporter import MakeAws, collectors, organization
 
-from exporter.demo.simulator import SimulatedAws
+from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
 

@@ -21,9 +21,9 @@ from running_exporter import Exporter, collectors, organization
 from waiting import wait_for
 
 from exporter.aws import cost_explorer
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.model import month_start, start_of_day, utc_now
-from exporter.output import dollars
+from exporter.cli.output import dollars
+from exporter.declarations.collector import month_start, start_of_day, utc_now
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 pytestmark = pytest.mark.stack
 
@@ -52,7 +52,7 @@ class Terminal:
         return done
 
     def environment(self) -> dict[str, str]:
-        return {**self.exporter.environment, "AWS_SPEND_EXPORTER_CONFIG": str(self.config)}
+        return {**self.exporter.config.environment, "AWS_SPEND_EXPORTER_CONFIG": str(self.config)}
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "--json").stdout)

@@ -16,17 +16,17 @@ from prometheus_client import CollectorRegistry
 from running_exporter import InProcess, MakeAws, ShiftedClock, collectors, in_process, organization
 from waiting import wait_for
 
+from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
-from exporter.charges import MemoryCharges
 from exporter.collectors.cost_anomaly_detection import Settings, attribute, collect, read_page
-from exporter.config import CeilingSettings
-from exporter.context import Context
-from exporter.demo.simulator import SimulatedAws
-from exporter.demo.simulator.anomaly_detection import RootCause, SimulatedAnomaly
-from exporter.ledger import Ledger
-from exporter.model import Target
+from exporter.config.model import CeilingSettings
+from exporter.declarations.collector import Target
+from exporter.declarations.context import Context
+from exporter.ledger.file import Ledger
+from simulated_aws import SimulatedAws
+from simulated_aws.anomaly_detection import RootCause, SimulatedAnomaly
 
 pytestmark = pytest.mark.stack
 
@@ -101,7 +101,7 @@ def test_impact_is_by_account_service_and_monitor_of_what_is_open(make_aws: Make
 
         # What ended before the days that are wanted leaves by itself.
         clock.advance(DAY)
-        exporter.service.runner.views.render()
+        exporter.app.service.runner.views.render()
         assert not [labels for labels in served(exporter) if labels[3] == "accounts"]
         assert exporter.value(FINDINGS) == 5
 

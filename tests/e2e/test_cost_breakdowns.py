@@ -15,10 +15,10 @@ from waiting import wait_for
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
 from exporter.collectors import cost, cost_breakdowns
-from exporter.config import Ceiling, CeilingSettings
-from exporter.context import Context, ViewContext
-from exporter.ledger import Ledger
-from exporter.model import Account, Target, month_start
+from exporter.config.model import Ceiling, CeilingSettings
+from exporter.declarations.collector import Account, Target, month_start
+from exporter.declarations.context import Context, ViewContext
+from exporter.ledger.file import Ledger
 
 pytestmark = pytest.mark.stack
 
@@ -74,7 +74,7 @@ def test_each_key_sums_up_to_what_aws_holds_and_is_read_once_a_day(
             } == pytest.approx({key: float(value) for key, value in truth.items() if value})
 
         asked = [entry for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
-        exporter.service.runner.collect_now(exporter.collector("cost_breakdowns"))
+        exporter.app.service.runner.collect_now(exporter.collector("cost_breakdowns"))
         again = [entry for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
         assert len(again) == len(asked)
 

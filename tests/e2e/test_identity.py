@@ -20,7 +20,7 @@ import pytest
 from running_exporter import MakeAws, MakeExporter, collectors, organization
 from waiting import wait_for
 
-from exporter.demo.simulator import SimulatedAws
+from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
 

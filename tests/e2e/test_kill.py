@@ -19,7 +19,7 @@ import pytest
 from running_exporter import Exporter, MakeAws, MakeExporter, collectors
 from waiting import wait_for
 
-from exporter.demo.simulator import LoggedRequest, SimulatedAws
+from simulated_aws import LoggedRequest, SimulatedAws
 
 pytestmark = pytest.mark.stack
 

@@ -15,7 +15,7 @@ import requests
 from running_exporter import MakeAws, MakeExporter, collectors, in_process, organization, warm
 from waiting import wait_for
 
-from exporter.demo.simulator import SimulatedAws
+from simulated_aws import SimulatedAws
 
 pytestmark = [pytest.mark.stack, pytest.mark.alone]
 
@@ -265,7 +265,7 @@ def test_a_failure_nobody_foresaw_does_not_end_the_exporter_on_reload(
         def broken(*_: object) -> None:
             raise MemoryError("no more")
 
-        monkeypatch.setattr("exporter.service.load_config", broken)
+        monkeypatch.setattr("exporter.app.service.load_config", broken)
         answer = exporter.reload()
         assert (answer.status_code, "no more" in answer.text) == (500, True)
         assert exporter.value("aws_spend_exporter_config_last_reload_successful") == 0

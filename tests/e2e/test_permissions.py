@@ -10,9 +10,9 @@ from running_exporter import MakeAws, MakeExporter
 from waiting import wait_for
 
 from exporter.collectors import all_collectors
-from exporter.config import Config
-from exporter.demo.simulator import LoggedRequest
-from exporter.iam import member_policy, payer_policy, snapshots_policy
+from exporter.config.model import Config
+from exporter.generated.iam import member_policy, payer_policy, snapshots_policy
+from simulated_aws import LoggedRequest
 
 pytestmark = pytest.mark.stack
 

@@ -10,7 +10,7 @@ import pytest
 from running_exporter import MakeAws, MakeExporter, collectors, organization
 from waiting import wait_for
 
-from exporter.demo.simulator import SimulatedAws
+from simulated_aws import SimulatedAws
 
 ACCOUNTS = 300
 THREADS = 16

@@ -8,7 +8,7 @@ import pytest
 from running_exporter import MakeAws, MakeExporter, collectors, organization
 from waiting import wait_for
 
-from exporter.sharding import ShardSettings
+from exporter.accounts.sharding import ShardSettings
 
 pytestmark = pytest.mark.stack
 

@@ -21,13 +21,13 @@ from prometheus_client import CollectorRegistry
 from running_exporter import Exporter, MakeAws, MakeExporter, ShiftedClock, collectors
 from waiting import wait_for
 
+from exporter.app.service import make_snapshots
 from exporter.aws.errors import AwsError
-from exporter.config import Config
-from exporter.demo.simulator import SimulatedAws
-from exporter.ledger import Ledger
-from exporter.ledger_schema import SCHEMA_VERSION
-from exporter.service import make_snapshots
-from exporter.snapshots import SnapshotError, Snapshots
+from exporter.config.model import Config
+from exporter.ledger.file import Ledger
+from exporter.ledger.schema import SCHEMA_VERSION
+from exporter.ledger.snapshots import SnapshotError, Snapshots
+from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
 

@@ -19,10 +19,10 @@ import requests
 from running_exporter import Exporter, MakeAws, MakeExporter, collectors, organization
 from waiting import wait_for
 
-from exporter.demo.processes import choose_ports
-from exporter.demo.simulator import SimulatedAws
-from exporter.demo.telex_sink import TelexSink
-from exporter.model import month_start
+from demo.processes import choose_ports
+from demo.telex_sink import TelexSink
+from exporter.declarations.collector import month_start
+from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
 
@@ -38,7 +38,7 @@ class Relay:
         with self.log.open("wb") as log:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "exporter", "relay", "-c", str(path)],
-                env={**exporter.environment, "TELEX_URL": telex_url},
+                env={**exporter.config.environment, "TELEX_URL": telex_url},
                 cwd=exporter.folder,
                 stdout=log,
                 stderr=log,

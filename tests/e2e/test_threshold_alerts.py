@@ -13,8 +13,8 @@ import yaml
 from running_exporter import Client, MakeAws, collectors, in_process, organization, warm
 from waiting import wait_for
 
-from exporter.demo.simulator import SimulatedAws
-from exporter.store import render_labels
+from exporter.collection.store import render_labels
+from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
 
@@ -61,7 +61,7 @@ def test_every_scope_is_served_and_what_matches_nothing_is_logged_once(
             "services are known",
             lambda: {s for s in subjects(exporter) if s[0] == "service"} and subjects(exporter),
         )
-        exporter.service.runner.views.render()
+        exporter.app.service.runner.views.render()
     accounts = {account.name: account.id for account in aws.accounts if account.state == "ACTIVE"}
     services = {service for scope, service, _ in served if scope == "service"}
     (ec2,) = services

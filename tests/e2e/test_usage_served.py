@@ -17,7 +17,7 @@ from running_exporter import (
 )
 from waiting import wait_for
 
-from exporter.demo.simulator import SimulatedAws
+from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
 
@@ -41,7 +41,7 @@ class Running:
         """Let time pass, and poll; the scheduler itself lives by the real clock."""
         self.clock.advance(by)
         self.aws.clock.advance(by)
-        self.exporter.service.runner.collect_now(self.exporter.collector("usage"))
+        self.exporter.app.service.runner.collect_now(self.exporter.collector("usage"))
 
     def invocations(self, account: str, region: str) -> float | None:
         return self.exporter.value(LAMBDA, account=account, region=region)

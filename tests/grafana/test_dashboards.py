@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from exporter.reference import family_rows
+from exporter.generated.reference import family_rows
 from exporter.relay.metrics import RelayMetrics
 from grafana import build
 

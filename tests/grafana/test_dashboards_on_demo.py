@@ -21,7 +21,7 @@ from panel_values import VALUES
 from prometheus_client.parser import text_string_to_metric_families
 from test_dashboards import OVERVIEW
 
-from exporter.demo.stack import Stack
+from demo.stack import Stack
 from grafana import build
 from grafana.builder.usage import LAMBDA
 

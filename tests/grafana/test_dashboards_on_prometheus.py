@@ -16,7 +16,7 @@ import pytest
 import requests
 from test_dashboards import OVERVIEW
 
-from exporter.demo.processes import choose_ports
+from demo.processes import choose_ports
 
 pytestmark = pytest.mark.stack
 

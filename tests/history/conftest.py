@@ -10,8 +10,8 @@ import pytest
 from history_harness import DAY, Prometheus, Server, VictoriaMetrics, Writer, today
 from recording_endpoint import RecordingEndpoint
 
-from exporter.history_settings import HistorySettings
-from exporter.ledger import Ledger
+from exporter.history.settings import HistorySettings
+from exporter.ledger.file import Ledger
 
 MakeServer = Callable[..., Any]
 

@@ -17,13 +17,13 @@ import requests
 from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
-from exporter.demo.processes import choose_ports
-from exporter.history import HistoryMetrics, HistoryWriter
-from exporter.history_settings import HistorySettings
-from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts
-from exporter.remote_write import Endpoint
-from exporter.stamps import Stamps
+from demo.processes import choose_ports
+from exporter.declarations.collector import Amounts
+from exporter.history.endpoint import Endpoint
+from exporter.history.sample_timestamps import Stamps
+from exporter.history.settings import HistorySettings
+from exporter.history.writer import HistoryMetrics, HistoryWriter
+from exporter.ledger.file import CostRead, Ledger
 
 T = TypeVar("T")
 DAY = timedelta(days=1)

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from history_harness import DAY, Server, Writer, account_id, fill, restate, today
 from waiting import wait_for
 
-from exporter.cli import main
-from exporter.ledger import Ledger
+from exporter.cli.main import main
+from exporter.ledger.file import Ledger
 
 Backfill = Callable[..., Result]
 YESTERDAY = today() - DAY

@@ -18,17 +18,17 @@ from history_harness import DAY, Server, Writer, account_id, fill, midnight, tod
 from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
-from exporter.anomalies import assessed_day
-from exporter.baseline import FEWEST_DAYS
-from exporter.cli import main
-from exporter.dated import ASSESSED_FAMILIES, OU_INFO, Value, ancestors, place_days, put, totals
-from exporter.history import History, HistoryMetrics, HistoryWriter
-from exporter.history_settings import HistorySettings
-from exporter.ledger import CostRead, Ledger
-from exporter.model import month_start
-from exporter.remote_write import Endpoint
-from exporter.stamps import OTHERS, Stamps
-from exporter.write_request import encode_labels
+from exporter.anomalies.cost import assessed_day
+from exporter.cli.main import main
+from exporter.declarations.collector import month_start
+from exporter.expectation.baseline import FEWEST_DAYS
+from exporter.history.endpoint import Endpoint
+from exporter.history.request import encode_labels
+from exporter.history.sample_timestamps import OTHERS, Stamps
+from exporter.history.settings import HistorySettings
+from exporter.history.writer import History, HistoryMetrics, HistoryWriter
+from exporter.ledger.daily_values import ASSESSED_FAMILIES, OU_INFO, Value, ancestors, place_days, put, totals
+from exporter.ledger.file import CostRead, Ledger
 
 USED = "aws_lambda_invocations_daily"
 SIZE = "aws_s3_bucket_size_bytes_daily"

@@ -20,9 +20,9 @@ import requests
 from history_harness import Server, today
 from waiting import wait_for
 
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.ledger import Ledger
-from exporter.model import month_start
+from exporter.declarations.collector import month_start
+from exporter.ledger.file import Ledger
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 pytestmark = pytest.mark.stack
 

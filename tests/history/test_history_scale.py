@@ -11,9 +11,9 @@ import pytest
 from history_harness import Writer, fill
 from waiting import wait_for
 
-from exporter.history import days_to_write
-from exporter.ledger import Ledger
-from exporter.read_back import ReadBack
+from exporter.history.read_back import ReadBack
+from exporter.history.writer import days_to_write
+from exporter.ledger.file import Ledger
 
 pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(600)]
 

@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry
 from recording_endpoint import RecordingEndpoint
 from waiting import wait_for
 
-from exporter.dated import DAILY_EXPECTED, OU_INFO, Value, put
-from exporter.history import History, HistoryMetrics
-from exporter.history_settings import HistorySettings
-from exporter.ledger import Ledger
-from exporter.model import utc_now
-from exporter.stamps import OTHERS, Stamps
+from exporter.declarations.collector import utc_now
+from exporter.history.sample_timestamps import OTHERS, Stamps
+from exporter.history.settings import HistorySettings
+from exporter.history.writer import History, HistoryMetrics
+from exporter.ledger.daily_values import DAILY_EXPECTED, OU_INFO, Value, put
+from exporter.ledger.file import Ledger
 
 
 def test_what_follows_from_cost_is_written_after_it_a_part_at_a_time(

@@ -19,8 +19,8 @@ import requests
 from prometheus_client import CollectorRegistry
 from recording_endpoint import RecordingEndpoint
 
-from exporter.live_write import LiveWrite, LiveWriteMetrics, LiveWriteSettings
-from exporter.remote_write import EndpointError
+from exporter.history.endpoint import EndpointError
+from exporter.history.live import LiveWrite, LiveWriteMetrics, LiveWriteSettings
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 AT = int(NOW.timestamp() * 1000)

@@ -28,12 +28,12 @@ from history_harness import (
 from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
-from exporter.history import History, HistoryMetrics
-from exporter.history_settings import HistorySettings
-from exporter.ledger import Ledger
-from exporter.remote_write import EndpointError
-from exporter.stamps import Stamps
-from exporter.write_request import encode_labels
+from exporter.history.endpoint import EndpointError
+from exporter.history.request import encode_labels
+from exporter.history.sample_timestamps import Stamps
+from exporter.history.settings import HistorySettings
+from exporter.history.writer import History, HistoryMetrics
+from exporter.ledger.file import Ledger
 
 pytestmark = pytest.mark.stack
 
@@ -403,7 +403,7 @@ def test_an_answer_of_nonsense_is_no_reason_to_write_anything(
     ledger: Ledger, endpoint: Any, make_writer: MakeWriter
 ) -> None:
     fill(ledger, 5)
-    from exporter.read_back import ReadBack
+    from exporter.history.read_back import ReadBack
 
     writer = make_writer(endpoint.write_url)
     writer.write()

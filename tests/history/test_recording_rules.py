@@ -14,7 +14,7 @@ from history_harness import DAILY, DAY, Server, Writer, account_id, fill, midnig
 from test_on_real_servers import restated, settle
 from waiting import wait_for
 
-from exporter.ledger import Ledger
+from exporter.ledger.file import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "prometheus/rules/history.yml"

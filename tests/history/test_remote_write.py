@@ -23,9 +23,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recording_endpoint import Answer, RecordingEndpoint, Request
 
-from exporter.history_settings import HistorySettings
-from exporter.remote_write import Endpoint, EndpointError
-from exporter.write_request import Point, encode_labels
+from exporter.history.endpoint import Endpoint, EndpointError
+from exporter.history.request import Point, encode_labels
+from exporter.history.settings import HistorySettings
 
 LABELS = encode_labels("m", {"a": "1"})
 Make = Callable[..., Endpoint]

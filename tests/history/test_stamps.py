@@ -11,11 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from recording_endpoint import RecordingEndpoint, Request
 
-from exporter.history import days_to_write, to_send
-from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts, to_milliseconds
-from exporter.remote_write import EndpointError
-from exporter.stamps import Sent, Stamps, is_of_day, next_stamp
+from exporter.declarations.collector import Amounts, to_milliseconds
+from exporter.history.endpoint import EndpointError
+from exporter.history.sample_timestamps import Sent, Stamps, is_of_day, next_stamp
+from exporter.history.writer import days_to_write, to_send
+from exporter.ledger.file import CostRead, Ledger
 
 MakeWriter = Callable[..., Writer]
 YESTERDAY = today() - DAY

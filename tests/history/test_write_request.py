@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording_endpoint import decode
 
-from exporter.write_request import compress, encode_labels, encode_points
+from exporter.history.request import compress, encode_labels, encode_points
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=140)
 names = st.from_regex(r"[a-z_][a-z0-9_]{0,30}", fullmatch=True)

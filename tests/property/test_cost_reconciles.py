@@ -25,18 +25,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from recording_endpoint import RecordingEndpoint
 
 from exporter.aws import cost_explorer
+from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
-from exporter.charges import MemoryCharges
+from exporter.collection.store import render
 from exporter.collectors import cost
-from exporter.config import Ceiling, CeilingSettings
-from exporter.context import Context, ViewContext
-from exporter.demo.simulator import METRICS, ExplicitCost, OrganizationSpec, SimulatedAws
-from exporter.history import HistoryMetrics, HistoryWriter
-from exporter.history_settings import HistorySettings
-from exporter.ledger import Ledger
-from exporter.model import (
+from exporter.config.model import Ceiling, CeilingSettings
+from exporter.declarations.collector import (
     Account,
     Amounts,
     Clock,
@@ -46,9 +42,13 @@ from exporter.model import (
     to_milliseconds,
     utc_now,
 )
-from exporter.remote_write import Endpoint
-from exporter.stamps import Stamps
-from exporter.store import render
+from exporter.declarations.context import Context, ViewContext
+from exporter.history.endpoint import Endpoint
+from exporter.history.sample_timestamps import Stamps
+from exporter.history.settings import HistorySettings
+from exporter.history.writer import HistoryMetrics, HistoryWriter
+from exporter.ledger.file import Ledger
+from simulated_aws import METRICS, ExplicitCost, OrganizationSpec, SimulatedAws
 
 SERVICES = ("Amazon Simple Storage Service", "AWS Lambda", "Tax")
 RECORD_TYPES = ("Usage", "SavingsPlanCoveredUsage", "Tax", "Credit", "Refund")
@@ -361,7 +361,7 @@ def stamp_every_value_of_a_day_alike(patch: pytest.MonkeyPatch) -> None:
     def noon(day: date, observed: int, last: int | None) -> int:
         return to_milliseconds(start_of_day(day) + timedelta(hours=12))
 
-    patch.setattr("exporter.history.next_stamp", noon)
+    patch.setattr("exporter.history.writer.next_stamp", noon)
 
 
 @contextmanager

@@ -12,13 +12,13 @@ from prometheus_client import CollectorRegistry
 
 from exporter.aws.clients import Aws
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, Meter
+from exporter.collection.plan import make_plan, scale_for
 from exporter.collectors import cost
-from exporter.config import Ceiling, CeilingSettings, load_config
-from exporter.context import Context
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.ledger import Ledger
-from exporter.model import Account, Target
-from exporter.plan import make_plan, scale_for
+from exporter.config.model import Ceiling, CeilingSettings, load_config
+from exporter.declarations.collector import Account, Target
+from exporter.declarations.context import Context
+from exporter.ledger.file import Ledger
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 UNLIMITED = CeilingSettings(cost=Ceiling(day=None, month=None), first_fill=None)
 START = datetime(2026, 4, 1, 1, tzinfo=UTC)

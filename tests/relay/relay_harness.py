@@ -16,12 +16,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 
-from exporter.config import AwsSettings
+from exporter.config.model import AwsSettings
 from exporter.relay.deliveries import open_deliveries
 from exporter.relay.main import assemble, read_templates
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySecrets, RelaySettings
-from exporter.web_server import Server
+from exporter.web.server import Server
 
 WEBHOOK_ID = "planted-webhook-id-0123456789"
 TOKEN = "planted-bearer-token-0123456789"
@@ -148,7 +148,7 @@ class Relay:
         program = (
             "import json, logging, sys\n"
             "logging.basicConfig(level=logging.DEBUG, format='%(levelname)s %(name)s %(message)s')\n"
-            "from exporter.config import AwsSettings\n"
+            "from exporter.config.model import AwsSettings\n"
             "from exporter.relay.main import serve\n"
             "from exporter.relay.settings import RelaySettings\n"
             "aws = AwsSettings(endpoint_url=sys.argv[2], region='us-east-1')\n"

@@ -9,13 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.relay.integration.answer import ORGANIZATION, Spend, samples, values
-from exporter.relay.integration.contract import (
-    SettingError,
-    TickSetting,
-    Wanted,
-    integration,
-    read_settings,
-)
+from exporter.relay.integration.contract import SettingError, TickSetting, Wanted, integration, read_settings
 from exporter.relay.templating import Templates
 
 KEY_ID, SECRET = "AKIAPLANTED000000001", "planted/secret+key0000000000000000000000"

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.relay.addresses import is_public
 from exporter.relay.integration import return_url
 from exporter.relay.integration.return_url import (
     Destination,
@@ -24,6 +23,7 @@ from exporter.relay.integration.return_url import (
     resolve,
 )
 from exporter.relay.telex import Result
+from exporter.web.addresses import is_public
 
 ALLOWED = tuple(map(ReturnHost.parse, ("telex.im", "127.0.0.1:8080", "[::1]:8081", "sink.internal:443")))
 PUBLIC = "93.184.215.14"

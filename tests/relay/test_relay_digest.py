@@ -13,7 +13,6 @@ from relay_harness import HANG, TOKEN, ExporterWire, Telex
 from waiting import wait_for
 
 from exporter.relay import digest
-from exporter.relay.credentials import BearerToken, Secret
 from exporter.relay.deliveries import open_deliveries
 from exporter.relay.digest import Digest
 from exporter.relay.dispatch import Dispatcher
@@ -22,6 +21,7 @@ from exporter.relay.message import Message
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySettings
 from exporter.relay.templating import Templates
+from exporter.web.credentials import BearerToken, Secret
 
 DUE = datetime(2026, 3, 20, 8, tzinfo=UTC)
 

@@ -18,9 +18,9 @@ import requests
 from relay_harness import HANG, TOKEN, WEBHOOK_ID, Relay, Telex, notification, running_app, spend_alert
 from waiting import wait_for
 
-from exporter import web_connections
-from exporter.demo.processes import choose_ports
+from demo.processes import choose_ports
 from exporter.relay import gate
+from exporter.web import connections as web_connections
 
 StartRelay = Callable[..., Relay]
 NUMBER = 60

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from exporter.relay.credentials import RelayConfigError, Secret
 from exporter.relay.main import serve
 from exporter.relay.settings import RelaySecrets, RelaySettings
+from exporter.web.credentials import RelayConfigError, Secret
 
 
 def secrets_of(url: str, **settings: Any) -> RelaySecrets:

@@ -9,12 +9,12 @@ import requests
 from relay_harness import Relay, Telex, notification, spend_alert
 
 from exporter.relay.alertmanager import Notification
-from exporter.relay.credentials import RelayConfigError
 from exporter.relay.main import read_templates, serve
 from exporter.relay.message import Links, render
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySettings
 from exporter.relay.templating import NAMES, Templates
+from exporter.web.credentials import RelayConfigError
 
 
 def own(folder: Path, text: str, name: str = "alert") -> dict[str, str]:

@@ -18,9 +18,9 @@ import requests
 import yaml
 from waiting import wait_for
 
-from exporter.demo.processes import choose_ports
-from exporter.demo.stack import clean_environment, find_program
-from exporter.demo.telex_sink import Failure, Message, TelexSink
+from demo.processes import choose_ports
+from demo.stack import clean_environment, find_program
+from demo.telex_sink import Failure, Message, TelexSink
 
 pytestmark = pytest.mark.stack
 

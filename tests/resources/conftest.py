@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 
 @pytest.fixture(scope="session")

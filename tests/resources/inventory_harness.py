@@ -13,15 +13,15 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from exporter.app.service import make_aws
 from exporter.aws.meter import Meter
+from exporter.collection.runner import Runner, RunnerMetrics
+from exporter.collection.store import Store
 from exporter.collectors import all_collectors
-from exporter.config import Config
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.ledger import Ledger
-from exporter.model import Collector, Held, Resource
-from exporter.runner import Runner, RunnerMetrics
-from exporter.service import make_aws
-from exporter.store import Store
+from exporter.config.model import Config
+from exporter.declarations.collector import Collector, Held, Resource
+from exporter.ledger.file import Ledger
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 MEMBER_ROLE = "aws-spend-exporter-member"
 

@@ -12,7 +12,7 @@ from inventory_harness import World, world_of
 
 from exporter.api import Source
 from exporter.api.inventory import ENDPOINT, Query
-from exporter.demo.simulator import SimulatedAws
+from simulated_aws import SimulatedAws
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from inventory_harness import World, world_of
 
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 REGION = "us-east-1"
 FILES = ["ec2", "vpc", "elbv2", "rds", "dynamodb", "kinesis"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from inventory_harness import world_of
 
-from exporter.demo.simulator import SimulatedAws
 from exporter.resources import is_offered
+from simulated_aws import SimulatedAws
 
 FILES = ["sqs", "sns", "vpc", "s3"]
 

@@ -12,10 +12,10 @@ import pytest
 from inventory_harness import World, world_of
 
 from exporter.collectors import inventory
-from exporter.demo.simulator import SimulatedAws
-from exporter.folding import OTHER, fold
-from exporter.model import Family, Folded, Resource, Sample, Scope
+from exporter.core.folding import OTHER, fold
+from exporter.declarations.collector import Family, Folded, Resource, Sample, Scope
 from exporter.resources import Listing, ResourceFile
+from simulated_aws import SimulatedAws
 
 COUNT = 50_000
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from inventory_harness import world_of
 
-from exporter.demo.simulator import ExplicitCost, OrganizationSpec, SimulatedAws
+from simulated_aws import ExplicitCost, OrganizationSpec, SimulatedAws
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 RDS, VPC = "Amazon Relational Database Service", "Amazon Virtual Private Cloud"

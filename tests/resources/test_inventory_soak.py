@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from inventory_harness import RemoteAws, world_of
 
-from exporter.demo.simulator import OrganizationSpec
+from simulated_aws import OrganizationSpec
 
 pytestmark = pytest.mark.stack
 
@@ -30,7 +30,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 @contextmanager
 def simulator(accounts: int) -> Iterator[RemoteAws]:
     """A simulated organisation in a process of its own."""
-    command = [sys.executable, "-m", "exporter.demo.simulator", "--accounts", str(accounts), "--seed", "31"]
+    command = [sys.executable, "-m", "simulated_aws", "--accounts", str(accounts), "--seed", "31"]
     command += ["--regions", ",".join(REGIONS), "--days", "30", "--services", "3", "--instances", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -14,9 +14,9 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.ec2.models import ec2_backends
 from moto.elasticache.models import elasticache_backends
 
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.demo.simulator.in_process import AccountClient
 from exporter.resources.rds import vcpus
+from simulated_aws import OrganizationSpec, SimulatedAws
+from simulated_aws.in_process import AccountClient
 
 REGION = "us-east-1"
 

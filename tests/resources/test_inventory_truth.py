@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from inventory_harness import World, world_of
 
-from exporter.demo.simulator import SimulatedAws
-from exporter.demo.simulator.estate import TrueResource, fills
 from exporter.resources import all_resource_files
+from simulated_aws import SimulatedAws
+from simulated_aws.estate import TrueResource, fills
 
 
 @pytest.fixture(scope="module")

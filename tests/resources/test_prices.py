@@ -13,8 +13,8 @@ import pytest
 from inventory_harness import World, world_of
 
 from exporter.collectors import prices as prices_collector
-from exporter.demo.simulator import SimulatedAws
-from exporter.prices import PriceTable, shipped
+from exporter.inventory.prices import PriceTable, shipped
+from simulated_aws import SimulatedAws
 
 
 @pytest.mark.parametrize(

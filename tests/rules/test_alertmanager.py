@@ -19,7 +19,7 @@ import requests
 import yaml
 from waiting import wait_for
 
-from exporter.demo.processes import choose_ports
+from demo.processes import choose_ports
 
 pytestmark = pytest.mark.stack
 

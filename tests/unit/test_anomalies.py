@@ -11,18 +11,19 @@ from typing import Any
 
 import pytest
 
-from exporter import anomalies, anomaly_causes
-from exporter.anomalies import assess, assessed_day
-from exporter.anomaly_causes import Cause, Explanation, region_of
-from exporter.anomaly_settings import AnomalyKinds, AnomalySettings
+from exporter.anomalies import causes as anomaly_causes
+from exporter.anomalies import cost as anomalies
+from exporter.anomalies.causes import Cause, Explanation, region_of
+from exporter.anomalies.cost import assess, assessed_day
+from exporter.anomalies.settings import AnomalyKinds, AnomalySettings
 from exporter.api import Source
 from exporter.api.anomalies import Query, answer
+from exporter.collection.plan import make_plan
 from exporter.collectors.anomaly_causes import Settings, paid_calls
-from exporter.config import Config, ConfigError, load_config
-from exporter.context import ViewContext
-from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts, Scale, start_of_day
-from exporter.plan import make_plan
+from exporter.config.model import Config, ConfigError, load_config
+from exporter.declarations.collector import Amounts, Scale, start_of_day
+from exporter.declarations.context import ViewContext
+from exporter.ledger.file import CostRead, Ledger
 
 DAY = timedelta(days=1)
 TESTED = date(2026, 5, 18)

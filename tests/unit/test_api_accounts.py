@@ -9,9 +9,9 @@ import pytest
 from exporter.api import Source
 from exporter.api.accounts import Query, answer
 from exporter.aws.cost_explorer import days_between
-from exporter.config import Config
-from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts
+from exporter.config.model import Config
+from exporter.declarations.collector import Amounts
+from exporter.ledger.file import CostRead, Ledger
 
 ACCOUNT = "111111111111"
 PERIODS = ("yesterday_usd", "month_to_date_usd", "last_month_usd")

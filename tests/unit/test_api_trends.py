@@ -10,9 +10,9 @@ import pytest
 from exporter.api import Source
 from exporter.api.trends import Query, answer
 from exporter.aws.cost_explorer import days_between
-from exporter.config import Config
-from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts
+from exporter.config.model import Config
+from exporter.declarations.collector import Amounts
+from exporter.ledger.file import CostRead, Ledger
 
 NOW = datetime(2026, 3, 20, 8, tzinfo=UTC)
 TODAY = NOW.date()

@@ -15,9 +15,9 @@ import pytest
 import trustme
 import yaml
 
-from exporter.client import Client, NoAnswerError, RefusedError, exporter_client, relay_client
-from exporter.config import Config
-from exporter.history_settings import Tls
+from exporter.config.model import Config
+from exporter.history.settings import Tls
+from exporter.web.client import Client, NoAnswerError, RefusedError, exporter_client, relay_client
 
 PASSWORD = "planted-password"
 AUTH = {"username": "prometheus", "password_env": "EXPORTER_PASSWORD"}

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.anomalies import assess_day, assessed_day
-from exporter.anomaly_settings import AnomalySettings
-from exporter.assessed_history import AssessedHistory
-from exporter.dated import DAILY_EXPECTED, DAILY_SCORE, DAILY_USAGE, totals
-from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts, month_start
+from exporter.anomalies.cost import assess_day, assessed_day
+from exporter.anomalies.history import AssessedHistory
+from exporter.anomalies.settings import AnomalySettings
+from exporter.declarations.collector import Amounts, month_start
+from exporter.ledger.daily_values import DAILY_EXPECTED, DAILY_SCORE, DAILY_USAGE, totals
+from exporter.ledger.file import CostRead, Ledger
 
 DAY = timedelta(days=1)
 NOW = datetime(2026, 5, 20, 13, tzinfo=UTC)
@@ -223,8 +223,8 @@ def test_stopped_anywhere_it_goes_on_where_it_was(
 
 def test_much_is_done_in_several_calls(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     read(ledger, ORGANIZATION, FIRST, NOW.date())
-    monkeypatch.setattr("exporter.assessed_history._VALUES_A_CALL", 100)
-    monkeypatch.setattr("exporter.assessed_history._VALUES_A_TRANSACTION", 30)
+    monkeypatch.setattr("exporter.anomalies.history._VALUES_A_CALL", 100)
+    monkeypatch.setattr("exporter.anomalies.history._VALUES_A_TRANSACTION", 30)
     days = []
     while history(ledger).update():
         days.append(len(held(ledger)))

@@ -6,8 +6,8 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from exporter import baseline
-from exporter.baseline import Limits, assess, input_days
+from exporter.expectation import baseline
+from exporter.expectation.baseline import Limits, assess, input_days
 
 TESTED = date(2026, 5, 20)  # a Wednesday in the middle of a month
 DAY = timedelta(days=1)

@@ -8,8 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from exporter.cli import main
-from exporter.commands import PROGRAM
+from exporter.cli.commands import PROGRAM
+from exporter.cli.main import main
 
 NAMES = main.list_commands(click.Context(main))
 

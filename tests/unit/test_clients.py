@@ -19,13 +19,13 @@ from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
 from exporter.aws import clients
+from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws, Deadline
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
-from exporter.charges import MemoryCharges
-from exporter.config import CeilingSettings
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
-from exporter.model import Account, utc_now
+from exporter.config.model import CeilingSettings
+from exporter.declarations.collector import Account, utc_now
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 ROLE = "aws-spend-exporter-member"
 COST = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from exporter.clock_steps import ClockSteps
+from exporter.app.clock_steps import ClockSteps
 
 
 def test_a_step_is_noticed_once_and_time_that_passes_is_none() -> None:

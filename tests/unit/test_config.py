@@ -10,8 +10,8 @@ import yaml
 from click.testing import CliRunner
 from pydantic import BaseModel
 
-from exporter.cli import main
-from exporter.config import Config, ConfigError, load_config
+from exporter.cli.main import main
+from exporter.config.model import Config, ConfigError, load_config
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 

@@ -12,13 +12,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from recording_endpoint import RecordingEndpoint, Request
 
+from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.cost_explorer import METRICS, DailyCosts, daily_costs
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
-from exporter.charges import MemoryCharges
-from exporter.config import CeilingSettings
-from exporter.model import utc_now
+from exporter.config.model import CeilingSettings
+from exporter.declarations.collector import utc_now
 
 DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
 Page = Mapping[str, Any]

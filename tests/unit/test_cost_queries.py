@@ -10,9 +10,9 @@ import pytest
 
 from exporter.aws.cost_explorer import days_between
 from exporter.collectors.cost import Settings
-from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts
-from exporter.refresh_plan import CostQuery, Part, next_query, refreshed_at, restatable_from
+from exporter.cost.refresh_plan import CostQuery, Part, next_query, refreshed_at, restatable_from
+from exporter.declarations.collector import Amounts
+from exporter.ledger.file import CostRead, Ledger
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 ONE = Amounts(unblended=Decimal(1))

@@ -8,10 +8,10 @@ import pytest
 
 from exporter.aws.cost_explorer import days_between
 from exporter.collectors import cost
-from exporter.context import ViewContext
-from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts
-from exporter.refresh_plan import next_query, refreshed_at
+from exporter.cost.refresh_plan import next_query, refreshed_at
+from exporter.declarations.collector import Amounts
+from exporter.declarations.context import ViewContext
+from exporter.ledger.file import CostRead, Ledger
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from exporter.collectors import all_collectors
-from exporter.config_schema import config_schema_text
-from exporter.iam import member_policy, payer_policy, policy_files
-from exporter.reference import metrics_markdown
+from exporter.config.schema import config_schema_text
+from exporter.generated.iam import member_policy, payer_policy, policy_files
+from exporter.generated.reference import metrics_markdown
 from exporter.resources import ResourceFile, all_resource_files
 
 ROOT = Path(__file__).parents[2]

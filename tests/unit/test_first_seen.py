@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.first_seen import first_seen
-from exporter.ledger import Ledger
+from exporter.inventory.first_seen import first_seen
+from exporter.ledger.file import Ledger
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

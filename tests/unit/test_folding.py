@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.folding import OTHER, fold
-from exporter.model import Family, Folded, Sample
+from exporter.core.folding import OTHER, fold
+from exporter.declarations.collector import Family, Folded, Sample
 
 COST = Family("test_cost_usd", "Cost.", ("account", "region", "action"))
 WASTE = Family("test_waste_usd", "Waste.", ("account", "region", "action"))

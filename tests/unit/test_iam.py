@@ -15,10 +15,11 @@ import yaml
 from click.testing import CliRunner
 from policy_sentry.querying.actions import get_action_data
 
-from exporter import accounts
-from exporter.cli import main
+from exporter.accounts import discovery as accounts
+from exporter.cli.main import main
 from exporter.collectors import all_collectors
-from exporter.iam import (
+from exporter.declarations.collector import Scope
+from exporter.generated.iam import (
     FEATURES,
     as_text,
     documents,
@@ -29,7 +30,6 @@ from exporter.iam import (
     payer_policy,
     policy_files,
 )
-from exporter.model import Scope
 
 ROOT = Path(__file__).parents[2]
 WRITING = {"s3:PutObject", "aps:RemoteWrite", "sts:AssumeRole"}

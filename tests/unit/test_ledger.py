@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.aws.charges import MemoryCharges
 from exporter.aws.meter import Charges
-from exporter.charges import MemoryCharges
-from exporter.ledger import CostRead, DayState, Ledger, LedgerLockedError
-from exporter.model import Amounts, ChargeClass
-from exporter.money import to_units, to_usd
+from exporter.core.money import to_units, to_usd
+from exporter.declarations.collector import Amounts, ChargeClass
+from exporter.ledger.file import CostRead, DayState, Ledger, LedgerLockedError
 
 NOON = datetime(2026, 5, 20, 12, tzinfo=UTC)
 DAY = date(2026, 5, 18)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts
+from exporter.declarations.collector import Amounts
+from exporter.ledger.file import CostRead, Ledger
 
 NOW = datetime(2026, 3, 17, 14, 20, tzinfo=UTC)
 DAY = date(2026, 3, 16)

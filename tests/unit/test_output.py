@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.output import Column, Format, account_id_column, emit, money
+from exporter.cli.output import Column, Format, account_id_column, emit, money
 
 COLUMNS = [Column("account", "Account"), account_id_column(), money("usd", "Cost of the month")]
 ROWS = [

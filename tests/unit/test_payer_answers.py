@@ -13,17 +13,17 @@ import pytest
 from prometheus_client import CollectorRegistry
 from recording_endpoint import RecordingEndpoint, Request
 
+from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
-from exporter.charges import MemoryCharges
 from exporter.collectors import commitments, savings_opportunities
 from exporter.collectors.budgets import ACTUAL, FORECAST, LIMIT, Budget, read_budget
 from exporter.collectors.cost_anomaly_detection import attribute
-from exporter.config import CeilingSettings
-from exporter.context import Context, ViewContext
-from exporter.ledger import Ledger
-from exporter.model import Sample, Scale, Target
+from exporter.config.model import CeilingSettings
+from exporter.declarations.collector import Sample, Scale, Target
+from exporter.declarations.context import Context, ViewContext
+from exporter.ledger.file import Ledger
 
 NOW = datetime(2026, 5, 17, 9, 30, tzinfo=UTC)
 PAYER = Target("111122223333", "payer", "us-east-1", "aws")

@@ -10,12 +10,12 @@ import yaml
 from click.testing import CliRunner
 
 from exporter.aws.cost_explorer import days_between
-from exporter.cli import main
-from exporter.config import Ceiling, CeilingSettings, Config, load_config
-from exporter.ledger import CostRead, Ledger
-from exporter.model import month_start
-from exporter.plan import make_plan, refusal, refused_collectors, scale_for
-from exporter.usage_ledger import Series, list_series
+from exporter.cli.main import main
+from exporter.collection.plan import make_plan, refusal, refused_collectors, scale_for
+from exporter.config.model import Ceiling, CeilingSettings, Config, load_config
+from exporter.declarations.collector import month_start
+from exporter.ledger.file import CostRead, Ledger
+from exporter.usage.counters import Series, list_series
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 

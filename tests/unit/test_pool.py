@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from waiting import wait_for
 
-from exporter.pool import Pool
+from exporter.collection.pool import Pool
 
 
 @pytest.fixture

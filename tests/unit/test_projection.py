@@ -12,14 +12,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from exporter import projection_view
 from exporter.aws.cost_explorer import days_between
 from exporter.collectors import cost
-from exporter.context import ViewContext
-from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts, month_start, start_of_day
-from exporter.projection import Costs, complete, expect, input_days
-from exporter.projection_view import FORECAST_DAILY, MONTH_PROJECTION, Projected, project, render
+from exporter.cost import projection_view
+from exporter.cost.projection_view import FORECAST_DAILY, MONTH_PROJECTION, Projected, project, render
+from exporter.declarations.collector import Amounts, month_start, start_of_day
+from exporter.declarations.context import ViewContext
+from exporter.expectation.projection import Costs, complete, expect, input_days
+from exporter.ledger.file import CostRead, Ledger
 
 TODAY = date(2026, 5, 20)
 DAY = timedelta(days=1)

@@ -15,15 +15,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
-from exporter import runner as runner_module
-from exporter.accounts import Directory
+from exporter.accounts.discovery import Directory
 from exporter.aws.errors import AwsError, Kind
-from exporter.config import Config
-from exporter.fields import CollectorSettings
-from exporter.ledger import Ledger
-from exporter.model import Account, Collector, Family, Sample, Scope, Target, View
-from exporter.runner import DISCOVERY, Runner, RunnerMetrics
-from exporter.store import Key, Store
+from exporter.collection import runner as runner_module
+from exporter.collection.runner import DISCOVERY, Runner, RunnerMetrics
+from exporter.collection.store import Key, Store
+from exporter.config.model import Config
+from exporter.core.fields import CollectorSettings
+from exporter.declarations.collector import Account, Collector, Family, Sample, Scope, Target, View
+from exporter.ledger.file import Ledger
 
 NOW = datetime(2026, 3, 17, 14, 20, tzinfo=UTC)
 FAMILY = Family("test_value", "A value.", ("account_id", "region"))

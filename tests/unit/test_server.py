@@ -10,10 +10,10 @@ import requests
 from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
-from exporter.model import utc_now
-from exporter.server import Probes, create_app
-from exporter.store import Store
-from exporter.web_server import Server
+from exporter.app.endpoints import Probes, create_app
+from exporter.collection.store import Store
+from exporter.declarations.collector import utc_now
+from exporter.web.server import Server
 
 
 def test_requests_that_wait_for_aws_leave_threads_for_the_others() -> None:

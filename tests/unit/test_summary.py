@@ -10,9 +10,9 @@ import pytest
 
 from exporter.api import Source
 from exporter.api.summary import Query, answer
-from exporter.config import Config
-from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts, Family, Sample
+from exporter.config.model import Config
+from exporter.declarations.collector import Amounts, Family, Sample
+from exporter.ledger.file import CostRead, Ledger
 
 NOW = datetime(2026, 3, 20, 13, tzinfo=UTC)
 TODAY = NOW.date()

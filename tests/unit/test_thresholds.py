@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.accounts import Directory, accounts_of, group_samples
-from exporter.config import AccountsSettings, Config, ConfigError, load_config
-from exporter.model import Account, Sample
-from exporter.store import render
-from exporter.thresholds import Families, resolve
+from exporter.accounts.discovery import Directory, accounts_of, group_samples
+from exporter.accounts.thresholds import Families, resolve
+from exporter.collection.store import render
+from exporter.config.model import AccountsSettings, Config, ConfigError, load_config
+from exporter.declarations.collector import Account, Sample
 
 PROD = Account("111111111111", "prod", ous=("/Workloads", "/Workloads/Prod"), groups={"team": "platform"})
 DEV = Account("222222222222", "dev", ous=("/Workloads", "/Workloads/Dev"), groups={"team": "data"})

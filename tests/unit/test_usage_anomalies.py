@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from exporter import usage_anomalies
-from exporter.anomaly_settings import AnomalySettings, UsageAnomalySettings
+from exporter.anomalies import usage as usage_anomalies
+from exporter.anomalies.settings import AnomalySettings, UsageAnomalySettings
 from exporter.api import Source
 from exporter.api.anomalies import Query, answer
-from exporter.config import Config
-from exporter.context import ViewContext
-from exporter.dated import Value, put
-from exporter.ledger import CostRead, Ledger
-from exporter.model import Amounts, start_of_day
+from exporter.config.model import Config
+from exporter.declarations.collector import Amounts, start_of_day
+from exporter.declarations.context import ViewContext
+from exporter.ledger.daily_values import Value, put
+from exporter.ledger.file import CostRead, Ledger
 
 DAY = timedelta(days=1)
 TESTED = date(2026, 5, 19)

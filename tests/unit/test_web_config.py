@@ -13,8 +13,8 @@ import bcrypt
 import pytest
 import trustme
 
-from exporter import web_config
-from exporter.web_config import WebConfig, WebConfigError
+from exporter.web import config as web_config
+from exporter.web.config import WebConfig, WebConfigError
 
 PASSWORD = "correct horse battery staple"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()

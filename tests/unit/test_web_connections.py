@@ -17,9 +17,10 @@ import trustme
 import yaml
 from fastapi import FastAPI, Response
 
-from exporter import web_config, web_connections
-from exporter.web_config import open_web_config
-from exporter.web_server import Server
+from exporter.web import config as web_config
+from exporter.web import connections as web_connections
+from exporter.web.config import open_web_config
+from exporter.web.server import Server
 
 pytestmark = pytest.mark.stack
 

@@ -10,11 +10,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from usage_harness import NOW, REGION, MakePoller, Poller
 
+from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
-from exporter.charges import MemoryCharges
-from exporter.config import CeilingSettings
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
+from exporter.config.model import CeilingSettings
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 
 @pytest.fixture(scope="module")

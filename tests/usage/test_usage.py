@@ -13,8 +13,8 @@ from usage_harness import DAY, HOUR, NOW, REGION, TRUE_SOURCES, MakePoller, Poll
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.collectors import usage
-from exporter.demo.simulator import SimulatedAws
-from exporter.usage_metrics import USAGE_METRICS
+from exporter.usage.metrics import USAGE_METRICS
+from simulated_aws import SimulatedAws
 
 COUNTERS = {row.name for row in USAGE_METRICS if row.is_counter}
 EPOCH = NOW.replace(minute=0)

@@ -15,7 +15,7 @@ from usage_harness import DAY, NOW, Poller, true_sum
 
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
-from exporter.demo.simulator import SimulatedAws, cloudwatch
+from simulated_aws import SimulatedAws, cloudwatch
 
 FAMILIES = ("aws_lambda_invocations_total", "aws_dynamodb_consumed_read_capacity_units_total")
 OUTAGES = (None, None, None, "ListMetrics", "GetMetricData")

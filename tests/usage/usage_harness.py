@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
 from exporter.collectors import ec2_running, usage
-from exporter.config import CeilingSettings
-from exporter.context import Context
-from exporter.dated import totals
-from exporter.demo.simulator import SimulatedAws
-from exporter.ledger import Ledger
-from exporter.model import Account, Sample, Target
+from exporter.config.model import CeilingSettings
+from exporter.declarations.collector import Account, Sample, Target
+from exporter.declarations.context import Context
+from exporter.ledger.daily_values import totals
+from exporter.ledger.file import Ledger
+from simulated_aws import SimulatedAws
 
 NOW = datetime(2026, 3, 17, 14, 20, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 from exporter.aws.clients import Aws, Deadline
 from exporter.aws.cost_explorer import daily_costs, days_between
 from exporter.aws.errors import AwsError, Kind
-from exporter.model import start_of_day
+from exporter.declarations.collector import start_of_day
 from exporter.relay.exporter_api import ExporterApi, ExporterError
 from exporter.relay.integration.contract import NAME, AwsKeys, Wanted
 from exporter.relay.integration.settings import BUDGET

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from apscheduler.triggers.cron import CronTrigger
 from pydantic import BaseModel, ConfigDict, Field
 
-from exporter.model import month_start
-from exporter.relay.credentials import Secret
+from exporter.declarations.collector import month_start
+from exporter.web.credentials import Secret
 
 NAME = "AWS Spend Monitor"
 LOGO_PATH = "/integration/logo.svg"

@@ -14,8 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from exporter.relay.addresses import is_address, is_public
 from exporter.relay.telex import Result, classify
+from exporter.web.addresses import is_address, is_public
 
 _HOST = re.compile(
     r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?"

@@ -8,13 +8,13 @@ from typing import Any, Literal
 from fastapi import FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel
 
-from exporter.relay.credentials import CallerAuth
 from exporter.relay.gate import Answer, Gate, body_of
 from exporter.relay.integration import contract
 from exporter.relay.integration.contract import Tick
 from exporter.relay.integration.return_url import RefusedUrlError
 from exporter.relay.integration.settings import IntegrationSettings
 from exporter.relay.integration.ticks import Ticks
+from exporter.web.credentials import CallerAuth
 
 
 class Accepted(BaseModel):

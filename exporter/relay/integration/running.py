@@ -13,8 +13,8 @@ from prometheus_client import Gauge
 
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter, period_start
-from exporter.ledger import Ledger
-from exporter.model import utc_now
+from exporter.declarations.collector import utc_now
+from exporter.ledger.file import Ledger
 from exporter.relay.exporter_api import ExporterApi
 from exporter.relay.gate import Gate
 from exporter.relay.integration.routes import add_routes
@@ -25,7 +25,7 @@ from exporter.relay.settings import RelaySecrets, RelaySettings
 from exporter.relay.templating import Templates
 
 if TYPE_CHECKING:
-    from exporter.config import AwsSettings
+    from exporter.config.model import AwsSettings
 
 
 class Integration:

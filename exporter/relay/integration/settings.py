@@ -9,9 +9,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from exporter.fields import StrictModel, Timeout, Usd
-from exporter.relay.credentials import CallerAuthSettings
+from exporter.core.fields import StrictModel, Timeout, Usd
 from exporter.relay.integration.return_url import ReturnHost
+from exporter.web.credentials import CallerAuthSettings
 
 BUDGET = "integration"
 """The budget under which the meter charges what ticks with AWS keys ask of Cost Explorer."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from simulated_calls import NOW, Client, client_of
 
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from exporter.demo.simulator import SimulatedAws
+from simulated_aws import SimulatedAws
 
 NOW = datetime(2026, 3, 17, 14, 20, tzinfo=UTC)
 ONE_ATTEMPT = Config(retries={"total_max_attempts": 1}, read_timeout=60, connect_timeout=60)

@@ -11,9 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 from simulated_calls import NOW, Client
 
-from exporter.demo.simulator import SimulatedAws
-from exporter.demo.simulator.anomaly_detection import RootCause, SimulatedAnomaly
-from exporter.demo.simulator.budgets import SimulatedBudget
+from simulated_aws import SimulatedAws
+from simulated_aws.anomaly_detection import RootCause, SimulatedAnomaly
+from simulated_aws.budgets import SimulatedBudget
 
 TODAY = NOW.date()
 

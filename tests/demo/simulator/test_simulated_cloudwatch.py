@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from simulated_calls import NOW, Client, call_in_protocol, error_code
 
-from exporter.demo.simulator import SimulatedAws
+from simulated_aws import SimulatedAws
 
 DAY = {"StartTime": datetime(2026, 3, 15, tzinfo=UTC), "EndTime": datetime(2026, 3, 16, tzinfo=UTC)}
 INVOCATIONS = {

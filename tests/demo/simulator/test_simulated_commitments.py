@@ -10,8 +10,8 @@ import pytest
 from botocore.model import ListShape, Shape, StructureShape
 from simulated_calls import NOW, Client, error_code
 
-from exporter.demo.simulator import SimulatedAws
-from exporter.demo.simulator.wire import AwsCall
+from simulated_aws import SimulatedAws
+from simulated_aws.wire import AwsCall
 
 TODAY = NOW.date()
 PERIOD = {

@@ -28,7 +28,7 @@ from simulated_calls import (
     error_code as code,
 )
 
-from exporter.demo.simulator import METRICS, ExplicitCost, OrganizationSpec, SimulatedAws
+from simulated_aws import METRICS, ExplicitCost, OrganizationSpec, SimulatedAws
 
 
 def test_the_sum_of_all_pages_is_the_truth(aws: SimulatedAws, client: Client) -> None:

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 from botocore.parsers import ResponseParserError
 from simulated_calls import BY_ACCOUNT, BY_SERVICE, Client, client_of, error_code, pages, query, summed
 
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 WEEK = query("2026-03-08", "2026-03-15", BY_ACCOUNT, BY_SERVICE)
 
@@ -313,7 +313,7 @@ def test_a_day_settles_and_is_restated(aws: SimulatedAws) -> None:
 
 @pytest.mark.stack
 def test_the_process_prints_its_address_and_ends_on_sigterm() -> None:
-    command = [sys.executable, "-m", "exporter.demo.simulator", "--accounts", "3", "--services", "3", "--days", "30",
+    command = [sys.executable, "-m", "simulated_aws", "--accounts", "3", "--services", "3", "--days", "30",
                "--now", "2026-03-17T14:20:00Z"]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
         assert process.stdout is not None

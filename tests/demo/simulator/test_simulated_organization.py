@@ -10,7 +10,7 @@ import boto3
 import pytest
 from simulated_calls import NOW, Client, client_of, error_code
 
-from exporter.demo.simulator import OrganizationSpec, SimulatedAws
+from simulated_aws import OrganizationSpec, SimulatedAws
 
 
 def test_accounts_come_in_pages_of_twenty_and_one_page_is_empty(aws: SimulatedAws, client: Client) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from moto.core.routing import get_service_router
 
-from exporter.demo.simulator.routing import rest_operation
-from exporter.demo.simulator.wire import service_model
+from simulated_aws.routing import rest_operation
+from simulated_aws.wire import service_model
 
 _THREADS = 8
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from simulated_calls import NOW, Client
 
-from exporter.demo.simulator import ExplicitCost, OrganizationSpec, SimulatedAws
-from exporter.demo.simulator.cost_truth import Charges, ExplicitCosts, GeneratedCosts
-from exporter.demo.simulator.organization import Organization
+from simulated_aws import ExplicitCost, OrganizationSpec, SimulatedAws
+from simulated_aws.cost_truth import Charges, ExplicitCosts, GeneratedCosts
+from simulated_aws.organization import Organization
 
 _THREADS = 4
 _MONTH_STARTS = [date(2025, month, 1) for month in range(1, 13)]

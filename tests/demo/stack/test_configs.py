@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.demo import configs
-from exporter.demo.errors import DemoError
+from demo import configs
+from demo.errors import DemoError
 
 PORTS = {"exporter": 1, "relay": 2, "prometheus": 3, "alertmanager": 4}
 PROJECT = configs.project_folder()

@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 from decimal import Decimal
 
-from exporter.demo.thresholds import Thresholds, choose_thresholds, factor_needed
+from demo.thresholds import Thresholds, choose_thresholds, factor_needed
 
 TODAY = date(2026, 3, 12)
 PROD, DEV = "111111111111", "222222222222"

@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 from waiting import wait_for
 
-from exporter.demo.processes import DemoError, Processes, Stopped, choose_ports
+from demo.processes import DemoError, Processes, Stopped, choose_ports
 
 STUBBORN = """
 import signal, time
@@ -130,7 +130,7 @@ def test_a_chosen_port_is_given_to_nobody_else_and_can_be_listened_on() -> None:
     """Of two demos that start together, each has its own."""
     port = choose_ports({"here": 0})["here"]
     program = (
-        "from exporter.demo import processes\n"
+        "from demo import processes\n"
         f"processes._FREE_PORTS = range({port}, {port + 1})\n"
         "processes.choose_ports({'there': 0})"
     )

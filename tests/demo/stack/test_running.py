@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo import running
-from exporter.demo.processes import DemoError
+from demo import running
+from demo.processes import DemoError
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,346 @@
+"""The whole chain on one machine: simulated AWS, exporter, Prometheus, Alertmanager, relay, Telex channel."""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, NoReturn, Self
+from urllib.parse import urlsplit
+
+from demo import configs, http, running
+from demo.control import Simulator
+from demo.display import Progress
+from demo.processes import Child, DemoError, Processes, choose_ports
+from demo.telex_sink import Message, TelexSink
+from demo.thresholds import DailyCosts, Thresholds, choose_thresholds
+from exporter.config.model import CONFIG_VARIABLE
+
+HISTORY_DAYS = 450
+COST_DAYS = 14
+COST_INTERVAL_SECONDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the simulated organisation is made of, and the wanted port of each server (0: a free one)."""
+
+    accounts: int = 6
+    services: int = 8
+    regions: tuple[str, ...] = ("us-east-1", "eu-west-1")
+    seed: int = 1
+    days: int = 400
+    groups_per_page: int = 1000
+    grafana: bool = True
+    inventory: bool = False
+    """Also list what the accounts own, which the simulator fills on first use: in half a minute."""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    patience: float = 90.0
+    """Seconds that each server may take to be ready; one that dies is told at once."""
+
+    def simulator_arguments(self, port: int) -> list[str]:
+        return [
+            *("--port", str(port)),
+            *("--accounts", str(self.accounts)),
+            *("--services", str(self.services)),
+            *("--regions", ",".join(self.regions)),
+            *("--seed", str(self.seed)),
+            *("--days", str(self.days)),
+            *("--groups-per-page", str(self.groups_per_page)),
+        ]
+
+
+def find_program(*names: str) -> str | None:
+    """The first of the programs on the PATH, or among those that `make setup` has unpacked."""
+    unpacked = Path(__file__).resolve().parent.parent.parent / ".tools" / "usr" / "bin"
+    for name in names:
+        if found := shutil.which(name) or shutil.which(name, path=str(unpacked)):
+            return found
+    return None
+
+
+def simulator_command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "simulated_aws", *arguments]
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without AWS settings, so that a demo can never reach a real account."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    # A proxy must not come between servers on this machine.
+    return kept | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+
+
+class Stack:
+    """The running chain: `start` in a `Processes` context brings it up, leaving that context ends it."""
+
+    def __init__(self, options: Options, processes: Processes, progress: Progress, sink: TelexSink) -> None:
+        self.options = options
+        self.sink = sink
+        self._processes = processes
+        self._progress = progress
+        self._children: dict[str, Child] = {}
+        names = ["simulator", "exporter", "prometheus", "alertmanager", "relay"]
+        self._grafana = find_program("grafana", "grafana-server") if options.grafana else None
+        if self._grafana:
+            names.append("grafana")
+        self.ports = choose_ports({name: options.ports.get(name, 0) for name in names})
+        self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
+        self.urls["telex"] = sink.url
+        self.simulator = Simulator(self.urls["simulator"])
+        self.today: date
+        self.costs: DailyCosts
+        self.thresholds: Thresholds
+        self.environment_path: Path
+        """Shell settings by which other commands see this demo."""
+
+    def start(self) -> Self:
+        """Brings up all servers and waits until each is ready; raises DemoError."""
+        project = configs.project_folder()
+        folder = self._processes.folder
+        self._start_simulator()
+        self._start_prometheus(project, folder)
+        self._start_alertmanager(project, folder)
+        environment = self._await_simulator()
+        self.today = self.simulator.today()
+        tomorrow = self.today + timedelta(days=1)
+        self.costs = self.simulator.daily_costs(self.today - timedelta(days=COST_DAYS), tomorrow)
+        self.thresholds = choose_thresholds(self.costs, self.today)
+        config = self._write_exporter_config(folder)
+        self.environment_path = folder / "environment"
+        settings = environment | {CONFIG_VARIABLE: str(config)}
+        self.environment_path.write_text(
+            "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+            + f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n'
+        )
+        self._start("exporter", [sys.executable, "-m", "exporter", "run", "--config", config], environment)
+        self._start("relay", [sys.executable, "-m", "exporter", "relay", "--config", config])
+        if self._grafana:
+            self._start_grafana(project, folder, self._grafana)
+        for name, path in (
+            ("prometheus", "/-/ready"),
+            ("alertmanager", "/-/ready"),
+            ("relay", "/-/ready"),
+            # The first inventory of simulated accounts takes a while, and nothing waits for it.
+            ("exporter", "/-/healthy" if self.options.inventory else "/-/ready"),
+            ("grafana", "/api/health"),
+        ):
+            if name in self._children:
+                self._await(name, path)
+        self._await_cost()
+        return self
+
+    def publish(self) -> None:
+        """Lets `demo inject` find this demo."""
+        self._processes.remove_at_end(running.publish(self.urls))
+
+    def shown_urls(self) -> dict[str, str]:
+        """Where a user may want to look, the most interesting first."""
+        urls = {
+            "Telex channel": self.urls["telex"],
+            "Prometheus": self.urls["prometheus"],
+            "Alerts": self.urls["prometheus"] + "/alerts",
+            "Alertmanager": self.urls["alertmanager"],
+            "Exporter's metrics": self.urls["exporter"] + "/metrics",
+            "Simulated AWS": self.urls["simulator"] + "/_simulator/organization",
+        }
+        return ({"Grafana": self.urls["grafana"]} if self._grafana else {}) | urls
+
+    def query(self, promql: str) -> list[dict[str, Any]]:
+        """The result of an instant query of Prometheus."""
+        answer = http.get(self.urls["prometheus"] + "/api/v1/query", query=promql)
+        result: list[dict[str, Any]] = answer["data"]["result"]
+        return result
+
+    def _start(
+        self, name: str, argv: Sequence[str | Path], environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._progress.starting(name)
+        arguments = [str(argument) for argument in argv]
+        child_environment = clean_environment() | dict(environment or {})
+        self._children[name] = self._processes.start(name, arguments, child_environment)
+
+    def _await(self, name: str, path: str) -> None:
+        self._processes.wait_ready(self._children[name], self.urls[name] + path, self.options.patience)
+        self._progress.ready(name, self.urls[name])
+
+    def _start_simulator(self) -> None:
+        self._start("simulator", simulator_command(self.options.simulator_arguments(self.ports["simulator"])))
+
+    def _await_simulator(self) -> dict[str, str]:
+        """The environment that points an AWS SDK at the simulator, from the line that says it is ready."""
+        environment = self._processes.wait_until(
+            "the simulated AWS is not ready",
+            lambda: ready_line(self._children["simulator"]),
+            self.options.patience,
+        )
+        self._progress.ready("simulator", self.urls["simulator"])
+        return environment
+
+    def _start_prometheus(self, project: Path, folder: Path) -> None:
+        program = find_program("prometheus")
+        if program is None:
+            raise DemoError("prometheus is not on the PATH; `make setup` fetches it")
+        rules = configs.write_rules(project / "prometheus" / "rules", folder / "rules")
+        shipped = project / "prometheus" / "prometheus.yml"
+        config = configs.write_yaml(
+            folder / "prometheus.yml", configs.prometheus_config(shipped, self.ports, rules)
+        )
+        self._start(
+            "prometheus",
+            [
+                program,
+                f"--config.file={config}",
+                f"--storage.tsdb.path={folder / 'prometheus'}",
+                f"--storage.tsdb.retention.time={HISTORY_DAYS}d",
+                f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}",
+                f"--web.external-url={self.urls['prometheus']}",
+                "--web.enable-remote-write-receiver",
+            ],
+        )
+
+    def _start_alertmanager(self, project: Path, folder: Path) -> None:
+        program = find_program("alertmanager", "prometheus-alertmanager")
+        if program is None:
+            raise DemoError("alertmanager is not on the PATH; `make setup` fetches it")
+        shipped = project / "alertmanager" / "alertmanager.yml"
+        config = configs.write_yaml(
+            folder / "alertmanager.yml", configs.alertmanager_config(shipped, self.ports)
+        )
+        self._start(
+            "alertmanager",
+            [
+                program,
+                f"--config.file={config}",
+                f"--storage.path={folder / 'alertmanager'}",
+                f"--web.listen-address=127.0.0.1:{self.ports['alertmanager']}",
+                f"--web.external-url={self.urls['alertmanager']}",
+                "--cluster.listen-address=",
+            ],
+        )
+
+    def _write_exporter_config(self, folder: Path) -> Path:
+        secret = folder / "telex-url"
+        secret.touch(mode=0o600)
+        secret.write_text(self.sink.webhook_url)
+        return configs.write_yaml(
+            folder / "config.yaml",
+            {
+                "data_dir": str(folder / "data"),
+                "server": {"host": "127.0.0.1", "port": self.ports["exporter"]},
+                "aws": {"region": self.options.regions[0], "endpoint_url": self.urls["simulator"]},
+                "accounts": {"discovery": "organizations", "role_name": "aws-spend-exporter-member"},
+                "regions": list(self.options.regions),
+                "collectors": {
+                    # An injected spike begins some days ago: each refresh reads all of both months.
+                    "cost": {"interval": f"{COST_INTERVAL_SECONDS}s", "refresh": "full"},
+                    "anomaly_causes": {"enabled": True, "interval": "5s"},
+                    "commitments": {"enabled": True},
+                    "savings_opportunities": {"enabled": True},
+                    "budgets": {"enabled": True, "interval": "30s"},
+                    "cost_anomaly_detection": {"enabled": True, "interval": "30s"},
+                    "ec2_instances": {"enabled": True, "interval": "30s"},
+                    "ec2_running": {"enabled": True, "interval": "30s"},
+                    # Enough whole days for the unit costs of a week.
+                    "usage": {"enabled": True, "interval": "1m", "first_read_days": 8},
+                    "inventory": {
+                        "enabled": self.options.inventory,
+                        "interval": "1m",
+                        "required_tags": ["team", "environment"],
+                        "info_tags": ["team"],
+                    },
+                    "prices": {"enabled": self.options.inventory},
+                },
+                # Simulated requests cost nothing, and the demo asks every few seconds.
+                "ceilings": {
+                    "cost": {"day": None, "month": None},
+                    "usage": {"day": None, "month": None},
+                    "first_fill": None,
+                },
+                "thresholds": self.thresholds.as_config(),
+                "history": {"write_url": f"{self.urls['prometheus']}/api/v1/write"},
+                "relay": {
+                    "host": "127.0.0.1",
+                    "port": self.ports["relay"],
+                    "state_dir": str(folder / "relay"),
+                    "channels": {"default": {"url_file": str(secret)}},
+                    "exporter": {"url": self.urls["exporter"]},
+                    # The sink plays Telex on this machine: its address is private, and plain http.
+                    "integration": {
+                        "enabled": True,
+                        "base_url": self.urls["relay"],
+                        "return_hosts": [urlsplit(self.sink.url).netloc],
+                    },
+                },
+            },
+        )
+
+    def _start_grafana(self, project: Path, folder: Path, program: str) -> None:
+        home = os.environ.get("GF_PATHS_HOME", "")
+        grafana = project / "grafana"
+        data = folder / "grafana"
+        settings = {
+            "GF_SERVER_HTTP_ADDR": "127.0.0.1",
+            "GF_SERVER_HTTP_PORT": str(self.ports["grafana"]),
+            "GF_PATHS_DATA": str(data),
+            "GF_PATHS_LOGS": str(data / "log"),
+            "GF_PATHS_PLUGINS": str(data / "plugins"),
+            "GF_PATHS_PROVISIONING": str(grafana / "provisioning"),
+            "GF_AUTH_ANONYMOUS_ENABLED": "true",
+            "GF_AUTH_ANONYMOUS_ORG_ROLE": "Admin",  # it listens on loopback and is gone with the demo
+            "GF_ANALYTICS_REPORTING_ENABLED": "false",
+            "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+            # What grafana/provisioning reads.
+            "PROMETHEUS_URL": self.urls["prometheus"],
+            "DASHBOARDS_PATH": str(grafana / "dashboards"),
+        }
+        server = [program] if Path(program).name == "grafana-server" else [program, "server"]
+        self._start("grafana", [*server, *(["--homepath", home] if home else [])], settings)
+
+    def _await_cost(self) -> None:
+        """Waits until cost is in Prometheus."""
+        self._progress.starting("cost in Prometheus")
+
+        def probe() -> float | None:
+            try:
+                # On the first of a month AWS has booked nothing of it for some hours.
+                result = self.query("sum(aws_cost_month_to_date_usd) or 0 * sum(aws_cost_last_month_usd)")
+            except DemoError:
+                return None
+            return float(result[0]["value"][1]) if result else None
+
+        total = self._processes.wait_until("no cost has reached Prometheus", probe, self.options.patience)
+        self._progress.ready("cost in Prometheus", f"{total:,.2f} USD this month")
+
+    def wait(self) -> NoReturn:
+        """Waits until the user ends the demo (Stopped) or a server dies (DemoError)."""
+        while True:
+            self._processes.check()
+            self._processes.pause(0.2)
+
+    def pause(self, seconds: float) -> None:
+        """Sleeps, or less when the demo is asked to stop."""
+        self._processes.pause(seconds)
+
+    def await_message(self, account_id: str, after: int, timeout: float) -> Message:
+        """The next Telex message past id `after` about the account; raises DemoError."""
+
+        def probe() -> Message | None:
+            # The organisation's own alert names accounts, too, but not their ids.
+            return next((m for m in self.sink.messages[after:] if account_id in m.message), None)
+
+        return self._processes.wait_until(f"no Telex message about {account_id}", probe, timeout)
+
+
+def ready_line(child: Child) -> dict[str, str] | None:
+    """The environment from the simulator's line of JSON, once it is there."""
+    for line in child.last_lines(100).splitlines():
+        if line.startswith("{"):
+            try:
+                return dict(json.loads(line)["environment"])
+            except (ValueError, KeyError):
+                return None
+    return None

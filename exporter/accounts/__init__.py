@@ -1,0 +1,1 @@
+"""Accounts: discovery, groups, thresholds, shards."""

@@ -1,0 +1,122 @@
+"""What made a spike, as Cost Explorer told it once, in tables of the ledger's file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from exporter.core.money import to_units, to_usd
+from exporter.declarations.collector import to_milliseconds
+from exporter.ledger.file import Ledger
+
+SAME_SPIKE_DAYS = 3
+"""Within so many days a spike of one series is the same one, and is asked about once."""
+
+_REGIONS = {
+    "AFS1": "af-south-1", "APE1": "ap-east-1", "APN1": "ap-northeast-1", "APN2": "ap-northeast-2",
+    "APN3": "ap-northeast-3", "APS1": "ap-southeast-1", "APS2": "ap-southeast-2", "APS3": "ap-south-1",
+    "APS4": "ap-southeast-3", "APS5": "ap-south-2", "APS6": "ap-southeast-4", "CAN1": "ca-central-1",
+    "CAN2": "ca-west-1", "EUC1": "eu-central-1", "EUC2": "eu-central-2", "EUN1": "eu-north-1",
+    "EUS1": "eu-south-1", "EUS2": "eu-south-2", "EUW1": "eu-west-1", "EUW2": "eu-west-2",
+    "EUW3": "eu-west-3", "EU": "eu-west-1", "ILC1": "il-central-1", "MEC1": "me-central-1",
+    "MES1": "me-south-1", "SAE1": "sa-east-1", "UGE1": "us-gov-east-1", "UGW1": "us-gov-west-1",
+    "USE1": "us-east-1", "USE2": "us-east-2", "USW1": "us-west-1", "USW2": "us-west-2",
+}  # fmt: skip
+_ELSEWHERE = ("Amazon CloudFront",)  # EU and the like are edge locations there
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One usage type and operation that grew; USD on the day compared with, and on the day of the spike."""
+
+    usage_type: str
+    operation: str
+    region: str
+    """Read off the usage type; empty where it does not say, as in us-east-1 and of global services."""
+    before: Decimal
+    after: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What grew on `day` against `compared_with`, the most first; `spike_day` is what was asked about."""
+
+    spike_day: date
+    compared_with: date
+    causes: tuple[Cause, ...]
+
+
+def region_of(usage_type: str, service: str) -> str:
+    """The region that a usage type begins with; empty where it names none that is known."""
+    prefix = re.match(r"([A-Z0-9]{2,4})-", usage_type)
+    return _REGIONS.get(prefix[1], "") if prefix and service not in _ELSEWHERE else ""
+
+
+def commit(
+    ledger: Ledger,
+    account_id: str,
+    service: str,
+    explanation: Explanation,
+    observed_at: datetime,
+) -> None:
+    """Keep what was told about one spike."""
+    key = (explanation.spike_day.toordinal(), account_id, service)
+    with ledger.transaction(), ledger.connection() as db:
+        db.execute("DELETE FROM anomaly_causes WHERE day = ? AND account_id = ? AND service = ?", key)
+        db.execute(
+            "INSERT OR REPLACE INTO anomaly_cause_reads VALUES (?, ?, ?, ?, ?)",
+            (*key, explanation.compared_with.toordinal(), to_milliseconds(observed_at)),
+        )
+        db.executemany(
+            "INSERT INTO anomaly_causes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (*key, c.usage_type, c.operation, c.region, to_units(c.before), to_units(c.after))
+                for c in explanation.causes
+            ],
+        )
+
+
+def explain(ledger: Ledger, day: date, account_id: str, service: str) -> Explanation | None:
+    """What was told about the spike of which `day` is one day; None if it was not asked about."""
+    with ledger.connection() as db:
+        found = db.execute(
+            "SELECT day, compared_with FROM anomaly_cause_reads"
+            " WHERE account_id = ? AND service = ? AND day <= ? AND day > ? ORDER BY day DESC LIMIT 1",
+            (account_id, service, day.toordinal(), (day - timedelta(days=SAME_SPIKE_DAYS)).toordinal()),
+        ).fetchone()
+        if found is None:
+            return None
+        rows = db.execute(
+            "SELECT usage_type, operation, region, before, after FROM anomaly_causes"
+            " WHERE day = ? AND account_id = ? AND service = ?"
+            " ORDER BY after - before DESC, usage_type, operation",
+            (found[0], account_id, service),
+        ).fetchall()
+    return Explanation(
+        date.fromordinal(found[0]),
+        date.fromordinal(found[1]),
+        tuple(
+            Cause(name, op, region, to_usd(before), to_usd(after)) for name, op, region, before, after in rows
+        ),
+    )
+
+
+def asked_since(ledger: Ledger, since: datetime) -> int:
+    """How many spikes were asked about from `since` on."""
+    with ledger.connection() as db:
+        (count,) = db.execute(
+            "SELECT COUNT(*) FROM anomaly_cause_reads WHERE observed_at >= ?", (to_milliseconds(since),)
+        ).fetchone()
+    return int(count)
+
+
+def grown(
+    before: dict[tuple[str, str], Decimal], after: dict[tuple[str, str], Decimal], service: str, most: int
+) -> Iterable[Cause]:
+    """The usage types and operations that grew, the most first, at most so many."""
+    growth = {key: usd - before.get(key, Decimal(0)) for key, usd in after.items()}
+    for key in sorted((k for k, usd in growth.items() if usd > 0), key=lambda k: (-growth[k], k))[:most]:
+        yield Cause(*key, region_of(key[0], service), before.get(key, Decimal(0)), after[key])

@@ -1,0 +1,136 @@
+"""What was expected of each assessed day, kept as dated values from which the dated history is written.
+
+A day is assessed as the live gauges were, from what the ledger holds now of it and of the days before:
+also the days of the past that a first start reads. It is assessed again when one of these days was read
+again, when the settings change, and by another release of this program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from importlib.metadata import version
+
+from exporter.anomalies.cost import DayInput, UsageDays, assessed_day, day_inputs, expectations
+from exporter.anomalies.settings import AnomalySettings
+from exporter.declarations.collector import Clock, month_start
+from exporter.expectation import baseline
+from exporter.ledger.daily_values import (
+    ASSESSED_FAMILIES,
+    DAILY_EXPECTED,
+    DAILY_SCORE,
+    DAILY_USAGE,
+    Value,
+    put,
+    totals,
+)
+from exporter.ledger.file import Ledger
+
+_DAY = timedelta(days=1)
+_VALUES_A_CALL = 100_000  # a few seconds, in which changed cost waits for its turn
+_VALUES_A_TRANSACTION = 5_000
+_USD_DIGITS = 4  # $0.0001: a smaller change is not written again
+_SCORE_DIGITS = 2
+_NAMES = tuple(family.name for family in ASSESSED_FAMILIES)
+
+
+class AssessedHistory:
+    """The dated values of assessed days in one ledger, by one configuration."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: AnomalySettings,
+        window: timedelta,
+        history_months: int,
+        clock: Clock,
+    ) -> None:
+        """Days older than `window`, or than the months that the ledger is to hold, are left out."""
+        self._ledger = ledger
+        self._settings = settings
+        self._window = window
+        self._history_months = history_months
+        self._clock = clock
+
+    def update(self, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Assess the days whose figures are out of date, newest first; True if some are left for another call."""
+        if not self._settings.enabled:
+            return False
+        now = self._clock()
+        newest = assessed_day(self._ledger, now)
+        if newest is None:
+            return False
+        oldest = max(month_start(now.date(), self._history_months), (now - self._window).date() + _DAY)
+        inputs = day_inputs(self._ledger, baseline.input_days(oldest)[0], newest + _DAY)
+        usage = UsageDays(self._ledger, inputs)
+        count = 0
+        values: list[Value] = []
+        versions: dict[date, int] = {}
+        for day, wanted in self._out_of_date(oldest, newest, inputs):
+            if stopped() or count >= _VALUES_A_CALL:
+                self._commit(values, versions, now)
+                return True
+            usage.drop(newer_than=day)
+            found = self._values(day, usage)
+            values += found
+            versions[day] = wanted
+            count += len(found)
+            if len(values) >= _VALUES_A_TRANSACTION:
+                self._commit(values, versions, now)
+                values, versions = [], {}
+        self._commit(values, versions, now)
+        return False
+
+    def _commit(self, values: Sequence[Value], versions: Mapping[date, int], now: datetime) -> None:
+        if not versions:
+            return
+        with self._ledger.transaction(), self._ledger.connection() as db:
+            put(self._ledger, values, now)
+            db.executemany(
+                "INSERT OR REPLACE INTO assessed_days VALUES (?, ?)",
+                [(day.toordinal(), wanted) for day, wanted in versions.items()],
+            )
+
+    def _out_of_date(
+        self, oldest: date, newest: date, inputs: Mapping[date, DayInput]
+    ) -> Iterator[tuple[date, int]]:
+        """Days to assess, newest first, with the version of what they are made of."""
+        with self._ledger.connection() as db:
+            held = dict(db.execute("SELECT day, version FROM assessed_days").fetchall())
+        made_with = repr((version("aws-spend-exporter"), self._settings.limits()))
+        states = {day: f"{day} {state}" for day, state in inputs.items()}
+        for number in range((newest - oldest).days + 1):
+            day = newest - number * _DAY
+            if day not in inputs or not inputs[day].is_known:
+                continue
+            made_of = baseline.input_days(day)
+            # While a first start reads the past, an older day waits for those before it: it is written once.
+            recent = max(oldest, day - baseline.WEEKS * 7 * _DAY)
+            if day != newest and not all(
+                each in inputs and inputs[each].is_complete for each in made_of if each >= recent
+            ):
+                continue
+            text = "\n".join([made_with, *(states.get(each, "") for each in made_of)])
+            wanted = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
+            if held.get(day.toordinal()) != wanted:
+                yield day, wanted
+
+    def _values(self, day: date, usage: UsageDays) -> list[Value]:
+        numbers, assessed = expectations(day, self._settings, usage)
+        pairs = [usage.series[number] for number in numbers]
+        found: dict[tuple[str, str, str], float] = {}
+        for family, figures, digits in (
+            (DAILY_USAGE, assessed.value, _USD_DIGITS),
+            (DAILY_EXPECTED, assessed.expected, _USD_DIGITS),
+            (DAILY_SCORE, assessed.score, _SCORE_DIGITS),
+        ):
+            for pair, value in zip(pairs, figures[numbers].tolist(), strict=True):
+                found[family.name, *pair] = round(value, digits)
+        # What no longer has an expectation, because AWS took its cost back, is written over: it cannot be deleted.
+        for _, name, account_id, service, _ in totals(self._ledger, day, day + _DAY, _NAMES):
+            found.setdefault((name, account_id, service), 0.0)
+        return [
+            Value(day, name, account_id, service, value)
+            for (name, account_id, service), value in found.items()
+        ]

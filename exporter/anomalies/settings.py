@@ -1,0 +1,73 @@
+"""What counts as an anomaly: the section `anomalies` of the configuration."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import Field
+
+from exporter.core.fields import StrictModel, Usd
+from exporter.expectation.baseline import Limits
+
+THRESHOLD_VARIABLE = "COST_ANOMALY_THRESHOLD"
+"""The environment variable that says `anomalies.percentage` where the file does not."""
+
+Kind = Literal["spike", "drop", "new_service", "stopped_service"]
+Sensitivity = Literal["low", "medium", "high"]
+
+SCORES: dict[Sensitivity, float] = {"low": 6.5, "medium": 5.0, "high": 3.5}
+"""The robust deviations that a finding takes."""
+
+
+class AnomalyKinds(StrictModel):
+    """Which kinds of findings there are."""
+
+    spike: bool = Field(default=True, description="More than expected.")
+    drop: bool = Field(default=True, description="Less than expected, for the second day at least.")
+    new_service: bool = Field(default=True, description="A service that an account has not used before.")
+    stopped_service: bool = Field(default=True, description="A service that has ended.")
+
+
+class UsageAnomalySettings(StrictModel):
+    """Daily usage totals, where usage is collected."""
+
+    enabled: bool = Field(default=True, description="Whether daily usage totals are assessed.")
+    percentage: float = Field(
+        default=50, ge=0, le=10_000, description="Least difference from the expected total, in percent."
+    )
+
+
+class AnomalySettings(StrictModel):
+    """What counts as an anomaly of an account and service; all limits must be passed."""
+
+    enabled: bool = Field(default=True, description="Whether days are assessed. It costs no request.")
+    sensitivity: Sensitivity = Field(
+        default="medium", description="How far beyond what is usual: 6.5, 5 or 3.5 robust deviations."
+    )
+    percentage: float = Field(
+        default=20,
+        ge=0,
+        le=10_000,
+        description="Least difference from the expected cost, in percent; COST_ANOMALY_THRESHOLD works too.",
+    )
+    usd_per_day: Usd = Field(
+        default=Decimal(25), description="Least difference from the expected cost, in US dollars a day."
+    )
+    new_service_usd_per_day: Usd = Field(
+        default=Decimal(10), description="Least cost a day of a service that is new."
+    )
+    kinds: AnomalyKinds = Field(default=AnomalyKinds(), description="Which kinds of findings there are.")
+
+    usage: UsageAnomalySettings = Field(
+        default=UsageAnomalySettings(), description="Daily usage totals, by the same baseline."
+    )
+
+    def limits(self, sensitivity: Sensitivity | None = None) -> Limits:
+        """For the baseline; with another sensitivity than the configured one if given."""
+        return Limits(
+            score=SCORES[sensitivity or self.sensitivity],
+            ratio=self.percentage / 100,
+            amount=float(self.usd_per_day),
+            new_amount=float(self.new_service_usd_per_day),
+        )

@@ -1,0 +1,1 @@
+"""The process: service, endpoints, pages, signals."""

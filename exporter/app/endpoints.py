@@ -1,0 +1,148 @@
+"""What the exporter serves over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from exporter.api import Endpoint, Source, all_endpoints
+from exporter.app.pages import api_page, landing_page
+from exporter.collection.store import Store
+
+_MOST_WAITING = 4
+"""Requests that wait for a reload or a refresh at once; each holds one of the threads that answer the JSON API."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What the endpoints ask of the process behind them."""
+
+    unready: Callable[[], list[str]]
+    problems: Callable[[], list[str]]
+    reload: Callable[[], str | None]
+    """Reloads the configuration; returns why it was refused, None when it was taken over."""
+    refresh: Callable[[str], str | None]
+    """Reads AWS for one collector now; returns why not, None when it is done."""
+    status: Callable[[], dict[str, Any]]
+    source: Callable[[], Source]
+
+
+def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> FastAPI:
+    """The exporter's endpoints, after the manners of Prometheus' own servers."""
+    app = FastAPI(
+        title="aws-spend-exporter",
+        version=version("aws-spend-exporter"),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # to wherever the Host header says
+    )
+    waiting_places = threading.BoundedSemaphore(_MOST_WAITING)
+
+    def in_turn(work: Callable[[], str | None]) -> str | None:
+        if not waiting_places.acquire(blocking=False):
+            return "too many wait for that already; try again"
+        try:
+            return work()
+        finally:
+            waiting_places.release()
+
+    @app.get("/metrics", response_class=PlainTextResponse, summary="All metrics, text format 0.0.4")
+    async def metrics(request: Request) -> Response:
+        # Not on the threads of the JSON API: a scrape does not queue behind it.
+        return await asyncio.to_thread(exposition, request.headers.get("accept-encoding", ""))
+
+    def exposition(accepted: str) -> Response:
+        plain, packed = store.exposition()
+        own = generate_latest(registry)
+        headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Vary": "Accept-Encoding"}
+        if "gzip" in accepted:
+            # Gzip members may follow each other: the big one comes from the cache.
+            return Response(packed + gzip.compress(own, 1), headers={**headers, "Content-Encoding": "gzip"})
+        return Response(plain + own, headers=headers)
+
+    @app.get("/-/healthy", response_class=PlainTextResponse, summary="The process lives")
+    async def healthy() -> str:
+        return "aws-spend-exporter is healthy.\n"
+
+    @app.get("/-/ready", response_class=PlainTextResponse, summary="Every collector has finished a run")
+    def ready() -> PlainTextResponse:
+        waiting = probes.unready()
+        problems = "".join(f"Failing: {problem}\n" for problem in probes.problems())
+        if waiting:
+            text = "".join(f"Not ready: {reason}\n" for reason in waiting)
+            return PlainTextResponse(text + problems, status_code=503)
+        return PlainTextResponse(f"aws-spend-exporter is ready.\n{problems}")
+
+    @app.api_route(
+        "/-/reload",
+        methods=["POST", "PUT"],
+        response_class=PlainTextResponse,
+        summary="Read the configuration again",
+        dependencies=[Depends(_not_from_a_page)],
+    )
+    def reload() -> PlainTextResponse:
+        refused = in_turn(probes.reload)
+        if refused is not None:
+            return PlainTextResponse(f"failed to reload config: {refused}\n", status_code=500)
+        return PlainTextResponse("configuration reloaded\n")
+
+    @app.post(
+        "/-/refresh",
+        response_class=PlainTextResponse,
+        summary="Read AWS for one collector before it is due",
+        dependencies=[Depends(_not_from_a_page)],
+    )
+    def refresh(collector: str) -> PlainTextResponse:
+        refused = in_turn(lambda: probes.refresh(collector))
+        if refused is not None:
+            return PlainTextResponse(f"not refreshed: {refused}\n", status_code=409)
+        return PlainTextResponse(f"{collector} is refreshed\n")
+
+    @app.get("/api/v1/status", summary="Collectors, their outcomes and the spend on AWS requests")
+    def status() -> JSONResponse:
+        return JSONResponse(probes.status())
+
+    for endpoint in all_endpoints():
+        _mount(app, endpoint, probes.source)
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    def landing() -> str:
+        return landing_page(probes.unready(), probes.problems())
+
+    # FastAPI's own page would load its scripts from a foreign host.
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    def docs() -> str:
+        return api_page(all_endpoints())
+
+    return app
+
+
+def _not_from_a_page(request: Request) -> None:
+    """A page that somebody has open may post to any address that the browser reaches, also to loopback; 403 for it.
+
+    To its own site as well: a foreign one may give its name our address. None of our pages posts.
+    """
+    if "origin" in request.headers or request.headers.get("sec-fetch-site", "none") != "none":
+        raise HTTPException(403, "a page may not ask for this")
+
+
+def _mount(app: FastAPI, endpoint: Endpoint, source: Callable[[], Source]) -> None:
+    def answer(query: Any) -> JSONResponse:
+        try:
+            return JSONResponse(endpoint.reply(source(), query))
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from None
+
+    # FastAPI reads the parameters off the annotation.
+    answer.__annotations__["query"] = Annotated[endpoint.query, Query()]
+    app.get(f"/api/v1/{endpoint.name}", summary=endpoint.help, name=endpoint.name)(answer)

@@ -1,0 +1,434 @@
+"""The exporter as a process: wires everything, answers signals, reloads, and ends within five seconds."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+
+from exporter.anomalies.history import AssessedHistory
+from exporter.api import Source
+from exporter.app.clock_steps import ClockSteps
+from exporter.app.endpoints import Probes, create_app
+from exporter.aws.charges import MemoryCharges
+from exporter.aws.clients import Aws
+from exporter.aws.errors import AwsError
+from exporter.aws.meter import Meter
+from exporter.collection.plan import refusal
+from exporter.collection.runner import Runner, RunnerMetrics
+from exporter.collection.store import Store
+from exporter.config.model import Config, ConfigError, load_config
+from exporter.core.logs import configure_logging
+from exporter.declarations.collector import Clock, Family, utc_now
+from exporter.history.live import LiveWrite, LiveWriteMetrics
+from exporter.history.sample_timestamps import OTHERS, Stamps
+from exporter.history.writer import History, HistoryMetrics
+from exporter.ledger.file import Ledger, LedgerLockedError
+from exporter.ledger.snapshots import SnapshotMetrics, Snapshots
+from exporter.web.config import WebConfig, WebConfigError, open_web_config
+from exporter.web.server import Server
+
+log = logging.getLogger(__name__)
+
+_STOP_SECONDS = 2.5  # five in all, with the server's end and the interpreter's
+_STOPPING = "the exporter is stopping"
+_SIGNALS_SEEN_WITHIN_SECONDS = 0.2
+_RELOAD_SECONDS = 30.0
+_NEEDS_RESTART = ("data_dir", "server", "snapshots")
+
+_Reload = Future[str | None]
+
+
+BUDGET_REMAINING = Family(
+    "aws_spend_exporter_api_budget_remaining_usd",
+    "Dollars that the exporter may still spend on AWS requests, by class and period.",
+    ("class", "period"),
+)
+LEDGER_ROWS = Family("aws_spend_exporter_ledger_rows", "Cost rows in the ledger.")
+LEDGER_BYTES = Family("aws_spend_exporter_ledger_bytes", "Size of the ledger's file and write-ahead log.")
+AWS_CLIENTS = Family("aws_spend_exporter_aws_clients", "AWS clients made, one a service and region.")
+RELOADED = Family(
+    "aws_spend_exporter_config_last_reload_successful",
+    "1 if the last reload of the configuration succeeded.",
+)
+RELOADED_AT = Family(
+    "aws_spend_exporter_config_last_reload_success_timestamp_seconds",
+    "When the configuration in force was read.",
+)
+BUILD_INFO = Family("aws_spend_exporter_build_info", "1, with the version.", ("version",))
+STATE_FAMILIES = (
+    BUDGET_REMAINING,
+    LEDGER_ROWS,
+    LEDGER_BYTES,
+    AWS_CLIENTS,
+    RELOADED,
+    RELOADED_AT,
+    BUILD_INFO,
+)
+
+
+class _StateMetrics:
+    """Gauges that are read when they are scraped: the budget that remains, and the ledger's size."""
+
+    def __init__(self, meter: Meter, ledger: Ledger, aws: Callable[[], Aws]) -> None:
+        self._meter = meter
+        self._ledger = ledger
+        self._aws = aws
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """Called by the registry."""
+        remaining = self._meter.remaining()
+        return [
+            _gauge(BUDGET_REMAINING, {key: float(usd) for key, usd in remaining.items()}),
+            _gauge(LEDGER_ROWS, {(): self._ledger.row_count()}),
+            _gauge(LEDGER_BYTES, {(): self._ledger.size_bytes()}),
+            _gauge(AWS_CLIENTS, {(): self._aws().clients_created}),
+        ]
+
+
+def _gauge(family: Family, values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, value in values.items():
+        gauge.add_metric(labels, value)
+    return gauge
+
+
+class Service:
+    """One running exporter."""
+
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path | None,
+        clock: Clock = utc_now,
+        *,
+        allow_plan_over_ceiling: bool = False,
+    ) -> None:
+        """Opens the ledger; LedgerLockedError or OSError if it cannot be, WebConfigError if that file is bad."""
+        self._web: WebConfig | None = open_web_config(config.server.web_config_file)
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.config = config
+        self.port = 0
+        self.registry = CollectorRegistry()
+        self.store = Store(clock)
+        self._snapshots = make_snapshots(config, clock, self.registry)
+        if self._snapshots is not None:
+            self._snapshots.restore()
+        self.ledger = Ledger(config.ledger_path)
+        # A connection of its own: a scrape never waits for a commit, which can take seconds.
+        self._books = Ledger(config.ledger_path, read_only=True)
+        self._clock = clock
+        self._config_path = config_path
+        self._allow_plan_over_ceiling = allow_plan_over_ceiling
+        self._events: queue.SimpleQueue[_Reload | None] = queue.SimpleQueue()
+        self._clock_steps = ClockSteps()
+        self._reload_lock = threading.Lock()
+        self._takes_reloads = True
+        self._end_by: float | None = None  # monotonic; set by the first SIGTERM
+        self._metrics = RunnerMetrics(self.registry)
+        self._meter = Meter(self.ledger, config.ceilings, clock, self.registry, self._books)
+        self._stamps = Stamps(self.ledger)
+        self._other_stamps = (Stamps(self.ledger, OTHERS),)
+        self._history_metrics = HistoryMetrics(self.registry)
+        self._live_write_metrics = LiveWriteMetrics(self.registry) if config.live_write.url else None
+        self._reloaded = Gauge(RELOADED.name, RELOADED.help, registry=self.registry)
+        self._reloaded.set(1)
+        self._reloaded_at = Gauge(RELOADED_AT.name, RELOADED_AT.help, registry=self.registry)
+        self._reloaded_at.set(clock().timestamp())
+        build = Gauge(BUILD_INFO.name, BUILD_INFO.help, BUILD_INFO.labels, registry=self.registry)
+        build.labels(version("aws-spend-exporter")).set(1)
+        self.aws, self.history, self.runner = self._make(config)
+        self.live_write = self._make_live_write(config)
+        self.registry.register(_StateMetrics(self._meter, self._books, lambda: self.aws))
+
+    def _make(self, config: Config, previous: Aws | None = None) -> tuple[Aws, History, Runner]:
+        """What runs one configuration; clients and sessions of `previous` stay where AWS is reached as before."""
+        stop = threading.Event()
+        history = History(
+            config.history,
+            config.collectors.cost.cost_type,
+            self._stamps,
+            self._clock,
+            self._history_metrics,
+            self._other_stamps,
+            AssessedHistory(
+                self.ledger,
+                config.anomalies,
+                config.history.window,
+                config.collectors.cost.history_months,
+                self._clock,
+            ).update,
+        )
+        aws = make_aws(config, self._meter, stop)
+        if previous is not None and previous.serves_as(aws):
+            aws = previous.successor(stop)
+        runner = Runner(
+            config,
+            aws,
+            self.ledger,
+            self.store,
+            self._metrics,
+            self._clock,
+            stop,
+            partial(self._on_commit, stop),
+            allow_plan_over_ceiling=self._allow_plan_over_ceiling,
+        )
+        return aws, history, runner
+
+    def _on_commit(self, stop: threading.Event) -> None:
+        """The ledger has changed; `stop` is that of the runner whose collector has changed it."""
+        self.history.notify()
+        if stop.is_set():
+            # What was paid for before a reload and arrived after it: the views are the next runner's.
+            self.runner.views.render()
+
+    def _make_live_write(self, config: Config) -> LiveWrite:
+        if config.live_write.url and self._live_write_metrics is None:
+            self._live_write_metrics = LiveWriteMetrics(self.registry)
+        return LiveWrite(
+            config.live_write,
+            lambda: self.store.exposition()[0] + generate_latest(self.registry),
+            self._clock,
+            self._live_write_metrics,
+        )
+
+    def run(self) -> int:
+        """Serve and collect until SIGTERM or SIGINT; returns the exit code."""
+        probes = Probes(
+            unready=lambda: self.runner.unready(),
+            problems=lambda: self.runner.problems(),
+            reload=self.request_reload,
+            refresh=lambda collector: self.runner.refresh(collector),
+            status=self.status,
+            source=self.source,
+        )
+        server = Server(
+            create_app(self.store, self.registry, probes),
+            self.config.server.host,
+            self.config.server.port,
+            self._web,
+        )
+        try:
+            self.port = server.start()
+        except OSError as error:
+            log.error(
+                "server.port: found %s:%d in use or not ours, expected a free address: %s",
+                self.config.server.host,
+                self.config.server.port,
+                error,
+            )
+            return 1
+        log.info("listening on %s://%s:%d", server.scheme, self.config.server.host, self.port)
+        self.runner.start()
+        self.history.start()
+        self.live_write.start()
+        if self._snapshots is not None:
+            self._snapshots.start()
+        while (event := self._next_event()) is not None:
+            event.set_result(self._reload())
+        started = time.monotonic()
+        self._refuse_reloads()
+        end_by = self._end_by or started
+        self.history.stop(0)
+        self.live_write.stop(0)
+        idle = self.runner.stop(max(0.1, end_by - time.monotonic()))
+        idle = self.history.stop(max(0.1, end_by - time.monotonic())) and idle
+        if self._snapshots is not None:
+            self._snapshots.stop(end_by)
+        server.stop()
+        self._books.close()
+        if idle:
+            self.ledger.close()
+        self.aws.close()
+        log.info(
+            "stopped after %.1f s%s",
+            time.monotonic() - started,
+            "" if idle else "; a request was in flight, what was committed is safe",
+        )
+        return 0
+
+    def _next_event(self) -> _Reload | None:
+        while True:
+            # Of signals that arrive together, the kernel may give one to another thread, which does
+            # not wake this one: Python runs its handler here, but only once this thread wakes.
+            if (step := self._clock_steps.step()) is not None:
+                self.runner.clock_was_set(step)
+            with suppress(queue.Empty):
+                return self._events.get(timeout=_SIGNALS_SEEN_WITHIN_SECONDS)
+
+    def on_signal(self, number: int, _frame: FrameType | None = None) -> None:
+        """Handle SIGTERM, SIGINT and SIGHUP; safe to call from a signal handler."""
+        if number == signal.SIGHUP:
+            self._events.put(Future())
+        else:
+            self._end_by = self._end_by or time.monotonic() + _STOP_SECONDS
+            self._events.put(None)
+
+    def request_reload(self) -> str | None:
+        """Reload from another thread and wait for it; returns why it was refused, None if it was not."""
+        request: _Reload = Future()
+        with self._reload_lock:
+            if not self._takes_reloads:
+                return _STOPPING
+            self._events.put(request)
+        try:
+            return request.result(_RELOAD_SECONDS)
+        except FutureTimeout:
+            return f"no answer within {_RELOAD_SECONDS:.0f} s"
+
+    def _refuse_reloads(self) -> None:
+        """Answer who waits for a reload: its thread would keep the process from ending."""
+        with self._reload_lock:
+            self._takes_reloads = False
+        while not self._events.empty():
+            if (event := self._events.get()) is not None:
+                event.set_result(_STOPPING)
+
+    def _reload(self) -> str | None:
+        if self._end_by is not None:
+            return _STOPPING
+        try:
+            config = load_config(self._config_path)
+            for key in _NEEDS_RESTART:
+                if getattr(config, key) != getattr(self.config, key):
+                    raise ConfigError(f"{key}: has changed, expected a restart for that")
+            aws, history, runner = self._make(config, self.aws)
+        except (ConfigError, AwsError) as error:
+            self._reloaded.set(0)
+            log.error("the new configuration is refused, the old one stays: %s", error)
+            return str(error)
+        except Exception as error:
+            self._reloaded.set(0)
+            log.exception("the new configuration cannot be taken over, the old one stays")
+            return f"{type(error).__name__}: {error}"
+        old, old_aws = self.runner, self.aws
+        self.history.stop(0)  # what it sends now is acknowledged before the new one sends
+        # A paid answer that is on its way is worth waiting for; the end of the process is not to wait.
+        old.stop(_STOP_SECONDS, give_up=lambda: self._end_by is not None)
+        configure_logging(config.log)
+        self._meter.ceilings = config.ceilings
+        self.config, self.aws, self.history, self.runner = config, aws, history, runner
+        if aws.succeeds(old_aws):
+            aws.take_over()  # not before: what the old runner is refused until it ends, the new one asks for again
+        else:
+            old_aws.close()
+        runner.start()
+        history.start()
+        self.live_write.stop(0)
+        self.live_write = self._make_live_write(config)
+        self.live_write.start()
+        self._reloaded.set(1)
+        self._reloaded_at.set(self._clock().timestamp())
+        log.info("the configuration is reloaded")
+        return None
+
+    def source(self) -> Source:
+        """What answers of the JSON API are made of."""
+        directory = self.runner.directory
+        return Source(
+            self._books,
+            self.config,
+            self._clock(),
+            directory.names if directory else {},
+            self.store.samples(),
+            self.store.held(),
+        )
+
+    def status(self) -> dict[str, Any]:
+        """The state as JSON for the command line and the relay."""
+        return {
+            "version": version("aws-spend-exporter"),
+            "now": self._clock().isoformat(),
+            "unready": self.runner.unready(),
+            "outcomes": [
+                {
+                    "unit": key.unit,
+                    "account_id": key.account_id,
+                    "region": key.region,
+                    "attempted_at": outcome.attempted_at.isoformat(),
+                    "succeeded_at": outcome.succeeded_at.isoformat() if outcome.succeeded_at else None,
+                    "error": outcome.error,
+                    "series": len(outcome.samples),
+                }
+                for key, outcome in self.store.outcomes().items()
+            ],
+            "budget_remaining_usd": {
+                f"{budget}.{period}": str(usd) for (budget, period), usd in self._meter.remaining().items()
+            },
+        }
+
+
+def make_aws(config: Config, meter: Meter, stop: threading.Event | None = None) -> Aws:
+    """Access to AWS as configured; AwsError if the profile does not exist."""
+    settings = config.aws
+    return Aws(
+        meter,
+        profile=settings.profile,
+        region=settings.region,
+        endpoint_url=settings.endpoint_url,
+        simulated=settings.simulated,
+        role_arn=settings.role_arn,
+        external_id=settings.external_id,
+        threads=settings.threads,
+        read_timeout=settings.read_timeout.total_seconds(),
+        stop=stop,
+    )
+
+
+def make_snapshots(config: Config, clock: Clock, registry: CollectorRegistry) -> Snapshots | None:
+    """Snapshots as configured; AwsError if the profile does not exist."""
+    if config.snapshots.bucket is None:
+        return None
+    # The bucket is of the account that the exporter runs in, which need not be the payer's. It is asked
+    # before there is a ledger to count in; S3 is not among what ceilings are for.
+    meter = Meter(MemoryCharges(), config.ceilings, clock, CollectorRegistry())
+    here = config.aws.model_copy(update={"role_arn": None, "external_id": None})
+    aws = make_aws(config.model_copy(update={"aws": here}), meter)
+    shard = f"shard-{config.shard.index}/" if config.shard.count > 1 else ""
+    return Snapshots(config.snapshots, aws, config.ledger_path, clock, SnapshotMetrics(registry), shard)
+
+
+def run_exporter(config: Config, config_path: Path | None, allow_plan_over_ceiling: bool = False) -> int:
+    """Run in the main thread until a signal ends it.
+
+    Exit code 0; 1 if it cannot start; 2 if the plan passes a ceiling and that is not allowed, or the web
+    configuration file is bad.
+    """
+    configure_logging(config.log)
+    try:
+        service = Service(config, config_path, allow_plan_over_ceiling=allow_plan_over_ceiling)
+        refused = None if allow_plan_over_ceiling else refusal(config, service.ledger, utc_now())
+    except WebConfigError as error:
+        log.error("server.web_config_file: %s", error)
+        return 2
+    except (LedgerLockedError, OSError, sqlite3.OperationalError) as error:
+        log.error("data_dir: found %s, expected a folder that we can write: %s", config.data_dir, error)
+        return 1
+    except sqlite3.DatabaseError as error:
+        log.error("data_dir: found %s, expected a ledger that we can read: %s", config.ledger_path, error)
+        return 1
+    except AwsError as error:
+        log.error("aws: %s", error)
+        return 1
+    if refused is not None:
+        log.error("%s; `aws-spend-exporter plan` shows it, --allow-plan-over-ceiling runs anyway", refused)
+        service.ledger.close()
+        return 2
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, service.on_signal)
+    return service.run()

@@ -1,0 +1,113 @@
+"""`check --aws`: credentials, discovery, every role and every region, without a paid call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from decimal import Decimal
+
+from prometheus_client import CollectorRegistry
+
+from exporter.accounts.discovery import Directory, discover, regions_of
+from exporter.app.service import make_aws
+from exporter.aws.charges import MemoryCharges
+from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws
+from exporter.aws.errors import AwsError, Kind, classify
+from exporter.aws.meter import Meter
+from exporter.config.model import Config
+from exporter.declarations.collector import Account, utc_now
+
+_ADVICE = {
+    Kind.ACCESS_DENIED: "check the role's name, its trust policy and its permissions (iam_policies/)",
+    Kind.NO_CREDENTIALS: "configure credentials, e.g. AWS_PROFILE or a role of the task or instance",
+    Kind.EXPIRED_CREDENTIALS: "sign in again, e.g. aws sso login",
+    Kind.REGION_DISABLED: "opt in to the region, or leave it out of `regions`",
+    Kind.TIMEOUT: "check the network path to AWS",
+    Kind.CONNECTION: "check the network path to AWS",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the table; `error` is None where all is well."""
+
+    subject: str
+    account_id: str
+    account: str
+    region: str
+    result: str
+    error: str | None = None
+    advice: str = ""
+
+
+class _NoPaidCalls:
+    """Ceilings of zero: whatever this module does, a paid request is refused before it is sent."""
+
+    def limits(self, budget: str) -> dict[str, Decimal | None]:
+        return {"day": Decimal(0)}
+
+
+def check_aws(
+    config: Config, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Iterator[Finding]:
+    """Try everything that a run would need, and yield what was found.
+
+    `progress` is called with the number of accounts done and of all accounts.
+    """
+    meter = Meter(MemoryCharges(), _NoPaidCalls(), utc_now, CollectorRegistry())
+    try:
+        aws = make_aws(config, meter)
+    except AwsError as error:
+        yield _failed("credentials and discovery", "", "", "", error)
+        return
+    with closing(aws):
+        yield from _check(aws, config, progress)
+
+
+def _check(aws: Aws, config: Config, progress: Callable[[int, int], None]) -> Iterator[Finding]:
+    try:
+        directory = discover(aws, config)
+    except AwsError as error:
+        yield _failed("credentials and discovery", "", "", "", error)
+        return
+    payer = directory.names.get(directory.payer_id, directory.payer_id)
+    yield Finding("credentials", directory.payer_id, payer, "", f"partition {directory.partition}")
+    yield Finding("discovery", directory.payer_id, payer, "", f"{len(directory.accounts)} accounts")
+    with ThreadPoolExecutor(min(config.aws.threads, 4 * CALLS_PER_ACCOUNT)) as pool:
+        waiting: list[Future[list[Finding]]] = [
+            pool.submit(_check_account, aws, config, directory, account)
+            for account in directory.accounts.values()
+        ]
+        for done, future in enumerate(waiting, start=1):
+            progress(done, len(waiting))
+            yield from future.result()
+
+
+def _check_account(aws: Aws, config: Config, directory: Directory, account: Account) -> list[Finding]:
+    findings = []
+    try:
+        identity = aws.call(account, "sts", "GetCallerIdentity", aws.region)
+        if identity["Account"] != account.id:
+            message = f"signed in to {identity['Account']}, expected {account.id}: no role is configured"
+            raise AwsError(Kind.ACCESS_DENIED, message)
+        findings.append(Finding("role", account.id, account.name, "", str(identity["Arn"])))
+        regions = regions_of(aws, account, config)
+    except Exception as error:
+        return [*findings, _failed("role", account.id, account.name, "", classify(error))]
+    for region in regions:
+        try:
+            # EC2 of the region itself: it refuses where the account has not opted in.
+            answer = aws.call(account, "ec2", "DescribeRegions", region, {"RegionNames": [region]})
+            if any(found.get("OptInStatus") == "not-opted-in" for found in answer["Regions"]):
+                raise AwsError(Kind.REGION_DISABLED, f"the account has not opted in to {region}")
+        except AwsError as error:
+            findings.append(_failed("region", account.id, account.name, region, error))
+        else:
+            findings.append(Finding("region", account.id, account.name, region, "reachable"))
+    return findings
+
+
+def _failed(subject: str, account_id: str, account: str, region: str, error: AwsError) -> Finding:
+    return Finding(subject, account_id, account, region, str(error), error.kind, _ADVICE.get(error.kind, ""))

@@ -1,0 +1,13 @@
+"""`aws-spend-exporter config-schema`."""
+
+from __future__ import annotations
+
+import click
+
+from exporter.config.schema import config_schema_text
+
+
+@click.command("config-schema")
+def command() -> None:
+    """Print the JSON schema of the configuration, for editors."""
+    click.echo(config_schema_text(), nl=False)

@@ -1,0 +1,52 @@
+"""`aws-spend-exporter doctor`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from exporter.cli.commands import examples
+from exporter.cli.doctor import examine
+from exporter.cli.options import config_option, json_option, load
+from exporter.cli.tables import findings_table, progress
+
+
+@click.command(
+    "doctor", epilog=examples("doctor", "doctor --prometheus-url http://localhost:9090 --send-test-message")
+)
+@config_option
+@click.option("--prometheus-url", help="Prometheus; by default the one that the history is written to.")
+@click.option("--ask-cost-explorer", is_flag=True, help="Also send one Cost Explorer request, for $0.01.")
+@click.option("--send-test-message", is_flag=True, help="Also post a message to each Telex channel.")
+@json_option
+def command(
+    config_path: Path | None,
+    prometheus_url: str | None,
+    ask_cost_explorer: bool,
+    send_test_message: bool,
+    as_json: bool,
+) -> None:
+    """Walk the chain from credentials to Telex.
+
+    It says how to mend what fails; exit code 1 if anything does.
+    """
+    config = load(config_path)
+    with progress("Checking accounts", enabled=not as_json) as advance:
+        findings = list(
+            examine(
+                config,
+                prometheus_url=prometheus_url,
+                ask_cost_explorer=ask_cost_explorer,
+                send_test_message=send_test_message,
+                progress=advance,
+            )
+        )
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    else:
+        findings_table("From credentials to Telex", findings)
+    sys.exit(1 if any(finding.error for finding in findings) else 0)

@@ -1,0 +1,47 @@
+"""`aws-spend-exporter iam-policy`."""
+
+from __future__ import annotations
+
+import click
+
+from exporter.cli.commands import examples
+from exporter.generated.iam import FEATURES, as_text, documents, filled
+
+
+@click.command(
+    "iam-policy",
+    epilog=examples(
+        "iam-policy payer --features cost",
+        "iam-policy member-trust --exporter-role-arn ARN --organization-id o-...",
+    ),
+)
+@click.argument("document", default="payer", type=click.Choice(list(documents())))
+@click.option(
+    "--features",
+    default="all",
+    show_default=True,
+    metavar="LIST",
+    help="What the role is for, e.g. cost,inventory: cost, inventory, usage or all.",
+)
+@click.option("--organization-id", "ORGANIZATION_ID", help="Fill in the id of the organization, o-...")
+@click.option("--exporter-role-arn", "EXPORTER_ROLE_ARN", help="Fill in the role that enters.")
+@click.option("--external-id", "EXTERNAL_ID", help="Demand this external id in a trust policy.")
+@click.option("--payer-account-id", "PAYER_ACCOUNT_ID", help="Fill in the account that the tasks run in.")
+@click.option("--bucket", "SNAPSHOT_BUCKET", help="Fill in the bucket of the snapshots.")
+@click.option("--workspace-arn", "WORKSPACE_ARN", help="Fill in the workspace of remote write.")
+def command(document: str, features: str, **values: str | None) -> None:
+    """Print an IAM policy or a CloudFormation template.
+
+    Derived from what the collectors declare.
+    """
+    chosen = FEATURES if features == "all" else tuple(features.split(","))
+    if unknown := sorted(set(chosen) - set(FEATURES)):
+        raise click.BadParameter(
+            f"{', '.join(unknown)}: expected {', '.join(FEATURES)} or all", param_hint="--features"
+        )
+    given = {name.upper(): value for name, value in values.items() if value is not None}
+    found = documents(chosen, external_id="EXTERNAL_ID" in given)[document]()
+    try:
+        click.echo(as_text(filled(found, given)), nl=False)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None

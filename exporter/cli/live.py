@@ -1,0 +1,68 @@
+"""`--live`: AWS is asked now, by the running exporter where there is one, else by this process."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from datetime import timedelta
+from decimal import Decimal
+
+from prometheus_client import CollectorRegistry
+
+from exporter.app.service import make_aws
+from exporter.aws.errors import AwsError
+from exporter.aws.meter import Meter
+from exporter.cli.ask import AskError
+from exporter.collection.plan import plan_at_rest
+from exporter.collection.runner import Runner, RunnerMetrics
+from exporter.collection.store import Store
+from exporter.config.model import Config
+from exporter.declarations.collector import utc_now
+from exporter.ledger.file import Ledger, LedgerLockedError
+from exporter.web.client import NoAnswerError, RefusedError, exporter_client
+
+_READ_SECONDS = 150.0
+_MONTH = timedelta(days=30)
+
+
+def price(config: Config, collector: str) -> Decimal:
+    """About how many dollars one refresh of a collector costs, by the plan; zero where it is free."""
+    plan = plan_at_rest(config, utc_now())
+    a_month = sum((line.usd for line in plan.lines if line.collector == collector), Decimal(0))
+    interval: timedelta = getattr(config.collectors, collector).interval
+    return a_month * Decimal(interval.total_seconds()) / Decimal(_MONTH.total_seconds())
+
+
+def refresh(config: Config, collector: str, url: str | None) -> None:
+    """Read AWS for one collector now, within the ceilings; AskError if that is not done."""
+    try:
+        client = exporter_client(config, url)
+        reply = client.post("-/refresh", {"collector": collector}, seconds=_READ_SECONDS)
+    except NoAnswerError as error:
+        # Who refuses us holds the ledger.
+        if isinstance(error, RefusedError) or url is not None or config.client.url is not None:
+            raise AskError(str(error)) from None
+        _refresh_here(config, collector)
+        return
+    if not reply.ok:
+        raise AskError(reply.text.strip() or f"{client.shown} answered {reply.status_code}")
+
+
+def _refresh_here(config: Config, collector: str) -> None:
+    try:
+        ledger = Ledger(config.ledger_path)
+    except (LedgerLockedError, OSError) as error:
+        raise AskError(f"data_dir: found {config.data_dir}, expected a ledger to write: {error}") from None
+    registry, stop = CollectorRegistry(), threading.Event()
+    with closing(ledger):
+        try:
+            with closing(make_aws(config, Meter(ledger, config.ceilings, utc_now, registry), stop)) as aws:
+                runner = Runner(config, aws, ledger, Store(utc_now), RunnerMetrics(registry), utc_now, stop)
+                runner.discover_now()
+                refused = runner.refresh(collector)
+        except AwsError as error:
+            raise AskError(str(error)) from None
+        finally:
+            stop.set()
+    if refused is not None:
+        raise AskError(refused)

@@ -1,0 +1,78 @@
+"""The command line: each module of `exporter/cli/commands` is one command, imported when it is asked for.
+
+Exit codes: 0 done, 1 it failed (or a plan or a check found something), 2 the command line or the
+configuration cannot be used.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from pathlib import Path
+
+import click
+
+from exporter.cli import commands
+from exporter.config.environment import read_dotenv
+
+
+class _Commands(click.Group):
+    """Finds commands by the names of their modules, so that one command never waits for another's imports."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        names = [module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__)]
+        return sorted([*names, "demo"])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if not near:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "demo":
+            return _demo()
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+
+def _demo() -> click.Command:
+    try:
+        from demo.cli import demo
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("exporter"):
+            raise
+        message = f"the demo needs the extra `demo` (pip install 'aws-spend-exporter[demo]'): {error}"
+        raise click.ClickException(message) from None
+    return demo
+
+
+_EPILOG = """\b
+Begin with:
+  aws-spend-exporter demo          all of it, without an AWS account
+  aws-spend-exporter check --aws   whether AWS can be read, for free
+  aws-spend-exporter plan          what reading it costs
+
+Exit codes: 0 done, 1 it failed or found something, 2 the command line or the configuration cannot be used.
+"""
+
+
+@click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aws-spend-exporter")
+def main() -> None:
+    """AWS cost, usage and inventory of an organization, as Prometheus metrics."""
+    read_dotenv(Path.cwd())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What happens while it runs: discovery, schedule, runs, views, store."""

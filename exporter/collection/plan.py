@@ -1,0 +1,284 @@
+"""What a configuration will ask of AWS in a month, and what that costs: before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from math import ceil
+from typing import Any
+
+from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, FIRST_FILL, budget_of, unit_price
+from exporter.collectors import all_collectors, without_replaced
+from exporter.collectors.usage import rows_of
+from exporter.config.model import Config
+from exporter.cost.refresh_plan import (
+    ASSUMED_GROUPS_PER_PAGE,
+    ASSUMED_SERVICES,
+    PAGE_SIZE_FACT,
+    first_fill_pages,
+    known_scale,
+    missing_days,
+)
+from exporter.declarations.collector import Collector, Scale, Scope, times_a_month
+from exporter.ledger.file import Ledger
+from exporter.usage.counters import series_in_use
+
+_ASSUMED_REGIONS = 17  # what an account has without opting in to any
+_BUDGETS = ("cost", "usage")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One kind of request in a month of 30 days."""
+
+    collector: str
+    service: str
+    operation: str
+    purpose: str
+    requests: Decimal
+    usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The requests of a month, and how they stand against the ceilings."""
+
+    scale: Scale
+    sources: Mapping[str, str]
+    """Where each figure of the scale is from: given, seen, configured or assumed."""
+    lines: tuple[Line, ...]
+    first_fill_usd: Decimal
+    over: tuple[str, ...]
+    """What passes its ceiling, one sentence each."""
+
+    @property
+    def usd(self) -> Decimal:
+        """Dollars a month."""
+        return sum((line.usd for line in self.lines), Decimal(0))
+
+    @property
+    def requests(self) -> Decimal:
+        """Requests a month, free ones included: each is an event in CloudTrail."""
+        return sum((line.requests for line in self.lines), Decimal(0))
+
+
+def scale_for(
+    config: Config,
+    ledger: Ledger | None,
+    now: datetime,
+    *,
+    accounts: int | None = None,
+    services: int | None = None,
+    regions: int | None = None,
+    groups_per_page: int | None = None,
+) -> tuple[Scale, dict[str, str]]:
+    """The scale to plan with, and where each of its figures is from.
+
+    What is given counts; else what the ledger has seen; else the configuration; else an assumption.
+    """
+    seen = known_scale(ledger, now) if ledger is not None else None
+    learned = ledger.fact(PAGE_SIZE_FACT) if ledger is not None else None
+    sources = {}
+
+    def pick(name: str, *candidates: tuple[str, int | None]) -> int:
+        sources[name], value = next(
+            ((source, value) for source, value in candidates if value), candidates[-1]
+        )
+        assert value is not None
+        return value
+
+    number = pick(
+        "accounts",
+        ("given", accounts),
+        ("seen", seen.accounts if seen else None),
+        ("configured", len(config.accounts.static) if config.accounts.discovery == "static" else None),
+        ("assumed", 1),
+    )
+    used = pick(
+        "services",
+        ("given", services),
+        ("seen", seen.services if seen else None),
+        ("assumed", ASSUMED_SERVICES),
+    )
+    # Given figures mean that every account uses every service; the ledger knows who uses what.
+    keys = seen.keys if seen and seen.keys and accounts is None and services is None else number * used
+    configured_regions = None if config.regions == "discover" else len(config.regions)
+    places = pick(
+        "regions",
+        ("given", regions),
+        ("configured", configured_regions),
+        ("assumed", _ASSUMED_REGIONS),
+    )
+    known = ledger if accounts is None and regions is None else None
+    hourly, daily = _usage_metrics(config, known, now, places)
+    usage = config.collectors.usage.enabled
+    return (
+        Scale(
+            number,
+            used,
+            keys,
+            places,
+            pick(
+                "groups_per_page",
+                ("given", groups_per_page),
+                ("seen", learned),
+                ("assumed", ASSUMED_GROUPS_PER_PAGE),
+            ),
+            # Until resources have been listed: one of each kind in each region of each account.
+            pick("usage_metrics", ("seen", hourly[1]), ("assumed", hourly[0] * number)) if usage else 0,
+            pick("daily_usage_metrics", ("seen", daily[1]), ("assumed", daily[0] * number)) if usage else 0,
+        ),
+        sources,
+    )
+
+
+def _usage_metrics(
+    config: Config, ledger: Ledger | None, now: datetime, regions: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Rows of the table by the regions where they are polled, and their series in the ledger: hourly, and daily ones."""
+    counts = []
+    for once_a_day in (False, True):
+        rows = [row for row in rows_of(config.collectors.usage) if row.once_a_day == once_a_day]
+        names = [row.name for row in rows]
+        seen = series_in_use(ledger, names, now - timedelta(days=1)) if ledger is not None and names else 0
+        counts.append((sum(1 if row.region else regions for row in rows), seen))
+    return counts[0], counts[1]
+
+
+def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: datetime) -> Plan:
+    """Price a configuration at a scale."""
+    lines: list[Line] = []
+    enabled = [c for c in all_collectors() if config.collector(c).enabled and config.shard.runs(c)]
+    for collector in without_replaced(enabled):
+        lines += _lines(config, collector, scale)
+    fill = Decimal(0)
+    if config.collectors.cost.enabled and config.shard.index == 0:
+        fill = first_fill_pages(config.collectors.cost, scale, now.date()) * COST_EXPLORER_REQUEST_USD
+    return Plan(scale, sources, tuple(lines), fill, tuple(_over(config, lines, fill)))
+
+
+def plan_at_rest(config: Config, now: datetime, **given: int | None) -> Plan:
+    """The plan of a configuration with what its ledger's file knows; `given` are figures of the scale as for `scale_for`."""
+    ledger = Ledger(config.ledger_path, read_only=True) if config.ledger_path.exists() else None
+    try:
+        scale, sources = scale_for(config, ledger, now, **given)
+        return make_plan(config, scale, sources, now)
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+def _lines(config: Config, collector: Collector, scale: Scale) -> list[Line]:
+    settings = config.collector(collector)
+    paid = [
+        Line(
+            collector.name,
+            call.service,
+            call.operation,
+            call.note,
+            call.per_month,
+            call.per_month * unit_price(call.service, call.operation),
+        )
+        for call in collector.paid_calls(settings, scale)
+    ]
+    accounts = ceil(scale.accounts / config.shard.count)
+    if collector.free_calls is not None:
+        return paid + [
+            Line(collector.name, call.service, call.operation, call.note, call.per_month, Decimal(0))
+            for call in collector.free_calls(settings, replace(scale, accounts=accounts))
+        ]
+    if paid:
+        return paid
+    targets = {
+        Scope.PAYER: 1,
+        Scope.ACCOUNT: accounts,
+        Scope.REGION: accounts * scale.regions,
+    }[collector.scope]
+    runs = times_a_month(settings.interval)
+    lines = []
+    for action in collector.iam_actions:
+        service, operation = action.split(":")
+        purpose = "a page or more each target and run"
+        lines.append(Line(collector.name, service, operation, purpose, runs * targets, Decimal(0)))
+    return lines
+
+
+def _over(config: Config, lines: list[Line], fill: Decimal) -> list[str]:
+    over = []
+    for budget in _BUDGETS:
+        month = sum((line.usd for line in lines if budget_of(line.service) == budget), Decimal(0))
+        limits = config.ceilings.limits(budget)
+        for period, usd in (("day", month / 30), ("month", month)):
+            limit = limits[period]
+            if limit is not None and usd > limit:
+                over.append(
+                    f"ceilings.{budget}.{period}: found ${limit}, expected at least ${usd:.2f} for the plan"
+                )
+    limit = config.ceilings.limits(FIRST_FILL)["total"]
+    if limit is not None and fill > limit:
+        over.append(f"ceilings.first_fill: found ${limit}, expected at least ${fill:.2f} for the plan")
+    return over
+
+
+def refusal(config: Config, ledger: Ledger, now: datetime, accounts: int | None = None) -> str | None:
+    """Why a configuration must not run: its plan passes a ceiling. None when it does not.
+
+    `accounts` is what discovery found, where the ledger knows nothing yet. A fill that is done
+    is not counted again.
+    """
+    return "; ".join(_refused(config, ledger, now, accounts)[1]) or None
+
+
+def refused_collectors(config: Config, ledger: Ledger, now: datetime, accounts: int) -> dict[str, str]:
+    """Why each of these collectors must not run: the plan passes the ceiling that it is held against."""
+    plan, over = _refused(config, ledger, now, accounts)
+    refused = {}
+    for line in plan.lines:
+        budget = budget_of(line.service)
+        keys = (f"ceilings.{budget}.", *(("ceilings.first_fill",) if budget == "cost" else ()))
+        reasons = [text for text in over if text.startswith(keys)]
+        if budget is not None and reasons:
+            refused[line.collector] = "; ".join(reasons)
+    return refused
+
+
+def _refused(config: Config, ledger: Ledger, now: datetime, accounts: int | None) -> tuple[Plan, list[str]]:
+    known = accounts if accounts and not known_scale(ledger, now).accounts else None
+    scale, sources = scale_for(config, ledger, now, accounts=known)
+    plan = make_plan(config, scale, sources, now)
+    filled = missing_days(ledger, config.collectors.cost, now)[0] == 0
+    return plan, [text for text in plan.over if not (filled and text.startswith("ceilings.first_fill"))]
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON; money as text."""
+    scale = plan.scale
+    return {
+        "scale": {
+            "accounts": scale.accounts,
+            "services": scale.services,
+            "keys": scale.keys,
+            "regions": scale.regions,
+            "groups_per_page": scale.groups_per_page,
+            "usage_metrics": scale.usage_metrics,
+            "daily_usage_metrics": scale.daily_usage_metrics,
+        },
+        "sources": dict(plan.sources),
+        "lines": [
+            {
+                "collector": line.collector,
+                "service": line.service,
+                "operation": line.operation,
+                "purpose": line.purpose,
+                "requests_per_month": round(float(line.requests), 1),
+                "usd_per_month": f"{line.usd:.2f}",
+            }
+            for line in plan.lines
+        ],
+        "requests_per_month": round(float(plan.requests), 1),
+        "usd_per_month": f"{plan.usd:.2f}",
+        "first_fill_usd": f"{plan.first_fill_usd:.2f}",
+        "over_ceiling": list(plan.over),
+    }

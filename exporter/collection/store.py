@@ -1,0 +1,284 @@
+"""The last outcomes, already rendered: a scrape joins strings and computes nothing."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from exporter.declarations.collector import Clock, Family, Held, Outcome, Sample, expires_at
+
+SUCCESS = Family(
+    "aws_spend_exporter_collector_success",
+    "1 if the last attempt of the collector succeeded for the account in every region, else 0.",
+    ("collector", "account_id", "account"),
+)
+LAST_SUCCESS = Family(
+    "aws_spend_exporter_collector_last_success_timestamp_seconds",
+    "When AWS was last read in full by the collector for the account.",
+    ("collector", "account_id", "account"),
+)
+FAILURE = Family(
+    "aws_spend_exporter_collector_failure_info",
+    "1 while the collector fails for the account and region, with the kind of failure.",
+    ("collector", "account_id", "account", "region", "kind"),
+)
+INTERVAL = Family(
+    "aws_spend_exporter_collector_interval_seconds", "Time between two runs of the collector.", ("collector",)
+)
+SERIES = Family("aws_spend_exporter_series", "Series that the collector or view serves now.", ("collector",))
+FOLDED = Family(
+    "aws_spend_exporter_folded_series",
+    "Series that a limit of the collector or view has summed up as `other`.",
+    ("collector",),
+)
+FAMILIES = (SUCCESS, LAST_SUCCESS, FAILURE, INTERVAL, SERIES, FOLDED)
+
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What an outcome is of: a collector or view, an account and a region; empty where it has none."""
+
+    unit: str
+    account_id: str = ""
+    region: str = ""
+
+
+class DuplicateSeriesError(Exception):
+    """One series was published twice; Prometheus would drop one silently."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    outcome: Outcome
+    account: str
+    interval: timedelta | None
+    rendered: dict[Family, str]
+
+    @property
+    def expires(self) -> datetime | None:
+        until = self.outcome.valid_until
+        if self.interval is None or self.outcome.succeeded_at is None:
+            return until
+        expires = expires_at(self.outcome.succeeded_at, self.interval)
+        return expires if until is None else min(expires, until)
+
+
+def render_labels(names: Iterable[str], values: Iterable[str]) -> str:
+    """`{a="b"}`, or nothing without labels; an empty value is the same as an absent label."""
+    pairs = [
+        f'{name}="{value.translate(_ESCAPES)}"' for name, value in zip(names, values, strict=True) if value
+    ]
+    return f"{{{','.join(pairs)}}}" if pairs else ""
+
+
+def render_value(value: float) -> str:
+    """A float as Prometheus reads it, without a needless fraction."""
+    if value == int(value) if abs(value) < 1e15 else False:
+        return str(int(value))
+    return repr(value)
+
+
+def render(samples: Iterable[Sample]) -> dict[Family, str]:
+    """Exposition lines by family; DuplicateSeriesError if a series occurs twice."""
+    lines: dict[Family, list[str]] = {}
+    seen: set[tuple[str, str]] = set()
+    for sample in samples:
+        labels = render_labels(sample.family.labels, sample.values)
+        series = (sample.family.name, labels)
+        if series in seen:
+            raise DuplicateSeriesError(f"{sample.family.name}{labels}")
+        seen.add(series)
+        lines.setdefault(sample.family, []).append(
+            f"{sample.family.name}{labels} {render_value(sample.value)}\n"
+        )
+    return {family: "".join(text) for family, text in lines.items()}
+
+
+def header(family: Family) -> str:
+    """HELP and TYPE of a family."""
+    text = family.help.replace("\\", r"\\").replace("\n", r"\n")
+    return f"# HELP {family.name} {text}\n# TYPE {family.name} {family.type}\n"
+
+
+class Store:
+    """Thread-safe; what it serves changes by one reference swap."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Starts empty."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: dict[Key, _Entry] = {}
+        self._owners: dict[str, str] = {}
+        self._units: dict[str, frozenset[str]] = {}  # of an owner
+        self._intervals: dict[str, timedelta] = {}
+        self._body: tuple[datetime | None, bytes, bytes] | None = None
+        self._waiting: dict[Key, tuple[int, Callable[[], None]]] = {}
+
+    def publish(
+        self,
+        key: Key,
+        outcome: Outcome,
+        *,
+        account: str = "",
+        interval: timedelta | None,
+        owner: str | None = None,
+    ) -> None:
+        """Take over an outcome; `owner` of its families are all units of a collector, else the unit itself.
+
+        A failure keeps the last good samples, which go absent three intervals after AWS was
+        read; `interval` None keeps them for ever. DuplicateSeriesError leaves everything as it was.
+        """
+        rendered = render(outcome.samples) if outcome.error is None else None
+        with self._lock:
+            previous = self._entries.get(key)
+            for family in rendered or ():
+                wanted = owner or key.unit
+                known = self._owners.setdefault(family.name, wanted)
+                if known != wanted:
+                    raise DuplicateSeriesError(f"{family.name} is published by {known} and by {wanted}")
+                self._units[wanted] = self._units.get(wanted, frozenset()) | {key.unit}
+            if rendered is None:
+                succeeded_at = outcome.succeeded_at or (previous.outcome.succeeded_at if previous else None)
+                outcome = Outcome(
+                    previous.outcome.samples if previous else (),
+                    outcome.attempted_at,
+                    succeeded_at,
+                    outcome.error,
+                    previous.outcome.valid_until if previous else None,
+                    previous.outcome.resources if previous else (),
+                    previous.outcome.folded if previous else 0,
+                )
+                rendered = previous.rendered if previous else {}
+            self._entries[key] = _Entry(outcome, account, interval, rendered)
+            if interval is not None:
+                self._intervals[key.unit] = interval
+            self._body = None
+
+    def forget(self, keep: Callable[[Key], bool]) -> None:
+        """Drop every outcome that `keep` refuses, e.g. of an account that left the organization."""
+        with self._lock:
+            self._entries = {key: entry for key, entry in self._entries.items() if keep(key)}
+            units = {key.unit for key in self._entries}
+            self._owners = {
+                name: owner
+                for name, owner in self._owners.items()
+                if self._units.get(owner, frozenset()) & units
+            }
+            self._intervals = {unit: value for unit, value in self._intervals.items() if unit in units}
+            self._waiting = {key: wait for key, wait in self._waiting.items() if keep(key)}
+            self._body = None
+
+    def after_scrapes(self, key: Key, scrapes: int, callback: Callable[[], None]) -> None:
+        """Call back once what is published of `key` now has been scraped so often; it returns at once.
+
+        A second call for a key replaces the first.
+        """
+        with self._lock:
+            self._waiting[key] = (scrapes, callback)
+
+    def outcomes(self) -> dict[Key, Outcome]:
+        """The current outcomes; a failed one carries the samples that are still served."""
+        with self._lock:
+            return {key: entry.outcome for key, entry in self._entries.items()}
+
+    def samples(self) -> Iterator[Sample]:
+        """Every sample that is served now."""
+        now = self._clock()
+        with self._lock:
+            entries = list(self._entries.values())
+        for entry in entries:
+            if entry.expires is None or now < entry.expires:
+                yield from entry.outcome.samples
+
+    def held(self) -> list[Held]:
+        """The resources of every unit whose last good outcome is still served."""
+        now = self._clock()
+        with self._lock:
+            entries = list(self._entries.items())
+        return [
+            Held(
+                key.unit,
+                key.account_id,
+                entry.account,
+                key.region,
+                entry.outcome.succeeded_at,
+                entry.outcome.resources,
+                entry.outcome.error,
+                entry.expires,
+            )
+            for key, entry in entries
+            if entry.outcome.succeeded_at is not None and (entry.expires is None or now < entry.expires)
+        ]
+
+    def exposition(self) -> tuple[bytes, bytes]:
+        """The text of every family, plain and gzipped, from the cache while nothing has changed."""
+        now = self._clock()
+        with self._lock:
+            if self._body is None or (self._body[0] is not None and now >= self._body[0]):
+                self._body = self._join(now)
+            body = self._body
+            done = []
+            for key, (scrapes, callback) in list(self._waiting.items()):
+                if scrapes > 1:
+                    self._waiting[key] = (scrapes - 1, callback)
+                else:
+                    done.append(callback)
+                    del self._waiting[key]
+        for callback in done:
+            callback()
+        return body[1], body[2]
+
+    def _join(self, now: datetime) -> tuple[datetime | None, bytes, bytes]:
+        blocks: dict[Family, list[str]] = {}
+        next_expiry: datetime | None = None
+        series: dict[str, int] = {}
+        folded: dict[str, int] = {}
+        for key, entry in self._entries.items():
+            series.setdefault(key.unit, 0)
+            expires = entry.expires
+            if expires is not None:
+                if now >= expires:
+                    continue
+                next_expiry = expires if next_expiry is None else min(next_expiry, expires)
+            for family, text in entry.rendered.items():
+                blocks.setdefault(family, []).append(text)
+            series[key.unit] += len(entry.outcome.samples)
+            if entry.outcome.folded:
+                folded[key.unit] = folded.get(key.unit, 0) + entry.outcome.folded
+        for family, text in render(self._self_samples(series, folded)).items():
+            blocks.setdefault(family, []).append(text)
+        body = "".join(
+            header(family) + "".join(blocks[family]) for family in sorted(blocks, key=lambda f: f.name)
+        ).encode()
+        # Level 1: nearly as small for this text, and several times quicker.
+        return next_expiry, body, gzip.compress(body, 1)
+
+    def _self_samples(self, series: dict[str, int], folded: dict[str, int]) -> Iterator[Sample]:
+        for unit, count in series.items():
+            yield SERIES(count, collector=unit)
+            yield FOLDED(folded.get(unit, 0), collector=unit)
+        for unit, interval in self._intervals.items():
+            yield INTERVAL(interval.total_seconds(), collector=unit)
+        by_account: dict[tuple[str, str], list[tuple[Key, _Entry]]] = {}
+        for key, entry in self._entries.items():
+            if key.account_id:
+                by_account.setdefault((key.unit, key.account_id), []).append((key, entry))
+        for (unit, account_id), entries in by_account.items():
+            # One name, whichever region was collected last: a rename must not make two series.
+            account = max(entries, key=lambda item: item[1].outcome.attempted_at)[1].account
+            labels = {"collector": unit, "account_id": account_id, "account": account}
+            failed = [(key, entry) for key, entry in entries if entry.outcome.error is not None]
+            yield SUCCESS(not failed, **labels)
+            # Where the regions themselves could not be listed, those known so far say when they were read.
+            regional = [entry for key, entry in entries if key.region] or [entry for _, entry in entries]
+            read = [entry.outcome.succeeded_at for entry in regional]
+            known = [moment for moment in read if moment is not None]
+            if len(known) == len(read):
+                yield LAST_SUCCESS(min(known).timestamp(), **labels)
+            for key, entry in failed:
+                yield FAILURE(1, region=key.region, kind=str(entry.outcome.error), **labels)

@@ -1,0 +1,209 @@
+"""The ledger and the resources that are known, as samples: after each commit, each unit and at midnight, without AWS."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from prometheus_client import Counter
+
+from exporter.accounts.discovery import Directory, accounts_of, group_samples
+from exporter.accounts.thresholds import resolve
+from exporter.aws.errors import Kind, classify
+from exporter.collection.store import DuplicateSeriesError, Key, Store
+from exporter.config.model import Config
+from exporter.declarations.collector import Clock, Collector, Folded, Outcome, Resource, Sample, View
+from exporter.declarations.context import ViewContext
+from exporter.ledger.file import Ledger
+
+log = logging.getLogger(__name__)
+
+THRESHOLDS = "thresholds"
+"""The unit under which thresholds and groups are served."""
+
+_RENDERING_IS_A_TENTH = 9  # of a first fill's time, at most
+_RESOURCES = "views of resources"
+
+
+def sort_found(
+    found: Iterable[Sample | Resource | Folded],
+) -> tuple[tuple[Sample, ...], tuple[Resource, ...], int]:
+    """Samples, resources, and the number of series that were folded."""
+    samples, resources, folded = [], [], 0
+    for each in found:
+        if isinstance(each, Sample):
+            samples.append(each)
+        elif isinstance(each, Resource):
+            resources.append(each)
+        else:
+            folded += each.series
+    return tuple(samples), tuple(resources), folded
+
+
+class Views:
+    """The views of one configuration's collectors."""
+
+    def __init__(
+        self,
+        config: Config,
+        collectors: Sequence[Collector],
+        ledger: Ledger,
+        store: Store,
+        errors: Counter,
+        clock: Clock,
+        stop: threading.Event,
+        directory: Callable[[], Directory | None],
+        schedule: Callable[[str, Callable[[], None], datetime], None],
+    ) -> None:
+        """`errors` counts by collector and kind; `schedule` has a named call made at a time."""
+        self._config = config
+        self._collectors = collectors
+        self._ledger = ledger
+        self._store = store
+        self._errors = errors
+        self._clock = clock
+        self._stop = stop
+        self._directory = directory
+        self._schedule = schedule
+        self._lock = threading.Lock()
+        self._due = 0.0
+        self._resources_due = 0.0
+        self._are_behind = False
+        self._resources_moved = False
+        self._warned_of: set[str] = set()
+
+    def catch_up(self) -> None:
+        """Render what `follow_commit` has put off."""
+        if self._are_behind:
+            self.render()
+
+    def catch_up_with_resources(self) -> None:
+        """Render what `follow_resources` has put off."""
+        if self._resources_moved:
+            self.render_resources()
+
+    def follow_commit(self) -> None:
+        """The views follow a commit at once, unless commits come so fast that rendering would slow them."""
+        self._are_behind = True
+        if time.monotonic() >= self._due:
+            self.render()
+
+    def _view_context(self, collector: Collector) -> ViewContext:
+        directory = self._directory()
+        return ViewContext(
+            self._ledger,
+            self._clock(),
+            self._config.collector(collector),
+            directory.names if directory else {},
+            self._config.collectors.cost,
+            self._config.anomalies,
+            tuple(sorted(self._config.accounts.group_labels)),
+            {account.id: account.groups for account in directory.accounts.values()} if directory else {},
+            held=self._store.held,
+            failing=lambda: [
+                (key.unit, key.account_id) for key, outcome in self._store.outcomes().items() if outcome.error
+            ],
+        )
+
+    def read_at(self, collector: Collector) -> datetime | None:
+        """When AWS last told what the collector's views show; None if it never did."""
+        context = self._view_context(collector)
+        times = [view.read_at(context) for view in collector.views if not view.of_resources]
+        return max((time for time in times if time is not None), default=None)
+
+    def render(self) -> None:
+        """Turn the ledger into samples; costs no AWS request. Once stopped, it leaves that to the next runner."""
+        if self._stop.is_set():
+            return
+        with self._lock:
+            started = time.monotonic()
+            self._are_behind = False
+            for collector in self._collectors:
+                for view in collector.views:
+                    self._render(collector, view)
+            self._publish_thresholds()
+            ended = time.monotonic()
+            self._due = ended + _RENDERING_IS_A_TENTH * (ended - started)
+
+    def render_thresholds(self) -> None:
+        """Take over what discovery has found of thresholds and groups."""
+        with self._lock:
+            self._publish_thresholds()
+
+    def _publish_thresholds(self) -> None:
+        """What is known of groups and thresholds follows both discovery and cost, which tells the services.
+
+        Of several shards the one that reads cost serves them for all.
+        """
+        directory = self._directory()
+        if directory is None or self._config.shard.index != 0:
+            return
+        config, names, now = self._config, self._ledger.account_names(), self._clock()
+        spending = set(self._ledger.series().values())
+        with_cost = {account_id: names.get(account_id, account_id) for account_id, _ in spending}
+        accounts = accounts_of(directory, config.accounts, with_cost)
+        resolved = resolve(config.thresholds, accounts, spending, config.accounts.group_labels)
+        samples = (*group_samples(accounts.values()), *resolved.samples)
+        if self._stop.is_set():
+            return  # the store belongs to the next configuration
+        try:
+            # They come from the configuration and do not age.
+            self._store.publish(Key(THRESHOLDS), Outcome(samples, now, now), interval=None)
+        except DuplicateSeriesError:
+            log.exception("the thresholds cannot be published")
+        if spending:
+            for key in resolved.unmatched:
+                if key not in self._warned_of:
+                    log.warning("%s matches nothing that has cost or is collected", key)
+            self._warned_of |= set(resolved.unmatched)
+
+    def follow_resources(self, collector: Collector) -> None:
+        """The views of resources follow a unit at once, unless that would slow the others."""
+        if any(view.of_resources for view in collector.views):
+            self._resources_moved = True
+            if time.monotonic() >= self._resources_due and not self._stop.is_set():
+                self.render_resources()
+
+    def render_resources(self) -> None:
+        """Make the views of resources anew."""
+        with self._lock:
+            started = time.monotonic()
+            self._resources_moved = False
+            for collector in self._collectors:
+                for view in collector.views:
+                    if view.of_resources:
+                        self._render(collector, view)
+            ended = time.monotonic()
+            self._resources_due = ended + _RENDERING_IS_A_TENTH * (ended - started)
+        # The views must not outlive what they are made of: the next unit that expires makes them anew.
+        expiries = [held.expires for held in self._store.held() if held.resources and held.expires]
+        if expiries:
+            self._schedule(_RESOURCES, self.render_resources, min(expiries))
+
+    def _render(self, collector: Collector, view: View) -> None:
+        context = self._view_context(collector)
+        try:
+            read_at = view.read_at(context)
+            if read_at is None:
+                if view.of_resources:
+                    self._store.forget(lambda key: key != Key(view.name))
+                return
+            until = view.valid_until(context) if view.valid_until else None
+            samples, _, folded = sort_found(view.render(context))
+            outcome = Outcome(samples, context.now, read_at, valid_until=until, folded=folded)
+            if self._stop.is_set():
+                return  # the store belongs to the next configuration
+            self._store.publish(Key(view.name), outcome, interval=context.settings.interval)
+        except sqlite3.DatabaseError as error:
+            # What needs no ledger goes on, and says by its alerts that something is wrong here.
+            failure = classify(error, f"the view {view.name}")
+            log.error("%s", failure, exc_info=error if failure.kind is Kind.INTERNAL else None)
+            self._errors.labels(collector.name, failure.kind).inc()
+        except (DuplicateSeriesError, ArithmeticError, ValueError):
+            # The last good text stays until it expires; this is a fault of ours.
+            log.exception("the view %s cannot be rendered", view.name)
+            self._errors.labels(collector.name, Kind.INTERNAL).inc()

@@ -1,0 +1,1 @@
+"""config.yaml and environment: model, reading, explanations, schema."""

@@ -1,0 +1,74 @@
+"""Environment variables besides `AWS_SPEND_EXPORTER_*`: those that AWS tools and the first version of this exporter read.
+
+They are defaults: what config.yaml or an `AWS_SPEND_EXPORTER_*` variable says wins. botocore itself reads
+AWS_PROFILE, AWS_REGION and the like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from dotenv import load_dotenv
+
+from exporter.anomalies.settings import THRESHOLD_VARIABLE
+from exporter.core.fields import format_duration, parse_duration
+from exporter.declarations.collector import Collector
+
+_SELDOM = timedelta(hours=1)
+_LEVELS = {
+    "debug": "debug", "info": "info", "warn": "warning", "warning": "warning",
+    "error": "error", "critical": "error", "fatal": "error",
+}  # fmt: skip
+
+
+def read_dotenv(folder: Path) -> None:
+    """Take over `.env` of the folder, if there is one; a variable that is set already stays as it is."""
+    load_dotenv(folder / ".env", override=False)
+
+
+def apply_plain_variables(
+    data: dict[str, Any], environment: Mapping[str, str], collectors: tuple[Collector, ...]
+) -> None:
+    """Fill in what `data`, the content of config.yaml, leaves open; ValueError names a variable that is wrong."""
+    given = {name: value.strip() for name, value in environment.items() if value.strip()}
+    # With a token file the two belong together, and botocore assumes that role itself.
+    if "AWS_WEB_IDENTITY_TOKEN_FILE" not in given:
+        _fill(data, "aws", "role_arn", given.get("AWS_ROLE_ARN"))
+    _fill(data, "accounts", "role_name", given.get("CROSS_ACCOUNT_ROLE_NAME"))
+    _fill(data, "accounts", "external_id", given.get("EXTERNAL_ID"))
+    if isinstance(data.get("aws"), dict) and data["aws"].get("role_arn"):
+        _fill(data, "aws", "external_id", given.get("EXTERNAL_ID"))
+    if level := given.get("LOG_LEVEL"):
+        if level.lower() not in _LEVELS:
+            raise ValueError(f"LOG_LEVEL: found {level!r}, expected DEBUG, INFO, WARNING or ERROR")
+        _fill(data, "log", "level", _LEVELS[level.lower()])
+    if threshold := given.get(THRESHOLD_VARIABLE):
+        try:
+            percentage = float(threshold.removesuffix("%"))
+        except ValueError:
+            message = f"{THRESHOLD_VARIABLE}: found {threshold!r}, expected a percentage such as 20"
+            raise ValueError(message) from None
+        _fill(data, "anomalies", "percentage", percentage)
+    if interval := given.get("DATA_REFRESH_INTERVAL"):
+        try:
+            every = format_duration(parse_duration(f"{interval}s" if interval.isdigit() else interval))
+        except ValueError:
+            message = f"DATA_REFRESH_INTERVAL: found {interval!r}, expected seconds such as 300"
+            raise ValueError(message) from None
+        for collector in collectors:
+            # What is paid keeps to its plan, and what changes seldom, such as prices, to its day.
+            if collector.is_free and collector.settings().interval <= _SELDOM:
+                _fill(data, "collectors", collector.name, {})
+                _fill(data["collectors"], collector.name, "interval", every)
+
+
+def _fill(data: Any, section: str, key: str, value: Any) -> None:
+    """Set `section.key` unless it is set, or the section is something else than a mapping."""
+    if value is None or not isinstance(data, dict):
+        return
+    inner = data.setdefault(section, {})
+    if isinstance(inner, dict):
+        inner.setdefault(key, value)

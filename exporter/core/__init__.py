@@ -1,0 +1,1 @@
+"""Words that everyone uses; imports nothing of ours."""

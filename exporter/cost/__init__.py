@@ -1,0 +1,1 @@
+"""Cost: its tables, sums and plans."""

@@ -1,0 +1,318 @@
+"""Which Cost Explorer query is worth its price now, and how many a month that makes.
+
+Cost is restated for weeks, and reading all of it again at each refresh would cost dollars. Today
+and yesterday always move: each refresh reads them. Every third refresh first finds the older
+days that moved, by totals over the restatable window, and re-reads just those: once a day at most, and
+every third day where they are older than a few days. These scans go by account and by service in turn: at the price of one, they also find cost
+that moved between the services of an account. Where the whole window fits on as few pages as
+that, it is read whole. What is not usage (tax, credits, fees) is read about once a day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+from exporter.aws.cost_explorer import days_between
+from exporter.aws.meter import FIRST_FILL
+from exporter.declarations.collector import Scale, month_start, start_of_day
+from exporter.ledger.file import DayState, Ledger
+
+ASSUMED_GROUPS_PER_PAGE = 2000
+ASSUMED_SERVICES = 20
+PAGE_SIZE_FACT = "cost_explorer_groups_per_page"
+_ONCE_A_DAY = timedelta(hours=20)  # whatever the hour of the refreshes
+_EVERY_THIRD_DAY = timedelta(hours=68)
+_SETTLED_AFTER_DAYS = 3  # what moves later moves for weeks, a little of it in some account each day
+_REFRESHES_PER_SCAN = 3
+_OLDER_DAYS_A_MONTH = 25  # restated one by one, most of them while the last bill is finalised
+_BILL_IS_FINAL_ON = 11  # bills are finalised from the 1st to the 7th
+
+
+class RefreshSettings(Protocol):
+    """What the plan needs of the cost collector's settings."""
+
+    @property
+    def interval(self) -> timedelta:
+        """Time between two refreshes."""
+
+    @property
+    def history_months(self) -> int:
+        """Whole months before the current one to hold."""
+
+    @property
+    def refresh(self) -> str:
+        """`auto`, `scan` or `full`."""
+
+
+class Part(StrEnum):
+    """What a query is for."""
+
+    COSTS = "costs"  # account x service, everything
+    OTHER = "other"  # account x service, what is not usage
+    SCAN_ACCOUNTS = "scan_accounts"  # totals by account: which days moved
+    SCAN_SERVICES = "scan_services"  # totals by service: which days moved, within an account too
+
+
+PURPOSES = {
+    Part.COSTS: "cost by account and service: the days that moved, or the whole window",
+    Part.OTHER: "what is not usage: tax, credits, refunds, support, fees",
+    Part.SCAN_ACCOUNTS: "which days moved, by account",
+    Part.SCAN_SERVICES: "which days moved, by service",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CostQuery:
+    """One Cost Explorer query over [start, end) that is worth its price now."""
+
+    part: Part
+    start: date
+    end: date
+    budget: str = "cost"
+    ends_refresh: bool = False
+    """Whether its commit completes a refresh of the restatable window."""
+
+
+def restatable_from(today: date) -> date:
+    """The first day that AWS still restates as a matter of course.
+
+    Until the previous bill is final all of its month may move; after that, the last days of it.
+    """
+    if today.day < _BILL_IS_FINAL_ON:
+        return month_start(today, 1)
+    return month_start(today) - timedelta(days=3)
+
+
+def next_query(ledger: Ledger, settings: RefreshSettings, now: datetime) -> CostQuery | None:
+    """The next query to pay for, or None when nothing is due."""
+    today = now.date()
+    tomorrow = today + timedelta(days=1)
+    states = ledger.day_states(month_start(today, settings.history_months), tomorrow)
+    read = {day for day, state in states.items() if state.read_at is not None}
+
+    # What the views of this and the last month lack; an unread today alone waits for a refresh.
+    for months_back in (0, 1):
+        month, next_month = month_start(today, months_back), month_start(today, months_back - 1)
+        days = set(days_between(month, min(next_month, tomorrow))) - read
+        if days - {today} or (days and not read):
+            run = _newest_run(days)
+            budget = "cost" if ledger.scanned_at("refresh") else FIRST_FILL
+            return CostQuery(Part.COSTS, run[0], run[-1] + timedelta(days=1), budget)
+
+    refreshed = refreshed_at(ledger, now)
+    if refreshed is None or now >= refreshed + settings.interval:
+        return _refresh(ledger, settings, states, now)
+
+    if moved := _newest_run(_moved(states, now), join=known_scale(ledger, now).days_per_page):
+        return CostQuery(Part.COSTS, moved[0], moved[-1] + timedelta(days=1))
+
+    recent = month_start(today, 1)
+    newer = {day: state for day, state in states.items() if day >= recent}
+    if run := _newest_run(_other_moved(newer, now), join=31):
+        budget = "cost" if ledger.scanned_at("refresh") else FIRST_FILL
+        return CostQuery(Part.OTHER, run[0], run[-1] + timedelta(days=1), budget)
+
+    for months_back in range(2, settings.history_months + 1):
+        month, next_month = month_start(today, months_back), month_start(today, months_back - 1)
+        if missing := _newest_run(set(days_between(month, next_month)) - read):
+            return CostQuery(Part.COSTS, missing[0], missing[-1] + timedelta(days=1), FIRST_FILL)
+    # Few groups a day: the whole history is a query of its own.
+    if run := _newest_run(_other_moved(states, now), join=31):
+        return CostQuery(Part.OTHER, run[0], run[-1] + timedelta(days=1), FIRST_FILL)
+    return None
+
+
+def missing_days(ledger: Ledger, settings: RefreshSettings, now: datetime) -> tuple[int, int]:
+    """How many days of the history have not been read yet, and how many it has in all."""
+    start, end = month_start(now.date(), settings.history_months), now.date()
+    states = ledger.day_states(start, end)
+    read = sum(state.read_at is not None for state in states.values())
+    return (end - start).days - read, (end - start).days
+
+
+def refreshed_at(ledger: Ledger, now: datetime) -> datetime | None:
+    """When the restatable window was last brought up to date: by a refresh, or by having been read whole."""
+    today = now.date()
+    # Today is left out: just after midnight it has not been read, and that alone is no reason to.
+    whole = _read_whole_at(ledger, restatable_from(today), today - timedelta(days=1))
+    times = [ledger.scanned_at("refresh"), whole]
+    return max((time for time in times if time is not None), default=None)
+
+
+def _read_whole_at(ledger: Ledger, start: date, last: date) -> datetime | None:
+    end = last + timedelta(days=1)
+    read = [state.read_at for state in ledger.day_states(start, end).values() if state.read_at is not None]
+    return min(read) if len(read) == (end - start).days else None
+
+
+def _refresh(
+    ledger: Ledger, settings: RefreshSettings, states: Mapping[date, DayState], now: datetime
+) -> CostQuery:
+    today = now.date()
+    tomorrow = today + timedelta(days=1)
+    recent = month_start(today, 1)
+    whole = CostQuery(Part.COSTS, recent, tomorrow, ends_refresh=True)
+    if settings.refresh == "full" or (
+        settings.refresh == "auto" and known_scale(ledger, now).reads_whole(today)
+    ):
+        return whole
+    # Once the previous bill is final, both months are read again, whatever the scans say.
+    months_back = 0 if today.day >= _BILL_IS_FINAL_ON else 1
+    finalised = month_start(today, months_back) + timedelta(days=_BILL_IS_FINAL_ON - 1)
+    read_whole = _read_whole_at(ledger, recent, today - timedelta(days=1))
+    if read_whole is None or read_whole < start_of_day(finalised):
+        return whole
+    by_account, by_service = ledger.scanned_at("account"), ledger.scanned_at("service")
+    scanned = max((at for at in (by_account, by_service) if at is not None), default=None)
+    if scanned is not None and now < scanned + (_REFRESHES_PER_SCAN - 0.5) * settings.interval:
+        moving = {today - timedelta(days=1), today} | _moved(states, now)
+        run = _newest_run(moving, join=known_scale(ledger, now).days_per_page)
+        return CostQuery(Part.COSTS, run[0], tomorrow, ends_refresh=True)
+    if by_service is None or (by_account is not None and by_account > by_service):
+        # Few groups a day: both months fit where the accounts' window does.
+        return CostQuery(Part.SCAN_SERVICES, recent, tomorrow, ends_refresh=True)
+    return CostQuery(Part.SCAN_ACCOUNTS, restatable_from(today), tomorrow, ends_refresh=True)
+
+
+def _moved(states: Mapping[date, DayState], now: datetime) -> set[date]:
+    """The days that a scan found to have moved, and that are to be read again now.
+
+    The day before yesterday still settles for half a day: for it, once a day is enough. So is a day that
+    was only read before its end, which happens where nothing was read on the next day.
+    """
+    today = now.date()
+
+    def is_partial(day: date, read_at: datetime | None) -> bool:
+        return (
+            (today - day).days > 1 and read_at is not None and read_at < start_of_day(day + timedelta(days=1))
+        )
+
+    def due(day: date, read_at: datetime | None) -> bool:
+        age = (today - day).days
+        if age <= 1 or read_at is None:
+            return True
+        return now >= read_at + (_ONCE_A_DAY if age <= _SETTLED_AFTER_DAYS else _EVERY_THIRD_DAY)
+
+    return {
+        day
+        for day, state in states.items()
+        if (state.moved or is_partial(day, state.read_at)) and due(day, state.read_at)
+    }
+
+
+def _other_moved(states: Mapping[date, DayState], now: datetime) -> set[date]:
+    """The days whose part that is not usage may have moved, once a complete one is due: a page serves all."""
+    moved = {day: state for day, state in states.items() if state.read_at is not None and state.other_moved}
+    times = [state.other_read_at for day, state in moved.items() if day < now.date()]
+    return set(moved) if any(at is None or now >= at + _ONCE_A_DAY for at in times) else set()
+
+
+def _newest_run(days: set[date], join: int = 0) -> list[date]:
+    """The newest run of consecutive days, oldest first; gaps of up to `join` days are filled."""
+    run: list[date] = []
+    for day in sorted(days, reverse=True):
+        if run and (run[-1] - day).days > join + 1:
+            break
+        run.append(day)
+    return run[::-1]
+
+
+# Prices
+
+
+@dataclass(frozen=True, slots=True)
+class CostScale:
+    """What decides how many pages a query has."""
+
+    accounts: int
+    services: int
+    keys: int
+    """Pairs of account and service with cost on a day."""
+    groups_per_page: int
+
+    def pages(self, groups: int) -> int:
+        """Pages of a query that returns so many groups; an empty answer is a page too."""
+        return max(1, -(-groups // self.groups_per_page))
+
+    @property
+    def days_per_page(self) -> int:
+        """Days that may lie between two that are read together before the gap takes a page of its own."""
+        return min(31, self.groups_per_page // max(1, self.keys))
+
+    def reads_whole(self, today: date) -> bool:
+        """Whether re-reading both months needs no more pages than the days that always move, and the scans."""
+        full_days = (today - month_start(today, 1)).days + 1
+        scan_days = (today - restatable_from(today)).days + 1
+        scan = self.pages(scan_days * self.accounts)
+        moving = self.pages(2 * self.keys)
+        return self.pages(full_days * self.keys) <= moving + scan / _REFRESHES_PER_SCAN
+
+
+def assumed_scale(accounts: int) -> Scale:
+    """A scale to plan with before anything was read."""
+    count = max(1, accounts)
+    return Scale(count, ASSUMED_SERVICES, count * ASSUMED_SERVICES, 1, ASSUMED_GROUPS_PER_PAGE)
+
+
+def known_scale(ledger: Ledger, now: datetime) -> CostScale:
+    """The scale that the ledger has seen over the last complete week."""
+    end = now.date()
+    keys = ledger.keys_per_day(end - timedelta(days=7), end)
+    pairs = ledger.costs(end - timedelta(days=7), end, "unblended")
+    return CostScale(
+        accounts=len({account_id for account_id, _ in pairs}),
+        services=len({service for _, service in pairs}),
+        keys=keys,
+        groups_per_page=ledger.fact(PAGE_SIZE_FACT) or ASSUMED_GROUPS_PER_PAGE,
+    )
+
+
+def month_of_pages(settings: RefreshSettings, scale: Scale) -> Mapping[Part, Decimal]:
+    """Pages that a month of 30 days takes, by the same decisions as `next_query`.
+
+    Assumed to move are today and yesterday at each refresh, once a day the day before, and some
+    days of the month one that is older.
+    """
+    cost = CostScale(scale.accounts, scale.services, scale.keys, scale.groups_per_page)
+    a_day = timedelta(days=1) / settings.interval
+    totals = dict.fromkeys(Part, Decimal(0))
+    first = date(2026, 4, 1)  # a month of 30 days after one of 31
+    for number in range(30):
+        today = first + timedelta(days=number)
+        full_days = (today - month_start(today, 1)).days + 1
+        refreshes = Decimal(str(a_day))
+        if settings.refresh == "full" or (settings.refresh == "auto" and cost.reads_whole(today)):
+            totals[Part.COSTS] += refreshes * cost.pages(full_days * cost.keys)
+        else:
+            if today.day == _BILL_IS_FINAL_ON:
+                totals[Part.COSTS] += cost.pages(full_days * cost.keys)
+                refreshes = max(Decimal(0), refreshes - 1)
+            scan_days = (today - restatable_from(today)).days + 1
+            scans = refreshes / _REFRESHES_PER_SCAN / 2
+            totals[Part.SCAN_ACCOUNTS] += scans * cost.pages(scan_days * cost.accounts)
+            totals[Part.SCAN_SERVICES] += scans * cost.pages(full_days * cost.services)
+            once = min(Decimal(1), refreshes)
+            totals[Part.COSTS] += Decimal(_OLDER_DAYS_A_MONTH) / 30 * cost.pages(cost.keys)
+            totals[Part.COSTS] += (refreshes - once) * cost.pages(2 * cost.keys) + once * cost.pages(
+                3 * cost.keys
+            )
+        totals[Part.OTHER] += min(Decimal(1), refreshes) * cost.pages(3 * cost.accounts)
+    return {part: pages for part, pages in totals.items() if pages}
+
+
+def first_fill_pages(settings: RefreshSettings, scale: Scale, today: date) -> int:
+    """Pages that the first read of the history takes."""
+    cost = CostScale(scale.accounts, scale.services, scale.keys, scale.groups_per_page)
+    pages = 0
+    for months_back in range(settings.history_months + 1):
+        month = month_start(today, months_back)
+        end = min(month_start(today, months_back - 1), today + timedelta(days=1))
+        pages += cost.pages((end - month).days * cost.keys)
+    months = settings.history_months + 1
+    # What is not usage: the two newest months, then all others; a few lines an account and month.
+    return pages + cost.pages(2 * 4 * scale.accounts) + cost.pages(4 * scale.accounts * months)

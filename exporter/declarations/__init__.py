@@ -1,0 +1,1 @@
+"""What a collector or view declares, and what it is given."""

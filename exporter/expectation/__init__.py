@@ -1,0 +1,1 @@
+"""What a series lets expect: arrays in, arrays out."""

@@ -1,0 +1,283 @@
+"""What cost is to be expected of the coming days: pure functions on arrays of series by days.
+
+Each series is split into a level, a weekday rhythm and charges of the month's first days:
+
+- What recurs on the 1st to 3rd of months (tax, support, fees, credits) is told from the same
+  weekday a week later, and expected on those days only.
+- The rhythm is the median over whole weeks of each weekday's share, drawn towards none the more
+  it is lost in noise.
+- The level is a mean of the last four weeks, newer days weighing more and outliers clipped, or of
+  the days since the level shifted. What came once is not continued, what stopped is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.declarations.collector import month_start
+
+Costs = NDArray[np.float64]
+"""Series by days, in USD."""
+
+_Flags = NDArray[np.bool_]
+_Numbers = NDArray[np.int64]
+
+MONTH_START_DAYS = 3
+FEWEST_DAYS = 7  # a whole week: below it there is no rhythm, and no projection
+_RECENT_DAYS = 42
+_RHYTHM_WEEKS = 5
+_LEAST_COVERED = 0.7
+_LEVEL_DAYS = 28
+_MONTH_STARTS = 3
+_SHIFTS = (3, 4, 5, 7, 10, 14)  # a level shift is looked for so many days back
+_SHIFT_EXPLAINS = 0.4  # the share of the distances to the median that a shift has to explain
+_HALF_LIFE_DAYS = 7.0
+_CLIPPED_DEVIATIONS = 3.0
+_FEWEST_BURSTS = 3
+_CENT = 0.01
+
+
+def input_days(today: date) -> list[date]:
+    """The days before `today` that `expect` makes use of: six weeks, and three months' first ten days."""
+    recent = {today - timedelta(days=back) for back in range(1, _RECENT_DAYS + 3)}
+    for months_back in range(_MONTH_STARTS + 1):
+        first = month_start(today, months_back)
+        recent |= {first + timedelta(days=number) for number in range(MONTH_START_DAYS + 7)}
+    return sorted(day for day in recent if day < today)
+
+
+def expect(history: Costs, days: Sequence[date], reported: Costs, ahead: Sequence[date]) -> Costs:
+    """The expected cost of each series on the days `ahead`.
+
+    `history` holds complete days, oldest first, gaps allowed; a zero is a day without cost.
+    `reported` holds what is known so far of days after them that are over but incomplete, oldest
+    first: a sign of life, but no amount. Any sign of cost is handled, credits too.
+    ValueError with fewer than FEWEST_DAYS days of the last six weeks.
+    """
+    known = {day: number for number, day in enumerate(days)}
+    recent = [number for number, day in enumerate(days) if (days[-1] - day).days < _RECENT_DAYS]
+    if len(recent) < FEWEST_DAYS:
+        raise ValueError(f"{len(recent)} days are too few to expect anything from")
+    monthly = _month_start_charges(history, days, known)
+    plain = _without(history, monthly, known)[:, recent]
+    recent_days = [days[number] for number in recent]
+    began = _first_cost(plain)
+    rhythm = _rhythm(plain, recent_days, began)
+    level = _level(plain, recent_days, began, rhythm)
+    level[_came_once(plain, reported) | _stopped(plain, reported, began)] = 0
+    out = level[:, None] * rhythm[:, [day.weekday() for day in ahead]]
+    for number, day in enumerate(ahead):
+        if day.day <= MONTH_START_DAYS:
+            out[:, number] += monthly[:, day.day - 1]
+    # Where a month began with less than usual, the difference is not to turn the sign.
+    out[(history >= 0).all(axis=1)] = out[(history >= 0).all(axis=1)].clip(min=0)
+    out[(history <= 0).all(axis=1)] = out[(history <= 0).all(axis=1)].clip(max=0)
+    return out
+
+
+def complete(reported: Costs, expected: Costs) -> Costs:
+    """What days will have cost in the end, of which `reported` is known so far.
+
+    Charges come in late: of two amounts of one sign the larger holds. Amounts of opposite signs
+    are different charges, e.g. a refund beside usage, and add up.
+    """
+    larger = np.where(abs(reported) >= abs(expected), reported, expected)
+    opposite = (reported < 0) & (expected > 0) | (reported > 0) & (expected < 0)
+    return np.where(opposite, reported + expected, larger)
+
+
+# Month starts
+
+
+def _month_start_charges(history: Costs, days: Sequence[date], known: dict[date, int]) -> Costs:
+    """Charges that recur on the first days of months: series by day of the month, zero where none does."""
+    found: list[tuple[date, Costs]] = []
+    for first in sorted({day.replace(day=1) for day in days}):
+        # Seven days after it, so that each weekday is among them.
+        after = [first + timedelta(days=MONTH_START_DAYS + number) for number in range(7)]
+        start = [first + timedelta(days=number) for number in range(MONTH_START_DAYS)]
+        if not all(day in known for day in (*start, *after)):
+            continue
+        week = history[:, [known[day] for day in after]]
+        high, low = week.max(axis=1), week.min(axis=1)
+        slack = (high - low) / 2 + 0.05 * np.maximum(abs(high), abs(low)) + _CENT
+        charges = np.zeros((len(history), MONTH_START_DAYS))
+        for number, day in enumerate(start):
+            cost = history[:, known[day]]
+            beyond = (cost > high + slack) | (cost < low - slack)
+            charges[:, number] = np.where(beyond, cost - history[:, known[day + timedelta(days=7)]], 0.0)
+        found.append((first, charges))
+    if not found:
+        return np.zeros((len(history), MONTH_START_DAYS))
+
+    seen_from = _first_cost(history)
+    found = found[-_MONTH_STARTS:]
+    newest = found[-1][1]
+    if len(found) == 1:
+        return newest
+    starts = np.stack([charges for _, charges in found])
+    # A month before the series began says nothing about it.
+    began = [np.asarray(seen_from <= known[first + timedelta(days=2)]) for first, _ in found]
+    two = _nearer_to_zero(starts[-2], newest)
+    recurring = two if len(found) == 2 else np.where(began[-3][:, None], np.median(starts, axis=0), two)
+    recurring = np.where(began[-2][:, None], recurring, newest)
+    return np.where(newest != 0, recurring, 0.0)
+
+
+def _nearer_to_zero(a: Costs, b: Costs) -> Costs:
+    return np.where(a * b > 0, np.where(abs(a) < abs(b), a, b), 0.0)
+
+
+def _without(history: Costs, monthly: Costs, known: dict[date, int]) -> Costs:
+    """The history without what recurs at month starts: such a day is as the same weekday of a week nearby."""
+    plain = history.copy()
+    for day, number in known.items():
+        if day.day > MONTH_START_DAYS:
+            continue
+        recurs = monthly[:, day.day - 1] != 0
+        week = timedelta(days=7)
+        other = next((known[near] for near in (day + week, day - week) if near in known), None)
+        if other is None:
+            plain[recurs, number] -= monthly[recurs, day.day - 1]
+        else:
+            plain[recurs, number] = history[recurs, other]
+    return plain
+
+
+# Rhythm
+
+
+def _rhythm(plain: Costs, days: Sequence[date], began: _Numbers) -> Costs:
+    """Each weekday's cost relative to the mean of its week: series by weekday, with a mean of 1."""
+    known = {day: number for number, day in enumerate(days)}
+    shares = []
+    for back in range(_RHYTHM_WEEKS):
+        week = [days[-1] - timedelta(days=7 * back + number) for number in range(7)]
+        if not all(day in known for day in week):
+            continue
+        columns = [known[day] for day in sorted(week, key=date.weekday)]
+        cost = plain[:, columns]
+        mean = cost.mean(axis=1)
+        # A week of charges and credits that cancel out has no shares; nor has one before the first cost.
+        valid = (abs(mean) > 0.2 * abs(cost).mean(axis=1)) & (min(columns) >= began)
+        share = np.divide(cost, mean[:, None], out=np.ones_like(cost), where=valid[:, None])
+        shares.append(np.where(valid[:, None], share.clip(0, 7), np.nan))
+    flat = np.ones((len(plain), 7))
+    if len(shares) < 2:
+        return flat
+    weeks = np.stack(shares)
+    count = (~np.isnan(weeks[:, :, 0])).sum(axis=0)
+    some = count >= 2
+    if not some.any():
+        return flat
+    weeks = weeks[:, some, :]
+    typical = np.nanmedian(weeks, axis=0)
+    # Where most of the cost is on other weekdays each week, the medians miss it: that is no rhythm.
+    covered = typical.mean(axis=1)
+    typical /= np.maximum(covered, 1e-9)[:, None]
+    # Of a week in which the level shifted, no share is right: it must not count as noise.
+    deviation = 1.4826 * np.nanmedian(abs(weeks - typical), axis=0)
+    noise = (deviation**2).mean(axis=1) / count[some]
+    spread = np.maximum(((typical - 1) ** 2).mean(axis=1), 1e-12)
+    kept = np.where(covered >= _LEAST_COVERED, np.clip(1 - noise / spread, 0, 1), 0)[:, None]
+    flat[some] = 1 + kept * (typical - 1)
+    return flat
+
+
+# Level
+
+
+def _level(plain: Costs, days: Sequence[date], began: _Numbers, rhythm: Costs) -> Costs:
+    """What an average day costs now."""
+    first = next(number for number, day in enumerate(days) if (days[-1] - day).days < _LEVEL_DAYS)
+    cost = plain[:, first:]
+    weight = rhythm[:, [day.weekday() for day in days[first:]]].copy()
+    columns = np.arange(first, len(days))
+    weight[columns[None, :] < began[:, None]] = 0
+    weight[weight < 0.02] = 0
+    value = np.divide(cost, weight, out=np.zeros_like(cost), where=weight > 0)
+    weight = _since_shift(value, weight)
+
+    middle = _weighted_median(value, weight)
+    deviation = 1.4826 * _weighted_median(abs(value - middle[:, None]), weight)
+    reach = (_CLIPPED_DEVIATIONS * deviation)[:, None]
+    clipped = value.clip(middle[:, None] - reach, middle[:, None] + reach)
+    # More days without cost than with it: the median says nothing about the bursts.
+    bursts = np.where(weight > 0, value, 0.0)
+    counted = np.sort(abs(bursts), axis=1)
+    limit = counted[:, -2:-1] if counted.shape[1] > 1 else counted
+    recurring = (bursts != 0).sum(axis=1) >= _FEWEST_BURSTS
+    bursty = (middle == 0) & recurring
+    clipped[bursty] = bursts[bursty].clip(-limit[bursty], limit[bursty])
+
+    age = np.array([(days[-1] - day).days for day in days[first:]])
+    weight = weight * 0.5 ** (age / _HALF_LIFE_DAYS)
+    total = weight.sum(axis=1)
+    level = np.zeros(len(plain))
+    np.divide((weight * clipped).sum(axis=1), total, out=level, where=total > 0)
+    return level
+
+
+def _since_shift(value: Costs, weight: Costs) -> Costs:
+    """The weights, zero before the level last shifted for good."""
+    width = value.shape[1]
+    whole = _distance(value, weight)
+    best, since = (1 - _SHIFT_EXPLAINS) * whole, np.zeros(len(value), dtype=np.int64)
+    for back in _SHIFTS:
+        if back + 3 > width:
+            break
+        cut = width - back
+        enough = (weight[:, :cut] > 0).sum(axis=1) >= 3
+        apart = _distance(value[:, :cut], weight[:, :cut]) + _distance(value[:, cut:], weight[:, cut:])
+        better = enough & (apart < best) & (whole > _CENT)
+        best = np.where(better, apart, best)
+        since = np.where(better, cut, since)
+    return np.where(np.arange(width)[None, :] >= since[:, None], weight, 0.0)
+
+
+def _distance(value: Costs, weight: Costs) -> Costs:
+    middle = _weighted_median(value, weight)
+    return np.asarray((weight * abs(value - middle[:, None])).sum(axis=1))
+
+
+def _weighted_median(value: Costs, weight: Costs) -> Costs:
+    """The lower weighted median of each row; 0 where all weights are."""
+    order = value.argsort(axis=1)
+    summed = np.take_along_axis(weight, order, axis=1).cumsum(axis=1)
+    place = (summed >= summed[:, -1:] / 2).argmax(axis=1)
+    middle = np.take_along_axis(value, np.take_along_axis(order, place[:, None], axis=1), axis=1)[:, 0]
+    return np.where(summed[:, -1] > 0, middle, 0.0)
+
+
+# Life and death
+
+
+def _first_cost(costs: Costs) -> _Numbers:
+    """The column of the first day with cost; the number of columns if there is none."""
+    some = costs != 0
+    return np.asarray(np.where(some.any(axis=1), some.argmax(axis=1), costs.shape[1]))
+
+
+def _came_once(plain: Costs, reported: Costs) -> _Flags:
+    """One day with cost: a purchase, or a beginning of which too little is known."""
+    return np.asarray((plain != 0).sum(axis=1) + (reported != 0).sum(axis=1) < 2)
+
+
+def _stopped(plain: Costs, reported: Costs, began: _Numbers) -> _Flags:
+    """No cost for longer than ever between two costs, for two days at least."""
+    columns = plain.shape[1]
+    some = plain != 0
+    last = columns - 1 - some[:, ::-1].argmax(axis=1)
+    run = np.zeros(len(plain), dtype=np.int64)
+    longest = run.copy()
+    for column in range(columns):
+        inside = (column > began) & (column < last)
+        run = np.where(inside & ~some[:, column], run + 1, 0)
+        longest = np.maximum(longest, run)
+    silent = columns - 1 - last
+    silent = np.where(silent > 0, silent + reported.shape[1], 0)
+    return np.asarray((silent >= 2) & (silent > longest) & ~(reported != 0).any(axis=1))

@@ -1,0 +1,1 @@
+"""Dated history by remote write."""

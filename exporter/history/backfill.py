@@ -1,0 +1,218 @@
+"""The ledger's whole history at once: into a remote write endpoint, or into a file for promtool."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import date, timedelta
+from itertools import count
+from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from typing import IO
+
+import click
+from pydantic import ValidationError
+
+from exporter.anomalies.history import AssessedHistory
+from exporter.cli.tables import progress as show_progress
+from exporter.collection.store import header, render_labels, render_value
+from exporter.config.model import Config
+from exporter.declarations.collector import Clock, utc_now
+from exporter.history.endpoint import Endpoint, EndpointError
+from exporter.history.sample_timestamps import COST, OTHERS, Sent, Stamps
+from exporter.history.settings import HistorySettings
+from exporter.history.writer import Encoded, days_to_write, points, to_send
+from exporter.ledger.file import Ledger, LedgerLockedError
+
+Progress = Callable[[int, int], None]
+
+
+class BackfillError(Exception):
+    """There is nothing that could be written; the text says why."""
+
+
+class Backfill:
+    """What the ledger holds of [start, end), complete days only.
+
+    A ledger that a running exporter holds is read without its lock. Values that were written
+    before keep their stamps, so that a backfill into the same endpoint changes nothing.
+    """
+
+    def __init__(
+        self,
+        ledger_path: Path,
+        cost_type: str,
+        window: timedelta,
+        clock: Clock,
+        start: date | None = None,
+        end: date | None = None,
+        assessed_history: Callable[[Ledger], AssessedHistory] | None = None,
+    ) -> None:
+        """BackfillError if there is no ledger. `assessed_history` brings a ledger that no exporter holds up to date."""
+        if not ledger_path.exists():
+            raise BackfillError(f"there is no ledger at {ledger_path}; `run` fills one")
+        try:
+            self._ledger = Ledger(ledger_path)
+            self._owned = True
+        except LedgerLockedError:
+            self._ledger = Ledger(ledger_path, read_only=True)
+            self._owned = False
+        self._cost_type = cost_type
+        if self._owned:
+            while assessed_history is not None and assessed_history(self._ledger).update():
+                pass
+        first, last = days_to_write(clock(), window)
+        self._sources = [
+            (stamps, stamps.days_read(max(start or first, first), min(end or last, last)))
+            for stamps in (Stamps(self._ledger, source) for source in (COST, OTHERS))
+        ]
+        self._total = sum(len(days) for _, days in self._sources)
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self._ledger.close()
+
+    def _rows(self, stamps: Stamps, days: list[date], progress: Callable[[], None]) -> Iterator[list[Sent]]:
+        """What to send of one source, a day at a time, the oldest first."""
+        for day in days:
+            names = self._ledger.account_names(on=day)
+            rows = []
+            fresh = []
+            for change in stamps.changes(day, self._cost_type, everything=True):
+                row = to_send(change, names)
+                if (
+                    change.written is not None
+                    and change.last is not None
+                    and not stamps.source.has_changed(change.units, change.written)
+                ):
+                    row = Sent(change, change.last, row.name)
+                else:
+                    fresh.append(row)
+                rows.append(row)
+            if self._owned and fresh:
+                stamps.reserve(fresh)
+            yield rows
+            progress()
+
+    def _steps(self, progress: Progress) -> Callable[[], None]:
+        done = count(1)
+        return lambda: progress(next(done), self._total)
+
+    def remote_write(self, settings: HistorySettings, progress: Progress) -> tuple[int, int]:
+        """Write everything; the samples taken and refused. EndpointError if the endpoint cannot be used."""
+        endpoint = Endpoint(settings)
+        labels: Encoded = {}
+        taken = refused = 0
+        step = self._steps(progress)
+        try:
+            for stamps, days in self._sources:
+                for batch in _batches(self._rows(stamps, days, step), settings.batch_size):
+                    batch.sort(key=lambda row: (row.change.series, row.stamp))
+                    bad = endpoint.write(points(batch, labels, stamps.source))
+                    taken += len(batch) - len(bad)
+                    refused += len(bad)
+        finally:
+            endpoint.close()
+        return taken, refused
+
+    def openmetrics(self, file: IO[str], progress: Progress) -> int:
+        """Write what `promtool tsdb create-blocks-from openmetrics` reads; returns the number of samples."""
+        samples = 0
+        step = self._steps(progress)
+        for stamps, days in self._sources:
+            # The format wants each family in one piece, and the days come with all of theirs.
+            with ExitStack() as parts:
+                texts = {
+                    family.name: parts.enter_context(TemporaryFile("w+", encoding="utf-8", newline="\n"))
+                    for family in stamps.source.families
+                }
+                labels = {family.name: family.labels for family in stamps.source.families}
+                for rows in self._rows(stamps, days, step):
+                    for row in rows:
+                        change = row.change
+                        values = (change.account_id, row.name, change.label)
+                        value = render_value(stamps.source.value(change.units))
+                        texts[change.family].write(
+                            f"{change.family}{render_labels(labels[change.family], values)} {value}"
+                            f" {row.stamp // 1000}.{row.stamp % 1000:03d}\n"
+                        )
+                    samples += len(rows)
+                for family in stamps.source.families:
+                    text = texts[family.name]
+                    if text.tell():
+                        file.write(header(family))
+                        text.seek(0)
+                        copyfileobj(text, file)
+        file.write("# EOF\n")
+        return samples
+
+
+def _batches(groups: Iterator[list[Sent]], size: int) -> Iterator[list[Sent]]:
+    rest: list[Sent] = []
+    for group in groups:
+        rest += group
+        while len(rest) >= size:
+            yield rest[:size]
+            rest = rest[size:]
+    if rest:
+        yield rest
+
+
+def write_openmetrics(backfill: Backfill, path: Path, progress: Progress) -> int:
+    """Write the file whole or not at all; returns the number of samples."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            samples = backfill.openmetrics(file, progress)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return samples
+
+
+def run_backfill(
+    config: Config, url: str | None, file: Path | None, start: date | None, last: date | None
+) -> int:
+    """The command `backfill`: exactly one of `url` and `file` is given; returns the exit code."""
+    try:
+        backfill = Backfill(
+            config.ledger_path,
+            config.collectors.cost.cost_type,
+            config.history.window,
+            utc_now,
+            start,
+            last + timedelta(days=1) if last else None,
+            lambda ledger: AssessedHistory(
+                ledger,
+                config.anomalies,
+                config.history.window,
+                config.collectors.cost.history_months,
+                utc_now,
+            ),
+        )
+    except (BackfillError, OSError, sqlite3.Error) as error:
+        return _fail(error)
+    try:
+        with show_progress("Writing days", enabled=True) as advance:
+            if file is not None:
+                samples = write_openmetrics(backfill, file, advance)
+                message = f"{samples} samples are in {file}"
+            else:
+                settings = HistorySettings.model_validate({**config.history.model_dump(), "write_url": url})
+                taken, refused = backfill.remote_write(settings, advance)
+                message = f"{taken} samples were taken, {refused} refused"
+    except ValidationError as error:
+        return _fail(f"--remote-write: expected {error.errors()[0]['msg'].removeprefix('Value error, ')}")
+    except (EndpointError, OSError, sqlite3.Error) as error:
+        return _fail(error)
+    finally:
+        backfill.close()
+    click.echo(message)
+    return 0
+
+
+def _fail(error: object) -> int:
+    click.echo(f"Error: {error}", err=True)
+    return 1

@@ -1,0 +1,162 @@
+"""Compares the dated history with what the ledger says was written, and has differences written again.
+
+An acknowledged write is not yet kept data: an endpoint may be wiped, restored from an old backup,
+or keep less than it was given.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Set
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from exporter.declarations.collector import start_of_day, to_milliseconds
+from exporter.history.endpoint import Endpoint
+from exporter.history.request import Point, encode_labels
+from exporter.history.sample_timestamps import Stamps, is_of_day, next_stamp
+
+log = logging.getLogger(__name__)
+
+_DAY = timedelta(days=1)
+_DAYS_A_QUERY = 14
+_RELATIVE = 1e-9  # sums of floats
+_MENDS_WITHOUT_EFFECT = 3
+
+Differing = Mapping[date, frozenset[str]]
+"""Account ids by day."""
+
+
+class ReadBack:
+    """The comparison of one endpoint with one source of the ledger."""
+
+    def __init__(self, endpoint: Endpoint, stamps: Stamps) -> None:
+        """Nothing is compared yet."""
+        self._endpoint = endpoint
+        self._stamps = stamps
+        self._source = stamps.source
+        self._labels = {family.name: family.labels for family in stamps.source.families}
+        self._mends: dict[date, int] = {}
+
+    def _differs(self, found: float, units: float) -> bool:
+        expected = self._source.value(units)
+        # NaN differs.
+        return not abs(found - expected) <= max(self._source.tolerance, _RELATIVE * abs(expected))
+
+    def differing(
+        self, start: date, end: date, stopped: Callable[[], bool] = lambda: False
+    ) -> dict[date, frozenset[str]]:
+        """Days of [start, end) whose sum or number of values differs, asked twice, in some account, with those accounts.
+
+        Accounts that the ledger does not know belong to somebody else and are left alone.
+        """
+        ours = self._stamps.account_ids()
+        differing: dict[date, frozenset[str]] = {}
+        while start < end and not stopped():
+            until = min(end, start + _DAYS_A_QUERY * _DAY)
+            by_day = self._look(start, until, ours)
+            if by_day:
+                # Before 2.49 Prometheus leaves out of an answer what it compacts meanwhile, without a word.
+                again = self._look(start, until, ours)
+                by_day = {
+                    day: both
+                    for day, accounts in by_day.items()
+                    if (both := accounts & again.get(day, set()))
+                }
+            differing |= {day: frozenset(accounts) for day, accounts in by_day.items()}
+            for day in [day for day in self._mends if start <= day < until and day not in by_day]:
+                del self._mends[day]
+            start = until
+        return differing
+
+    def _look(self, start: date, end: date, ours: Set[str]) -> dict[date, set[str]]:
+        expected = self._stamps.sums(start, end)
+        daily = f"last_over_time({self._source.selector}[1d])"
+        by = "account_id" if len(self._labels) == 1 else "__name__, account_id"
+        sums = self._by_day(f"sum by ({by}) ({daily})", start, end)
+        counts = self._by_day(f"count by ({by}) ({daily} != 0)", start, end)
+        by_day: dict[date, set[str]] = {}
+        for key in expected.keys() | sums.keys():
+            day, _, account = key
+            units, count = expected.get(key, (0, 0))
+            if account in ours and (counts.get(key, 0) != count or self._differs(sums.get(key, 0.0), units)):
+                by_day.setdefault(day, set()).add(account)
+        return by_day
+
+    def _by_day(self, expression: str, start: date, end: date) -> dict[tuple[date, str, str], float]:
+        """Values by day, family and account id."""
+        # At the end of a day, one day back is that day.
+        first, last = start_of_day(start + _DAY).timestamp(), start_of_day(end).timestamp()
+        return {
+            (
+                datetime.fromtimestamp(at, UTC).date() - _DAY,
+                self._family(series["metric"]),
+                series["metric"].get("account_id", ""),
+            ): float(value)
+            for series in self._endpoint.query_range(expression, first, last, _DAY.total_seconds())
+            for at, value in series["values"]
+        }
+
+    def _family(self, metric: Mapping[str, str]) -> str:
+        return metric.get("__name__") or self._source.families[0].name
+
+    def mend(
+        self, differing: Differing, now: datetime, stopped: Callable[[], bool] = lambda: False
+    ) -> tuple[date, ...]:
+        """Mark what differs as unwritten, and write zeros over series of our accounts that are not ours.
+
+        Returns the days that were written again several times without effect and are left as they are.
+        """
+        given_up = []
+        for day in sorted(differing, reverse=True):
+            if stopped():
+                break
+            mends = self._mends.get(day, 0)
+            if mends >= _MENDS_WITHOUT_EFFECT:
+                given_up.append(day)
+                continue
+            self._mend_day(day, differing[day], now)
+            self._mends[day] = mends + 1
+        return tuple(given_up)
+
+    def _mend_day(self, day: date, accounts: Set[str], now: datetime) -> None:
+        found = self._raw(day, accounts)
+        if not found:
+            with self._stamps.lock:
+                self._stamps.forget_accounts(day, accounts)
+            return
+        expected = self._stamps.written(day)
+        again: dict[int, int] = {}
+        for key, written in expected.items():
+            if key[1] not in accounts or written.refused or written.units is None:
+                continue
+            newest, value, _ = found.get(key, (0, float("nan"), {}))
+            if self._differs(value, written.units):
+                again[written.series] = newest
+        with self._stamps.lock:
+            self._stamps.forget(day, again)
+        strangers: list[Point] = [
+            (encode_labels(key[0], labels), next_stamp(day, to_milliseconds(now), newest), 0.0)
+            for key, (newest, value, labels) in found.items()
+            if key not in expected and value != 0
+        ]
+        if strangers:
+            log.warning("%d series of %s are not the ledger's: written over with zero", len(strangers), day)
+            self._endpoint.write(strangers)
+
+    def _raw(self, day: date, accounts: Set[str]) -> dict[tuple[str, ...], tuple[int, float, dict[str, str]]]:
+        """The newest stamp and value of each series of a day, with its labels, by family and the family's labels."""
+        end = start_of_day(day + _DAY) - timedelta(milliseconds=1)
+        found: dict[tuple[str, ...], tuple[int, float, dict[str, str]]] = {}
+        for series in self._endpoint.query(f"{self._source.selector}[1d]", end.timestamp()):
+            labels: dict[str, Any] = dict(series["metric"])
+            family = self._family(labels)
+            labels.pop("__name__", None)
+            key = (family, *(labels.get(name, "") for name in self._labels[family]))
+            if key[1] not in accounts:
+                continue
+            for at, value in series.get("values", ()):
+                stamp = round(float(at) * 1000)
+                if is_of_day(stamp, day) and (key not in found or stamp > found[key][0]):
+                    found[key] = (stamp, float(value), labels)
+        return found

@@ -1,0 +1,327 @@
+"""What of the ledger's dated values is in the dated history, and under which stamps.
+
+A stamp is the timestamp of a written sample. It is reserved before it is sent and never used
+twice; what was acknowledged counts as written, so the ledger itself is the queue.
+"""
+
+# ruff: noqa: S608 # the names of tables and columns are those of COST and OTHERS
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from exporter.declarations.collector import AMOUNTS, Family
+from exporter.ledger.daily_values import DATED_FAMILIES
+from exporter.ledger.file import Ledger
+
+LEAST_CHANGE_UNITS = 1_000_000
+"""$0.0001: a smaller change of a written value is not written again."""
+
+DAILY = Family(
+    "aws_cost_daily_usd",
+    "Cost of a complete UTC day, written at that day, and again when AWS restates it; see docs/history.md.",
+    ("account_id", "account", "service"),
+)
+
+_COST_TYPE_FACT = "history_cost_type"
+_LATEST_OFFSET_MS = 59 * 60_000  # UTC-12 to UTC+11 see noon to 12:59 UTC on the same date
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_DAY_MS = 86_400_000
+_MINUTE_MS = 60_000
+
+
+def _start(day: date) -> int:
+    return (day.toordinal() - _EPOCH_DAY) * _DAY_MS
+
+
+def next_stamp(day: date, observed: int, last: int | None) -> int:
+    """The stamp of a value of `day` that AWS showed at `observed`; all in milliseconds since 1970.
+
+    Noon, plus a millisecond for each minute between the day's start and the observation; later
+    than `last`, the newest stamp that was ever used for the series and day.
+    """
+    start = _start(day)
+    minutes = max(0, (observed - start) // _MINUTE_MS)
+    natural = start + _DAY_MS // 2 + min(minutes, _LATEST_OFFSET_MS)
+    return natural if last is None else max(natural, last + 1)
+
+
+def is_of_day(stamp: int, day: date) -> bool:
+    """Whether a stamp lies in its day; thousands of forced rewrites would leave it."""
+    return 0 <= stamp - _start(day) < _DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class DatedSource:
+    """The tables of dated values of one kind, and what their families look like.
+
+    A value is of a day, a family, an account, and one more label.
+    """
+
+    values: str
+    series: str
+    days: str
+    stamps: str
+    compared: str
+    """The table of the days that have been compared with what was written."""
+    family: str
+    """The family's name, in SQL."""
+    label: str
+    """The column of the one more label."""
+    families: tuple[Family, ...]
+    units_per_one: int
+    least_change: int
+    """A smaller change of a written value is not written again; 0: any change is."""
+    writes_zeros: bool
+    """Whether a value that was never written is written when it is 0."""
+
+    def amount(self, cost_type: str) -> str:
+        """The column of the amounts."""
+        if cost_type not in AMOUNTS:
+            raise ValueError(f"{cost_type} is not a cost type")
+        return f"cost.total_{cost_type}" if self.values == "cost" else f"{self.values}.value"
+
+    def value(self, units: float) -> float:
+        """What a sample of so many units shows."""
+        return units / self.units_per_one
+
+    def has_changed(self, units: float, written: float) -> bool:
+        """Whether a value is to be written again."""
+        return abs(units - written) >= self.least_change and units != written
+
+    @property
+    def tolerance(self) -> float:
+        """Half of the least change, as a sample shows it."""
+        return self.least_change / self.units_per_one / 2
+
+    @property
+    def selector(self) -> str:
+        """PromQL that selects every series of these families that the history has written.
+
+        Series that are scraped, too, have a job.
+        """
+        names = [family.name for family in self.families]
+        return names[0] if len(names) == 1 else f'{{__name__=~"{"|".join(names)}",job=""}}'
+
+
+COST = DatedSource(
+    "cost", "series", "days", "stamps", "history_days", f"'{DAILY.name}'", "service", (DAILY,),
+    units_per_one=10**10, least_change=LEAST_CHANGE_UNITS, writes_zeros=False,
+)  # fmt: skip
+OTHERS = DatedSource(
+    "dated_values", "dated_series", "dated_days", "dated_stamps", "dated_history_days", "family", "label",
+    DATED_FAMILIES, units_per_one=1, least_change=0, writes_zeros=True,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A value that the history does not hold yet."""
+
+    day: date
+    series: int
+    family: str
+    account_id: str
+    label: str
+    """The service, region or unit, as the family has it."""
+    units: float
+    observed: int
+    """When AWS showed it, in milliseconds since 1970."""
+    last: int | None
+    """The newest stamp ever used, None if there is none."""
+    name: str | None
+    """The account's name that the series and day were first written under."""
+    written: float | None
+    """The units that the history holds, None if that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A change and the stamp that it is sent under."""
+
+    change: Change
+    stamp: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the history should hold of one series on one day; None where that is not known."""
+
+    series: int
+    units: float | None
+    refused: bool
+
+
+class Stamps:
+    """The ledger's record of one source's history; `lock` is held from a reservation to its acknowledgement."""
+
+    def __init__(self, ledger: Ledger, source: DatedSource = COST) -> None:
+        """Reads the source's values, and writes its stamps and the names in `history_names`."""
+        self.ledger = ledger
+        self.source = source
+        self.lock = threading.Lock()
+
+    def changed_days(self, start: date, end: date) -> list[tuple[date, int]]:
+        """Days of [start, end) that were read after their end and not compared since, the newest first.
+
+        Each with what `settle_day` wants.
+        """
+        days, compared = self.source.days, self.source.compared
+        with self.ledger.connection() as db:
+            rows = db.execute(
+                f"SELECT {days}.day, {days}.read_at FROM {days} LEFT JOIN {compared} USING (day)"
+                f" WHERE {days}.day >= ? AND {days}.day < ? AND {days}.read_at >= ({days}.day - ?) * 86400000"
+                f" AND {days}.read_at IS NOT {compared}.read_at ORDER BY {days}.day DESC",
+                (start.toordinal(), end.toordinal(), _EPOCH_DAY - 1),
+            ).fetchall()
+        return [(date.fromordinal(day), read_at) for day, read_at in rows]
+
+    def days_read(self, start: date, end: date) -> list[date]:
+        """Days of [start, end) that were read after their end, the oldest first."""
+        with self.ledger.connection() as db:
+            rows = db.execute(
+                f"SELECT day FROM {self.source.days}"
+                " WHERE day >= ? AND day < ? AND read_at >= (day - ?) * 86400000 ORDER BY day",
+                (start.toordinal(), end.toordinal(), _EPOCH_DAY - 1),
+            ).fetchall()
+        return [date.fromordinal(day) for (day,) in rows]
+
+    def changes(self, day: date, cost_type: str, *, everything: bool = False) -> list[Change]:
+        """What has changed on a day since it was written; with `everything`, all that is or should be there."""
+        source = self.source
+        units = source.amount(cost_type)
+        values, series, stamps = source.values, source.series, source.stamps
+        known = f"COALESCE({stamps}.refused, {stamps}.units)"
+        worth_it = "1" if source.writes_zeros else f"({units} != 0 OR {stamps}.stamp IS NOT NULL)"
+        changed = (
+            f"CASE WHEN {known} IS NULL THEN {worth_it}"
+            f" ELSE ABS({units} - {known}) >= {source.least_change} AND {units} != {known} END"
+        )
+        if everything:
+            changed = worth_it
+        with self.ledger.connection() as db:
+            rows = db.execute(
+                f"SELECT {values}.series, {source.family}, account_id, {source.label}, {units}, observed_at, stamp,"
+                f" name, {stamps}.units FROM {values} JOIN {series} ON {series}.id = {values}.series"
+                f" LEFT JOIN {stamps} ON {stamps}.day = {values}.day AND {stamps}.series = {values}.series"
+                f" LEFT JOIN history_names ON history_names.id = {stamps}.name_id"
+                f" WHERE {values}.day = ? AND {changed}",
+                (day.toordinal(),),
+            ).fetchall()
+        return [Change(day, *row) for row in rows]
+
+    def reserve(self, sent: Iterable[Sent]) -> None:
+        """Use up the stamps; what the history holds of these series is not known from here on."""
+        rows = list(sent)
+        with self.ledger.transaction(), self.ledger.connection() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO history_names (name) VALUES (?)", {(row.name,) for row in rows}
+            )
+            db.executemany(
+                f"INSERT INTO {self.source.stamps} (day, series, stamp, name_id)"
+                " VALUES (?, ?, ?, (SELECT id FROM history_names WHERE name = ?))"
+                " ON CONFLICT (day, series) DO UPDATE SET stamp = excluded.stamp, units = NULL, refused = NULL",
+                [(row.change.day.toordinal(), row.change.series, row.stamp, row.name) for row in rows],
+            )
+
+    def settle(self, taken: Iterable[Sent], refused: Iterable[Sent], days: Mapping[date, int]) -> None:
+        """Record what the endpoint took and refused, and the days that are complete now."""
+        rows: list[tuple[float | None, float | None, Sent]] = [(row.change.units, None, row) for row in taken]
+        rows += [(row.change.written, row.change.units, row) for row in refused]
+        with self.ledger.transaction(), self.ledger.connection() as db:
+            db.executemany(
+                # A newer reservation means that a newer value is on its way.
+                f"UPDATE {self.source.stamps} SET units = ?, refused = ?"
+                " WHERE day = ? AND series = ? AND stamp = ?",
+                [
+                    (units, refusal, row.change.day.toordinal(), row.change.series, row.stamp)
+                    for units, refusal, row in rows
+                ],
+            )
+            db.executemany(
+                f"INSERT OR REPLACE INTO {self.source.compared} (day, read_at) VALUES (?, ?)",
+                [(day.toordinal(), read_at) for day, read_at in days.items()],
+            )
+
+    def begin(self, cost_type: int) -> None:
+        """Have refused samples tried once more, and every day of cost compared anew if its type has changed."""
+        compared, stamps = self.source.compared, self.source.stamps
+        with self.ledger.transaction(), self.ledger.connection() as db:
+            if self.source is COST and self.ledger.fact(_COST_TYPE_FACT) != cost_type:
+                db.execute(f"DELETE FROM {compared}")
+                self.ledger.remember(_COST_TYPE_FACT, cost_type)
+            db.execute(
+                f"DELETE FROM {compared} WHERE day IN (SELECT day FROM {stamps} WHERE refused IS NOT NULL)"
+            )
+            db.execute(f"UPDATE {stamps} SET refused = NULL WHERE refused IS NOT NULL")
+
+    # What the history should hold
+
+    def account_ids(self) -> frozenset[str]:
+        """Every account that the ledger knows values of."""
+        with self.ledger.connection() as db:
+            rows = db.execute(f"SELECT DISTINCT account_id FROM {self.source.series}").fetchall()
+        return frozenset(account for (account,) in rows)
+
+    def newest_written(self, end: date) -> date | None:
+        """The newest day before `end` that the history holds values of."""
+        with self.ledger.connection() as db:
+            (day,) = db.execute(
+                f"SELECT MAX(day) FROM {self.source.stamps} WHERE day < ? AND units IS NOT NULL",
+                (end.toordinal(),),
+            ).fetchone()
+        return date.fromordinal(day) if day is not None else None
+
+    def sums(self, start: date, end: date) -> dict[tuple[date, str, str], tuple[float, int]]:
+        """Units and number of values other than zero by day, family and account id over [start, end), as written."""
+        series, stamps = self.source.series, self.source.stamps
+        with self.ledger.connection() as db:
+            rows = db.execute(
+                f"SELECT day, {self.source.family}, account_id, SUM(units), SUM(units != 0) FROM {stamps}"
+                f" JOIN {series} ON {series}.id = {stamps}.series"
+                " WHERE day >= ? AND day < ? AND units IS NOT NULL GROUP BY 1, 2, 3",
+                (start.toordinal(), end.toordinal()),
+            ).fetchall()
+        return {
+            (date.fromordinal(day), family, account): (units, count)
+            for day, family, account, units, count in rows
+        }
+
+    def written(self, day: date) -> dict[tuple[str, str, str, str], Written]:
+        """What a day should hold by family, account id, account name as written, and the label beside it."""
+        series, stamps = self.source.series, self.source.stamps
+        with self.ledger.connection() as db:
+            rows = db.execute(
+                f"SELECT {self.source.family}, account_id, name, {self.source.label}, {stamps}.series, units,"
+                f" refused IS NOT NULL FROM {stamps} JOIN {series} ON {series}.id = {stamps}.series"
+                f" JOIN history_names ON history_names.id = {stamps}.name_id WHERE day = ?",
+                (day.toordinal(),),
+            ).fetchall()
+        return {
+            (family, account, name, label): Written(number, units, bool(refused))
+            for family, account, name, label, number, units, refused in rows
+        }
+
+    def forget(self, day: date, seen: Mapping[int, int]) -> None:
+        """Have series (and the newest stamp seen of each) of a day written again."""
+        with self.ledger.transaction(), self.ledger.connection() as db:
+            db.executemany(
+                f"UPDATE {self.source.stamps} SET units = NULL, refused = NULL, stamp = MAX(stamp, ?)"
+                " WHERE day = ? AND series = ?",
+                [(stamp, day.toordinal(), series) for series, stamp in seen.items()],
+            )
+            db.execute(f"DELETE FROM {self.source.compared} WHERE day = ?", (day.toordinal(),))
+
+    def forget_accounts(self, day: date, account_ids: Iterable[str]) -> None:
+        """Have all of these accounts' series of a day written again."""
+        with self.ledger.transaction(), self.ledger.connection() as db:
+            db.executemany(
+                f"UPDATE {self.source.stamps} SET units = NULL, refused = NULL WHERE day = ?"
+                f" AND series IN (SELECT id FROM {self.source.series} WHERE account_id = ?)",
+                [(day.toordinal(), account) for account in account_ids],
+            )
+            db.execute(f"DELETE FROM {self.source.compared} WHERE day = ?", (day.toordinal(),))

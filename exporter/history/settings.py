@@ -1,0 +1,147 @@
+"""Settings of the dated history: where it is written, and what the endpoint wants to see."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+from exporter.core.fields import (
+    Duration,
+    EnvName,
+    Region,
+    RoleArn,
+    StrictModel,
+    format_duration,
+    parse_duration,
+)
+
+_PROMETHEUS_WRITE_PATH = "/api/v1/write"
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("a URL such as http://prometheus:9090/api/v1/write")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a URL without user name and password; basic_auth holds them")
+    return value
+
+
+def _window(value: timedelta) -> timedelta:
+    # A minute since a day's start is a millisecond of its stamp: within ten years stamps stay before 13:00.
+    if not timedelta(days=1) <= value <= timedelta(days=3650):
+        raise ValueError("a duration between 1d and 3650d")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Window = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    AfterValidator(_window),
+    PlainSerializer(format_duration, return_type=str),
+]
+
+
+class BasicAuth(StrictModel):
+    """Basic authentication; the password comes from a file or the environment."""
+
+    username: str = Field(min_length=1, pattern="^[^:]*$", description="User name, without a colon.")
+    password_file: Path | None = Field(default=None, description="File that holds the password.")
+    password_env: EnvName | None = Field(default=None, description="Variable that holds the password.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.password_file is None) == (self.password_env is None):
+            raise ValueError("exactly one of password_file and password_env")
+        return self
+
+
+class Bearer(StrictModel):
+    """A bearer token from a file or the environment."""
+
+    token_file: Path | None = Field(default=None, description="File that holds the token.")
+    token_env: EnvName | None = Field(default=None, description="Variable that holds the token.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.token_file is None) == (self.token_env is None):
+            raise ValueError("exactly one of token_file and token_env")
+        return self
+
+
+class SigV4(StrictModel):
+    """AWS Signature Version 4 with the ambient credentials, or those of a role."""
+
+    region: Region = Field(description="Region of the endpoint.")
+    service: str = Field(default="aps", min_length=1, description="Service name in the signature.")
+    profile: str | None = Field(default=None, min_length=1, description="Profile of ~/.aws/config.")
+    role_arn: RoleArn | None = Field(default=None, description="Role to assume first.")
+
+
+class Tls(StrictModel):
+    """Certificates, where the system's trust store is not enough; verification cannot be turned off."""
+
+    ca_file: Path | None = Field(default=None, description="Certificates of the authorities to trust.")
+    cert_file: Path | None = Field(default=None, description="Our certificate.")
+    key_file: Path | None = Field(default=None, description="Its key, where not in the same file.")
+
+    @model_validator(mode="after")
+    def _a_key_needs_a_certificate(self) -> Self:
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("cert_file as well, because key_file is set")
+        return self
+
+
+class HistorySettings(StrictModel):
+    """Cost at its true date, by Prometheus' remote write; off while `write_url` is unset."""
+
+    write_url: HttpUrl | None = Field(
+        default=None, description="Remote write endpoint, e.g. http://prometheus:9090/api/v1/write."
+    )
+    query_url: HttpUrl | None = Field(
+        default=None,
+        description="Base of the query API for the read-back; found by itself if write_url ends in /api/v1/write.",
+    )
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="Headers of each request, e.g. X-Scope-OrgID; no secrets."
+    )
+    basic_auth: BasicAuth | None = Field(default=None, description="Basic authentication.")
+    bearer: Bearer | None = Field(default=None, description="Bearer token.")
+    sigv4: SigV4 | None = Field(default=None, description="AWS Signature Version 4.")
+    tls: Tls = Field(default=Tls(), description="Certificates.")
+    window: Window = Field(
+        default=timedelta(days=450),
+        description="Older days are not written; at most the endpoint's out-of-order window and retention.",
+    )
+    batch_size: int = Field(default=2000, ge=1, le=100_000, strict=True, description="Samples a request.")
+    timeout: Duration = Field(default=timedelta(seconds=30), description="Time for one request.")
+    read_back: Duration | None = Field(
+        default=timedelta(days=1),
+        description="How often the history is compared with the ledger and mended; null: never.",
+    )
+
+    @model_validator(mode="after")
+    def _one_scheme(self) -> Self:
+        if sum(scheme is not None for scheme in (self.basic_auth, self.bearer, self.sigv4)) > 1:
+            raise ValueError("at most one of basic_auth, bearer and sigv4")
+        return self
+
+    @property
+    def query_base(self) -> str | None:
+        """Where queries go, without the API's path; None if that is not known."""
+        if self.query_url is not None:
+            return self.query_url.rstrip("/")
+        if self.write_url is not None and urlsplit(self.write_url).path.endswith(_PROMETHEUS_WRITE_PATH):
+            return self.write_url.split("?", 1)[0].removesuffix(_PROMETHEUS_WRITE_PATH)
+        return None

@@ -1,0 +1,1 @@
+"""Inventory: listing, prices, first sight."""

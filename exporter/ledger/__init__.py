@@ -1,0 +1,1 @@
+"""What was paid for: the SQLite file and what it holds."""

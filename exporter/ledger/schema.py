@@ -1,0 +1,171 @@
+"""The tables of the ledger's file, and how a file of an older version gets them."""
+
+from __future__ import annotations
+
+from exporter.declarations.collector import AMOUNTS
+
+MIGRATIONS = (
+    # Each entry takes the file from the version of its index to the next.
+    f"""
+    CREATE TABLE series (
+        id INTEGER PRIMARY KEY, account_id TEXT NOT NULL, service TEXT NOT NULL,
+        UNIQUE (account_id, service)
+    );
+    CREATE TABLE cost (
+        day INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES series,
+        {"".join(f"total_{name} INTEGER NOT NULL DEFAULT 0, " for name in AMOUNTS)}
+        {"".join(f"other_{name} INTEGER NOT NULL DEFAULT 0, " for name in AMOUNTS)}
+        estimated INTEGER NOT NULL, observed_at INTEGER NOT NULL,
+        PRIMARY KEY (day, series)
+    ) WITHOUT ROWID;
+    CREATE TABLE days (
+        day INTEGER PRIMARY KEY, read_at INTEGER, other_read_at INTEGER,
+        moved INTEGER NOT NULL DEFAULT 0, other_moved INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE TABLE day_totals (
+        day INTEGER NOT NULL, observed_at INTEGER NOT NULL, unblended INTEGER NOT NULL,
+        PRIMARY KEY (day, observed_at)
+    ) WITHOUT ROWID;
+    CREATE TABLE scans (kind TEXT PRIMARY KEY, observed_at INTEGER NOT NULL);
+    CREATE TABLE charges (
+        at INTEGER NOT NULL, budget TEXT NOT NULL, service TEXT NOT NULL, operation TEXT NOT NULL,
+        units INTEGER NOT NULL
+    );
+    CREATE INDEX charges_by_budget ON charges (budget, at, units);
+    CREATE TABLE account_names (
+        account_id TEXT NOT NULL, since INTEGER NOT NULL, name TEXT NOT NULL,
+        PRIMARY KEY (account_id, since)
+    ) WITHOUT ROWID;
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+    """,
+    """
+    CREATE TABLE forecasts (
+        cost_type TEXT NOT NULL, level INTEGER NOT NULL, observed_at INTEGER NOT NULL, start INTEGER NOT NULL,
+        mean INTEGER, lower INTEGER, upper INTEGER,
+        PRIMARY KEY (cost_type, level, observed_at)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE history_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE stamps (
+        day INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES series,
+        stamp INTEGER NOT NULL, name_id INTEGER NOT NULL REFERENCES history_names,
+        units INTEGER, refused INTEGER,
+        PRIMARY KEY (day, series)
+    ) WITHOUT ROWID;
+    CREATE TABLE history_days (day INTEGER PRIMARY KEY, read_at INTEGER NOT NULL)
+    """,
+    """
+    CREATE TABLE account_ous (
+        account_id TEXT NOT NULL, since INTEGER NOT NULL, ou TEXT NOT NULL,
+        PRIMARY KEY (account_id, since)
+    ) WITHOUT ROWID
+    """,
+    f"""
+    CREATE TABLE breakdowns (
+        month INTEGER NOT NULL, key TEXT NOT NULL, account_id TEXT NOT NULL, value TEXT NOT NULL,
+        {"".join(f"{name} INTEGER NOT NULL, " for name in AMOUNTS)}
+        PRIMARY KEY (month, key, account_id, value)
+    ) WITHOUT ROWID;
+    CREATE TABLE breakdown_reads (
+        month INTEGER NOT NULL, key TEXT NOT NULL, observed_at INTEGER NOT NULL, PRIMARY KEY (month, key)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE anomaly_cause_reads (
+        day INTEGER NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL,
+        compared_with INTEGER NOT NULL, observed_at INTEGER NOT NULL,
+        PRIMARY KEY (day, account_id, service)
+    ) WITHOUT ROWID;
+    CREATE TABLE anomaly_causes (
+        day INTEGER NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL,
+        usage_type TEXT NOT NULL, operation TEXT NOT NULL, region TEXT NOT NULL,
+        before INTEGER NOT NULL, after INTEGER NOT NULL,
+        PRIMARY KEY (day, account_id, service, usage_type, operation)
+    ) WITHOUT ROWID
+    """,
+    # Usage (exporter/usage/counters.py) and dated families other than cost (exporter/ledger/daily_values.py).
+    """
+    CREATE TABLE usage_targets (
+        id INTEGER PRIMARY KEY, source TEXT NOT NULL, account_id TEXT NOT NULL, region TEXT NOT NULL,
+        epoch INTEGER, covered_from INTEGER, read_through INTEGER,
+        polled_at INTEGER, daily_polled_at INTEGER, listed_at INTEGER, period INTEGER,
+        UNIQUE (source, account_id, region)
+    );
+    CREATE TABLE usage_series (
+        id INTEGER PRIMARY KEY, target INTEGER NOT NULL REFERENCES usage_targets, metric TEXT NOT NULL,
+        resource_id TEXT NOT NULL, variant TEXT NOT NULL, dimensions TEXT NOT NULL,
+        listed_at INTEGER NOT NULL, final_before INTEGER,
+        total REAL NOT NULL DEFAULT 0, level REAL, level_at INTEGER,
+        UNIQUE (target, metric, resource_id, variant)
+    );
+    CREATE TABLE usage_amounts (
+        series INTEGER NOT NULL REFERENCES usage_series, period INTEGER NOT NULL, amount REAL NOT NULL,
+        PRIMARY KEY (series, period)
+    ) WITHOUT ROWID;
+    CREATE TABLE usage_born (
+        target INTEGER NOT NULL, metric TEXT NOT NULL, resource_id TEXT NOT NULL, variant TEXT NOT NULL,
+        PRIMARY KEY (target, metric, resource_id, variant)
+    ) WITHOUT ROWID;
+    CREATE TABLE usage_days (
+        target INTEGER NOT NULL REFERENCES usage_targets, metric TEXT NOT NULL, day INTEGER NOT NULL,
+        amount REAL NOT NULL, PRIMARY KEY (target, metric, day)
+    ) WITHOUT ROWID;
+    CREATE TABLE dated_series (
+        id INTEGER PRIMARY KEY, family TEXT NOT NULL, account_id TEXT NOT NULL, label TEXT NOT NULL,
+        UNIQUE (family, account_id, label)
+    );
+    CREATE TABLE dated_values (
+        day INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES dated_series,
+        value REAL NOT NULL, observed_at INTEGER NOT NULL, PRIMARY KEY (day, series)
+    ) WITHOUT ROWID;
+    CREATE TABLE dated_days (day INTEGER PRIMARY KEY, read_at INTEGER NOT NULL);
+    CREATE TABLE dated_stamps (
+        day INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES dated_series,
+        stamp INTEGER NOT NULL, name_id INTEGER NOT NULL REFERENCES history_names,
+        units REAL, refused REAL, PRIMARY KEY (day, series)
+    ) WITHOUT ROWID;
+    CREATE TABLE dated_history_days (day INTEGER PRIMARY KEY, read_at INTEGER NOT NULL)
+    """,
+    """
+    CREATE TABLE resources_seen (
+        account_id TEXT NOT NULL, region TEXT NOT NULL, unit TEXT NOT NULL, id TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        PRIMARY KEY (account_id, region, unit, id)
+    ) WITHOUT ROWID;
+    CREATE TABLE prices (
+        region TEXT NOT NULL, key TEXT NOT NULL, units INTEGER NOT NULL, read_at INTEGER NOT NULL,
+        PRIMARY KEY (region, key)
+    ) WITHOUT ROWID
+    """,
+    # What each series was on each of the last days: of sums their total, of levels the highest.
+    """
+    CREATE TABLE usage_series_days (
+        series INTEGER NOT NULL REFERENCES usage_series, day INTEGER NOT NULL, amount REAL NOT NULL,
+        PRIMARY KEY (series, day)
+    ) WITHOUT ROWID
+    """,
+    # Savings Plans and reservations (exporter/cost/commitments.py); money and ratios in units of 1e-10.
+    """
+    CREATE TABLE commitments (
+        kind TEXT NOT NULL, service TEXT NOT NULL, days INTEGER NOT NULL, start INTEGER NOT NULL,
+        observed_at INTEGER NOT NULL, utilization INTEGER, used INTEGER, unused INTEGER,
+        coverage INTEGER, on_demand INTEGER,
+        PRIMARY KEY (kind, service, days)
+    ) WITHOUT ROWID
+    """,
+    # Findings of AWS Cost Anomaly Detection (exporter/cost/detected_anomalies.py): those of the last read.
+    """
+    CREATE TABLE detected_anomalies (
+        id TEXT NOT NULL, monitor TEXT NOT NULL, last_day INTEGER NOT NULL,
+        account_id TEXT NOT NULL, service TEXT NOT NULL, units INTEGER NOT NULL,
+        PRIMARY KEY (id, account_id, service)
+    ) WITHOUT ROWID;
+    CREATE TABLE detected_anomaly_reads (observed_at INTEGER NOT NULL, days INTEGER NOT NULL)
+    """,
+    # Assessed days whose figures are dated values (exporter/anomalies/history.py), and what they were made of.
+    "CREATE TABLE assessed_days (day INTEGER PRIMARY KEY, version INTEGER NOT NULL)",
+)
+
+SCHEMA_VERSION = len(MIGRATIONS)
+"""The version of a ledger that this program writes."""

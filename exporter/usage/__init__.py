@@ -1,0 +1,1 @@
+"""Usage: metrics, counters and samples."""

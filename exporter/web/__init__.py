@@ -1,0 +1,1 @@
+"""How we listen and how we ask over HTTP."""

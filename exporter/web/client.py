@@ -1,0 +1,196 @@
+"""How commands and the relay reach a running server: by the address, certificates and password of the configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import ssl
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NewConnectionError
+
+from exporter.config.model import Config
+from exporter.history.settings import Tls
+from exporter.web.addresses import is_loopback
+from exporter.web.config import WebConfigError, read_web_file
+from exporter.web.credentials import CallerAuth, RelayConfigError, read_auth
+
+_CONNECT_SECONDS = 1.0
+_SECTION = "client"
+_SETTING = f"{_SECTION}.auth"
+_FIRST_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # compared, not bound
+
+
+class NoAnswerError(Exception):
+    """There is no answer of a server; the text says why and what to do, and holds no secret."""
+
+
+class RefusedError(NoAnswerError):
+    """Something listens there, and does not let us in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One server, and what it wants to see."""
+
+    url: str
+    auth: CallerAuth | None
+    tls: Tls
+    fingerprint: str | None = None
+    """Of the server's certificate, known from its file; None: an authority vouches for it."""
+    wants_certificate: bool = False
+    """Whether it is known to refuse who shows none."""
+    setting: str = ""
+    """The setting of `auth`, to name it in a message."""
+    section: str = _SECTION
+    """The section of the configuration that `tls` is of, to name it in a message."""
+    connect_seconds: float = _CONNECT_SECONDS
+
+    @property
+    def shown(self) -> str:
+        """The address without a password."""
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+    def get(
+        self, path: str, parameters: dict[str, Any] | None = None, *, seconds: float
+    ) -> requests.Response:
+        """The answer, whatever its status is but 401; NoAnswerError if there is none."""
+        return self._send("GET", path, parameters, seconds)
+
+    def post(self, path: str, parameters: dict[str, Any], *, seconds: float) -> requests.Response:
+        """The same for a POST."""
+        return self._send("POST", path, parameters, seconds)
+
+    def _send(
+        self, method: str, path: str, parameters: dict[str, Any] | None, seconds: float
+    ) -> requests.Response:
+        files = [str(file) for file in (self.tls.cert_file, self.tls.key_file) if file is not None]
+        try:
+            with requests.Session() as session:
+                # A proxy from the environment is not meant for this machine's own ports.
+                session.trust_env = not is_loopback(urlsplit(self.url).hostname or "")
+                if self.fingerprint is not None:
+                    session.mount("https://", _Pinned(self.fingerprint))
+                reply = session.request(
+                    method,
+                    f"{self.url}/{path}",
+                    params=parameters,
+                    # Bytes: a token may hold what latin-1 has no byte for.
+                    headers={"Authorization": self.auth.header().encode()} if self.auth else None,
+                    timeout=(self.connect_seconds, seconds),
+                    verify=str(self.tls.ca_file) if self.tls.ca_file else self.fingerprint is None,
+                    cert=(files[0], files[-1]) if files else None,
+                    allow_redirects=False,  # a password goes where it was meant to
+                )
+        except requests.exceptions.SSLError as error:
+            raise RefusedError(f"{self.shown}: {self._tls_reason(error)}") from None
+        except requests.Timeout:
+            raise NoAnswerError(f"{self.shown} does not answer in time") from None
+        except requests.ConnectionError as error:
+            nobody = isinstance(getattr(error.args[0], "reason", None), NewConnectionError)
+            if not files and not nobody and self.url.startswith("https:"):
+                # Who wants a certificate may hang up in silence.
+                if self.wants_certificate:
+                    raise RefusedError(f"{self.shown}: {self._wants_certificate}") from None
+                may = f"if it wants a client certificate, set {self.section}.tls.cert_file"
+                raise NoAnswerError(f"{self.shown} hangs up: {may}") from None
+            raise NoAnswerError(f"nothing answers at {self.shown}") from None
+        except requests.RequestException as error:
+            raise NoAnswerError(f"{self.shown} does not answer ({type(error).__name__})") from None
+        except OSError as error:
+            raise RefusedError(f"{self.shown} cannot be asked: {self.section}.tls: {error}") from None
+        if reply.status_code == requests.codes.unauthorized:
+            presented = self.auth is not None or self.shown != self.url
+            mend = f": set {self.setting}" if self.setting else ""
+            wrong = f"refuses what {self.setting} presents" if presented else f"asks for a password{mend}"
+            raise RefusedError(f"{self.shown} {wrong}")
+        return reply
+
+    @property
+    def _wants_certificate(self) -> str:
+        return f"it wants a client certificate: set {self.section}.tls.cert_file"
+
+    def _tls_reason(self, error: Exception) -> str:
+        text = str(error)
+        if "alert certificate required" in text or "handshake failure" in text:
+            return self._wants_certificate
+        if "ngerprint" in text:
+            return "its certificate is not the one that server.web_config_file names"
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            return f"its certificate is not trusted: set {self.section}.tls.ca_file"
+        return f"no TLS with it ({text.rpartition('(')[2].strip(')') or 'unknown'})"
+
+
+class _Pinned(HTTPAdapter):
+    """Trusts one certificate, whatever name it is for."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self._fingerprint = fingerprint
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, assert_fingerprint=self._fingerprint)
+
+
+def exporter_client(config: Config, url: str | None = None) -> Client:
+    """The exporter at `url`, at `client.url`, or where `server` listens; RefusedError if that cannot be told."""
+    if (url := url or config.client.url) is not None:
+        signs_in = urlsplit(url).username is not None
+        auth = None if signs_in else _auth(config)
+        return Client(url.rstrip("/"), auth, config.client.tls, setting="the URL" if signs_in else _SETTING)
+    server = config.server
+    own = _own(server.host, server.port, server.web_config_file, config.client.tls)
+    return replace(own, auth=_auth(config), setting=_SETTING)
+
+
+def _auth(config: Config) -> CallerAuth | None:
+    try:
+        return read_auth(_SETTING, config.client.auth, os.environ)
+    except RelayConfigError as error:
+        raise RefusedError(str(error)) from None
+
+
+def relay_client(config: Config) -> Client:
+    """The relay of the same configuration; the exporter's password is not shown to it."""
+    relay = config.relay
+    return _own(relay.host, relay.port, relay.web_config_file, config.client.tls)
+
+
+def _own(host: str, port: int, web_file: Path | None, tls: Tls) -> Client:
+    """A server of this configuration, as seen from this machine."""
+    host = _EVERYWHERE.get(host, host)
+    netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if web_file is None:
+        return Client(f"http://{netloc}", None, tls)
+    try:
+        web = read_web_file(web_file).tls_server_config
+        if web is None:
+            return Client(f"http://{netloc}", None, tls)
+        # The file that the server reads is known here: no authority has to vouch for it.
+        fingerprint = _fingerprint(web.cert_file) if tls.ca_file is None else None
+    except (WebConfigError, OSError, ValueError) as error:
+        raise RefusedError(
+            f"{error}: set client.url and client.tls.ca_file to do without that file"
+        ) from None
+    return Client(
+        f"https://{netloc}",
+        None,
+        tls,
+        fingerprint,
+        wants_certificate=web.client_auth_type == "RequireAndVerifyClientCert",
+    )
+
+
+def _fingerprint(certificate: Path) -> str:
+    found = _FIRST_CERTIFICATE.search(certificate.read_text(encoding="utf-8"))
+    if found is None:
+        raise ValueError(f"{certificate} holds no certificate")
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(found[0])).hexdigest()

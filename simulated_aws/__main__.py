@@ -1,0 +1,69 @@
+"""`python -m simulated_aws`: the simulated AWS as a process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import FrameType
+
+from simulated_aws.server import SimulatedAws
+from simulated_aws.spec import OrganizationSpec
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; prints one JSON line with `url` and `environment` when ready."""
+    default = OrganizationSpec()
+    parser = argparse.ArgumentParser(prog="python -m simulated_aws", description=main.__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--accounts", type=int, default=default.accounts)
+    parser.add_argument("--services", type=int, default=default.services)
+    parser.add_argument("--regions", default=",".join(default.regions), help="comma-separated")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--days", type=int, default=default.days, help="how far back cost reaches")
+    parser.add_argument("--groups-per-page", type=int, default=default.groups_per_page)
+    parser.add_argument("--instances", type=int, default=default.instances, help="per account and region")
+    parser.add_argument("--external-id", default=None, help="what AssumeRole must present")
+    parser.add_argument(
+        "--now", type=datetime.fromisoformat, default=None, help="ISO 8601; the clock stands still"
+    )
+    options = parser.parse_args(arguments)
+    now: datetime | None = options.now
+    if now is not None and now.tzinfo is None:
+        now = now.replace(tzinfo=UTC)
+    try:
+        spec = OrganizationSpec(
+            seed=options.seed,
+            accounts=options.accounts,
+            services=options.services,
+            regions=tuple(filter(None, options.regions.split(","))),
+            days=options.days,
+            groups_per_page=options.groups_per_page,
+            instances=options.instances,
+            external_id=options.external_id,
+            now=now,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    stopped = threading.Event()
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    with SimulatedAws(spec, port=options.port) as aws:
+        ready = {"url": aws.url, "payer": aws.payer_id, "pid": os.getpid(), "environment": aws.environment()}
+        sys.stdout.write(json.dumps(ready) + "\n")
+        sys.stdout.flush()
+        stopped.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

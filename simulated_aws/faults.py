@@ -1,0 +1,231 @@
+"""Faults that tests and the demo switch on: what to break, for whom, how often."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from simulated_aws.organization import Organization
+from simulated_aws.wire import AwsCall, AwsError
+
+KINDS = (
+    "latency",
+    "hang",
+    "reset",
+    "throttle",
+    "access_denied",
+    "expired_credentials",
+    "server_error",
+    "malformed",
+    "last_page_fails",
+    "query_fails",
+    "request_changed",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One rule; None matches everything. `account` is an id.
+
+    `account` is the calling account, and for AssumeRole the account whose role is asked for. `seconds` is
+    the latency, or the most that a hang lasts (None: until cleared or the client leaves). `count` is how
+    many calls it hits before it is used up, `probability` the chance of each. `code` overrides the error.
+    `query_fails` has GetMetricData answer, but for its first query, for which it has half of the data.
+    `resource` is a text that the request must name, such as a key id: what is denied then, that resource's
+    own policy denies.
+    """
+
+    id: int
+    kind: str
+    account: str | None = None
+    service: str | None = None
+    operation: str | None = None
+    region: str | None = None
+    seconds: float | None = None
+    count: int | None = None
+    probability: float = 1.0
+    code: str | None = None
+    resource: str | None = None
+    cleared: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
+
+    def describe(self) -> dict[str, Any]:
+        """The rule as JSON members, without what is unset."""
+        members = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "cleared"}
+        return {name: value for name, value in members.items() if value is not None}
+
+
+class Faults:
+    """The active rules, in the order in which they were added."""
+
+    def __init__(self, organization: Organization, seed: int) -> None:
+        self._organization = organization
+        self._lock = threading.Lock()
+        self._rules: dict[int, Fault] = {}
+        self._left: dict[int, int] = {}
+        self._hits: Counter[int] = Counter()
+        self._ids = itertools.count(1)
+        self._random = random.Random(f"{seed}:faults")
+
+    def add(
+        self,
+        kind: str,
+        *,
+        account: str | None = None,
+        service: str | None = None,
+        operation: str | None = None,
+        region: str | None = None,
+        seconds: float | None = None,
+        count: int | None = None,
+        probability: float = 1.0,
+        code: str | None = None,
+        resource: str | None = None,
+    ) -> Fault:
+        """Add a rule; `account` is a name or an id.
+
+        Raises ValueError for an unknown kind and KeyError for an unknown account.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"unknown fault {kind!r}; the known ones are {', '.join(KINDS)}")
+        account_id = self._organization.find(account).id if account is not None else None
+        with self._lock:
+            fault = Fault(
+                next(self._ids),
+                kind,
+                account_id,
+                service,
+                operation,
+                region,
+                seconds,
+                count,
+                probability,
+                code,
+                resource,
+            )
+            self._rules[fault.id] = fault
+            if count is not None:
+                self._left[fault.id] = count
+        return fault
+
+    def active(self) -> list[Fault]:
+        """The active rules."""
+        with self._lock:
+            return [*self._rules.values()]
+
+    def clear(self, fault: Fault | int | None = None) -> None:
+        """Remove one rule, or all; calls that hang on it are let go."""
+        with self._lock:
+            wanted = [*self._rules] if fault is None else [fault if isinstance(fault, int) else fault.id]
+            removed = [self._rules.pop(identifier) for identifier in wanted if identifier in self._rules]
+        for rule in removed:
+            rule.cleared.set()
+
+    def hits(self, fault: Fault) -> int:
+        """How many calls a rule has hit, those included that still hang on it."""
+        with self._lock:
+            return self._hits[fault.id]
+
+    def matching(self, call: AwsCall) -> list[Fault]:
+        """The rules that hit this call, counted as used; `last_page_fails` is counted when it strikes."""
+        subject = target_account(call) or call.account_id
+        hit = []
+        with self._lock:
+            for rule in [*self._rules.values()]:
+                if (
+                    rule.account not in (None, subject)
+                    or rule.service not in (None, call.service)
+                    or rule.operation not in (None, call.operation)
+                    or rule.region not in (None, call.region)
+                    or (rule.resource is not None and not _names(call, rule.resource))
+                    or (rule.probability < 1.0 and self._random.random() >= rule.probability)
+                ):
+                    continue
+                if rule.kind != "last_page_fails":
+                    self._use(rule)
+                self._hits[rule.id] += 1
+                hit.append(rule)
+        return hit
+
+    def use(self, rule: Fault) -> None:
+        """Count a rule as used."""
+        with self._lock:
+            self._use(rule)
+
+    def _use(self, rule: Fault) -> None:
+        if rule.id in self._left:
+            self._left[rule.id] -= 1
+            if self._left[rule.id] <= 0:
+                del self._left[rule.id]
+                self._rules.pop(rule.id, None)
+
+
+def _names(call: AwsCall, resource: str) -> bool:
+    named = (call.path, call.body.decode("utf-8", "replace"), *map(str, call.params.values()))
+    return any(resource in text for text in named)
+
+
+def target_account(call: AwsCall) -> str | None:
+    """The account whose role an AssumeRole asks for."""
+    if call.operation != "AssumeRole":
+        return None
+    parts = str(call.params.get("RoleArn", "")).split(":")
+    return parts[4] if len(parts) > 5 else None
+
+
+def fault_error(rule: Fault, call: AwsCall) -> AwsError | None:
+    """The error that a rule answers with, in the code that the call's service uses; None for other kinds."""
+    service, protocol = call.service, call.protocol
+    xml = protocol in ("query", "rest-xml")
+    if rule.kind == "throttle":
+        code, status = {
+            "ec2": ("RequestLimitExceeded", 503),
+            "sts": ("Throttling", 400),
+            "organizations": ("TooManyRequestsException", 400),
+            "s3": ("SlowDown", 503),
+        }.get(service, ("Throttling" if xml else "ThrottlingException", 400))
+        return AwsError(rule.code or code, "Rate exceeded", status)
+    if rule.kind == "access_denied":
+        return access_denied(call, rule.code, rule.resource)
+    if rule.kind == "expired_credentials":
+        return expired(call, rule.code)
+    if rule.kind == "server_error":
+        return internal_error(rule, call)
+    if rule.kind == "request_changed":
+        return AwsError("RequestChangedException", "The data changed. Try again without a pagination token.")
+    return None
+
+
+def internal_error(rule: Fault, call: AwsCall) -> AwsError:
+    """The failure of a service, which SDKs try again."""
+    xml = call.protocol in ("query", "rest-xml", "ec2")
+    code = "InternalError" if xml else "InternalServerException"
+    return AwsError(rule.code or code, "We encountered an internal error. Please try again.", 500)
+
+
+def access_denied(call: AwsCall, code: str | None = None, resource: str | None = None) -> AwsError:
+    """The refusal of a call in its service's words; by the policy of `resource`, if it is given."""
+    action = f"{call.service}:{call.operation}"
+    who = f"arn:aws:sts::{call.account_id}:assumed-role/denied/session"
+    message = f"User: {who} is not authorized to perform: {action}"
+    if resource is not None:
+        message += f" on resource: {resource} with an explicit deny in a resource-based policy"
+    if call.protocol == "ec2":
+        return AwsError(
+            code or "UnauthorizedOperation", "You are not authorized to perform this operation.", 403
+        )
+    if call.protocol in ("query", "rest-xml"):
+        return AwsError(code or "AccessDenied", message, 403)
+    return AwsError(code or "AccessDeniedException", message, 400)
+
+
+def expired(call: AwsCall, code: str | None = None) -> AwsError:
+    """The refusal of a session that is over."""
+    message = "The security token included in the request is expired"
+    if call.protocol == "ec2":
+        return AwsError(code or "RequestExpired", "Request has expired.", 400)
+    if call.protocol in ("query", "rest-xml"):
+        return AwsError(code or "ExpiredToken", message, 400 if call.service == "s3" else 403)
+    return AwsError(code or "ExpiredTokenException", message, 400)

@@ -1,0 +1,281 @@
+"""What CloudWatch would hold: series drawn from the seed, with gaps, late data and a daily rhythm."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from simulated_aws.organization import Account, Organization
+from simulated_aws.spec import OrganizationSpec
+
+SLOT = 300
+DAY = 86_400
+_LATE = 600
+_DAILY_LATE = 12 * 3600
+_NOISE = 4096
+_RETENTION = timedelta(days=455)
+
+Dimensions = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSeries:
+    """One metric: `step` seconds between its values, whole numbers when `counted`.
+
+    `idle` is the share of slots (in 1/16) without a value; nothing is recorded after `ended` (epoch seconds).
+    """
+
+    account_id: str
+    region: str
+    namespace: str
+    name: str
+    dimensions: Dimensions
+    unit: str
+    base: float
+    step: int = SLOT
+    counted: bool = True
+    swing: float = 0.6
+    idle: int = 0
+    growth: float = 0.0
+    offset: int = 0
+    ended: float = float("inf")
+
+    @property
+    def key(self) -> tuple[str, str, Dimensions]:
+        """Namespace, name and the dimensions in order of name."""
+        return self.namespace, self.name, tuple(sorted(self.dimensions))
+
+
+class MetricTruth:
+    """Every series of the organisation; answers about one are the same at any later time, late data aside."""
+
+    def __init__(
+        self,
+        spec: OrganizationSpec,
+        organization: Organization,
+        now: Callable[[], datetime],
+        instance_ids: Callable[[str, str, bool], Sequence[str]],
+    ) -> None:
+        self._spec = spec
+        self._organization = organization
+        self._now = now
+        self._instance_ids = instance_ids
+        self.late_seconds = _LATE
+        """How long after its end a count goes on growing."""
+        rng = random.Random(f"{spec.seed}:metrics")
+        self._noise = tuple(rng.uniform(-1, 1) for _ in range(_NOISE))
+        self._made: dict[
+            tuple[str, str, tuple[str, ...]], dict[tuple[str, str, Dimensions], MetricSeries]
+        ] = {}
+        self._lock = threading.Lock()
+
+    def series(
+        self, account_id: str, region: str, *, instances: bool = True
+    ) -> dict[tuple[str, str, Dimensions], MetricSeries]:
+        """The series of an account in a region, by their key; empty outside the organisation's regions.
+
+        Without `instances`, EC2 instances that nobody has asked for yet are left out: making them takes time.
+        """
+        account = self._organization.by_id.get(account_id)
+        if account is None or region not in self._spec.regions:
+            return {}
+        ids = tuple(self._instance_ids(account_id, region, instances))
+        with self._lock:
+            found = self._made.get((account_id, region, ids))
+        if found is None:
+            found = {series.key: series for series in self._draw(account, region, ids)}
+            with self._lock:
+                self._made[account_id, region, ids] = found
+        return found
+
+    def values(self, series: MetricSeries, start: int, end: int, at: datetime) -> list[tuple[int, float]]:
+        """(epoch seconds, value) from `start` to before `end`, as recorded by `at`, oldest first.
+
+        The newest ten minutes (`late_seconds`) are incomplete; daily metrics arrive half a day after their day.
+        """
+        now = at.timestamp()
+        step = series.step
+        oldest = max(start, int(now - _RETENTION.total_seconds()))
+        found = []
+        for slot in range(-(-oldest // step), -(-end // step)):
+            moment = slot * step
+            if moment >= series.ended or moment > now:
+                break
+            noise = self._noise[(series.offset + slot * 2_654_435_761) % _NOISE]
+            if series.idle and (slot * 11 + series.offset) % 16 < series.idle:
+                continue
+            if step == DAY:
+                if now < moment + DAY + _DAILY_LATE:
+                    break
+                days = moment / DAY - 19_000
+                value = series.base * (1 + series.growth * days) * (1 + noise * 0.002)
+                found.append((moment, float(int(value))))
+                continue
+            hour = moment % DAY / 3600
+            # Busiest at 14:00 UTC, a third less at the weekend.
+            rhythm = 1 + series.swing * (1 - abs(hour - 14) / 7)
+            if (moment // DAY + 3) % 7 >= 5:
+                rhythm *= 0.67
+            value = max(series.base * rhythm * (1 + 0.25 * noise), 0.0)
+            if not series.counted:
+                if now < moment + step:
+                    break
+                found.append((moment, round(value, 4)))
+                continue
+            share = min((now - moment) / (step + self.late_seconds), 1.0)
+            counted = int(int(value) * share)
+            if share < 1.0 and counted == 0:
+                continue
+            found.append((moment, float(counted)))
+        return found
+
+    def metric_sum(
+        self,
+        account_id: str,
+        region: str,
+        namespace: str,
+        name: str,
+        dimensions: Mapping[str, str],
+        start: datetime,
+        end: datetime,
+        at: datetime | None = None,
+    ) -> float:
+        """The sum of a metric's values from `start` to before `end`, as recorded by `at` (None: now).
+
+        Raises KeyError when the metric does not exist.
+        """
+        series = self.series(account_id, region)[namespace, name, tuple(sorted(dimensions.items()))]
+        moment = at if at is not None else self._now()
+        values = self.values(series, int(start.timestamp()), int(end.timestamp()), moment)
+        return sum(value for _, value in values)
+
+    def _draw(self, account: Account, region: str, instance_ids: Sequence[str]) -> list[MetricSeries]:
+        rng = random.Random(f"{self._spec.seed}:{account.id}:{region}:metrics")
+        size = account.daily_usd / 100
+        made: list[MetricSeries] = []
+
+        def add(
+            namespace: str,
+            name: str,
+            unit: str,
+            base: float,
+            *,
+            counted: bool = True,
+            idle: int = 0,
+            ended: float = float("inf"),
+            step: int = SLOT,
+            growth: float = 0.0,
+            swing: float = 0.6,
+            **dimensions: str,
+        ) -> None:
+            made.append(
+                MetricSeries(
+                    account.id,
+                    region,
+                    namespace,
+                    name,
+                    tuple(dimensions.items()),
+                    unit,
+                    base * rng.uniform(0.7, 1.4),
+                    step,
+                    counted,
+                    swing,
+                    idle,
+                    growth,
+                    rng.randrange(_NOISE),
+                    ended,
+                )
+            )
+
+        prefix = account.name
+        retired = self._organization.created - timedelta(days=5)
+        for number, work in enumerate(("checkout", "thumbnails", "nightly-report", "retired")):
+            idle = {"nightly-report": 14, "thumbnails": 3}.get(work, 0)
+            ended = retired.timestamp() if work == "retired" else float("inf")
+            function = f"{prefix}-{work}"
+            add("AWS/Lambda", "Invocations", "Count", 400 * size / (number + 1), idle=idle, ended=ended,
+                FunctionName=function)  # fmt: skip
+            add("AWS/Lambda", "Errors", "Count", 2 * size, idle=idle, ended=ended, FunctionName=function)
+            add("AWS/Lambda", "Throttles", "Count", 0.4, idle=idle, ended=ended, FunctionName=function)
+            add("AWS/Lambda", "Duration", "Milliseconds", 120, counted=False, idle=idle, ended=ended,
+                FunctionName=function)  # fmt: skip
+        bucket_end = hashlib.sha256(f"{account.id}{region}".encode()).hexdigest()[:6]
+        for content in ("assets", "logs", "backups"):
+            bucket = f"{prefix}-{content}-{bucket_end}"
+            add("AWS/S3", "BucketSizeBytes", "Bytes", size * 4e11, step=DAY, growth=0.0006,
+                BucketName=bucket, StorageType="StandardStorage")  # fmt: skip
+            add("AWS/S3", "NumberOfObjects", "Count", size * 9e5, step=DAY, growth=0.0006,
+                BucketName=bucket, StorageType="AllStorageTypes")  # fmt: skip
+            if content == "backups":
+                add("AWS/S3", "BucketSizeBytes", "Bytes", size * 2e12, step=DAY, growth=0.0009,
+                    BucketName=bucket, StorageType="GlacierStorage")  # fmt: skip
+        database = f"{prefix}-db"
+        add("AWS/RDS", "CPUUtilization", "Percent", 22, counted=False, DBInstanceIdentifier=database)
+        add("AWS/RDS", "DatabaseConnections", "Count", 18, counted=False, DBInstanceIdentifier=database)
+        add(
+            "AWS/RDS",
+            "FreeStorageSpace",
+            "Bytes",
+            8e10,
+            counted=False,
+            swing=0,
+            DBInstanceIdentifier=database,
+        )
+        table = f"{prefix}-orders"
+        add("AWS/DynamoDB", "ConsumedReadCapacityUnits", "Count", 900 * size, TableName=table)
+        add("AWS/DynamoDB", "ConsumedWriteCapacityUnits", "Count", 300 * size, TableName=table)
+        # A secondary index consumes beside its table.
+        for capacity, units in (("Read", 90), ("Write", 60)):
+            add("AWS/DynamoDB", f"Consumed{capacity}CapacityUnits", "Count", units * size, TableName=table,
+                GlobalSecondaryIndexName="by-customer")  # fmt: skip
+        add("AWS/SQS", "NumberOfMessagesSent", "Count", 700 * size, QueueName=f"{prefix}-events")
+        add("AWS/SNS", "NumberOfMessagesPublished", "Count", 90 * size, idle=4, TopicName=f"{prefix}-alarms")
+        add("AWS/NATGateway", "BytesOutToDestination", "Bytes", 4e8 * size, NatGatewayId=f"nat-0{bucket_end}")
+        balancer = f"app/{prefix[:32].strip('-')}/{bucket_end}"
+        add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer)
+        # The same requests by zone and by target group: whoever adds all of them up counts them thrice.
+        add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer,
+            AvailabilityZone=f"{region}a")  # fmt: skip
+        add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer,
+            TargetGroup=f"targetgroup/{prefix}/{bucket_end}")  # fmt: skip
+        tcp = f"{prefix}-tcp"[:32].strip("-")
+        add("AWS/NetworkELB", "ProcessedBytes", "Bytes", 2e8 * size, LoadBalancer=f"net/{tcp}/{bucket_end}")
+        add("AWS/ApiGateway", "Count", "Count", 250 * size, idle=2, ApiName=f"{prefix}-api")
+        add("AWS/ApiGateway", "Count", "Count", 120 * size, ApiId=bucket_end)
+        add("AWS/Kinesis", "IncomingBytes", "Bytes", 3e7 * size, StreamName=f"{prefix}-clicks")
+        add("AWS/ECS", "CPUUtilization", "Percent", 35, counted=False, ClusterName=prefix, ServiceName="web")
+        add(
+            "AWS/ECS",
+            "MemoryUtilization",
+            "Percent",
+            48,
+            counted=False,
+            ClusterName=prefix,
+            ServiceName="web",
+        )
+        if region == "us-east-1":
+            add("AWS/CloudFront", "Requests", "None", 5000 * size, DistributionId="E" + bucket_end.upper(),
+                Region="Global")  # fmt: skip
+        for number, instance in enumerate(instance_ids):
+            # The fourth was forgotten.
+            load = 0.0001 if number == 3 else 1.0
+            add("AWS/EC2", "CPUUtilization", "Percent", 18 * load, counted=False, InstanceId=instance)
+            add("AWS/EC2", "NetworkIn", "Bytes", 3e7 * load, InstanceId=instance)
+            add("AWS/EC2", "NetworkOut", "Bytes", 2e7 * load, InstanceId=instance)
+        for volume in ("data", "logs"):
+            name = hashlib.sha256(f"{account.id}{region}{volume}".encode()).hexdigest()[:17]
+            add("AWS/EBS", "VolumeReadBytes", "Bytes", 4e7, VolumeId=f"vol-{name}")
+            add("AWS/EBS", "VolumeWriteBytes", "Bytes", 9e7, VolumeId=f"vol-{name}")
+        # Nobody has asked for a report for long.
+        add("AWS/RDS", "DatabaseConnections", "Count", 0, counted=False,
+            DBInstanceIdentifier=f"{prefix}-reports")  # fmt: skip
+        return made
+
+
+def from_epoch(seconds: float) -> datetime:
+    """Epoch seconds as an aware datetime in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,144 @@
+"""The Pricing API: GetProducts in its real shape, JSON documents as strings, in pages, for some products."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from simulated_aws.input_model import check_input
+from simulated_aws.service_catalog import region_prefix
+from simulated_aws.wire import AwsCall, AwsError, Tokens
+
+ENDPOINTS = ("us-east-1", "eu-central-1", "ap-south-1")
+_RATIOS = {"us-east-1": Decimal(1), "us-west-2": Decimal(1)}
+_SIZES = {"large": 1, "xlarge": 2, "2xlarge": 4, "4xlarge": 8, "8xlarge": 16, "12xlarge": 24, "16xlarge": 32}
+_FAMILIES = {
+    # Dollars an hour of the size `large`, no list that was ever published.
+    "m5": "0.097", "m6i": "0.099", "m7i": "0.103", "m6g": "0.078", "c5": "0.086", "c6i": "0.087", "c6g": "0.069",
+    "c7g": "0.074", "r5": "0.128", "r6i": "0.129", "r6g": "0.102", "r7g": "0.109",
+}  # fmt: skip
+_EBS = {"gp2": "0.11", "gp3": "0.09", "io1": "0.13", "st1": "0.046", "sc1": "0.016"}
+
+
+def price_of(region: str, usd: str, times: int = 1) -> Decimal:
+    """What the simulated list says: a tenth more outside the United States."""
+    return Decimal(usd) * times * _RATIOS.get(region, Decimal("1.1"))
+
+
+class Pricing:
+    """Answers GetProducts."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def answer(self, call: AwsCall) -> dict[str, Any]:
+        """The response members of one call; AwsError otherwise."""
+        if call.operation != "GetProducts":
+            raise AwsError("UnknownOperationException", f"{call.operation} is not part of this simulation.")
+        check_input("pricing", "GetProducts", call.params)
+        wanted = {each["Field"]: each["Value"] for each in call.params.get("Filters", ())}
+        if any(each["Type"] != "TERM_MATCH" for each in call.params.get("Filters", ())):
+            raise AwsError("InvalidParameterException", "Only TERM_MATCH is simulated.")
+        region = wanted.get("regionCode", "us-east-1")
+        found = [
+            product
+            for product in products(region)
+            if product["serviceCode"] == call.params["ServiceCode"]
+            and all(_field(product, name) == value for name, value in wanted.items())
+        ]
+        page, more = self._tokens.page(call, found, int(call.params.get("MaxResults") or 100))
+        return {"FormatVersion": "aws_v1", "PriceList": [json.dumps(product) for product in page], **more}
+
+
+def _field(product: Mapping[str, Any], name: str) -> Any:
+    if name in ("productFamily", "sku"):
+        return product["product"][name]
+    return product["product"]["attributes"].get(name)
+
+
+def products(region: str) -> Iterator[dict[str, Any]]:
+    """Every product of a region."""
+    prefix = region_prefix(region)
+    for family, usd in _FAMILIES.items():
+        for size, times in _SIZES.items():
+            kind = f"{family}.{size}"
+            for system, software, used, usage in (
+                ("Linux", "NA", "Used", "BoxUsage"),
+                ("Windows", "NA", "Used", "BoxUsage"),
+                ("Linux", "SQL Std", "Used", "BoxUsage"),
+                ("Linux", "NA", "UnusedCapacityReservation", "UnusedBox"),
+            ):
+                yield _product(
+                    "AmazonEC2", "Compute Instance", region, "Hrs",
+                    price_of(region, usd, times) * (1 if system == "Linux" and software == "NA" else 2),
+                    instanceType=kind, operatingSystem=system, preInstalledSw=software, tenancy="Shared",
+                    capacitystatus=used, marketoption="OnDemand", usagetype=f"{prefix}{usage}:{kind}",
+                )  # fmt: skip
+    for kind, usd in _EBS.items():
+        yield _product("AmazonEC2", "Storage", region, "GB-Mo", price_of(region, usd), volumeApiName=kind,
+                       usagetype=f"{prefix}EBS:VolumeUsage.{kind}")  # fmt: skip
+    yield _product("AmazonEC2", "Storage Snapshot", region, "GB-Mo", price_of(region, "0.055"),
+                   usagetype=f"{prefix}EBS:SnapshotUsage")  # fmt: skip
+    for usage, unit in (("NatGateway-Hours", "Hrs"), ("NatGateway-Bytes", "GB")):
+        yield _product("AmazonEC2", "NAT Gateway", region, unit, price_of(region, "0.046"),
+                       group="NGW:NatGateway", usagetype=f"{prefix}{usage}")  # fmt: skip
+    for engine in ("MySQL", "PostgreSQL", "Aurora MySQL", "Oracle"):
+        for deployment, times in (("Single-AZ", 1), ("Multi-AZ", 2)):
+            yield _product(
+                "AmazonRDS", "Database Instance", region, "Hrs", price_of(region, "0.22", times),
+                instanceType="db.r6g.large", databaseEngine=engine, deploymentOption=deployment,
+                licenseModel="License included" if engine == "Oracle" else "No license required",
+                usagetype=f"{prefix}InstanceUsage:db.r6g.large",
+            )  # fmt: skip
+    for engine, usd in (("Redis", "0.21"), ("Memcached", "0.21"), ("Valkey", "0.17")):
+        yield _product("AmazonElastiCache", "Cache Instance", region, "Hrs", price_of(region, usd),
+                       instanceType="cache.r6g.large", cacheEngine=engine,
+                       usagetype=f"{prefix}NodeUsage:cache.r6g.large")  # fmt: skip
+    for family in ("Application", "Network"):
+        for usage, unit, usd in (("LoadBalancerUsage", "Hrs", "0.023"), ("LCUUsage", "LCU-Hrs", "0.008")):
+            yield _product("AWSELB", f"Load Balancer-{family}", region, unit, price_of(region, usd),
+                           usagetype=f"{prefix}{usage}")  # fmt: skip
+
+
+def _product(
+    service: str, family: str, region: str, unit: str, usd: Decimal, **attributes: str
+) -> dict[str, Any]:
+    named = ":".join((service, family, region, *attributes.values()))
+    sku = hashlib.sha256(named.encode()).hexdigest()[:16].upper()
+    rate = f"{sku}.JRTCKXETXF.6YS6EN2CT7"
+    term = {
+        "priceDimensions": {
+            rate: {
+                "unit": unit,
+                "endRange": "Inf",
+                "description": f"${usd} per {unit}",
+                "appliesTo": [],
+                "rateCode": rate,
+                "beginRange": "0",
+                "pricePerUnit": {"USD": f"{usd:.10f}"},
+            }
+        },
+        "sku": sku,
+        "effectiveDate": "2026-01-01T00:00:00Z",
+        "offerTermCode": "JRTCKXETXF",
+        "termAttributes": {},
+    }
+    return {
+        "product": {
+            "productFamily": family,
+            "attributes": {
+                "servicecode": service,
+                "regionCode": region,
+                "locationType": "AWS Region",
+                **attributes,
+            },
+            "sku": sku,
+        },
+        "serviceCode": service,
+        "terms": {"OnDemand": {f"{sku}.JRTCKXETXF": term}},
+        "version": "20260101000000",
+        "publicationDate": "2026-01-01T00:00:00Z",
+    }

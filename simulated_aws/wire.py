@@ -1,0 +1,250 @@
+"""AWS calls and errors as they look on the wire: JSON, Query, EC2, REST and CBOR."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
+
+import botocore.session
+from botocore.exceptions import DataNotFoundError, UnknownServiceError
+from botocore.model import ServiceModel
+
+from simulated_aws.cbor import decode_cbor, encode_cbor
+from simulated_aws.routing import rest_operation
+
+T = TypeVar("T")
+
+# The name in a credential scope, where it is not botocore's name of the service.
+_SERVICES = {
+    "monitoring": "cloudwatch",
+    "elasticloadbalancing": "elbv2",
+    "email": "ses",
+    "tagging": "resourcegroupstaggingapi",
+    "elasticfilesystem": "efs",
+}
+_CREDENTIAL = re.compile(r"Credential=([A-Z0-9]+)/(\d{8})/([a-z0-9-]+)/([a-zA-Z0-9._-]+)/aws4_request")
+
+
+class AwsError(Exception):
+    """An error that AWS would answer: its code, message and HTTP status (None: the service's usual one)."""
+
+    def __init__(self, code: str, message: str, status: int | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code, self.message, self.status = code, message, status
+
+
+@dataclass(slots=True)
+class AwsCall:
+    """One request as understood: service and operation in botocore's names, parameters where parsed."""
+
+    service: str
+    operation: str
+    region: str
+    access_key: str
+    protocol: str
+    body: bytes
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    params: dict[str, Any] = field(default_factory=dict)
+    account_id: str = ""
+    query_fails: bool = False
+
+
+@dataclass(slots=True)
+class Response:
+    """Status, headers and body, ready for WSGI."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+_SESSION = botocore.session.Session()
+_reading = threading.Lock()
+
+
+@cache
+def service_model(service: str) -> ServiceModel | None:
+    """botocore's model of a service, None where it has none."""
+    try:
+        with _reading:  # a session of botocore is not made for threads
+            return _SESSION.get_service_model(service)
+    except (UnknownServiceError, DataNotFoundError):
+        return None
+
+
+@cache
+def _model_protocol(service: str) -> str:
+    model = service_model(service)
+    return str(model.metadata.get("protocol", "json")) if model else "json"
+
+
+def read_call(environ: Mapping[str, Any], body: bytes) -> AwsCall:
+    """Understand a request by its credential scope, target header, path and form; never fails."""
+    headers = {
+        key[5:].replace("_", "-").lower(): str(value)
+        for key, value in environ.items()
+        if key.startswith("HTTP_")
+    }
+    content_type = str(environ.get("CONTENT_TYPE") or "")
+    headers["content-type"] = content_type
+    if headers.get("content-encoding") == "gzip":
+        body = gzip.decompress(body)
+    path, query = str(environ.get("PATH_INFO") or "/"), str(environ.get("QUERY_STRING") or "")
+    match = _CREDENTIAL.search(headers.get("authorization", "") or query.replace("%2F", "/"))
+    access_key, region, service = (match[1], match[3], match[4].lower()) if match else ("", "us-east-1", "")
+    service = _SERVICES.get(service, service)
+    call = AwsCall(service, "", region, access_key, "json", body, path, query, headers)
+    smithy = re.fullmatch(r"/service/[^/]+/operation/([A-Za-z0-9]+)", path)
+    target = headers.get("x-amz-target", "")
+    if smithy:
+        call.protocol, call.operation = "smithy-rpc-v2-cbor", smithy[1]
+        call.params = decode_cbor(body) if body else {}
+    elif target:
+        call.protocol, call.operation = "json", target.rpartition(".")[2]
+    elif content_type.startswith("application/x-www-form-urlencoded") or "Action=" in query:
+        form = dict(parse_qsl(body.decode("utf-8", "replace") or query, keep_blank_values=True))
+        call.protocol = "ec2" if service == "ec2" else "query"
+        call.operation, call.params = form.get("Action", ""), dict(form)
+        if not service and call.operation.startswith("AssumeRoleWith"):
+            call.service = "sts"
+    else:
+        call.protocol = _model_protocol(service)
+        call.operation = rest_operation(environ, service)
+    return call
+
+
+def json_response(call: AwsCall, members: Mapping[str, Any], status: int = 200) -> Response:
+    """A modelled answer of a JSON service."""
+    version = "1.0" if call.service in ("cloudwatch", "cost-optimization-hub") else "1.1"
+    body = json.dumps(members, separators=(",", ":")).encode()
+    return Response(status, {"Content-Type": f"application/x-amz-json-{version}", **_request_id()}, body)
+
+
+def xml_response(body: str, status: int = 200) -> Response:
+    """An XML answer; `body` is the whole document without its declaration."""
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n{body}'
+    return Response(status, {"Content-Type": "text/xml", **_request_id()}, text.encode())
+
+
+def _request_id() -> dict[str, str]:
+    raw = secrets.token_hex(16)
+    identifier = f"{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}"
+    return {"x-amzn-RequestId": identifier}
+
+
+def error_response(call: AwsCall, error: AwsError) -> Response:
+    """The error in the wire form of the call's protocol."""
+    code, message = error.code, error.message
+    if call.protocol == "ec2":
+        body = (
+            f"<Response><Errors><Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+            f"</Errors><RequestID>{secrets.token_hex(8)}</RequestID></Response>"
+        )
+        return xml_response(body, error.status or 400)
+    if call.protocol == "query":
+        model = service_model(call.service)
+        namespace = str(model.metadata.get("xmlNamespace", "")) if model else ""
+        fault = "Receiver" if (error.status or 400) >= 500 else "Sender"
+        body = (
+            f'<ErrorResponse xmlns="{escape(namespace)}"><Error><Type>{fault}</Type>'
+            f"<Code>{escape(code)}</Code>"
+            f"<Message>{escape(message)}</Message></Error>"
+            f"<RequestId>{secrets.token_hex(8)}</RequestId></ErrorResponse>"
+        )
+        return xml_response(body, error.status or 400)
+    if call.protocol == "rest-xml":
+        body = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+        if call.service != "s3":
+            body = f"<ErrorResponse>{body}<RequestId>{secrets.token_hex(8)}</RequestId></ErrorResponse>"
+        return xml_response(body, error.status or 400)
+    if call.protocol == "smithy-rpc-v2-cbor":
+        headers = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor", **_request_id()}
+        document = encode_cbor({"__type": code, "message": message})
+        return Response(error.status or 400, headers | _query_compatible(call, error), document)
+    response = json_response(call, {"__type": code, "message": message}, error.status or 400)
+    response.headers["x-amzn-ErrorType"] = code
+    response.headers |= _query_compatible(call, error)
+    return response
+
+
+def _query_compatible(call: AwsCall, error: AwsError) -> dict[str, str]:
+    if call.service != "cloudwatch":
+        return {}
+    fault = "Receiver" if (error.status or 400) >= 500 else "Sender"
+    return {"x-amzn-query-error": f"{error.code};{fault}"}
+
+
+class Tokens:
+    """Opaque paging tokens, bound to an operation and its parameters and protected against tampering."""
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_bytes(16)
+
+    def write(self, operation: str, params: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+        """A token for `state` that only `operation` with the same `params` can use."""
+        body = json.dumps(state, separators=(",", ":")).encode()
+        digest = self._sign(operation, params, body)
+        return base64.urlsafe_b64encode(digest + self._seal(body)).decode()
+
+    def read(self, token: str, operation: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The state, or None when the token was not written for this call.
+
+        Raises ValueError when the token is genuine but belongs to other parameters.
+        """
+        try:
+            raw = base64.urlsafe_b64decode(token.encode())
+            body = self._seal(raw[32:])
+            state = json.loads(body)
+        except ValueError:
+            return None
+        if not hmac.compare_digest(raw[:16], self._sign(operation, params, body)[:16]):
+            genuine = hmac.compare_digest(raw[16:32], self._sign(operation, params, body)[16:])
+            if genuine:
+                raise ValueError("the token belongs to other parameters")
+            return None
+        return dict(state)
+
+    def page(
+        self, call: AwsCall, found: Sequence[T], size: int, name: str = "NextToken"
+    ) -> tuple[Sequence[T], dict[str, str]]:
+        """The page of `found` that a call asks for, and the member `name` that continues it, if there is more.
+
+        Raises AwsError when its token was not written for a call with the same parameters.
+        """
+        asked = {key: value for key, value in call.params.items() if key != name}
+        start = 0
+        if token := call.params.get(name):
+            try:
+                state = self.read(str(token), call.operation, asked)
+            except ValueError:
+                state = None
+            if state is None:
+                raise AwsError("InvalidNextTokenException", "The pagination token is invalid.")
+            start = int(state["start"])
+        end = start + size
+        more = {name: self.write(call.operation, asked, {"start": end})} if end < len(found) else {}
+        return found[start:end], more
+
+    def _seal(self, body: bytes) -> bytes:
+        key = hashlib.sha256(self._secret).digest()
+        return bytes(b ^ key[i % 32] for i, b in enumerate(body))
+
+    def _sign(self, operation: str, params: Mapping[str, Any], body: bytes) -> bytes:
+        asked = json.dumps(params, sort_keys=True, default=str).encode()
+        bound = hmac.digest(self._secret, operation.encode() + b"\0" + asked + b"\0" + body, "sha256")[:16]
+        own = hmac.digest(self._secret, operation.encode() + b"\0" + body, "sha256")[:16]
+        return bound + own
