@@ -23,7 +23,7 @@ import requests
 import yaml
 
 from demo.processes import choose_ports
-from exporter.declarations.collector import month_start
+from exporter.core.moments import month_start
 
 DEADLINE_SECONDS = 900
 EVERYTHING = "sum(sum_over_time(last_over_time(aws_cost_daily_usd[1d])[420d:1d] offset -1ms))"

@@ -31,11 +31,13 @@ from rich.table import Table
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
+from exporter.aws.settings import Ceiling, CeilingSettings
 from exporter.collectors import cost, forecast
-from exporter.config.model import Ceiling, CeilingSettings
+from exporter.core.moments import month_start, start_of_day, utc_now
+from exporter.core.places import Account, Target
 from exporter.cost.projection_view import project
-from exporter.declarations.collector import Account, Target, month_start, start_of_day, utc_now
-from exporter.declarations.context import Context, ViewContext
+from exporter.declarations.context import Context
+from exporter.declarations.view import ViewContext
 from exporter.ledger.file import Ledger
 from simulated_aws import OrganizationSpec, SimulatedAws
 

@@ -21,9 +21,10 @@ from rich.table import Table
 from exporter.anomalies.history import AssessedHistory
 from exporter.anomalies.settings import AnomalySettings
 from exporter.collectors import cost
+from exporter.core.amounts import Amounts
+from exporter.core.moments import start_of_day
 from exporter.cost.refresh_plan import next_query
-from exporter.declarations.collector import Amounts, start_of_day
-from exporter.declarations.context import ViewContext
+from exporter.declarations.view import ViewContext
 from exporter.ledger.file import CostKey, CostRead, Ledger
 
 LAST = date(2026, 6, 15)

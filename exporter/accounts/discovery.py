@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from exporter.accounts.placing import OU_INFO
+from exporter.accounts.settings import AccountsSettings, StaticAccount
 from exporter.aws.clients import Aws
-from exporter.config.model import AccountsSettings, Config, StaticAccount
-from exporter.declarations.collector import Account, Family, Sample, Target
-from exporter.ledger.daily_values import OU_INFO
+from exporter.config.model import Config
+from exporter.core.metric import Family, Sample
+from exporter.core.places import Account, Target
 
 GLOBAL_REGION = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 

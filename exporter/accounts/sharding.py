@@ -8,7 +8,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from exporter.core.fields import StrictModel
-from exporter.declarations.collector import Collector, Scope
+from exporter.core.places import Scope
+from exporter.declarations.collector import Collector
 
 
 class ShardSettings(StrictModel):

@@ -7,20 +7,10 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field
 
-from exporter.core.fields import LabelName, StrictModel, Usd
+from exporter.core.fields import DayMonth, LabelName, StrictModel, Usd
 
 T = TypeVar("T")
 Count = Annotated[int, Field(ge=0, strict=True)]
-
-
-class DayMonth(StrictModel):
-    """Dollars a UTC day and a calendar month."""
-
-    day: Usd | None = Field(default=None, description="US dollars a day.")
-    month: Usd | None = Field(
-        default=None,
-        description="US dollars a month; what the month is expected to end at is held to it, too.",
-    )
 
 
 class Overridden(StrictModel, Generic[T]):

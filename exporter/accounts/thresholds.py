@@ -9,13 +9,10 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from exporter.accounts.discovery import matches
-from exporter.accounts.threshold_settings import (
-    DayMonth,
-    OrganizationAndAccounts,
-    Overridden,
-    ThresholdSettings,
-)
-from exporter.declarations.collector import Account, Family, Sample
+from exporter.accounts.threshold_settings import OrganizationAndAccounts, Overridden, ThresholdSettings
+from exporter.core.fields import DayMonth
+from exporter.core.metric import Family, Sample
+from exporter.core.places import Account
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from exporter.core.moments import to_milliseconds
 from exporter.core.money import to_units, to_usd
-from exporter.declarations.collector import to_milliseconds
 from exporter.ledger.file import Ledger
 
 SAME_SPIKE_DAYS = 3

@@ -16,8 +16,9 @@ import numpy as np
 
 from exporter.anomalies import causes as anomaly_causes
 from exporter.anomalies.settings import AnomalySettings, Kind, Sensitivity
-from exporter.declarations.collector import Family, Sample, start_of_day
-from exporter.declarations.context import ViewContext
+from exporter.core.metric import Family, Sample
+from exporter.core.moments import start_of_day
+from exporter.declarations.view import ViewContext
 from exporter.expectation import baseline
 from exporter.expectation.baseline import Baseline, Flags, Limits, Values
 from exporter.ledger.file import DayState, Ledger

@@ -14,18 +14,31 @@ from importlib.metadata import version
 
 from exporter.anomalies.cost import DayInput, UsageDays, assessed_day, day_inputs, expectations
 from exporter.anomalies.settings import AnomalySettings
-from exporter.declarations.collector import Clock, month_start
+from exporter.core.metric import Family
+from exporter.core.moments import Clock, month_start
 from exporter.expectation import baseline
-from exporter.ledger.daily_values import (
-    ASSESSED_FAMILIES,
-    DAILY_EXPECTED,
-    DAILY_SCORE,
-    DAILY_USAGE,
-    Value,
-    put,
-    totals,
-)
+from exporter.ledger.daily_values import Value, put, totals
 from exporter.ledger.file import Ledger
+
+_PAIR = ("account_id", "account", "service")
+DAILY_USAGE = Family(
+    "aws_cost_daily_usage_usd",
+    "Usage of an assessed UTC day at amortized cost, written at that day: what is compared with the expected cost.",
+    _PAIR,
+)
+DAILY_EXPECTED = Family(
+    "aws_cost_daily_expected_usd",
+    "Expected usage of an assessed UTC day at amortized cost, from the days before it, written at that day.",
+    _PAIR,
+)
+DAILY_SCORE = Family(
+    "aws_cost_daily_deviation_score",
+    "How far the usage of an assessed UTC day is from the expected cost, in robust deviations, written at that day.",
+    _PAIR,
+)
+ASSESSED_FAMILIES = (DAILY_USAGE, DAILY_EXPECTED, DAILY_SCORE)
+"""What the assessment of a day leaves behind; exporter/anomalies/history.py keeps the values."""
+
 
 _DAY = timedelta(days=1)
 _VALUES_A_CALL = 100_000  # a few seconds, in which changed cost waits for its turn

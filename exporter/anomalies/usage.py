@@ -16,11 +16,13 @@ from typing import Literal
 import numpy as np
 
 from exporter.anomalies.settings import AnomalySettings, Sensitivity
-from exporter.declarations.collector import Family, Sample, start_of_day
-from exporter.declarations.context import ViewContext
+from exporter.core.metric import Family, Sample
+from exporter.core.moments import start_of_day
+from exporter.declarations.view import ViewContext
 from exporter.expectation import baseline
-from exporter.ledger.daily_values import USAGE_FAMILIES, totals
+from exporter.ledger.daily_values import totals
 from exporter.ledger.file import Ledger
+from exporter.usage.metrics import USAGE_FAMILIES
 
 Change = Literal["more", "less"]
 

@@ -6,91 +6,10 @@ same function of the ledger at rest. An answer never calls AWS.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
 from functools import cache
-from typing import Any
 
-from pydantic import Field
-
-from exporter.config.model import Config
+from exporter.api.source import Endpoint
 from exporter.core.declared import declared_in
-from exporter.core.fields import StrictModel
-from exporter.core.service_names import find_service
-from exporter.declarations.collector import Held, Sample
-from exporter.ledger.file import Ledger
-
-_MOST_DAYS = 3660
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What an answer is made of."""
-
-    ledger: Ledger
-    config: Config
-    now: datetime
-    names: Mapping[str, str]
-    """Account names by id as configured or discovered; they win over the ledger's."""
-    samples: Iterable[Sample] = ()
-    """What is served now; nothing where no exporter runs."""
-    held: Sequence[Held] = ()
-    """The resources of every unit of the inventory; nothing where no exporter runs."""
-
-    def account(self, account_id: str) -> str:
-        """The name of an account; its id where unknown."""
-        return self.names.get(account_id) or self.ledger.account_names().get(account_id) or account_id
-
-    def service(self, text: str | None) -> str | None:
-        """The service that is meant, as Cost Explorer names it; ValueError where none has cost."""
-        if text is None:
-            return None
-        return find_service(text, {service for _, service in self.ledger.series().values()})
-
-    def has_account(self, account_id: str) -> bool:
-        """Whether anything is known of an account."""
-        return (
-            account_id in self.names
-            or account_id in self.ledger.account_names()
-            or any(account_id == known for known, _ in self.ledger.series().values())
-            or any(account_id == held.account_id for held in self.held)
-        )
-
-
-class DayRange(StrictModel):
-    """A question about some UTC days."""
-
-    start: date | None = Field(default=None, description="First UTC day.")
-    end: date | None = Field(default=None, description="Last UTC day, included; yesterday by default.")
-
-    def days(self, now: datetime, default: int) -> list[date]:
-        """Each of them, `default` of them where no start is given; ValueError for a range that is none."""
-        end = self.end or now.date() - timedelta(days=1)
-        start = self.start or end - timedelta(days=min(default, end.toordinal()) - 1)
-        if start > end:
-            raise ValueError(f"start: found {start}, expected a day that is not after {end}")
-        count = (end - start).days + 1
-        if count > _MOST_DAYS or end == date.max:
-            raise ValueError(f"start, end: found {start} to {end}, expected at most {_MOST_DAYS} days")
-        return [start + timedelta(days=offset) for offset in range(count)]
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One question and its answer; `answer` raises ValueError, in words for a person, where it has none."""
-
-    name: str
-    help: str
-    query: type[StrictModel]
-    answer: Callable[[Source, Any], dict[str, Any]]
-
-    def reply(self, source: Source, query: StrictModel) -> dict[str, Any]:
-        """The answer; ValueError also where it would say $0 of an account that nobody knows."""
-        account_id = getattr(query, "account_id", None)
-        if account_id is not None and not source.has_account(account_id):
-            raise ValueError(f"account_id: found {account_id!r}, expected the id of an account that is known")
-        return self.answer(source, query)
 
 
 @cache

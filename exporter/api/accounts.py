@@ -7,11 +7,11 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from exporter.api import Endpoint, Source
+from exporter.api.source import Endpoint, Source
 from exporter.core.fields import StrictModel
+from exporter.core.moments import month_start
 from exporter.cost.projection_view import project
 from exporter.cost.refresh_plan import refreshed_at
-from exporter.declarations.collector import month_start
 
 _INFO = "aws_account_info"
 _NOT_A_GROUP = ("account_id", "account", "state", "ou")

@@ -14,7 +14,7 @@ from exporter.anomalies import cost as anomalies
 from exporter.anomalies import usage as usage_anomalies
 from exporter.anomalies.cost import Finding
 from exporter.anomalies.settings import SCORES, Kind, Sensitivity
-from exporter.api import Endpoint, Source
+from exporter.api.source import Endpoint, Source
 from exporter.core.fields import StrictModel
 from exporter.cost.refresh_plan import refreshed_at
 

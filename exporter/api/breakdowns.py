@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter.api import Endpoint, Source
+from exporter.api.source import Endpoint, Source
 from exporter.core.fields import StrictModel
+from exporter.core.moments import month_start
 from exporter.core.money import to_usd
 from exporter.cost import breakdowns
-from exporter.declarations.collector import month_start
 
 
 class Query(StrictModel):

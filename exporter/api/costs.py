@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from exporter.api import DayRange, Endpoint, Source
+from exporter.api.source import DayRange, Endpoint, Source
 from exporter.core.money import to_usd
 from exporter.cost.refresh_plan import refreshed_at
 

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from exporter.api import Endpoint, Source
+from exporter.api.source import Endpoint, Source
 from exporter.collectors.inventory import COLLECTOR, missing_tags
 from exporter.core.fields import StrictModel, parse_duration
-from exporter.declarations.collector import Held, Resource
+from exporter.core.resource import Held, Resource
 from exporter.resources import all_resource_files
 
 

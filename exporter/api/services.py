@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.api import Endpoint, Source
+from exporter.api.source import Endpoint, Source
 from exporter.core.fields import StrictModel
 from exporter.cost.refresh_plan import refreshed_at
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter.api import Endpoint, Source
+from exporter.api.source import Endpoint, Source
 from exporter.core.fields import StrictModel
 from exporter.core.money import to_usd
 from exporter.cost.projection_view import project

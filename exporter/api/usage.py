@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from exporter.api import DayRange, Endpoint, Source
-from exporter.ledger.daily_values import USAGE_FAMILIES, totals
+from exporter.api.source import DayRange, Endpoint, Source
+from exporter.ledger.daily_values import totals
 from exporter.usage.counters import polled_at
-from exporter.usage.metrics import USAGE_METRICS
+from exporter.usage.metrics import USAGE_FAMILIES, USAGE_METRICS
 
 _DEFAULT_DAYS = 7
 _METRICS = tuple(family.name for family in USAGE_FAMILIES)

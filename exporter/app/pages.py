@@ -8,7 +8,7 @@ from html import escape
 from importlib.metadata import version
 from typing import Any
 
-from exporter.api import Endpoint
+from exporter.api.source import Endpoint
 
 _STYLE = (
     "body{font-family:system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"

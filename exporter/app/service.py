@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
@@ -19,22 +18,24 @@ from types import FrameType
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily
 
 from exporter.anomalies.history import AssessedHistory
-from exporter.api import Source
+from exporter.api.source import Source
 from exporter.app.clock_steps import ClockSteps
 from exporter.app.endpoints import Probes, create_app
+from exporter.app.state_metrics import BUILD_INFO, RELOADED, RELOADED_AT, _StateMetrics
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
+from exporter.aws.settings import make_aws
 from exporter.collection.plan import refusal
 from exporter.collection.runner import Runner, RunnerMetrics
 from exporter.collection.store import Store
-from exporter.config.model import Config, ConfigError, load_config
+from exporter.config.model import Config
+from exporter.config.read import ConfigError, load_config
 from exporter.core.logs import configure_logging
-from exporter.declarations.collector import Clock, Family, utc_now
+from exporter.core.moments import Clock, utc_now
 from exporter.history.live import LiveWrite, LiveWriteMetrics
 from exporter.history.sample_timestamps import OTHERS, Stamps
 from exporter.history.writer import History, HistoryMetrics
@@ -52,60 +53,6 @@ _RELOAD_SECONDS = 30.0
 _NEEDS_RESTART = ("data_dir", "server", "snapshots")
 
 _Reload = Future[str | None]
-
-
-BUDGET_REMAINING = Family(
-    "aws_spend_exporter_api_budget_remaining_usd",
-    "Dollars that the exporter may still spend on AWS requests, by class and period.",
-    ("class", "period"),
-)
-LEDGER_ROWS = Family("aws_spend_exporter_ledger_rows", "Cost rows in the ledger.")
-LEDGER_BYTES = Family("aws_spend_exporter_ledger_bytes", "Size of the ledger's file and write-ahead log.")
-AWS_CLIENTS = Family("aws_spend_exporter_aws_clients", "AWS clients made, one a service and region.")
-RELOADED = Family(
-    "aws_spend_exporter_config_last_reload_successful",
-    "1 if the last reload of the configuration succeeded.",
-)
-RELOADED_AT = Family(
-    "aws_spend_exporter_config_last_reload_success_timestamp_seconds",
-    "When the configuration in force was read.",
-)
-BUILD_INFO = Family("aws_spend_exporter_build_info", "1, with the version.", ("version",))
-STATE_FAMILIES = (
-    BUDGET_REMAINING,
-    LEDGER_ROWS,
-    LEDGER_BYTES,
-    AWS_CLIENTS,
-    RELOADED,
-    RELOADED_AT,
-    BUILD_INFO,
-)
-
-
-class _StateMetrics:
-    """Gauges that are read when they are scraped: the budget that remains, and the ledger's size."""
-
-    def __init__(self, meter: Meter, ledger: Ledger, aws: Callable[[], Aws]) -> None:
-        self._meter = meter
-        self._ledger = ledger
-        self._aws = aws
-
-    def collect(self) -> list[GaugeMetricFamily]:
-        """Called by the registry."""
-        remaining = self._meter.remaining()
-        return [
-            _gauge(BUDGET_REMAINING, {key: float(usd) for key, usd in remaining.items()}),
-            _gauge(LEDGER_ROWS, {(): self._ledger.row_count()}),
-            _gauge(LEDGER_BYTES, {(): self._ledger.size_bytes()}),
-            _gauge(AWS_CLIENTS, {(): self._aws().clients_created}),
-        ]
-
-
-def _gauge(family: Family, values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:
-    gauge = GaugeMetricFamily(family.name, family.help, labels=family.labels)
-    for labels, value in values.items():
-        gauge.add_metric(labels, value)
-    return gauge
 
 
 class Service:
@@ -371,23 +318,6 @@ class Service:
                 f"{budget}.{period}": str(usd) for (budget, period), usd in self._meter.remaining().items()
             },
         }
-
-
-def make_aws(config: Config, meter: Meter, stop: threading.Event | None = None) -> Aws:
-    """Access to AWS as configured; AwsError if the profile does not exist."""
-    settings = config.aws
-    return Aws(
-        meter,
-        profile=settings.profile,
-        region=settings.region,
-        endpoint_url=settings.endpoint_url,
-        simulated=settings.simulated,
-        role_arn=settings.role_arn,
-        external_id=settings.external_id,
-        threads=settings.threads,
-        read_timeout=settings.read_timeout.total_seconds(),
-        stop=stop,
-    )
 
 
 def make_snapshots(config: Config, clock: Clock, registry: CollectorRegistry) -> Snapshots | None:

@@ -36,7 +36,7 @@ from exporter.aws.credentials import (
 )
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.aws.meter import Meter
-from exporter.declarations.collector import Account
+from exporter.core.places import Account
 
 log = logging.getLogger(__name__)
 

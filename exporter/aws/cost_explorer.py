@@ -6,15 +6,16 @@ hold a part of a day, and pages may be empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from exporter.aws.clients import Aws, Deadline
 from exporter.aws.errors import AwsError, Kind
-from exporter.declarations.collector import Account, Amounts
+from exporter.core.amounts import Amounts
+from exporter.core.places import Account
 
 METRICS = {
     "unblended": "UnblendedCost",
@@ -182,8 +183,3 @@ def _amounts(metrics: Mapping[str, Mapping[str, str]]) -> Amounts:
             )
         values[name] = amount
     return Amounts(**values)
-
-
-def days_between(start: date, end: date) -> Iterable[date]:
-    """The days of [start, end)."""
-    return (start + timedelta(days=number) for number in range((end - start).days))

@@ -26,7 +26,7 @@ from botocore.exceptions import NoCredentialsError
 from botocore.session import Session
 
 from exporter.aws.errors import AwsError, Kind, classify
-from exporter.declarations.collector import Account
+from exporter.core.places import Account
 
 SESSION_SECONDS = 3600
 """The longest session that role chaining allows."""

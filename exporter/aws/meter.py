@@ -16,7 +16,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, Counter
 
 from exporter.aws.errors import AwsError, Kind
-from exporter.declarations.collector import Clock
+from exporter.core.moments import Clock
 
 COST_EXPLORER_REQUEST_USD = Decimal("0.01")
 CLOUDWATCH_METRIC_USD = Decimal("0.00001")

@@ -9,11 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from exporter.api import Source, all_endpoints
+from exporter.api import all_endpoints
+from exporter.api.source import Source
+from exporter.cli.clients import exporter_client
 from exporter.config.model import Config
-from exporter.declarations.collector import Clock, utc_now
+from exporter.core.moments import Clock, utc_now
 from exporter.ledger.file import Ledger
-from exporter.web.client import NoAnswerError, RefusedError, exporter_client
+from exporter.web.client import NoAnswerError, RefusedError
 
 _READ_SECONDS = 60.0
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from decimal import Decimal
 
 from prometheus_client import CollectorRegistry
 
 from exporter.accounts.discovery import Directory, discover, regions_of
-from exporter.app.service import make_aws
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.aws.meter import Meter
+from exporter.aws.settings import make_aws
+from exporter.cli.finding import Finding
 from exporter.config.model import Config
-from exporter.declarations.collector import Account, utc_now
+from exporter.core.moments import utc_now
+from exporter.core.places import Account
 
 _ADVICE = {
     Kind.ACCESS_DENIED: "check the role's name, its trust policy and its permissions (iam_policies/)",
@@ -27,19 +28,6 @@ _ADVICE = {
     Kind.TIMEOUT: "check the network path to AWS",
     Kind.CONNECTION: "check the network path to AWS",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the table; `error` is None where all is well."""
-
-    subject: str
-    account_id: str
-    account: str
-    region: str
-    result: str
-    error: str | None = None
-    advice: str = ""
 
 
 class _NoPaidCalls:

@@ -14,20 +14,22 @@ from typing import Any
 import requests
 from prometheus_client import CollectorRegistry
 
-from exporter.app.service import make_aws
 from exporter.aws.clients import Aws
 from exporter.aws.cost_explorer import daily_costs
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, Meter
-from exporter.cli.check import Finding, check_aws
+from exporter.aws.settings import make_aws
+from exporter.cli.check import check_aws
+from exporter.cli.clients import exporter_client, relay_client
+from exporter.cli.finding import Finding
 from exporter.collection.plan import plan_at_rest
 from exporter.config.model import Config
 from exporter.core.fields import format_duration
-from exporter.declarations.collector import utc_now
+from exporter.core.moments import utc_now
 from exporter.ledger.file import Ledger, LedgerLockedError
 from exporter.relay.settings import RelaySecrets
 from exporter.relay.telex import Result, post
-from exporter.web.client import NoAnswerError, RefusedError, exporter_client, relay_client
+from exporter.web.client import NoAnswerError, RefusedError
 from exporter.web.credentials import RelayConfigError
 
 _TIMEOUT = (2.0, 10.0)

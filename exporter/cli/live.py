@@ -9,17 +9,18 @@ from decimal import Decimal
 
 from prometheus_client import CollectorRegistry
 
-from exporter.app.service import make_aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
+from exporter.aws.settings import make_aws
 from exporter.cli.ask import AskError
+from exporter.cli.clients import exporter_client
 from exporter.collection.plan import plan_at_rest
 from exporter.collection.runner import Runner, RunnerMetrics
 from exporter.collection.store import Store
 from exporter.config.model import Config
-from exporter.declarations.collector import utc_now
+from exporter.core.moments import utc_now
 from exporter.ledger.file import Ledger, LedgerLockedError
-from exporter.web.client import NoAnswerError, RefusedError, exporter_client
+from exporter.web.client import NoAnswerError, RefusedError
 
 _READ_SECONDS = 150.0
 _MONTH = timedelta(days=30)

@@ -15,7 +15,8 @@ import click
 
 from exporter.cli.ask import Answer, AskError, ask
 from exporter.cli.output import note, output_options
-from exporter.config.model import CONFIG_VARIABLE, Config, ConfigError, load_config
+from exporter.config.model import Config
+from exporter.config.read import CONFIG_VARIABLE, ConfigError, load_config
 from exporter.core.service_names import find_service
 
 F = TypeVar("F", bound=Callable[..., Any])

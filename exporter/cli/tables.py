@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from exporter.cli.check import Finding
+from exporter.cli.finding import Finding
 from exporter.collection.plan import Plan
 
 log = logging.getLogger(__name__)

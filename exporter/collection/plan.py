@@ -13,6 +13,8 @@ from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, FIRST_FILL, budget_of,
 from exporter.collectors import all_collectors, without_replaced
 from exporter.collectors.usage import rows_of
 from exporter.config.model import Config
+from exporter.core.moments import times_a_month
+from exporter.core.places import Scope
 from exporter.cost.refresh_plan import (
     ASSUMED_GROUPS_PER_PAGE,
     ASSUMED_SERVICES,
@@ -21,7 +23,8 @@ from exporter.cost.refresh_plan import (
     known_scale,
     missing_days,
 )
-from exporter.declarations.collector import Collector, Scale, Scope, times_a_month
+from exporter.declarations.calls import Scale
+from exporter.declarations.collector import Collector
 from exporter.ledger.file import Ledger
 from exporter.usage.counters import series_in_use
 

@@ -25,17 +25,20 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from exporter.accounts.discovery import Directory, account_samples, discover, regions_of
+from exporter.accounts.placing import place_days
 from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws, Deadline
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.collection.plan import refused_collectors
 from exporter.collection.pool import Pool
+from exporter.collection.result import Outcome
 from exporter.collection.store import Key, Store
 from exporter.collection.views import THRESHOLDS, Views, sort_found
 from exporter.collectors import all_collectors, without_replaced
 from exporter.config.model import Config
-from exporter.declarations.collector import Account, Clock, Collector, Outcome, Part, Scope, Target
+from exporter.core.moments import Clock
+from exporter.core.places import Account, Scope, Target
+from exporter.declarations.collector import Collector, Part
 from exporter.declarations.context import Context
-from exporter.ledger.daily_values import place_days
 from exporter.ledger.file import Ledger
 
 log = logging.getLogger(__name__)

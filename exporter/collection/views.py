@@ -14,10 +14,15 @@ from prometheus_client import Counter
 from exporter.accounts.discovery import Directory, accounts_of, group_samples
 from exporter.accounts.thresholds import resolve
 from exporter.aws.errors import Kind, classify
-from exporter.collection.store import DuplicateSeriesError, Key, Store
+from exporter.collection.result import Outcome
+from exporter.collection.store import Key, Store
 from exporter.config.model import Config
-from exporter.declarations.collector import Clock, Collector, Folded, Outcome, Resource, Sample, View
-from exporter.declarations.context import ViewContext
+from exporter.core.exposition import DuplicateSeriesError
+from exporter.core.metric import Folded, Sample
+from exporter.core.moments import Clock
+from exporter.core.resource import Resource
+from exporter.declarations.collector import Collector
+from exporter.declarations.view import View, ViewContext
 from exporter.ledger.file import Ledger
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,11 @@ from exporter.anomalies.cost import Finding
 from exporter.anomalies.settings import AnomalySettings
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES, daily_costs
 from exporter.core.fields import CollectorSettings, Duration
-from exporter.declarations.collector import Collector, PaidCall, Sample, Scale, Scope, Target, start_of_day
+from exporter.core.metric import Sample
+from exporter.core.moments import start_of_day
+from exporter.core.places import Scope, Target
+from exporter.declarations.calls import PaidCall, Scale
+from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 
 _KEPT_CAUSES = 20

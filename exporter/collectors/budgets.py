@@ -13,16 +13,11 @@ from pydantic import Field
 from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import AwsError, Kind
 from exporter.core.fields import CollectorSettings
-from exporter.declarations.collector import (
-    Collector,
-    Family,
-    FreeCall,
-    Sample,
-    Scale,
-    Scope,
-    Target,
-    times_a_month,
-)
+from exporter.core.metric import Family, Sample
+from exporter.core.moments import times_a_month
+from exporter.core.places import Scope, Target
+from exporter.declarations.calls import FreeCall, Scale
+from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 
 _PAGE = 100

@@ -13,21 +13,14 @@ from pydantic import Field
 from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import AwsError, Kind
 from exporter.core.fields import CollectorSettings, Duration
+from exporter.core.metric import Family, Sample
+from exporter.core.moments import start_of_day, times_a_month
+from exporter.core.places import Scope, Target
 from exporter.cost.commitments import Commitment, keep, last_told
-from exporter.declarations.collector import (
-    Collector,
-    Family,
-    PaidCall,
-    Sample,
-    Scale,
-    Scope,
-    Target,
-    View,
-    expires_at,
-    start_of_day,
-    times_a_month,
-)
-from exporter.declarations.context import Context, ViewContext
+from exporter.declarations.calls import PaidCall, Scale
+from exporter.declarations.collector import Collector, expires_at
+from exporter.declarations.context import Context
+from exporter.declarations.view import View, ViewContext
 
 SAVINGS_PLANS = "savings_plans"
 RESERVATIONS = "reservations"

@@ -16,10 +16,13 @@ from pydantic import Field
 
 from exporter.anomalies import cost as anomalies
 from exporter.anomalies import usage as usage_anomalies
-from exporter.aws.cost_explorer import NOT_USAGE, daily_costs, days_between
+from exporter.aws.cost_explorer import NOT_USAGE, daily_costs
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
 from exporter.core.fields import CollectorSettings, Duration
+from exporter.core.metric import Family, Sample
+from exporter.core.moments import days_between, month_start, start_of_day
+from exporter.core.places import Scope, Target
 from exporter.cost import projection_view
 from exporter.cost.refresh_plan import (
     PAGE_SIZE_FACT,
@@ -33,19 +36,10 @@ from exporter.cost.refresh_plan import (
     next_query,
     refreshed_at,
 )
-from exporter.declarations.collector import (
-    Collector,
-    Family,
-    PaidCall,
-    Sample,
-    Scale,
-    Scope,
-    Target,
-    View,
-    month_start,
-    start_of_day,
-)
-from exporter.declarations.context import Context, ViewContext
+from exporter.declarations.calls import PaidCall, Scale
+from exporter.declarations.collector import Collector
+from exporter.declarations.context import Context
+from exporter.declarations.view import View, ViewContext
 from exporter.ledger.file import CostRead
 
 log = logging.getLogger(__name__)

@@ -14,21 +14,15 @@ from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import AwsError, Kind
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.folding import fold
+from exporter.core.metric import Family, Folded, Sample
+from exporter.core.moments import times_a_month
+from exporter.core.places import Scope, Target
 from exporter.cost import detected_anomalies
 from exporter.cost.detected_anomalies import LastRead, Share
-from exporter.declarations.collector import (
-    Collector,
-    Family,
-    Folded,
-    PaidCall,
-    Sample,
-    Scale,
-    Scope,
-    Target,
-    View,
-    times_a_month,
-)
-from exporter.declarations.context import Context, ViewContext
+from exporter.declarations.calls import PaidCall, Scale
+from exporter.declarations.collector import Collector
+from exporter.declarations.context import Context
+from exporter.declarations.view import View, ViewContext
 
 _PAGE = 100
 _ROUNDING = Decimal("0.01")

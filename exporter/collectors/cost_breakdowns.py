@@ -13,24 +13,17 @@ from typing import Literal
 from pydantic import Field
 
 from exporter.aws.cost_explorer import daily_costs
+from exporter.core.amounts import AMOUNTS
 from exporter.core.fields import CollectorSettings, Duration
+from exporter.core.metric import Family, Sample
+from exporter.core.moments import month_start, start_of_day, times_a_month
 from exporter.core.money import to_usd
+from exporter.core.places import Scope, Target
 from exporter.cost import breakdowns
-from exporter.declarations.collector import (
-    AMOUNTS,
-    Collector,
-    Family,
-    PaidCall,
-    Sample,
-    Scale,
-    Scope,
-    Target,
-    View,
-    month_start,
-    start_of_day,
-    times_a_month,
-)
-from exporter.declarations.context import Context, ViewContext
+from exporter.declarations.calls import PaidCall, Scale
+from exporter.declarations.collector import Collector
+from exporter.declarations.context import Context
+from exporter.declarations.view import View, ViewContext
 
 OTHER = "other"
 _ASSUMED_VALUES = {"region": 6, "charge_type": 5, "usage_type": 60}  # of one account in one month

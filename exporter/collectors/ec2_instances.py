@@ -9,7 +9,9 @@ from datetime import timedelta
 from pydantic import Field
 
 from exporter.core.fields import CollectorSettings, Duration
-from exporter.declarations.collector import Collector, Family, Sample, Scope, Target
+from exporter.core.metric import Family, Sample
+from exporter.core.places import Scope, Target
+from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.resources.ec2 import PAGE
 

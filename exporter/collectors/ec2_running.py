@@ -17,13 +17,14 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from exporter.core.fields import CollectorSettings, Duration
-from exporter.declarations.collector import Collector, Family, Recalled, Sample, Scope, Target
+from exporter.core.metric import Family, Sample
+from exporter.core.places import Scope, Target
+from exporter.declarations.collector import Collector, Recalled
 from exporter.declarations.context import Context
-from exporter.ledger.daily_values import RUNNING, RUNNING_HELP
 from exporter.resources.ec2 import PAGE
 from exporter.usage import counters as usage_ledger
 from exporter.usage.counters import Form, Poll, Reading, Series
-from exporter.usage.metrics import DAY, LABELS
+from exporter.usage.metrics import DAY, LABELS, RUNNING, RUNNING_HELP
 from exporter.usage.samples import Served, recalled
 
 SOURCE = "ec2"

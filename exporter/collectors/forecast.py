@@ -9,24 +9,17 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter.aws.cost_explorer import METRICS, REGION, days_between
+from exporter.aws.cost_explorer import METRICS, REGION
 from exporter.aws.errors import AwsError, Kind
 from exporter.core.fields import CollectorSettings, Duration
+from exporter.core.metric import Family, Sample
+from exporter.core.moments import days_between, month_start, start_of_day, times_a_month
+from exporter.core.places import Scope, Target
 from exporter.cost.forecasts import Interval, MonthForecast, add_forecast, newest_forecast
-from exporter.declarations.collector import (
-    Collector,
-    Family,
-    PaidCall,
-    Sample,
-    Scale,
-    Scope,
-    Target,
-    View,
-    month_start,
-    start_of_day,
-    times_a_month,
-)
-from exporter.declarations.context import Context, ViewContext
+from exporter.declarations.calls import PaidCall, Scale
+from exporter.declarations.collector import Collector
+from exporter.declarations.context import Context
+from exporter.declarations.view import View, ViewContext
 
 METRIC_ENUM = {name: f"{name.upper()}_COST" for name in METRICS}
 """What GetCostForecast calls a cost type."""

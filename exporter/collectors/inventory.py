@@ -17,29 +17,21 @@ from functools import partial
 from pydantic import Field, field_validator
 
 from exporter.collectors import ec2_instances
+from exporter.core.amounts import ChargeClass
 from exporter.core.fields import CollectorSettings, Duration, Usd
 from exporter.core.folding import OTHER, fold
-from exporter.declarations.collector import (
-    ChargeClass,
-    Collector,
-    Family,
-    Folded,
-    FreeCall,
-    Held,
-    Part,
-    Resource,
-    Sample,
-    Scale,
-    Scope,
-    Target,
-    View,
-    info_label,
-    times_a_month,
-)
-from exporter.declarations.context import Context, ViewContext
+from exporter.core.metric import Family, Folded, Sample, info_label
+from exporter.core.moments import times_a_month
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Held, Resource
+from exporter.declarations.calls import FreeCall, Scale
+from exporter.declarations.collector import Collector, Part
+from exporter.declarations.context import Context
+from exporter.declarations.view import View, ViewContext
 from exporter.inventory.first_seen import first_seen
+from exporter.inventory.listing import HOURS_A_MONTH, Listing, ResourceFile
 from exporter.inventory.prices import load_prices
-from exporter.resources import HOURS_A_MONTH, Listing, ResourceFile, all_resource_files
+from exporter.resources import all_resource_files
 from exporter.resources.ec2 import INSTANCE
 
 _GONE = frozenset({"terminated", "shutting-down", "deleting", "deleted", "inactive"})

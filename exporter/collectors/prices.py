@@ -14,7 +14,11 @@ from pydantic import Field
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.core.fields import CollectorSettings, Duration, Region
-from exporter.declarations.collector import Collector, FreeCall, Sample, Scale, Scope, Target, times_a_month
+from exporter.core.metric import Sample
+from exporter.core.moments import times_a_month
+from exporter.core.places import Scope, Target
+from exporter.declarations.calls import FreeCall, Scale
+from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.inventory.prices import prices_read_at, save_prices
 

@@ -14,17 +14,11 @@ from pydantic import Field
 from exporter.aws.errors import AwsError, Kind
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.folding import fold
-from exporter.declarations.collector import (
-    Collector,
-    Family,
-    Folded,
-    FreeCall,
-    Sample,
-    Scale,
-    Scope,
-    Target,
-    times_a_month,
-)
+from exporter.core.metric import Family, Folded, Sample
+from exporter.core.moments import times_a_month
+from exporter.core.places import Scope, Target
+from exporter.declarations.calls import FreeCall, Scale
+from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 
 _SERVICE, _ENDPOINT = "cost-optimization-hub", "us-east-1"  # it has no other

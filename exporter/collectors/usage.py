@@ -17,18 +17,13 @@ from pydantic import Field, field_validator, model_validator
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.core.fields import AccountId, CollectorSettings, Duration, RoleArn
-from exporter.declarations.collector import (
-    Account,
-    Collector,
-    PaidCall,
-    Recalled,
-    Sample,
-    Scale,
-    Scope,
-    Target,
-    times_a_month,
-)
+from exporter.core.metric import Sample
+from exporter.core.moments import times_a_month
+from exporter.core.places import Account, Scope, Target
+from exporter.declarations.calls import PaidCall, Scale
+from exporter.declarations.collector import Collector, Recalled
 from exporter.declarations.context import Context
+from exporter.ledger.usage_days import CLOUDWATCH
 from exporter.usage import counters as usage_ledger
 from exporter.usage.counters import Form, Listed, Poll, Reading, Series
 from exporter.usage.metrics import DAY, USAGE_METRICS, UsageMetric, matching
@@ -127,7 +122,7 @@ def rows_of(settings: Settings, region: str | None = None) -> tuple[UsageMetric,
 def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     """Poll one account in one region if that is due, and commit the whole of it."""
     now = ctx.clock()
-    state = usage_ledger.target_of(ctx.ledger, usage_ledger.CLOUDWATCH, target.account_id, target.region)
+    state = usage_ledger.target_of(ctx.ledger, CLOUDWATCH, target.account_id, target.region)
     last = state.polled_at if state else None
     if last is not None and now < last + ctx.settings.interval * 0.9:
         return ()
@@ -137,9 +132,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
         # After a longer silence, and before the first poll, what was active in between counts, too.
         recent = last is not None and now < last + _RECENTLY_ACTIVE
         found = list(_discover(asker, rows, recent))
-        state = usage_ledger.list_series(
-            ctx.ledger, usage_ledger.CLOUDWATCH, target.account_id, target.region, found, now
-        )
+        state = usage_ledger.list_series(ctx.ledger, CLOUDWATCH, target.account_id, target.region, found, now)
     usage_ledger.commit(
         ctx.ledger, state, target.account_id, target.region, _poll(ctx, asker, state, rows, now)
     )
@@ -349,7 +342,7 @@ def _query(name: str, query: _Query, source: str | None) -> dict[str, Any]:
 
 def recall(ctx: Context[Settings], target: Target) -> Recalled | None:
     """What the ledger knows of a target; a counter that nobody has seen yet is 0."""
-    state = usage_ledger.target_of(ctx.ledger, usage_ledger.CLOUDWATCH, target.account_id, target.region)
+    state = usage_ledger.target_of(ctx.ledger, CLOUDWATCH, target.account_id, target.region)
     if state is None or state.polled_at is None:
         return None
     rows = rows_of(ctx.settings, target.region)
@@ -372,7 +365,7 @@ def due(ctx: Context[Settings]) -> datetime:
     now = ctx.clock()
     times = [
         at
-        for account_id, _, at in usage_ledger.polled(ctx.ledger, usage_ledger.CLOUDWATCH)
+        for account_id, _, at in usage_ledger.polled(ctx.ledger, CLOUDWATCH)
         if account_id in ctx.accounts and at > now - ctx.settings.interval
     ]
     return min(times, default=now) + ctx.settings.interval

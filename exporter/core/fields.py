@@ -1,5 +1,7 @@
 """Pydantic field types shared by the configuration and the collectors' settings."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -129,3 +131,13 @@ class CollectorSettings(StrictModel):
 
     enabled: bool = Field(default=False, description="Whether the collector runs.")
     interval: Duration = Field(default=timedelta(hours=1), description="Time between two runs.")
+
+
+class DayMonth(StrictModel):
+    """Dollars a UTC day and a calendar month."""
+
+    day: Usd | None = Field(default=None, description="US dollars a day.")
+    month: Usd | None = Field(
+        default=None,
+        description="US dollars a month; what the month is expected to end at is held to it, too.",
+    )

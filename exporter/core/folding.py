@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from exporter.declarations.collector import Family, Folded, Sample
+from exporter.core.metric import Family, Folded, Sample
 
 OTHER = "other"
 

@@ -7,9 +7,22 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
+from typing import Literal
 
-from exporter.config.model import LogSettings
+from pydantic import Field
+
+from exporter.core.fields import (
+    StrictModel,
+)
 from exporter.core.redaction import install, keep_environment_secret
+
+
+class LogSettings(StrictModel):
+    """How the exporter logs."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level.")
+    format: Literal["text", "json"] = Field(default="text", description="A line of text, or of JSON.")
+
 
 _QUIET = ("apscheduler", "boto3", "botocore", "httpx", "urllib3", "uvicorn")
 

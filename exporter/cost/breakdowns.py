@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime
 
+from exporter.core.amounts import AMOUNTS, Amounts
+from exporter.core.moments import to_milliseconds, to_moment
 from exporter.core.money import to_units
-from exporter.declarations.collector import AMOUNTS, Amounts, to_milliseconds, to_moment
 from exporter.ledger.file import Ledger
 
 Costs = Mapping[tuple[str, str], Amounts]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
+from exporter.core.moments import to_milliseconds, to_moment
 from exporter.core.money import to_units, to_usd
-from exporter.declarations.collector import to_milliseconds, to_moment
 from exporter.ledger.file import Ledger
 
 

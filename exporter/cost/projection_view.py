@@ -9,9 +9,9 @@ from datetime import date, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.aws.cost_explorer import days_between
-from exporter.declarations.collector import Family, Sample, month_start, start_of_day
-from exporter.declarations.context import ViewContext
+from exporter.core.metric import Family, Sample
+from exporter.core.moments import days_between, month_start, start_of_day
+from exporter.declarations.view import ViewContext
 from exporter.expectation import projection
 from exporter.ledger.file import Ledger
 

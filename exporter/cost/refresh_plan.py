@@ -17,9 +17,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
-from exporter.aws.cost_explorer import days_between
 from exporter.aws.meter import FIRST_FILL
-from exporter.declarations.collector import Scale, month_start, start_of_day
+from exporter.core.moments import days_between, month_start, start_of_day
+from exporter.declarations.calls import Scale
 from exporter.ledger.file import DayState, Ledger
 
 ASSUMED_GROUPS_PER_PAGE = 2000

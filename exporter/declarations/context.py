@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from exporter.aws.clients import Aws, Deadline
 from exporter.core.fields import CollectorSettings
-from exporter.declarations.collector import Account, Clock, Held, Target
+from exporter.core.moments import Clock
+from exporter.core.places import Account, Target
 from exporter.ledger.file import Ledger
 
 S = TypeVar("S", bound=CollectorSettings)
@@ -66,35 +66,3 @@ class Context(Generic[S]):
             params,
             deadline=self.deadline,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class ViewContext:
-    """A view's surroundings: the ledger, the time, and the settings of the collector that owns it."""
-
-    ledger: Ledger
-    now: datetime
-    settings: Any
-    names: Mapping[str, str]
-    """Account names by id as configured or discovered; they win over the ledger's."""
-    cost_settings: Any = None
-    """The cost collector's: its cost type holds for every family of cost."""
-    anomaly_settings: Any = None
-    """What counts as an anomaly."""
-    group_labels: tuple[str, ...] = ()
-    """The labels of `accounts.groups`, in order."""
-    groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """The values of these labels by account id."""
-    held: Callable[[], Iterable[Held]] = tuple
-    """The resources of every unit that are known now."""
-    failing: Callable[[], Iterable[tuple[str, str]]] = tuple
-    """Units that fail now, with the account id."""
-
-    def account(self, account_id: str, ledger_names: Mapping[str, str]) -> str:
-        """The name of an account; its id where unknown."""
-        return self.names.get(account_id) or ledger_names.get(account_id) or account_id
-
-    def group_values(self, account_id: str) -> dict[str, str]:
-        """The account's value of each group label, empty where it has none."""
-        own = self.groups.get(account_id, {})
-        return {label: own.get(label, "") for label in self.group_labels}

@@ -18,7 +18,7 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.declarations.collector import month_start
+from exporter.core.moments import month_start
 
 Costs = NDArray[np.float64]
 """Series by days, in USD."""

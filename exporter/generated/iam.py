@@ -11,7 +11,8 @@ import yaml
 
 from exporter.accounts import discovery as accounts
 from exporter.collectors import all_collectors
-from exporter.declarations.collector import Collector, Scope
+from exporter.core.places import Scope
+from exporter.declarations.collector import Collector
 from exporter.ledger import snapshots
 
 EXPORTER_ROLE = "aws-spend-exporter"

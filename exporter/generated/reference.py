@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.accounts import discovery as accounts
 from exporter.accounts.thresholds import Families
-from exporter.app import service
+from exporter.app.state_metrics import STATE_FAMILIES
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.meter import Meter
 from exporter.collection import store
@@ -18,13 +18,14 @@ from exporter.collection.runner import RunnerMetrics
 from exporter.collectors import all_collectors
 from exporter.config.model import Config
 from exporter.config.schema import config_schema_text
-from exporter.declarations.collector import Family, utc_now
+from exporter.core.metric import Family
+from exporter.core.moments import utc_now
 from exporter.generated.iam import policy_files
 from exporter.history import live as live_write
 from exporter.history import writer as history
+from exporter.history.families import DATED_FAMILIES
 from exporter.history.sample_timestamps import DAILY
 from exporter.ledger import snapshots
-from exporter.ledger.daily_values import DATED_FAMILIES
 from exporter.resources import all_resource_files
 
 
@@ -63,7 +64,7 @@ def _families() -> list[tuple[str, Family]]:
         }
         found += [(collector.name, family) for family in collector.families if family not in elsewhere]
         found += [(collector.name, family) for view in collector.views for family in view.families]
-    found += [("exporter", family) for family in (*store.FAMILIES, *service.STATE_FAMILIES, *_self_metrics())]
+    found += [("exporter", family) for family in (*store.FAMILIES, *STATE_FAMILIES, *_self_metrics())]
     return found
 
 

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from exporter.anomalies.history import AssessedHistory
 from exporter.cli.tables import progress as show_progress
-from exporter.collection.store import header, render_labels, render_value
 from exporter.config.model import Config
-from exporter.declarations.collector import Clock, utc_now
+from exporter.core.exposition import header, render_labels, render_value
+from exporter.core.moments import Clock, utc_now
 from exporter.history.endpoint import Endpoint, EndpointError
 from exporter.history.sample_timestamps import COST, OTHERS, Sent, Stamps
 from exporter.history.settings import HistorySettings

@@ -26,7 +26,8 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from exporter.core.redaction import keep_secret, redacted
 from exporter.history.request import HEADERS, Point, compress, encode_points
-from exporter.history.settings import HistorySettings, SigV4
+from exporter.history.settings import HistorySettings
+from exporter.web.client_settings import SigV4
 
 log = logging.getLogger(__name__)
 

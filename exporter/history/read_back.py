@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Set
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from exporter.declarations.collector import start_of_day, to_milliseconds
+from exporter.core.moments import start_of_day, to_milliseconds
 from exporter.history.endpoint import Endpoint
 from exporter.history.request import Point, encode_labels
 from exporter.history.sample_timestamps import Stamps, is_of_day, next_stamp

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from exporter.declarations.collector import AMOUNTS, Family
-from exporter.ledger.daily_values import DATED_FAMILIES
+from exporter.core.amounts import AMOUNTS
+from exporter.core.metric import Family
+from exporter.history.families import DATED_FAMILIES
 from exporter.ledger.file import Ledger
 
 LEAST_CHANGE_UNITS = 1_000_000

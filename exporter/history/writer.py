@@ -16,7 +16,8 @@ from datetime import date, datetime, timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from exporter.declarations.collector import AMOUNTS, Clock
+from exporter.core.amounts import AMOUNTS
+from exporter.core.moments import Clock
 from exporter.history.endpoint import Endpoint, EndpointError
 from exporter.history.read_back import ReadBack
 from exporter.history.request import Point, encode_labels

@@ -8,51 +8,12 @@ is what the dated history should hold; `exporter.history.sample_timestamps` says
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
-from exporter.declarations.collector import Family, start_of_day, to_milliseconds
+from exporter.core.moments import start_of_day, to_milliseconds
 from exporter.ledger.file import Ledger
-from exporter.usage.metrics import USAGE_METRICS, daily_family
-
-OU_INFO = Family(
-    "aws_account_ou_info",
-    "1 for each account and each organizational unit above it, by the unit's path; live, and at each day.",
-    ("account_id", "account", "ou"),
-)
-RUNNING = "aws_ec2_instance_running_seconds_total"
-RUNNING_HELP = "Seconds that EC2 instances have run."
-
-_PAIR = ("account_id", "account", "service")
-DAILY_USAGE = Family(
-    "aws_cost_daily_usage_usd",
-    "Usage of an assessed UTC day at amortized cost, written at that day: what is compared with the expected cost.",
-    _PAIR,
-)
-DAILY_EXPECTED = Family(
-    "aws_cost_daily_expected_usd",
-    "Expected usage of an assessed UTC day at amortized cost, from the days before it, written at that day.",
-    _PAIR,
-)
-DAILY_SCORE = Family(
-    "aws_cost_daily_deviation_score",
-    "How far the usage of an assessed UTC day is from the expected cost, in robust deviations, written at that day.",
-    _PAIR,
-)
-ASSESSED_FAMILIES = (DAILY_USAGE, DAILY_EXPECTED, DAILY_SCORE)
-"""What the assessment of a day leaves behind; exporter/anomalies/history.py keeps the values."""
-
-USAGE_FAMILIES = (
-    *(row.daily_family for row in USAGE_METRICS if row.dated),
-    daily_family(RUNNING, RUNNING_HELP),
-)
-"""Daily usage totals."""
-
-DATED_FAMILIES = (*USAGE_FAMILIES, OU_INFO, *ASSESSED_FAMILIES)
-"""Every dated family other than cost. The last label of each is the one beside the account."""
-
-_OUS_A_TRANSACTION = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,54 +78,6 @@ def totals(
             (start.toordinal(), end.toordinal(), *families),
         ).fetchall()
     return [(date.fromordinal(day), *rest) for day, *rest in rows]
-
-
-# The accounts' organizational units
-
-
-def ancestors(ou: str) -> tuple[str, ...]:
-    """The paths of a unit and of each unit above it, nearest last; the root alone for `/`."""
-    parts = [part for part in ou.split("/") if part]
-    if not parts:
-        return ("/",)
-    return tuple("/" + "/".join(parts[: depth + 1]) for depth in range(len(parts)))
-
-
-def place_days(ledger: Ledger, account_ids: Iterable[str], days_back: int, now: datetime) -> int:
-    """Put the units of these accounts at each complete day that has none yet; returns the values put."""
-    today = now.date()
-    oldest = today - timedelta(days=days_back)
-    with ledger.connection() as db:
-        newest = dict(
-            db.execute(
-                "SELECT account_id, MAX(day) FROM dated_values"
-                " JOIN dated_series ON dated_series.id = dated_values.series WHERE family = ? GROUP BY account_id",
-                (OU_INFO.name,),
-            ).fetchall()
-        )
-    by_day: dict[date, list[str]] = {}
-    for account_id in account_ids:
-        known = newest.get(account_id)
-        day = max(date.fromordinal(known) + timedelta(days=1), oldest) if known else oldest
-        while day < today:
-            by_day.setdefault(day, []).append(account_id)
-            day += timedelta(days=1)
-    put_in_all = 0
-    values: list[Value] = []
-    for day in sorted(by_day):  # so that the newest day says where a stopped process has to go on
-        ous = ledger.account_ous(on=day)
-        values += _placed(day, by_day[day], ous)
-        if len(values) >= _OUS_A_TRANSACTION:
-            put_in_all += put(ledger, values, now)
-            values = []
-    return put_in_all + put(ledger, values, now)
-
-
-def _placed(day: date, account_ids: Iterable[str], ous: Mapping[str, str]) -> Iterable[Value]:
-    for account_id in account_ids:
-        if account_id in ous:
-            for ou in ancestors(ous[account_id]):
-                yield Value(day, OU_INFO.name, account_id, ou, 1.0)
 
 
 def first_moment(day: date) -> int:

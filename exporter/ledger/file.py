@@ -20,16 +20,9 @@ from operator import add
 from pathlib import Path
 from typing import IO
 
+from exporter.core.amounts import AMOUNTS, Amounts, ChargeClass, CostRow
+from exporter.core.moments import start_of_day, to_milliseconds, to_moment
 from exporter.core.money import to_units, to_usd
-from exporter.declarations.collector import (
-    AMOUNTS,
-    Amounts,
-    ChargeClass,
-    CostRow,
-    start_of_day,
-    to_milliseconds,
-    to_moment,
-)
 from exporter.ledger.schema import MIGRATIONS, SCHEMA_VERSION
 
 _READS_KEPT_DAYS = 60  # days settle within two months

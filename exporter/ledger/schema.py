@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.declarations.collector import AMOUNTS
+from exporter.core.amounts import AMOUNTS
 
 MIGRATIONS = (
     # Each entry takes the file from the version of its index to the next.

@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from exporter.aws.clients import Aws, Deadline
 from exporter.aws.errors import AwsError, Kind, classify
-from exporter.declarations.collector import Clock
+from exporter.core.moments import Clock
 from exporter.ledger.schema import SCHEMA_VERSION
 from exporter.ledger.snapshot_settings import SnapshotSettings
 

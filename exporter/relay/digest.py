@@ -13,8 +13,8 @@ from typing import Any
 
 from apscheduler.triggers.cron import CronTrigger
 
-from exporter.api.summary import Mover, Movers, Span, Summary, Waste
-from exporter.declarations.collector import Clock
+from exporter.core.moments import Clock
+from exporter.core.summary import Mover, Movers, Span, Summary, Waste
 from exporter.relay.deliveries import Deliveries
 from exporter.relay.dispatch import Dispatcher
 from exporter.relay.exporter_api import ExporterError

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from exporter.api.summary import Summary
+from exporter.core.summary import Summary
 from exporter.relay.settings import RelaySettings
 from exporter.web.client import Client, NoAnswerError, RefusedError
 from exporter.web.credentials import CallerAuth

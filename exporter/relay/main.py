@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
+from exporter.core.moments import utc_now
 from exporter.core.redaction import install, keep_secret
-from exporter.declarations.collector import utc_now
 from exporter.ledger.file import LedgerLockedError
 from exporter.relay import digest, message
 from exporter.relay.app import create_app
@@ -34,7 +34,7 @@ from exporter.web.credentials import RelayConfigError
 from exporter.web.server import Server
 
 if TYPE_CHECKING:
-    from exporter.config.model import AwsSettings
+    from exporter.aws.settings import AwsSettings
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from exporter.declarations.collector import Resource, Scope, Target
-from exporter.resources import TAGS_ACTION, TAGS_CALL, UNKNOWN, Call, Listing, ResourceFile, add
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource
+from exporter.inventory.listing import TAGS_ACTION, TAGS_CALL, UNKNOWN, Call, Listing, ResourceFile, add
 
 TABLE = "dynamodb:table"
 _GB = 2**30

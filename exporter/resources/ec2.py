@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from exporter.declarations.collector import Resource, Saving, Scope, Target
-from exporter.resources import Activity, Call, Listing, ResourceFile, add, tags_of
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource, Saving
+from exporter.inventory.listing import Activity, Call, Listing, ResourceFile, add, tags_of
 
 INSTANCE, VOLUME, SNAPSHOT, IMAGE = "ec2:instance", "ec2:volume", "ec2:snapshot", "ec2:image"
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from exporter.declarations.collector import Resource, Scope, Target
-from exporter.resources import Call, Listing, ResourceFile, add, batches, tags_of
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource
+from exporter.inventory.listing import Call, Listing, ResourceFile, add, batches, tags_of
 
 CLUSTER, SERVICE = "ecs:cluster", "ecs:service"
 _MOST_CLUSTERS, _MOST_SERVICES = 100, 10

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 
-from exporter.declarations.collector import Resource, Saving, Scope, Target
-from exporter.resources import Call, Listing, ResourceFile, add
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource, Saving
+from exporter.inventory.listing import Call, Listing, ResourceFile, add
 
 CLUSTER = "eks:cluster"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.declarations.collector import Resource, Saving, Scope, Target
-from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource, Saving
+from exporter.inventory.listing import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
 
 CLUSTER = "elasticache:cluster"
 _PREVIOUS = {"t2": "t3", "m3": "m5", "m4": "m5", "r3": "r5", "r4": "r5", "t1": None, "m1": None, "m2": None}

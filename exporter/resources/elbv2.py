@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from exporter.declarations.collector import Resource, Scope, Target
-from exporter.resources import Call, Listing, ResourceFile, batches, tags_of
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource
+from exporter.inventory.listing import Call, Listing, ResourceFile, batches, tags_of
 
 BALANCER = "elasticloadbalancing:loadbalancer"
 _MOST_ARNS = 20

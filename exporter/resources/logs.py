@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from exporter.declarations.collector import Resource, Scope, Target
-from exporter.resources import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource
+from exporter.inventory.listing import TAGS_ACTION, TAGS_CALL, Call, Listing, ResourceFile
 
 GROUP = "logs:log-group"
 _GB = 2**30

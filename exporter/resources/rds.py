@@ -7,8 +7,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from exporter.declarations.collector import Resource, Saving, Scope, Target
-from exporter.resources import Activity, Call, Listing, ResourceFile, add, tags_of
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource, Saving
+from exporter.inventory.listing import Activity, Call, Listing, ResourceFile, add, tags_of
 
 INSTANCE, CLUSTER = "rds:db", "rds:cluster"
 SNAPSHOT, CLUSTER_SNAPSHOT = "rds:snapshot", "rds:cluster-snapshot"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exporter.aws.errors import AwsError, Kind
-from exporter.declarations.collector import Resource, Scope, Target
-from exporter.resources import TAGS_ACTION, UNKNOWN, Call, Listing, ResourceFile, Tags, in_region
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource
+from exporter.inventory.listing import TAGS_ACTION, UNKNOWN, Call, Listing, ResourceFile, Tags, in_region
 
 BUCKET = "s3:bucket"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.declarations.collector import Resource, Scope, Target
-from exporter.resources import Call, Listing, ResourceFile, tags_of
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource
+from exporter.inventory.listing import Call, Listing, ResourceFile, tags_of
 
 SECRET = "secretsmanager:secret"  # noqa: S105 - a resource type
 

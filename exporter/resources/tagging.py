@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.declarations.collector import Resource, Scope, Target
-from exporter.resources import TAGS_ACTION, TAGS_CALL, Listing, ResourceFile, all_resource_files, tags_of
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource
+from exporter.inventory.listing import TAGS_ACTION, TAGS_CALL, Listing, ResourceFile, tags_of
+from exporter.resources import all_resource_files
 
 
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from exporter.declarations.collector import Resource, Scope, Target
-from exporter.resources import Call, Listing, ResourceFile, tags_of
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource
+from exporter.inventory.listing import Call, Listing, ResourceFile, tags_of
 from exporter.resources.ec2 import PAGE
 
 ADDRESS, NAT, ENDPOINT = "ec2:elastic-ip", "ec2:natgateway", "ec2:vpc-endpoint"

@@ -16,13 +16,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import Enum
 
-from exporter.declarations.collector import start_of_day, to_milliseconds, to_moment
+from exporter.core.moments import start_of_day, to_milliseconds, to_moment
 from exporter.ledger.daily_values import Value, first_moment, put
 from exporter.ledger.file import Ledger
 from exporter.usage.metrics import DAY
 
-CLOUDWATCH = "cloudwatch"
-"""The source of what is polled from CloudWatch."""
 _SERIES_KEPT = timedelta(days=15)  # CloudWatch itself lists a metric for two weeks after its last data
 _DAYS_KEPT = timedelta(days=20)
 SERIES_DAYS_KEPT = 8
@@ -492,32 +490,6 @@ def current(
         if level is not None and level_at >= oldest_level.get(metric, 0):
             levels.setdefault(key, []).append(level)
     return [Current(*key, total, tuple(levels.get(key, ())), key in born) for key, total in totals.items()]
-
-
-def series_days(
-    ledger: Ledger, source: str, account_id: str, region: str, metric: str, start: date, end: date
-) -> dict[str, dict[date, float]]:
-    """Each resource's days of [start, end) that are known: of sums their total, of levels the highest."""
-    with ledger.connection() as db:
-        rows = db.execute(
-            "SELECT resource_id, day, SUM(amount) FROM usage_series_days"
-            " JOIN usage_series ON usage_series.id = usage_series_days.series"
-            " WHERE metric = ? AND day >= ? AND day < ? AND target ="
-            " (SELECT id FROM usage_targets WHERE source = ? AND account_id = ? AND region = ?)"
-            " GROUP BY resource_id, day",
-            (
-                metric,
-                start.toordinal() - _EPOCH_ORDINAL,
-                end.toordinal() - _EPOCH_ORDINAL,
-                source,
-                account_id,
-                region,
-            ),
-        ).fetchall()
-    found: dict[str, dict[date, float]] = {}
-    for resource, day, amount in rows:
-        found.setdefault(resource, {})[date.fromordinal(day + _EPOCH_ORDINAL)] = amount
-    return found
 
 
 def bear(ledger: Ledger, target: Target, keys: Iterable[tuple[str, str, str]]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from exporter.declarations.collector import Family
+from exporter.core.metric import Family
 
 DAY = 86_400
 LABELS = ("account_id", "account", "region", "resource_id")
@@ -177,3 +177,13 @@ def matching(patterns: Iterable[str]) -> tuple[UsageMetric, ...]:
     """The rows whose family matches any of the globs."""
     globs = tuple(patterns)
     return tuple(row for row in USAGE_METRICS if any(fnmatchcase(row.name, glob) for glob in globs))
+
+
+RUNNING = "aws_ec2_instance_running_seconds_total"
+RUNNING_HELP = "Seconds that EC2 instances have run."
+
+USAGE_FAMILIES = (
+    *(row.daily_family for row in USAGE_METRICS if row.dated),
+    daily_family(RUNNING, RUNNING_HELP),
+)
+"""Daily usage totals."""

@@ -8,7 +8,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Literal
 
-from exporter.declarations.collector import Family, Recalled, Sample, Target
+from exporter.core.metric import Family, Sample
+from exporter.core.places import Target
+from exporter.declarations.collector import Recalled
 from exporter.ledger.file import Ledger
 from exporter.usage import counters as usage_ledger
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-import ssl
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,17 +10,12 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 
-from exporter.config.model import Config
-from exporter.history.settings import Tls
 from exporter.web.addresses import is_loopback
-from exporter.web.config import WebConfigError, read_web_file
-from exporter.web.credentials import CallerAuth, RelayConfigError, read_auth
+from exporter.web.client_settings import Tls
+from exporter.web.credentials import CallerAuth
 
 _CONNECT_SECONDS = 1.0
 _SECTION = "client"
-_SETTING = f"{_SECTION}.auth"
-_FIRST_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # compared, not bound
 
 
 class NoAnswerError(Exception):
@@ -138,59 +128,3 @@ class _Pinned(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, assert_fingerprint=self._fingerprint)
-
-
-def exporter_client(config: Config, url: str | None = None) -> Client:
-    """The exporter at `url`, at `client.url`, or where `server` listens; RefusedError if that cannot be told."""
-    if (url := url or config.client.url) is not None:
-        signs_in = urlsplit(url).username is not None
-        auth = None if signs_in else _auth(config)
-        return Client(url.rstrip("/"), auth, config.client.tls, setting="the URL" if signs_in else _SETTING)
-    server = config.server
-    own = _own(server.host, server.port, server.web_config_file, config.client.tls)
-    return replace(own, auth=_auth(config), setting=_SETTING)
-
-
-def _auth(config: Config) -> CallerAuth | None:
-    try:
-        return read_auth(_SETTING, config.client.auth, os.environ)
-    except RelayConfigError as error:
-        raise RefusedError(str(error)) from None
-
-
-def relay_client(config: Config) -> Client:
-    """The relay of the same configuration; the exporter's password is not shown to it."""
-    relay = config.relay
-    return _own(relay.host, relay.port, relay.web_config_file, config.client.tls)
-
-
-def _own(host: str, port: int, web_file: Path | None, tls: Tls) -> Client:
-    """A server of this configuration, as seen from this machine."""
-    host = _EVERYWHERE.get(host, host)
-    netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if web_file is None:
-        return Client(f"http://{netloc}", None, tls)
-    try:
-        web = read_web_file(web_file).tls_server_config
-        if web is None:
-            return Client(f"http://{netloc}", None, tls)
-        # The file that the server reads is known here: no authority has to vouch for it.
-        fingerprint = _fingerprint(web.cert_file) if tls.ca_file is None else None
-    except (WebConfigError, OSError, ValueError) as error:
-        raise RefusedError(
-            f"{error}: set client.url and client.tls.ca_file to do without that file"
-        ) from None
-    return Client(
-        f"https://{netloc}",
-        None,
-        tls,
-        fingerprint,
-        wants_certificate=web.client_auth_type == "RequireAndVerifyClientCert",
-    )
-
-
-def _fingerprint(certificate: Path) -> str:
-    found = _FIRST_CERTIFICATE.search(certificate.read_text(encoding="utf-8"))
-    if found is None:
-        raise ValueError(f"{certificate} holds no certificate")
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(found[0])).hexdigest()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from deploy_files import ROOT, Rendered, binary
 
-from exporter.config.model import load_config
+from exporter.config.read import load_config
 from simulated_aws.identity import PAYER_ACCESS_KEY, PAYER_SECRET_KEY
 
 SERVICES = ["alertmanager", "exporter", "grafana", "prometheus", "relay", "simulator", "telex"]

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from deploy_files import ROOT, Rendered, binary
 
 from exporter.cli.main import main
-from exporter.config.model import Config, load_config
+from exporter.config.model import Config
+from exporter.config.read import load_config
 from exporter.generated.iam import remote_write_policy, snapshots_policy
 
 TEMPLATES = ("ecs-fargate", "ecs-sidecar")

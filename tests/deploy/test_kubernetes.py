@@ -13,7 +13,7 @@ import pytest
 import yaml
 from deploy_files import ROOT, stages
 
-from exporter.config.model import ConfigError, load_config
+from exporter.config.read import ConfigError, load_config
 from exporter.generated.reference import prometheus_rule
 
 BASE = ROOT / "deploy" / "kubernetes"

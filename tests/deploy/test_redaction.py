@@ -15,9 +15,8 @@ import pytest
 import requests
 from served import configuration, environment, serving
 
-from exporter.config.model import LogSettings
 from exporter.core import redaction
-from exporter.core.logs import configure_logging
+from exporter.core.logs import LogSettings, configure_logging
 from exporter.core.redaction import keep_secret
 
 PLANTED = "planted-secret-0123456789"

@@ -13,7 +13,7 @@ import pytest
 from doc_pages import PAGES, ROOT, Block, all_blocks, anchors, links
 from running_demo import RunningDemo
 
-from exporter.config.model import load_config
+from exporter.config.read import load_config
 
 CONSOLE = all_blocks("console")
 COMMAND = "aws-spend-exporter"

@@ -26,7 +26,7 @@ from waiting import wait_for
 
 from exporter.app.service import Service
 from exporter.collectors import all_collectors
-from exporter.config.model import load_config
+from exporter.config.read import load_config
 from exporter.declarations.collector import Collector
 from simulated_aws import SimulatedAws
 

@@ -22,7 +22,7 @@ from waiting import wait_for
 
 from exporter.aws import cost_explorer
 from exporter.cli.output import dollars
-from exporter.declarations.collector import month_start, start_of_day, utc_now
+from exporter.core.moments import month_start, start_of_day, utc_now
 from simulated_aws import OrganizationSpec, SimulatedAws
 
 pytestmark = pytest.mark.stack

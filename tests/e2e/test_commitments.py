@@ -21,7 +21,7 @@ from waiting import wait_for
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.collectors.commitments import SERVICES, Settings, collect
-from exporter.declarations.collector import Target
+from exporter.core.places import Target
 from exporter.declarations.context import Context
 from simulated_aws import LoggedRequest, Reservations, SavingsPlans, SimulatedAws
 

@@ -20,9 +20,9 @@ from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
+from exporter.aws.settings import CeilingSettings
 from exporter.collectors.cost_anomaly_detection import Settings, attribute, collect, read_page
-from exporter.config.model import CeilingSettings
-from exporter.declarations.collector import Target
+from exporter.core.places import Target
 from exporter.declarations.context import Context
 from exporter.ledger.file import Ledger
 from simulated_aws import SimulatedAws

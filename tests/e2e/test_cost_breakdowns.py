@@ -14,10 +14,12 @@ from waiting import wait_for
 
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
+from exporter.aws.settings import Ceiling, CeilingSettings
 from exporter.collectors import cost, cost_breakdowns
-from exporter.config.model import Ceiling, CeilingSettings
-from exporter.declarations.collector import Account, Target, month_start
-from exporter.declarations.context import Context, ViewContext
+from exporter.core.moments import month_start
+from exporter.core.places import Account, Target
+from exporter.declarations.context import Context
+from exporter.declarations.view import ViewContext
 from exporter.ledger.file import Ledger
 
 pytestmark = pytest.mark.stack

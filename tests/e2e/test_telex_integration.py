@@ -21,7 +21,7 @@ from waiting import wait_for
 
 from demo.processes import choose_ports
 from demo.telex_sink import TelexSink
-from exporter.declarations.collector import month_start
+from exporter.core.moments import month_start
 from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack

@@ -13,7 +13,7 @@ import yaml
 from running_exporter import Client, MakeAws, collectors, in_process, organization, warm
 from waiting import wait_for
 
-from exporter.collection.store import render_labels
+from exporter.core.exposition import render_labels
 from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack

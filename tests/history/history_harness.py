@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
 from demo.processes import choose_ports
-from exporter.declarations.collector import Amounts
+from exporter.core.amounts import Amounts
 from exporter.history.endpoint import Endpoint
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings

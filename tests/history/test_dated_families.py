@@ -18,16 +18,18 @@ from history_harness import DAY, Server, Writer, account_id, fill, midnight, tod
 from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
+from exporter.accounts.placing import OU_INFO, ancestors, place_days
 from exporter.anomalies.cost import assessed_day
+from exporter.anomalies.history import ASSESSED_FAMILIES
 from exporter.cli.main import main
-from exporter.declarations.collector import month_start
+from exporter.core.moments import month_start
 from exporter.expectation.baseline import FEWEST_DAYS
 from exporter.history.endpoint import Endpoint
 from exporter.history.request import encode_labels
 from exporter.history.sample_timestamps import OTHERS, Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import History, HistoryMetrics, HistoryWriter
-from exporter.ledger.daily_values import ASSESSED_FAMILIES, OU_INFO, Value, ancestors, place_days, put, totals
+from exporter.ledger.daily_values import Value, put, totals
 from exporter.ledger.file import CostRead, Ledger
 
 USED = "aws_lambda_invocations_daily"

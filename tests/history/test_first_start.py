@@ -20,7 +20,7 @@ import requests
 from history_harness import Server, today
 from waiting import wait_for
 
-from exporter.declarations.collector import month_start
+from exporter.core.moments import month_start
 from exporter.ledger.file import Ledger
 from simulated_aws import OrganizationSpec, SimulatedAws
 

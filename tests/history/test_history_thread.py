@@ -10,11 +10,13 @@ from prometheus_client import CollectorRegistry
 from recording_endpoint import RecordingEndpoint
 from waiting import wait_for
 
-from exporter.declarations.collector import utc_now
+from exporter.accounts.placing import OU_INFO
+from exporter.anomalies.history import DAILY_EXPECTED
+from exporter.core.moments import utc_now
 from exporter.history.sample_timestamps import OTHERS, Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import History, HistoryMetrics
-from exporter.ledger.daily_values import DAILY_EXPECTED, OU_INFO, Value, put
+from exporter.ledger.daily_values import Value, put
 from exporter.ledger.file import Ledger
 
 

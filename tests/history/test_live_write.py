@@ -20,7 +20,8 @@ from prometheus_client import CollectorRegistry
 from recording_endpoint import RecordingEndpoint
 
 from exporter.history.endpoint import EndpointError
-from exporter.history.live import LiveWrite, LiveWriteMetrics, LiveWriteSettings
+from exporter.history.live import LiveWrite, LiveWriteMetrics
+from exporter.history.live_settings import LiveWriteSettings
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 AT = int(NOW.timestamp() * 1000)

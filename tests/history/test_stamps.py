@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from recording_endpoint import RecordingEndpoint, Request
 
-from exporter.declarations.collector import Amounts, to_milliseconds
+from exporter.core.amounts import Amounts
+from exporter.core.moments import to_milliseconds
 from exporter.history.endpoint import EndpointError
 from exporter.history.sample_timestamps import Sent, Stamps, is_of_day, next_stamp
 from exporter.history.writer import days_to_write, to_send

@@ -29,20 +29,14 @@ from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
-from exporter.collection.store import render
+from exporter.aws.settings import Ceiling, CeilingSettings
 from exporter.collectors import cost
-from exporter.config.model import Ceiling, CeilingSettings
-from exporter.declarations.collector import (
-    Account,
-    Amounts,
-    Clock,
-    Target,
-    month_start,
-    start_of_day,
-    to_milliseconds,
-    utc_now,
-)
-from exporter.declarations.context import Context, ViewContext
+from exporter.core.amounts import Amounts
+from exporter.core.exposition import render
+from exporter.core.moments import Clock, month_start, start_of_day, to_milliseconds, utc_now
+from exporter.core.places import Account, Target
+from exporter.declarations.context import Context
+from exporter.declarations.view import ViewContext
 from exporter.history.endpoint import Endpoint
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings

@@ -12,10 +12,11 @@ from prometheus_client import CollectorRegistry
 
 from exporter.aws.clients import Aws
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, Meter
+from exporter.aws.settings import Ceiling, CeilingSettings
 from exporter.collection.plan import make_plan, scale_for
 from exporter.collectors import cost
-from exporter.config.model import Ceiling, CeilingSettings, load_config
-from exporter.declarations.collector import Account, Target
+from exporter.config.read import load_config
+from exporter.core.places import Account, Target
 from exporter.declarations.context import Context
 from exporter.ledger.file import Ledger
 from simulated_aws import OrganizationSpec, SimulatedAws

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 
-from exporter.config.model import AwsSettings
+from exporter.aws.settings import AwsSettings
 from exporter.relay.deliveries import open_deliveries
 from exporter.relay.main import assemble, read_templates
 from exporter.relay.metrics import RelayMetrics

@@ -13,13 +13,14 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app.service import make_aws
 from exporter.aws.meter import Meter
+from exporter.aws.settings import make_aws
 from exporter.collection.runner import Runner, RunnerMetrics
 from exporter.collection.store import Store
 from exporter.collectors import all_collectors
 from exporter.config.model import Config
-from exporter.declarations.collector import Collector, Held, Resource
+from exporter.core.resource import Held, Resource
+from exporter.declarations.collector import Collector
 from exporter.ledger.file import Ledger
 from simulated_aws import OrganizationSpec, SimulatedAws
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from inventory_harness import World, world_of
 
-from exporter.api import Source
 from exporter.api.inventory import ENDPOINT, Query
+from exporter.api.source import Source
 from simulated_aws import SimulatedAws
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from inventory_harness import world_of
 
-from exporter.resources import is_offered
+from exporter.inventory.listing import is_offered
 from simulated_aws import SimulatedAws
 
 FILES = ["sqs", "sns", "vpc", "s3"]

@@ -13,8 +13,10 @@ from inventory_harness import World, world_of
 
 from exporter.collectors import inventory
 from exporter.core.folding import OTHER, fold
-from exporter.declarations.collector import Family, Folded, Resource, Sample, Scope
-from exporter.resources import Listing, ResourceFile
+from exporter.core.metric import Family, Folded, Sample
+from exporter.core.places import Scope
+from exporter.core.resource import Resource
+from exporter.inventory.listing import Listing, ResourceFile
 from simulated_aws import SimulatedAws
 
 COUNT = 50_000

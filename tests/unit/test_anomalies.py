@@ -16,13 +16,16 @@ from exporter.anomalies import cost as anomalies
 from exporter.anomalies.causes import Cause, Explanation, region_of
 from exporter.anomalies.cost import assess, assessed_day
 from exporter.anomalies.settings import AnomalyKinds, AnomalySettings
-from exporter.api import Source
 from exporter.api.anomalies import Query, answer
+from exporter.api.source import Source
 from exporter.collection.plan import make_plan
 from exporter.collectors.anomaly_causes import Settings, paid_calls
-from exporter.config.model import Config, ConfigError, load_config
-from exporter.declarations.collector import Amounts, Scale, start_of_day
-from exporter.declarations.context import ViewContext
+from exporter.config.model import Config
+from exporter.config.read import ConfigError, load_config
+from exporter.core.amounts import Amounts
+from exporter.core.moments import start_of_day
+from exporter.declarations.calls import Scale
+from exporter.declarations.view import ViewContext
 from exporter.ledger.file import CostRead, Ledger
 
 DAY = timedelta(days=1)

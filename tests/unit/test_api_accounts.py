@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.api import Source
 from exporter.api.accounts import Query, answer
-from exporter.aws.cost_explorer import days_between
+from exporter.api.source import Source
 from exporter.config.model import Config
-from exporter.declarations.collector import Amounts
+from exporter.core.amounts import Amounts
+from exporter.core.moments import days_between
 from exporter.ledger.file import CostRead, Ledger
 
 ACCOUNT = "111111111111"

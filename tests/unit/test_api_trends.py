@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from exporter.api import Source
+from exporter.api.source import Source
 from exporter.api.trends import Query, answer
-from exporter.aws.cost_explorer import days_between
 from exporter.config.model import Config
-from exporter.declarations.collector import Amounts
+from exporter.core.amounts import Amounts
+from exporter.core.moments import days_between
 from exporter.ledger.file import CostRead, Ledger
 
 NOW = datetime(2026, 3, 20, 8, tzinfo=UTC)

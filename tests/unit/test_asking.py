@@ -15,9 +15,10 @@ import pytest
 import trustme
 import yaml
 
+from exporter.cli.clients import exporter_client, relay_client
 from exporter.config.model import Config
-from exporter.history.settings import Tls
-from exporter.web.client import Client, NoAnswerError, RefusedError, exporter_client, relay_client
+from exporter.web.client import Client, NoAnswerError, RefusedError
+from exporter.web.client_settings import Tls
 
 PASSWORD = "planted-password"
 AUTH = {"username": "prometheus", "password_env": "EXPORTER_PASSWORD"}

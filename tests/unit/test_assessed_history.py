@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.anomalies.cost import assess_day, assessed_day
-from exporter.anomalies.history import AssessedHistory
+from exporter.anomalies.history import DAILY_EXPECTED, DAILY_SCORE, DAILY_USAGE, AssessedHistory
 from exporter.anomalies.settings import AnomalySettings
-from exporter.declarations.collector import Amounts, month_start
-from exporter.ledger.daily_values import DAILY_EXPECTED, DAILY_SCORE, DAILY_USAGE, totals
+from exporter.core.amounts import Amounts
+from exporter.core.moments import month_start
+from exporter.ledger.daily_values import totals
 from exporter.ledger.file import CostRead, Ledger
 
 DAY = timedelta(days=1)

@@ -23,8 +23,9 @@ from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws, Deadline
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
-from exporter.config.model import CeilingSettings
-from exporter.declarations.collector import Account, utc_now
+from exporter.aws.settings import CeilingSettings
+from exporter.core.moments import utc_now
+from exporter.core.places import Account
 from simulated_aws import OrganizationSpec, SimulatedAws
 
 ROLE = "aws-spend-exporter-member"

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from exporter.cli.main import main
-from exporter.config.model import Config, ConfigError, load_config
+from exporter.config.model import Config
+from exporter.config.read import ConfigError, load_config
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 

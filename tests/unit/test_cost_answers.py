@@ -17,8 +17,8 @@ from exporter.aws.clients import Aws
 from exporter.aws.cost_explorer import METRICS, DailyCosts, daily_costs
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
-from exporter.config.model import CeilingSettings
-from exporter.declarations.collector import utc_now
+from exporter.aws.settings import CeilingSettings
+from exporter.core.moments import utc_now
 
 DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
 Page = Mapping[str, Any]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.aws.cost_explorer import days_between
 from exporter.collectors.cost import Settings
+from exporter.core.amounts import Amounts
+from exporter.core.moments import days_between
 from exporter.cost.refresh_plan import CostQuery, Part, next_query, refreshed_at, restatable_from
-from exporter.declarations.collector import Amounts
 from exporter.ledger.file import CostRead, Ledger
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)

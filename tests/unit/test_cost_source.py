@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.aws.cost_explorer import days_between
 from exporter.collectors import cost
+from exporter.core.amounts import Amounts
+from exporter.core.moments import days_between
 from exporter.cost.refresh_plan import next_query, refreshed_at
-from exporter.declarations.collector import Amounts
-from exporter.declarations.context import ViewContext
+from exporter.declarations.view import ViewContext
 from exporter.ledger.file import CostRead, Ledger
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)

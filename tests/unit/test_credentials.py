@@ -14,7 +14,7 @@ from botocore.exceptions import NoCredentialsError
 
 from exporter.aws.credentials import ContextCredentials, RoleCredentials, acting_as, frozen
 from exporter.aws.errors import AwsError, Kind
-from exporter.declarations.collector import Account
+from exporter.core.places import Account
 
 ACCOUNT = Account("111122223333", "prod", role_arn="arn:aws:iam::111122223333:role/reader")
 OTHER = Account("444455556666", "dev", role_arn="arn:aws:iam::444455556666:role/reader")

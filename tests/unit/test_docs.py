@@ -11,7 +11,8 @@ from exporter.collectors import all_collectors
 from exporter.config.schema import config_schema_text
 from exporter.generated.iam import member_policy, payer_policy, policy_files
 from exporter.generated.reference import metrics_markdown
-from exporter.resources import ResourceFile, all_resource_files
+from exporter.inventory.listing import ResourceFile
+from exporter.resources import all_resource_files
 
 ROOT = Path(__file__).parents[2]
 

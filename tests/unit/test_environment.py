@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.collectors import all_collectors
-from exporter.config.model import ConfigError, load_config
+from exporter.config.read import ConfigError, load_config
 
 ROLE = "arn:aws:iam::111122223333:role/payer"
 

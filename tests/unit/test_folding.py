@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.core.folding import OTHER, fold
-from exporter.declarations.collector import Family, Folded, Sample
+from exporter.core.metric import Family, Folded, Sample
 
 COST = Family("test_cost_usd", "Cost.", ("account", "region", "action"))
 WASTE = Family("test_waste_usd", "Waste.", ("account", "region", "action"))

@@ -17,13 +17,16 @@ from pydantic import ValidationError
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
+from exporter.aws.settings import Ceiling, CeilingSettings
+from exporter.collection.result import Outcome
 from exporter.collection.store import Key, Store
 from exporter.collectors import cost, forecast
 from exporter.collectors.forecast import COLLECTOR, FORECAST, LOWER, UPPER, Settings, due, read_answer
-from exporter.config.model import Ceiling, CeilingSettings
+from exporter.core.moments import month_start
+from exporter.core.places import Account, Target
 from exporter.cost.forecasts import Interval, MonthForecast, add_forecast, newest_forecast
-from exporter.declarations.collector import Account, Outcome, Target, month_start
-from exporter.declarations.context import Context, ViewContext
+from exporter.declarations.context import Context
+from exporter.declarations.view import ViewContext
 from exporter.ledger.file import Ledger
 from simulated_aws import LoggedRequest, OrganizationSpec, SimulatedAws
 

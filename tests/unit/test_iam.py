@@ -18,7 +18,7 @@ from policy_sentry.querying.actions import get_action_data
 from exporter.accounts import discovery as accounts
 from exporter.cli.main import main
 from exporter.collectors import all_collectors
-from exporter.declarations.collector import Scope
+from exporter.core.places import Scope
 from exporter.generated.iam import (
     FEATURES,
     as_text,

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.meter import Charges
+from exporter.core.amounts import Amounts, ChargeClass
 from exporter.core.money import to_units, to_usd
-from exporter.declarations.collector import Amounts, ChargeClass
 from exporter.ledger.file import CostRead, DayState, Ledger, LedgerLockedError
 
 NOON = datetime(2026, 5, 20, 12, tzinfo=UTC)

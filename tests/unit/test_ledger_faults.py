@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.declarations.collector import Amounts
+from exporter.core.amounts import Amounts
 from exporter.ledger.file import CostRead, Ledger
 
 NOW = datetime(2026, 3, 17, 14, 20, tzinfo=UTC)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.declarations.collector import to_milliseconds, to_moment
+from exporter.core.moments import to_milliseconds, to_moment
 
 MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 # `timezones` adds it
 

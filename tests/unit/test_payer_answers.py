@@ -17,12 +17,15 @@ from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
+from exporter.aws.settings import CeilingSettings
 from exporter.collectors import commitments, savings_opportunities
 from exporter.collectors.budgets import ACTUAL, FORECAST, LIMIT, Budget, read_budget
 from exporter.collectors.cost_anomaly_detection import attribute
-from exporter.config.model import CeilingSettings
-from exporter.declarations.collector import Sample, Scale, Target
-from exporter.declarations.context import Context, ViewContext
+from exporter.core.metric import Sample
+from exporter.core.places import Target
+from exporter.declarations.calls import Scale
+from exporter.declarations.context import Context
+from exporter.declarations.view import ViewContext
 from exporter.ledger.file import Ledger
 
 NOW = datetime(2026, 5, 17, 9, 30, tzinfo=UTC)

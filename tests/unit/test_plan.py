@@ -9,11 +9,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from exporter.aws.cost_explorer import days_between
+from exporter.aws.settings import Ceiling, CeilingSettings
 from exporter.cli.main import main
 from exporter.collection.plan import make_plan, refusal, refused_collectors, scale_for
-from exporter.config.model import Ceiling, CeilingSettings, Config, load_config
-from exporter.declarations.collector import month_start
+from exporter.config.model import Config
+from exporter.config.read import load_config
+from exporter.core.moments import days_between, month_start
 from exporter.ledger.file import CostRead, Ledger
 from exporter.usage.counters import Series, list_series
 

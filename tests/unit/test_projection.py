@@ -12,12 +12,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from exporter.aws.cost_explorer import days_between
 from exporter.collectors import cost
+from exporter.core.amounts import Amounts
+from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.cost import projection_view
 from exporter.cost.projection_view import FORECAST_DAILY, MONTH_PROJECTION, Projected, project, render
-from exporter.declarations.collector import Amounts, month_start, start_of_day
-from exporter.declarations.context import ViewContext
+from exporter.declarations.view import ViewContext
 from exporter.expectation.projection import Costs, complete, expect, input_days
 from exporter.ledger.file import CostRead, Ledger
 

@@ -22,7 +22,10 @@ from exporter.collection.runner import DISCOVERY, Runner, RunnerMetrics
 from exporter.collection.store import Key, Store
 from exporter.config.model import Config
 from exporter.core.fields import CollectorSettings
-from exporter.declarations.collector import Account, Collector, Family, Sample, Scope, Target, View
+from exporter.core.metric import Family, Sample
+from exporter.core.places import Account, Scope, Target
+from exporter.declarations.collector import Collector
+from exporter.declarations.view import View
 from exporter.ledger.file import Ledger
 
 NOW = datetime(2026, 3, 17, 14, 20, tzinfo=UTC)

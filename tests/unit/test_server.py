@@ -12,7 +12,7 @@ from waiting import wait_for
 
 from exporter.app.endpoints import Probes, create_app
 from exporter.collection.store import Store
-from exporter.declarations.collector import utc_now
+from exporter.core.moments import utc_now
 from exporter.web.server import Server
 
 

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.collection.store import DuplicateSeriesError, Key, Store, render, render_labels, render_value
-from exporter.declarations.collector import Family, Outcome, Sample
+from exporter.collection.result import Outcome
+from exporter.collection.store import Key, Store
+from exporter.core.exposition import DuplicateSeriesError, render, render_labels, render_value
+from exporter.core.metric import Family, Sample
 
 COST = Family("aws_test_cost_usd", "A cost.", ("account_id", "service"))
 CALLS = Family("aws_test_calls_total", "Calls.", ("account_id",), "counter")

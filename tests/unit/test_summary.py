@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from exporter.api import Source
+from exporter.api.source import Source
 from exporter.api.summary import Query, answer
 from exporter.config.model import Config
-from exporter.declarations.collector import Amounts, Family, Sample
+from exporter.core.amounts import Amounts
+from exporter.core.metric import Family, Sample
 from exporter.ledger.file import CostRead, Ledger
 
 NOW = datetime(2026, 3, 20, 13, tzinfo=UTC)

@@ -8,10 +8,13 @@ import pytest
 import yaml
 
 from exporter.accounts.discovery import Directory, accounts_of, group_samples
+from exporter.accounts.settings import AccountsSettings
 from exporter.accounts.thresholds import Families, resolve
-from exporter.collection.store import render
-from exporter.config.model import AccountsSettings, Config, ConfigError, load_config
-from exporter.declarations.collector import Account, Sample
+from exporter.config.model import Config
+from exporter.config.read import ConfigError, load_config
+from exporter.core.exposition import render
+from exporter.core.metric import Sample
+from exporter.core.places import Account
 
 PROD = Account("111111111111", "prod", ous=("/Workloads", "/Workloads/Prod"), groups={"team": "platform"})
 DEV = Account("222222222222", "dev", ous=("/Workloads", "/Workloads/Dev"), groups={"team": "data"})

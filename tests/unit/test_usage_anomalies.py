@@ -12,11 +12,12 @@ import pytest
 
 from exporter.anomalies import usage as usage_anomalies
 from exporter.anomalies.settings import AnomalySettings, UsageAnomalySettings
-from exporter.api import Source
 from exporter.api.anomalies import Query, answer
+from exporter.api.source import Source
 from exporter.config.model import Config
-from exporter.declarations.collector import Amounts, start_of_day
-from exporter.declarations.context import ViewContext
+from exporter.core.amounts import Amounts
+from exporter.core.moments import start_of_day
+from exporter.declarations.view import ViewContext
 from exporter.ledger.daily_values import Value, put
 from exporter.ledger.file import CostRead, Ledger
 

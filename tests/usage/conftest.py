@@ -13,7 +13,7 @@ from usage_harness import NOW, REGION, MakePoller, Poller
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
-from exporter.config.model import CeilingSettings
+from exporter.aws.settings import CeilingSettings
 from simulated_aws import OrganizationSpec, SimulatedAws
 
 

@@ -12,7 +12,7 @@ from moto.ec2.models import ec2_backends
 from usage_harness import DAY, HOUR, NOW, REGION, MakePoller, Poller
 
 from exporter.collectors import ec2_running
-from exporter.ledger.daily_values import RUNNING
+from exporter.usage.metrics import RUNNING
 from simulated_aws import SimulatedAws
 
 TYPE = "c7g.metal"  # none of the generated instances has it

@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
+from exporter.aws.settings import CeilingSettings
 from exporter.collectors import ec2_running, usage
-from exporter.config.model import CeilingSettings
-from exporter.declarations.collector import Account, Sample, Target
+from exporter.core.metric import Sample
+from exporter.core.places import Account, Target
 from exporter.declarations.context import Context
 from exporter.ledger.daily_values import totals
 from exporter.ledger.file import Ledger

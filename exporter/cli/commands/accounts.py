@@ -9,7 +9,7 @@ import click
 from exporter.cli.commands import examples
 from exporter.cli.options import ask_or_fail, asking_options, load
 from exporter.cli.output import Column, Format, account_id_column, emit, money, note
-from exporter.declarations.collector import utc_now
+from exporter.core.moments import utc_now
 
 
 def _groups(value: dict[str, str] | None) -> str:

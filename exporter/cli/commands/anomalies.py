@@ -11,7 +11,7 @@ from exporter.anomalies.settings import Kind, Sensitivity
 from exporter.cli.commands import examples
 from exporter.cli.options import account_named, ask_or_fail, asking_options, load, service_named
 from exporter.cli.output import Column, Format, account_id_column, emit, money, note
-from exporter.declarations.collector import utc_now
+from exporter.core.moments import utc_now
 
 _KINDS = {
     "spike": "spike",

@@ -12,7 +12,8 @@ from exporter.cli.live_options import live_options, refresh_if_live
 from exporter.cli.options import account_named, ask_or_fail, asking_options, day_option, load, service_named
 from exporter.cli.output import Column, Format, account_id_column, dollars, emit, money, note
 from exporter.config.model import Config
-from exporter.declarations.collector import AMOUNTS, utc_now
+from exporter.core.amounts import AMOUNTS
+from exporter.core.moments import utc_now
 
 _HEADINGS = {"account": "Account", "service": "Service", "day": "Day"}
 

@@ -13,7 +13,7 @@ from exporter.cli.live_options import live_options, refresh_if_live
 from exporter.cli.options import account_named, ask_or_fail, asking_options, load
 from exporter.cli.output import Column, Format, account_id_column, dollars, emit, money, note
 from exporter.core.fields import parse_duration
-from exporter.declarations.collector import utc_now
+from exporter.core.moments import utc_now
 
 
 def _an_age(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

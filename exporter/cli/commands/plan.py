@@ -12,7 +12,7 @@ from exporter.cli.commands import examples
 from exporter.cli.options import config_option, json_option, load
 from exporter.cli.tables import plan_table
 from exporter.collection.plan import plan_at_rest, plan_json
-from exporter.declarations.collector import utc_now
+from exporter.core.moments import utc_now
 
 
 @click.command("plan", epilog=examples("plan", "plan --accounts 60 --services 25"))

@@ -10,7 +10,7 @@ import click
 from exporter.cli.commands import examples
 from exporter.cli.options import account_named, ask_or_fail, asking_options, load, service_named
 from exporter.cli.output import Column, Format, console, dollars, emit, money, note, printable, sparkline
-from exporter.declarations.collector import utc_now
+from exporter.core.moments import utc_now
 
 
 @click.command("trends", epilog=examples("trends --days 60", "trends --service ec2 --account prod"))

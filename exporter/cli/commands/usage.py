@@ -11,7 +11,7 @@ from exporter.cli.commands import examples
 from exporter.cli.live_options import live_options, refresh_if_live
 from exporter.cli.options import account_named, ask_or_fail, asking_options, load
 from exporter.cli.output import Column, Format, account_id_column, emit, note
-from exporter.declarations.collector import utc_now
+from exporter.core.moments import utc_now
 
 
 def _number(value: float | None) -> str:

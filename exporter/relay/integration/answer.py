@@ -11,9 +11,9 @@ from typing import Any
 from botocore.credentials import Credentials
 
 from exporter.aws.clients import Aws, Deadline
-from exporter.aws.cost_explorer import daily_costs, days_between
+from exporter.aws.cost_explorer import daily_costs
 from exporter.aws.errors import AwsError, Kind
-from exporter.declarations.collector import start_of_day
+from exporter.core.moments import days_between, start_of_day
 from exporter.relay.exporter_api import ExporterApi, ExporterError
 from exporter.relay.integration.contract import NAME, AwsKeys, Wanted
 from exporter.relay.integration.settings import BUDGET

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from apscheduler.triggers.cron import CronTrigger
 from pydantic import BaseModel, ConfigDict, Field
 
-from exporter.declarations.collector import month_start
+from exporter.core.moments import month_start
 from exporter.web.credentials import Secret
 
 NAME = "AWS Spend Monitor"

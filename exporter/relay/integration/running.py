@@ -13,7 +13,7 @@ from prometheus_client import Gauge
 
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter, period_start
-from exporter.declarations.collector import utc_now
+from exporter.core.moments import utc_now
 from exporter.ledger.file import Ledger
 from exporter.relay.exporter_api import ExporterApi
 from exporter.relay.gate import Gate
@@ -25,7 +25,7 @@ from exporter.relay.settings import RelaySecrets, RelaySettings
 from exporter.relay.templating import Templates
 
 if TYPE_CHECKING:
-    from exporter.config.model import AwsSettings
+    from exporter.aws.settings import AwsSettings
 
 
 class Integration:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Literal
 
-from exporter.declarations.collector import Clock
+from exporter.core.moments import Clock
 from exporter.relay.exporter_api import ExporterApi
 from exporter.relay.integration import answer, return_url
 from exporter.relay.integration.answer import MakeAws, NoAnswerError, Spend

@@ -1,0 +1,65 @@
+"""Gauges of the process's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client.core import GaugeMetricFamily
+
+from exporter.aws.clients import Aws
+from exporter.aws.meter import Meter
+from exporter.core.metric import Family
+from exporter.ledger.file import Ledger
+
+BUDGET_REMAINING = Family(
+    "aws_spend_exporter_api_budget_remaining_usd",
+    "Dollars that the exporter may still spend on AWS requests, by class and period.",
+    ("class", "period"),
+)
+LEDGER_ROWS = Family("aws_spend_exporter_ledger_rows", "Cost rows in the ledger.")
+LEDGER_BYTES = Family("aws_spend_exporter_ledger_bytes", "Size of the ledger's file and write-ahead log.")
+AWS_CLIENTS = Family("aws_spend_exporter_aws_clients", "AWS clients made, one a service and region.")
+RELOADED = Family(
+    "aws_spend_exporter_config_last_reload_successful",
+    "1 if the last reload of the configuration succeeded.",
+)
+RELOADED_AT = Family(
+    "aws_spend_exporter_config_last_reload_success_timestamp_seconds",
+    "When the configuration in force was read.",
+)
+BUILD_INFO = Family("aws_spend_exporter_build_info", "1, with the version.", ("version",))
+STATE_FAMILIES = (
+    BUDGET_REMAINING,
+    LEDGER_ROWS,
+    LEDGER_BYTES,
+    AWS_CLIENTS,
+    RELOADED,
+    RELOADED_AT,
+    BUILD_INFO,
+)
+
+
+class _StateMetrics:
+    """Gauges that are read when they are scraped: the budget that remains, and the ledger's size."""
+
+    def __init__(self, meter: Meter, ledger: Ledger, aws: Callable[[], Aws]) -> None:
+        self._meter = meter
+        self._ledger = ledger
+        self._aws = aws
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """Called by the registry."""
+        remaining = self._meter.remaining()
+        return [
+            _gauge(BUDGET_REMAINING, {key: float(usd) for key, usd in remaining.items()}),
+            _gauge(LEDGER_ROWS, {(): self._ledger.row_count()}),
+            _gauge(LEDGER_BYTES, {(): self._ledger.size_bytes()}),
+            _gauge(AWS_CLIENTS, {(): self._aws().clients_created}),
+        ]
+
+
+def _gauge(family: Family, values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, value in values.items():
+        gauge.add_metric(labels, value)
+    return gauge

@@ -1,0 +1,30 @@
+"""What became of one unit of collection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+from exporter.core.metric import Sample
+from exporter.core.resource import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The whole result of one unit: samples, or an error kind; never a part of either.
+
+    `succeeded_at` is when AWS was read, so that staleness does not start anew with the process.
+    """
+
+    samples: tuple[Sample, ...]
+    attempted_at: datetime
+    succeeded_at: datetime | None
+    error: str | None = None
+    valid_until: datetime | None = None
+    """When the samples stop being true however fresh they are, e.g. a month's forecast at its end."""
+    resources: tuple[Resource, ...] = ()
+    folded: int = 0
+    """Series that were summed up as `other`."""

@@ -1,0 +1,116 @@
+"""Reads config.yaml and the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from exporter.collectors import all_collectors
+from exporter.config.environment import apply_plain_variables
+from exporter.config.explain import _explain, _origin, _shown
+from exporter.config.model import Config
+
+ENVIRONMENT_PREFIX = "AWS_SPEND_EXPORTER_"
+CONFIG_VARIABLE = "AWS_SPEND_EXPORTER_CONFIG"
+DEFAULT_FILE = Path("config.yaml")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text names each key, what was found and what was expected."""
+
+
+# Reading
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, refusing a key that stands twice in one mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Called by PyYAML for each mapping."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, list | dict):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a plain value", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: Path | None, environment: Mapping[str, str] | None = None) -> Config:
+    """Read the configuration; ConfigError in one message naming key, found and expected.
+
+    Without `path`, config.yaml is read if it exists, and defaults apply if it does not.
+    """
+    environment = os.environ if environment is None else environment
+    source = str(path or DEFAULT_FILE)
+    data: Any = {}
+    if path is not None or DEFAULT_FILE.exists():
+        data = _read_yaml(path or DEFAULT_FILE)
+    else:
+        source = "environment"
+    try:
+        apply_plain_variables(data, environment, all_collectors())
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    variables: dict[tuple[str, ...], str] = {}
+    for name, value in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and name != CONFIG_VARIABLE:
+            key = tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
+            _set(data, key, _scalar(value, name), name)
+            variables[key] = name
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        # A union reports each of its forms: the one that got further knows better.
+        deep = {problem["loc"][:1] for problem in problems if problem["type"] != "literal_error"}
+        lines = [
+            f"{_origin(problem, variables, source)}: {_explain(problem, data)}"
+            for problem in problems
+            if problem["type"] != "literal_error" or len(problem["loc"]) > 2 or problem["loc"][:1] not in deep
+        ]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 # a subclass of the safe loader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: found {_shown(data)}, expected a mapping of keys")
+    return data
+
+
+def _scalar(value: str, name: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, RecursionError):  # a date of no calendar is a ValueError
+        raise ConfigError(f"{name}: found {value!r}, expected a YAML value") from None
+
+
+def _set(data: dict[str, Any], path: Sequence[str], value: Any, name: str) -> None:
+    for key in path[:-1]:
+        data = data.setdefault(key, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"{name}: found a value at {key}, expected a mapping")
+    data[path[-1]] = value

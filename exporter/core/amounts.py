@@ -1,0 +1,46 @@
+"""Amounts of cost, by cost type and charge class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    pass
+
+
+class Amounts(NamedTuple):
+    """The five cost types of Cost Explorer for one key, in USD, as exact decimals."""
+
+    unblended: Decimal = Decimal(0)
+    blended: Decimal = Decimal(0)
+    amortized: Decimal = Decimal(0)
+    net_unblended: Decimal = Decimal(0)
+    net_amortized: Decimal = Decimal(0)
+
+
+AMOUNTS = Amounts._fields
+"""The cost types, in the order of the ledger's columns."""
+
+
+class ChargeClass(StrEnum):
+    """Whether a charge follows usage, or is tax, credit, refund, support or a fee."""
+
+    USAGE = "usage"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """Cost of one service in one linked account on one UTC day, as AWS reported it at `observed_at`."""
+
+    day: date
+    account_id: str
+    service: str
+    charge_class: ChargeClass
+    amounts: Amounts
+    estimated: bool
+    observed_at: datetime

@@ -1,0 +1,70 @@
+"""Resources of the inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """A cheaper way to have the same resource; `monthly_usd` is None where a price is not known."""
+
+    kind: str
+    monthly_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One thing that exists in an account, as its service described it.
+
+    `monthly_usd` is its list price for 730 hours as it stands now: zero where AWS charges nothing for it,
+    None where the price is not known or depends on use. `region` is None for that of the target.
+    """
+
+    id: str
+    type: str
+    name: str = ""
+    state: str = ""
+    created: datetime | None = None
+    tags: Mapping[str, str] | None = field(default_factory=dict)
+    """None where they could not be read: then nothing is known to be missing."""
+    monthly_usd: Decimal | None = None
+    unused_reason: str | None = None
+    unused_usd: Decimal | None = None
+    """Dollars a month that being unused costs, where that is not `monthly_usd`."""
+    savings: tuple[Saving, ...] = ()
+    region: str | None = None
+    existed_by: datetime | None = None
+    """A moment at which it existed for certain, where AWS does not tell when it was created."""
+    first_seen: bool = False
+    """Whether `created` is when we saw it first, because AWS does not tell."""
+    subtype: str = ""
+    """What the service calls its kind, e.g. an instance or volume type."""
+    lifecycle: str = ""
+
+    @property
+    def wasted_usd(self) -> Decimal | None:
+        """List price a month of what is unused."""
+        return self.monthly_usd if self.unused_usd is None else self.unused_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The resources of one unit as last read, and of which account; `error` is why they could not be read again."""
+
+    unit: str
+    account_id: str
+    account: str
+    region: str
+    read_at: datetime
+    resources: tuple[Resource, ...]
+    error: str | None = None
+    expires: datetime | None = None
+    """When they are no longer served if nothing newer arrives."""

@@ -1,0 +1,81 @@
+"""The summary of cost that the API returns and the digest shows."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Part(BaseModel):
+    """A part of the answer; fields of newer releases are ignored by older relays."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Span(Part):
+    """Cost of the UTC days from `start` to `end`, both included."""
+
+    start: date
+    end: date
+    usd: Decimal | None
+    """None where a day of it has not been read: unknown is never zero."""
+    settled: bool = False
+    """Whether AWS is done with all of it, as far as can be known."""
+
+
+class Mover(Part):
+    """What changed by `change_usd` to `usd`, an account's service."""
+
+    account_id: str
+    account: str
+    service: str
+    usd: Decimal
+    change_usd: Decimal
+
+
+class Movers(Part):
+    """The biggest changes of cost between two spans of equal length, by size."""
+
+    start: date
+    end: date
+    before_start: date
+    before_end: date
+    top: tuple[Mover, ...]
+
+
+class Waste(Part):
+    """List price of what nobody uses, in USD a month."""
+
+    account_id: str
+    account: str
+    resource_type: str
+    reason: str
+    usd: Decimal
+
+
+class Summary(Part):
+    """Amounts in USD of the configured cost type; None is unknown, or a budget that is not set."""
+
+    now: datetime
+    read_at: datetime | None
+    """When the ledger was last brought up to date."""
+    cost_type: str
+    yesterday: Span
+    last_7_days: Span
+    """To the day before yesterday: yesterday is partial, and the week would look like a fall."""
+    previous_7_days: Span
+    month_to_date: Span
+    budget_day_usd: Decimal | None
+    budget_month_usd: Decimal | None
+    projected_month_usd: Decimal | None
+    settled_days: tuple[Span, ...] = ()
+    """The newest settled day and the six before it, newest last; empty in answers of older exporters."""
+    movers_day: Movers | None
+    """The newest settled day against the day before."""
+    movers_week: Movers | None
+    """The seven days to the newest settled one against the seven before."""
+    waste_usd: Decimal | None
+    waste: tuple[Waste, ...]
+    """The most expensive first, as many as movers were asked for."""

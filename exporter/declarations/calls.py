@@ -1,0 +1,49 @@
+"""The requests that a collector makes, for pricing a configuration before it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The size of an installation, for pricing a configuration before it runs."""
+
+    accounts: int
+    services: int
+    keys: int
+    """Pairs of account and service with cost on a day."""
+    regions: int
+    groups_per_page: int
+    usage_metrics: int = 0
+    """CloudWatch metrics that a poll of usage asks for."""
+    daily_usage_metrics: int = 0
+    """Those that are published once a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaidCall:
+    """A priced request that a collector makes, with the number of what is priced in a 30-day month.
+
+    That is requests, and metrics for GetMetricData.
+    """
+
+    service: str
+    operation: str
+    per_month: Decimal
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class FreeCall:
+    """A free request, with its expected number in a 30-day month; each is an event in CloudTrail."""
+
+    service: str
+    operation: str
+    per_month: Decimal
+    note: str
