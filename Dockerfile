@@ -14,15 +14,14 @@ RUN mkdir exporter && touch exporter/__init__.py && \
 
 FROM dependencies AS build-runtime
 COPY exporter exporter
-# The simulated AWS needs moto, which must not be in production; `demo` then says what it misses.
-RUN rm -r simulated_aws && \
-    pip --python /opt/app install --no-cache-dir --disable-pip-version-check --no-deps --force-reinstall .
-
-FROM dependencies AS build-demo
-# hadolint ignore=DL3013 # the versions are bounded in pyproject.toml
-RUN pip --python /opt/app install --no-cache-dir --disable-pip-version-check ".[demo]"
-COPY exporter exporter
 RUN pip --python /opt/app install --no-cache-dir --disable-pip-version-check --no-deps --force-reinstall .
+
+# The demo and the simulated AWS are a distribution beside the exporter's.
+FROM build-runtime AS build-demo
+COPY demo demo
+COPY simulated_aws simulated_aws
+# hadolint ignore=DL3013 # the versions are bounded in demo/pyproject.toml
+RUN pip --python /opt/app install --no-cache-dir --disable-pip-version-check ./demo
 
 FROM python:${PYTHON_TAG} AS base
 # Any uid may run the image as long as its group is 10001: /data belongs to the group. So a host user's own

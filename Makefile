@@ -43,7 +43,7 @@ full: setup lint browser ## everything, with the long suites
 lowest: setup ## run the quick tests on the lowest versions that pyproject.toml allows
 	$(BIN)/python -m venv --clear $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet uv
-	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[demo]' --group dev
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable . --editable ./demo --group dev
 	$(LOWEST)/bin/python -m pytest $(PARALLEL) -m "not long and not alone" \
 		tests/unit tests/relay tests/e2e/test_commands.py tests/deploy/test_web_config_served.py
 
@@ -81,8 +81,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
-$(VENV)/.installed: pyproject.toml scripts/create-venv.sh
+$(VENV)/.installed: pyproject.toml demo/pyproject.toml scripts/create-venv.sh
 	@echo "Installing into $(VENV) (about a minute the first time)"
 	@scripts/create-venv.sh $(VENV)
 	@touch $@

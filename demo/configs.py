@@ -21,7 +21,7 @@ _HOSTS = ("alertmanager", "relay", "grafana", "prometheus", "exporter")
 
 def project_folder() -> Path:
     """The checkout that holds the shipped prometheus/, alertmanager/ and grafana/ folders."""
-    folder = Path(__file__).resolve().parent.parent.parent
+    folder = Path(__file__).resolve().parent.parent
     if not (folder / "prometheus" / "prometheus.yml").is_file():
         raise DemoError(
             "the demo needs the project's prometheus/ and alertmanager/ folders: "

@@ -56,7 +56,7 @@ class Options:
 
 def find_program(*names: str) -> str | None:
     """The first of the programs on the PATH, or among those that `make setup` has unpacked."""
-    unpacked = Path(__file__).resolve().parent.parent.parent / ".tools" / "usr" / "bin"
+    unpacked = Path(__file__).resolve().parent.parent / ".tools" / "usr" / "bin"
     for name in names:
         if found := shutil.which(name) or shutil.which(name, path=str(unpacked)):
             return found

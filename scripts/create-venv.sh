@@ -32,4 +32,4 @@ fi
 
 # The dev tools are a dependency group; pip reads groups from 25.1 on.
 "$venv/bin/python" -m pip install --quiet --upgrade 'pip>=25.1'
-"$venv/bin/python" -m pip install --quiet --editable '.[demo]' --group dev
+"$venv/bin/python" -m pip install --quiet --editable . --editable ./demo --group dev

@@ -36,9 +36,9 @@ _TOGETHER = {
     "tests/grafana/test_dashboards_on_prometheus.py": "prometheus",
     "tests/docs/": "docs",
     "tests/e2e/test_commands.py": "commands",
-    "tests/resources/": "resources",
+    "tests/inventory/": "inventory",
     "tests/property/test_cost_reconciles.py": "cost",
-    "tests/demo/simulator/": "simulator",
+    "tests/simulated_aws/": "simulator",
 }
 
 

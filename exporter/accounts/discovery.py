@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from exporter.accounts.placing import OU_INFO
 from exporter.accounts.settings import AccountsSettings, StaticAccount
+from exporter.accounts.sharding import ShardSettings
 from exporter.aws.clients import Aws
-from exporter.config.model import Config
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Account, Target
 
@@ -47,12 +48,11 @@ class Directory:
         return Target(account.id, account.name, region or GLOBAL_REGION[self.partition], self.partition)
 
 
-def discover(aws: Aws, config: Config) -> Directory:
+def discover(aws: Aws, settings: AccountsSettings, shard: ShardSettings) -> Directory:
     """Ask AWS who we are and, where configured, which accounts there are; AwsError if it cannot say."""
     identity = aws.call(None, "sts", "GetCallerIdentity", aws.region)
     payer_id = str(identity["Account"])
     partition = str(identity["Arn"]).split(":")[1]
-    settings = config.accounts
     region = GLOBAL_REGION.get(partition, aws.region)
 
     tags: dict[str, dict[str, str]] = {}
@@ -78,7 +78,7 @@ def discover(aws: Aws, config: Config) -> Directory:
             names[entered.id] = entered.name
         if entered.state == "ACTIVE" and _selected(entered, settings):
             accounts[entered.id] = entered
-    held = {id_: account for id_, account in accounts.items() if config.shard.holds(id_)}
+    held = {id_: account for id_, account in accounts.items() if shard.holds(id_)}
     return Directory(payer_id, partition, held, names, accounts)
 
 
@@ -173,12 +173,14 @@ def _selected(account: Account, settings: AccountsSettings) -> bool:
     return not matches(account, settings.exclude)
 
 
-def regions_of(aws: Aws, account: Account, config: Config) -> tuple[str, ...]:
+def regions_of(
+    aws: Aws, account: Account, configured: Literal["discover"] | tuple[str, ...]
+) -> tuple[str, ...]:
     """The regions to collect from in one account; asks EC2 which ones it opted in, if so configured."""
     if account.regions is not None:
         return account.regions
-    if config.regions != "discover":
-        return config.regions
+    if configured != "discover":
+        return configured
     # Without AllRegions, only regions that the account can use are returned.
     answer = aws.call(account, "ec2", "DescribeRegions", aws.region)
     return tuple(sorted(str(region["RegionName"]) for region in answer["Regions"]))
@@ -202,12 +204,12 @@ def info_family(labels: Iterable[str]) -> Family:
     )
 
 
-def account_samples(directory: Directory, config: Config) -> Iterator[Sample]:
+def account_samples(directory: Directory, settings: AccountsSettings) -> Iterator[Sample]:
     """`aws_account_info` and `aws_account_ou_info`."""
     for account in directory.accounts.values():
         for ou in account.ous or ("/",):
             yield OU_INFO(1, account_id=account.id, account=account.name, ou=ou)
-    family = info_family(config.accounts.group_labels)
+    family = info_family(settings.group_labels)
     for account in directory.accounts.values():
         yield family(
             1,

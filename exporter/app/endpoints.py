@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from exporter.api import all_endpoints
+from exporter.api.endpoints import all_endpoints
 from exporter.api.source import Endpoint, Source
 from exporter.app.pages import api_page, landing_page
 from exporter.collection.store import Store

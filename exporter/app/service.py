@@ -19,9 +19,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, generate_latest
 
-from exporter.anomalies.history import AssessedHistory
 from exporter.api.source import Source
 from exporter.app.clock_steps import ClockSteps
+from exporter.app.dated_history import DAILY_VALUES, assessed_history
 from exporter.app.endpoints import Probes, create_app
 from exporter.app.state_metrics import BUILD_INFO, RELOADED, RELOADED_AT, _StateMetrics
 from exporter.aws.charges import MemoryCharges
@@ -37,7 +37,7 @@ from exporter.config.read import ConfigError, load_config
 from exporter.core.logs import configure_logging
 from exporter.core.moments import Clock, utc_now
 from exporter.history.live import LiveWrite, LiveWriteMetrics
-from exporter.history.sample_timestamps import OTHERS, Stamps
+from exporter.history.sample_timestamps import Stamps
 from exporter.history.writer import History, HistoryMetrics
 from exporter.ledger.file import Ledger, LedgerLockedError
 from exporter.ledger.snapshots import SnapshotMetrics, Snapshots
@@ -90,7 +90,7 @@ class Service:
         self._metrics = RunnerMetrics(self.registry)
         self._meter = Meter(self.ledger, config.ceilings, clock, self.registry, self._books)
         self._stamps = Stamps(self.ledger)
-        self._other_stamps = (Stamps(self.ledger, OTHERS),)
+        self._other_stamps = (Stamps(self.ledger, DAILY_VALUES),)
         self._history_metrics = HistoryMetrics(self.registry)
         self._live_write_metrics = LiveWriteMetrics(self.registry) if config.live_write.url else None
         self._reloaded = Gauge(RELOADED.name, RELOADED.help, registry=self.registry)
@@ -113,15 +113,9 @@ class Service:
             self._clock,
             self._history_metrics,
             self._other_stamps,
-            AssessedHistory(
-                self.ledger,
-                config.anomalies,
-                config.history.window,
-                config.collectors.cost.history_months,
-                self._clock,
-            ).update,
+            assessed_history(self.ledger, config, self._clock).update,
         )
-        aws = make_aws(config, self._meter, stop)
+        aws = make_aws(config.aws, self._meter, stop)
         if previous is not None and previous.serves_as(aws):
             aws = previous.successor(stop)
         runner = Runner(
@@ -328,7 +322,7 @@ def make_snapshots(config: Config, clock: Clock, registry: CollectorRegistry) ->
     # before there is a ledger to count in; S3 is not among what ceilings are for.
     meter = Meter(MemoryCharges(), config.ceilings, clock, CollectorRegistry())
     here = config.aws.model_copy(update={"role_arn": None, "external_id": None})
-    aws = make_aws(config.model_copy(update={"aws": here}), meter)
+    aws = make_aws(here, meter)
     shard = f"shard-{config.shard.index}/" if config.shard.count > 1 else ""
     return Snapshots(config.snapshots, aws, config.ledger_path, clock, SnapshotMetrics(registry), shard)
 

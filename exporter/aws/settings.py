@@ -14,25 +14,7 @@ from pydantic import Field, field_validator
 
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
-from exporter.config.model import Config
 from exporter.core.fields import DayMonth, Duration, ExternalId, Region, RoleArn, StrictModel, Usd
-
-
-def make_aws(config: Config, meter: Meter, stop: threading.Event | None = None) -> Aws:
-    """Access to AWS as configured; AwsError if the profile does not exist."""
-    settings = config.aws
-    return Aws(
-        meter,
-        profile=settings.profile,
-        region=settings.region,
-        endpoint_url=settings.endpoint_url,
-        simulated=settings.simulated,
-        role_arn=settings.role_arn,
-        external_id=settings.external_id,
-        threads=settings.threads,
-        read_timeout=settings.read_timeout.total_seconds(),
-        stop=stop,
-    )
 
 
 class AwsSettings(StrictModel):
@@ -104,3 +86,19 @@ class CeilingSettings(StrictModel):
             return {"total": self.first_fill}
         ceiling: Ceiling = getattr(self, budget)
         return {"day": ceiling.day, "month": ceiling.month}
+
+
+def make_aws(settings: AwsSettings, meter: Meter, stop: threading.Event | None = None) -> Aws:
+    """Access to AWS as configured; AwsError if the profile does not exist."""
+    return Aws(
+        meter,
+        profile=settings.profile,
+        region=settings.region,
+        endpoint_url=settings.endpoint_url,
+        simulated=settings.simulated,
+        role_arn=settings.role_arn,
+        external_id=settings.external_id,
+        threads=settings.threads,
+        read_timeout=settings.read_timeout.total_seconds(),
+        stop=stop,
+    )

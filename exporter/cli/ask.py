@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from exporter.api import all_endpoints
+from exporter.api.endpoints import all_endpoints
 from exporter.api.source import Source
 from exporter.cli.clients import exporter_client
 from exporter.config.model import Config

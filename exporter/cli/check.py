@@ -46,7 +46,7 @@ def check_aws(
     """
     meter = Meter(MemoryCharges(), _NoPaidCalls(), utc_now, CollectorRegistry())
     try:
-        aws = make_aws(config, meter)
+        aws = make_aws(config.aws, meter)
     except AwsError as error:
         yield _failed("credentials and discovery", "", "", "", error)
         return
@@ -56,7 +56,7 @@ def check_aws(
 
 def _check(aws: Aws, config: Config, progress: Callable[[int, int], None]) -> Iterator[Finding]:
     try:
-        directory = discover(aws, config)
+        directory = discover(aws, config.accounts, config.shard)
     except AwsError as error:
         yield _failed("credentials and discovery", "", "", "", error)
         return
@@ -81,7 +81,7 @@ def _check_account(aws: Aws, config: Config, directory: Directory, account: Acco
             message = f"signed in to {identity['Account']}, expected {account.id}: no role is configured"
             raise AwsError(Kind.ACCESS_DENIED, message)
         findings.append(Finding("role", account.id, account.name, "", str(identity["Arn"])))
-        regions = regions_of(aws, account, config)
+        regions = regions_of(aws, account, config.regions)
     except Exception as error:
         return [*findings, _failed("role", account.id, account.name, "", classify(error))]
     for region in regions:

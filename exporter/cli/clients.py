@@ -11,12 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from exporter.config.model import Config
-from exporter.web.client import _SECTION, Client, RefusedError
+from exporter.web.client import Client, RefusedError
 from exporter.web.client_settings import Tls
 from exporter.web.config import WebConfigError, read_web_file
 from exporter.web.credentials import CallerAuth, RelayConfigError, read_auth
 
-_SETTING = f"{_SECTION}.auth"
+_SETTING = "client.auth"
 _FIRST_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # compared, not bound
 

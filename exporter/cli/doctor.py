@@ -116,7 +116,7 @@ def _cost_explorer(config: Config, paid: bool) -> Iterator[Finding]:
         return
     try:
         meter = Meter(ledger, config.ceilings, utc_now, CollectorRegistry())
-        aws: Aws = make_aws(config, meter)
+        aws: Aws = make_aws(config.aws, meter)
         yesterday = utc_now().date() - timedelta(days=1)
         answer = daily_costs(aws, None, yesterday, yesterday + timedelta(days=1), ("SERVICE",))
         aws.close()

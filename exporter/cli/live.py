@@ -57,7 +57,9 @@ def _refresh_here(config: Config, collector: str) -> None:
     registry, stop = CollectorRegistry(), threading.Event()
     with closing(ledger):
         try:
-            with closing(make_aws(config, Meter(ledger, config.ceilings, utc_now, registry), stop)) as aws:
+            with closing(
+                make_aws(config.aws, Meter(ledger, config.ceilings, utc_now, registry), stop)
+            ) as aws:
                 runner = Runner(config, aws, ledger, Store(utc_now), RunnerMetrics(registry), utc_now, stop)
                 runner.discover_now()
                 refused = runner.refresh(collector)

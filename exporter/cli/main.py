@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
@@ -47,14 +48,13 @@ class _Commands(click.Group):
 
 
 def _demo() -> click.Command:
-    try:
-        from demo.cli import demo
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("exporter"):
-            raise
-        message = f"the demo needs the extra `demo` (pip install 'aws-spend-exporter[demo]'): {error}"
-        raise click.ClickException(message) from None
-    return demo
+    for found in entry_points(group="aws_spend_exporter.commands", name="demo"):
+        command = found.load()
+        assert isinstance(command, click.Command)
+        return command
+    raise click.ClickException(
+        "the demo is a distribution beside this one; get it with: pip install aws-spend-exporter-demo"
+    )
 
 
 _EPILOG = """\b

@@ -221,7 +221,7 @@ class Runner:
     def _discover(self) -> bool:
         now = self._clock()
         try:
-            directory = discover(self._aws, self.config)
+            directory = discover(self._aws, self.config.accounts, self.config.shard)
             self._ledger.name_accounts(directory.names, now.date())
             if self.config.accounts.discovery == "organizations":
                 ous = {account.id: account.ou for account in directory.accounts.values()}
@@ -246,7 +246,7 @@ class Runner:
         known = {*directory.accounts, directory.payer_id, ""}
         self._store.forget(lambda key: key.account_id in known)
         self._metrics.accounts.set(len(directory.accounts))
-        samples = tuple(account_samples(directory, self.config))
+        samples = tuple(account_samples(directory, self.config.accounts))
         self._store.publish(Key(DISCOVERY), Outcome(samples, now, now), interval=_DISCOVERY_INTERVAL)
         self._schedule(DISCOVERY, self._start_discovery, now + _DISCOVERY_INTERVAL)
         if before is None or before.names != directory.names:
@@ -349,7 +349,7 @@ class Runner:
     def discover_now(self) -> None:
         """Find the accounts in the calling thread's time, unless they are known; AwsError if AWS cannot say."""
         if self.directory is None:
-            self.directory = discover(self._aws, self.config)
+            self.directory = discover(self._aws, self.config.accounts, self.config.shard)
 
     def collect_now(self, collector: Collector) -> int:
         """Run one collector to its end in the calling thread's time; returns the failed units."""
@@ -512,7 +512,7 @@ class Runner:
     def _regions_of(self, account: Account, now: datetime) -> tuple[str, ...]:
         read_at, regions = self._regions.get(account.id, (None, ()))
         if read_at is None or now >= read_at + _REGIONS_KEPT:
-            regions = regions_of(self._aws, account, self.config)
+            regions = regions_of(self._aws, account, self.config.regions)
             self._regions[account.id] = (now, regions)
         return regions
 

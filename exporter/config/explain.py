@@ -14,14 +14,14 @@ from exporter.config.model import Config, collectors_model
 # Explaining
 
 
-def _dotted(location: Sequence[str | int]) -> str:
+def dotted(location: Sequence[str | int]) -> str:
     text = ""
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -33,7 +33,7 @@ def _location(problem: Any) -> list[str | int]:
     return [part for part in problem["loc"] if not _ADDED_BY_PYDANTIC.match(str(part))]
 
 
-def _origin(problem: Any, variables: Mapping[tuple[str, ...], str], source: str) -> str:
+def origin(problem: Any, variables: Mapping[tuple[str, ...], str], source: str) -> str:
     """The environment variable that the value is from, or `source`."""
     location = tuple(map(str, _location(problem)))
     for key, name in variables.items():
@@ -42,11 +42,11 @@ def _origin(problem: Any, variables: Mapping[tuple[str, ...], str], source: str)
     return source
 
 
-def _explain(problem: Any, data: Any) -> str:
+def explain(problem: Any, data: Any) -> str:
     """One line: the key, what was found, what was expected."""
     location = _location(problem)
-    key = _dotted(location)
-    found = f"found {_shown(problem['input'])}"
+    key = dotted(location)
+    found = f"found {shown(problem['input'])}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{key}: found nothing, expected a value"
@@ -64,7 +64,7 @@ def _explain(problem: Any, data: Any) -> str:
                 if inner[1].startswith(("collectors.", "thresholds.")) or not key
                 else f"{key}.{inner[1]}"
             )
-            return f"{name}: found {_shown(_lookup(data, name))}, expected {inner[2]}"
+            return f"{name}: found {shown(_lookup(data, name))}, expected {inner[2]}"
         return f"{key}: {found}, expected {message}"
     expected = _EXPECTED.get(problem["type"], message.removeprefix("Input should be "))
     return f"{key}: {found}, expected {expected}" + _bounds(problem)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from exporter.collectors import all_collectors
 from exporter.config.environment import apply_plain_variables
-from exporter.config.explain import _explain, _origin, _shown
+from exporter.config.explain import explain, origin, shown
 from exporter.config.model import Config
 
 ENVIRONMENT_PREFIX = "AWS_SPEND_EXPORTER_"
@@ -76,7 +76,7 @@ def load_config(path: Path | None, environment: Mapping[str, str] | None = None)
         # A union reports each of its forms: the one that got further knows better.
         deep = {problem["loc"][:1] for problem in problems if problem["type"] != "literal_error"}
         lines = [
-            f"{_origin(problem, variables, source)}: {_explain(problem, data)}"
+            f"{origin(problem, variables, source)}: {explain(problem, data)}"
             for problem in problems
             if problem["type"] != "literal_error" or len(problem["loc"]) > 2 or problem["loc"][:1] not in deep
         ]
@@ -97,7 +97,7 @@ def _read_yaml(path: Path) -> Any:
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: found {_shown(data)}, expected a mapping of keys")
+        raise ConfigError(f"{path}: found {shown(data)}, expected a mapping of keys")
     return data
 
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.accounts import discovery as accounts
 from exporter.accounts.thresholds import Families
+from exporter.app.dated_history import DATED_FAMILIES
 from exporter.app.state_metrics import STATE_FAMILIES
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.meter import Meter
@@ -23,7 +24,6 @@ from exporter.core.moments import utc_now
 from exporter.generated.iam import policy_files
 from exporter.history import live as live_write
 from exporter.history import writer as history
-from exporter.history.families import DATED_FAMILIES
 from exporter.history.sample_timestamps import DAILY
 from exporter.ledger import snapshots
 from exporter.resources import all_resource_files
@@ -140,4 +140,4 @@ def write(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(__file__).parents[1])
+    write(Path(__file__).parents[2])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import date, timedelta
 from itertools import count
@@ -12,16 +11,10 @@ from shutil import copyfileobj
 from tempfile import TemporaryFile
 from typing import IO
 
-import click
-from pydantic import ValidationError
-
-from exporter.anomalies.history import AssessedHistory
-from exporter.cli.tables import progress as show_progress
-from exporter.config.model import Config
 from exporter.core.exposition import header, render_labels, render_value
-from exporter.core.moments import Clock, utc_now
-from exporter.history.endpoint import Endpoint, EndpointError
-from exporter.history.sample_timestamps import COST, OTHERS, Sent, Stamps
+from exporter.core.moments import Clock
+from exporter.history.endpoint import Endpoint
+from exporter.history.sample_timestamps import DatedSource, Sent, Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import Encoded, days_to_write, points, to_send
 from exporter.ledger.file import Ledger, LedgerLockedError
@@ -46,11 +39,16 @@ class Backfill:
         cost_type: str,
         window: timedelta,
         clock: Clock,
+        sources: Sequence[DatedSource],
+        derive: Callable[[Ledger], bool],
         start: date | None = None,
         end: date | None = None,
-        assessed_history: Callable[[Ledger], AssessedHistory] | None = None,
     ) -> None:
-        """BackfillError if there is no ledger. `assessed_history` brings a ledger that no exporter holds up to date."""
+        """BackfillError if there is no ledger.
+
+        `derive` brings derived values of a ledger that no exporter holds up to date, a part at a time, and
+        returns whether more is left.
+        """
         if not ledger_path.exists():
             raise BackfillError(f"there is no ledger at {ledger_path}; `run` fills one")
         try:
@@ -61,12 +59,12 @@ class Backfill:
             self._owned = False
         self._cost_type = cost_type
         if self._owned:
-            while assessed_history is not None and assessed_history(self._ledger).update():
+            while derive(self._ledger):
                 pass
         first, last = days_to_write(clock(), window)
         self._sources = [
             (stamps, stamps.days_read(max(start or first, first), min(end or last, last)))
-            for stamps in (Stamps(self._ledger, source) for source in (COST, OTHERS))
+            for stamps in (Stamps(self._ledger, source) for source in sources)
         ]
         self._total = sum(len(days) for _, days in self._sources)
 
@@ -170,49 +168,3 @@ def write_openmetrics(backfill: Backfill, path: Path, progress: Progress) -> int
     finally:
         part.unlink(missing_ok=True)
     return samples
-
-
-def run_backfill(
-    config: Config, url: str | None, file: Path | None, start: date | None, last: date | None
-) -> int:
-    """The command `backfill`: exactly one of `url` and `file` is given; returns the exit code."""
-    try:
-        backfill = Backfill(
-            config.ledger_path,
-            config.collectors.cost.cost_type,
-            config.history.window,
-            utc_now,
-            start,
-            last + timedelta(days=1) if last else None,
-            lambda ledger: AssessedHistory(
-                ledger,
-                config.anomalies,
-                config.history.window,
-                config.collectors.cost.history_months,
-                utc_now,
-            ),
-        )
-    except (BackfillError, OSError, sqlite3.Error) as error:
-        return _fail(error)
-    try:
-        with show_progress("Writing days", enabled=True) as advance:
-            if file is not None:
-                samples = write_openmetrics(backfill, file, advance)
-                message = f"{samples} samples are in {file}"
-            else:
-                settings = HistorySettings.model_validate({**config.history.model_dump(), "write_url": url})
-                taken, refused = backfill.remote_write(settings, advance)
-                message = f"{taken} samples were taken, {refused} refused"
-    except ValidationError as error:
-        return _fail(f"--remote-write: expected {error.errors()[0]['msg'].removeprefix('Value error, ')}")
-    except (EndpointError, OSError, sqlite3.Error) as error:
-        return _fail(error)
-    finally:
-        backfill.close()
-    click.echo(message)
-    return 0
-
-
-def _fail(error: object) -> int:
-    click.echo(f"Error: {error}", err=True)
-    return 1

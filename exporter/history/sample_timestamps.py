@@ -4,7 +4,7 @@ A stamp is the timestamp of a written sample. It is reserved before it is sent a
 twice; what was acknowledged counts as written, so the ledger itself is the queue.
 """
 
-# ruff: noqa: S608 # the names of tables and columns are those of COST and OTHERS
+# ruff: noqa: S608 # the names of tables and columns are those of COST and of `daily_values`
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from datetime import date
 
 from exporter.core.amounts import AMOUNTS
 from exporter.core.metric import Family
-from exporter.history.families import DATED_FAMILIES
 from exporter.ledger.file import Ledger
 
 LEAST_CHANGE_UNITS = 1_000_000
@@ -94,6 +93,11 @@ class DatedSource:
         return abs(units - written) >= self.least_change and units != written
 
     @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """The labels of each family, by its name."""
+        return {family.name: family.labels for family in self.families}
+
+    @property
     def tolerance(self) -> float:
         """Half of the least change, as a sample shows it."""
         return self.least_change / self.units_per_one / 2
@@ -112,10 +116,14 @@ COST = DatedSource(
     "cost", "series", "days", "stamps", "history_days", f"'{DAILY.name}'", "service", (DAILY,),
     units_per_one=10**10, least_change=LEAST_CHANGE_UNITS, writes_zeros=False,
 )  # fmt: skip
-OTHERS = DatedSource(
-    "dated_values", "dated_series", "dated_days", "dated_stamps", "dated_history_days", "family", "label",
-    DATED_FAMILIES, units_per_one=1, least_change=0, writes_zeros=True,
-)  # fmt: skip
+
+
+def daily_values(families: tuple[Family, ...]) -> DatedSource:
+    """What `exporter.ledger.daily_values` holds: values of these families, whose last label is beside the account."""
+    return DatedSource(
+        "dated_values", "dated_series", "dated_days", "dated_stamps", "dated_history_days", "family", "label",
+        families, units_per_one=1, least_change=0, writes_zeros=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

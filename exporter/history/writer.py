@@ -21,12 +21,11 @@ from exporter.core.moments import Clock
 from exporter.history.endpoint import Endpoint, EndpointError
 from exporter.history.read_back import ReadBack
 from exporter.history.request import Point, encode_labels
-from exporter.history.sample_timestamps import COST, OTHERS, Change, DatedSource, Sent, Stamps, next_stamp
+from exporter.history.sample_timestamps import Change, DatedSource, Sent, Stamps, next_stamp
 from exporter.history.settings import HistorySettings
 
 log = logging.getLogger(__name__)
 
-_LABELS = {family.name: family.labels for source in (COST, OTHERS) for family in source.families}
 _BATCHES_A_CHUNK = 10  # a chunk is one transaction to reserve and one to acknowledge
 _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 300.0
@@ -88,13 +87,14 @@ Encoded = dict[tuple[str, str, str, str], bytes]
 def points(sent: Sequence[Sent], labels: Encoded, source: DatedSource) -> list[Point]:
     """What to send; `labels` remembers what was encoded."""
     found = []
+    names = source.labels
     for row in sent:
         change = row.change
         key = (change.family, change.account_id, row.name, change.label)
         encoded = labels.get(key)
         if encoded is None:
             encoded = labels[key] = encode_labels(
-                change.family, dict(zip(_LABELS[change.family], key[1:], strict=True))
+                change.family, dict(zip(names[change.family], key[1:], strict=True))
             )
         found.append((encoded, row.stamp, source.value(change.units)))
     return found

@@ -65,8 +65,8 @@ class Shipped:
 
 @cache
 def shipped() -> Shipped:
-    """What data/prices.json holds."""
-    data = json.loads(resources.files("exporter").joinpath("data/prices.json").read_text())
+    """What prices.json holds."""
+    data = json.loads(resources.files("exporter.inventory").joinpath("prices.json").read_text())
     return Shipped(
         datetime.fromisoformat(data["as_of"]).replace(tzinfo=UTC),
         data["source"],

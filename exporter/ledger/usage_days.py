@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import date
 
 from exporter.ledger.file import Ledger
-from exporter.usage.counters import _EPOCH_ORDINAL
+
+EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+"""Of the day from which the days of these tables are numbered."""
 
 CLOUDWATCH = "cloudwatch"
 """The source of what is polled from CloudWatch."""
@@ -24,8 +26,8 @@ def series_days(
             " GROUP BY resource_id, day",
             (
                 metric,
-                start.toordinal() - _EPOCH_ORDINAL,
-                end.toordinal() - _EPOCH_ORDINAL,
+                start.toordinal() - EPOCH_ORDINAL,
+                end.toordinal() - EPOCH_ORDINAL,
                 source,
                 account_id,
                 region,
@@ -33,5 +35,5 @@ def series_days(
         ).fetchall()
     found: dict[str, dict[date, float]] = {}
     for resource, day, amount in rows:
-        found.setdefault(resource, {})[date.fromordinal(day + _EPOCH_ORDINAL)] = amount
+        found.setdefault(resource, {})[date.fromordinal(day + EPOCH_ORDINAL)] = amount
     return found

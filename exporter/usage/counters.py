@@ -19,13 +19,13 @@ from enum import Enum
 from exporter.core.moments import start_of_day, to_milliseconds, to_moment
 from exporter.ledger.daily_values import Value, first_moment, put
 from exporter.ledger.file import Ledger
+from exporter.ledger.usage_days import EPOCH_ORDINAL
 from exporter.usage.metrics import DAY
 
 _SERIES_KEPT = timedelta(days=15)  # CloudWatch itself lists a metric for two weeks after its last data
 _DAYS_KEPT = timedelta(days=20)
 SERIES_DAYS_KEPT = 8
 _FLOAT_NOISE = 1e-9
-_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 
 class Form(Enum):
@@ -137,7 +137,7 @@ def _moment(milliseconds: int | None) -> datetime | None:
 
 
 def _ordinal(seconds: int) -> int:
-    return seconds // DAY + _EPOCH_ORDINAL
+    return seconds // DAY + EPOCH_ORDINAL
 
 
 _COLUMNS = "id, epoch, covered_from, read_through, polled_at, daily_polled_at, listed_at, period"
@@ -306,7 +306,7 @@ def _add_sums(db: sqlite3.Connection, reading: Reading, poll: Poll, epoch: int, 
         # The day of the epoch is left to its periods: only a part of it counts.
         if day * DAY >= epoch:
             added += more
-        days.add(reading.metric, day + _EPOCH_ORDINAL, more)
+        days.add(reading.metric, day + EPOCH_ORDINAL, more)
         by_day[day] += more
     for period, amount in sorted(reading.amounts.items()):
         if (final_before is not None and period < final_before) or period >= poll.through:

@@ -57,8 +57,7 @@ def image() -> Iterator[Image]:
     # The dependencies are those of this environment; the package is the image's, without the simulator.
     here = next(Path(path) for path in sys.path if path.endswith("site-packages"))
     (site / "dependencies.pth").write_text(f"{here}\n")
-    removed = shutil.ignore_patterns("simulator", "__pycache__")
-    shutil.copytree(ROOT / "exporter", site / "exporter", ignore=removed)
+    shutil.copytree(ROOT / "exporter", site / "exporter", ignore=shutil.ignore_patterns("__pycache__"))
     entry = app / "bin" / "aws-spend-exporter"
     entry.write_text(
         f"#!{app}/bin/python\nimport sys\nfrom exporter.cli.main import main\nsys.exit(main())\n"

@@ -103,7 +103,7 @@ def test_no_budget_is_told_from_an_answer_that_was_denied(make_aws: MakeAws, tmp
         assert (served(exporter), left_out(exporter)) == ({}, {})
 
         aws.faults.clear(denied)
-        exporter.app.service.runner.collect_now(exporter.collector("budgets"))
+        exporter.service.runner.collect_now(exporter.collector("budgets"))
         assert exporter.failures("budgets") == {}
         assert (served(exporter), left_out(exporter)) == ({}, {"type": 0, "currency": 0, "series_limit": 0})
 
@@ -120,7 +120,7 @@ def test_a_page_that_fails_leaves_the_last_whole_answer(
         before = served(exporter)
         aws.budgets.drawn = [SimulatedBudget(str(number), Decimal(1)) for number in range(150)]
         aws.faults.add(fault, service="budgets")
-        exporter.app.service.runner.collect_now(exporter.collector("budgets"))
+        exporter.service.runner.collect_now(exporter.collector("budgets"))
         assert exporter.failures("budgets") == {aws.accounts[0].name: {kind}}
         assert served(exporter) == before
         assert len(before) == 150

@@ -116,12 +116,12 @@ def test_what_is_served_is_what_aws_holds_and_a_restart_pays_nothing(
     with in_process(tmp_path, aws, config(aws), clock) as exporter:
         wait_for("it is ready", exporter.is_ready)
         assert served(exporter) == truth
-        exporter.app.service.runner.collect_now(exporter.collector("commitments"))
+        exporter.service.runner.collect_now(exporter.collector("commitments"))
         assert len(asked(aws)) == len(requests)
 
         aws.clock.advance(DAY)
         clock.advance(DAY)
-        exporter.app.service.runner.collect_now(exporter.collector("commitments"))
+        exporter.service.runner.collect_now(exporter.collector("commitments"))
         assert len(asked(aws)) == 2 * len(requests)
         assert served(exporter)["aws_commitment_data_through_timestamp_seconds"] == {
             PLANS: through + 86400,
@@ -148,7 +148,7 @@ def test_without_commitments_nothing_is_served_and_nothing_fails(make_aws: MakeA
         assert served(exporter) == {}
         assert exporter.failures("commitments") == {}
         # Of what is not held, coverage is not asked for; and the answer holds for the interval.
-        exporter.app.service.runner.collect_now(exporter.collector("commitments"))
+        exporter.service.runner.collect_now(exporter.collector("commitments"))
         assert len(asked(aws)) == 1 + len(Settings().reservations)
 
 
@@ -173,7 +173,7 @@ def test_what_is_denied_fails_alone_and_goes_absent_after_three_intervals(
         for passed, kinds in ((1, {PLANS, DATABASES}), (2, {PLANS, DATABASES}), (3, {DATABASES})):
             aws.clock.set(START + passed * DAY)
             clock.advance(DAY)
-            exporter.app.service.runner.collect_now(commitments)
+            exporter.service.runner.collect_now(commitments)
             assert exporter.failures("commitments") == {"management": {"access_denied"}}
             found = served(exporter)
             assert set(found["aws_commitment_unused_usd"]) == kinds
@@ -181,7 +181,7 @@ def test_what_is_denied_fails_alone_and_goes_absent_after_three_intervals(
             assert read == (datetime(2026, 5, 16, tzinfo=UTC) + passed * DAY).timestamp()
 
         aws.faults.clear()
-        exporter.app.service.runner.collect_now(commitments)
+        exporter.service.runner.collect_now(commitments)
         assert set(served(exporter)["aws_commitment_unused_usd"]) == {PLANS, DATABASES}
         assert exporter.failures("commitments") == {}
 

@@ -101,7 +101,7 @@ def test_impact_is_by_account_service_and_monitor_of_what_is_open(make_aws: Make
 
         # What ended before the days that are wanted leaves by itself.
         clock.advance(DAY)
-        exporter.app.service.runner.views.render()
+        exporter.service.runner.views.render()
         assert not [labels for labels in served(exporter) if labels[3] == "accounts"]
         assert exporter.value(FINDINGS) == 5
 

@@ -76,7 +76,7 @@ def test_each_key_sums_up_to_what_aws_holds_and_is_read_once_a_day(
             } == pytest.approx({key: float(value) for key, value in truth.items() if value})
 
         asked = [entry for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
-        exporter.app.service.runner.collect_now(exporter.collector("cost_breakdowns"))
+        exporter.service.runner.collect_now(exporter.collector("cost_breakdowns"))
         again = [entry for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
         assert len(again) == len(asked)
 

@@ -150,7 +150,7 @@ def test_an_account_that_leaves_takes_its_outcomes_with_it_and_a_new_one_comes(
     with in_process(tmp_path, aws, settings(include=["prod", "dev"])) as exporter:
         wait_for("it is ready", exporter.is_ready)
         aws.faults.add("access_denied", account="dev", service="ec2")
-        runner = exporter.app.service.runner
+        runner = exporter.service.runner
         collector = exporter.collector("ec2_instances")
         assert runner.collect_now(collector) == 2
         assert set(exporter.failures("ec2_instances")) == {"dev"}
@@ -183,7 +183,7 @@ def test_a_rename_changes_the_label_and_makes_no_second_series(aws: SimulatedAws
         wait_for("it is ready", exporter.is_ready)
         wait_for("cost is served", lambda: exporter.samples().get("aws_cost_yesterday_usd"))
         organization.accounts[organization.accounts.index(prod)] = replace(prod, name="shop")
-        runner = exporter.app.service.runner
+        runner = exporter.service.runner
         runner._discover()
         for collector in runner._collectors:
             if collector.name == "ec2_instances":
@@ -214,7 +214,7 @@ def test_a_name_that_was_given_or_found_wins_over_that_of_cost_explorer(
         }
         told = {account.id: account.name for account in aws.accounts}
         names = {**told, prod: "shop", staging: "rehearsal"}
-        assert exporter.app.service.ledger.account_names() == names
+        assert exporter.service.ledger.account_names() == names
         assert {prod, staging, dev} <= costs.keys()
         assert costs == {account_id: names[account_id] for account_id in costs}
 
@@ -223,7 +223,7 @@ def test_a_discovery_that_fails_later_keeps_the_known_accounts(aws: SimulatedAws
     with in_process(tmp_path, aws, settings()) as exporter:
         wait_for("it is ready", exporter.is_ready)
         aws.faults.add("access_denied", service="organizations")
-        runner = exporter.app.service.runner
+        runner = exporter.service.runner
         runner._discover()
         assert exporter.is_ready()
         assert "accounts of all accounts: access_denied" in exporter.get("/-/ready").text
@@ -248,7 +248,7 @@ def test_a_page_of_accounts_that_fails_is_a_failed_discovery_and_not_a_smaller_o
     with in_process(tmp_path, aws, config) as exporter:
         wait_for("it has failed", lambda: "failed: server_error" in exporter.get("/-/ready").text)
         assert infos(exporter) == {}
-        exporter.app.service.runner._discover()
+        exporter.service.runner._discover()
         assert len(infos(exporter)) == 44
 
 

@@ -113,7 +113,7 @@ def test_an_injected_spike_is_the_same_everywhere_and_its_cause_is_asked_for_onc
         wait_for("it is ready", exporter.is_ready)
         # The cost may have come after the first look for spikes.
         causes = exporter.collector("anomaly_causes")
-        assert exporter.app.service.runner.collect_now(causes) == 0
+        assert exporter.service.runner.collect_now(causes) == 0
         rows = in_api(exporter)
         findings = {(row["kind"], row["account_id"], row["service"]) for row in rows}
         assert findings >= {("spike", account.id, EC2), ("new_service", other.id, "New Service")}
@@ -164,9 +164,9 @@ def test_an_injected_spike_is_the_same_everywhere_and_its_cause_is_asked_for_onc
         )
 
         asked = [entry for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
-        assert exporter.app.service.runner.collect_now(causes) == 0
+        assert exporter.service.runner.collect_now(causes) == 0
         clock.advance(timedelta(hours=3))
-        assert exporter.app.service.runner.collect_now(causes) == 0
+        assert exporter.service.runner.collect_now(causes) == 0
         again = [entry for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
         assert len(again) == len(asked)
 
@@ -201,7 +201,7 @@ def test_what_the_demo_injects_is_found_on_every_date(now: str, make_aws: MakeAw
 
         def found() -> bool:
             clock.advance(timedelta(seconds=5))
-            exporter.app.service.runner.collect_now(cost)
+            exporter.service.runner.collect_now(cost)
             return any(
                 (labels["kind"], labels["account_id"], labels["service"]) == ("spike", account.id, EC2)
                 for labels, _ in exporter.samples().get("aws_cost_anomaly", [])
@@ -223,7 +223,7 @@ def test_causes_are_not_asked_for_past_their_limit_nor_past_the_ceiling(
     with in_process(tmp_path, aws, config, ShiftedClock(NOW)) as exporter:
         wait_for("it is ready", exporter.is_ready)
         causes = exporter.collector("anomaly_causes")
-        assert exporter.app.service.runner.collect_now(causes) == 0
+        assert exporter.service.runner.collect_now(causes) == 0
         explained = [row for row in in_api(exporter) if row["cause"]]
         assert len(in_api(exporter)) > 2
         # The largest first.
@@ -231,13 +231,11 @@ def test_causes_are_not_asked_for_past_their_limit_nor_past_the_ceiling(
 
         spent = exporter.value("aws_spend_exporter_api_charges_usd_total", operation="GetCostAndUsage")
         limit = {"cost": {"day": 0.01, "month": 0.01}, "first_fill": None}
-        exporter.app.service._meter.ceilings = type(exporter.app.service.config.ceilings).model_validate(
-            limit
-        )
-        config_path = exporter.app.service.config.collectors
+        exporter.service._meter.ceilings = type(exporter.service.config.ceilings).model_validate(limit)
+        config_path = exporter.service.config.collectors
         assert config_path is not None
-        object.__setattr__(exporter.app.service.config.collectors.anomaly_causes, "requests_per_day", 100)
-        assert exporter.app.service.runner.collect_now(causes) == 1
+        object.__setattr__(exporter.service.config.collectors.anomaly_causes, "requests_per_day", 100)
+        assert exporter.service.runner.collect_now(causes) == 1
         assert exporter.failures("anomaly_causes") != {}
         assert (
             exporter.value("aws_spend_exporter_api_charges_usd_total", operation="GetCostAndUsage") == spent

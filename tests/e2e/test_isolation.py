@@ -139,7 +139,7 @@ def test_last_good_samples_stay_for_three_intervals_and_then_go_absent(
         aws.faults.add("access_denied", account="prod")  # its session is still good for an hour
         collector = exporter.collector("ec2_instances")
         clock.advance(timedelta(hours=1))
-        assert exporter.app.service.runner.collect_now(collector) > 0
+        assert exporter.service.runner.collect_now(collector) > 0
         assert set(exporter.failures("ec2_instances")) == set(FAULTS)
         assert exporter.samples()["aws_ec2_instances"] == before
 
@@ -153,7 +153,7 @@ def test_last_good_samples_stay_for_three_intervals_and_then_go_absent(
         assert accounts_with_instances(exporter) == set()
 
         aws.faults.clear()
-        assert exporter.app.service.runner.collect_now(collector) == 0
+        assert exporter.service.runner.collect_now(collector) == 0
         assert accounts_with_instances(exporter) == everyone
         assert exporter.failures("ec2_instances") == {}
 

@@ -157,7 +157,7 @@ def test_an_answer_that_was_paid_for_before_a_reload_is_shown_as_the_new_configu
 
     with in_process(tmp_path, aws, config("unblended"), clock) as exporter:
         wait_for("it is ready", exporter.is_ready)
-        ledger, before = exporter.app.service.ledger, exporter.app.service.runner
+        ledger, before = exporter.service.ledger, exporter.service.runner
         clock.advance(timedelta(hours=7))
         slow = aws.faults.add("latency", service="ce", seconds=10, count=1)
         with ThreadPoolExecutor(1) as pool:

@@ -119,7 +119,7 @@ def test_without_enrolment_the_failure_says_so_and_what_to_do(
         assert "enable Cost Optimization Hub once in the payer's console" in caplog.text
 
         aws.optimization_hub.is_enrolled = True
-        exporter.app.service.runner.collect_now(exporter.collector("savings_opportunities"))
+        exporter.service.runner.collect_now(exporter.collector("savings_opportunities"))
         assert exporter.failures("savings_opportunities") == {}
         assert served(exporter)
 

@@ -20,7 +20,7 @@ from running_exporter import (
 )
 from waiting import wait_for
 
-from exporter.api import all_endpoints
+from exporter.api.endpoints import all_endpoints
 
 pytestmark = [pytest.mark.stack, pytest.mark.alone]
 
@@ -106,11 +106,11 @@ def test_a_scrape_does_not_wait_for_a_commit(make_aws: MakeAws, tmp_path: Path) 
     ) as exporter:
         wait_for("it is ready", exporter.is_ready)
         # A commit of 300 accounts and a month takes seconds.
-        with exporter.app.service.ledger.transaction():
+        with exporter.service.ledger.transaction():
             for path in ("/metrics", "/-/ready", "/api/v1/status", "/"):
                 # Whoever waited for it would wait until the client gives up.
                 assert exporter.get(path, timeout=60).status_code == 200, path
-        assert exporter.value("aws_spend_exporter_ledger_rows") == exporter.app.service.ledger.row_count() > 0
+        assert exporter.value("aws_spend_exporter_ledger_rows") == exporter.service.ledger.row_count() > 0
         remaining = exporter.value(
             "aws_spend_exporter_api_budget_remaining_usd", **{"class": "first_fill", "period": "total"}
         )

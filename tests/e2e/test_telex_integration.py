@@ -38,7 +38,7 @@ class Relay:
         with self.log.open("wb") as log:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "exporter", "relay", "-c", str(path)],
-                env={**exporter.config.environment, "TELEX_URL": telex_url},
+                env={**exporter.environment, "TELEX_URL": telex_url},
                 cwd=exporter.folder,
                 stdout=log,
                 stderr=log,

@@ -61,7 +61,7 @@ def test_every_scope_is_served_and_what_matches_nothing_is_logged_once(
             "services are known",
             lambda: {s for s in subjects(exporter) if s[0] == "service"} and subjects(exporter),
         )
-        exporter.app.service.runner.views.render()
+        exporter.service.runner.views.render()
     accounts = {account.name: account.id for account in aws.accounts if account.state == "ACTIVE"}
     services = {service for scope, service, _ in served if scope == "service"}
     (ec2,) = services

@@ -21,12 +21,13 @@ from waiting import wait_for
 from exporter.accounts.placing import OU_INFO, ancestors, place_days
 from exporter.anomalies.cost import assessed_day
 from exporter.anomalies.history import ASSESSED_FAMILIES
+from exporter.app.dated_history import DAILY_VALUES
 from exporter.cli.main import main
 from exporter.core.moments import month_start
 from exporter.expectation.baseline import FEWEST_DAYS
 from exporter.history.endpoint import Endpoint
 from exporter.history.request import encode_labels
-from exporter.history.sample_timestamps import OTHERS, Stamps
+from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import History, HistoryMetrics, HistoryWriter
 from exporter.ledger.daily_values import Value, put, totals
@@ -55,7 +56,7 @@ def write(ledger: Ledger, endpoint: Any) -> Callable[[], list[tuple[dict[str, st
         writer.writer = HistoryWriter(
             _settings(endpoint.write_url),
             "unblended",
-            Stamps(ledger, OTHERS),
+            Stamps(ledger, DAILY_VALUES),
             writer.endpoint,
             now,
             writer.metrics,
@@ -154,7 +155,7 @@ class Running:
             Stamps(ledger),
             lambda: now() + self.offset,
             HistoryMetrics(self.registry),
-            (Stamps(ledger, OTHERS),),
+            (Stamps(ledger, DAILY_VALUES),),
         )
 
     def until(self, what: str, probe: Callable[[], Any]) -> None:

@@ -12,8 +12,9 @@ from waiting import wait_for
 
 from exporter.accounts.placing import OU_INFO
 from exporter.anomalies.history import DAILY_EXPECTED
+from exporter.app.dated_history import DAILY_VALUES
 from exporter.core.moments import utc_now
-from exporter.history.sample_timestamps import OTHERS, Stamps
+from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import History, HistoryMetrics
 from exporter.ledger.daily_values import Value, put
@@ -42,7 +43,7 @@ def test_what_follows_from_cost_is_written_after_it_a_part_at_a_time(
     settings = HistorySettings.model_validate({"write_url": endpoint.write_url, "read_back": None})
     metrics = HistoryMetrics(CollectorRegistry())
     history = History(
-        settings, "unblended", Stamps(ledger), utc_now, metrics, (Stamps(ledger, OTHERS),), derive
+        settings, "unblended", Stamps(ledger), utc_now, metrics, (Stamps(ledger, DAILY_VALUES),), derive
     )
     history.start()
     cost, expected = "aws_cost_daily_usd", DAILY_EXPECTED.name
@@ -70,7 +71,7 @@ def test_a_fault_of_what_is_derived_holds_nothing_else_up(
         Stamps(ledger),
         utc_now,
         HistoryMetrics(registry),
-        (Stamps(ledger, OTHERS),),
+        (Stamps(ledger, DAILY_VALUES),),
         derive,
     )
     history.start()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from exporter.cli.backfill import run_backfill
 from exporter.cli.commands import examples
 from exporter.cli.options import config_option, day_option, load
-from exporter.history.backfill import run_backfill
 
 
 @click.command(

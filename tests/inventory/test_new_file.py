@@ -14,11 +14,11 @@ ROOT = Path(__file__).parents[2]
 _SHOW = """
 import json, sys
 from pathlib import Path
-from exporter import reference
-from exporter.config import Config
+from exporter.generated import reference
+from exporter.config.model import Config
 from exporter.collectors import all_collectors
-from exporter.plan import make_plan, scale_for
-from exporter.model import utc_now
+from exporter.collection.plan import make_plan, scale_for
+from exporter.core.moments import utc_now
 root = Path(sys.argv[1])
 reference.write(root)
 config = Config.model_validate({"regions": ["us-east-1"], "collectors": {"inventory": {"enabled": True}}})

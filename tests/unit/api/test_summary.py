@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from exporter.api.endpoints.summary import Query, answer
 from exporter.api.source import Source
-from exporter.api.summary import Query, answer
 from exporter.config.model import Config
 from exporter.core.amounts import Amounts
 from exporter.core.metric import Family, Sample

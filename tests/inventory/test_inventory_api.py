@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from inventory_harness import World, world_of
 
-from exporter.api.inventory import ENDPOINT, Query
+from exporter.api.endpoints.inventory import ENDPOINT, Query
 from exporter.api.source import Source
 from simulated_aws import SimulatedAws
 

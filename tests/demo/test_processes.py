@@ -52,12 +52,12 @@ def test_leaving_the_context_ends_the_deaf_the_grandchildren_and_the_folder() ->
 
 
 def test_a_killed_demo_leaves_no_process_and_no_file(tmp_path: Path) -> None:
-    program = tmp_path / "demo.py"
+    program = tmp_path / "program.py"
     program.write_text(
         f"""
 import sys, time
 from threading import Event
-from exporter.demo.processes import Processes
+from demo.processes import Processes
 with Processes(Event()) as processes:
     child = processes.start("deaf", [sys.executable, "-c", {STUBBORN!r}])
     processes.wait_until("output", lambda: child.last_lines() or None, 5)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.api.accounts import Query, answer
+from exporter.api.endpoints.accounts import Query, answer
 from exporter.api.source import Source
 from exporter.config.model import Config
 from exporter.core.amounts import Amounts

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from exporter.api.endpoints.trends import Query, answer
 from exporter.api.source import Source
-from exporter.api.trends import Query, answer
 from exporter.config.model import Config
 from exporter.core.amounts import Amounts
 from exporter.core.moments import days_between

@@ -14,7 +14,7 @@ from exporter.cli.main import main
 from exporter.config.model import Config
 from exporter.config.read import ConfigError, load_config
 
-EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
+EXAMPLE = Path(__file__).parents[3] / "config.example.yaml"
 
 
 def example() -> dict[str, Any]:

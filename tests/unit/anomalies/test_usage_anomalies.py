@@ -12,7 +12,7 @@ import pytest
 
 from exporter.anomalies import usage as usage_anomalies
 from exporter.anomalies.settings import AnomalySettings, UsageAnomalySettings
-from exporter.api.anomalies import Query, answer
+from exporter.api.endpoints.anomalies import Query, answer
 from exporter.api.source import Source
 from exporter.config.model import Config
 from exporter.core.amounts import Amounts

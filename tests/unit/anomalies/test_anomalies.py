@@ -16,7 +16,7 @@ from exporter.anomalies import cost as anomalies
 from exporter.anomalies.causes import Cause, Explanation, region_of
 from exporter.anomalies.cost import assess, assessed_day
 from exporter.anomalies.settings import AnomalyKinds, AnomalySettings
-from exporter.api.anomalies import Query, answer
+from exporter.api.endpoints.anomalies import Query, answer
 from exporter.api.source import Source
 from exporter.collection.plan import make_plan
 from exporter.collectors.anomaly_causes import Settings, paid_calls

@@ -141,7 +141,7 @@ def test_it_asks_from_today_to_before_the_next_month(
     exporter.cost_settings = cost.Settings(cost_type=cost_type)
     exporter.settings = Settings(prediction_interval_level=95)
 
-    exporter.cli.ask()
+    exporter.ask()
 
     (request,) = exporter.requests()
     assert (request.status, request.region) == (200, "us-east-1")
@@ -192,9 +192,9 @@ def test_levels_that_aws_does_not_know_are_refused(level: int) -> None:
 def test_the_months_end_is_what_is_billed_and_what_aws_expects(exporter: Exporter, day: int) -> None:
     exporter.simulator.clock.set(NOW.replace(day=day))
     exporter.read_cost()
-    exporter.cli.ask()
+    exporter.ask()
 
-    kept = newest_forecast(exporter.ledger.file, "unblended", 80)
+    kept = newest_forecast(exporter.ledger, "unblended", 80)
     assert kept is not None
     assert kept.cost is not None
     assert (kept.observed_at, kept.start) == (NOW.replace(day=day), date(2026, 3, day))
@@ -211,9 +211,9 @@ def test_the_months_end_is_what_is_billed_and_what_aws_expects(exporter: Exporte
 def test_at_the_first_midnight_of_a_month_it_is_of_the_whole_month(exporter: Exporter) -> None:
     """AWS forecasts from the history before today: that nothing of the month is reported yet makes no difference."""
     exporter.simulator.clock.set(datetime(2026, 3, 1, tzinfo=UTC))
-    exporter.cli.ask()
+    exporter.ask()
 
-    kept = newest_forecast(exporter.ledger.file, "unblended", 80)
+    kept = newest_forecast(exporter.ledger, "unblended", 80)
     assert kept is not None
     assert kept.cost is not None
     assert kept.cost.mean > 0
@@ -233,7 +233,7 @@ def test_at_the_first_midnight_of_a_month_it_is_of_the_whole_month(exporter: Exp
 
 def test_restated_cost_moves_the_forecast_of_the_same_day(exporter: Exporter) -> None:
     exporter.read_cost()
-    exporter.cli.ask()
+    exporter.ask()
     before = exporter.shown()[FORECAST.name]
     billed = exporter.simulator.truth.total(date(2026, 3, 1), date(2026, 3, 17))
 
@@ -247,7 +247,7 @@ def test_restated_cost_moves_the_forecast_of_the_same_day(exporter: Exporter) ->
 
 
 def test_without_the_cost_of_each_day_before_it_nothing_is_shown(exporter: Exporter) -> None:
-    exporter.cli.ask()
+    exporter.ask()
     assert exporter.shown() == {}
     exporter.read_cost()
     assert set(exporter.shown()) == {FORECAST.name, LOWER.name, UPPER.name}
@@ -260,21 +260,21 @@ def test_too_little_history_is_no_error_and_nothing_is_shown(tmp_path: Path) -> 
             patch.setenv(name, value)
         exporter = Exporter(simulator, tmp_path / "ledger.sqlite")
         exporter.read_cost()
-        exporter.cli.ask()
+        exporter.ask()
         assert exporter.shown() == {}
         assert [request.error for request in exporter.requests()] == ["DataUnavailableException"]
 
         simulator.clock.set(NOW + 23 * HOUR)
         exporter.restart()
-        exporter.cli.ask()
+        exporter.ask()
         assert len(exporter.requests()) == 1  # the answer is kept, too
         exporter.close()
 
 
 def test_when_aws_has_no_forecast_any_more_the_last_one_is_withdrawn(exporter: Exporter) -> None:
     exporter.read_cost()
-    exporter.cli.ask()
-    add_forecast(exporter.ledger.file, "unblended", 80, MonthForecast(NOW + HOUR, NOW.date(), None))
+    exporter.ask()
+    add_forecast(exporter.ledger, "unblended", 80, MonthForecast(NOW + HOUR, NOW.date(), None))
     assert exporter.shown() == {}
 
 
@@ -293,53 +293,53 @@ def test_a_week_takes_one_request_a_day_whatever_restarts(exporter: Exporter) ->
     def restart_and_ask() -> None:
         if next(restarts):
             exporter.restart()
-        exporter.cli.ask()
+        exporter.ask()
 
     hours(exporter, 7 * 24, restart_and_ask)
 
     assert [request.time for request in exporter.requests()] == [NOW + number * DAY for number in range(7)]
-    assert exporter.ledger.file.charged_since("cost", None) == Decimal("0.07")
+    assert exporter.ledger.charged_since("cost", None) == Decimal("0.07")
 
 
 def test_a_first_forecast_is_asked_while_time_passes(exporter: Exporter) -> None:
     exporter.simulator.clock.set(NOW, running=True)
-    exporter.cli.ask()
-    exporter.cli.ask()
+    exporter.ask()
+    exporter.ask()
     assert [request.status for request in exporter.requests()] == [200]
 
 
 def test_a_restart_shows_the_forecast_at_no_cost(exporter: Exporter) -> None:
     exporter.read_cost()
-    exporter.cli.ask()
+    exporter.ask()
     before = exporter.shown()
     exporter.simulator.requests.clear()
 
     exporter.simulator.clock.set(NOW + 5 * HOUR)
     exporter.restart()
-    exporter.cli.ask()
+    exporter.ask()
 
     assert exporter.shown() == before != {}
     assert exporter.simulator.requests.entries() == []
-    assert due(exporter.declarations.context(exporter.settings)) == NOW + DAY
+    assert due(exporter.context(exporter.settings)) == NOW + DAY
 
 
 def test_each_month_begins_with_a_forecast_of_its_own(exporter: Exporter) -> None:
     last = datetime(2026, 3, 31, 14, 30, tzinfo=UTC)
     exporter.simulator.clock.set(last)
     exporter.read_cost()
-    exporter.cli.ask()
+    exporter.ask()
     assert exporter.shown()
     midnight = datetime(2026, 4, 1, tzinfo=UTC)
-    assert due(exporter.declarations.context(exporter.settings)) == midnight
+    assert due(exporter.context(exporter.settings)) == midnight
 
     exporter.simulator.clock.set(midnight)
     assert exporter.shown() == {}  # March's
-    exporter.cli.ask()
+    exporter.ask()
     assert [request.params and request.params["TimePeriod"] for request in exporter.requests()] == [
         {"Start": "2026-03-31", "End": "2026-04-01"},
         {"Start": "2026-04-01", "End": "2026-05-01"},
     ]
-    kept = newest_forecast(exporter.ledger.file, "unblended", 80)
+    kept = newest_forecast(exporter.ledger, "unblended", 80)
     assert kept is not None
     assert kept.cost is not None
     # Nothing is billed yet: all of the month is forecast.
@@ -351,13 +351,13 @@ def test_each_month_begins_with_a_forecast_of_its_own(exporter: Exporter) -> Non
 )
 def test_another_level_or_cost_type_is_another_forecast(exporter: Exporter, change: dict[str, Any]) -> None:
     exporter.read_cost()
-    exporter.cli.ask()
+    exporter.ask()
     before = exporter.shown()
     exporter.settings = change.get("settings", exporter.settings)
     if "cost_settings" in change:
         exporter.cost_settings = cost.Settings(history_months=1, cost_type="amortized")
     assert exporter.shown() == {}
-    exporter.cli.ask()
+    exporter.ask()
     assert len(exporter.requests()) == 2
     assert set(exporter.shown().values()) != set(before.values())
 
@@ -412,25 +412,25 @@ def test_what_is_no_forecast_in_dollars_is_an_error(bad: dict[str, Any], kind: K
 
 def test_another_currency_is_an_error_and_leaves_the_last_forecast(exporter: Exporter) -> None:
     exporter.read_cost()
-    exporter.cli.ask()
+    exporter.ask()
     before = exporter.shown()
     exporter.simulator.clock.set(NOW + DAY)
     exporter.simulator.cost_explorer.settings.currency = "CNY"
 
     with pytest.raises(AwsError) as caught:
-        exporter.cli.ask()
+        exporter.ask()
 
     assert caught.value.kind is Kind.CURRENCY
     assert exporter.shown() == before
-    assert due(exporter.declarations.context(exporter.settings)) == NOW + DAY  # it stays due
+    assert due(exporter.context(exporter.settings)) == NOW + DAY  # it stays due
 
 
 def test_a_denied_request_is_an_error(exporter: Exporter) -> None:
     exporter.simulator.faults.add("access_denied", operation="GetCostForecast")
     with pytest.raises(AwsError) as caught:
-        exporter.cli.ask()
+        exporter.ask()
     assert caught.value.kind is Kind.ACCESS_DENIED
-    assert newest_forecast(exporter.ledger.file, "unblended", 80) is None
+    assert newest_forecast(exporter.ledger, "unblended", 80) is None
 
 
 # How long
@@ -451,10 +451,8 @@ def test_it_goes_absent_after_three_intervals_or_with_its_month(
     clock = exporter.simulator.clock
     clock.set(asked)
     first = month_start(asked.date())
-    add_forecast(
-        exporter.ledger.file, "unblended", 80, MonthForecast(asked, first, Interval(*3 * [Decimal(7)]))
-    )
-    view = ViewContext(exporter.ledger.file, asked, exporter.settings, {}, exporter.cost_settings)
+    add_forecast(exporter.ledger, "unblended", 80, MonthForecast(asked, first, Interval(*3 * [Decimal(7)])))
+    view = ViewContext(exporter.ledger, asked, exporter.settings, {}, exporter.cost_settings)
     assert VIEW.valid_until is not None
     outcome = Outcome(tuple(VIEW.render(view)), asked, VIEW.read_at(view), valid_until=VIEW.valid_until(view))
     store = Store(clock.now)

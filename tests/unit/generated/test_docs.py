@@ -14,7 +14,7 @@ from exporter.generated.reference import metrics_markdown
 from exporter.inventory.listing import ResourceFile
 from exporter.resources import all_resource_files
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_metrics_reference_is_what_is_declared() -> None:

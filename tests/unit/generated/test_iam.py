@@ -31,7 +31,7 @@ from exporter.generated.iam import (
     policy_files,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WRITING = {"s3:PutObject", "aps:RemoteWrite", "sts:AssumeRole"}
 
 

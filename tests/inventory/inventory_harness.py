@@ -68,7 +68,7 @@ class World:
         self.store = Store(lambda: self.now)
         meter = Meter(self.ledger, self.config.ceilings, lambda: self.now, self.registry)
         self.stop = threading.Event()
-        self.client = make_aws(self.config, meter, self.stop)
+        self.client = make_aws(self.config.aws, meter, self.stop)
         self.runner = Runner(
             self.config,
             self.client,
