@@ -82,7 +82,7 @@ def main(accounts: int, services: int, days: int, as_json: bool) -> None:
             "render_views_seconds": round(timed(lambda: list(cost.render(view))), 2),
         }
         for part in chunks(days):
-            ledger.commit_other_costs(CostRead(NOW, dict.fromkeys(part, True), {}))
+            ledger.commit_non_usage_charges(CostRead(NOW, dict.fromkeys(part, True), {}))
         assessed = AssessedHistory(ledger, AnomalySettings(), timedelta(days=450), 13, lambda: NOW)
 
         def assess() -> None:
@@ -93,7 +93,7 @@ def main(accounts: int, services: int, days: int, as_json: bool) -> None:
         figures["mebibytes_with_assessed_days"] = round(ledger.size_bytes() / 2**20, 1)
         settled = LAST - timedelta(days=3)
         commit([settled], NOW + timedelta(hours=1))
-        ledger.commit_other_costs(CostRead(NOW, {settled: True}, {}))
+        ledger.commit_non_usage_charges(CostRead(NOW, {settled: True}, {}))
         figures["assess_a_restated_day_seconds"] = round(timed(assess), 2)
         ledger.close()
         figures["open_seconds"] = round(timed(lambda: Ledger(Path(folder) / "ledger.sqlite").close()), 3)

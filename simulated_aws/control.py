@@ -6,14 +6,12 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 from simulated_aws.cost_truth import METRICS, Change
 from simulated_aws.wire import Response
-
-if TYPE_CHECKING:
-    from simulated_aws.server import SimulatedAws
+from simulated_aws.world import World
 
 Handler = Callable[[dict[str, str], dict[str, Any]], Any]
 
@@ -21,8 +19,8 @@ Handler = Callable[[dict[str, str], dict[str, Any]], Any]
 class Control:
     """Maps paths to the methods of a simulated organisation."""
 
-    def __init__(self, aws: SimulatedAws) -> None:
-        self._aws = aws
+    def __init__(self, world: World) -> None:
+        self._world = world
         self._routes: dict[tuple[str, str], Handler] = {
             ("GET", "health"): self._health,
             ("GET", "organization"): self._organization,
@@ -58,10 +56,10 @@ class Control:
             return _json(400, {"error": str(text), "kind": type(error).__name__})
 
     def _health(self, _: dict[str, str], __: dict[str, Any]) -> Any:
-        return {"status": "ok", "now": self._aws.clock.now().isoformat(), "payer": self._aws.payer_id}
+        return {"status": "ok", "now": self._world.clock.now().isoformat(), "payer": self._world.payer_id}
 
     def _organization(self, _: dict[str, str], __: dict[str, Any]) -> Any:
-        aws = self._aws
+        aws = self._world
         accounts = [
             {
                 "id": account.id,
@@ -84,63 +82,63 @@ class Control:
     def _truth(self, query: dict[str, str], _: dict[str, Any]) -> Any:
         by = tuple(name for name in query.get("by", "account,service").split(",") if name)
         metric = query.get("metric", METRICS[0])
-        at = _moment(query["at"]) if "at" in query else self._aws.clock.now()
+        at = _moment(query["at"]) if "at" in query else self._world.clock.now()
         start, end = date.fromisoformat(query["start"]), date.fromisoformat(query["end"])
-        totals = self._aws.truth.totals(start, end, at, by, metric)
+        totals = self._world.truth.totals(start, end, at, by, metric)
         rows = [{"keys": list(keys), "amount": f"{amount:f}"} for keys, amount in sorted(totals.items())]
         return {"at": at.isoformat(), "by": by, "metric": metric, "totals": rows}
 
     def _clock(self, _: dict[str, str], __: dict[str, Any]) -> Any:
-        return {"now": self._aws.clock.now().isoformat()}
+        return {"now": self._world.clock.now().isoformat()}
 
     def _set_clock(self, _: dict[str, str], members: dict[str, Any]) -> Any:
         if "now" in members:
-            self._aws.clock.set(_moment(members["now"]), running=bool(members.get("running", False)))
+            self._world.clock.set(_moment(members["now"]), running=bool(members.get("running", False)))
         elif "advance_seconds" in members:
-            self._aws.clock.advance(float(members["advance_seconds"]))
+            self._world.clock.advance(float(members["advance_seconds"]))
         else:
-            self._aws.clock.reset()
+            self._world.clock.reset()
         return self._clock({}, {})
 
     def _requests(self, query: dict[str, str], _: dict[str, Any]) -> Any:
-        return self._aws.requests.describe(int(query.get("since", "0")))
+        return self._world.requests.describe(int(query.get("since", "0")))
 
     def _clear_requests(self, _: dict[str, str], __: dict[str, Any]) -> Any:
-        self._aws.requests.clear()
+        self._world.requests.clear()
         return {}
 
     def _faults(self, _: dict[str, str], __: dict[str, Any]) -> Any:
-        return [fault.describe() for fault in self._aws.faults.active()]
+        return [fault.describe() for fault in self._world.faults.active()]
 
     def _add_fault(self, _: dict[str, str], members: dict[str, Any]) -> Any:
-        return self._aws.faults.add(**members).describe()
+        return self._world.faults.add(**members).describe()
 
     def _clear_faults(self, query: dict[str, str], _: dict[str, Any]) -> Any:
-        self._aws.faults.clear(int(query["id"]) if "id" in query else None)
+        self._world.faults.clear(int(query["id"]) if "id" in query else None)
         return {}
 
     def _spike(self, _: dict[str, str], members: dict[str, Any]) -> Any:
-        return _change(self._aws.inject_spike(**_with_days(members)))
+        return _change(self._world.inject_spike(**_with_days(members)))
 
     def _service(self, _: dict[str, str], members: dict[str, Any]) -> Any:
-        return _change(self._aws.inject_service(**_with_days(members)))
+        return _change(self._world.inject_service(**_with_days(members)))
 
     def _stop(self, _: dict[str, str], members: dict[str, Any]) -> Any:
-        return _change(self._aws.stop_service(**_with_days(members)))
+        return _change(self._world.stop_service(**_with_days(members)))
 
     def _restate(self, _: dict[str, str], members: dict[str, Any]) -> Any:
-        return _change(self._aws.restate(**_with_days(members)))
+        return _change(self._world.restate(**_with_days(members)))
 
     def _clear_injected(self, _: dict[str, str], __: dict[str, Any]) -> Any:
-        self._aws.clear_injected()
+        self._world.clear_injected()
         return {}
 
     def _settings(self, _: dict[str, str], __: dict[str, Any]) -> Any:
-        settings = asdict(self._aws.cost_explorer.settings)
+        settings = asdict(self._world.cost_explorer.settings)
         return settings | {"disabled": sorted(settings["disabled"])}
 
     def _set_settings(self, _: dict[str, str], members: dict[str, Any]) -> Any:
-        settings = self._aws.cost_explorer.settings
+        settings = self._world.cost_explorer.settings
         for name, value in members.items():
             current = getattr(settings, name, None)
             if current is None:

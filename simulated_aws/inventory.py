@@ -15,7 +15,9 @@ from typing import Any
 from moto.core.base_backend import BackendDict
 from moto.ec2.models import ec2_backends
 
-from simulated_aws.estate import GLOBAL, Estate, TrueResource, fills
+from simulated_aws.estate import GLOBAL, Estate
+from simulated_aws.filler import TrueResource
+from simulated_aws.fillers import fills
 from simulated_aws.in_process import APPLICATION
 from simulated_aws.organization import Organization
 from simulated_aws.spec import OrganizationSpec

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 
 from exporter.core.metric import Family
-from exporter.ledger.daily_values import Value, put
+from exporter.ledger.daily_values import DailyValue, upsert
 from exporter.ledger.file import Ledger
 
 OU_INFO = Family(
@@ -49,18 +49,18 @@ def place_days(ledger: Ledger, account_ids: Iterable[str], days_back: int, now: 
             by_day.setdefault(day, []).append(account_id)
             day += timedelta(days=1)
     put_in_all = 0
-    values: list[Value] = []
+    values: list[DailyValue] = []
     for day in sorted(by_day):  # so that the newest day says where a stopped process has to go on
         ous = ledger.account_ous(on=day)
         values += _placed(day, by_day[day], ous)
         if len(values) >= _OUS_A_TRANSACTION:
-            put_in_all += put(ledger, values, now)
+            put_in_all += upsert(ledger, values, now)
             values = []
-    return put_in_all + put(ledger, values, now)
+    return put_in_all + upsert(ledger, values, now)
 
 
-def _placed(day: date, account_ids: Iterable[str], ous: Mapping[str, str]) -> Iterable[Value]:
+def _placed(day: date, account_ids: Iterable[str], ous: Mapping[str, str]) -> Iterable[DailyValue]:
     for account_id in account_ids:
         if account_id in ous:
             for ou in ancestors(ous[account_id]):
-                yield Value(day, OU_INFO.name, account_id, ou, 1.0)
+                yield DailyValue(day, OU_INFO.name, account_id, ou, 1.0)

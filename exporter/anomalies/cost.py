@@ -50,9 +50,9 @@ SCORE = Family(
 
 
 def anomaly_family(group_labels: tuple[str, ...]) -> Family:
-    """`aws_cost_anomaly` with the labels of the accounts' groups, by which alerts are routed."""
+    """`aws_cost_anomaly_usd` with the labels of the accounts' groups, by which alerts are routed."""
     return Family(
-        "aws_cost_anomaly",
+        "aws_cost_anomaly_usd",
         "Dollars off the expectation while a finding of the kind stands on the assessed day; negative below it.",
         (*_SERIES, "kind", *group_labels),
     )

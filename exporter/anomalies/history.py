@@ -17,7 +17,7 @@ from exporter.anomalies.settings import AnomalySettings
 from exporter.core.metric import Family
 from exporter.core.moments import Clock, month_start
 from exporter.expectation import baseline
-from exporter.ledger.daily_values import Value, put, totals
+from exporter.ledger.daily_values import DailyValue, totals, upsert
 from exporter.ledger.file import Ledger
 
 _PAIR = ("account_id", "account", "service")
@@ -78,7 +78,7 @@ class AssessedHistory:
         inputs = day_inputs(self._ledger, baseline.input_days(oldest)[0], newest + _DAY)
         usage = UsageDays(self._ledger, inputs)
         count = 0
-        values: list[Value] = []
+        values: list[DailyValue] = []
         versions: dict[date, int] = {}
         for day, wanted in self._out_of_date(oldest, newest, inputs):
             if stopped() or count >= _VALUES_A_CALL:
@@ -95,11 +95,11 @@ class AssessedHistory:
         self._commit(values, versions, now)
         return False
 
-    def _commit(self, values: Sequence[Value], versions: Mapping[date, int], now: datetime) -> None:
+    def _commit(self, values: Sequence[DailyValue], versions: Mapping[date, int], now: datetime) -> None:
         if not versions:
             return
         with self._ledger.transaction(), self._ledger.connection() as db:
-            put(self._ledger, values, now)
+            upsert(self._ledger, values, now)
             db.executemany(
                 "INSERT OR REPLACE INTO assessed_days VALUES (?, ?)",
                 [(day.toordinal(), wanted) for day, wanted in versions.items()],
@@ -129,7 +129,7 @@ class AssessedHistory:
             if held.get(day.toordinal()) != wanted:
                 yield day, wanted
 
-    def _values(self, day: date, usage: UsageDays) -> list[Value]:
+    def _values(self, day: date, usage: UsageDays) -> list[DailyValue]:
         numbers, assessed = expectations(day, self._settings, usage)
         pairs = [usage.series[number] for number in numbers]
         found: dict[tuple[str, str, str], float] = {}
@@ -144,6 +144,6 @@ class AssessedHistory:
         for _, name, account_id, service, _ in totals(self._ledger, day, day + _DAY, _NAMES):
             found.setdefault((name, account_id, service), 0.0)
         return [
-            Value(day, name, account_id, service, value)
+            DailyValue(day, name, account_id, service, value)
             for (name, account_id, service), value in found.items()
         ]

@@ -12,7 +12,7 @@ from pydantic import Field
 from exporter.config.model import Config
 from exporter.core.fields import StrictModel
 from exporter.core.metric import Sample
-from exporter.core.resource import Held
+from exporter.core.resource import PublishedResources
 from exporter.core.service_names import find_service
 from exporter.ledger.file import Ledger
 
@@ -30,7 +30,7 @@ class Source:
     """Account names by id as configured or discovered; they win over the ledger's."""
     samples: Iterable[Sample] = ()
     """What is served now; nothing where no exporter runs."""
-    held: Sequence[Held] = ()
+    published_resources: Sequence[PublishedResources] = ()
     """The resources of every unit of the inventory; nothing where no exporter runs."""
 
     def account(self, account_id: str) -> str:
@@ -49,7 +49,7 @@ class Source:
             account_id in self.names
             or account_id in self.ledger.account_names()
             or any(account_id == known for known, _ in self.ledger.series().values())
-            or any(account_id == held.account_id for held in self.held)
+            or any(account_id == held.account_id for held in self.published_resources)
         )
 
 

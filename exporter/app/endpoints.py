@@ -109,7 +109,7 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
             return PlainTextResponse(f"not refreshed: {refused}\n", status_code=409)
         return PlainTextResponse(f"{collector} is refreshed\n")
 
-    @app.get("/api/v1/status", summary="Collectors, their outcomes and the spend on AWS requests")
+    @app.get("/api/v1/status", summary="Collectors, their results and the spend on AWS requests")
     def status() -> JSONResponse:
         return JSONResponse(probes.status())
 

@@ -287,7 +287,7 @@ class Service:
             self._clock(),
             directory.names if directory else {},
             self.store.samples(),
-            self.store.held(),
+            self.store.published_resources(),
         )
 
     def status(self) -> dict[str, Any]:
@@ -301,14 +301,14 @@ class Service:
                     "unit": key.unit,
                     "account_id": key.account_id,
                     "region": key.region,
-                    "attempted_at": outcome.attempted_at.isoformat(),
-                    "succeeded_at": outcome.succeeded_at.isoformat() if outcome.succeeded_at else None,
-                    "error": outcome.error,
-                    "series": len(outcome.samples),
+                    "attempted_at": result.attempted_at.isoformat(),
+                    "succeeded_at": result.succeeded_at.isoformat() if result.succeeded_at else None,
+                    "error": result.error,
+                    "series": len(result.samples),
                 }
-                for key, outcome in self.store.outcomes().items()
+                for key, result in self.store.results().items()
             ],
-            "budget_remaining_usd": {
+            "ceiling_remaining_usd": {
                 f"{budget}.{period}": str(usd) for (budget, period), usd in self._meter.remaining().items()
             },
         }

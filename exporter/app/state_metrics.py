@@ -11,10 +11,10 @@ from exporter.aws.meter import Meter
 from exporter.core.metric import Family
 from exporter.ledger.file import Ledger
 
-BUDGET_REMAINING = Family(
-    "aws_spend_exporter_api_budget_remaining_usd",
-    "Dollars that the exporter may still spend on AWS requests, by class and period.",
-    ("class", "period"),
+CEILING_REMAINING = Family(
+    "aws_spend_exporter_request_ceiling_remaining_usd",
+    "Dollars that the exporter may still spend on AWS requests, by ceiling and period.",
+    ("ceiling", "period"),
 )
 LEDGER_ROWS = Family("aws_spend_exporter_ledger_rows", "Cost rows in the ledger.")
 LEDGER_BYTES = Family("aws_spend_exporter_ledger_bytes", "Size of the ledger's file and write-ahead log.")
@@ -29,7 +29,7 @@ RELOADED_AT = Family(
 )
 BUILD_INFO = Family("aws_spend_exporter_build_info", "1, with the version.", ("version",))
 STATE_FAMILIES = (
-    BUDGET_REMAINING,
+    CEILING_REMAINING,
     LEDGER_ROWS,
     LEDGER_BYTES,
     AWS_CLIENTS,
@@ -51,7 +51,7 @@ class _StateMetrics:
         """Called by the registry."""
         remaining = self._meter.remaining()
         return [
-            _gauge(BUDGET_REMAINING, {key: float(usd) for key, usd in remaining.items()}),
+            _gauge(CEILING_REMAINING, {key: float(usd) for key, usd in remaining.items()}),
             _gauge(LEDGER_ROWS, {(): self._ledger.row_count()}),
             _gauge(LEDGER_BYTES, {(): self._ledger.size_bytes()}),
             _gauge(AWS_CLIENTS, {(): self._aws().clients_created}),

@@ -29,7 +29,7 @@ METRICS = {
 USAGE_RECORD_TYPES = ("Usage", "DiscountedUsage", "SavingsPlanCoveredUsage", "SavingsPlanNegation")
 """Record types that follow usage; every other one is a tax, credit, refund, support charge or fee."""
 
-NOT_USAGE: Mapping[str, Any] = {
+NON_USAGE_FILTER: Mapping[str, Any] = {
     "Not": {"Dimensions": {"Key": "RECORD_TYPE", "Values": list(USAGE_RECORD_TYPES)}}
 }
 """A filter that leaves only what does not follow usage."""

@@ -27,7 +27,7 @@ class Kind(StrEnum):
     NOT_ENROLLED = "not_enrolled"
     INVALID_REQUEST = "invalid_request"
     CURRENCY = "currency"
-    BUDGET_EXHAUSTED = "budget_exhausted"
+    CEILING_REACHED = "ceiling_reached"
     PLAN_OVER_CEILING = "plan_over_ceiling"
     DEADLINE = "deadline"
     LEDGER = "ledger"

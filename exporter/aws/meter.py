@@ -117,7 +117,7 @@ class Meter:
     def before(
         self, service: str, operation: str, params: Mapping[str, object], budget: str | None = None
     ) -> None:
-        """Charge a request that is about to be sent; AwsError(budget_exhausted) if it would pass a ceiling."""
+        """Charge a request that is about to be sent; AwsError(ceiling_reached) if it would pass a ceiling."""
         usd = price(service, operation, params)
         if not usd:
             return
@@ -130,7 +130,7 @@ class Meter:
                 spent = self._charges.charged_since(budget, period_start(period, now))
                 if spent + usd > limit:
                     raise AwsError(
-                        Kind.BUDGET_EXHAUSTED,
+                        Kind.CEILING_REACHED,
                         f"{service} {operation} would cost ${usd} and ceilings.{budget}.{period} is ${limit},"
                         f" of which ${spent} is spent",
                     )

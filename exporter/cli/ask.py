@@ -25,7 +25,7 @@ class AskError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandAnswer:
     """What was asked for, where it is from, and when AWS was read for it."""
 
     data: dict[str, Any]
@@ -52,7 +52,7 @@ def ask(
     *,
     url: str | None = None,
     clock: Clock = utc_now,
-) -> Answer:
+) -> CommandAnswer:
     """The answer of the endpoint `name`; AskError if there is none.
 
     `url` names an exporter; without it and without `client.url`, the one that this configuration would run,
@@ -83,14 +83,14 @@ def _reasons(body: Any) -> str:
     return str(detail)
 
 
-def _answer(data: dict[str, Any], where: str, warning: str | None = None) -> Answer:
+def _answer(data: dict[str, Any], where: str, warning: str | None = None) -> CommandAnswer:
     read_at = data.get("read_at")
-    return Answer(data, where, datetime.fromisoformat(read_at) if read_at else None, warning)
+    return CommandAnswer(data, where, datetime.fromisoformat(read_at) if read_at else None, warning)
 
 
 def _from_ledger(
     config: Config, name: str, parameters: dict[str, Any], clock: Clock, why: NoAnswerError
-) -> Answer:
+) -> CommandAnswer:
     (endpoint,) = (endpoint for endpoint in all_endpoints() if endpoint.name == name)
     path = config.ledger_path
     if not path.exists():

@@ -15,7 +15,7 @@ from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
-from exporter.cli.finding import Finding
+from exporter.cli.finding import CheckFinding
 from exporter.config.model import Config
 from exporter.core.moments import utc_now
 from exporter.core.places import Account
@@ -39,7 +39,7 @@ class _NoPaidCalls:
 
 def check_aws(
     config: Config, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Iterator[Finding]:
+) -> Iterator[CheckFinding]:
     """Try everything that a run would need, and yield what was found.
 
     `progress` is called with the number of accounts done and of all accounts.
@@ -54,17 +54,17 @@ def check_aws(
         yield from _check(aws, config, progress)
 
 
-def _check(aws: Aws, config: Config, progress: Callable[[int, int], None]) -> Iterator[Finding]:
+def _check(aws: Aws, config: Config, progress: Callable[[int, int], None]) -> Iterator[CheckFinding]:
     try:
         directory = discover(aws, config.accounts, config.shard)
     except AwsError as error:
         yield _failed("credentials and discovery", "", "", "", error)
         return
     payer = directory.names.get(directory.payer_id, directory.payer_id)
-    yield Finding("credentials", directory.payer_id, payer, "", f"partition {directory.partition}")
-    yield Finding("discovery", directory.payer_id, payer, "", f"{len(directory.accounts)} accounts")
+    yield CheckFinding("credentials", directory.payer_id, payer, "", f"partition {directory.partition}")
+    yield CheckFinding("discovery", directory.payer_id, payer, "", f"{len(directory.accounts)} accounts")
     with ThreadPoolExecutor(min(config.aws.threads, 4 * CALLS_PER_ACCOUNT)) as pool:
-        waiting: list[Future[list[Finding]]] = [
+        waiting: list[Future[list[CheckFinding]]] = [
             pool.submit(_check_account, aws, config, directory, account)
             for account in directory.accounts.values()
         ]
@@ -73,14 +73,14 @@ def _check(aws: Aws, config: Config, progress: Callable[[int, int], None]) -> It
             yield from future.result()
 
 
-def _check_account(aws: Aws, config: Config, directory: Directory, account: Account) -> list[Finding]:
+def _check_account(aws: Aws, config: Config, directory: Directory, account: Account) -> list[CheckFinding]:
     findings = []
     try:
         identity = aws.call(account, "sts", "GetCallerIdentity", aws.region)
         if identity["Account"] != account.id:
             message = f"signed in to {identity['Account']}, expected {account.id}: no role is configured"
             raise AwsError(Kind.ACCESS_DENIED, message)
-        findings.append(Finding("role", account.id, account.name, "", str(identity["Arn"])))
+        findings.append(CheckFinding("role", account.id, account.name, "", str(identity["Arn"])))
         regions = regions_of(aws, account, config.regions)
     except Exception as error:
         return [*findings, _failed("role", account.id, account.name, "", classify(error))]
@@ -93,9 +93,11 @@ def _check_account(aws: Aws, config: Config, directory: Directory, account: Acco
         except AwsError as error:
             findings.append(_failed("region", account.id, account.name, region, error))
         else:
-            findings.append(Finding("region", account.id, account.name, region, "reachable"))
+            findings.append(CheckFinding("region", account.id, account.name, region, "reachable"))
     return findings
 
 
-def _failed(subject: str, account_id: str, account: str, region: str, error: AwsError) -> Finding:
-    return Finding(subject, account_id, account, region, str(error), error.kind, _ADVICE.get(error.kind, ""))
+def _failed(subject: str, account_id: str, account: str, region: str, error: AwsError) -> CheckFinding:
+    return CheckFinding(
+        subject, account_id, account, region, str(error), error.kind, _ADVICE.get(error.kind, "")
+    )

@@ -21,7 +21,7 @@ from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, Meter
 from exporter.aws.settings import make_aws
 from exporter.cli.check import check_aws
 from exporter.cli.clients import exporter_client, relay_client
-from exporter.cli.finding import Finding
+from exporter.cli.finding import CheckFinding
 from exporter.collection.plan import plan_at_rest
 from exporter.config.model import Config
 from exporter.core.fields import format_duration
@@ -53,16 +53,16 @@ def examine(
     ask_cost_explorer: bool = False,
     send_test_message: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Iterator[Finding]:
+) -> Iterator[CheckFinding]:
     """Every link of the chain, in the order in which a datum passes it."""
-    yield Finding("configuration", "", "", "", "valid")
+    yield CheckFinding("configuration", "", "", "", "valid")
     yield from check_aws(config, progress)
     yield from _cost_explorer(config, ask_cost_explorer)
     yield from _plan(config)
     yield from _exporter(config)
     base = prometheus_url or config.history.query_base
     if base is None:
-        yield Finding(
+        yield CheckFinding(
             "Prometheus",
             "",
             "",
@@ -76,18 +76,18 @@ def examine(
     yield from _telex(config, send_test_message)
 
 
-def _ok(subject: str, result: str, advice: str = "") -> Finding:
-    return Finding(subject, "", "", "", result, advice=advice)
+def _ok(subject: str, result: str, advice: str = "") -> CheckFinding:
+    return CheckFinding(subject, "", "", "", result, advice=advice)
 
 
-def _bad(subject: str, result: str, advice: str, error: str = "failed") -> Finding:
-    return Finding(subject, "", "", "", result, error, advice)
+def _bad(subject: str, result: str, advice: str, error: str = "failed") -> CheckFinding:
+    return CheckFinding(subject, "", "", "", result, error, advice)
 
 
 # AWS
 
 
-def _cost_explorer(config: Config, paid: bool) -> Iterator[Finding]:
+def _cost_explorer(config: Config, paid: bool) -> Iterator[CheckFinding]:
     subject = "Cost Explorer"
     price = f"${COST_EXPLORER_REQUEST_USD}"
     if not config.collectors.cost.enabled:
@@ -134,7 +134,7 @@ def _cost_explorer(config: Config, paid: bool) -> Iterator[Finding]:
         ledger.close()
 
 
-def _plan(config: Config) -> Iterator[Finding]:
+def _plan(config: Config) -> Iterator[CheckFinding]:
     plan = plan_at_rest(config, utc_now())
     if config.aws.simulated:
         yield _ok("plan", "AWS is simulated: its requests cost nothing")
@@ -149,7 +149,7 @@ def _plan(config: Config) -> Iterator[Finding]:
 # Servers
 
 
-def _exporter(config: Config) -> Iterator[Finding]:
+def _exporter(config: Config) -> Iterator[CheckFinding]:
     subject = "exporter"
     try:
         client = exporter_client(config)
@@ -197,7 +197,7 @@ def _data(base: str, path: str, **parameters: str) -> Any:
         return None
 
 
-def _prometheus(config: Config, base: str) -> Iterator[Finding]:
+def _prometheus(config: Config, base: str) -> Iterator[CheckFinding]:
     subject = "Prometheus"
     ready = _get(f"{base}/-/ready")
     if isinstance(ready, str) or not ready.ok:
@@ -233,7 +233,7 @@ def _prometheus(config: Config, base: str) -> Iterator[Finding]:
     yield from _alertmanagers(base)
 
 
-def _flags(config: Config, base: str) -> Iterator[Finding]:
+def _flags(config: Config, base: str) -> Iterator[CheckFinding]:
     subject = "Prometheus"
     flags = _data(base, "status/flags")
     if flags is None:
@@ -271,7 +271,7 @@ def _prometheus_duration(text: str) -> timedelta | None:
     return sum((int(number) * _UNITS[unit] for number, unit in parts), timedelta(0))
 
 
-def _alertmanagers(base: str) -> Iterator[Finding]:
+def _alertmanagers(base: str) -> Iterator[CheckFinding]:
     subject = "Alertmanager"
     active = (_data(base, "alertmanagers") or {}).get("activeAlertmanagers", [])
     if not active:
@@ -296,7 +296,7 @@ def _alertmanagers(base: str) -> Iterator[Finding]:
             )
 
 
-def _relay(config: Config) -> Iterator[Finding]:
+def _relay(config: Config) -> Iterator[CheckFinding]:
     subject = "relay"
     if not config.relay.channels:
         yield _ok(subject, "no Telex channel is configured", "relay.channels, if Telex is wanted")
@@ -316,7 +316,7 @@ def _relay(config: Config) -> Iterator[Finding]:
         yield _bad(subject, f"{client.shown}: {ready.text.strip()}", "the relay's log says more", "not ready")
 
 
-def _telex(config: Config, send: bool) -> Iterator[Finding]:
+def _telex(config: Config, send: bool) -> Iterator[CheckFinding]:
     if not config.relay.channels:
         return
     try:

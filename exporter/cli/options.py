@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from exporter.cli.ask import Answer, AskError, ask
+from exporter.cli.ask import AskError, CommandAnswer, ask
 from exporter.cli.output import note, output_options
 from exporter.config.model import Config
 from exporter.config.read import CONFIG_VARIABLE, ConfigError, load_config
@@ -119,7 +119,7 @@ def account_named(config: Config, url: str | None, text: str | None) -> str | No
     )
 
 
-def ask_or_fail(config: Config, name: str, parameters: dict[str, Any], url: str | None) -> Answer:
+def ask_or_fail(config: Config, name: str, parameters: dict[str, Any], url: str | None) -> CommandAnswer:
     """The answer of an endpoint; ends the process with exit code 1 and a message where there is none."""
     try:
         answer = ask(config, name, parameters, url=url)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from exporter.cli.finding import Finding
+from exporter.cli.finding import CheckFinding
 from exporter.collection.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _LOG_EVERY_SECONDS = 2.0
 
 
-def findings_table(title: str, findings: Iterable[Finding]) -> None:
+def findings_table(title: str, findings: Iterable[CheckFinding]) -> None:
     """Print the findings of `check --aws` or of `doctor`."""
     table = Table(title=title)
     for heading in ("What", "Account", "Name", "Region", "Result"):

@@ -13,7 +13,7 @@ from exporter.core.resource import Resource
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CollectionResult:
     """The whole result of one unit: samples, or an error kind; never a part of either.
 
     `succeeded_at` is when AWS was read, so that staleness does not start anew with the process.

@@ -1,7 +1,7 @@
 """When collectors run, against what, and what became of it.
 
 APScheduler starts a run; the run fans out over the pool, one task per target; each task's
-outcome goes to the store. Collectors raise, and only here is it recorded.
+result goes to the store. Collectors raise, and only here is it recorded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws, Deadline
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.collection.plan import refused_collectors
 from exporter.collection.pool import Pool
-from exporter.collection.result import Outcome
+from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
 from exporter.collection.views import THRESHOLDS, Views, sort_found
 from exporter.collectors import all_collectors, without_replaced
@@ -92,7 +92,7 @@ class _Run:
     done: threading.Condition
     pending: int = 0
     failed: int = 0
-    elsewhere: set[Key] = field(default_factory=set)
+    already_running: set[Key] = field(default_factory=set)
     """What another run was reading already."""
 
 
@@ -190,7 +190,7 @@ class Runner:
     def unready(self) -> list[str]:
         """Why the exporter is not ready yet; empty once every collector has finished a first run."""
         if self.directory is None:
-            failure = self._store.outcomes().get(Key(DISCOVERY))
+            failure = self._store.results().get(Key(DISCOVERY))
             reason = f"failed: {failure.error}" if failure and failure.error else "has not finished"
             return [f"account discovery {reason}"]
         waiting = [c.name for c in self._collectors if c.name not in self._finished]
@@ -199,9 +199,9 @@ class Runner:
     def problems(self) -> list[str]:
         """What fails now: a line for each account and kind, however many units and regions it is."""
         failing: defaultdict[tuple[str, str], list[Key]] = defaultdict(list)
-        for key, outcome in sorted(self._store.outcomes().items(), key=lambda item: str(item[0])):
-            if outcome.error:
-                failing[key.account_id, outcome.error].append(key)
+        for key, result in sorted(self._store.results().items(), key=lambda item: str(item[0])):
+            if result.error:
+                failing[key.account_id, result.error].append(key)
         lines = []
         for (account_id, kind), keys in failing.items():
             units = ", ".join(dict.fromkeys(key.unit for key in keys))
@@ -234,7 +234,7 @@ class Runner:
             log.error("%s", failure, exc_info=error if failure.kind is Kind.INTERNAL else None)
             self._metrics.errors.labels(DISCOVERY, failure.kind).inc()
             self._store.publish(
-                Key(DISCOVERY), Outcome((), now, None, failure.kind), interval=_DISCOVERY_INTERVAL
+                Key(DISCOVERY), CollectionResult((), now, None, failure.kind), interval=_DISCOVERY_INTERVAL
             )
             retry = min(_LONGEST_DISCOVERY_RETRY, _FIRST_RETRY * 2 ** self._count_retry(DISCOVERY))
             self._schedule(DISCOVERY, self._start_discovery, now + retry)
@@ -247,7 +247,7 @@ class Runner:
         self._store.forget(lambda key: key.account_id in known)
         self._metrics.accounts.set(len(directory.accounts))
         samples = tuple(account_samples(directory, self.config.accounts))
-        self._store.publish(Key(DISCOVERY), Outcome(samples, now, now), interval=_DISCOVERY_INTERVAL)
+        self._store.publish(Key(DISCOVERY), CollectionResult(samples, now, now), interval=_DISCOVERY_INTERVAL)
         self._schedule(DISCOVERY, self._start_discovery, now + _DISCOVERY_INTERVAL)
         if before is None or before.names != directory.names:
             self.views.render()
@@ -291,7 +291,7 @@ class Runner:
         log.error("%s does not run: %s (--allow-plan-over-ceiling runs it anyway)", collector.name, reason)
         self._store.publish(
             Key(collector.name, directory.payer_id),
-            Outcome((), self._clock(), self.views.read_at(collector), Kind.PLAN_OVER_CEILING),
+            CollectionResult((), self._clock(), self.views.read_at(collector), Kind.PLAN_OVER_CEILING),
             account=directory.names.get(directory.payer_id, directory.payer_id),
             interval=self.config.collector(collector).interval,
         )
@@ -374,15 +374,15 @@ class Runner:
             return f"the plan of {name} passes a ceiling; `aws-spend-exporter plan` shows it"
         end = time.monotonic() + _REFRESH_PATIENCE_SECONDS
         run = self._collect(collector, _REFRESH_PATIENCE_SECONDS, early=True)
-        while (reading := self._read_elsewhere(run, self._under_way_now())) and time.monotonic() < end:
+        while (reading := self._already_running_among(run, self._under_way_now())) and time.monotonic() < end:
             if self._stop.wait(0.1):
                 break
         self.views.catch_up_with_resources()
         if run.pending or reading:
             return f"{name} is still being read after {_REFRESH_PATIENCE_SECONDS:.0f} s"
-        outcomes = self._store.outcomes()
+        results = self._store.results()
         failed = run.failed + sum(
-            outcomes[key].error is not None for key in self._read_elsewhere(run, outcomes)
+            results[key].error is not None for key in self._already_running_among(run, results)
         )
         return f"{failed} units of {name} failed, see /-/ready" if failed else None
 
@@ -391,15 +391,19 @@ class Runner:
             return frozenset(self._under_way)
 
     @staticmethod
-    def _read_elsewhere(run: _Run, keys: Iterable[Key]) -> list[Key]:
+    def _already_running_among(run: _Run, keys: Iterable[Key]) -> list[Key]:
         """Those of `keys` that another run reads instead of this one: with an account, the regions that it finds."""
         collector = run.collector
         units = {part.name for part in collector.units(run.context.settings)}
         return [
             key
             for key in keys
-            if key in run.elsewhere
-            or (key.region and key.unit in units and Key(collector.name, key.account_id) in run.elsewhere)
+            if key in run.already_running
+            or (
+                key.region
+                and key.unit in units
+                and Key(collector.name, key.account_id) in run.already_running
+            )
         ]
 
     def _collect(self, collector: Collector, patience: float | None = None, *, early: bool = False) -> _Run:
@@ -419,8 +423,8 @@ class Runner:
             directory.accounts,
             settings,
             Deadline(self.config.aws.run_deadline.total_seconds()),
-            # A view may read what another collector commits, but none reads what is recalled by target.
-            committed=self._notify_committed if collector.recall else self._committed,
+            # A view may read what another collector commits, but none reads what is restored by target.
+            committed=self._notify_committed if collector.restore else self._committed,
             cost_settings=self.config.collectors.cost,
             anomaly_settings=self.config.anomalies,
             regions=partial(self._all_regions, directory),
@@ -452,7 +456,7 @@ class Runner:
     def _submit(self, run: _Run, lane: str, key: Key, task: Callable[[], AwsError | None]) -> None:
         with self._under_way_lock:
             if key in self._under_way:
-                run.elsewhere.add(key)
+                run.already_running.add(key)
                 return  # the previous run's attempt is not over
             self._under_way.add(key)
 
@@ -522,9 +526,9 @@ class Runner:
         key = Key(part.name, target.account_id, region)
         now = self._clock()
         try:
-            if collector.recall is not None and key not in self._store.outcomes():
+            if collector.restore is not None and key not in self._store.results():
                 # Until AWS answers, what was read before the process began is served for as long as it is fresh.
-                self._publish_recalled(run, key, target, now)
+                self._publish_restored(run, key, target, now)
             if not collector.is_free:
                 self._require_room()
             try:
@@ -534,14 +538,14 @@ class Runner:
             for sample in samples:
                 if sample.family not in collector.families:
                     raise ValueError(f"{collector.name} does not declare {sample.family.name}")
-            if collector.recall is not None:
-                self._publish_recalled(run, key, target, now)
+            if collector.restore is not None:
+                self._publish_restored(run, key, target, now)
             else:
                 # What the ledger serves was read when the ledger says so.
                 from_ledger = any(not view.of_resources for view in collector.views)
                 succeeded_at = self.views.read_at(collector) if from_ledger else now
-                outcome = Outcome(samples, now, succeeded_at, resources=resources, folded=folded)
-                self._publish(run, key, target.account, outcome)
+                result = CollectionResult(samples, now, succeeded_at, resources=resources, folded=folded)
+                self._publish(run, key, target.account, result)
         except Exception as error:
             return self._fail(run, key, target.account, now, error)
         finally:
@@ -557,15 +561,15 @@ class Runner:
                 f"{free >> 20} MiB are left on the disk of data_dir, expected {_LEAST_FREE_BYTES >> 20} at least",
             )
 
-    def _publish_recalled(self, run: _Run, key: Key, target: Target, now: datetime) -> None:
-        recall = run.collector.recall
-        assert recall is not None
+    def _publish_restored(self, run: _Run, key: Key, target: Target, now: datetime) -> None:
+        restore = run.collector.restore
+        assert restore is not None
         with self._publishing:
-            recalled = recall(run.context, target)
-            if recalled is None or self._stop.is_set():
+            restored = restore(run.context, target)
+            if restored is None or self._stop.is_set():
                 return
-            self._publish(run, key, target.account, Outcome(recalled.samples, now, recalled.read_at))
-        if (seen := recalled.seen) is not None:
+            self._publish(run, key, target.account, CollectionResult(restored.samples, now, restored.read_at))
+        if (seen := restored.seen) is not None:
 
             def republish() -> None:
                 # Not in the scrape's thread: it writes to the ledger.
@@ -579,13 +583,13 @@ class Runner:
         try:
             seen()
             with self._publishing:  # what a run publishes meanwhile is newer than this
-                outcome = self._store.outcomes().get(key)
-                if outcome is None:
+                result = self._store.results().get(key)
+                if result is None:
                     return True
-                at, error = outcome.attempted_at, outcome.error
-                self._publish_recalled(run, key, target, at)
+                at, error = result.attempted_at, result.error
+                self._publish_restored(run, key, target, at)
                 if error is not None:
-                    self._publish(run, key, target.account, Outcome((), at, None, error))
+                    self._publish(run, key, target.account, CollectionResult((), at, None, error))
         except Exception:
             log.exception("%s of %s cannot be published", key.unit, key.account_id)
             self._metrics.errors.labels(key.unit, Kind.INTERNAL).inc()
@@ -605,16 +609,16 @@ class Runner:
         read_at = None
         with suppress(sqlite3.DatabaseError):  # the ledger itself may be what is broken
             read_at = self.views.read_at(run.collector) if from_ledger else None
-        self._publish(run, key, account, Outcome((), now, read_at, failure.kind))
+        self._publish(run, key, account, CollectionResult((), now, read_at, failure.kind))
         return failure
 
-    def _publish(self, run: _Run, key: Key, account: str, outcome: Outcome) -> None:
+    def _publish(self, run: _Run, key: Key, account: str, result: CollectionResult) -> None:
         if self._stop.is_set():
             return  # the store belongs to the next configuration
         with self._publishing:
             self._store.publish(
                 key,
-                outcome,
+                result,
                 account=account,
                 interval=self.config.collector(run.collector).interval,
                 owner=run.collector.name,

@@ -1,4 +1,4 @@
-"""The last outcomes, already rendered: a scrape joins strings and computes nothing."""
+"""The last results, already rendered: a scrape joins strings and computes nothing."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from exporter.collection.result import Outcome
+from exporter.collection.result import CollectionResult
 from exporter.core.exposition import DuplicateSeriesError, header, render
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import Clock
-from exporter.core.resource import Held
+from exporter.core.resource import PublishedResources
 from exporter.declarations.collector import expires_at
 
 SUCCESS = Family(
@@ -44,7 +44,7 @@ FAMILIES = (SUCCESS, LAST_SUCCESS, FAILURE, INTERVAL, SERIES, FOLDED)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What an outcome is of: a collector or view, an account and a region; empty where it has none."""
+    """What an result is of: a collector or view, an account and a region; empty where it has none."""
 
     unit: str
     account_id: str = ""
@@ -53,17 +53,17 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    outcome: Outcome
+    result: CollectionResult
     account: str
     interval: timedelta | None
     rendered: dict[Family, str]
 
     @property
     def expires(self) -> datetime | None:
-        until = self.outcome.valid_until
-        if self.interval is None or self.outcome.succeeded_at is None:
+        until = self.result.valid_until
+        if self.interval is None or self.result.succeeded_at is None:
             return until
-        expires = expires_at(self.outcome.succeeded_at, self.interval)
+        expires = expires_at(self.result.succeeded_at, self.interval)
         return expires if until is None else min(expires, until)
 
 
@@ -84,18 +84,18 @@ class Store:
     def publish(
         self,
         key: Key,
-        outcome: Outcome,
+        result: CollectionResult,
         *,
         account: str = "",
         interval: timedelta | None,
         owner: str | None = None,
     ) -> None:
-        """Take over an outcome; `owner` of its families are all units of a collector, else the unit itself.
+        """Take over an result; `owner` of its families are all units of a collector, else the unit itself.
 
         A failure keeps the last good samples, which go absent three intervals after AWS was
         read; `interval` None keeps them for ever. DuplicateSeriesError leaves everything as it was.
         """
-        rendered = render(outcome.samples) if outcome.error is None else None
+        rendered = render(result.samples) if result.error is None else None
         with self._lock:
             previous = self._entries.get(key)
             for family in rendered or ():
@@ -105,24 +105,24 @@ class Store:
                     raise DuplicateSeriesError(f"{family.name} is published by {known} and by {wanted}")
                 self._units[wanted] = self._units.get(wanted, frozenset()) | {key.unit}
             if rendered is None:
-                succeeded_at = outcome.succeeded_at or (previous.outcome.succeeded_at if previous else None)
-                outcome = Outcome(
-                    previous.outcome.samples if previous else (),
-                    outcome.attempted_at,
+                succeeded_at = result.succeeded_at or (previous.result.succeeded_at if previous else None)
+                result = CollectionResult(
+                    previous.result.samples if previous else (),
+                    result.attempted_at,
                     succeeded_at,
-                    outcome.error,
-                    previous.outcome.valid_until if previous else None,
-                    previous.outcome.resources if previous else (),
-                    previous.outcome.folded if previous else 0,
+                    result.error,
+                    previous.result.valid_until if previous else None,
+                    previous.result.resources if previous else (),
+                    previous.result.folded if previous else 0,
                 )
                 rendered = previous.rendered if previous else {}
-            self._entries[key] = _Entry(outcome, account, interval, rendered)
+            self._entries[key] = _Entry(result, account, interval, rendered)
             if interval is not None:
                 self._intervals[key.unit] = interval
             self._body = None
 
     def forget(self, keep: Callable[[Key], bool]) -> None:
-        """Drop every outcome that `keep` refuses, e.g. of an account that left the organization."""
+        """Drop every result that `keep` refuses, e.g. of an account that left the organization."""
         with self._lock:
             self._entries = {key: entry for key, entry in self._entries.items() if keep(key)}
             units = {key.unit for key in self._entries}
@@ -143,10 +143,10 @@ class Store:
         with self._lock:
             self._waiting[key] = (scrapes, callback)
 
-    def outcomes(self) -> dict[Key, Outcome]:
-        """The current outcomes; a failed one carries the samples that are still served."""
+    def results(self) -> dict[Key, CollectionResult]:
+        """The current results; a failed one carries the samples that are still served."""
         with self._lock:
-            return {key: entry.outcome for key, entry in self._entries.items()}
+            return {key: entry.result for key, entry in self._entries.items()}
 
     def samples(self) -> Iterator[Sample]:
         """Every sample that is served now."""
@@ -155,26 +155,26 @@ class Store:
             entries = list(self._entries.values())
         for entry in entries:
             if entry.expires is None or now < entry.expires:
-                yield from entry.outcome.samples
+                yield from entry.result.samples
 
-    def held(self) -> list[Held]:
-        """The resources of every unit whose last good outcome is still served."""
+    def published_resources(self) -> list[PublishedResources]:
+        """The resources of every unit whose last good result is still served."""
         now = self._clock()
         with self._lock:
             entries = list(self._entries.items())
         return [
-            Held(
+            PublishedResources(
                 key.unit,
                 key.account_id,
                 entry.account,
                 key.region,
-                entry.outcome.succeeded_at,
-                entry.outcome.resources,
-                entry.outcome.error,
+                entry.result.succeeded_at,
+                entry.result.resources,
+                entry.result.error,
                 entry.expires,
             )
             for key, entry in entries
-            if entry.outcome.succeeded_at is not None and (entry.expires is None or now < entry.expires)
+            if entry.result.succeeded_at is not None and (entry.expires is None or now < entry.expires)
         ]
 
     def exposition(self) -> tuple[bytes, bytes]:
@@ -209,9 +209,9 @@ class Store:
                 next_expiry = expires if next_expiry is None else min(next_expiry, expires)
             for family, text in entry.rendered.items():
                 blocks.setdefault(family, []).append(text)
-            series[key.unit] += len(entry.outcome.samples)
-            if entry.outcome.folded:
-                folded[key.unit] = folded.get(key.unit, 0) + entry.outcome.folded
+            series[key.unit] += len(entry.result.samples)
+            if entry.result.folded:
+                folded[key.unit] = folded.get(key.unit, 0) + entry.result.folded
         for family, text in render(self._self_samples(series, folded)).items():
             blocks.setdefault(family, []).append(text)
         body = "".join(
@@ -232,15 +232,15 @@ class Store:
                 by_account.setdefault((key.unit, key.account_id), []).append((key, entry))
         for (unit, account_id), entries in by_account.items():
             # One name, whichever region was collected last: a rename must not make two series.
-            account = max(entries, key=lambda item: item[1].outcome.attempted_at)[1].account
+            account = max(entries, key=lambda item: item[1].result.attempted_at)[1].account
             labels = {"collector": unit, "account_id": account_id, "account": account}
-            failed = [(key, entry) for key, entry in entries if entry.outcome.error is not None]
+            failed = [(key, entry) for key, entry in entries if entry.result.error is not None]
             yield SUCCESS(not failed, **labels)
             # Where the regions themselves could not be listed, those known so far say when they were read.
             regional = [entry for key, entry in entries if key.region] or [entry for _, entry in entries]
-            read = [entry.outcome.succeeded_at for entry in regional]
+            read = [entry.result.succeeded_at for entry in regional]
             known = [moment for moment in read if moment is not None]
             if len(known) == len(read):
                 yield LAST_SUCCESS(min(known).timestamp(), **labels)
             for key, entry in failed:
-                yield FAILURE(1, region=key.region, kind=str(entry.outcome.error), **labels)
+                yield FAILURE(1, region=key.region, kind=str(entry.result.error), **labels)

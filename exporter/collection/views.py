@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from exporter.accounts.discovery import Directory, accounts_of, group_samples
 from exporter.accounts.thresholds import resolve
 from exporter.aws.errors import Kind, classify
-from exporter.collection.result import Outcome
+from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
 from exporter.config.model import Config
 from exporter.core.exposition import DuplicateSeriesError
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 THRESHOLDS = "thresholds"
 """The unit under which thresholds and groups are served."""
 
-_RENDERING_IS_A_TENTH = 9  # of a first fill's time, at most
+_RENDER_BACKOFF_FACTOR = 9  # of a first fill's time, at most
 _RESOURCES = "views of resources"
 
 
@@ -108,9 +108,9 @@ class Views:
             self._config.anomalies,
             tuple(sorted(self._config.accounts.group_labels)),
             {account.id: account.groups for account in directory.accounts.values()} if directory else {},
-            held=self._store.held,
+            published_resources=self._store.published_resources,
             failing=lambda: [
-                (key.unit, key.account_id) for key, outcome in self._store.outcomes().items() if outcome.error
+                (key.unit, key.account_id) for key, result in self._store.results().items() if result.error
             ],
         )
 
@@ -132,7 +132,7 @@ class Views:
                     self._render(collector, view)
             self._publish_thresholds()
             ended = time.monotonic()
-            self._due = ended + _RENDERING_IS_A_TENTH * (ended - started)
+            self._due = ended + _RENDER_BACKOFF_FACTOR * (ended - started)
 
     def render_thresholds(self) -> None:
         """Take over what discovery has found of thresholds and groups."""
@@ -157,7 +157,7 @@ class Views:
             return  # the store belongs to the next configuration
         try:
             # They come from the configuration and do not age.
-            self._store.publish(Key(THRESHOLDS), Outcome(samples, now, now), interval=None)
+            self._store.publish(Key(THRESHOLDS), CollectionResult(samples, now, now), interval=None)
         except DuplicateSeriesError:
             log.exception("the thresholds cannot be published")
         if spending:
@@ -183,9 +183,11 @@ class Views:
                     if view.of_resources:
                         self._render(collector, view)
             ended = time.monotonic()
-            self._resources_due = ended + _RENDERING_IS_A_TENTH * (ended - started)
+            self._resources_due = ended + _RENDER_BACKOFF_FACTOR * (ended - started)
         # The views must not outlive what they are made of: the next unit that expires makes them anew.
-        expiries = [held.expires for held in self._store.held() if held.resources and held.expires]
+        expiries = [
+            held.expires for held in self._store.published_resources() if held.resources and held.expires
+        ]
         if expiries:
             self._schedule(_RESOURCES, self.render_resources, min(expiries))
 
@@ -199,10 +201,10 @@ class Views:
                 return
             until = view.valid_until(context) if view.valid_until else None
             samples, _, folded = sort_found(view.render(context))
-            outcome = Outcome(samples, context.now, read_at, valid_until=until, folded=folded)
+            result = CollectionResult(samples, context.now, read_at, valid_until=until, folded=folded)
             if self._stop.is_set():
                 return  # the store belongs to the next configuration
-            self._store.publish(Key(view.name), outcome, interval=context.settings.interval)
+            self._store.publish(Key(view.name), result, interval=context.settings.interval)
         except sqlite3.DatabaseError as error:
             # What needs no ledger goes on, and says by its alerts that something is wrong here.
             failure = classify(error, f"the view {view.name}")

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from exporter.anomalies import cost as anomalies
 from exporter.anomalies import usage as usage_anomalies
-from exporter.aws.cost_explorer import NOT_USAGE, daily_costs
+from exporter.aws.cost_explorer import NON_USAGE_FILTER, daily_costs
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
 from exporter.core.fields import CollectorSettings, Duration
@@ -27,8 +27,8 @@ from exporter.cost import projection_view
 from exporter.cost.refresh_plan import (
     PAGE_SIZE_FACT,
     PURPOSES,
+    CostPart,
     CostQuery,
-    Part,
     assumed_scale,
     first_fill_pages,
     missing_days,
@@ -95,11 +95,11 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     return ()
 
 
-_GROUP_BY: Mapping[Part, Sequence[str]] = {
-    Part.COSTS: ("LINKED_ACCOUNT", "SERVICE"),
-    Part.OTHER: ("LINKED_ACCOUNT", "SERVICE"),
-    Part.SCAN_ACCOUNTS: ("LINKED_ACCOUNT",),
-    Part.SCAN_SERVICES: ("SERVICE",),
+_GROUP_BY: Mapping[CostPart, Sequence[str]] = {
+    CostPart.COSTS: ("LINKED_ACCOUNT", "SERVICE"),
+    CostPart.OTHER: ("LINKED_ACCOUNT", "SERVICE"),
+    CostPart.SCAN_ACCOUNTS: ("LINKED_ACCOUNT",),
+    CostPart.SCAN_SERVICES: ("SERVICE",),
 }
 
 
@@ -112,7 +112,7 @@ def _run(ctx: Context[Settings], target: Target, query: CostQuery) -> None:
         query.end,
         _GROUP_BY[query.part],
         partition=target.partition,
-        record_filter=NOT_USAGE if query.part is Part.OTHER else None,
+        record_filter=NON_USAGE_FILTER if query.part is CostPart.OTHER else None,
         billing_view_arn=ctx.settings.billing_view_arn,
         budget=query.budget,
         deadline=ctx.deadline,
@@ -122,13 +122,13 @@ def _run(ctx: Context[Settings], target: Target, query: CostQuery) -> None:
     ledger = ctx.ledger
     with ledger.transaction():
         match query.part:
-            case Part.COSTS:
+            case CostPart.COSTS:
                 ledger.commit_costs(CostRead(observed_at, days, amounts))
-            case Part.OTHER:
-                ledger.commit_other_costs(CostRead(observed_at, days, amounts))
-            case Part.SCAN_SERVICES:
+            case CostPart.OTHER:
+                ledger.commit_non_usage_charges(CostRead(observed_at, days, amounts))
+            case CostPart.SCAN_SERVICES:
                 ledger.commit_scan("service", observed_at, days, amounts)
-            case Part.SCAN_ACCOUNTS:
+            case CostPart.SCAN_ACCOUNTS:
                 ledger.commit_scan("account", observed_at, days, amounts)
         if query.ends_refresh:
             ledger.mark_scan("refresh", observed_at)

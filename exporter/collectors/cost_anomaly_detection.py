@@ -18,7 +18,7 @@ from exporter.core.metric import Family, Folded, Sample
 from exporter.core.moments import times_a_month
 from exporter.core.places import Scope, Target
 from exporter.cost import detected_anomalies
-from exporter.cost.detected_anomalies import LastRead, Share
+from exporter.cost.detected_anomalies import AnomalyShare, LastRead
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
@@ -85,7 +85,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     return ()
 
 
-def read_page(page: Mapping[str, Any], today: date) -> list[Share]:
+def read_page(page: Mapping[str, Any], today: date) -> list[AnomalyShare]:
     """The shares of every open anomaly of a page; AwsError if one is malformed."""
     try:
         return [
@@ -100,7 +100,7 @@ def read_page(page: Mapping[str, Any], today: date) -> list[Share]:
         ) from error
 
 
-def _shares(anomaly: Mapping[str, Any], today: date) -> Iterator[Share]:
+def _shares(anomaly: Mapping[str, Any], today: date) -> Iterator[AnomalyShare]:
     # Without an end it goes on.
     ended = anomaly.get("AnomalyEndDate")
     last_day = date.fromisoformat(ended[:10]) if ended else today
@@ -115,7 +115,7 @@ def _shares(anomaly: Mapping[str, Any], today: date) -> Iterator[Share]:
     ]
     amounts = attribute(_usd(anomaly["Impact"]["TotalImpact"]), causes)
     for (account_id, service), usd in amounts.items():
-        yield Share(anomaly["AnomalyId"], monitor, last_day, account_id, service, usd)
+        yield AnomalyShare(anomaly["AnomalyId"], monitor, last_day, account_id, service, usd)
 
 
 def _usd(amount: float) -> Decimal:

@@ -19,13 +19,13 @@ from pydantic import Field, field_validator
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Scope, Target
-from exporter.declarations.collector import Collector, Recalled
+from exporter.declarations.collector import Collector, RestoredSamples
 from exporter.declarations.context import Context
 from exporter.resources.ec2 import PAGE
 from exporter.usage import counters as usage_ledger
 from exporter.usage.counters import Form, Poll, Reading, Series
 from exporter.usage.metrics import DAY, LABELS, RUNNING, RUNNING_HELP
-from exporter.usage.samples import Served, recalled
+from exporter.usage.samples import Served, restored
 
 SOURCE = "ec2"
 
@@ -117,12 +117,12 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     return ()
 
 
-def recall(ctx: Context[Settings], target: Target) -> Recalled | None:
+def restore(ctx: Context[Settings], target: Target) -> RestoredSamples | None:
     """The counters of a target as the ledger has them."""
     state = usage_ledger.target_of(ctx.ledger, SOURCE, target.account_id, target.region)
     if state is None or state.polled_at is None:
         return None
-    return recalled(ctx.ledger, state, target, {RUNNING: Served(RUNNING_SECONDS, "instance_type")})
+    return restored(ctx.ledger, state, target, {RUNNING: Served(RUNNING_SECONDS, "instance_type")})
 
 
 COLLECTOR = Collector(
@@ -133,5 +133,5 @@ COLLECTOR = Collector(
     families=(RUNNING_SECONDS,),
     iam_actions=("ec2:DescribeInstances",),
     collect=collect,
-    recall=recall,
+    restore=restore,
 )

@@ -23,7 +23,7 @@ from exporter.core.folding import OTHER, fold
 from exporter.core.metric import Family, Folded, Sample, info_label
 from exporter.core.moments import times_a_month
 from exporter.core.places import Scope, Target
-from exporter.core.resource import Held, Resource
+from exporter.core.resource import PublishedResources, Resource
 from exporter.declarations.calls import FreeCall, Scale
 from exporter.declarations.collector import Collector, Part
 from exporter.declarations.context import Context
@@ -239,8 +239,8 @@ def _counts(target: Target, resources: Sequence[Resource], required_tags: Iterab
 # Views
 
 
-def _held(view: ViewContext) -> list[Held]:
-    return [held for held in view.held() if held.unit.startswith(f"{COLLECTOR.name}_")]
+def _held(view: ViewContext) -> list[PublishedResources]:
+    return [held for held in view.published_resources() if held.unit.startswith(f"{COLLECTOR.name}_")]
 
 
 def read_at(view: ViewContext) -> datetime | None:
@@ -296,11 +296,13 @@ def render_detail(view: ViewContext) -> Iterator[Sample | Folded]:
     )
 
 
-def _group(held: Held, resource: Resource) -> tuple[str, str, str, str]:
+def _group(held: PublishedResources, resource: Resource) -> tuple[str, str, str, str]:
     return held.account_id, held.account, resource.region or held.region, resource.type
 
 
-def _detail(family: Family, held: Held, resource: Resource, tags: Sequence[str]) -> Iterator[Sample]:
+def _detail(
+    family: Family, held: PublishedResources, resource: Resource, tags: Sequence[str]
+) -> Iterator[Sample]:
     which = (*_group(held, resource), resource.id)
     labels: dict[str, str] = {}
     for key in tags:

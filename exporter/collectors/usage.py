@@ -21,13 +21,13 @@ from exporter.core.metric import Sample
 from exporter.core.moments import times_a_month
 from exporter.core.places import Account, Scope, Target
 from exporter.declarations.calls import PaidCall, Scale
-from exporter.declarations.collector import Collector, Recalled
+from exporter.declarations.collector import Collector, RestoredSamples
 from exporter.declarations.context import Context
 from exporter.ledger.usage_days import CLOUDWATCH
 from exporter.usage import counters as usage_ledger
 from exporter.usage.counters import Form, Listed, Poll, Reading, Series
 from exporter.usage.metrics import DAY, USAGE_METRICS, UsageMetric, matching
-from exporter.usage.samples import Served, recalled
+from exporter.usage.samples import Served, restored
 
 _QUERIES = 500
 _POINTS = 100_800  # a request
@@ -186,7 +186,7 @@ def _discover(asker: _Asker, rows: Iterable[UsageMetric], recent: bool) -> Itera
 def _poll(
     ctx: Context[Settings],
     asker: _Asker,
-    state: usage_ledger.Target,
+    state: usage_ledger.UsageTarget,
     rows: Sequence[UsageMetric],
     now: datetime,
 ) -> Poll:
@@ -239,7 +239,7 @@ def _poll(
 
 
 def _recheck_from(
-    state: usage_ledger.Target, settings: Settings, final_before: int, oldest: int
+    state: usage_ledger.UsageTarget, settings: Settings, final_before: int, oldest: int
 ) -> int | None:
     """Once a day, when all periods of one more day are final: from where on days are read again; else None.
 
@@ -340,7 +340,7 @@ def _query(name: str, query: _Query, source: str | None) -> dict[str, Any]:
 # Serving
 
 
-def recall(ctx: Context[Settings], target: Target) -> Recalled | None:
+def restore(ctx: Context[Settings], target: Target) -> RestoredSamples | None:
     """What the ledger knows of a target; a counter that nobody has seen yet is 0."""
     state = usage_ledger.target_of(ctx.ledger, CLOUDWATCH, target.account_id, target.region)
     if state is None or state.polled_at is None:
@@ -352,7 +352,7 @@ def recall(ctx: Context[Settings], target: Target) -> Recalled | None:
         if any(fnmatchcase(row.name, pattern) for pattern in ctx.settings.per_resource)
     )
     served = {row.name: _served(row) for row in rows}
-    return recalled(ctx.ledger, state, target, served, alone)
+    return restored(ctx.ledger, state, target, served, alone)
 
 
 def _served(row: UsageMetric) -> Served:
@@ -394,7 +394,7 @@ COLLECTOR = Collector(
     families=tuple(_FAMILIES.values()),
     iam_actions=("cloudwatch:GetMetricData", "cloudwatch:ListMetrics"),
     collect=collect,
-    recall=recall,
+    restore=restore,
     paid_calls=paid_calls,
     due=due,
 )

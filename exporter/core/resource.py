@@ -56,7 +56,7 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PublishedResources:
     """The resources of one unit as last read, and of which account; `error` is why they could not be read again."""
 
     unit: str

@@ -8,13 +8,13 @@ from decimal import Decimal
 from pydantic import BaseModel, ConfigDict
 
 
-class Part(BaseModel):
+class Share(BaseModel):
     """A part of the answer; fields of newer releases are ignored by older relays."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Span(Part):
+class Span(Share):
     """Cost of the UTC days from `start` to `end`, both included."""
 
     start: date
@@ -25,7 +25,7 @@ class Span(Part):
     """Whether AWS is done with all of it, as far as can be known."""
 
 
-class Mover(Part):
+class Mover(Share):
     """What changed by `change_usd` to `usd`, an account's service."""
 
     account_id: str
@@ -35,7 +35,7 @@ class Mover(Part):
     change_usd: Decimal
 
 
-class Movers(Part):
+class Movers(Share):
     """The biggest changes of cost between two spans of equal length, by size."""
 
     start: date
@@ -45,7 +45,7 @@ class Movers(Part):
     top: tuple[Mover, ...]
 
 
-class Waste(Part):
+class Waste(Share):
     """List price of what nobody uses, in USD a month."""
 
     account_id: str
@@ -55,7 +55,7 @@ class Waste(Part):
     usd: Decimal
 
 
-class Summary(Part):
+class Summary(Share):
     """Amounts in USD of the configured cost type; None is unknown, or a budget that is not set."""
 
     now: datetime

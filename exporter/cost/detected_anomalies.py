@@ -13,7 +13,7 @@ from exporter.ledger.file import Ledger
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class AnomalyShare:
     """What an anomaly cost an account and service, in USD.
 
     `account_id` or `service` is empty where AWS does not attribute the cost to a single one.
@@ -35,7 +35,7 @@ class LastRead:
     days: int
 
 
-def commit(ledger: Ledger, read: LastRead, shares: Iterable[Share]) -> None:
+def commit(ledger: Ledger, read: LastRead, shares: Iterable[AnomalyShare]) -> None:
     """Keep what was read, instead of what was read before."""
     rows = [
         (
@@ -66,7 +66,7 @@ def last_read(ledger: Ledger) -> LastRead | None:
     return LastRead(to_moment(row[0]), row[1]) if row else None
 
 
-def since(ledger: Ledger, first: date) -> list[Share]:
+def since(ledger: Ledger, first: date) -> list[AnomalyShare]:
     """The shares of anomalies that ended on `first` or later."""
     with ledger.connection() as db:
         rows = db.execute(
@@ -75,6 +75,6 @@ def since(ledger: Ledger, first: date) -> list[Share]:
             (first.toordinal(),),
         ).fetchall()
     return [
-        Share(anomaly_id, monitor, date.fromordinal(last_day), account_id, service, to_usd(units))
+        AnomalyShare(anomaly_id, monitor, date.fromordinal(last_day), account_id, service, to_usd(units))
         for anomaly_id, monitor, last_day, account_id, service, units in rows
     ]

@@ -49,7 +49,7 @@ class RefreshSettings(Protocol):
         """`auto`, `scan` or `full`."""
 
 
-class Part(StrEnum):
+class CostPart(StrEnum):
     """What a query is for."""
 
     COSTS = "costs"  # account x service, everything
@@ -59,10 +59,10 @@ class Part(StrEnum):
 
 
 PURPOSES = {
-    Part.COSTS: "cost by account and service: the days that moved, or the whole window",
-    Part.OTHER: "what is not usage: tax, credits, refunds, support, fees",
-    Part.SCAN_ACCOUNTS: "which days moved, by account",
-    Part.SCAN_SERVICES: "which days moved, by service",
+    CostPart.COSTS: "cost by account and service: the days that moved, or the whole window",
+    CostPart.OTHER: "what is not usage: tax, credits, refunds, support, fees",
+    CostPart.SCAN_ACCOUNTS: "which days moved, by account",
+    CostPart.SCAN_SERVICES: "which days moved, by service",
 }
 
 
@@ -70,7 +70,7 @@ PURPOSES = {
 class CostQuery:
     """One Cost Explorer query over [start, end) that is worth its price now."""
 
-    part: Part
+    part: CostPart
     start: date
     end: date
     budget: str = "cost"
@@ -102,28 +102,28 @@ def next_query(ledger: Ledger, settings: RefreshSettings, now: datetime) -> Cost
         if days - {today} or (days and not read):
             run = _newest_run(days)
             budget = "cost" if ledger.scanned_at("refresh") else FIRST_FILL
-            return CostQuery(Part.COSTS, run[0], run[-1] + timedelta(days=1), budget)
+            return CostQuery(CostPart.COSTS, run[0], run[-1] + timedelta(days=1), budget)
 
     refreshed = refreshed_at(ledger, now)
     if refreshed is None or now >= refreshed + settings.interval:
         return _refresh(ledger, settings, states, now)
 
     if moved := _newest_run(_moved(states, now), join=known_scale(ledger, now).days_per_page):
-        return CostQuery(Part.COSTS, moved[0], moved[-1] + timedelta(days=1))
+        return CostQuery(CostPart.COSTS, moved[0], moved[-1] + timedelta(days=1))
 
     recent = month_start(today, 1)
     newer = {day: state for day, state in states.items() if day >= recent}
     if run := _newest_run(_other_moved(newer, now), join=31):
         budget = "cost" if ledger.scanned_at("refresh") else FIRST_FILL
-        return CostQuery(Part.OTHER, run[0], run[-1] + timedelta(days=1), budget)
+        return CostQuery(CostPart.OTHER, run[0], run[-1] + timedelta(days=1), budget)
 
     for months_back in range(2, settings.history_months + 1):
         month, next_month = month_start(today, months_back), month_start(today, months_back - 1)
         if missing := _newest_run(set(days_between(month, next_month)) - read):
-            return CostQuery(Part.COSTS, missing[0], missing[-1] + timedelta(days=1), FIRST_FILL)
+            return CostQuery(CostPart.COSTS, missing[0], missing[-1] + timedelta(days=1), FIRST_FILL)
     # Few groups a day: the whole history is a query of its own.
     if run := _newest_run(_other_moved(states, now), join=31):
-        return CostQuery(Part.OTHER, run[0], run[-1] + timedelta(days=1), FIRST_FILL)
+        return CostQuery(CostPart.OTHER, run[0], run[-1] + timedelta(days=1), FIRST_FILL)
     return None
 
 
@@ -156,7 +156,7 @@ def _refresh(
     today = now.date()
     tomorrow = today + timedelta(days=1)
     recent = month_start(today, 1)
-    whole = CostQuery(Part.COSTS, recent, tomorrow, ends_refresh=True)
+    whole = CostQuery(CostPart.COSTS, recent, tomorrow, ends_refresh=True)
     if settings.refresh == "full" or (
         settings.refresh == "auto" and known_scale(ledger, now).reads_whole(today)
     ):
@@ -172,11 +172,11 @@ def _refresh(
     if scanned is not None and now < scanned + (_REFRESHES_PER_SCAN - 0.5) * settings.interval:
         moving = {today - timedelta(days=1), today} | _moved(states, now)
         run = _newest_run(moving, join=known_scale(ledger, now).days_per_page)
-        return CostQuery(Part.COSTS, run[0], tomorrow, ends_refresh=True)
+        return CostQuery(CostPart.COSTS, run[0], tomorrow, ends_refresh=True)
     if by_service is None or (by_account is not None and by_account > by_service):
         # Few groups a day: both months fit where the accounts' window does.
-        return CostQuery(Part.SCAN_SERVICES, recent, tomorrow, ends_refresh=True)
-    return CostQuery(Part.SCAN_ACCOUNTS, restatable_from(today), tomorrow, ends_refresh=True)
+        return CostQuery(CostPart.SCAN_SERVICES, recent, tomorrow, ends_refresh=True)
+    return CostQuery(CostPart.SCAN_ACCOUNTS, restatable_from(today), tomorrow, ends_refresh=True)
 
 
 def _moved(states: Mapping[date, DayState], now: datetime) -> set[date]:
@@ -272,7 +272,7 @@ def known_scale(ledger: Ledger, now: datetime) -> CostScale:
     )
 
 
-def month_of_pages(settings: RefreshSettings, scale: Scale) -> Mapping[Part, Decimal]:
+def month_of_pages(settings: RefreshSettings, scale: Scale) -> Mapping[CostPart, Decimal]:
     """Pages that a month of 30 days takes, by the same decisions as `next_query`.
 
     Assumed to move are today and yesterday at each refresh, once a day the day before, and some
@@ -280,28 +280,28 @@ def month_of_pages(settings: RefreshSettings, scale: Scale) -> Mapping[Part, Dec
     """
     cost = CostScale(scale.accounts, scale.services, scale.keys, scale.groups_per_page)
     a_day = timedelta(days=1) / settings.interval
-    totals = dict.fromkeys(Part, Decimal(0))
+    totals = dict.fromkeys(CostPart, Decimal(0))
     first = date(2026, 4, 1)  # a month of 30 days after one of 31
     for number in range(30):
         today = first + timedelta(days=number)
         full_days = (today - month_start(today, 1)).days + 1
         refreshes = Decimal(str(a_day))
         if settings.refresh == "full" or (settings.refresh == "auto" and cost.reads_whole(today)):
-            totals[Part.COSTS] += refreshes * cost.pages(full_days * cost.keys)
+            totals[CostPart.COSTS] += refreshes * cost.pages(full_days * cost.keys)
         else:
             if today.day == _BILL_IS_FINAL_ON:
-                totals[Part.COSTS] += cost.pages(full_days * cost.keys)
+                totals[CostPart.COSTS] += cost.pages(full_days * cost.keys)
                 refreshes = max(Decimal(0), refreshes - 1)
             scan_days = (today - restatable_from(today)).days + 1
             scans = refreshes / _REFRESHES_PER_SCAN / 2
-            totals[Part.SCAN_ACCOUNTS] += scans * cost.pages(scan_days * cost.accounts)
-            totals[Part.SCAN_SERVICES] += scans * cost.pages(full_days * cost.services)
+            totals[CostPart.SCAN_ACCOUNTS] += scans * cost.pages(scan_days * cost.accounts)
+            totals[CostPart.SCAN_SERVICES] += scans * cost.pages(full_days * cost.services)
             once = min(Decimal(1), refreshes)
-            totals[Part.COSTS] += Decimal(_OLDER_DAYS_A_MONTH) / 30 * cost.pages(cost.keys)
-            totals[Part.COSTS] += (refreshes - once) * cost.pages(2 * cost.keys) + once * cost.pages(
+            totals[CostPart.COSTS] += Decimal(_OLDER_DAYS_A_MONTH) / 30 * cost.pages(cost.keys)
+            totals[CostPart.COSTS] += (refreshes - once) * cost.pages(2 * cost.keys) + once * cost.pages(
                 3 * cost.keys
             )
-        totals[Part.OTHER] += min(Decimal(1), refreshes) * cost.pages(3 * cost.accounts)
+        totals[CostPart.OTHER] += min(Decimal(1), refreshes) * cost.pages(3 * cost.accounts)
     return {part: pages for part, pages in totals.items() if pages}
 
 

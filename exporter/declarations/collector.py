@@ -17,10 +17,10 @@ from exporter.declarations.view import View
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class RestoredSamples:
     """What a collector that keeps its state in the ledger serves of a target, as AWS was read at `read_at`.
 
-    `seen` is to be called once the samples have been scraped twice, and whatever is recalled then published.
+    `seen` is to be called once the samples have been scraped twice, and whatever is restored then published.
     """
 
     samples: tuple[Sample, ...]
@@ -51,7 +51,7 @@ class Collector:
 
     `collect` runs straight-line synchronous code for one target, raises on any failure, and
     returns the samples of that target; cost goes to the ledger instead, and `views` render it.
-    `due` says when a collector whose state is in the ledger has to run next; `recall` what is served of
+    `due` says when a collector whose state is in the ledger has to run next; `restore` what is served of
     a target then, where that is not what `collect` returns. With `parts`, each of them is a unit of its own,
     and `scope` that of the widest.
     """
@@ -66,7 +66,7 @@ class Collector:
     views: tuple[View, ...] = ()
     paid_calls: Callable[[Any, Scale], Iterable[PaidCall]] = _no_paid_calls
     due: Callable[[Context[Any]], datetime] | None = None
-    recall: Callable[[Context[Any], Target], Recalled | None] | None = None
+    restore: Callable[[Context[Any], Target], RestoredSamples | None] | None = None
 
     @property
     def is_free(self) -> bool:

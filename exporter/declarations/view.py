@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from exporter.core.metric import Family, Folded, Sample
-from exporter.core.resource import Held
+from exporter.core.resource import PublishedResources
 from exporter.ledger.file import Ledger
 
 
@@ -29,7 +29,7 @@ class ViewContext:
     """The labels of `accounts.groups`, in order."""
     groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The values of these labels by account id."""
-    held: Callable[[], Iterable[Held]] = tuple
+    published_resources: Callable[[], Iterable[PublishedResources]] = tuple
     """The resources of every unit that are known now."""
     failing: Callable[[], Iterable[tuple[str, str]]] = tuple
     """Units that fail now, with the account id."""

@@ -13,7 +13,7 @@ from typing import IO
 
 from exporter.core.exposition import header, render_labels, render_value
 from exporter.core.moments import Clock
-from exporter.history.endpoint import Endpoint
+from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.sample_timestamps import DatedSource, Sent, Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import Encoded, days_to_write, points, to_send
@@ -100,7 +100,7 @@ class Backfill:
 
     def remote_write(self, settings: HistorySettings, progress: Progress) -> tuple[int, int]:
         """Write everything; the samples taken and refused. EndpointError if the endpoint cannot be used."""
-        endpoint = Endpoint(settings)
+        endpoint = RemoteWriteEndpoint(settings)
         labels: Encoded = {}
         taken = refused = 0
         step = self._steps(progress)

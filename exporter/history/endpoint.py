@@ -100,7 +100,7 @@ def _secret(file: Path | None, variable: str | None) -> str:
     return text.strip()
 
 
-class Endpoint:
+class RemoteWriteEndpoint:
     """One endpoint; used by one thread at a time."""
 
     def __init__(self, settings: HistorySettings) -> None:

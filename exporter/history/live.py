@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.core.moments import Clock, to_milliseconds
-from exporter.history.endpoint import Endpoint, EndpointError
+from exporter.history.endpoint import EndpointError, RemoteWriteEndpoint
 from exporter.history.live_settings import LiveWriteSettings
 from exporter.history.request import Point, encode_labels
 
@@ -65,7 +65,7 @@ class LiveWrite:
         self._exposition = exposition
         self._clock = clock
         self._metrics = metrics
-        self._endpoint = Endpoint(settings.endpoint())
+        self._endpoint = RemoteWriteEndpoint(settings.endpoint())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live-write", daemon=True)
         self._alive: frozenset[bytes] = frozenset()

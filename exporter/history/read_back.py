@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from exporter.core.moments import start_of_day, to_milliseconds
-from exporter.history.endpoint import Endpoint
+from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.request import Point, encode_labels
 from exporter.history.sample_timestamps import Stamps, is_of_day, next_stamp
 
@@ -30,7 +30,7 @@ Differing = Mapping[date, frozenset[str]]
 class ReadBack:
     """The comparison of one endpoint with one source of the ledger."""
 
-    def __init__(self, endpoint: Endpoint, stamps: Stamps) -> None:
+    def __init__(self, endpoint: RemoteWriteEndpoint, stamps: Stamps) -> None:
         """Nothing is compared yet."""
         self._endpoint = endpoint
         self._stamps = stamps

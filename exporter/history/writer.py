@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from exporter.core.amounts import AMOUNTS
 from exporter.core.moments import Clock
-from exporter.history.endpoint import Endpoint, EndpointError
+from exporter.history.endpoint import EndpointError, RemoteWriteEndpoint
 from exporter.history.read_back import ReadBack
 from exporter.history.request import Point, encode_labels
 from exporter.history.sample_timestamps import Change, DatedSource, Sent, Stamps, next_stamp
@@ -108,7 +108,7 @@ class HistoryWriter:
         settings: HistorySettings,
         cost_type: str,
         stamps: Stamps,
-        endpoint: Endpoint,
+        endpoint: RemoteWriteEndpoint,
         clock: Clock,
         metrics: HistoryMetrics,
         stopped: Callable[[], bool] = lambda: False,
@@ -209,7 +209,7 @@ class History:
         self._metrics = metrics
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._endpoint = Endpoint(settings)
+        self._endpoint = RemoteWriteEndpoint(settings)
         self._sources = [
             (
                 each,

@@ -17,7 +17,7 @@ from exporter.ledger.file import Ledger
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class DailyValue:
     """What one series is on one day."""
 
     day: date
@@ -27,7 +27,7 @@ class Value:
     value: float
 
 
-def put(ledger: Ledger, values: Iterable[Value], at: datetime) -> int:
+def upsert(ledger: Ledger, values: Iterable[DailyValue], at: datetime) -> int:
     """Take over what has been observed at `at`; returns how many values are new or have changed."""
     rows = list(values)
     if not rows:
@@ -38,7 +38,7 @@ def put(ledger: Ledger, values: Iterable[Value], at: datetime) -> int:
         db.executemany(
             "INSERT OR IGNORE INTO dated_series (family, account_id, label) VALUES (?, ?, ?)", keys
         )
-        by_day: dict[date, list[Value]] = {}
+        by_day: dict[date, list[DailyValue]] = {}
         for row in rows:
             by_day.setdefault(row.day, []).append(row)
         changes: dict[int, int] = {}

@@ -153,7 +153,7 @@ class Ledger:
         """Replace the totals of the days of `read`; keys that AWS no longer returns become zero."""
         self._commit(read, "total")
 
-    def commit_other_costs(self, read: CostRead) -> None:
+    def commit_non_usage_charges(self, read: CostRead) -> None:
         """Replace the part of the days' totals that is not usage (tax, credits, refunds, support, fees)."""
         self._commit(read, "other")
 

@@ -14,7 +14,7 @@ from apscheduler.triggers.cron import CronTrigger
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from exporter.core.fields import Duration, EnvName, StrictModel, Timeout
-from exporter.relay.integration.settings import IntegrationSettings
+from exporter.relay.integration_settings import IntegrationSettings
 from exporter.web.addresses import is_loopback
 from exporter.web.client_settings import ExporterSettings
 from exporter.web.credentials import CallerAuthSettings, RelayConfigError, Secret, read_auth, read_secret

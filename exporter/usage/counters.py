@@ -17,7 +17,7 @@ from datetime import date, datetime, timedelta
 from enum import Enum
 
 from exporter.core.moments import start_of_day, to_milliseconds, to_moment
-from exporter.ledger.daily_values import Value, first_moment, put
+from exporter.ledger.daily_values import DailyValue, first_moment, upsert
 from exporter.ledger.file import Ledger
 from exporter.ledger.usage_days import EPOCH_ORDINAL
 from exporter.usage.metrics import DAY
@@ -40,7 +40,7 @@ class Form(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class UsageTarget:
     """What the ledger knows of one target; periods end in epoch seconds."""
 
     id: int
@@ -143,19 +143,21 @@ def _ordinal(seconds: int) -> int:
 _COLUMNS = "id, epoch, covered_from, read_through, polled_at, daily_polled_at, listed_at, period"
 
 
-def _target(row: tuple[int, ...]) -> Target:
+def _target(row: tuple[int, ...]) -> UsageTarget:
     number, epoch, covered, through, polled, daily, listed, period = row
-    return Target(number, epoch, covered, through, _moment(polled), _moment(daily), _moment(listed), period)
+    return UsageTarget(
+        number, epoch, covered, through, _moment(polled), _moment(daily), _moment(listed), period
+    )
 
 
-def recount_from(target: Target, period: int) -> int | None:
+def recount_from(target: UsageTarget, period: int) -> int | None:
     """Where sums over periods of another length than before may begin; None if the length has not changed."""
     if target.read_through is None or target.period in (None, period):
         return None
     return -(-target.read_through // period) * period
 
 
-def target_of(ledger: Ledger, source: str, account_id: str, region: str) -> Target | None:
+def target_of(ledger: Ledger, source: str, account_id: str, region: str) -> UsageTarget | None:
     """The state of a target; None if nothing of it was ever listed or polled."""
     with ledger.connection() as db:
         row = db.execute(
@@ -177,7 +179,7 @@ def polled(ledger: Ledger, source: str) -> list[tuple[str, str, datetime]]:
 
 def list_series(
     ledger: Ledger, source: str, account_id: str, region: str, found: Iterable[Series], at: datetime
-) -> Target:
+) -> UsageTarget:
     """Record which series a target has now; those that are no longer listed stay."""
     with ledger.transaction(), ledger.connection() as db:
         db.execute(
@@ -206,7 +208,7 @@ def polled_at(ledger: Ledger) -> datetime | None:
     return _moment(newest)
 
 
-def listed(ledger: Ledger, target: Target, since: datetime) -> list[Listed]:
+def listed(ledger: Ledger, target: UsageTarget, since: datetime) -> list[Listed]:
     """The target's series that were listed at `since` or later."""
     with ledger.connection() as db:
         rows = db.execute(
@@ -227,7 +229,7 @@ def listed(ledger: Ledger, target: Target, since: datetime) -> list[Listed]:
 # A poll
 
 
-def commit(ledger: Ledger, target: Target, account_id: str, region: str, poll: Poll) -> None:
+def commit(ledger: Ledger, target: UsageTarget, account_id: str, region: str, poll: Poll) -> None:
     """Add what a poll has read, and put each day's total that is complete where the dated history finds it."""
     days = _Days()
     daily_levels: set[str] = set()
@@ -400,7 +402,7 @@ def _add_levels_of_days(db: sqlite3.Connection, reading: Reading, days: _Days) -
 def _put_days(
     ledger: Ledger,
     db: sqlite3.Connection,
-    target: Target,
+    target: UsageTarget,
     account_id: str,
     region: str,
     at: datetime,
@@ -411,10 +413,10 @@ def _put_days(
     rows = db.execute(
         "SELECT metric, day, amount FROM usage_days WHERE target = ? AND day >= ?", (target.id, oldest)
     ).fetchall()
-    put(
+    upsert(
         ledger,
         [
-            Value(
+            DailyValue(
                 date.fromordinal(day),
                 f"{metric.removesuffix('_total')}_daily",
                 account_id,
@@ -433,7 +435,7 @@ def _put_days(
     )
 
 
-def _retire(db: sqlite3.Connection, target: Target, at: datetime) -> None:
+def _retire(db: sqlite3.Connection, target: UsageTarget, at: datetime) -> None:
     """Fold what resources that are long gone have added into their family's remainder, which only grows."""
     gone = db.execute(
         "SELECT id, metric, resource_id, variant, total FROM usage_series"
@@ -462,7 +464,7 @@ def _retire(db: sqlite3.Connection, target: Target, at: datetime) -> None:
 
 
 def current(
-    ledger: Ledger, target: Target, per_resource: frozenset[str], oldest_level: Mapping[str, int]
+    ledger: Ledger, target: UsageTarget, per_resource: frozenset[str], oldest_level: Mapping[str, int]
 ) -> list[Current]:
     """What is to be served of a target, each family per resource or in all.
 
@@ -492,7 +494,7 @@ def current(
     return [Current(*key, total, tuple(levels.get(key, ())), key in born) for key, total in totals.items()]
 
 
-def bear(ledger: Ledger, target: Target, keys: Iterable[tuple[str, str, str]]) -> None:
+def bear(ledger: Ledger, target: UsageTarget, keys: Iterable[tuple[str, str, str]]) -> None:
     """Record that these counters (metric, resource id, variant) have been seen at zero."""
     with ledger.transaction(), ledger.connection() as db:
         db.executemany(

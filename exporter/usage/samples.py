@@ -10,7 +10,7 @@ from typing import Literal
 
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Target
-from exporter.declarations.collector import Recalled
+from exporter.declarations.collector import RestoredSamples
 from exporter.ledger.file import Ledger
 from exporter.usage import counters as usage_ledger
 
@@ -25,13 +25,13 @@ class Served:
     stale_after: timedelta = timedelta(0)
 
 
-def recalled(
+def restored(
     ledger: Ledger,
-    state: usage_ledger.Target,
+    state: usage_ledger.UsageTarget,
     target: Target,
     served: Mapping[str, Served],
     per_resource: frozenset[str] = frozenset(),
-) -> Recalled:
+) -> RestoredSamples:
     """The target's counters and levels; a counter that has never been served before is 0 at first.
 
     Prometheus counts what a counter rises by, and does not see a rise before the first sample.
@@ -64,4 +64,4 @@ def recalled(
             value = sum(now.levels)
             samples.append(how.family(value / len(now.levels) if how.across == "mean" else value, **labels))
     seen = partial(usage_ledger.bear, ledger, state, unborn) if unborn else None
-    return Recalled(tuple(samples), state.polled_at, seen)
+    return RestoredSamples(tuple(samples), state.polled_at, seen)

@@ -269,7 +269,7 @@ def anomalies(width: int, height: int) -> table.Panel:
             height=height,
         )
         .no_value("none")
-        .with_target(rows("A", f"topk(20, sum by ({PAIR}, kind) (aws_cost_anomaly{{{COST}}}))"))
+        .with_target(rows("A", f"topk(20, sum by ({PAIR}, kind) (aws_cost_anomaly_usd{{{COST}}}))"))
         .transformations(
             columns(
                 {

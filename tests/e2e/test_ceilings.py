@@ -55,7 +55,7 @@ def test_request_six_is_never_sent_also_after_a_restart(
         assert aws.requests.count("ce") <= expected
         assert exporter.get("/metrics").status_code == 200
         exporter.stop()
-    assert said == {"budget_exhausted"}
+    assert said == {"ceiling_reached"}
     assert aws.requests.count("ce") == expected
 
 
@@ -69,20 +69,20 @@ def test_refreshes_stop_at_the_ceiling_of_the_day_and_what_is_known_stays_served
     exporter = make_exporter(aws, whole)
     exporter.arguments = ANYWAY
     exporter.start()
-    remaining = ("aws_spend_exporter_api_budget_remaining_usd",)
+    remaining = ("aws_spend_exporter_request_ceiling_remaining_usd",)
     wait_for(
         "the day's dollars are spent",
-        lambda: exporter.value(*remaining, **{"class": "cost", "period": "day"}) == 0,
+        lambda: exporter.value(*remaining, ceiling="cost", period="day") == 0,
         60,
     )
-    wait_for("it is said", lambda: set().union(*exporter.failures("cost").values()) == {"budget_exhausted"})
+    wait_for("it is said", lambda: set().union(*exporter.failures("cost").values()) == {"ceiling_reached"})
     sent = aws.requests.count("ce")
     time.sleep(3)  # no storm: refused requests are not tried in a loop
     assert aws.requests.count("ce") == sent
     errors = [
         value
         for labels, value in exporter.samples()["aws_spend_exporter_collector_errors_total"]
-        if labels["kind"] == "budget_exhausted"
+        if labels["kind"] == "ceiling_reached"
     ]
     assert errors[0] <= 10  # one an interval of a second, and none of them a request
     exporter.stop()

@@ -119,7 +119,7 @@ def test_a_restart_within_the_interval_serves_the_same_and_pays_nothing(
         before = served(exporter)
         assert list(before.values()) == [7.5]
         remaining = exporter.value(
-            "aws_spend_exporter_api_budget_remaining_usd", period="day", **{"class": "cost"}
+            "aws_spend_exporter_request_ceiling_remaining_usd", period="day", ceiling="cost"
         )
         assert remaining == pytest.approx(0.99)
 
@@ -150,7 +150,7 @@ def test_every_page_is_read_and_paid_under_the_ceiling(make_aws: MakeAws, tmp_pa
     clock = ShiftedClock(NOW)
     tight = {"cost": {"day": 0.02, "month": 10}}
     with running(tmp_path, aws, clock, tight) as exporter:
-        assert exporter.failures("cost_anomaly_detection") == {aws.accounts[0].name: {"budget_exhausted"}}
+        assert exporter.failures("cost_anomaly_detection") == {aws.accounts[0].name: {"ceiling_reached"}}
         assert (served(exporter), exporter.value(FINDINGS)) == ({}, None)
         assert aws.requests.count("ce") == 2
 

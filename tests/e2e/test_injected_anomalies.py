@@ -44,7 +44,7 @@ def alerts(exporter: InProcess, folder: Path, findings: set[Finding]) -> None:
         pytest.skip("promtool is not installed")
     series = []
     for name, samples in exporter.samples().items():
-        if name.startswith("aws_cost_anomaly"):
+        if name.startswith("aws_cost_anomaly_usd"):
             for labels, value in samples:
                 inner = ",".join(f'{key}="{text}"' for key, text in labels.items())
                 series.append({"series": f"{name}{{{inner}}}", "values": f"{value}x10"})
@@ -58,7 +58,7 @@ def alerts(exporter: InProcess, folder: Path, findings: set[Finding]) -> None:
     static = {rule["alert"]: rule["labels"] for rule in rules["groups"][0]["rules"]}
     shown = {
         (labels["kind"], labels["account_id"], labels["service"]): labels["account"]
-        for labels, _ in exporter.samples().get("aws_cost_anomaly", [])
+        for labels, _ in exporter.samples().get("aws_cost_anomaly_usd", [])
     }
     cases = [
         {
@@ -121,7 +121,7 @@ def test_an_injected_spike_is_the_same_everywhere_and_its_cause_is_asked_for_onc
         samples = exporter.samples()
         served = {
             (labels["kind"], labels["account_id"], labels["service"]): value
-            for labels, value in samples["aws_cost_anomaly"]
+            for labels, value in samples["aws_cost_anomaly_usd"]
         }
         assert served == pytest.approx(
             {(row["kind"], row["account_id"], row["service"]): row["usd"] for row in rows}, abs=0.0001
@@ -204,7 +204,7 @@ def test_what_the_demo_injects_is_found_on_every_date(now: str, make_aws: MakeAw
             exporter.service.runner.collect_now(cost)
             return any(
                 (labels["kind"], labels["account_id"], labels["service"]) == ("spike", account.id, EC2)
-                for labels, _ in exporter.samples().get("aws_cost_anomaly", [])
+                for labels, _ in exporter.samples().get("aws_cost_anomaly_usd", [])
             )
 
         wait_for("the spike is found", found, 40)

@@ -112,7 +112,7 @@ def test_a_scrape_does_not_wait_for_a_commit(make_aws: MakeAws, tmp_path: Path) 
                 assert exporter.get(path, timeout=60).status_code == 200, path
         assert exporter.value("aws_spend_exporter_ledger_rows") == exporter.service.ledger.row_count() > 0
         remaining = exporter.value(
-            "aws_spend_exporter_api_budget_remaining_usd", **{"class": "first_fill", "period": "total"}
+            "aws_spend_exporter_request_ceiling_remaining_usd", ceiling="first_fill", period="total"
         )
         assert remaining is not None
         assert remaining < 10

@@ -165,7 +165,7 @@ def test_install_set_tick(make_aws: MakeAws, make_exporter: MakeExporter, sink: 
         ]
         metrics = requests.get(f"{relay.url}/metrics", timeout=60).text
         assert 'api_charges_usd_total{operation="GetCostAndUsage",service="ce"} 0.01' in metrics
-        assert 'relay_integration_budget_remaining_usd{period="month"} 9.99' in metrics
+        assert 'relay_integration_ceiling_remaining_usd{period="month"} 9.99' in metrics
 
         # Each cause by its name.
         said = "AWS does not accept the keys: one of them is wrong, or the access key is not active"
@@ -184,7 +184,7 @@ def test_install_set_tick(make_aws: MakeAws, make_exporter: MakeExporter, sink: 
         assert relay.stop() == 0
         relay = Relay(exporter, whole, sink.webhook_url)  # charges survive a restart
         assert (
-            'budget_remaining_usd{period="month"} 9.99'
+            'ceiling_remaining_usd{period="month"} 9.99'
             in requests.get(f"{relay.url}/metrics", timeout=9).text
         )
     finally:

@@ -213,7 +213,7 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         "Accounts": _month,
         "Services": _yesterday_of_the_months_services,
         "Services in accounts": _month_of_a_pair,
-        "Open anomalies": _same("aws_cost_anomaly"),
+        "Open anomalies": _same("aws_cost_anomaly_usd"),
     },
     "account": {
         "Yesterday": _yesterday,
@@ -298,7 +298,7 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         },
     },
     "anomalies": {
-        "Open now": lambda w: (w.shown("A"), len(w.samples("aws_cost_anomaly"))),
+        "Open now": lambda w: (w.shown("A"), len(w.samples("aws_cost_anomaly_usd"))),
         "Projection of budget": _organization_budget,
         "Open alerts": lambda w: (
             w.count(),
@@ -306,7 +306,7 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
                 'count(count by (alertname, severity, subject, account_id, service) (ALERTS{alertstate="firing", severity=~"warning|critical"}))'
             ),
         ),
-        "Open anomalies": _same("aws_cost_anomaly"),
+        "Open anomalies": _same("aws_cost_anomaly_usd"),
         "What grew": _of_the_spike("aws_cost_anomaly_cause_usd"),
         "Assessed day": _of_the_spike("aws_cost_assessed_usage_usd", "B"),
         "Expected against actual": _bars_usage_and_expectation,

@@ -26,7 +26,7 @@ RECORDED = {
     "account": {"account_id", "account"},
     "service": {"service"},
     "organization": set(),
-    "subject": {
+    "scope": {
         "scope",
         "subject",
         "period",

@@ -19,7 +19,7 @@ from waiting import wait_for
 
 from demo.processes import choose_ports
 from exporter.core.amounts import Amounts
-from exporter.history.endpoint import Endpoint
+from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import HistoryMetrics, HistoryWriter
@@ -260,7 +260,7 @@ class Writer:
         self.registry = CollectorRegistry()
         self.metrics = HistoryMetrics(self.registry)
         self.stamps = Stamps(ledger)
-        self.endpoint = endpoint or Endpoint(settings)
+        self.endpoint = endpoint or RemoteWriteEndpoint(settings)
         self.writer = HistoryWriter(
             settings, "unblended", self.stamps, self.endpoint, clock, self.metrics, stopped
         )

@@ -25,12 +25,12 @@ from exporter.app.dated_history import DAILY_VALUES
 from exporter.cli.main import main
 from exporter.core.moments import month_start
 from exporter.expectation.baseline import FEWEST_DAYS
-from exporter.history.endpoint import Endpoint
+from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.request import encode_labels
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import History, HistoryMetrics, HistoryWriter
-from exporter.ledger.daily_values import Value, put, totals
+from exporter.ledger.daily_values import DailyValue, totals, upsert
 from exporter.ledger.file import CostRead, Ledger
 
 USED = "aws_lambda_invocations_daily"
@@ -43,8 +43,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def used(value: float, day: date | None = None, family: str = USED, region: str = "us-east-1") -> Value:
-    return Value(day or YESTERDAY, family, ACCOUNT, region, value)
+def used(value: float, day: date | None = None, family: str = USED, region: str = "us-east-1") -> DailyValue:
+    return DailyValue(day or YESTERDAY, family, ACCOUNT, region, value)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_totals_are_written_at_noon_of_their_day_under_the_name_of_the_day(
 ) -> None:
     ledger.name_accounts({ACCOUNT: "old"}, YESTERDAY - 9 * DAY)
     ledger.name_accounts({ACCOUNT: "new"}, YESTERDAY)
-    assert put(ledger, [used(1.5), used(0, YESTERDAY - DAY), used(7e15, family=SIZE)], now()) == 3
+    assert upsert(ledger, [used(1.5), used(0, YESTERDAY - DAY), used(7e15, family=SIZE)], now()) == 3
     labels = {"account_id": ACCOUNT, "region": "us-east-1"}
     found = {}
     for sent, stamp, value in write():
@@ -97,11 +97,11 @@ def test_totals_are_written_at_noon_of_their_day_under_the_name_of_the_day(
 def test_late_data_is_written_again_under_a_later_stamp_and_the_same_is_not(
     ledger: Ledger, write: Any
 ) -> None:
-    put(ledger, [used(10), used(5, family=SIZE)], now())
+    upsert(ledger, [used(10), used(5, family=SIZE)], now())
     first = write()
-    assert put(ledger, [used(10), used(5, family=SIZE)], now()) == 0
+    assert upsert(ledger, [used(10), used(5, family=SIZE)], now()) == 0
     assert write() == []
-    assert put(ledger, [used(10.25)], now()) == 1
+    assert upsert(ledger, [used(10.25)], now()) == 1
     ((labels, stamp, value),) = write()
     assert (labels["__name__"], value) == (USED, 10.25)
     assert stamp > max(at for _, at, _ in first)
@@ -190,8 +190,8 @@ def test_what_is_beside_cost_is_seeded_and_mended_like_cost(make_server: Any, le
     costs = fill(ledger, 20, accounts=2, services=1)
     ledger.place_accounts({ACCOUNT: "/Workloads/Prod", account_id(1): "/Workloads"}, today() - 90 * DAY)
     place_days(ledger, [ACCOUNT, account_id(1)], 20, now())
-    put(ledger, [used(100.0 + back, today() - back * DAY) for back in range(1, 21)], now())
-    put(ledger, [used(3e15, region="eu-west-1", family=SIZE)], now())
+    upsert(ledger, [used(100.0 + back, today() - back * DAY) for back in range(1, 21)], now())
+    upsert(ledger, [used(3e15, region="eu-west-1", family=SIZE)], now())
 
     def is_right() -> bool:
         return (
@@ -208,7 +208,7 @@ def test_what_is_beside_cost_is_seeded_and_mended_like_cost(make_server: Any, le
 
         # A scraped series of the same name is nobody's but the scraper's.
         scraped = {"account_id": ACCOUNT, "account": "account-0", "ou": "/Live", "job": "aws-spend-exporter"}
-        writer = Endpoint(server.settings())
+        writer = RemoteWriteEndpoint(server.settings())
         at = round((midnight(YESTERDAY) + timedelta(hours=20)).timestamp() * 1000)
         writer.write([(encode_labels(OU_INFO.name, scraped), at, 1.0)])
         # Values that somebody changed behind our back.
@@ -249,8 +249,8 @@ def test_what_is_beside_cost_is_seeded_and_mended_like_cost(make_server: Any, le
 def test_a_backfill_into_a_file_has_every_family_in_one_piece(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "data/ledger.sqlite")
     fill(ledger, 3, accounts=1, services=1)
-    put(ledger, [used(5.0, today() - back * DAY) for back in (1, 2, 3)], now())
-    put(ledger, [used(2.5, today() - back * DAY, SIZE) for back in (1, 2)], now())
+    upsert(ledger, [used(5.0, today() - back * DAY) for back in (1, 2, 3)], now())
+    upsert(ledger, [used(2.5, today() - back * DAY, SIZE) for back in (1, 2)], now())
     ledger.close()
     config = tmp_path / "config.yaml"
     config.write_text(f"data_dir: {tmp_path / 'data'}\n")
@@ -280,7 +280,7 @@ def test_a_backfill_assesses_the_past_of_a_ledger_that_no_exporter_holds(tmp_pat
     count = (today() - oldest).days
     fill(ledger, count, accounts=1, services=1)
     days = {today() - back * DAY: False for back in range(1, count + 1)}
-    ledger.commit_other_costs(CostRead(now(), days, {}))
+    ledger.commit_non_usage_charges(CostRead(now(), days, {}))
     newest = assessed_day(ledger, now())
     ledger.close()
     assert newest is not None

@@ -17,7 +17,7 @@ from exporter.core.moments import utc_now
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import History, HistoryMetrics
-from exporter.ledger.daily_values import Value, put
+from exporter.ledger.daily_values import DailyValue, upsert
 from exporter.ledger.file import Ledger
 
 
@@ -34,8 +34,10 @@ def test_what_follows_from_cost_is_written_after_it_a_part_at_a_time(
         assert not stopped()
         written_before.append([dict(labels)["__name__"] for labels, _, _ in endpoint.taken])
         if parts:
-            put(
-                ledger, [Value(parts.pop(0), DAILY_EXPECTED.name, account_id(0), "Service 0", 5.0)], utc_now()
+            upsert(
+                ledger,
+                [DailyValue(parts.pop(0), DAILY_EXPECTED.name, account_id(0), "Service 0", 5.0)],
+                utc_now(),
             )
             restate(ledger, yesterday, {(0, 0): f"{len(written_before)}.5"})
         return bool(parts)
@@ -58,7 +60,7 @@ def test_a_fault_of_what_is_derived_holds_nothing_else_up(
     ledger: Ledger, endpoint: RecordingEndpoint
 ) -> None:
     fill(ledger, 2, accounts=1, services=1)
-    put(ledger, [Value(today() - DAY, OU_INFO.name, account_id(0), "/", 1.0)], utc_now())
+    upsert(ledger, [DailyValue(today() - DAY, OU_INFO.name, account_id(0), "/", 1.0)], utc_now())
 
     def derive(stopped: Callable[[], bool]) -> bool:
         raise ArithmeticError("a fault of ours")

@@ -23,21 +23,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recording_endpoint import Answer, RecordingEndpoint, Request
 
-from exporter.history.endpoint import Endpoint, EndpointError
+from exporter.history.endpoint import EndpointError, RemoteWriteEndpoint
 from exporter.history.request import Point, encode_labels
 from exporter.history.settings import HistorySettings
 
 LABELS = encode_labels("m", {"a": "1"})
-Make = Callable[..., Endpoint]
+Make = Callable[..., RemoteWriteEndpoint]
 
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    made: list[Endpoint] = []
+    made: list[RemoteWriteEndpoint] = []
 
-    def endpoint(server: RecordingEndpoint, **more: Any) -> Endpoint:
+    def endpoint(server: RecordingEndpoint, **more: Any) -> RemoteWriteEndpoint:
         made.append(
-            Endpoint(
+            RemoteWriteEndpoint(
                 HistorySettings.model_validate({"write_url": server.write_url, "timeout": "60s", **more})
             )
         )

@@ -19,7 +19,7 @@ from exporter.collection.runner import Runner, RunnerMetrics
 from exporter.collection.store import Store
 from exporter.collectors import all_collectors
 from exporter.config.model import Config
-from exporter.core.resource import Held, Resource
+from exporter.core.resource import PublishedResources, Resource
 from exporter.declarations.collector import Collector
 from exporter.ledger.file import Ledger
 from simulated_aws import OrganizationSpec, SimulatedAws
@@ -86,10 +86,10 @@ class World:
         """One run; the units that failed."""
         return self.runner.collect_now(self.collector(name))
 
-    def held(self, unit: str, account_id: str, region: str = "") -> Held | None:
+    def held(self, unit: str, account_id: str, region: str = "") -> PublishedResources | None:
         found = [
             held
-            for held in self.store.held()
+            for held in self.store.published_resources()
             if (held.unit, held.account_id, held.region) == (f"inventory_{unit}", account_id, region)
         ]
         return found[0] if found else None
@@ -98,7 +98,7 @@ class World:
         """Everything in one account and region, by type and id."""
         return {
             (resource.type, resource.id): resource
-            for held in self.store.held()
+            for held in self.store.published_resources()
             if held.account_id == account_id
             for resource in held.resources
             if (resource.region or held.region) == region

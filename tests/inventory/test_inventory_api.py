@@ -28,7 +28,7 @@ def world(shared_aws: SimulatedAws, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def ask(world: World, **query: Any) -> dict[str, Any]:
-    source = Source(world.ledger, world.config, world.now, {}, (), world.store.held())
+    source = Source(world.ledger, world.config, world.now, {}, (), world.store.published_resources())
     return ENDPOINT.answer(source, Query(**query))
 
 

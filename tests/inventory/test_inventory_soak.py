@@ -79,7 +79,7 @@ def soak(
             wall = (time.monotonic() - began) / rounds
             own = (time.process_time() - own) / rounds
             its = (cpu_seconds(aws.pid) - its) / rounds
-            collected = len({held.account_id for held in world.store.held() if held.resources})
+            collected = len({held.account_id for held in world.store.published_resources() if held.resources})
             files_read = len(world.config.collectors.inventory.files())
             size = len(world.store.exposition()[0]) / 2**20
     steady = seen[warm:]

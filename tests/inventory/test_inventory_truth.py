@@ -13,7 +13,8 @@ from inventory_harness import World, world_of
 
 from exporter.resources import all_resource_files
 from simulated_aws import SimulatedAws
-from simulated_aws.estate import TrueResource, fills
+from simulated_aws.filler import TrueResource
+from simulated_aws.fillers import fills
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ from exporter.core.moments import Clock, month_start, start_of_day, to_milliseco
 from exporter.core.places import Account, Target
 from exporter.declarations.context import Context
 from exporter.declarations.view import ViewContext
-from exporter.history.endpoint import Endpoint
+from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import HistoryMetrics, HistoryWriter
@@ -179,7 +179,7 @@ class Dated:
     def __init__(self, ledger: Ledger, endpoint: RecordingEndpoint, scenario: Scenario, clock: Clock) -> None:
         settings = HistorySettings.model_validate({"write_url": endpoint.write_url})
         self.endpoint = endpoint
-        self.connection = Endpoint(settings)
+        self.connection = RemoteWriteEndpoint(settings)
         metrics = HistoryMetrics(CollectorRegistry())
         self.writer = HistoryWriter(
             settings, scenario.cost_type, Stamps(ledger), self.connection, clock, metrics

@@ -359,7 +359,7 @@ def test_a_ceiling_that_is_reached_sends_no_paid_request(start: Start, telex: Te
         problem = "the relay has spent what relay.integration.ceiling allows on such requests"
         assert f"Problem: {problem}" in result(telex)["message"]
         assert asked == ["sts"]
-        assert metric(relay, 'integration_budget_remaining_usd{period="day"}') == 0.005
+        assert metric(relay, 'integration_ceiling_remaining_usd{period="day"}') == 0.005
     finally:
         server.shutdown()
         thread.join()

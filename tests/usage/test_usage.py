@@ -401,7 +401,7 @@ def test_a_ceiling_cannot_be_passed_and_what_is_known_stays(
     aws.requests.clear()
     with pytest.raises(AwsError) as caught:
         poor.poll()
-    assert caught.value.kind is Kind.BUDGET_EXHAUSTED
+    assert caught.value.kind is Kind.CEILING_REACHED
     assert aws.requests.count("cloudwatch") == 0
     assert (poor.show(), poor.charged()) == (shown, charged)
 

@@ -99,12 +99,12 @@ class Poller:
         assert tuple(usage.collect(self.context(), self.target(account_id, region))) == ()
 
     def samples(self, account_id: str | None = None, region: str = REGION) -> tuple[Sample, ...]:
-        found = usage.recall(self.context(), self.target(account_id, region))
+        found = usage.restore(self.context(), self.target(account_id, region))
         return found.samples if found else ()
 
     def show(self, account_id: str | None = None, region: str = REGION) -> Values:
         """What is served once counters have been seen at zero."""
-        found = usage.recall(self.context(), self.target(account_id, region))
+        found = usage.restore(self.context(), self.target(account_id, region))
         if found is not None and found.seen is not None:
             found.seen()
         return values(self.samples(account_id, region))
@@ -121,11 +121,11 @@ class Poller:
         ctx: Context[Any] = Context(
             self.aws, self.ledger, self.clock, self.accounts, ec2_running.Settings(enabled=True)
         )
-        found = ec2_running.recall(ctx, self.target(account_id, region))
+        found = ec2_running.restore(ctx, self.target(account_id, region))
         assert found is not None
         if found.seen is not None:
             found.seen()
-            found = ec2_running.recall(ctx, self.target(account_id, region))
+            found = ec2_running.restore(ctx, self.target(account_id, region))
             assert found is not None
         return values(found.samples)
 

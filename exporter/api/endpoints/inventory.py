@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from exporter.api.source import Endpoint, Source
 from exporter.collectors.inventory import COLLECTOR, missing_tags
 from exporter.core.fields import StrictModel, parse_duration
-from exporter.core.resource import Held, Resource
+from exporter.core.resource import PublishedResources, Resource
 from exporter.resources import all_resource_files
 
 
@@ -38,7 +38,7 @@ def _refuse_unknown(source: Source, query: Query) -> None:
     """ValueError for a service or type that nothing here lists: its answer would be no resource, which nobody has said."""
     types = {kind for file in all_resource_files() for kind in file.types}
     # Those of the Tagging API are declared nowhere.
-    types |= {resource.type for held in source.held for resource in held.resources}
+    types |= {resource.type for held in source.published_resources for resource in held.resources}
     services = {file.name for file in all_resource_files()} | {kind.partition(":")[0] for kind in types}
     for name, found, known in (("service", query.service, services), ("type", query.type, types)):
         if found is not None and found not in known:
@@ -49,9 +49,9 @@ def _refuse_unknown(source: Source, query: Query) -> None:
             raise ValueError(f"{name}: found {found!r}, expected one of {', '.join(sorted(known))}{hint}")
 
 
-def _matching(source: Source, query: Query) -> Iterator[tuple[Held, Resource, list[str]]]:
+def _matching(source: Source, query: Query) -> Iterator[tuple[PublishedResources, Resource, list[str]]]:
     required = source.config.collector(COLLECTOR).required_tags  # type: ignore[attr-defined]
-    for held in source.held:
+    for held in source.published_resources:
         if not held.unit.startswith(f"{COLLECTOR.name}_") or query.account_id not in (None, held.account_id):
             continue
         for resource in held.resources:
@@ -82,7 +82,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         _matching(source, query),
         key=lambda row: (-(row[1].monthly_usd or Decimal(0)), row[1].type, row[1].id),
     )
-    read = [held.read_at for held in source.held if held.unit.startswith(f"{COLLECTOR.name}_")]
+    read = [held.read_at for held in source.published_resources if held.unit.startswith(f"{COLLECTOR.name}_")]
     priced = [resource.monthly_usd for _, resource, _ in rows if resource.monthly_usd is not None]
     return {
         "read_at": min(read).isoformat() if read else None,
@@ -92,7 +92,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         "failing": sorted(
             [
                 {"unit": held.unit, "account_id": held.account_id, "region": held.region, "kind": held.error}
-                for held in source.held
+                for held in source.published_resources
                 if held.error is not None
                 and held.unit.startswith(f"{COLLECTOR.name}_")
                 and query.account_id in (None, held.account_id)
@@ -103,7 +103,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     }
 
 
-def _row(held: Held, resource: Resource, missing: list[str]) -> dict[str, Any]:
+def _row(held: PublishedResources, resource: Resource, missing: list[str]) -> dict[str, Any]:
     def text(usd: Decimal | None) -> str | None:
         return None if usd is None else str(usd)
 

@@ -16,7 +16,7 @@ from exporter.aws.errors import AwsError, Kind
 from exporter.core.moments import days_between, start_of_day
 from exporter.relay.exporter_api import ExporterApi, ExporterError
 from exporter.relay.integration.contract import NAME, AwsKeys, Wanted
-from exporter.relay.integration.settings import BUDGET
+from exporter.relay.integration_settings import BUDGET
 from exporter.relay.neutral import Neutral, link
 
 _CENT = Decimal("0.01")
@@ -52,7 +52,7 @@ _CAUSES = {
     Kind.SERVER_ERROR: "AWS answers with an error of its own",
     Kind.MALFORMED_RESPONSE: "AWS's answer cannot be read",
     Kind.CURRENCY: "the account is not billed in US dollars",
-    Kind.BUDGET_EXHAUSTED: "the relay has spent what relay.integration.ceiling allows on such requests",
+    Kind.CEILING_REACHED: "the relay has spent what relay.integration.ceiling allows on such requests",
     Kind.STOPPED: "the relay is stopping",
 }
 

@@ -8,18 +8,15 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from exporter.relay.integration_settings import ReturnHost
 from exporter.relay.telex import Result, classify
-from exporter.web.addresses import is_address, is_public
+from exporter.web.addresses import is_public
 
-_HOST = re.compile(
-    r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?"
-)
 _HTTPS = 443
 
 Resolver = Callable[[str, int], Sequence[str]]
@@ -28,30 +25,6 @@ Resolver = Callable[[str, int], Sequence[str]]
 
 class RefusedUrlError(Exception):
     """A return_url that nothing is posted to; the text does not repeat the URL, which is a secret."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReturnHost:
-    """One entry of the allow-list; with a port it is exact and may be private, without it stands for subdomains too."""
-
-    host: str
-    port: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """`telex.im`, `relay.internal:8080` or `[::1]:8080`; ValueError otherwise."""
-        match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", text)
-        host = match[1].strip("[]").lower().removesuffix(".") if match else ""
-        port = int(match[2]) if match and match[2] else None
-        if not host or not (_HOST.fullmatch(host) or is_address(host)) or port == 0 or (port or 0) > 65535:
-            raise ValueError("a host such as telex.im, or host:port such as 127.0.0.1:8080")
-        if port is None and is_address(host):
-            raise ValueError("an address with its port, such as 127.0.0.1:8080")
-        return cls(host, port)
-
-    def covers(self, host: str) -> bool:
-        """Whether a host without regard to its port is this one or under it."""
-        return host == self.host or host.endswith("." + self.host)
 
 
 @dataclass(frozen=True, slots=True)

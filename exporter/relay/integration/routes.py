@@ -12,8 +12,8 @@ from exporter.relay.gate import Answer, Gate, body_of
 from exporter.relay.integration import contract
 from exporter.relay.integration.contract import Tick
 from exporter.relay.integration.return_url import RefusedUrlError
-from exporter.relay.integration.settings import IntegrationSettings
 from exporter.relay.integration.ticks import Ticks
+from exporter.relay.integration_settings import IntegrationSettings
 from exporter.web.credentials import CallerAuth
 
 

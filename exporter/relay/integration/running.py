@@ -18,8 +18,8 @@ from exporter.ledger.file import Ledger
 from exporter.relay.exporter_api import ExporterApi
 from exporter.relay.gate import Gate
 from exporter.relay.integration.routes import add_routes
-from exporter.relay.integration.settings import BUDGET
 from exporter.relay.integration.ticks import Ticks
+from exporter.relay.integration_settings import BUDGET
 from exporter.relay.metrics import PREFIX, RelayMetrics
 from exporter.relay.settings import RelaySecrets, RelaySettings
 from exporter.relay.templating import Templates
@@ -55,7 +55,7 @@ class Integration:
         ledger = self._ledger = Ledger(settings.state_dir / "charges.sqlite")
         meter = Meter(ledger, settings.integration.ceiling, utc_now, metrics.registry)
         remaining = Gauge(
-            PREFIX + "integration_budget_remaining_usd",
+            PREFIX + "integration_ceiling_remaining_usd",
             "Dollars that ticks with AWS keys may still spend on Cost Explorer, by period.",
             ["period"],
             registry=metrics.registry,

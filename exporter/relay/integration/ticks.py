@@ -14,7 +14,8 @@ from exporter.relay.exporter_api import ExporterApi
 from exporter.relay.integration import answer, return_url
 from exporter.relay.integration.answer import MakeAws, NoAnswerError, Spend
 from exporter.relay.integration.contract import NAME, SettingError, Tick, Wanted, read_settings
-from exporter.relay.integration.return_url import Destination, RefusedUrlError, ReturnHost
+from exporter.relay.integration.return_url import Destination, RefusedUrlError
+from exporter.relay.integration_settings import ReturnHost
 from exporter.relay.message import split
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySettings

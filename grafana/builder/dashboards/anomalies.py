@@ -98,7 +98,9 @@ def _state() -> stat.Panel:
         .decimals(0)
         .with_target(
             instant(
-                "A", f"count(aws_cost_anomaly{{{COST}}}) or 0 * count(aws_cost_anomaly_setting)", "Anomalies"
+                "A",
+                f"count(aws_cost_anomaly_usd{{{COST}}}) or 0 * count(aws_cost_anomaly_setting)",
+                "Anomalies",
             )
         )
         .with_target(instant("B", f"count({_FIRING}) or vector(0)", "Alerts"))
@@ -309,7 +311,7 @@ def _furthest(most: int) -> str:
 
 def _share(title: str, description: str, spend: str, period: str) -> bargauge.Panel:
     # Subjects that are no account have no account_id; they are shown whatever account is chosen.
-    limit = f'subject:aws_cost_threshold_usd:max{{period="{period}", account_id=~"$account|", account_id=~"$members|"}}'
+    limit = f'scope:aws_cost_threshold_usd:max{{period="{period}", account_id=~"$account|", account_id=~"$members|"}}'
     key = "scope, account_id, ou, group, group_value, service"
     return (
         ranking_bars(title, description, width=COLUMNS // 2, height=9)
@@ -334,7 +336,7 @@ def _days() -> bargauge.Panel:
         "Day against threshold",
         "What the newest settled day cost as a share of the daily threshold of each subject, the 12 highest: the "
         "organization, its units, groups, accounts and services. The day ended one or two days ago.",
-        "subject:aws_cost_assessed_day_usd:sum",
+        "scope:aws_cost_assessed_day_usd:sum",
         "day",
     )
 
@@ -344,7 +346,7 @@ def _months() -> bargauge.Panel:
         "Projected month against threshold",
         "The projection of this UTC month as a share of the monthly threshold of each subject, the 12 highest: the "
         "organization, its units, groups, accounts and services. At most six hours old.",
-        "subject:aws_cost_month_projection_usd:sum",
+        "scope:aws_cost_month_projection_usd:sum",
         "month",
     )
 
@@ -361,7 +363,7 @@ def _limits() -> table.Panel:
         .with_target(
             rows(
                 "A",
-                f"topk(100, max by (scope, subject, period) (subject:aws_cost_threshold_usd:max{{{_SUBJECT}}}))",
+                f"topk(100, max by (scope, subject, period) (scope:aws_cost_threshold_usd:max{{{_SUBJECT}}}))",
             )
         )
         .transformations(

@@ -100,7 +100,7 @@ def _remaining() -> bargauge.Panel:
     return (
         ranking_bars(
             "Dollars left for AWS requests",
-            "What may still be spent on AWS requests under each ceiling, by class and period; what has no ceiling is "
+            "What may still be spent on AWS requests by ceiling and period; what has no ceiling is "
             "not shown. As old as the last scrape.",
             width=7,
             height=5,
@@ -109,7 +109,11 @@ def _remaining() -> bargauge.Panel:
         .unit(USD)
         .decimals(2)
         .with_target(
-            instant("A", f"min by (class, period) ({_SELF}api_budget_remaining_usd)", "{{class}}, {{period}}")
+            instant(
+                "A",
+                f"min by (ceiling, period) ({_SELF}request_ceiling_remaining_usd)",
+                "{{ceiling}}, {{period}}",
+            )
         )
     )
 

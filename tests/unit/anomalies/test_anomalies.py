@@ -75,7 +75,7 @@ def fill(
 
     estimated = {day: estimated_from is not None and day >= estimated_from for day in days}
     ledger.commit_costs(CostRead(now, estimated, costs(series)))
-    ledger.commit_other_costs(CostRead(now, estimated, costs(other or {})))
+    ledger.commit_non_usage_charges(CostRead(now, estimated, costs(other or {})))
 
 
 def spiking(level: float, factor: float = 3, days: int = 1) -> Daily:
@@ -207,7 +207,7 @@ def test_the_first_of_a_month_waits_until_its_fees_are_told(ledger: Ledger) -> N
     assert ledger.assessed_day(now) == first
     assert assessed_day(ledger, now) == first - DAY
     assert kinds(ledger, now=now) == {}
-    ledger.commit_other_costs(CostRead(now, days, {(first, PROD, "Tax"): amortized(900)}))
+    ledger.commit_non_usage_charges(CostRead(now, days, {(first, PROD, "Tax"): amortized(900)}))
     assert assessed_day(ledger, now) == first
     assert kinds(ledger, now=now) == {}
 
@@ -458,7 +458,7 @@ def test_a_day_of_the_history_that_was_read_too_early_says_nothing(ledger: Ledge
     low: Series = {(PROD, "a"): lambda day: 20 if day >= before else 100}
     fill(ledger, low, unread={before})
     early = start_of_day(TESTED) + timedelta(hours=2)
-    for commit in (ledger.commit_costs, ledger.commit_other_costs):
+    for commit in (ledger.commit_costs, ledger.commit_non_usage_charges):
         costs = {(before, PROD, "a"): amortized(20)} if commit == ledger.commit_costs else {}
         commit(CostRead(early, {before: False}, costs))
     assert kinds(ledger) == {}

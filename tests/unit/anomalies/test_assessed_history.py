@@ -58,7 +58,7 @@ def read(
     }
     ledger.commit_costs(CostRead(at, dict.fromkeys(days, False), costs))
     if other:
-        ledger.commit_other_costs(CostRead(at, dict.fromkeys(days, False), {}))
+        ledger.commit_non_usage_charges(CostRead(at, dict.fromkeys(days, False), {}))
 
 
 def history(ledger: Ledger, anomalies: AnomalySettings | None = None, now: datetime = NOW) -> AssessedHistory:

@@ -18,7 +18,7 @@ from exporter.config.model import Config
 from exporter.core.amounts import Amounts
 from exporter.core.moments import start_of_day
 from exporter.declarations.view import ViewContext
-from exporter.ledger.daily_values import Value, put
+from exporter.ledger.daily_values import DailyValue, upsert
 from exporter.ledger.file import CostRead, Ledger
 
 DAY = timedelta(days=1)
@@ -43,10 +43,10 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def fill(ledger: Ledger, series: dict[tuple[str, str], Daily], days: int = 40, last: date = TESTED) -> None:
     """Totals by family and region; None where CloudWatch had nothing to tell."""
-    put(
+    upsert(
         ledger,
         [
-            Value(day, family, PROD, region, value)
+            DailyValue(day, family, PROD, region, value)
             for (family, region), daily in series.items()
             for day in (last - number * DAY for number in range(days))
             if (value := daily(day)) is not None

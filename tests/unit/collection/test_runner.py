@@ -126,14 +126,14 @@ def test_one_failure_is_one_failed_unit(world: World) -> None:
     world.collect = collect
     runner = world.runner()
     assert runner.collect_now(world.collector) == 2
-    outcomes = world.store.outcomes()
-    assert {key.account_id[0]: outcome.error for key, outcome in outcomes.items()} == {
+    results = world.store.results()
+    assert {key.account_id[0]: result.error for key, result in results.items()} == {
         "1": None,
         "2": "access_denied",
         "3": "internal",
     }
     # Half of a result is no result.
-    assert [len(outcomes[key].samples) for key in sorted(outcomes, key=str)] == [1, 0, 0]
+    assert [len(results[key].samples) for key in sorted(results, key=str)] == [1, 0, 0]
     assert (world.errors("access_denied"), world.errors("internal")) == (1, 1)
 
 
@@ -174,7 +174,7 @@ def test_a_collector_that_breaks_the_contract_fails_and_the_last_good_samples_st
     assert [
         line for line in world.store.exposition()[0].decode().splitlines() if line.startswith("test_")
     ] == [line for line in good.decode().splitlines() if line.startswith("test_")]
-    assert {outcome.error for outcome in world.store.outcomes().values()} == {"internal"}
+    assert {result.error for result in world.store.results().values()} == {"internal"}
 
 
 def test_a_run_does_not_wait_longer_than_its_interval_and_does_not_pile_up(world: World) -> None:
@@ -256,7 +256,7 @@ def test_an_account_that_leaves_while_it_is_read_leaves_nothing(world: World) ->
     runner._discover()
     release.set()
     thread.join(60)
-    assert {key.account_id for key in world.store.outcomes()} == {"", "111111111111", "222222222222"}
+    assert {key.account_id for key in world.store.results()} == {"", "111111111111", "222222222222"}
 
 
 def test_a_stopped_runner_publishes_nothing_more(world: World) -> None:
@@ -277,7 +277,7 @@ def test_a_stopped_runner_publishes_nothing_more(world: World) -> None:
     release.set()
     thread.join(60)
     assert runner._pool.close(30)
-    assert world.store.outcomes() == {}
+    assert world.store.results() == {}
 
 
 def test_what_is_due_at_once_after_it_succeeded_is_no_loop(world: World) -> None:
@@ -370,10 +370,10 @@ def test_a_discovery_that_fails_keeps_the_accounts(world: World) -> None:
     world.discovery_error = AwsError(Kind.THROTTLED, "slower")
     runner._discover()
     assert set(runner.directory.accounts) == set(ACCOUNTS)
-    assert world.store.outcomes()[Key(DISCOVERY)].error == "throttled"
+    assert world.store.results()[Key(DISCOVERY)].error == "throttled"
     world.discovery_error = None
     runner._discover()
-    assert world.store.outcomes()[Key(DISCOVERY)].error is None
+    assert world.store.results()[Key(DISCOVERY)].error is None
 
 
 def test_regions_are_units_of_their_own(world: World) -> None:
@@ -432,7 +432,7 @@ def test_a_damaged_ledger_takes_its_views_and_nothing_else(
     assert "the view read: database disk image is malformed" in caplog.text
     wait_for("it is so", lambda: not runner.unready())
     assert {
-        key.account_id: outcome.error for key, outcome in world.store.outcomes().items() if key.account_id
+        key.account_id: result.error for key, result in world.store.results().items() if key.account_id
     } == dict.fromkeys(ACCOUNTS, "ledger")
     assert runner.stop(30)
 

@@ -1,4 +1,4 @@
-"""The store serves whole outcomes, already rendered, and lets old ones go absent."""
+"""The store serves whole results, already rendered, and lets old ones go absent."""
 
 import gzip
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.collection.result import Outcome
+from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
 from exporter.core.exposition import DuplicateSeriesError, render, render_labels, render_value
 from exporter.core.metric import Family, Sample
@@ -35,8 +35,8 @@ def lines(store: Store, prefix: str) -> list[str]:
     return [line for line in text(store).splitlines() if line.startswith(prefix)]
 
 
-def good(*samples: Sample, at: datetime = START) -> Outcome:
-    return Outcome(samples, at, at)
+def good(*samples: Sample, at: datetime = START) -> CollectionResult:
+    return CollectionResult(samples, at, at)
 
 
 @given(
@@ -99,7 +99,7 @@ def test_a_failure_keeps_the_last_good_samples_for_three_intervals() -> None:
     store = Store(clock)
     key = Key("cost", "1", "eu-west-1")
     store.publish(key, good(COST(3, account_id="1", service="S3")), account="prod", interval=HOUR)
-    store.publish(key, Outcome((), START + HOUR, None, "throttled"), account="prod", interval=HOUR)
+    store.publish(key, CollectionResult((), START + HOUR, None, "throttled"), account="prod", interval=HOUR)
 
     clock.now = START + 3 * HOUR - timedelta(seconds=1)
     assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="1",service="S3"} 3']
@@ -132,7 +132,7 @@ def test_with_an_interval_of_seconds_the_last_good_samples_stay_for_a_minute() -
 
 def test_a_unit_that_never_succeeded_has_no_sample_and_no_last_success() -> None:
     store = Store(Clock())
-    store.publish(Key("cost", "1"), Outcome((), START, None, "access_denied"), interval=HOUR)
+    store.publish(Key("cost", "1"), CollectionResult((), START, None, "access_denied"), interval=HOUR)
 
     assert lines(store, "aws_test") == []
     assert lines(store, "aws_spend_exporter_collector_last_success") == []
@@ -141,7 +141,7 @@ def test_a_unit_that_never_succeeded_has_no_sample_and_no_last_success() -> None
 def test_the_last_success_is_that_of_the_region_that_was_read_the_longest_ago() -> None:
     store = Store(Clock())
     for region, at in (("eu-west-1", START), ("us-east-1", START - HOUR), ("eu-west-2", START)):
-        store.publish(Key("ec2", "1", region), Outcome((), at, at), account="prod", interval=HOUR)
+        store.publish(Key("ec2", "1", region), CollectionResult((), at, at), account="prod", interval=HOUR)
     (line,) = lines(store, "aws_spend_exporter_collector_last_success")
     assert line.endswith(f" {int((START - HOUR).timestamp())}")
 

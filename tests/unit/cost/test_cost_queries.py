@@ -11,7 +11,7 @@ import pytest
 from exporter.collectors.cost import Settings
 from exporter.core.amounts import Amounts
 from exporter.core.moments import days_between
-from exporter.cost.refresh_plan import CostQuery, Part, next_query, refreshed_at, restatable_from
+from exporter.cost.refresh_plan import CostPart, CostQuery, next_query, refreshed_at, restatable_from
 from exporter.ledger.file import CostRead, Ledger
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
@@ -31,18 +31,22 @@ class Exporter:
         days = list(days_between(query.start, query.end))
         keys = [(f"{a:012}", f"s{s}") for a in range(self.accounts) for s in range(self.services)]
         match query.part:
-            case Part.COSTS | Part.OTHER:
+            case CostPart.COSTS | CostPart.OTHER:
                 costs = {(day, *key): ONE for day in days for key in keys}
-                read = CostRead(now, dict.fromkeys(days, False), costs if query.part is Part.COSTS else {})
+                read = CostRead(
+                    now, dict.fromkeys(days, False), costs if query.part is CostPart.COSTS else {}
+                )
                 commit = (
-                    self.ledger.commit_costs if query.part is Part.COSTS else self.ledger.commit_other_costs
+                    self.ledger.commit_costs
+                    if query.part is CostPart.COSTS
+                    else self.ledger.commit_non_usage_charges
                 )
                 commit(read)
-            case Part.SCAN_ACCOUNTS:
+            case CostPart.SCAN_ACCOUNTS:
                 total = Amounts(unblended=Decimal(self.services))
                 accounts = {account for account, _ in keys}
                 self.ledger.commit_scan("account", now, days, {(d, a): total for d in days for a in accounts})
-            case Part.SCAN_SERVICES:
+            case CostPart.SCAN_SERVICES:
                 total = Amounts(unblended=Decimal(self.accounts))
                 services = {service for _, service in keys}
                 self.ledger.commit_scan("service", now, days, {(d, s): total for d in days for s in services})
@@ -141,9 +145,9 @@ def test_the_two_scans_take_turns(ledger: Ledger) -> None:
         query.part
         for number in range(1, 17)
         for query in exporter.run(NOW + number * exporter.settings.interval)
-        if query.part in (Part.SCAN_ACCOUNTS, Part.SCAN_SERVICES)
+        if query.part in (CostPart.SCAN_ACCOUNTS, CostPart.SCAN_SERVICES)
     ]
-    assert scans == 3 * [Part.SCAN_SERVICES, Part.SCAN_ACCOUNTS]
+    assert scans == 3 * [CostPart.SCAN_SERVICES, CostPart.SCAN_ACCOUNTS]
 
 
 @pytest.mark.parametrize(("age", "reads"), [(3, 2), (9, 1)])
@@ -158,7 +162,7 @@ def test_a_day_that_always_moves_is_read_again_daily_while_young_and_every_third
         day = NOW.date() - timedelta(days=age - 3)
         ledger.commit_scan("account", NOW - timedelta(days=1), [day], {})
         if (now.date() - day).days in (age - 1, age):
-            again += [q for q in exporter.run(now) if q.part is Part.COSTS and q.start <= day < q.end]
+            again += [q for q in exporter.run(now) if q.part is CostPart.COSTS and q.start <= day < q.end]
     assert len(again) == reads
 
 
@@ -214,7 +218,7 @@ def test_a_day_that_was_only_read_before_its_end_is_read_again_although_nothing_
 
     asked = exporter.run(later)
 
-    costs = [query for query in asked if query.part is Part.COSTS]
+    costs = [query for query in asked if query.part is CostPart.COSTS]
     assert any(query.start <= day < query.end for query in costs), spans(asked)
     assert ledger.day_states(day, day + timedelta(days=1))[day].read_at == later
     assert exporter.run(later + timedelta(hours=1)) == []

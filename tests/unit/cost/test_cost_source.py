@@ -26,7 +26,7 @@ def test_a_ledger_that_another_source_fills_serves_every_family_and_asks_cost_ex
         one = Amounts(*[Decimal(1)] * 5)
         costs = {(day, account, "AWS Lambda"): one for day in days for account in ("1", "2")}
         ledger.commit_costs(CostRead(NOW, dict.fromkeys(days, False), costs))
-        ledger.commit_other_costs(CostRead(NOW, dict.fromkeys(days, False), {}))
+        ledger.commit_non_usage_charges(CostRead(NOW, dict.fromkeys(days, False), {}))
         settings = cost.Settings(history_months=2)
 
         samples = list(cost.render(ViewContext(ledger, NOW, settings, {}, settings)))

@@ -18,7 +18,7 @@ from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
 from exporter.aws.settings import Ceiling, CeilingSettings
-from exporter.collection.result import Outcome
+from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
 from exporter.collectors import cost, forecast
 from exporter.collectors.forecast import COLLECTOR, FORECAST, LOWER, UPPER, Settings, due, read_answer
@@ -454,9 +454,11 @@ def test_it_goes_absent_after_three_intervals_or_with_its_month(
     add_forecast(exporter.ledger, "unblended", 80, MonthForecast(asked, first, Interval(*3 * [Decimal(7)])))
     view = ViewContext(exporter.ledger, asked, exporter.settings, {}, exporter.cost_settings)
     assert VIEW.valid_until is not None
-    outcome = Outcome(tuple(VIEW.render(view)), asked, VIEW.read_at(view), valid_until=VIEW.valid_until(view))
+    result = CollectionResult(
+        tuple(VIEW.render(view)), asked, VIEW.read_at(view), valid_until=VIEW.valid_until(view)
+    )
     store = Store(clock.now)
-    store.publish(Key(VIEW.name), outcome, interval=exporter.settings.interval)
+    store.publish(Key(VIEW.name), result, interval=exporter.settings.interval)
 
     def served() -> bool:
         return b"\naws_cost_month_forecast_usd 7\n" in store.exposition()[0]
@@ -470,8 +472,8 @@ def test_it_goes_absent_after_three_intervals_or_with_its_month(
 def test_a_failure_does_not_prolong_what_ends_with_its_month(simulator: SimulatedAws) -> None:
     store = Store(simulator.clock.now)
     end = NOW + HOUR
-    store.publish(Key("forecast"), Outcome((FORECAST(7),), NOW, NOW, valid_until=end), interval=DAY)
-    store.publish(Key("forecast"), Outcome((), NOW, None, "throttled"), interval=DAY)
+    store.publish(Key("forecast"), CollectionResult((FORECAST(7),), NOW, NOW, valid_until=end), interval=DAY)
+    store.publish(Key("forecast"), CollectionResult((), NOW, None, "throttled"), interval=DAY)
     assert b"\naws_cost_month_forecast_usd 7\n" in store.exposition()[0]
     simulator.clock.set(end)
     assert b"\naws_cost_month_forecast_usd 7\n" not in store.exposition()[0]

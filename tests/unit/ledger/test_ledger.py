@@ -94,7 +94,7 @@ def test_the_count_of_rows_is_kept_and_not_counted(ledger: Ledger) -> None:
         ledger.commit_costs(
             CostRead(NOON, {DAY: True}, {(DAY, "1", name): usd(value) for name, value in amounts.items()})
         )
-    ledger.commit_other_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "Support"): usd("4")}))
+    ledger.commit_non_usage_charges(CostRead(NOON, {DAY: True}, {(DAY, "1", "Support"): usd("4")}))
 
     with ledger.connection() as db:
         assert db.execute("SELECT COUNT(*) FROM cost").fetchone() == (4,)
@@ -119,7 +119,7 @@ def test_keys_of_a_day_are_those_with_cost(ledger: Ledger) -> None:
 
 def test_rows_split_usage_from_other_charges(ledger: Ledger) -> None:
     ledger.commit_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("10.5")}))
-    ledger.commit_other_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("-2.25")}))
+    ledger.commit_non_usage_charges(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("-2.25")}))
 
     rows = list(ledger.rows(DAY, NEXT))
 
@@ -242,13 +242,13 @@ def test_a_total_that_moved_is_remembered_until_what_is_not_usage_is_read(ledger
         return ledger.day_states(DAY, NEXT)[DAY].other_moved
 
     ledger.commit_costs(read("5"))
-    ledger.commit_other_costs(read("0"))
+    ledger.commit_non_usage_charges(read("0"))
     ledger.commit_costs(read("5"))
     assert not moved()
     ledger.commit_costs(read("6"))
     ledger.commit_costs(read("6"))
     assert moved()
-    ledger.commit_other_costs(read("1"))
+    ledger.commit_non_usage_charges(read("1"))
     assert not moved()
 
 

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from simulated_aws.estate import Filler
-from simulated_aws.estate_data import listed
+from simulated_aws.filler import Filler, listed
 
 
 def functions(fill: Filler) -> None:

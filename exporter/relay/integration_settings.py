@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field
 
 from exporter.core.fields import StrictModel, Timeout, Usd
-from exporter.relay.integration.return_url import ReturnHost
+from exporter.web.addresses import is_address
 from exporter.web.credentials import CallerAuthSettings
 
 BUDGET = "integration"
 """The budget under which the meter charges what ticks with AWS keys ask of Cost Explorer."""
+
+
+_HOST = re.compile(
+    r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnHost:
+    """One entry of the allow-list; with a port it is exact and may be private, without it stands for subdomains too."""
+
+    host: str
+    port: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`telex.im`, `relay.internal:8080` or `[::1]:8080`; ValueError otherwise."""
+        match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", text)
+        host = match[1].strip("[]").lower().removesuffix(".") if match else ""
+        port = int(match[2]) if match and match[2] else None
+        if not host or not (_HOST.fullmatch(host) or is_address(host)) or port == 0 or (port or 0) > 65535:
+            raise ValueError("a host such as telex.im, or host:port such as 127.0.0.1:8080")
+        if port is None and is_address(host):
+            raise ValueError("an address with its port, such as 127.0.0.1:8080")
+        return cls(host, port)
+
+    def covers(self, host: str) -> bool:
+        """Whether a host without regard to its port is this one or under it."""
+        return host == self.host or host.endswith("." + self.host)
 
 
 def _return_host(value: str) -> str:

@@ -7,12 +7,7 @@ from typing import Any
 
 from moto.s3.models import s3_backends
 
-from simulated_aws.estate import Filler
-
-
-def listed(tags: dict[str, str]) -> list[dict[str, str]]:
-    """Tags as most services take them."""
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
+from simulated_aws.filler import Filler, listed
 
 
 def rds(fill: Filler) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from moto.elbv2.models import FakeHealthStatus
 
-from simulated_aws.estate import Filler
+from simulated_aws.filler import Filler
 
 
 def _spec(kind: str, tags: dict[str, str]) -> list[dict[str, Any]]:
