@@ -37,6 +37,7 @@ from exporter.core.moments import month_start, start_of_day, utc_now
 from exporter.core.places import Account, Target
 from exporter.cost.projection_view import project
 from exporter.declarations.context import Context
+from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.ledger.file import Ledger
 from simulated_aws import OrganizationSpec, SimulatedAws
@@ -142,12 +143,12 @@ def _read(
 ) -> tuple[dict[tuple[str, str], float], float, dict[tuple[str, str], float]]:
     payer = Account(simulator.payer_id, "payer")
     target = Target(payer.id, payer.name, "us-east-1")
-    settings = cost.Settings(history_months=4)
+    settings = cost.CostSettings(history_months=4)
     clock = simulator.clock.now
     known = {payer.id: payer}
     cost.collect(Context(aws, ledger, clock, known, settings), target)
-    asked = forecast.Settings()
-    forecast.collect(Context(aws, ledger, clock, known, asked, cost_settings=settings), target)
+    asked = forecast.ForecastSettings()
+    forecast.collect(Context(aws, ledger, clock, known, asked, sections=Sections(settings)), target)
 
     projected = project(ledger, now, settings.cost_type)
     assert projected is not None

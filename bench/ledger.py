@@ -71,7 +71,7 @@ def main(accounts: int, services: int, days: int, as_json: bool) -> None:
             return timed(lambda: ledger.commit_costs(CostRead(at, dict.fromkeys(part, True), costs)))
 
         fill = sum(commit(part, NOW) for part in chunks(days))
-        settings = cost.Settings()
+        settings = cost.CostSettings()
         view = ViewContext(ledger, NOW, settings, {}, settings)
         figures = {
             "rows": ledger.row_count(),

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from exporter.core.fields import StrictModel
 from exporter.core.places import Scope
-from exporter.declarations.collector import Collector
+from exporter.declarations.collector import AnyCollector
 
 
 class ShardSettings(StrictModel):
@@ -29,6 +29,6 @@ class ShardSettings(StrictModel):
         digest = hashlib.md5(account_id.encode(), usedforsecurity=False).digest()
         return int.from_bytes(digest[8:], "big") % self.count == self.index
 
-    def runs(self, collector: Collector) -> bool:
+    def runs(self, collector: AnyCollector) -> bool:
         """Whether the collector runs here: nobody pays twice, so the payer's run on the first alone."""
         return self.index == 0 or collector.scope is not Scope.PAYER

@@ -16,6 +16,7 @@ import numpy as np
 
 from exporter.anomalies import causes as anomaly_causes
 from exporter.anomalies.settings import AnomalySettings, Kind, Sensitivity
+from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import start_of_day
 from exporter.declarations.view import ViewContext
@@ -331,9 +332,9 @@ def _findings(
 # View
 
 
-def render(view: ViewContext) -> Iterable[Sample]:
+def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
     """Expected cost, score and findings of the newest assessed day, and the limits in force."""
-    settings: AnomalySettings = view.anomaly_settings or AnomalySettings()
+    settings = view.sections.of(AnomalySettings)
     if not settings.enabled:
         return
     limits = settings.limits()

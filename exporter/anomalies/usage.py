@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from exporter.anomalies.settings import AnomalySettings, Sensitivity
+from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import start_of_day
 from exporter.declarations.view import ViewContext
@@ -171,9 +172,9 @@ def _totals(
     return list(found), values
 
 
-def render(view: ViewContext) -> Iterable[Sample]:
+def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
     """The findings of each metric's newest assessed day."""
-    settings: AnomalySettings = view.anomaly_settings or AnomalySettings()
+    settings = view.sections.of(AnomalySettings)
     if not (settings.enabled and settings.usage.enabled):
         return
     days = assessed_days(view.ledger, view.now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import Field
 
@@ -71,18 +71,25 @@ class DayRange(StrictModel):
         return [start + timedelta(days=offset) for offset in range(count)]
 
 
+Q = TypeVar("Q", bound=StrictModel)
+
+
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Generic[Q]):
     """One question and its answer; `answer` raises ValueError, in words for a person, where it has none."""
 
     name: str
     help: str
-    query: type[StrictModel]
-    answer: Callable[[Source, Any], dict[str, Any]]
+    query: type[Q]
+    answer: Callable[[Source, Q], dict[str, Any]]
 
-    def reply(self, source: Source, query: StrictModel) -> dict[str, Any]:
+    def reply(self, source: Source, query: Q) -> dict[str, Any]:
         """The answer; ValueError also where it would say $0 of an account that nobody knows."""
         account_id = getattr(query, "account_id", None)
         if account_id is not None and not source.has_account(account_id):
             raise ValueError(f"account_id: found {account_id!r}, expected the id of an account that is known")
         return self.answer(source, query)
+
+
+AnyEndpoint = Endpoint[Any]
+"""An endpoint among others: what its query is only itself knows."""

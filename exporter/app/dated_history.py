@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from exporter.accounts.placing import OU_INFO
 from exporter.anomalies.history import ASSESSED_FAMILIES, AssessedHistory
+from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
 from exporter.core.moments import Clock
-from exporter.history.sample_timestamps import COST, daily_values
+from exporter.history.sample_timestamps import COST as DAILY_COST
+from exporter.history.sample_timestamps import daily_values
 from exporter.ledger.file import Ledger
 from exporter.usage.metrics import USAGE_FAMILIES
 
@@ -14,7 +16,7 @@ DATED_FAMILIES = (*USAGE_FAMILIES, OU_INFO, *ASSESSED_FAMILIES)
 """Every dated family other than cost. The last label of each is the one beside the account."""
 
 DAILY_VALUES = daily_values(DATED_FAMILIES)
-SOURCES = (COST, DAILY_VALUES)
+SOURCES = (DAILY_COST, DAILY_VALUES)
 """What is written at its date, in the order of writing."""
 
 
@@ -24,6 +26,6 @@ def assessed_history(ledger: Ledger, config: Config, clock: Clock) -> AssessedHi
         ledger,
         config.anomalies,
         config.history.window,
-        config.collectors.cost.history_months,
+        config.settings(COST).history_months,
         clock,
     )

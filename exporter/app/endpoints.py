@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from exporter.api.endpoints import all_endpoints
-from exporter.api.source import Endpoint, Source
+from exporter.api.source import AnyEndpoint, Source
 from exporter.app.pages import api_page, landing_page
 from exporter.collection.store import Store
 
@@ -137,7 +137,7 @@ def _not_from_a_page(request: Request) -> None:
         raise HTTPException(403, "a page may not ask for this")
 
 
-def _mount(app: FastAPI, endpoint: Endpoint, source: Callable[[], Source]) -> None:
+def _mount(app: FastAPI, endpoint: AnyEndpoint, source: Callable[[], Source]) -> None:
     def answer(query: Any) -> JSONResponse:
         try:
             return JSONResponse(endpoint.reply(source(), query))

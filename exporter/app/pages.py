@@ -8,7 +8,7 @@ from html import escape
 from importlib.metadata import version
 from typing import Any
 
-from exporter.api.source import Endpoint
+from exporter.api.source import AnyEndpoint
 
 _STYLE = (
     "body{font-family:system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
@@ -34,7 +34,7 @@ def landing_page(unready: Sequence[str], failing: Sequence[str]) -> str:
     )
 
 
-def api_page(endpoints: Iterable[Endpoint]) -> str:
+def api_page(endpoints: Iterable[AnyEndpoint]) -> str:
     """The questions of the JSON API with their parameters, from their declarations."""
     parts = [
         "<p>GET, JSON, money in US dollars as text, days in UTC. No answer calls AWS. What is wrong with a question is"

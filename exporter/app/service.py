@@ -32,6 +32,7 @@ from exporter.aws.settings import make_aws
 from exporter.collection.plan import refusal
 from exporter.collection.runner import Runner, RunnerMetrics
 from exporter.collection.store import Store
+from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
 from exporter.config.read import ConfigError, load_config
 from exporter.core.logs import configure_logging
@@ -108,7 +109,7 @@ class Service:
         stop = threading.Event()
         history = History(
             config.history,
-            config.collectors.cost.cost_type,
+            config.settings(COST).cost_type,
             self._stamps,
             self._clock,
             self._history_metrics,

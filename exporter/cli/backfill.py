@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from exporter.app.dated_history import SOURCES, assessed_history
 from exporter.cli.tables import progress as show_progress
+from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
 from exporter.core.moments import utc_now
 from exporter.history.backfill import Backfill, BackfillError, write_openmetrics
@@ -25,7 +26,7 @@ def run_backfill(
     try:
         backfill = Backfill(
             config.ledger_path,
-            config.collectors.cost.cost_type,
+            config.settings(COST).cost_type,
             config.history.window,
             utc_now,
             SOURCES,

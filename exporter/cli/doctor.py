@@ -23,6 +23,7 @@ from exporter.cli.check import check_aws
 from exporter.cli.clients import exporter_client, relay_client
 from exporter.cli.finding import CheckFinding
 from exporter.collection.plan import plan_at_rest
+from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
 from exporter.core.fields import format_duration
 from exporter.core.moments import utc_now
@@ -90,7 +91,7 @@ def _bad(subject: str, result: str, advice: str, error: str = "failed") -> Check
 def _cost_explorer(config: Config, paid: bool) -> Iterator[CheckFinding]:
     subject = "Cost Explorer"
     price = f"${COST_EXPLORER_REQUEST_USD}"
-    if not config.collectors.cost.enabled:
+    if not config.settings(COST).enabled:
         yield _ok(subject, "the cost collector is off")
         return
     if not paid:

@@ -17,6 +17,7 @@ from exporter.cli.clients import exporter_client
 from exporter.collection.plan import plan_at_rest
 from exporter.collection.runner import Runner, RunnerMetrics
 from exporter.collection.store import Store
+from exporter.collectors import collector_named
 from exporter.config.model import Config
 from exporter.core.moments import utc_now
 from exporter.ledger.file import Ledger, LedgerLockedError
@@ -30,7 +31,7 @@ def price(config: Config, collector: str) -> Decimal:
     """About how many dollars one refresh of a collector costs, by the plan; zero where it is free."""
     plan = plan_at_rest(config, utc_now())
     a_month = sum((line.usd for line in plan.lines if line.collector == collector), Decimal(0))
-    interval: timedelta = getattr(config.collectors, collector).interval
+    interval = config.settings(collector_named(collector)).interval
     return a_month * Decimal(interval.total_seconds()) / Decimal(_MONTH.total_seconds())
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, FIRST_FILL, budget_of, unit_price
 from exporter.collectors import all_collectors, without_replaced
+from exporter.collectors.cost import COLLECTOR as COST
+from exporter.collectors.usage import COLLECTOR as USAGE
 from exporter.collectors.usage import rows_of
 from exporter.config.model import Config
 from exporter.core.moments import times_a_month
@@ -24,7 +26,7 @@ from exporter.cost.refresh_plan import (
     missing_days,
 )
 from exporter.declarations.calls import Scale
-from exporter.declarations.collector import Collector
+from exporter.declarations.collector import AnyCollector
 from exporter.ledger.file import Ledger
 from exporter.usage.counters import series_in_use
 
@@ -116,7 +118,7 @@ def scale_for(
     )
     known = ledger if accounts is None and regions is None else None
     hourly, daily = _usage_metrics(config, known, now, places)
-    usage = config.collectors.usage.enabled
+    usage = config.settings(USAGE).enabled
     return (
         Scale(
             number,
@@ -143,7 +145,7 @@ def _usage_metrics(
     """Rows of the table by the regions where they are polled, and their series in the ledger: hourly, and daily ones."""
     counts = []
     for once_a_day in (False, True):
-        rows = [row for row in rows_of(config.collectors.usage) if row.once_a_day == once_a_day]
+        rows = [row for row in rows_of(config.settings(USAGE)) if row.once_a_day == once_a_day]
         names = [row.name for row in rows]
         seen = series_in_use(ledger, names, now - timedelta(days=1)) if ledger is not None and names else 0
         counts.append((sum(1 if row.region else regions for row in rows), seen))
@@ -153,12 +155,12 @@ def _usage_metrics(
 def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: datetime) -> Plan:
     """Price a configuration at a scale."""
     lines: list[Line] = []
-    enabled = [c for c in all_collectors() if config.collector(c).enabled and config.shard.runs(c)]
+    enabled = [c for c in all_collectors() if config.settings(c).enabled and config.shard.runs(c)]
     for collector in without_replaced(enabled):
         lines += _lines(config, collector, scale)
     fill = Decimal(0)
-    if config.collectors.cost.enabled and config.shard.index == 0:
-        fill = first_fill_pages(config.collectors.cost, scale, now.date()) * COST_EXPLORER_REQUEST_USD
+    if config.settings(COST).enabled and config.shard.index == 0:
+        fill = first_fill_pages(config.settings(COST), scale, now.date()) * COST_EXPLORER_REQUEST_USD
     return Plan(scale, sources, tuple(lines), fill, tuple(_over(config, lines, fill)))
 
 
@@ -173,8 +175,8 @@ def plan_at_rest(config: Config, now: datetime, **given: int | None) -> Plan:
             ledger.close()
 
 
-def _lines(config: Config, collector: Collector, scale: Scale) -> list[Line]:
-    settings = config.collector(collector)
+def _lines(config: Config, collector: AnyCollector, scale: Scale) -> list[Line]:
+    settings = config.settings(collector)
     paid = [
         Line(
             collector.name,
@@ -251,7 +253,7 @@ def _refused(config: Config, ledger: Ledger, now: datetime, accounts: int | None
     known = accounts if accounts and not known_scale(ledger, now).accounts else None
     scale, sources = scale_for(config, ledger, now, accounts=known)
     plan = make_plan(config, scale, sources, now)
-    filled = missing_days(ledger, config.collectors.cost, now)[0] == 0
+    filled = missing_days(ledger, config.settings(COST), now)[0] == 0
     return plan, [text for text in plan.over if not (filled and text.startswith("ceilings.first_fill"))]
 
 

@@ -37,7 +37,7 @@ from exporter.collectors import all_collectors, without_replaced
 from exporter.config.model import Config
 from exporter.core.moments import Clock
 from exporter.core.places import Account, Scope, Target
-from exporter.declarations.collector import Collector, Part
+from exporter.declarations.collector import AnyCollector, AnyPart
 from exporter.declarations.context import Context
 from exporter.ledger.file import Ledger
 
@@ -87,7 +87,7 @@ class RunnerMetrics:
 class _Run:
     """One run of a collector over its targets."""
 
-    collector: Collector
+    collector: AnyCollector
     context: Context[Any]
     done: threading.Condition
     pending: int = 0
@@ -127,7 +127,7 @@ class Runner:
         self._notify_committed = committed
         self._allow_plan_over_ceiling = allow_plan_over_ceiling
         self._collectors = without_replaced(
-            [c for c in all_collectors() if config.collector(c).enabled and config.shard.runs(c)]
+            [c for c in all_collectors() if config.settings(c).enabled and config.shard.runs(c)]
         )
         self._finished: set[str] = set()
         self._retries: dict[str, int] = {}
@@ -162,7 +162,7 @@ class Runner:
         enabled = {
             part.name
             for collector in self._collectors
-            for part in collector.units(self.config.collector(collector))
+            for part in collector.units(self.config.settings(collector))
         } | {collector.name for collector in self._collectors}
         views = {view.name for collector in self._collectors for view in collector.views}
         self._store.forget(lambda key: key.unit in enabled | views | {DISCOVERY, THRESHOLDS})
@@ -287,13 +287,13 @@ class Runner:
             return {}
         return refused_collectors(self.config, self._ledger, self._clock(), accounts)
 
-    def _refuse(self, collector: Collector, directory: Directory, reason: str) -> None:
+    def _refuse(self, collector: AnyCollector, directory: Directory, reason: str) -> None:
         log.error("%s does not run: %s (--allow-plan-over-ceiling runs it anyway)", collector.name, reason)
         self._store.publish(
             Key(collector.name, directory.payer_id),
             CollectionResult((), self._clock(), self.views.read_at(collector), Kind.PLAN_OVER_CEILING),
             account=directory.names.get(directory.payer_id, directory.payer_id),
-            interval=self.config.collector(collector).interval,
+            interval=self.config.settings(collector).interval,
         )
         self._finished.add(collector.name)
 
@@ -310,14 +310,14 @@ class Runner:
 
     # Collection
 
-    def _job(self, collector: Collector) -> Callable[[], None]:
+    def _job(self, collector: AnyCollector) -> Callable[[], None]:
         return lambda: self._run(collector)
 
-    def _run(self, collector: Collector) -> None:
+    def _run(self, collector: AnyCollector) -> None:
         if self._stop.is_set():
             return
         started = self._clock()
-        interval = self.config.collector(collector).interval
+        interval = self.config.settings(collector).interval
         at = started + interval
         try:
             clock_start = time.monotonic()
@@ -351,7 +351,7 @@ class Runner:
         if self.directory is None:
             self.directory = discover(self._aws, self.config.accounts, self.config.shard)
 
-    def collect_now(self, collector: Collector) -> int:
+    def collect_now(self, collector: AnyCollector) -> int:
         """Run one collector to its end in the calling thread's time; returns the failed units."""
         self.discover_now()
         run = self._collect(collector)
@@ -406,14 +406,16 @@ class Runner:
             )
         ]
 
-    def _collect(self, collector: Collector, patience: float | None = None, *, early: bool = False) -> _Run:
+    def _collect(
+        self, collector: AnyCollector, patience: float | None = None, *, early: bool = False
+    ) -> _Run:
         """One run; returns when all of it is done, or what is done after `patience` seconds.
 
         An `early` one takes what is due for due already, unless it was read a moment ago.
         """
         directory = self.directory
         assert directory is not None
-        settings = self.config.collector(collector)
+        settings = self.config.settings(collector)
         if early and collector.due is not None:
             settings = settings.model_copy(update={"interval": min(settings.interval, _READ_A_MOMENT_AGO)})
         context: Context[Any] = Context(
@@ -425,8 +427,7 @@ class Runner:
             Deadline(self.config.aws.run_deadline.total_seconds()),
             # A view may read what another collector commits, but none reads what is restored by target.
             committed=self._notify_committed if collector.restore else self._committed,
-            cost_settings=self.config.collectors.cost,
-            anomaly_settings=self.config.anomalies,
+            sections=self.config.sections(),
             regions=partial(self._all_regions, directory),
             names=directory.names,
         )
@@ -477,11 +478,11 @@ class Runner:
             run.pending += 1
         self._pool.submit(lane, counted)
 
-    def _task(self, run: _Run, part: Part, target: Target) -> Callable[[], AwsError | None]:
+    def _task(self, run: _Run, part: AnyPart, target: Target) -> Callable[[], AwsError | None]:
         return partial(self._collect_target, run, part, target)
 
     def _fan_out(
-        self, run: _Run, directory: Directory, account: Account, parts: Sequence[Part]
+        self, run: _Run, directory: Directory, account: Account, parts: Sequence[AnyPart]
     ) -> AwsError | None:
         """Find the account's regions and queue a task for each part and region."""
         now = self._clock()
@@ -520,7 +521,7 @@ class Runner:
             self._regions[account.id] = (now, regions)
         return regions
 
-    def _collect_target(self, run: _Run, part: Part, target: Target) -> AwsError | None:
+    def _collect_target(self, run: _Run, part: AnyPart, target: Target) -> AwsError | None:
         collector = run.collector
         region = target.region if part.scope is Scope.REGION else ""
         key = Key(part.name, target.account_id, region)
@@ -620,7 +621,7 @@ class Runner:
                 key,
                 result,
                 account=account,
-                interval=self.config.collector(run.collector).interval,
+                interval=self.config.settings(run.collector).interval,
                 owner=run.collector.name,
             )
         directory = self.directory

@@ -21,7 +21,7 @@ from exporter.core.exposition import DuplicateSeriesError
 from exporter.core.metric import Folded, Sample
 from exporter.core.moments import Clock
 from exporter.core.resource import Resource
-from exporter.declarations.collector import Collector
+from exporter.declarations.collector import AnyCollector, Collector, S
 from exporter.declarations.view import View, ViewContext
 from exporter.ledger.file import Ledger
 
@@ -55,7 +55,7 @@ class Views:
     def __init__(
         self,
         config: Config,
-        collectors: Sequence[Collector],
+        collectors: Sequence[AnyCollector],
         ledger: Ledger,
         store: Store,
         errors: Counter,
@@ -97,15 +97,14 @@ class Views:
         if time.monotonic() >= self._due:
             self.render()
 
-    def _view_context(self, collector: Collector) -> ViewContext:
+    def _view_context(self, collector: Collector[S]) -> ViewContext[S]:
         directory = self._directory()
         return ViewContext(
             self._ledger,
             self._clock(),
-            self._config.collector(collector),
+            self._config.settings(collector),
             directory.names if directory else {},
-            self._config.collectors.cost,
-            self._config.anomalies,
+            self._config.sections(),
             tuple(sorted(self._config.accounts.group_labels)),
             {account.id: account.groups for account in directory.accounts.values()} if directory else {},
             published_resources=self._store.published_resources,
@@ -114,7 +113,7 @@ class Views:
             ],
         )
 
-    def read_at(self, collector: Collector) -> datetime | None:
+    def read_at(self, collector: AnyCollector) -> datetime | None:
         """When AWS last told what the collector's views show; None if it never did."""
         context = self._view_context(collector)
         times = [view.read_at(context) for view in collector.views if not view.of_resources]
@@ -166,7 +165,7 @@ class Views:
                     log.warning("%s matches nothing that has cost or is collected", key)
             self._warned_of |= set(resolved.unmatched)
 
-    def follow_resources(self, collector: Collector) -> None:
+    def follow_resources(self, collector: AnyCollector) -> None:
         """The views of resources follow a unit at once, unless that would slow the others."""
         if any(view.of_resources for view in collector.views):
             self._resources_moved = True
@@ -191,7 +190,7 @@ class Views:
         if expiries:
             self._schedule(_RESOURCES, self.render_resources, min(expiries))
 
-    def _render(self, collector: Collector, view: View) -> None:
+    def _render(self, collector: Collector[S], view: View[S]) -> None:
         context = self._view_context(collector)
         try:
             read_at = view.read_at(context)

@@ -17,6 +17,7 @@ from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Sample
 from exporter.core.moments import start_of_day
 from exporter.core.places import Scope, Target
+from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
@@ -27,7 +28,7 @@ _DAY = timedelta(days=1)
 _SPIKES_PER_KEY = Decimal("0.02")  # a month: what `plan` assumes of real and false ones
 
 
-class Settings(CollectorSettings):
+class AnomalyCausesSettings(CollectorSettings):
     """The usage types and operations behind a spike; $0.01 a spike, once for each."""
 
     interval: Duration = Field(
@@ -38,9 +39,9 @@ class Settings(CollectorSettings):
     )
 
 
-def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+def collect(ctx: Context[AnomalyCausesSettings], target: Target) -> Iterable[Sample]:
     """Ask about each spike that stands and was not asked about, and commit the answer; the view shows it."""
-    settings: AnomalySettings = ctx.anomaly_settings or AnomalySettings()
+    settings = ctx.sections.of(AnomalySettings)
     now = ctx.clock()
     assessment = anomalies.assess(ctx.ledger, now, settings) if settings.enabled else None
     left = ctx.settings.requests_per_day - anomaly_causes.asked_since(ctx.ledger, start_of_day(now.date()))
@@ -58,7 +59,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     return ()
 
 
-def _ask(ctx: Context[Settings], target: Target, finding: Finding) -> anomaly_causes.Explanation:
+def _ask(ctx: Context[AnomalyCausesSettings], target: Target, finding: Finding) -> anomaly_causes.Explanation:
     answer = daily_costs(
         ctx.aws,
         ctx.accounts.get(target.account_id),
@@ -73,7 +74,7 @@ def _ask(ctx: Context[Settings], target: Target, finding: Finding) -> anomaly_ca
                 {"Dimensions": {"Key": "RECORD_TYPE", "Values": list(USAGE_RECORD_TYPES)}},
             ]
         },
-        billing_view_arn=ctx.cost_settings.billing_view_arn,
+        billing_view_arn=ctx.sections.of(CostSettings).billing_view_arn,
         deadline=ctx.deadline,
     )
     by_day: dict[date, dict[tuple[str, str], Decimal]] = {
@@ -95,7 +96,7 @@ def _compared_day(finding: Finding, by_day: dict[date, dict[tuple[str, str], Dec
     return min(totals, key=lambda day: (abs(totals[day] - finding.expected), day))
 
 
-def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
+def paid_calls(settings: AnomalyCausesSettings, scale: Scale) -> Iterable[PaidCall]:
     """A spike in fifty pairs of account and service a month, and never more than the limit."""
     per_month = min(scale.keys * _SPIKES_PER_KEY, Decimal(settings.requests_per_day * 30))
     yield PaidCall(
@@ -103,7 +104,7 @@ def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
     )
 
 
-def due(ctx: Context[Settings]) -> datetime:
+def due(ctx: Context[AnomalyCausesSettings]) -> datetime:
     """An interval from now: spikes are looked for in the ledger."""
     return ctx.clock() + ctx.settings.interval
 
@@ -112,7 +113,7 @@ COLLECTOR = Collector(
     name="anomaly_causes",
     help="The usage types and operations behind a cost spike, from Cost Explorer.",
     scope=Scope.PAYER,
-    settings=Settings,
+    settings=AnomalyCausesSettings,
     families=(),
     iam_actions=("ce:GetCostAndUsage",),
     collect=collect,

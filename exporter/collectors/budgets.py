@@ -54,7 +54,7 @@ LEFT_OUT = Family(
 _REASONS = ("type", "currency", "series_limit")
 
 
-class Settings(CollectorSettings):
+class BudgetsSettings(CollectorSettings):
     """AWS Budgets of the payer; its requests are free."""
 
     series_limit: int = Field(
@@ -81,7 +81,7 @@ class Budget:
         return self.amounts.get(LIMIT, self.amounts.get(ACTUAL, Decimal(0)))
 
 
-def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+def collect(ctx: Context[BudgetsSettings], target: Target) -> Iterable[Sample]:
     """Every page; one malformed budget fails the run, because half of the budgets is no answer."""
     left_out = Counter(dict.fromkeys(_REASONS, 0))
     budgets: list[Budget] = []
@@ -155,7 +155,7 @@ def _only_account(described: Mapping[str, Any]) -> str:
     return accounts[0] if len(set(accounts)) == 1 else ""
 
 
-def free_calls(settings: Settings, scale: Scale) -> Iterator[FreeCall]:
+def free_calls(settings: BudgetsSettings, scale: Scale) -> Iterator[FreeCall]:
     """One page a run: more than a hundred budgets are rare."""
     runs = times_a_month(settings.interval)
     yield FreeCall("budgets", "DescribeBudgets", runs, "each page of a hundred budgets")
@@ -165,7 +165,7 @@ COLLECTOR = Collector(
     name="budgets",
     help="AWS Budgets: limit, actual and forecast spend.",
     scope=Scope.PAYER,
-    settings=Settings,
+    settings=BudgetsSettings,
     families=(LIMIT, ACTUAL, FORECAST, LEFT_OUT),
     iam_actions=("budgets:ViewBudget",),
     collect=collect,

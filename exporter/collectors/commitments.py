@@ -38,7 +38,7 @@ _DAYS_LATE = 2
 _MOST_PAGES = 1000
 
 
-class Settings(CollectorSettings):
+class CommitmentsSettings(CollectorSettings):
     """Utilization and coverage of commitments; up to two requests of $0.01 for each kind, each interval."""
 
     interval: Duration = Field(default=timedelta(days=1), description="Time between two reads.")
@@ -59,7 +59,7 @@ class Settings(CollectorSettings):
         return (*plans, *((RESERVATIONS, SERVICES[name]) for name in dict.fromkeys(self.reservations)))
 
 
-def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+def collect(ctx: Context[CommitmentsSettings], target: Target) -> Iterable[Sample]:
     """Ask for each kind that is due, and commit it before the next; one that fails does not stop the others."""
     if target.partition == "aws-cn":
         # Nothing in these answers says which currency they are in, and there it is another one.
@@ -88,7 +88,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     return ()
 
 
-def _savings_plans(ctx: Context[Settings], target: Target, told: Commitment) -> Commitment:
+def _savings_plans(ctx: Context[CommitmentsSettings], target: Target, told: Commitment) -> Commitment:
     pages = _pages(ctx, target, "GetSavingsPlansUtilization", told)
     totals = [page["Total"]["Utilization"] for page in pages]
     commitment, used, unused = _sums(totals, "TotalCommitment", "UsedCommitment", "UnusedCommitment")
@@ -101,7 +101,7 @@ def _savings_plans(ctx: Context[Settings], target: Target, told: Commitment) -> 
     return _with_coverage(told, covered, covered + on_demand, on_demand)
 
 
-def _reserved(ctx: Context[Settings], target: Target, told: Commitment) -> Commitment:
+def _reserved(ctx: Context[CommitmentsSettings], target: Target, told: Commitment) -> Commitment:
     only = {"Filter": {"Dimensions": {"Key": "SERVICE", "Values": [told.service]}}}
     pages = _pages(ctx, target, "GetReservationUtilization", told, only)
     periods = [period["Total"] for page in pages for period in page["UtilizationsByTime"]]
@@ -122,7 +122,7 @@ def _with_coverage(told: Commitment, covered: Decimal, eligible: Decimal, on_dem
 
 
 def _pages(
-    ctx: Context[Settings],
+    ctx: Context[CommitmentsSettings],
     target: Target,
     operation: str,
     told: Commitment,
@@ -165,19 +165,19 @@ def _sums(parts: Sequence[Mapping[str, str]], *names: str) -> tuple[Decimal, ...
     return sums
 
 
-def _due(ctx: Context[Settings], kind: str, service: str, now: datetime) -> datetime:
+def _due(ctx: Context[CommitmentsSettings], kind: str, service: str, now: datetime) -> datetime:
     told = last_told(ctx.ledger, kind, service, ctx.settings.days)
     return told.observed_at + ctx.settings.interval if told else now
 
 
-def due(ctx: Context[Settings]) -> datetime:
+def due(ctx: Context[CommitmentsSettings]) -> datetime:
     """When the first of the kinds has to be read again."""
     now = ctx.clock()
     moments = [_due(ctx, kind, service, now) for kind, service in ctx.settings.asked()]
     return min(moments, default=now + ctx.settings.interval)
 
 
-def paid_calls(settings: Settings, scale: Scale) -> Iterator[PaidCall]:
+def paid_calls(settings: CommitmentsSettings, scale: Scale) -> Iterator[PaidCall]:
     """Utilization of each kind, and coverage of those that are held: at most one request each."""
     per_month = times_a_month(settings.interval)
     plans, services = int(settings.savings_plans), len(set(settings.reservations))
@@ -231,14 +231,14 @@ DATA_THROUGH = Family(
 )
 
 
-def _told(view: ViewContext) -> Iterator[Commitment]:
+def _told(view: ViewContext[CommitmentsSettings]) -> Iterator[Commitment]:
     for kind, service in view.settings.asked():
         told = last_told(view.ledger, kind, service, view.settings.days)
         if told is not None:
             yield told
 
 
-def render(view: ViewContext) -> Iterator[Sample]:
+def render(view: ViewContext[CommitmentsSettings]) -> Iterator[Sample]:
     """Each kind that is held, as long as it is fresh by itself."""
     for told in _told(view):
         if told.utilization is None or view.now >= expires_at(told.observed_at, view.settings.interval):
@@ -255,7 +255,7 @@ def render(view: ViewContext) -> Iterator[Sample]:
                 yield family(number, kind=told.kind, service=told.service)
 
 
-def _read_at(view: ViewContext) -> datetime | None:
+def _read_at(view: ViewContext[CommitmentsSettings]) -> datetime | None:
     return max((told.observed_at for told in _told(view)), default=None)
 
 
@@ -263,7 +263,7 @@ COLLECTOR = Collector(
     name="commitments",
     help="Utilization and coverage of Savings Plans and reservations.",
     scope=Scope.PAYER,
-    settings=Settings,
+    settings=CommitmentsSettings,
     families=(),
     iam_actions=(
         "ce:GetReservationCoverage",

@@ -10,16 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from exporter.anomalies import cost as anomalies
 from exporter.anomalies import usage as usage_anomalies
 from exporter.aws.cost_explorer import NON_USAGE_FILTER, daily_costs
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
-from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.core.places import Scope, Target
@@ -36,6 +33,7 @@ from exporter.cost.refresh_plan import (
     next_query,
     refreshed_at,
 )
+from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
@@ -47,36 +45,10 @@ log = logging.getLogger(__name__)
 _ANNOUNCED_DAYS = 31
 
 
-class Settings(CollectorSettings):
-    """Cost from Cost Explorer; every request costs $0.01, `plan` shows how many there are."""
-
-    enabled: bool = Field(default=True, description="Whether the collector runs.")
-    interval: Duration = Field(
-        default=timedelta(hours=6),
-        description="Time between two refreshes. AWS updates cost up to three times a day.",
-    )
-    cost_type: Literal["unblended", "blended", "amortized", "net_unblended", "net_amortized"] = Field(
-        default="unblended",
-        description="The cost type of the cost families; all five are stored, so switching is free.",
-    )
-    history_months: int = Field(
-        default=13, ge=1, le=13, description="Whole months before the current one to read on the first start."
-    )
-    refresh: Literal["auto", "scan", "full"] = Field(
-        default="auto",
-        description="Re-read the whole restatable window (full), or find the days that moved and re-read"
-        " those (scan); auto takes what needs fewer pages.",
-    )
-    billing_view_arn: str | None = Field(
-        default=None,
-        description="Ask a custom billing view, as a member account that the payer shared it with.",
-    )
-
-
 # Asking
 
 
-def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
     """Bring the ledger up to date, one committed query at a time; the views make the samples."""
     missing, days = missing_days(ctx.ledger, ctx.settings, ctx.clock())
     if missing > _ANNOUNCED_DAYS:
@@ -103,7 +75,7 @@ _GROUP_BY: Mapping[CostPart, Sequence[str]] = {
 }
 
 
-def _run(ctx: Context[Settings], target: Target, query: CostQuery) -> None:
+def _run(ctx: Context[CostSettings], target: Target, query: CostQuery) -> None:
     observed_at = ctx.clock()
     answer = daily_costs(
         ctx.aws,
@@ -167,7 +139,7 @@ def _answered_days(query: CostQuery, estimated: Mapping[date, bool], today: date
     return {day: estimated.get(day, False) for day in asked}
 
 
-def due(ctx: Context[Settings]) -> datetime:
+def due(ctx: Context[CostSettings]) -> datetime:
     """Now while anything is missing; otherwise an interval after the last refresh."""
     now = ctx.clock()
     if next_query(ctx.ledger, ctx.settings, now) is not None:
@@ -176,7 +148,7 @@ def due(ctx: Context[Settings]) -> datetime:
     return refreshed + ctx.settings.interval if refreshed else now
 
 
-def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
+def paid_calls(settings: CostSettings, scale: Scale) -> Iterable[PaidCall]:
     """Requests of a 30-day month, as the refresh plan would make them."""
     for part, pages in month_of_pages(settings, scale).items():
         yield PaidCall("ce", "GetCostAndUsage", pages, PURPOSES[part])
@@ -222,7 +194,7 @@ DATA_THROUGH = Family(
 )
 
 
-def render(view: ViewContext) -> Iterable[Sample]:
+def render(view: ViewContext[CostSettings]) -> Iterable[Sample]:
     """Every cost family that the ledger can answer for; what has not been read is absent."""
     today = view.now.date()
     tomorrow = today + timedelta(days=1)
@@ -263,7 +235,7 @@ def render(view: ViewContext) -> Iterable[Sample]:
         )
 
 
-def _by_service(view: ViewContext, family: Family, start: date, end: date) -> Iterable[Sample]:
+def _by_service(view: ViewContext[CostSettings], family: Family, start: date, end: date) -> Iterable[Sample]:
     names = view.ledger.account_names(on=end - timedelta(days=1))
     costs = view.ledger.costs(start, end, view.settings.cost_type)
     for (account_id, service), usd in sorted(costs.items()):
@@ -274,7 +246,7 @@ COLLECTOR = Collector(
     name="cost",
     help="Cost by linked account and service from Cost Explorer.",
     scope=Scope.PAYER,
-    settings=Settings,
+    settings=CostSettings,
     families=(),
     iam_actions=("ce:GetCostAndUsage",),
     collect=collect,

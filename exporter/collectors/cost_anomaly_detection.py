@@ -40,7 +40,7 @@ FINDINGS = Family(
 )
 
 
-class Settings(CollectorSettings):
+class CostAnomalyDetectionSettings(CollectorSettings):
     """Findings of AWS Cost Anomaly Detection; one request of $0.01 a page each interval."""
 
     interval: Duration = Field(default=timedelta(days=1), description="Time between two reads.")
@@ -52,7 +52,7 @@ class Settings(CollectorSettings):
     )
 
 
-def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+def collect(ctx: Context[CostAnomalyDetectionSettings], target: Target) -> Iterable[Sample]:
     """Ask once if it is due, and commit all pages; the view makes the samples."""
     now = ctx.clock()
     holds_until = _holds_until(ctx)
@@ -150,12 +150,12 @@ def attribute(
     return dict(amounts)
 
 
-def due(ctx: Context[Settings]) -> datetime:
+def due(ctx: Context[CostAnomalyDetectionSettings]) -> datetime:
     """When the last answer ends to hold; now where there is none."""
     return _holds_until(ctx) or ctx.clock()
 
 
-def _holds_until(ctx: Context[Settings]) -> datetime | None:
+def _holds_until(ctx: Context[CostAnomalyDetectionSettings]) -> datetime | None:
     """An interval after the last read, unless more days are wanted now than were asked for then."""
     last = detected_anomalies.last_read(ctx.ledger)
     if last is None or last.days < ctx.settings.days:
@@ -163,7 +163,7 @@ def _holds_until(ctx: Context[Settings]) -> datetime | None:
     return last.observed_at + ctx.settings.interval
 
 
-def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
+def paid_calls(settings: CostAnomalyDetectionSettings, scale: Scale) -> Iterable[PaidCall]:
     """One page each interval: more than a hundred anomalies are rare."""
     per_month = times_a_month(settings.interval)
     yield PaidCall("ce", "GetAnomalies", per_month, "anomalies, each page of a hundred and interval")
@@ -172,7 +172,7 @@ def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
 # View
 
 
-def render(view: ViewContext) -> Iterator[Sample | Folded]:
+def render(view: ViewContext[CostAnomalyDetectionSettings]) -> Iterator[Sample | Folded]:
     """The anomalies that ended within the configured days; nothing until AWS was asked."""
     if detected_anomalies.last_read(view.ledger) is None:
         return
@@ -196,7 +196,7 @@ def render(view: ViewContext) -> Iterator[Sample | Folded]:
     yield from fold(samples, ("account_id", "account", "service"), view.settings.series_limit)
 
 
-def _read_at(view: ViewContext) -> datetime | None:
+def _read_at(view: ViewContext[CostAnomalyDetectionSettings]) -> datetime | None:
     last = detected_anomalies.last_read(view.ledger)
     return last.observed_at if last else None
 
@@ -205,7 +205,7 @@ COLLECTOR = Collector(
     name="cost_anomaly_detection",
     help="Findings of AWS Cost Anomaly Detection.",
     scope=Scope.PAYER,
-    settings=Settings,
+    settings=CostAnomalyDetectionSettings,
     families=(),
     iam_actions=("ce:GetAnomalies",),
     collect=collect,

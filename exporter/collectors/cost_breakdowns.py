@@ -20,6 +20,7 @@ from exporter.core.moments import month_start, start_of_day, times_a_month
 from exporter.core.money import to_usd
 from exporter.core.places import Scope, Target
 from exporter.cost import breakdowns
+from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
@@ -74,7 +75,7 @@ _DIMENSIONS = {
 }
 
 
-class Settings(CollectorSettings):
+class CostBreakdownsSettings(CollectorSettings):
     """Cost by further keys; each key is a query of its own, and its price is in `plan`."""
 
     interval: Duration = Field(default=timedelta(days=1), description="Time between two reads of a key.")
@@ -102,7 +103,7 @@ class Settings(CollectorSettings):
         )
 
 
-def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+def collect(ctx: Context[CostBreakdownsSettings], target: Target) -> Iterable[Sample]:
     """Read each key that is due, and commit it before the next."""
     for breakdown in ctx.settings.breakdowns():
         now = ctx.clock()
@@ -118,7 +119,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
             ("LINKED_ACCOUNT", breakdown.group),
             granularity="MONTHLY",
             partition=target.partition,
-            billing_view_arn=ctx.cost_settings.billing_view_arn,
+            billing_view_arn=ctx.sections.of(CostSettings).billing_view_arn,
             deadline=ctx.deadline,
         )
         costs = {
@@ -129,7 +130,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     return ()
 
 
-def _due(ctx: Context[Settings], breakdown: Breakdown, now: datetime) -> datetime:
+def _due(ctx: Context[CostBreakdownsSettings], breakdown: Breakdown, now: datetime) -> datetime:
     """An interval after the last read of the month, or the first read of a month: at noon UTC of the 1st at the earliest."""
     month, next_month = month_start(now.date()), month_start(now.date(), -1)
     read_at = breakdowns.read_at(ctx.ledger, month, breakdown.key)
@@ -139,14 +140,14 @@ def _due(ctx: Context[Settings], breakdown: Breakdown, now: datetime) -> datetim
     return again if again < start_of_day(next_month) else start_of_day(next_month) + _FIRST_READ
 
 
-def due(ctx: Context[Settings]) -> datetime:
+def due(ctx: Context[CostBreakdownsSettings]) -> datetime:
     """When the first of the keys has to be read again."""
     now = ctx.clock()
     moments = [_due(ctx, breakdown, now) for breakdown in ctx.settings.breakdowns()]
     return min(moments, default=now + ctx.settings.interval)
 
 
-def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
+def paid_calls(settings: CostBreakdownsSettings, scale: Scale) -> Iterable[PaidCall]:
     """The pages of each key, each interval."""
     per_month = times_a_month(settings.interval)
     for breakdown in settings.breakdowns():
@@ -158,7 +159,7 @@ def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
 # View
 
 
-def render(view: ViewContext) -> Iterator[Sample]:
+def render(view: ViewContext[CostBreakdownsSettings]) -> Iterator[Sample]:
     """The current month by each key that has been read, and by cost type from the ledger."""
     month = month_start(view.now.date())
     tomorrow = view.now.date() + timedelta(days=1)
@@ -166,7 +167,7 @@ def render(view: ViewContext) -> Iterator[Sample]:
     for breakdown in view.settings.breakdowns():
         if breakdowns.read_at(view.ledger, month, breakdown.key) is None:
             continue
-        units = breakdowns.costs(view.ledger, month, breakdown.key, view.cost_settings.cost_type)
+        units = breakdowns.costs(view.ledger, month, breakdown.key, view.sections.of(CostSettings).cost_type)
         for (account_id, value), amount in sorted(_bounded(units, view.settings.values).items()):
             labels = (account_id, view.account(account_id, names), *breakdown.fixed, value)
             yield breakdown.family(to_usd(amount), **dict(zip(breakdown.family.labels, labels, strict=True)))
@@ -194,7 +195,7 @@ def _bounded(units: dict[tuple[str, str], int], most: int) -> dict[tuple[str, st
     return found
 
 
-def _read_at(view: ViewContext) -> datetime | None:
+def _read_at(view: ViewContext[CostBreakdownsSettings]) -> datetime | None:
     month: date = month_start(view.now.date())
     moments = [breakdowns.read_at(view.ledger, month, item.key) for item in view.settings.breakdowns()]
     return max((moment for moment in moments if moment is not None), default=None)
@@ -204,7 +205,7 @@ COLLECTOR = Collector(
     name="cost_breakdowns",
     help="Cost of the month to date by region, charge type, usage type, tag or cost category.",
     scope=Scope.PAYER,
-    settings=Settings,
+    settings=CostBreakdownsSettings,
     families=(),
     iam_actions=("ce:GetCostAndUsage",),
     collect=collect,

@@ -22,13 +22,13 @@ INSTANCES = Family(
 )
 
 
-class Settings(CollectorSettings):
+class Ec2InstancesSettings(CollectorSettings):
     """EC2 instance counts."""
 
     interval: Duration = Field(default=timedelta(hours=1), description="Time between two runs.")
 
 
-def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+def collect(ctx: Context[Ec2InstancesSettings], target: Target) -> Iterable[Sample]:
     """Count every instance that DescribeInstances returns, terminated ones included while it does."""
     counts = Counter(
         (
@@ -62,7 +62,7 @@ COLLECTOR = Collector(
     name="ec2_instances",
     help=INSTANCES.help,
     scope=Scope.REGION,
-    settings=Settings,
+    settings=Ec2InstancesSettings,
     families=(INSTANCES,),
     iam_actions=("ec2:DescribeInstances",),
     collect=collect,

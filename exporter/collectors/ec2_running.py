@@ -42,7 +42,7 @@ _ENDED = ("stopping", "stopped", "shutting-down", "terminated")
 _AT = re.compile(r"\((\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}) GMT\)")
 
 
-class Settings(CollectorSettings):
+class Ec2RunningSettings(CollectorSettings):
     """EC2 running time; free requests."""
 
     interval: Duration = Field(
@@ -81,7 +81,7 @@ def _by_day(begin: int, end: int) -> Iterator[tuple[int, int]]:
         begin = until
 
 
-def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+def collect(ctx: Context[Ec2RunningSettings], target: Target) -> Iterable[Sample]:
     """Add what has run since the last poll."""
     now = ctx.clock()
     through = int(now.timestamp())
@@ -117,7 +117,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     return ()
 
 
-def restore(ctx: Context[Settings], target: Target) -> RestoredSamples | None:
+def restore(ctx: Context[Ec2RunningSettings], target: Target) -> RestoredSamples | None:
     """The counters of a target as the ledger has them."""
     state = usage_ledger.target_of(ctx.ledger, SOURCE, target.account_id, target.region)
     if state is None or state.polled_at is None:
@@ -129,7 +129,7 @@ COLLECTOR = Collector(
     name="ec2_running",
     help=RUNNING_HELP,
     scope=Scope.REGION,
-    settings=Settings,
+    settings=Ec2RunningSettings,
     families=(RUNNING_SECONDS,),
     iam_actions=("ec2:DescribeInstances",),
     collect=collect,

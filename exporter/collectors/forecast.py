@@ -16,6 +16,7 @@ from exporter.core.metric import Family, Sample
 from exporter.core.moments import days_between, month_start, start_of_day, times_a_month
 from exporter.core.places import Scope, Target
 from exporter.cost.forecasts import Interval, MonthForecast, add_forecast, newest_forecast
+from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
@@ -25,7 +26,7 @@ METRIC_ENUM = {name: f"{name.upper()}_COST" for name in METRICS}
 """What GetCostForecast calls a cost type."""
 
 
-class Settings(CollectorSettings):
+class ForecastSettings(CollectorSettings):
     """Cost Explorer's forecast of the month's end; one request of $0.01 each interval."""
 
     enabled: bool = Field(default=True, description="Whether the collector runs.")
@@ -35,7 +36,7 @@ class Settings(CollectorSettings):
     )
 
 
-def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+def collect(ctx: Context[ForecastSettings], target: Target) -> Iterable[Sample]:
     """Ask once if it is due, and commit the answer; the view makes the samples."""
     now = ctx.clock()
     holds_until = _holds_until(ctx)
@@ -45,12 +46,12 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     params: dict[str, Any] = {
         # `End` is exclusive; on the last day of a month it is tomorrow.
         "TimePeriod": {"Start": today.isoformat(), "End": month_start(today, -1).isoformat()},
-        "Metric": METRIC_ENUM[ctx.cost_settings.cost_type],
+        "Metric": METRIC_ENUM[ctx.sections.of(CostSettings).cost_type],
         "Granularity": "MONTHLY",
         "PredictionIntervalLevel": ctx.settings.prediction_interval_level,
     }
-    if ctx.cost_settings.billing_view_arn:
-        params["BillingViewArn"] = ctx.cost_settings.billing_view_arn
+    if ctx.sections.of(CostSettings).billing_view_arn:
+        params["BillingViewArn"] = ctx.sections.of(CostSettings).billing_view_arn
     cost: Interval | None
     try:
         cost = read_answer(
@@ -70,7 +71,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
         cost = None
     add_forecast(
         ctx.ledger,
-        ctx.cost_settings.cost_type,
+        ctx.sections.of(CostSettings).cost_type,
         ctx.settings.prediction_interval_level,
         MonthForecast(now, today, cost),
     )
@@ -101,20 +102,22 @@ def read_answer(answer: Mapping[str, Any]) -> Interval:
     return Interval(mean, lower, upper)
 
 
-def due(ctx: Context[Settings]) -> datetime:
+def due(ctx: Context[ForecastSettings]) -> datetime:
     """When the last answer ends to hold; now where there is none."""
     return _holds_until(ctx) or ctx.clock()
 
 
-def _holds_until(ctx: Context[Settings]) -> datetime | None:
+def _holds_until(ctx: Context[ForecastSettings]) -> datetime | None:
     """An interval after the last answer, or the end of its month, for which alone it holds."""
-    newest = newest_forecast(ctx.ledger, ctx.cost_settings.cost_type, ctx.settings.prediction_interval_level)
+    newest = newest_forecast(
+        ctx.ledger, ctx.sections.of(CostSettings).cost_type, ctx.settings.prediction_interval_level
+    )
     if newest is None:
         return None
     return min(newest.observed_at + ctx.settings.interval, start_of_day(month_start(newest.start, -1)))
 
 
-def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
+def paid_calls(settings: ForecastSettings, scale: Scale) -> Iterable[PaidCall]:
     """One request each interval, and one at the start of each month."""
     per_month = times_a_month(settings.interval)
     yield PaidCall("ce", "GetCostForecast", max(per_month, Decimal(1)), "the month's end, each interval")
@@ -137,11 +140,13 @@ UPPER = Family(
 )
 
 
-def _newest(view: ViewContext) -> MonthForecast | None:
-    return newest_forecast(view.ledger, view.cost_settings.cost_type, view.settings.prediction_interval_level)
+def _newest(view: ViewContext[ForecastSettings]) -> MonthForecast | None:
+    return newest_forecast(
+        view.ledger, view.sections.of(CostSettings).cost_type, view.settings.prediction_interval_level
+    )
 
 
-def render(view: ViewContext) -> Iterable[Sample]:
+def render(view: ViewContext[ForecastSettings]) -> Iterable[Sample]:
     """The month's end, unless AWS has no forecast, it was last month's, or a day before it is unread."""
     newest = _newest(view)
     if newest is None or newest.cost is None:
@@ -152,19 +157,19 @@ def render(view: ViewContext) -> Iterable[Sample]:
     states = view.ledger.day_states(first, newest.start)
     if any(day not in states or states[day].read_at is None for day in days_between(first, newest.start)):
         return
-    costs = view.ledger.costs(first, newest.start, view.cost_settings.cost_type)
+    costs = view.ledger.costs(first, newest.start, view.sections.of(CostSettings).cost_type)
     to_date = sum(costs.values(), Decimal(0))
     yield FORECAST(to_date + newest.cost.mean)
     yield LOWER(to_date + newest.cost.lower)
     yield UPPER(to_date + newest.cost.upper)
 
 
-def _read_at(view: ViewContext) -> datetime | None:
+def _read_at(view: ViewContext[ForecastSettings]) -> datetime | None:
     newest = _newest(view)
     return newest.observed_at if newest else None
 
 
-def _until(view: ViewContext) -> datetime:
+def _until(view: ViewContext[ForecastSettings]) -> datetime:
     return start_of_day(month_start(view.now.date(), -1))
 
 
@@ -172,7 +177,7 @@ COLLECTOR = Collector(
     name="forecast",
     help="Cost Explorer's forecast of the month's end.",
     scope=Scope.PAYER,
-    settings=Settings,
+    settings=ForecastSettings,
     families=(),
     iam_actions=("ce:GetCostForecast",),
     collect=collect,

@@ -24,6 +24,7 @@ from exporter.core.metric import Family, Folded, Sample, info_label
 from exporter.core.moments import times_a_month
 from exporter.core.places import Scope, Target
 from exporter.core.resource import PublishedResources, Resource
+from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import FreeCall, Scale
 from exporter.declarations.collector import Collector, Part
 from exporter.declarations.context import Context
@@ -98,7 +99,7 @@ PRICE_TABLE = Family(
 )
 
 
-class Settings(CollectorSettings):
+class InventorySettings(CollectorSettings):
     """Inventory of every account and region; its requests are free."""
 
     interval: Duration = Field(default=timedelta(hours=1), description="Time between two runs.")
@@ -148,13 +149,13 @@ class Settings(CollectorSettings):
 # Units
 
 
-def parts(settings: Settings) -> list[Part]:
+def parts(settings: InventorySettings) -> list[Part[InventorySettings]]:
     """A part for each file."""
     return [Part(file.name, file.scope, partial(collect, file), file.offered) for file in settings.files()]
 
 
 def collect(
-    file: ResourceFile, ctx: Context[Settings], target: Target
+    file: ResourceFile, ctx: Context[InventorySettings], target: Target
 ) -> Iterator[Sample | Resource | Folded]:
     """The resources of one file in one account and region, and what is counted of them."""
     now = ctx.clock()
@@ -176,7 +177,11 @@ def collect(
 
 
 def _dated(
-    ctx: Context[Settings], file: ResourceFile, target: Target, resources: list[Resource], now: datetime
+    ctx: Context[InventorySettings],
+    file: ResourceFile,
+    target: Target,
+    resources: list[Resource],
+    now: datetime,
 ) -> list[Resource]:
     undated = {f"{r.type} {r.region or ''} {r.id}": r.existed_by for r in resources if r.created is None}
     region = target.region if file.scope is Scope.REGION else ""
@@ -239,11 +244,11 @@ def _counts(target: Target, resources: Sequence[Resource], required_tags: Iterab
 # Views
 
 
-def _held(view: ViewContext) -> list[PublishedResources]:
+def _held(view: ViewContext[InventorySettings]) -> list[PublishedResources]:
     return [held for held in view.published_resources() if held.unit.startswith(f"{COLLECTOR.name}_")]
 
 
-def read_at(view: ViewContext) -> datetime | None:
+def read_at(view: ViewContext[InventorySettings]) -> datetime | None:
     """When a unit was read last."""
     return max((held.read_at for held in _held(view)), default=None)
 
@@ -258,9 +263,9 @@ def info_family(tags: Iterable[str]) -> Family:
     )
 
 
-def render_detail(view: ViewContext) -> Iterator[Sample | Folded]:
+def render_detail(view: ViewContext[InventorySettings]) -> Iterator[Sample | Folded]:
     """What bears a resource's id: as much of it as the limit allows, the most expensive first."""
-    settings: Settings = view.settings
+    settings: InventorySettings = view.settings
     family = info_family(settings.info_tags)
     everything = [
         (resource.monthly_usd or Decimal(0), index, resource.id, held, resource)
@@ -316,7 +321,7 @@ def _detail(
         yield Sample(COST, which, float(resource.monthly_usd))
 
 
-def render_ratio(view: ViewContext) -> Iterator[Sample]:
+def render_ratio(view: ViewContext[InventorySettings]) -> Iterator[Sample]:
     """Realised by list price where a service of Cost Explorer pays for what was read in full."""
     day = view.ledger.assessed_day(view.now)
     if day is None:
@@ -337,7 +342,7 @@ def render_ratio(view: ViewContext) -> Iterator[Sample]:
         if unit == COLLECTOR.name:  # its regions are not known
             services = [service for account, service in listed if account == account_id]
         partly |= {(account_id, service) for service in services}
-    cost_type = view.cost_settings.cost_type
+    cost_type = view.sections.of(CostSettings).cost_type
     costs: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for row in view.ledger.rows(day, day + timedelta(days=1)):
         if row.charge_class is ChargeClass.USAGE:
@@ -348,7 +353,7 @@ def render_ratio(view: ViewContext) -> Iterator[Sample]:
             yield RATIO(cost / usd, account_id=account_id, account=names[account_id], service=service)
 
 
-def free_calls(settings: Settings, scale: Scale) -> Iterator[FreeCall]:
+def free_calls(settings: InventorySettings, scale: Scale) -> Iterator[FreeCall]:
     """Requests of a 30-day month by file; CloudTrail records each."""
     runs = times_a_month(settings.interval)
     for file in settings.files():
@@ -369,7 +374,7 @@ COLLECTOR = Collector(
     name="inventory",
     help="Resources of every account and region: what runs, since when, its list price, and what nobody uses.",
     scope=Scope.REGION,
-    settings=Settings,
+    settings=InventorySettings,
     families=(
         RESOURCES,
         UNUSED,

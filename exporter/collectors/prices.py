@@ -26,7 +26,7 @@ _ENDPOINT = "us-east-1"  # one of the few that the Pricing API has
 _PAGES_OF_A_REGION = 20
 
 
-class Settings(CollectorSettings):
+class PricesSettings(CollectorSettings):
     """List prices for the inventory; its requests are free."""
 
     interval: Duration = Field(default=timedelta(days=7), description="Time between two reads of a region.")
@@ -108,7 +108,7 @@ QUERIES = (
 )
 
 
-def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+def collect(ctx: Context[PricesSettings], target: Target) -> Iterable[Sample]:
     """Read each region that was not read within the interval; its rows change all at once."""
     read = prices_read_at(ctx.ledger)
     for region in ctx.settings.regions or ctx.regions():
@@ -124,7 +124,9 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
     return ()
 
 
-def _rows(ctx: Context[Settings], target: Target, query: Query, region: str) -> Iterator[tuple[str, Decimal]]:
+def _rows(
+    ctx: Context[PricesSettings], target: Target, query: Query, region: str
+) -> Iterator[tuple[str, Decimal]]:
     filters = {"regionCode": region, **query.filters}
     params = {
         "ServiceCode": query.service,
@@ -157,7 +159,7 @@ def _on_demand(product: Mapping[str, Any]) -> Decimal | None:
     return None
 
 
-def free_calls(settings: Settings, scale: Scale) -> Iterator[FreeCall]:
+def free_calls(settings: PricesSettings, scale: Scale) -> Iterator[FreeCall]:
     """Pages of a 30-day month."""
     reads = times_a_month(settings.interval)
     regions = len(settings.regions) or scale.regions
@@ -173,7 +175,7 @@ COLLECTOR = Collector(
     name="prices",
     help="List prices from the Pricing API, instead of those that come with the exporter.",
     scope=Scope.PAYER,
-    settings=Settings,
+    settings=PricesSettings,
     families=(),
     iam_actions=("pricing:GetProducts",),
     collect=collect,

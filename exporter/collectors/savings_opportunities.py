@@ -38,7 +38,7 @@ DEDUPLICATED = Family(
 )
 
 
-class Settings(CollectorSettings):
+class SavingsOpportunitiesSettings(CollectorSettings):
     """Recommendations of Cost Optimization Hub; its requests are free."""
 
     interval: Duration = Field(
@@ -49,7 +49,7 @@ class Settings(CollectorSettings):
     )
 
 
-def collect(ctx: Context[Settings], target: Target) -> Iterator[Sample | Folded]:
+def collect(ctx: Context[SavingsOpportunitiesSettings], target: Target) -> Iterator[Sample | Folded]:
     """One recommendation for each resource, summed up by label, and the total that AWS deduplicates."""
     # The payer need not be among the accounts that are collected from.
     payer = ctx.accounts.get(target.account_id)
@@ -115,7 +115,7 @@ def _usd(told: Mapping[str, Any], amount: float) -> Decimal:
     return usd
 
 
-def free_calls(settings: Settings, scale: Scale) -> Iterator[FreeCall]:
+def free_calls(settings: SavingsOpportunitiesSettings, scale: Scale) -> Iterator[FreeCall]:
     """Pages of a 30-day month."""
     reads = times_a_month(settings.interval)
     pages = ceil(scale.accounts * _RECOMMENDATIONS_OF_AN_ACCOUNT / _PAGE)
@@ -127,7 +127,7 @@ COLLECTOR = Collector(
     name="savings_opportunities",
     help="What could be saved, from Cost Optimization Hub.",
     scope=Scope.PAYER,
-    settings=Settings,
+    settings=SavingsOpportunitiesSettings,
     families=(OPPORTUNITY, DEDUPLICATED),
     iam_actions=(
         "cost-optimization-hub:ListRecommendationSummaries",

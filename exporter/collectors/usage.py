@@ -40,7 +40,7 @@ _PERIODS = (60, 300, 900, 3600)
 _FAMILIES = {row.name: row.family for row in USAGE_METRICS}
 
 
-class Settings(CollectorSettings):
+class UsageSettings(CollectorSettings):
     """CloudWatch usage; $0.01 for each 1,000 metrics asked for."""
 
     interval: Duration = Field(default=timedelta(hours=1), description="Time between two polls.")
@@ -114,12 +114,12 @@ class _Query:
     period: int
 
 
-def rows_of(settings: Settings, region: str | None = None) -> tuple[UsageMetric, ...]:
+def rows_of(settings: UsageSettings, region: str | None = None) -> tuple[UsageMetric, ...]:
     """The rows that are polled, in one region or in any."""
     return tuple(row for row in matching(settings.metrics) if region is None or row.region in (None, region))
 
 
-def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
+def collect(ctx: Context[UsageSettings], target: Target) -> Iterable[Sample]:
     """Poll one account in one region if that is due, and commit the whole of it."""
     now = ctx.clock()
     state = usage_ledger.target_of(ctx.ledger, CLOUDWATCH, target.account_id, target.region)
@@ -146,7 +146,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
 class _Asker:
     """Sends requests about a target's metrics: as its own account, or as the monitoring account."""
 
-    def __init__(self, ctx: Context[Settings], target: Target) -> None:
+    def __init__(self, ctx: Context[UsageSettings], target: Target) -> None:
         self._ctx = ctx
         self._target = target
         monitoring = ctx.settings.monitoring_account
@@ -184,7 +184,7 @@ def _discover(asker: _Asker, rows: Iterable[UsageMetric], recent: bool) -> Itera
 
 
 def _poll(
-    ctx: Context[Settings],
+    ctx: Context[UsageSettings],
     asker: _Asker,
     state: usage_ledger.UsageTarget,
     rows: Sequence[UsageMetric],
@@ -239,7 +239,7 @@ def _poll(
 
 
 def _recheck_from(
-    state: usage_ledger.UsageTarget, settings: Settings, final_before: int, oldest: int
+    state: usage_ledger.UsageTarget, settings: UsageSettings, final_before: int, oldest: int
 ) -> int | None:
     """Once a day, when all periods of one more day are final: from where on days are read again; else None.
 
@@ -340,7 +340,7 @@ def _query(name: str, query: _Query, source: str | None) -> dict[str, Any]:
 # Serving
 
 
-def restore(ctx: Context[Settings], target: Target) -> RestoredSamples | None:
+def restore(ctx: Context[UsageSettings], target: Target) -> RestoredSamples | None:
     """What the ledger knows of a target; a counter that nobody has seen yet is 0."""
     state = usage_ledger.target_of(ctx.ledger, CLOUDWATCH, target.account_id, target.region)
     if state is None or state.polled_at is None:
@@ -360,7 +360,7 @@ def _served(row: UsageMetric) -> Served:
     return Served(_FAMILIES[row.name], row.variant[0] if row.variant else None, row.across, stale_after)
 
 
-def due(ctx: Context[Settings]) -> datetime:
+def due(ctx: Context[UsageSettings]) -> datetime:
     """An interval after the oldest poll of those that are up to date."""
     now = ctx.clock()
     times = [
@@ -371,7 +371,7 @@ def due(ctx: Context[Settings]) -> datetime:
     return min(times, default=now) + ctx.settings.interval
 
 
-def paid_calls(settings: Settings, scale: Scale) -> Iterable[PaidCall]:
+def paid_calls(settings: UsageSettings, scale: Scale) -> Iterable[PaidCall]:
     """Metrics are what is paid for; looking for resources is charged by the request."""
     metrics = scale.usage_metrics * times_a_month(settings.interval)
     metrics += scale.daily_usage_metrics * times_a_month(max(_DAILY_INTERVAL, settings.interval))
@@ -390,7 +390,7 @@ COLLECTOR = Collector(
     name="usage",
     help="Usage of AWS services from CloudWatch.",
     scope=Scope.REGION,
-    settings=Settings,
+    settings=UsageSettings,
     families=tuple(_FAMILIES.values()),
     iam_actions=("cloudwatch:GetMetricData", "cloudwatch:ListMetrics"),
     collect=collect,

@@ -15,7 +15,7 @@ from dotenv import load_dotenv
 
 from exporter.anomalies.settings import THRESHOLD_VARIABLE
 from exporter.core.fields import format_duration, parse_duration
-from exporter.declarations.collector import Collector
+from exporter.declarations.collector import AnyCollector
 
 _SELDOM = timedelta(hours=1)
 _LEVELS = {
@@ -30,7 +30,7 @@ def read_dotenv(folder: Path) -> None:
 
 
 def apply_plain_variables(
-    data: dict[str, Any], environment: Mapping[str, str], collectors: tuple[Collector, ...]
+    data: dict[str, Any], environment: Mapping[str, str], collectors: tuple[AnyCollector, ...]
 ) -> None:
     """Fill in what `data`, the content of config.yaml, leaves open; ValueError names a variable that is wrong."""
     given = {name: value.strip() for name, value in environment.items() if value.strip()}

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, create_model, field_validator, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, create_model, field_validator, model_validator
 
 from exporter.accounts.settings import AccountsSettings
 from exporter.accounts.sharding import ShardSettings
@@ -20,12 +20,12 @@ from exporter.anomalies.settings import AnomalySettings
 from exporter.aws.settings import AwsSettings, CeilingSettings
 from exporter.collectors import all_collectors
 from exporter.core.fields import (
-    CollectorSettings,
     Region,
     StrictModel,
 )
 from exporter.core.logs import LogSettings
-from exporter.declarations.collector import Collector
+from exporter.declarations.collector import Collector, S
+from exporter.declarations.sections import Sections
 from exporter.history.live_settings import LiveWriteSettings
 from exporter.history.settings import HistorySettings
 from exporter.ledger.snapshot_settings import SnapshotSettings
@@ -84,7 +84,7 @@ class Config(StrictModel):
             return value
         raise ValueError("`discover`, or a list of at least one region")
 
-    collectors: Any = Field(
+    collectors: SerializeAsAny[StrictModel] = Field(
         default_factory=lambda: collectors_model()(),
         description="Collectors, each with its own settings.",
     )
@@ -98,7 +98,7 @@ class Config(StrictModel):
     def _affordable(self) -> Self:
         if not self.aws.simulated:
             for collector in all_collectors():
-                settings = self.collector(collector)
+                settings = self.settings(collector)
                 if settings.enabled and collector.due and settings.interval < _SHORTEST_PAID_INTERVAL:
                     raise ValueError(
                         f"collectors.{collector.name}.interval: at least 1h, because its requests are paid"
@@ -114,11 +114,15 @@ class Config(StrictModel):
             )
         return self
 
-    def collector(self, collector: Collector) -> CollectorSettings:
-        """The settings of one collector."""
-        settings = getattr(self.collectors, collector.name)
-        assert isinstance(settings, CollectorSettings)
-        return settings
+    def settings(self, collector: Collector[S]) -> S:
+        """The settings of one collector; the defaults of one that is not declared in `exporter.collectors`."""
+        settings = getattr(self.collectors, collector.name, None)
+        return settings if isinstance(settings, collector.settings) else collector.settings()
+
+    def sections(self) -> Sections:
+        """Every section, and the settings of every collector, by type."""
+        own = [value for _, value in self if isinstance(value, StrictModel) and value is not self.collectors]
+        return Sections(*own, *(self.settings(collector) for collector in all_collectors()))
 
     @property
     def ledger_path(self) -> Path:

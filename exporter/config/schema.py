@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from exporter.config.model import Config, collectors_model
+from exporter.core.fields import StrictModel
 
 _DURATION = {
     "type": "string",
@@ -23,6 +24,7 @@ def config_schema() -> dict[str, Any]:
     collectors = collectors_model().model_json_schema()
     schema["$defs"] |= collectors.pop("$defs", {})
     schema["properties"]["collectors"] = collectors
+    del schema["$defs"][StrictModel.__name__]  # what the type of `collectors` is before they are known
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of aws-spend-exporter",

@@ -9,8 +9,10 @@ from datetime import date, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import days_between, month_start, start_of_day
+from exporter.cost.settings import CostSettings
 from exporter.declarations.view import ViewContext
 from exporter.expectation import projection
 from exporter.ledger.file import Ledger
@@ -111,9 +113,9 @@ class _Day:
         return cls(units, seen)
 
 
-def render(view: ViewContext) -> Iterable[Sample]:
+def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
     """The projection of the month by account and service, and of the organization's coming days."""
-    projected = project(view.ledger, view.now, view.cost_settings.cost_type)
+    projected = project(view.ledger, view.now, view.sections.of(CostSettings).cost_type)
     if projected is None:
         return
     names = view.ledger.account_names()
@@ -125,6 +127,6 @@ def render(view: ViewContext) -> Iterable[Sample]:
         yield FORECAST_DAILY(usd, days_ahead=str(number))
 
 
-def until_next_month(view: ViewContext) -> datetime:
+def until_next_month(view: ViewContext[CollectorSettings]) -> datetime:
     """A month's projection is wrong once the month is over."""
     return start_of_day(month_start(view.now.date(), -1))

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
 
 from exporter.aws.meter import FIRST_FILL
 from exporter.core.moments import days_between, month_start, start_of_day
+from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import Scale
 from exporter.ledger.file import DayState, Ledger
 
@@ -31,22 +31,6 @@ _SETTLED_AFTER_DAYS = 3  # what moves later moves for weeks, a little of it in s
 _REFRESHES_PER_SCAN = 3
 _OLDER_DAYS_A_MONTH = 25  # restated one by one, most of them while the last bill is finalised
 _BILL_IS_FINAL_ON = 11  # bills are finalised from the 1st to the 7th
-
-
-class RefreshSettings(Protocol):
-    """What the plan needs of the cost collector's settings."""
-
-    @property
-    def interval(self) -> timedelta:
-        """Time between two refreshes."""
-
-    @property
-    def history_months(self) -> int:
-        """Whole months before the current one to hold."""
-
-    @property
-    def refresh(self) -> str:
-        """`auto`, `scan` or `full`."""
 
 
 class CostPart(StrEnum):
@@ -88,7 +72,7 @@ def restatable_from(today: date) -> date:
     return month_start(today) - timedelta(days=3)
 
 
-def next_query(ledger: Ledger, settings: RefreshSettings, now: datetime) -> CostQuery | None:
+def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQuery | None:
     """The next query to pay for, or None when nothing is due."""
     today = now.date()
     tomorrow = today + timedelta(days=1)
@@ -127,7 +111,7 @@ def next_query(ledger: Ledger, settings: RefreshSettings, now: datetime) -> Cost
     return None
 
 
-def missing_days(ledger: Ledger, settings: RefreshSettings, now: datetime) -> tuple[int, int]:
+def missing_days(ledger: Ledger, settings: CostSettings, now: datetime) -> tuple[int, int]:
     """How many days of the history have not been read yet, and how many it has in all."""
     start, end = month_start(now.date(), settings.history_months), now.date()
     states = ledger.day_states(start, end)
@@ -151,7 +135,7 @@ def _read_whole_at(ledger: Ledger, start: date, last: date) -> datetime | None:
 
 
 def _refresh(
-    ledger: Ledger, settings: RefreshSettings, states: Mapping[date, DayState], now: datetime
+    ledger: Ledger, settings: CostSettings, states: Mapping[date, DayState], now: datetime
 ) -> CostQuery:
     today = now.date()
     tomorrow = today + timedelta(days=1)
@@ -272,7 +256,7 @@ def known_scale(ledger: Ledger, now: datetime) -> CostScale:
     )
 
 
-def month_of_pages(settings: RefreshSettings, scale: Scale) -> Mapping[CostPart, Decimal]:
+def month_of_pages(settings: CostSettings, scale: Scale) -> Mapping[CostPart, Decimal]:
     """Pages that a month of 30 days takes, by the same decisions as `next_query`.
 
     Assumed to move are today and yesterday at each refresh, once a day the day before, and some
@@ -305,7 +289,7 @@ def month_of_pages(settings: RefreshSettings, scale: Scale) -> Mapping[CostPart,
     return {part: pages for part, pages in totals.items() if pages}
 
 
-def first_fill_pages(settings: RefreshSettings, scale: Scale, today: date) -> int:
+def first_fill_pages(settings: CostSettings, scale: Scale, today: date) -> int:
     """Pages that the first read of the history takes."""
     cost = CostScale(scale.accounts, scale.services, scale.keys, scale.groups_per_page)
     pages = 0

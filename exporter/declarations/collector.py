@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Family, Folded, Sample
@@ -28,12 +28,16 @@ class RestoredSamples:
     seen: Callable[[], None] | None = None
 
 
-def _no_paid_calls(settings: Any, scale: Scale) -> Iterable[PaidCall]:
+S = TypeVar("S", bound=CollectorSettings)
+S_contra = TypeVar("S_contra", bound=CollectorSettings, contravariant=True)
+
+
+def _no_paid_calls(settings: CollectorSettings, scale: Scale) -> Iterable[PaidCall]:
     return ()
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Part(Generic[S_contra]):
     """A piece of a collector that succeeds or fails by itself; reported as `<collector>_<name>`.
 
     `offered` says whether there is such a thing in a region at all.
@@ -41,12 +45,12 @@ class Part:
 
     name: str
     scope: Scope
-    collect: Callable[[Context[Any], Target], Iterable[Sample | Resource | Folded]]
+    collect: Callable[[Context[S_contra], Target], Iterable[Sample | Resource | Folded]]
     offered: Callable[[str], bool] = lambda region: True
 
 
 @dataclass(frozen=True, slots=True)
-class Collector:
+class Collector(Generic[S]):
     """A declaration of what is collected, how often, and what it needs; one file of `collectors/` each.
 
     `collect` runs straight-line synchronous code for one target, raises on any failure, and
@@ -59,34 +63,38 @@ class Collector:
     name: str
     help: str
     scope: Scope
-    settings: type[CollectorSettings]
+    settings: type[S]
     families: tuple[Family, ...]
     iam_actions: tuple[str, ...]
-    collect: Callable[[Context[Any], Target], Iterable[Sample | Resource | Folded]] | None = None
-    views: tuple[View, ...] = ()
-    paid_calls: Callable[[Any, Scale], Iterable[PaidCall]] = _no_paid_calls
-    due: Callable[[Context[Any]], datetime] | None = None
-    restore: Callable[[Context[Any], Target], RestoredSamples | None] | None = None
+    collect: Callable[[Context[S], Target], Iterable[Sample | Resource | Folded]] | None = None
+    views: tuple[View[S], ...] = ()
+    paid_calls: Callable[[S, Scale], Iterable[PaidCall]] = _no_paid_calls
+    due: Callable[[Context[S]], datetime] | None = None
+    restore: Callable[[Context[S], Target], RestoredSamples | None] | None = None
 
     @property
     def is_free(self) -> bool:
         """Whether none of its requests is paid, however often it runs."""
         return self.due is None and self.paid_calls is _no_paid_calls
 
-    free_calls: Callable[[Any, Scale], Iterable[FreeCall]] | None = None
+    free_calls: Callable[[S, Scale], Iterable[FreeCall]] | None = None
     """Where None, one request of each IAM action a target and run is assumed."""
-    parts: Callable[[Any], Sequence[Part]] | None = None
+    parts: Callable[[S], Sequence[Part[S]]] | None = None
     """The parts to run with these settings; a collector has either them or `collect`."""
     replaces: tuple[str, ...] = ()
     """Collectors whose families it serves too, from the same requests: they rest while it runs."""
 
-    def units(self, settings: Any) -> tuple[Part, ...]:
+    def units(self, settings: S) -> tuple[Part[S], ...]:
         """Its parts; itself as the only one where it has none."""
         if self.parts is not None:
             return tuple(replace(part, name=f"{self.name}_{part.name}") for part in self.parts(settings))
         assert self.collect is not None
         return (Part(self.name, self.scope, self.collect),)
 
+
+AnyPart = Part[Any]
+AnyCollector = Collector[Any]
+"""A collector among others: which settings it has only itself and `Config.settings` know."""
 
 INTERVALS_SERVED = 3
 # With an interval of seconds, a run that takes a little longer than usual is no reason to forget the last one.

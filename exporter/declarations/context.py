@@ -10,28 +10,26 @@ from exporter.aws.clients import Aws, Deadline
 from exporter.core.fields import CollectorSettings
 from exporter.core.moments import Clock
 from exporter.core.places import Account, Target
+from exporter.declarations.sections import Sections
 from exporter.ledger.file import Ledger
 
-S = TypeVar("S", bound=CollectorSettings)
+S_co = TypeVar("S_co", bound=CollectorSettings, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Context(Generic[S]):
+class Context(Generic[S_co]):
     """A collector's surroundings during one run."""
 
     aws: Aws
     ledger: Ledger
     clock: Clock
     accounts: Mapping[str, Account]
-    settings: S
+    settings: S_co
     deadline: Deadline | None = None
     committed: Callable[[], None] = lambda: None
     """To be called after each commit to the ledger, so that the views follow at once."""
-    cost_settings: Any = None
-    """The cost collector's: its cost type and billing view hold for whatever asks Cost Explorer."""
-    anomaly_settings: Any = None
-    """What counts as an anomaly."""
-
+    sections: Sections = field(default_factory=Sections)
+    """Settings beside the collector's own, e.g. the cost type that holds for every family of cost."""
     regions: Callable[[], Iterable[str]] = tuple
     """Every region that is collected from, in some account."""
     names: Mapping[str, str] = field(default_factory=dict)

@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Generic, TypeVar
 
+from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.resource import PublishedResources
+from exporter.declarations.sections import Sections
 from exporter.ledger.file import Ledger
+
+S_co = TypeVar("S_co", bound=CollectorSettings, covariant=True)
+S_contra = TypeVar("S_contra", bound=CollectorSettings, contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class ViewContext:
+class ViewContext(Generic[S_co]):
     """A view's surroundings: the ledger, the time, and the settings of the collector that owns it."""
 
     ledger: Ledger
     now: datetime
-    settings: Any
+    settings: S_co
     names: Mapping[str, str]
     """Account names by id as configured or discovered; they win over the ledger's."""
-    cost_settings: Any = None
-    """The cost collector's: its cost type holds for every family of cost."""
-    anomaly_settings: Any = None
-    """What counts as an anomaly."""
+    sections: Sections = field(default_factory=Sections)
+    """Settings beside the collector's own, e.g. the cost type that holds for every family of cost."""
     group_labels: tuple[str, ...] = ()
     """The labels of `accounts.groups`, in order."""
     groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -45,7 +48,7 @@ class ViewContext:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class View(Generic[S_contra]):
     """Turns the ledger, or the resources of every unit, into samples; never calls AWS.
 
     `read_at` says when AWS was read for them, None if it never was; `valid_until` when they stop
@@ -54,7 +57,7 @@ class View:
 
     name: str
     families: tuple[Family, ...]
-    render: Callable[[ViewContext], Iterable[Sample | Folded]]
-    read_at: Callable[[ViewContext], datetime | None]
-    valid_until: Callable[[ViewContext], datetime] | None = None
+    render: Callable[[ViewContext[S_contra]], Iterable[Sample | Folded]]
+    read_at: Callable[[ViewContext[S_contra]], datetime | None]
+    valid_until: Callable[[ViewContext[S_contra]], datetime] | None = None
     of_resources: bool = False

@@ -12,7 +12,7 @@ import yaml
 from exporter.accounts import discovery as accounts
 from exporter.collectors import all_collectors
 from exporter.core.places import Scope
-from exporter.declarations.collector import Collector
+from exporter.declarations.collector import AnyCollector
 from exporter.ledger import snapshots
 
 EXPORTER_ROLE = "aws-spend-exporter"
@@ -31,7 +31,7 @@ PLACEHOLDERS = {
 Document = dict[str, Any]
 
 
-def feature_of(collector: Collector) -> str:
+def feature_of(collector: AnyCollector) -> str:
     """The feature that a collector belongs to: usage by its name, cost where the payer's bill is asked, else inventory."""
     if collector.name.startswith("usage"):
         return "usage"
@@ -44,7 +44,7 @@ def _statement(sid: str, actions: Iterable[str], resource: Any = "*", **more: An
     return {"Sid": sid, "Effect": "Allow", "Action": sorted(set(actions)), "Resource": resource, **more}
 
 
-def _sid(collector: Collector) -> str:
+def _sid(collector: AnyCollector) -> str:
     return "".join(part.capitalize() for part in collector.name.split("_"))
 
 

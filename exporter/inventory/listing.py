@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import botocore.session
 
 from exporter.aws.errors import AwsError, Kind
+from exporter.core.fields import CollectorSettings
 from exporter.core.places import Scope, Target
 from exporter.core.resource import Resource
 from exporter.declarations.context import Context
@@ -134,7 +135,7 @@ class Activity:
 class Listing:
     """What a resource file works with: requests, list prices, and since when something counts as unused."""
 
-    ctx: Context[Any]
+    ctx: Context[CollectorSettings]
     prices: PriceTable
     now: datetime
     unused_after: timedelta

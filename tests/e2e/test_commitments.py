@@ -20,7 +20,7 @@ from running_exporter import (
 from waiting import wait_for
 
 from exporter.aws.errors import AwsError, Kind
-from exporter.collectors.commitments import SERVICES, Settings, collect
+from exporter.collectors.commitments import SERVICES, CommitmentsSettings, collect
 from exporter.core.places import Target
 from exporter.declarations.context import Context
 from simulated_aws import LoggedRequest, Reservations, SavingsPlans, SimulatedAws
@@ -106,7 +106,7 @@ def test_what_is_served_is_what_aws_holds_and_a_restart_pays_nothing(
     # Two months of days in pages of one: coverage and reservations take two each, what is not held one.
     assert sorted(entry.operation for entry in requests) == sorted(
         ["GetSavingsPlansUtilization", *2 * ["GetSavingsPlansCoverage"], *2 * ["GetReservationCoverage"]]
-        + (len(Settings().reservations) + 1) * ["GetReservationUtilization"]
+        + (len(CommitmentsSettings().reservations) + 1) * ["GetReservationUtilization"]
     )
     assert {entry.params and repr(entry.params["TimePeriod"]) for entry in requests} == {
         repr({"Start": "2026-04-16", "End": "2026-05-16"})
@@ -149,7 +149,7 @@ def test_without_commitments_nothing_is_served_and_nothing_fails(make_aws: MakeA
         assert exporter.failures("commitments") == {}
         # Of what is not held, coverage is not asked for; and the answer holds for the interval.
         exporter.service.runner.collect_now(exporter.collector("commitments"))
-        assert len(asked(aws)) == 1 + len(Settings().reservations)
+        assert len(asked(aws)) == 1 + len(CommitmentsSettings().reservations)
 
 
 def test_plans_that_commit_to_nothing_are_none(make_aws: MakeAws, tmp_path: Path) -> None:
@@ -211,7 +211,9 @@ def test_in_the_regions_of_another_currency_nothing_is_asked() -> None:
         def call(self, *_: Any, **__: Any) -> Any:
             raise AssertionError("it was asked")
 
-    context: Context[Settings] = Context(cast(Any, Unasked()), cast(Any, None), lambda: START, {}, Settings())
+    context: Context[CommitmentsSettings] = Context(
+        cast(Any, Unasked()), cast(Any, None), lambda: START, {}, CommitmentsSettings()
+    )
     with pytest.raises(AwsError) as caught:
         list(collect(context, Target("1", "payer", "cn-north-1", "aws-cn")))
     assert caught.value.kind is Kind.CURRENCY

@@ -21,7 +21,12 @@ from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
 from exporter.aws.settings import CeilingSettings
-from exporter.collectors.cost_anomaly_detection import Settings, attribute, collect, read_page
+from exporter.collectors.cost_anomaly_detection import (
+    CostAnomalyDetectionSettings,
+    attribute,
+    collect,
+    read_page,
+)
 from exporter.core.places import Target
 from exporter.declarations.context import Context
 from exporter.ledger.file import Ledger
@@ -192,7 +197,7 @@ def test_where_the_bill_is_not_in_dollars_nothing_is_asked(tmp_path: Path) -> No
     meter = Meter(MemoryCharges(), CeilingSettings(), lambda: NOW, CollectorRegistry())
     aws = Aws(meter, endpoint_url="http://127.0.0.1:9", simulated=True)
     with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger, closing(aws):
-        context: Context[Any] = Context(aws, ledger, lambda: NOW, {}, Settings())
+        context: Context[Any] = Context(aws, ledger, lambda: NOW, {}, CostAnomalyDetectionSettings())
         with pytest.raises(AwsError) as caught:
             collect(context, Target("111122223333", "payer", "cn-north-1", "aws-cn"))
     assert caught.value.kind is Kind.CURRENCY

@@ -19,6 +19,7 @@ from exporter.collectors import cost, cost_breakdowns
 from exporter.core.moments import month_start
 from exporter.core.places import Account, Target
 from exporter.declarations.context import Context
+from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.ledger.file import Ledger
 
@@ -87,7 +88,7 @@ def test_a_month_is_first_read_at_noon_of_the_1st_and_nothing_of_it_is_served_un
     aws = make_aws(now=datetime(2026, 5, 31, 14, tzinfo=UTC), accounts=3, services=4)
     payer = Account(aws.payer_id, "payer")
     target = Target(payer.id, payer.name, "us-east-1")
-    settings = cost_breakdowns.Settings(by=("region",))
+    settings = cost_breakdowns.CostBreakdownsSettings(by=("region",))
     ledger = Ledger(tmp_path / "ledger.sqlite")
     unlimited = CeilingSettings(cost=Ceiling(day=None, month=None))
     client = Aws(
@@ -98,10 +99,10 @@ def test_a_month_is_first_read_at_noon_of_the_1st_and_nothing_of_it_is_served_un
         """The requests made by then, what is served by region in USD, and when it is read next."""
         aws.clock.set(now)
         context: Context[Any] = Context(
-            client, ledger, aws.clock.now, {payer.id: payer}, settings, cost_settings=cost.Settings()
+            client, ledger, aws.clock.now, {payer.id: payer}, settings, sections=Sections(cost.CostSettings())
         )
         cost_breakdowns.collect(context, target)
-        samples = list(cost_breakdowns.render(ViewContext(ledger, now, settings, {}, cost.Settings())))
+        samples = list(cost_breakdowns.render(ViewContext(ledger, now, settings, {}, cost.CostSettings())))
         served = sum(sample.value for sample in samples) if samples else None
         return len(aws.requests.entries()), served, cost_breakdowns.due(context)
 

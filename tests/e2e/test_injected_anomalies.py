@@ -232,9 +232,7 @@ def test_causes_are_not_asked_for_past_their_limit_nor_past_the_ceiling(
         spent = exporter.value("aws_spend_exporter_api_charges_usd_total", operation="GetCostAndUsage")
         limit = {"cost": {"day": 0.01, "month": 0.01}, "first_fill": None}
         exporter.service._meter.ceilings = type(exporter.service.config.ceilings).model_validate(limit)
-        config_path = exporter.service.config.collectors
-        assert config_path is not None
-        object.__setattr__(exporter.service.config.collectors.anomaly_causes, "requests_per_day", 100)
+        object.__setattr__(exporter.service.config.settings(causes), "requests_per_day", 100)
         assert exporter.service.runner.collect_now(causes) == 1
         assert exporter.failures("anomaly_causes") != {}
         assert (

@@ -134,7 +134,7 @@ def test_what_is_called_other_by_itself_joins_the_sum() -> None:
 
 
 def test_a_unit_is_named_after_its_collector_and_file() -> None:
-    units = inventory.COLLECTOR.units(inventory.Settings(services=("sns", "s3")))
+    units = inventory.COLLECTOR.units(inventory.InventorySettings(services=("sns", "s3")))
     assert [(unit.name, unit.scope) for unit in units] == [
         ("inventory_s3", Scope.ACCOUNT),
         ("inventory_sns", Scope.REGION),

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from inventory_harness import RemoteAws, world_of
 
+from exporter.collectors.inventory import COLLECTOR as INVENTORY
 from simulated_aws import OrganizationSpec
 
 pytestmark = pytest.mark.stack
@@ -80,7 +81,7 @@ def soak(
             own = (time.process_time() - own) / rounds
             its = (cpu_seconds(aws.pid) - its) / rounds
             collected = len({held.account_id for held in world.store.published_resources() if held.resources})
-            files_read = len(world.config.collectors.inventory.files())
+            files_read = len(world.config.settings(INVENTORY).files())
             size = len(world.store.exposition()[0]) / 2**20
     steady = seen[warm:]
     text = (

@@ -155,7 +155,7 @@ def expected(
 
 def exported(ledger: Ledger, scenario: Scenario, now: datetime) -> dict[str, list[Any]]:
     """The samples of a scrape by family."""
-    settings = cost.Settings(refresh=scenario.refresh, cost_type=scenario.cost_type)
+    settings = cost.CostSettings(refresh=scenario.refresh, cost_type=scenario.cost_type)
     text = "".join(render(cost.render(ViewContext(ledger, now, settings, {}))).values())
     found: dict[str, list[Any]] = {}
     for metric in text_string_to_metric_families(text):
@@ -201,7 +201,7 @@ def differences(simulator: SimulatedAws, aws: Aws, scenario: Scenario) -> list[s
     simulator.set_costs(scenario.rows)
     payer = Account(simulator.payer_id, "payer")
     target = Target(payer.id, payer.name, "us-east-1")
-    settings = cost.Settings(
+    settings = cost.CostSettings(
         refresh=scenario.refresh,
         cost_type=scenario.cost_type,
         history_months=1,

@@ -33,7 +33,7 @@ class Installation:
         self.ledger = ledger
         meter = Meter(ledger, UNLIMITED, simulator.clock.now, CollectorRegistry())
         self.aws = Aws(meter, endpoint_url=simulator.url, simulated=True)
-        self.settings = cost.Settings(history_months=1)
+        self.settings = cost.CostSettings(history_months=1)
 
     def refresh(self, now: datetime) -> None:
         self.simulator.clock.set(now)

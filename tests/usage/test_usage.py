@@ -509,7 +509,7 @@ def test_settings_say_what_is_wrong() -> None:
         ({"monitoring_role_arn": "arn:aws:iam::111122223333:role/x"}, "monitoring_account is not set"),
     ):
         with pytest.raises(ValueError, match=text.replace("*", ".")):
-            usage.Settings.model_validate(wrong)
+            usage.UsageSettings.model_validate(wrong)
 
 
 def test_the_poller_is_not_the_only_reader(make_poller: MakePoller) -> None:

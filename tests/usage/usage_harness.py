@@ -83,7 +83,7 @@ class Poller:
             )
             for account in aws.accounts
         }
-        self.settings = usage.Settings.model_validate(
+        self.settings = usage.UsageSettings.model_validate(
             {"enabled": True, "metrics": ["aws_lambda_invocations_total"], **settings}
         )
 
@@ -113,13 +113,13 @@ class Poller:
         """A run of the collector of EC2 running time."""
         self.aws.meter = self.meter
         ctx: Context[Any] = Context(
-            self.aws, self.ledger, self.clock, self.accounts, ec2_running.Settings(enabled=True)
+            self.aws, self.ledger, self.clock, self.accounts, ec2_running.Ec2RunningSettings(enabled=True)
         )
         assert tuple(ec2_running.collect(ctx, self.target(account_id, region))) == ()
 
     def ran(self, account_id: str | None = None, region: str = REGION) -> Values:
         ctx: Context[Any] = Context(
-            self.aws, self.ledger, self.clock, self.accounts, ec2_running.Settings(enabled=True)
+            self.aws, self.ledger, self.clock, self.accounts, ec2_running.Ec2RunningSettings(enabled=True)
         )
         found = ec2_running.restore(ctx, self.target(account_id, region))
         assert found is not None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from functools import cache
 
-from exporter.api.source import Endpoint
+from exporter.api.source import AnyEndpoint
 from exporter.core.declared import declared_in
 
 
 @cache
-def all_endpoints() -> tuple[Endpoint, ...]:
+def all_endpoints() -> tuple[AnyEndpoint, ...]:
     """Every declared endpoint, by name."""
     return tuple(sorted(declared_in(__name__, "ENDPOINT"), key=lambda endpoint: endpoint.name))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Mapping
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from exporter.api.source import Endpoint, Source
+from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.fields import StrictModel
 from exporter.core.moments import month_start
 from exporter.cost.projection_view import project
@@ -15,6 +16,8 @@ from exporter.cost.refresh_plan import refreshed_at
 
 _INFO = "aws_account_info"
 _NOT_A_GROUP = ("account_id", "account", "state", "ou")
+
+Money = TypeVar("Money", Decimal, float)
 
 
 class Query(StrictModel):
@@ -30,7 +33,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     ledger = source.ledger
     today = source.now.date()
     tomorrow, yesterday = today + timedelta(days=1), today - timedelta(days=1)
-    cost_type = source.config.collectors.cost.cost_type
+    cost_type = source.config.settings(COST).cost_type
     periods = {
         "yesterday_usd": (yesterday, today),
         "month_to_date_usd": (month_start(today), tomorrow),
@@ -80,11 +83,11 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     }
 
 
-def _by_account(costs: dict[tuple[str, str], Any]) -> dict[str, Any]:
-    sums: defaultdict[str, Any] = defaultdict(int)
+def _by_account(costs: Mapping[tuple[str, str], Money]) -> dict[str, Money]:
+    sums: dict[str, Money] = {}
     for (account_id, _), usd in costs.items():
-        sums[account_id] += usd
-    return dict(sums)
+        sums[account_id] = sums[account_id] + usd if account_id in sums else usd
+    return sums
 
 
 def _days(start: date, end: date) -> set[date]:

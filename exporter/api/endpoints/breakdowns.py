@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from exporter.api.source import Endpoint, Source
+from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.fields import StrictModel
 from exporter.core.moments import month_start
 from exporter.core.money import to_usd
@@ -32,7 +33,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
             f"by: {query.key} has not been read this month; enable collectors.cost_breakdowns and list it there"
             " (a month is first read at noon UTC of the 1st)"
         )
-    cost_type = source.config.collectors.cost.cost_type
+    cost_type = source.config.settings(COST).cost_type
     units = breakdowns.costs(source.ledger, month, query.key, cost_type)
     sums: defaultdict[tuple[str, ...], int] = defaultdict(int)
     for (account_id, value), amount in units.items():

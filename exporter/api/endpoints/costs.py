@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from exporter.api.source import DayRange, Endpoint, Source
+from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.money import to_usd
 from exporter.cost.refresh_plan import refreshed_at
 
@@ -36,7 +37,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     `total_usd` is None where no day has been read.
     """
     ledger = source.ledger
-    cost_type = query.cost_type or source.config.collectors.cost.cost_type
+    cost_type = query.cost_type or source.config.settings(COST).cost_type
     wanted = source.service(query.service)
     days = query.days(source.now, _DEFAULT_DAYS)
     start, end = days[0], days[-1]

@@ -50,7 +50,7 @@ def _refuse_unknown(source: Source, query: Query) -> None:
 
 
 def _matching(source: Source, query: Query) -> Iterator[tuple[PublishedResources, Resource, list[str]]]:
-    required = source.config.collector(COLLECTOR).required_tags  # type: ignore[attr-defined]
+    required = source.config.settings(COLLECTOR).required_tags
     for held in source.published_resources:
         if not held.unit.startswith(f"{COLLECTOR.name}_") or query.account_id not in (None, held.account_id):
             continue

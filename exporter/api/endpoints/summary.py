@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from exporter.api.source import Endpoint, Source
+from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.fields import StrictModel
 from exporter.core.moments import days_between, month_start
 from exporter.core.summary import Mover, Movers, Span, Summary, Waste
@@ -43,7 +44,7 @@ def summarize(source: Source, movers: int) -> Summary:
     """What is known at `source.now`, without asking AWS."""
     ledger, today = source.ledger, source.now.date()
     yesterday = today - _DAY
-    cost_type = source.config.collectors.cost.cost_type
+    cost_type = source.config.settings(COST).cost_type
     assessed = ledger.assessed_day(source.now)
     first = min(month_start(today), today - 3 * _WEEK)
     states = ledger.day_states(first, today + _DAY)
@@ -78,11 +79,10 @@ def summarize(source: Source, movers: int) -> Summary:
     )
 
 
-def _month_to_date(span: Any, today: date, read: set[date]) -> Span:
+def _month_to_date(span: Callable[[date, date], Span], today: date, read: set[date]) -> Span:
     # Today is not read yet just after midnight: the month to date is then that of yesterday.
     first = month_start(today)
-    whole: Span = span(first, today if today in read or today == first else today - _DAY)
-    return whole
+    return span(first, today if today in read or today == first else today - _DAY)
 
 
 def _costs(ledger: Ledger, start: date, end: date, cost_type: str) -> Costs:

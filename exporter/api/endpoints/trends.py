@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from exporter.api.source import Endpoint, Source
+from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.fields import StrictModel
 from exporter.core.money import to_usd
 from exporter.cost.projection_view import project
@@ -35,7 +36,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     is partial. `direction` is `rising`, `falling`, `flat`, or None where a day of the two weeks is missing.
     """
     ledger = source.ledger
-    cost_type = source.config.collectors.cost.cost_type
+    cost_type = source.config.settings(COST).cost_type
     today = source.now.date()
     wanted = source.service(query.service)
     series = {

@@ -19,12 +19,14 @@ from exporter.anomalies.settings import AnomalyKinds, AnomalySettings
 from exporter.api.endpoints.anomalies import Query, answer
 from exporter.api.source import Source
 from exporter.collection.plan import make_plan
-from exporter.collectors.anomaly_causes import Settings, paid_calls
+from exporter.collectors.anomaly_causes import AnomalyCausesSettings, paid_calls
 from exporter.config.model import Config
 from exporter.config.read import ConfigError, load_config
 from exporter.core.amounts import Amounts
 from exporter.core.moments import start_of_day
+from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import Scale
+from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.ledger.file import CostRead, Ledger
 
@@ -95,7 +97,7 @@ def source(ledger: Ledger, **settings: Any) -> Source:
 
 
 def view(ledger: Ledger, settings: AnomalySettings = SETTINGS, now: datetime = NOW) -> ViewContext:
-    return ViewContext(ledger, now, None, {PROD: "prod"}, anomaly_settings=settings)
+    return ViewContext(ledger, now, CostSettings(), {PROD: "prod"}, Sections(settings))
 
 
 def test_every_kind_is_found_of_the_newest_settled_day(ledger: Ledger) -> None:
@@ -436,7 +438,9 @@ def test_the_plan_shows_what_asking_for_causes_costs_and_nothing_while_it_is_off
     # A spike a month in fifty pairs, and never more than the limit.
     assert planned(enabled=True) == [("GetCostAndUsage", Decimal(4), Decimal("0.04"))]
     scale = Scale(1000, 20, 20_000, 2, 2000)
-    assert [call.per_month for call in paid_calls(Settings(requests_per_day=3), scale)] == [Decimal(90)]
+    assert [call.per_month for call in paid_calls(AnomalyCausesSettings(requests_per_day=3), scale)] == [
+        Decimal(90)
+    ]
 
 
 def test_the_originals_environment_variable_is_the_percentage(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from exporter.api.source import Source
 from exporter.config.model import Config
 from exporter.core.amounts import Amounts
 from exporter.core.moments import start_of_day
+from exporter.cost.settings import CostSettings
+from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.ledger.daily_values import DailyValue, upsert
 from exporter.ledger.file import CostRead, Ledger
@@ -66,7 +68,7 @@ def on_last(usual: float, last: float | None, days: int = 1) -> Daily:
 def found(
     ledger: Ledger, settings: AnomalySettings | None = None, now: datetime = NOW
 ) -> dict[tuple[str, ...], float]:
-    view = ViewContext(ledger, now, None, {PROD: "prod"}, anomaly_settings=settings)
+    view = ViewContext(ledger, now, CostSettings(), {PROD: "prod"}, Sections(settings))
     return {
         sample.values: round(sample.value, 3)
         for sample in usage_anomalies.render(view)

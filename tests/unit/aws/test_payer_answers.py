@@ -79,10 +79,10 @@ UTILIZATION = {
 COVERAGE = {
     "SavingsPlansCoverages": [{"Coverage": {"SpendCoveredBySavingsPlans": "60", "OnDemandCost": "20"}}]
 }
-PLANS_ONLY = commitments.Settings(reservations=())
+PLANS_ONLY = commitments.CommitmentsSettings(reservations=())
 
 
-def rendered(wire: Wire, settings: commitments.Settings, now: datetime = NOW) -> dict[str, float]:
+def rendered(wire: Wire, settings: commitments.CommitmentsSettings, now: datetime = NOW) -> dict[str, float]:
     (view,) = commitments.COLLECTOR.views
     found = view.render(ViewContext(wire.ledger, now, settings, {}))
     return {each.family.name: each.value for each in found if isinstance(each, Sample)}
@@ -115,7 +115,7 @@ def test_a_token_that_repeats_is_paid_once_and_not_for_ever(wire: Wire) -> None:
 
 
 def test_a_service_that_is_named_twice_is_paid_once(wire: Wire) -> None:
-    settings = commitments.Settings(savings_plans=False, reservations=("rds", "rds"))
+    settings = commitments.CommitmentsSettings(savings_plans=False, reservations=("rds", "rds"))
     wire.answers = {"GetReservationUtilization": ["DataUnavailableException"]}
     commitments.collect(wire.context(settings), PAYER)
     assert [(operation, params["Filter"]["Dimensions"]["Values"]) for operation, params in wire.asked] == [
@@ -126,7 +126,7 @@ def test_a_service_that_is_named_twice_is_paid_once(wire: Wire) -> None:
 
 
 def test_each_kind_is_due_by_itself(wire: Wire) -> None:
-    settings = commitments.Settings(reservations=("rds",))
+    settings = commitments.CommitmentsSettings(reservations=("rds",))
     now = [NOW]
     context = wire.context(settings, lambda: now[0])
     assert commitments.due(context) == NOW
@@ -168,7 +168,9 @@ def saved(wire: Wire, *pages: list[dict[str, Any]], **summary: Any) -> dict[str,
         "ListRecommendations": [{"items": page, **token} for page, token in zip(pages, more, strict=True)],
         "ListRecommendationSummaries": [summary],
     }
-    found = savings_opportunities.collect(wire.context(savings_opportunities.Settings()), PAYER)
+    found = savings_opportunities.collect(
+        wire.context(savings_opportunities.SavingsOpportunitiesSettings()), PAYER
+    )
     return {each.family.name: each.value for each in found if isinstance(each, Sample)}
 
 

@@ -83,7 +83,6 @@ class World:
         self.registry = CollectorRegistry()
         self.store = Store(lambda: NOW)
         config = Config.model_validate({"regions": ["eu-west-1", "us-east-1"]})
-        self.monkeypatch.setattr(type(config), "collector", lambda _, __: Settings())
         self.made = Runner(
             config,
             NoAws(),  # type: ignore[arg-type]

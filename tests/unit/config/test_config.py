@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from exporter.cli.main import main
+from exporter.collectors.cost import COLLECTOR as COST
+from exporter.collectors.ec2_instances import COLLECTOR as EC2_INSTANCES
 from exporter.config.model import Config
 from exporter.config.read import ConfigError, load_config
 
@@ -153,8 +155,8 @@ def test_no_file_means_the_payers_cost_only(tmp_path: Path, monkeypatch: pytest.
     config = load_config(None, {})
 
     assert config.accounts.discovery == "payer"
-    assert config.collectors.cost.enabled
-    assert not config.collectors.ec2_instances.enabled
+    assert config.settings(COST).enabled
+    assert not config.settings(EC2_INSTANCES).enabled
 
 
 def test_environment_variables_override_single_keys(tmp_path: Path) -> None:

@@ -47,18 +47,16 @@ def test_they_are_defaults() -> None:
 
 def test_the_refresh_interval_hastens_what_is_free_and_nothing_else() -> None:
     before, after = load_config(None, {}), load_config(None, {"DATA_REFRESH_INTERVAL": "300"})
-    changed = {
-        c.name for c in all_collectors() if before.collector(c).interval != after.collector(c).interval
-    }
-    hourly = {c.name for c in all_collectors() if before.collector(c).interval <= timedelta(hours=1)}
+    changed = {c.name for c in all_collectors() if before.settings(c).interval != after.settings(c).interval}
+    hourly = {c.name for c in all_collectors() if before.settings(c).interval <= timedelta(hours=1)}
     assert changed == {collector.name for collector in all_collectors() if collector.is_free} & hourly
     assert changed
     paid = {"cost", "forecast"}
     assert not changed & paid
-    assert {after.collector(c).interval.total_seconds() for c in all_collectors() if c.name in changed} == {
+    assert {after.settings(c).interval.total_seconds() for c in all_collectors() if c.name in changed} == {
         300
     }
-    assert {after.collector(c).enabled == before.collector(c).enabled for c in all_collectors()} == {True}
+    assert {after.settings(c).enabled == before.settings(c).enabled for c in all_collectors()} == {True}
 
 
 def test_a_role_of_a_web_identity_is_left_to_botocore() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.collectors.cost import Settings
+from exporter.collectors.cost import CostSettings
 from exporter.core.amounts import Amounts
 from exporter.core.moments import days_between
 from exporter.cost.refresh_plan import CostPart, CostQuery, next_query, refreshed_at, restatable_from
@@ -23,7 +23,7 @@ class Exporter:
     """Answers each query with one dollar a day, as the collector would commit it."""
 
     ledger: Ledger
-    settings: Settings
+    settings: CostSettings
     accounts: int = 1
     services: int = 1
 
@@ -77,7 +77,7 @@ def spans(queries: list[CostQuery]) -> list[tuple[str, str, str, str]]:
 
 
 def test_the_first_fill_is_newest_first_month_by_month_and_reads_nothing_twice(ledger: Ledger) -> None:
-    asked = Exporter(ledger, Settings(history_months=3)).run(NOW)
+    asked = Exporter(ledger, CostSettings(history_months=3)).run(NOW)
 
     assert spans(asked) == [
         ("costs", "2026-05-01", "2026-05-20", "first_fill"),
@@ -90,13 +90,13 @@ def test_the_first_fill_is_newest_first_month_by_month_and_reads_nothing_twice(l
 
 
 def test_a_restart_within_the_interval_asks_nothing(ledger: Ledger) -> None:
-    exporter = Exporter(ledger, Settings())
+    exporter = Exporter(ledger, CostSettings())
     exporter.run(NOW)
     assert exporter.run(NOW + timedelta(hours=5, minutes=59)) == []
 
 
 def test_a_killed_fill_goes_on_where_it_was(ledger: Ledger) -> None:
-    exporter = Exporter(ledger, Settings(history_months=3))
+    exporter = Exporter(ledger, CostSettings(history_months=3))
     for _ in range(4):
         query = next_query(ledger, exporter.settings, NOW)
         assert query is not None
@@ -109,14 +109,14 @@ def test_a_killed_fill_goes_on_where_it_was(ledger: Ledger) -> None:
 
 
 def test_a_small_organization_is_refreshed_by_one_whole_read(ledger: Ledger) -> None:
-    exporter = Exporter(ledger, Settings(history_months=1))
+    exporter = Exporter(ledger, CostSettings(history_months=1))
     exporter.run(NOW)
 
     assert spans(exporter.run(NOW + timedelta(hours=6))) == [("costs", "2026-04-01", "2026-05-20", "cost")]
 
 
 def test_a_large_organization_is_scanned_and_only_moved_days_are_read(ledger: Ledger) -> None:
-    exporter = Exporter(ledger, Settings(history_months=1, refresh="scan"), accounts=4, services=3)
+    exporter = Exporter(ledger, CostSettings(history_months=1, refresh="scan"), accounts=4, services=3)
     exporter.run(NOW)
     later = NOW + timedelta(days=1)
     # The new day has cost that the ledger lacks: it is the one that moved.
@@ -139,7 +139,7 @@ def test_a_large_organization_is_scanned_and_only_moved_days_are_read(ledger: Le
 
 def test_the_two_scans_take_turns(ledger: Ledger) -> None:
     """By service and by account, for ever: what moves within an account shows in the one only."""
-    exporter = Exporter(ledger, Settings(history_months=1, refresh="scan"), accounts=4, services=3)
+    exporter = Exporter(ledger, CostSettings(history_months=1, refresh="scan"), accounts=4, services=3)
     exporter.run(NOW)
     scans = [
         query.part
@@ -154,7 +154,7 @@ def test_the_two_scans_take_turns(ledger: Ledger) -> None:
 def test_a_day_that_always_moves_is_read_again_daily_while_young_and_every_third_day_later(
     age: int, reads: int, ledger: Ledger
 ) -> None:
-    exporter = Exporter(ledger, Settings(history_months=1, refresh="scan"), accounts=4, services=3)
+    exporter = Exporter(ledger, CostSettings(history_months=1, refresh="scan"), accounts=4, services=3)
     exporter.run(NOW)
     again = []
     for hours in range(6, 73, 6):
@@ -167,7 +167,7 @@ def test_a_day_that_always_moves_is_read_again_daily_while_young_and_every_third
 
 
 def test_once_the_last_bill_is_final_both_months_are_read_again(ledger: Ledger) -> None:
-    exporter = Exporter(ledger, Settings(history_months=1, refresh="scan"), accounts=4, services=3)
+    exporter = Exporter(ledger, CostSettings(history_months=1, refresh="scan"), accounts=4, services=3)
     exporter.run(datetime(2026, 5, 10, 12, tzinfo=UTC))
 
     asked = exporter.run(datetime(2026, 5, 11, 12, tzinfo=UTC))
@@ -178,7 +178,7 @@ def test_once_the_last_bill_is_final_both_months_are_read_again(ledger: Ledger) 
 
 
 def test_days_missed_while_it_was_down_are_read_first(ledger: Ledger) -> None:
-    exporter = Exporter(ledger, Settings(history_months=1))
+    exporter = Exporter(ledger, CostSettings(history_months=1))
     exporter.run(NOW)
     asked = exporter.run(NOW + timedelta(days=3))
     assert spans(asked)[0] == ("costs", "2026-05-21", "2026-05-23", "first_fill")
@@ -199,20 +199,20 @@ def test_the_restatable_window(today: date, first: date) -> None:
 
 
 def test_on_the_first_just_after_midnight_nothing_is_asked_before_the_refresh_is_due(ledger: Ledger) -> None:
-    exporter = Exporter(ledger, Settings(history_months=1))
+    exporter = Exporter(ledger, CostSettings(history_months=1))
     exporter.run(datetime(2026, 4, 30, 23, 50, tzinfo=UTC))
     assert exporter.run(datetime(2026, 5, 1, 0, 5, tzinfo=UTC)) == []
 
 
 def test_staleness_counts_from_the_read_and_not_from_the_start(ledger: Ledger) -> None:
-    exporter = Exporter(ledger, Settings(history_months=1))
+    exporter = Exporter(ledger, CostSettings(history_months=1))
     assert refreshed_at(ledger, NOW) is None
     exporter.run(NOW)
     assert refreshed_at(ledger, NOW + timedelta(hours=20)) == NOW
 
 
 def test_a_day_that_was_only_read_before_its_end_is_read_again_although_nothing_moved(ledger: Ledger) -> None:
-    exporter = Exporter(ledger, Settings(history_months=1, refresh="scan"))
+    exporter = Exporter(ledger, CostSettings(history_months=1, refresh="scan"))
     exporter.run(NOW)
     day, later = NOW.date(), NOW + timedelta(days=2)  # nobody asked on the day after
 

@@ -27,7 +27,7 @@ def test_a_ledger_that_another_source_fills_serves_every_family_and_asks_cost_ex
         costs = {(day, account, "AWS Lambda"): one for day in days for account in ("1", "2")}
         ledger.commit_costs(CostRead(NOW, dict.fromkeys(days, False), costs))
         ledger.commit_non_usage_charges(CostRead(NOW, dict.fromkeys(days, False), {}))
-        settings = cost.Settings(history_months=2)
+        settings = cost.CostSettings(history_months=2)
 
         samples = list(cost.render(ViewContext(ledger, NOW, settings, {}, settings)))
 
@@ -64,7 +64,7 @@ def test_a_sum_that_lacks_a_day_is_absent(tmp_path: Path, unread: date, absent: 
         days = [day for day in days_between(date(2026, 4, 1), date(2026, 5, 21)) if day != unread]
         costs = {(day, "1", "AWS Lambda"): Amounts(Decimal(1)) for day in days}
         ledger.commit_costs(CostRead(NOW, dict.fromkeys(days, False), costs))
-        settings = cost.Settings(history_months=1)
+        settings = cost.CostSettings(history_months=1)
         names = {
             sample.family.name for sample in cost.render(ViewContext(ledger, NOW, settings, {}, settings))
         }

@@ -21,11 +21,12 @@ from exporter.aws.settings import Ceiling, CeilingSettings
 from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
 from exporter.collectors import cost, forecast
-from exporter.collectors.forecast import COLLECTOR, FORECAST, LOWER, UPPER, Settings, due, read_answer
+from exporter.collectors.forecast import COLLECTOR, FORECAST, LOWER, UPPER, ForecastSettings, due, read_answer
 from exporter.core.moments import month_start
 from exporter.core.places import Account, Target
 from exporter.cost.forecasts import Interval, MonthForecast, add_forecast, newest_forecast
 from exporter.declarations.context import Context
+from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.ledger.file import Ledger
 from simulated_aws import LoggedRequest, OrganizationSpec, SimulatedAws
@@ -42,8 +43,8 @@ class Exporter:
     def __init__(self, simulator: SimulatedAws, path: Path) -> None:
         self.simulator = simulator
         self.path = path
-        self.cost_settings = cost.Settings(history_months=1)
-        self.settings = Settings()
+        self.cost_settings = cost.CostSettings(history_months=1)
+        self.settings = ForecastSettings()
         self.committed = 0
         self._open()
 
@@ -72,7 +73,7 @@ class Exporter:
             {payer.id: payer},
             settings,
             committed=count,
-            cost_settings=self.cost_settings,
+            sections=Sections(self.cost_settings),
         )
 
     def read_cost(self) -> None:
@@ -84,7 +85,7 @@ class Exporter:
 
     def shown(self) -> dict[str, float]:
         view = ViewContext(
-            self.ledger, self.simulator.clock.now(), self.settings, {}, cost_settings=self.cost_settings
+            self.ledger, self.simulator.clock.now(), self.settings, {}, Sections(self.cost_settings)
         )
         return {sample.family.name: sample.value for sample in VIEW.render(view)}
 
@@ -138,8 +139,8 @@ def test_it_asks_from_today_to_before_the_next_month(
     exporter: Exporter, now: datetime, start: str, end: str, cost_type: Any, metric: str
 ) -> None:
     exporter.simulator.clock.set(now)
-    exporter.cost_settings = cost.Settings(cost_type=cost_type)
-    exporter.settings = Settings(prediction_interval_level=95)
+    exporter.cost_settings = cost.CostSettings(cost_type=cost_type)
+    exporter.settings = ForecastSettings(prediction_interval_level=95)
 
     exporter.ask()
 
@@ -171,8 +172,8 @@ def test_the_billing_view_of_the_cost_is_asked(tmp_path: Path) -> None:
         ledger,
         lambda: NOW,
         {},
-        Settings(),
-        cost_settings=cost.Settings(billing_view_arn=arn),
+        ForecastSettings(),
+        sections=Sections(cost.CostSettings(billing_view_arn=arn)),
     )
     forecast.collect(context, Target("1", "payer", "cn-north-1", "aws-cn"))
     ledger.close()
@@ -182,7 +183,7 @@ def test_the_billing_view_of_the_cost_is_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("level", [50, 100])
 def test_levels_that_aws_does_not_know_are_refused(level: int) -> None:
     with pytest.raises(ValidationError):
-        Settings(prediction_interval_level=level)
+        ForecastSettings(prediction_interval_level=level)
 
 
 # What is shown
@@ -347,7 +348,7 @@ def test_each_month_begins_with_a_forecast_of_its_own(exporter: Exporter) -> Non
 
 
 @pytest.mark.parametrize(
-    "change", [{"settings": Settings(prediction_interval_level=90)}, {"cost_settings": "amortized"}]
+    "change", [{"settings": ForecastSettings(prediction_interval_level=90)}, {"cost_settings": "amortized"}]
 )
 def test_another_level_or_cost_type_is_another_forecast(exporter: Exporter, change: dict[str, Any]) -> None:
     exporter.read_cost()
@@ -355,7 +356,7 @@ def test_another_level_or_cost_type_is_another_forecast(exporter: Exporter, chan
     before = exporter.shown()
     exporter.settings = change.get("settings", exporter.settings)
     if "cost_settings" in change:
-        exporter.cost_settings = cost.Settings(history_months=1, cost_type="amortized")
+        exporter.cost_settings = cost.CostSettings(history_months=1, cost_type="amortized")
     assert exporter.shown() == {}
     exporter.ask()
     assert len(exporter.requests()) == 2
@@ -364,7 +365,7 @@ def test_another_level_or_cost_type_is_another_forecast(exporter: Exporter, chan
 
 @pytest.mark.parametrize(("interval", "requests"), [(DAY, 30), (6 * HOUR, 120), (60 * DAY, 1)])
 def test_the_plan_knows_the_requests(interval: timedelta, requests: int) -> None:
-    (call,) = COLLECTOR.paid_calls(Settings(interval=interval), ANY)
+    (call,) = COLLECTOR.paid_calls(ForecastSettings(interval=interval), ANY)
     assert (call.service, call.operation, call.per_month) == ("ce", "GetCostForecast", requests)
 
 
@@ -452,7 +453,7 @@ def test_it_goes_absent_after_three_intervals_or_with_its_month(
     clock.set(asked)
     first = month_start(asked.date())
     add_forecast(exporter.ledger, "unblended", 80, MonthForecast(asked, first, Interval(*3 * [Decimal(7)])))
-    view = ViewContext(exporter.ledger, asked, exporter.settings, {}, exporter.cost_settings)
+    view = ViewContext(exporter.ledger, asked, exporter.settings, {}, Sections(exporter.cost_settings))
     assert VIEW.valid_until is not None
     result = CollectionResult(
         tuple(VIEW.render(view)), asked, VIEW.read_at(view), valid_until=VIEW.valid_until(view)

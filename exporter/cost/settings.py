@@ -1,0 +1,36 @@
+"""The settings of cost: what is read of Cost Explorer, and which cost type the families of cost show."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from exporter.core.fields import CollectorSettings, Duration
+
+
+class CostSettings(CollectorSettings):
+    """Cost from Cost Explorer; every request costs $0.01, `plan` shows how many there are."""
+
+    enabled: bool = Field(default=True, description="Whether the collector runs.")
+    interval: Duration = Field(
+        default=timedelta(hours=6),
+        description="Time between two refreshes. AWS updates cost up to three times a day.",
+    )
+    cost_type: Literal["unblended", "blended", "amortized", "net_unblended", "net_amortized"] = Field(
+        default="unblended",
+        description="The cost type of the cost families; all five are stored, so switching is free.",
+    )
+    history_months: int = Field(
+        default=13, ge=1, le=13, description="Whole months before the current one to read on the first start."
+    )
+    refresh: Literal["auto", "scan", "full"] = Field(
+        default="auto",
+        description="Re-read the whole restatable window (full), or find the days that moved and re-read"
+        " those (scan); auto takes what needs fewer pages.",
+    )
+    billing_view_arn: str | None = Field(
+        default=None,
+        description="Ask a custom billing view, as a member account that the payer shared it with.",
+    )
