@@ -52,7 +52,7 @@ class Terminal:
         return done
 
     def environment(self) -> dict[str, str]:
-        return {**self.exporter.config.environment, "AWS_SPEND_EXPORTER_CONFIG": str(self.config)}
+        return {**self.exporter.environment, "AWS_SPEND_EXPORTER_CONFIG": str(self.config)}
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "--json").stdout)
