@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Literal
 
 from exporter.aws.clients import Aws, Deadline
-from exporter.aws.errors import AwsError, Kind
+from exporter.aws.errors import AwsError, Kind, reading
 from exporter.core.amounts import Amounts
 from exporter.core.places import Account
 
@@ -146,7 +146,7 @@ def _all_pages(
 def _add_page(collected: _Collected, answer: Mapping[str, Any], keys: int) -> int:
     """Add a page and return its number of groups."""
     count = 0
-    try:
+    with reading("Cost Explorer's answer"):
         for period in answer["ResultsByTime"]:
             day = date.fromisoformat(period["TimePeriod"]["Start"])
             collected.estimated[day] = collected.estimated.get(day, False) or bool(period["Estimated"])
@@ -162,10 +162,6 @@ def _add_page(collected: _Collected, answer: Mapping[str, Any], keys: int) -> in
             name = attributes.get("Attributes", {}).get("description", "")
             if name:
                 collected.descriptions[attributes["Value"]] = name
-    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
-        raise AwsError(
-            Kind.MALFORMED_RESPONSE, f"Cost Explorer's answer is malformed: {type(error).__name__}: {error}"
-        ) from error
     return count
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import InvalidOperation
 from enum import StrEnum
 
 import botocore.exceptions as bce
@@ -53,6 +56,20 @@ class AwsError(Exception):
     def retryable(self) -> bool:
         """Whether the same request may succeed a moment later."""
         return self.kind in RETRIED
+
+
+@contextmanager
+def reading(answer: str) -> Iterator[None]:
+    """Raise AwsError(MALFORMED_RESPONSE) where an answer lacks what is read of it, or holds something odd.
+
+    `answer` names it in the message, e.g. "a budget".
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
+        raise AwsError(
+            Kind.MALFORMED_RESPONSE, f"{answer} is malformed: {type(error).__name__}: {error}"
+        ) from error
 
 
 _CODES: dict[str, Kind] = {

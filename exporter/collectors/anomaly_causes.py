@@ -12,12 +12,12 @@ from exporter.anomalies import causes as anomaly_causes
 from exporter.anomalies import cost as anomalies
 from exporter.anomalies.cost import Finding
 from exporter.anomalies.settings import AnomalySettings
-from exporter.aws.cost_explorer import USAGE_RECORD_TYPES, daily_costs
+from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Sample
 from exporter.core.moments import start_of_day
 from exporter.core.places import Scope, Target
-from exporter.cost.settings import CostSettings
+from exporter.cost.queries import ask_costs
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
@@ -60,13 +60,12 @@ def collect(ctx: Context[AnomalyCausesSettings], target: Target) -> Iterable[Sam
 
 
 def _ask(ctx: Context[AnomalyCausesSettings], target: Target, finding: Finding) -> anomaly_causes.Explanation:
-    answer = daily_costs(
-        ctx.aws,
-        ctx.accounts.get(target.account_id),
+    answer = ask_costs(
+        ctx,
+        target,
         finding.day - _WEEK,
         finding.day + _DAY,
         ("USAGE_TYPE", "OPERATION"),
-        partition=target.partition,
         record_filter={
             "And": [
                 {"Dimensions": {"Key": "LINKED_ACCOUNT", "Values": [finding.account_id]}},
@@ -74,8 +73,6 @@ def _ask(ctx: Context[AnomalyCausesSettings], target: Target, finding: Finding) 
                 {"Dimensions": {"Key": "RECORD_TYPE", "Values": list(USAGE_RECORD_TYPES)}},
             ]
         },
-        billing_view_arn=ctx.sections.of(CostSettings).billing_view_arn,
-        deadline=ctx.deadline,
     )
     by_day: dict[date, dict[tuple[str, str], Decimal]] = {
         finding.day - number * _DAY: {} for number in range(8)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from pydantic import Field
 
 from exporter.aws.cost_explorer import REGION
-from exporter.aws.errors import AwsError, Kind
+from exporter.aws.errors import reading
 from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import times_a_month
@@ -86,15 +86,7 @@ def collect(ctx: Context[BudgetsSettings], target: Target) -> Iterable[Sample]:
     left_out = Counter(dict.fromkeys(_REASONS, 0))
     budgets: list[Budget] = []
     params = {"AccountId": target.account_id, "MaxResults": _PAGE, "ShowFilterExpression": True}
-    pages = ctx.aws.paginate(
-        # The payer need not be among the accounts that are collected from.
-        ctx.accounts.get(target.account_id),
-        "budgets",
-        "DescribeBudgets",
-        REGION[target.partition],
-        params,
-        deadline=ctx.deadline,
-    )
+    pages = ctx.paginate_payer(target, "budgets", "DescribeBudgets", REGION[target.partition], params)
     for page in pages:
         for described in page.get("Budgets", ()):
             found = read_budget(described)
@@ -120,7 +112,7 @@ def collect(ctx: Context[BudgetsSettings], target: Target) -> Iterable[Sample]:
 
 def read_budget(described: Mapping[str, Any]) -> Budget | str:
     """A budget as AWS describes it, or why it is left out; AwsError if it is malformed."""
-    try:
+    with reading("a budget"):
         if described["BudgetType"] != "COST":
             return "type"
         spent = described.get("CalculatedSpend", {})
@@ -138,10 +130,6 @@ def read_budget(described: Mapping[str, Any]) -> Budget | str:
         unit = described["TimeUnit"]
         period = _PERIODS.get(unit, unit.lower())
         return Budget(described["BudgetName"], period, _only_account(described), amounts)
-    except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
-        raise AwsError(
-            Kind.MALFORMED_RESPONSE, f"a budget is malformed: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _only_account(described: Mapping[str, Any]) -> str:

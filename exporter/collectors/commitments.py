@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import Field
 
 from exporter.aws.cost_explorer import REGION
-from exporter.aws.errors import AwsError, Kind
+from exporter.aws.errors import AwsError, Kind, reading
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import start_of_day, times_a_month
@@ -73,12 +73,10 @@ def collect(ctx: Context[CommitmentsSettings], target: Target) -> Iterable[Sampl
         start = end - timedelta(days=ctx.settings.days)
         nothing = Commitment(kind, service, ctx.settings.days, start, now)
         try:
-            told = (_savings_plans if kind == SAVINGS_PLANS else _reserved)(ctx, target, nothing)
+            with reading(f"Cost Explorer's answer about {kind}"):
+                told = (_savings_plans if kind == SAVINGS_PLANS else _reserved)(ctx, target, nothing)
         except AwsError as error:
             failures.append(error)
-        except (KeyError, TypeError, ValueError, InvalidOperation) as error:
-            what = f"Cost Explorer's answer about {kind} is malformed: {type(error).__name__}: {error}"
-            failures.append(AwsError(Kind.MALFORMED_RESPONSE, what))
         else:
             keep(ctx.ledger, told)
             ctx.committed()
@@ -135,13 +133,10 @@ def _pages(
         "Granularity": "MONTHLY",
         **(more or {}),
     }
-    payer = ctx.accounts.get(target.account_id)
     pages: list[Mapping[str, Any]] = []
     while True:
         try:
-            page = ctx.aws.call(
-                payer, "ce", operation, REGION[target.partition], params, deadline=ctx.deadline
-            )
+            page = ctx.call_payer(target, "ce", operation, REGION[target.partition], params)
         except AwsError as error:
             # No such commitment, or none in these days: that is an answer.
             if error.code != "DataUnavailableException":

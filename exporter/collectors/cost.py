@@ -14,13 +14,14 @@ from typing import Any
 
 from exporter.anomalies import cost as anomalies
 from exporter.anomalies import usage as usage_anomalies
-from exporter.aws.cost_explorer import NON_USAGE_FILTER, daily_costs
+from exporter.aws.cost_explorer import NON_USAGE_FILTER
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.core.places import Scope, Target
 from exporter.cost import projection_view
+from exporter.cost.queries import ask_costs
 from exporter.cost.refresh_plan import (
     PAGE_SIZE_FACT,
     PURPOSES,
@@ -77,17 +78,14 @@ _GROUP_BY: Mapping[CostPart, Sequence[str]] = {
 
 def _run(ctx: Context[CostSettings], target: Target, query: CostQuery) -> None:
     observed_at = ctx.clock()
-    answer = daily_costs(
-        ctx.aws,
-        ctx.accounts.get(target.account_id),
+    answer = ask_costs(
+        ctx,
+        target,
         query.start,
         query.end,
         _GROUP_BY[query.part],
-        partition=target.partition,
         record_filter=NON_USAGE_FILTER if query.part is CostPart.OTHER else None,
-        billing_view_arn=ctx.settings.billing_view_arn,
         budget=query.budget,
-        deadline=ctx.deadline,
     )
     days = _answered_days(query, answer.estimated, observed_at.date())
     amounts: dict[Any, Any] = {key: value for key, value in answer.amounts.items() if key[0] in days}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from pydantic import Field
 
 from exporter.aws.cost_explorer import REGION
-from exporter.aws.errors import AwsError, Kind
+from exporter.aws.errors import AwsError, Kind, reading
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.folding import fold
 from exporter.core.metric import Family, Folded, Sample
@@ -71,14 +71,7 @@ def collect(ctx: Context[CostAnomalyDetectionSettings], target: Target) -> Itera
         },
         "MaxResults": _PAGE,
     }
-    pages = ctx.aws.paginate(
-        ctx.accounts.get(target.account_id),
-        "ce",
-        "GetAnomalies",
-        REGION[target.partition],
-        params,
-        deadline=ctx.deadline,
-    )
+    pages = ctx.paginate_payer(target, "ce", "GetAnomalies", REGION[target.partition], params)
     shares = [share for page in pages for share in read_page(page, today)]
     detected_anomalies.commit(ctx.ledger, LastRead(now, ctx.settings.days), shares)
     ctx.committed()
@@ -87,17 +80,13 @@ def collect(ctx: Context[CostAnomalyDetectionSettings], target: Target) -> Itera
 
 def read_page(page: Mapping[str, Any], today: date) -> list[AnomalyShare]:
     """The shares of every open anomaly of a page; AwsError if one is malformed."""
-    try:
+    with reading("an anomaly"):
         return [
             share
             for anomaly in page["Anomalies"]
             if anomaly.get("Feedback") not in _NOT_OPEN
             for share in _shares(anomaly, today)
         ]
-    except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
-        raise AwsError(
-            Kind.MALFORMED_RESPONSE, f"an anomaly is malformed: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _shares(anomaly: Mapping[str, Any], today: date) -> Iterator[AnomalyShare]:

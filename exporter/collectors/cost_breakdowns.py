@@ -12,7 +12,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from exporter.aws.cost_explorer import daily_costs
 from exporter.core.amounts import AMOUNTS
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
@@ -20,6 +19,7 @@ from exporter.core.moments import month_start, start_of_day, times_a_month
 from exporter.core.money import to_usd
 from exporter.core.places import Scope, Target
 from exporter.cost import breakdowns
+from exporter.cost.queries import ask_costs
 from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
@@ -110,17 +110,14 @@ def collect(ctx: Context[CostBreakdownsSettings], target: Target) -> Iterable[Sa
         month = month_start(now.date())
         if now < _due(ctx, breakdown, now):
             continue
-        answer = daily_costs(
-            ctx.aws,
-            ctx.accounts.get(target.account_id),
+        answer = ask_costs(
+            ctx,
+            target,
             month,
             # On the 1st, the month to date is its first day.
             now.date() + timedelta(days=1),
             ("LINKED_ACCOUNT", breakdown.group),
             granularity="MONTHLY",
-            partition=target.partition,
-            billing_view_arn=ctx.sections.of(CostSettings).billing_view_arn,
-            deadline=ctx.deadline,
         )
         costs = {
             (account, breakdown.value(value)): usd for (_, account, value), usd in answer.amounts.items()

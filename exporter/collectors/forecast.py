@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from pydantic import Field
 
 from exporter.aws.cost_explorer import METRICS, REGION
-from exporter.aws.errors import AwsError, Kind
+from exporter.aws.errors import AwsError, Kind, reading
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import days_between, month_start, start_of_day, times_a_month
@@ -54,16 +54,7 @@ def collect(ctx: Context[ForecastSettings], target: Target) -> Iterable[Sample]:
         params["BillingViewArn"] = ctx.sections.of(CostSettings).billing_view_arn
     cost: Interval | None
     try:
-        cost = read_answer(
-            ctx.aws.call(
-                ctx.accounts.get(target.account_id),
-                "ce",
-                "GetCostForecast",
-                REGION[target.partition],
-                params,
-                deadline=ctx.deadline,
-            )
-        )
+        cost = read_answer(ctx.call_payer(target, "ce", "GetCostForecast", REGION[target.partition], params))
     except AwsError as error:
         # AWS has too little history to say anything: that is an answer.
         if error.code != "DataUnavailableException":
@@ -81,7 +72,7 @@ def collect(ctx: Context[ForecastSettings], target: Target) -> Iterable[Sample]:
 
 def read_answer(answer: Mapping[str, Any]) -> Interval:
     """The forecast of the one period that was asked for; AwsError if it is not that, or not in USD."""
-    try:
+    with reading("Cost Explorer's forecast"):
         unit = answer["Total"]["Unit"]
         (period,) = answer["ForecastResultsByTime"]
         mean, lower, upper = (
@@ -90,10 +81,6 @@ def read_answer(answer: Mapping[str, Any]) -> Interval:
         )
         if not (mean.is_finite() and lower.is_finite() and upper.is_finite()):
             raise ValueError(f"a forecast of {mean} between {lower} and {upper}")
-    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
-        raise AwsError(
-            Kind.MALFORMED_RESPONSE, f"Cost Explorer's forecast is malformed: {type(error).__name__}: {error}"
-        ) from error
     if unit != "USD":
         raise AwsError(
             Kind.CURRENCY,

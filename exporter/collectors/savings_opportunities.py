@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from math import ceil
 from typing import Any
 
 from pydantic import Field
 
-from exporter.aws.errors import AwsError, Kind
+from exporter.aws.errors import AwsError, Kind, reading
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.folding import fold
 from exporter.core.metric import Family, Folded, Sample
@@ -51,32 +51,24 @@ class SavingsOpportunitiesSettings(CollectorSettings):
 
 def collect(ctx: Context[SavingsOpportunitiesSettings], target: Target) -> Iterator[Sample | Folded]:
     """One recommendation for each resource, summed up by label, and the total that AWS deduplicates."""
-    # The payer need not be among the accounts that are collected from.
-    payer = ctx.accounts.get(target.account_id)
     found: dict[str, tuple[tuple[str, ...], Decimal]] = {}
     try:
-        pages = ctx.aws.paginate(
-            payer, _SERVICE, "ListRecommendations", _ENDPOINT, {"maxResults": _PAGE}, deadline=ctx.deadline
-        )
-        for page in pages:
-            for item in page["items"]:
-                # A list that moves while it is read may tell of one twice.
-                found[item["recommendationId"]] = (_labels(item), _usd(item, item["estimatedMonthlySavings"]))
-        summary = ctx.aws.call(
-            payer,
-            _SERVICE,
-            "ListRecommendationSummaries",
-            _ENDPOINT,
-            {"groupBy": "ActionType"},
-            deadline=ctx.deadline,
-        )
-        total = summary.get("estimatedTotalDedupedSavings")
-        deduplicated = None if total is None else _usd(summary, total)
-    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
-        raise AwsError(
-            Kind.MALFORMED_RESPONSE,
-            f"Cost Optimization Hub's answer is malformed: {type(error).__name__}: {error}",
-        ) from error
+        with reading("Cost Optimization Hub's answer"):
+            pages = ctx.paginate_payer(
+                target, _SERVICE, "ListRecommendations", _ENDPOINT, {"maxResults": _PAGE}
+            )
+            for page in pages:
+                for item in page["items"]:
+                    # A list that moves while it is read may name one twice.
+                    found[item["recommendationId"]] = (
+                        _labels(item),
+                        _usd(item, item["estimatedMonthlySavings"]),
+                    )
+            summary = ctx.call_payer(
+                target, _SERVICE, "ListRecommendationSummaries", _ENDPOINT, {"groupBy": "ActionType"}
+            )
+            total = summary.get("estimatedTotalDedupedSavings")
+            deduplicated = None if total is None else _usd(summary, total)
     except AwsError as error:
         if error.kind is Kind.ACCESS_DENIED and "not enrolled" in str(error):
             raise AwsError(

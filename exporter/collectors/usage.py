@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from exporter.aws.errors import AwsError, Kind
+from exporter.aws.errors import AwsError, Kind, reading
 from exporter.core.fields import AccountId, CollectorSettings, Duration, RoleArn
 from exporter.core.metric import Sample
 from exporter.core.moments import times_a_month
@@ -285,7 +285,7 @@ def _ask(
     amounts: list[dict[int, float]] = [{} for _ in batch]
     status: dict[str, str] = {}
     for page in asker.pages("GetMetricData", params):
-        try:
+        with reading("CloudWatch's answer"):
             for message in page.get("Messages") or ():
                 # E.g. that a limit was met: some of what was asked for is missing then.
                 raise ValueError(f"{message.get('Code')}: {message.get('Value')}")
@@ -299,10 +299,6 @@ def _ask(
                     if moment % query.period or not start <= moment < end or not math.isfinite(value):
                         raise ValueError(f"{query.row.metric} is {value} at {at}")
                     amounts[int(result["Id"][1:])][moment] = value * query.row.scale
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise AwsError(
-                Kind.MALFORMED_RESPONSE, f"CloudWatch's answer is malformed: {type(error).__name__}: {error}"
-            ) from error
     # Only those: each is paid for anew, and the others are complete.
     failed = [index for index in range(len(batch)) if again and status.get(f"m{index}") == "InternalError"]
     if failed:

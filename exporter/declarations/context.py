@@ -48,6 +48,20 @@ class Context(Generic[S_co]):
             deadline=self.deadline,
         )
 
+    def call_payer(
+        self, target: Target, service: str, operation: str, region: str, params: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """One request as the payer, who need not be among the accounts that are collected from."""
+        payer = self.accounts.get(target.account_id)
+        return self.aws.call(payer, service, operation, region, params, deadline=self.deadline)
+
+    def paginate_payer(
+        self, target: Target, service: str, operation: str, region: str, params: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """Every page of a request as the payer."""
+        payer = self.accounts.get(target.account_id)
+        return self.aws.paginate(payer, service, operation, region, params, deadline=self.deadline)
+
     def account(self, account_id: str, ledger_names: Mapping[str, str]) -> str:
         """The name of an account that need not be collected from; its id where unknown."""
         return self.names.get(account_id) or ledger_names.get(account_id) or account_id

@@ -17,6 +17,7 @@ from exporter.core.amounts import Amounts
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.cost import projection_view
 from exporter.cost.projection_view import FORECAST_DAILY, MONTH_PROJECTION, Projected, project, render
+from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.expectation.projection import Costs, complete, expect, input_days
 from exporter.ledger.file import CostRead, Ledger
@@ -427,7 +428,7 @@ def test_an_unread_day_of_the_month_says_nothing(ledger: Ledger) -> None:
 
 def test_an_empty_ledger_says_nothing(ledger: Ledger) -> None:
     assert project(ledger, at(TODAY), "unblended") is None
-    assert list(render(ViewContext(ledger, at(TODAY), None, {}, cost.CostSettings()))) == []
+    assert list(render(ViewContext(ledger, at(TODAY), cost.CostSettings(), {}))) == []
 
 
 def test_a_scan_that_agrees_completes_a_day(ledger: Ledger) -> None:
@@ -478,7 +479,9 @@ def test_a_projection_of_usage_is_never_below_the_month_to_date(
 def test_the_view_renders_both_families(ledger: Ledger) -> None:
     fill(ledger, at(TODAY), plain)
     ledger.name_accounts({EC2[0]: "prod"}, TODAY)
-    view = ViewContext(ledger, at(TODAY), cost.CostSettings(), {}, cost.CostSettings(cost_type="unblended"))
+    view = ViewContext(
+        ledger, at(TODAY), cost.CostSettings(), {}, Sections(cost.CostSettings(cost_type="unblended"))
+    )
 
     samples = list(render(view))
 
