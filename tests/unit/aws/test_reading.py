@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -16,12 +17,12 @@ from exporter.aws.errors import AwsError, Kind, reading
         lambda: [][0],
         lambda: Decimal("much"),
         lambda: int("much"),
-        lambda: None["Total"],  # type: ignore[index]
+        lambda: date.fromisoformat(3),  # type: ignore[arg-type]
         lambda: "text".items(),  # type: ignore[attr-defined]
     ],
 )
 def test_a_malformed_answer_is_named(read: object) -> None:
-    with pytest.raises(AwsError, match="^a budget is malformed: ") as raised, reading("a budget"):
+    with pytest.raises(AwsError, match=r"^a budget is malformed: ") as raised, reading("a budget"):
         read()  # type: ignore[operator]
     assert raised.value.kind is Kind.MALFORMED_RESPONSE
     assert raised.value.__cause__ is not None
