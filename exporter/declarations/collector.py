@@ -55,9 +55,6 @@ class Collector(Generic[S]):
 
     `collect` runs straight-line synchronous code for one target, raises on any failure, and
     returns the samples of that target; cost goes to the ledger instead, and `views` render it.
-    `due` says when a collector whose state is in the ledger has to run next; `restore` what is served of
-    a target then, where that is not what `collect` returns. With `parts`, each of them is a unit of its own,
-    and `scope` that of the widest.
     """
 
     name: str
@@ -70,19 +67,20 @@ class Collector(Generic[S]):
     views: tuple[View[S], ...] = ()
     paid_calls: Callable[[S, Scale], Iterable[PaidCall]] = _no_paid_calls
     due: Callable[[Context[S]], datetime] | None = None
+    """When to run next, for a collector whose state is in the ledger; others run each interval."""
     restore: Callable[[Context[S], Target], RestoredSamples | None] | None = None
+    """What to serve of a target instead of what `collect` returns: counters that outlive the process (usage, ec2_running)."""
+    free_calls: Callable[[S, Scale], Iterable[FreeCall]] | None = None
+    """Where None, one request of each IAM action a target and run is assumed."""
+    parts: Callable[[S], Sequence[Part[S]]] | None = None
+    """Units that fail each by itself, instead of `collect` (inventory: one for each file of `resources/`)."""
+    replaces: tuple[str, ...] = ()
+    """Collectors that rest while this one runs: it serves their families from the same requests (inventory: ec2_instances)."""
 
     @property
     def is_free(self) -> bool:
         """Whether none of its requests is paid, however often it runs."""
         return self.due is None and self.paid_calls is _no_paid_calls
-
-    free_calls: Callable[[S, Scale], Iterable[FreeCall]] | None = None
-    """Where None, one request of each IAM action a target and run is assumed."""
-    parts: Callable[[S], Sequence[Part[S]]] | None = None
-    """The parts to run with these settings; a collector has either them or `collect`."""
-    replaces: tuple[str, ...] = ()
-    """Collectors whose families it serves too, from the same requests: they rest while it runs."""
 
     def units(self, settings: S) -> tuple[Part[S], ...]:
         """Its parts; itself as the only one where it has none."""

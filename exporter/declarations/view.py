@@ -52,7 +52,7 @@ class View(Generic[S_contra]):
     """Turns the ledger, or the resources of every unit, into samples; never calls AWS.
 
     `read_at` says when AWS was read for them, None if it never was; `valid_until` when they stop
-    being true however fresh they are. A view `of_resources` follows each unit that brings some.
+    being true however fresh they are.
     """
 
     name: str
@@ -61,3 +61,4 @@ class View(Generic[S_contra]):
     read_at: Callable[[ViewContext[S_contra]], datetime | None]
     valid_until: Callable[[ViewContext[S_contra]], datetime] | None = None
     of_resources: bool = False
+    """Render what units have found instead of the ledger, after each of them (inventory)."""
