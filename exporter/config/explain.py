@@ -5,13 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 
 from exporter.config.model import Config, collectors_model
-
-# Explaining
 
 
 def dotted(location: Sequence[str | int]) -> str:
@@ -29,11 +27,11 @@ def shown(value: object) -> str:
 _ADDED_BY_PYDANTIC = re.compile(r"^(literal\[.*\]|tuple\[.*\]|function-.*|\[key\])$")
 
 
-def _location(problem: Any) -> list[str | int]:
+def _location(problem: ErrorDetails) -> list[str | int]:
     return [part for part in problem["loc"] if not _ADDED_BY_PYDANTIC.match(str(part))]
 
 
-def origin(problem: Any, variables: Mapping[tuple[str, ...], str], source: str) -> str:
+def origin(problem: ErrorDetails, variables: Mapping[tuple[str, ...], str], source: str) -> str:
     """The environment variable that the value is from, or `source`."""
     location = tuple(map(str, _location(problem)))
     for key, name in variables.items():
@@ -42,7 +40,7 @@ def origin(problem: Any, variables: Mapping[tuple[str, ...], str], source: str) 
     return source
 
 
-def explain(problem: Any, data: Any) -> str:
+def explain(problem: ErrorDetails, data: object) -> str:
     """One line: the key, what was found, what was expected."""
     location = _location(problem)
     key = dotted(location)
@@ -92,14 +90,14 @@ _EXPECTED = {
 }
 
 
-def _bounds(problem: Any) -> str:
+def _bounds(problem: ErrorDetails) -> str:
     context = problem.get("ctx", {})
     if "ge" in context:
         return f" of at least {context['ge']}"
     return f" of at most {context['le']}" if "le" in context else ""
 
 
-def _lookup(data: Any, dotted: str) -> Any:
+def _lookup(data: object, dotted: str) -> object:
     for key in dotted.split("."):
         data = data.get(key) if isinstance(data, dict) else None
     return data
@@ -107,21 +105,20 @@ def _lookup(data: Any, dotted: str) -> Any:
 
 def _known_keys(location: Sequence[str | int]) -> list[str]:
     """The keys of the model at a location, to name them in a message."""
-    model: Any = Config
+    model: type[BaseModel] | None = Config
     for part in location:
         if isinstance(part, int):
             continue
         if model is Config and part == "collectors":
             model = collectors_model()
             continue
-        field = getattr(model, "model_fields", {}).get(part)
+        field = model.model_fields.get(part) if model is not None else None
         if field is not None:
             model = _model_in(field.annotation)
-    fields = getattr(model, "model_fields", {})
-    return list(fields)
+    return list(model.model_fields) if model is not None else []
 
 
-def _model_in(annotation: Any) -> Any:
+def _model_in(annotation: object) -> type[BaseModel] | None:
     """The model inside an annotation such as `dict[str, Model]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
