@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from exporter.collection.result import CollectionResult
@@ -44,7 +44,7 @@ FAMILIES = (SUCCESS, LAST_SUCCESS, FAILURE, INTERVAL, SERIES, FOLDED)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What an result is of: a collector or view, an account and a region; empty where it has none."""
+    """What a result is of: a collector or view, an account and a region; empty where it has none."""
 
     unit: str
     account_id: str = ""
@@ -67,11 +67,27 @@ class _Entry:
         return expires if until is None else min(expires, until)
 
 
+def _after_failure(
+    failed: CollectionResult, previous: _Entry | None
+) -> tuple[CollectionResult, dict[Family, str]]:
+    """The failure with what is still served of the last success."""
+    if previous is None:
+        return replace(failed, samples=(), resources=()), {}
+    last = previous.result
+    kept = replace(
+        last,
+        attempted_at=failed.attempted_at,
+        succeeded_at=failed.succeeded_at or last.succeeded_at,
+        error=failed.error,
+    )
+    return kept, previous.rendered
+
+
 class Store:
-    """Thread-safe; what it serves changes by one reference swap."""
+    """What is served; thread-safe, and a scrape sees all of a change or nothing of it."""
 
     def __init__(self, clock: Clock) -> None:
-        """Starts empty."""
+        """`clock` decides what has expired."""
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: dict[Key, _Entry] = {}
@@ -90,32 +106,27 @@ class Store:
         interval: timedelta | None,
         owner: str | None = None,
     ) -> None:
-        """Take over an result; `owner` of its families are all units of a collector, else the unit itself.
+        """Replace the published result of `key`.
 
-        A failure keeps the last good samples, which go absent three intervals after AWS was
-        read; `interval` None keeps them for ever. DuplicateSeriesError leaves everything as it was.
+        After a failure, serve the last good samples until three intervals (at least one minute) after
+        `succeeded_at`; never expire them if `interval` is None. Raise DuplicateSeriesError, and change
+        nothing, if a series occurs twice or another owner publishes one of the families. All units of a
+        collector have it as their `owner`; without one, a unit is its own.
         """
         rendered = render(result.samples) if result.error is None else None
+        wanted = owner or key.unit
         with self._lock:
-            previous = self._entries.get(key)
             for family in rendered or ():
-                wanted = owner or key.unit
-                known = self._owners.setdefault(family.name, wanted)
+                known = self._owners.get(family.name, wanted)
                 if known != wanted:
                     raise DuplicateSeriesError(f"{family.name} is published by {known} and by {wanted}")
-                self._units[wanted] = self._units.get(wanted, frozenset()) | {key.unit}
+            # Nothing is refused from here on.
+            previous = self._entries.get(key)
             if rendered is None:
-                succeeded_at = result.succeeded_at or (previous.result.succeeded_at if previous else None)
-                result = CollectionResult(
-                    previous.result.samples if previous else (),
-                    result.attempted_at,
-                    succeeded_at,
-                    result.error,
-                    previous.result.valid_until if previous else None,
-                    previous.result.resources if previous else (),
-                    previous.result.folded if previous else 0,
-                )
-                rendered = previous.rendered if previous else {}
+                result, rendered = _after_failure(result, previous)
+            elif rendered:
+                self._owners.update({family.name: wanted for family in rendered})
+                self._units[wanted] = self._units.get(wanted, frozenset()) | {key.unit}
             self._entries[key] = _Entry(result, account, interval, rendered)
             if interval is not None:
                 self._intervals[key.unit] = interval
