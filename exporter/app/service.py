@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
@@ -29,8 +30,10 @@ from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
+from exporter.collection.metrics import RunnerMetrics
 from exporter.collection.plan import refusal
-from exporter.collection.runner import Runner, RunnerMetrics
+from exporter.collection.runner import Runner
+from exporter.collection.schedule import Patience
 from exporter.collection.store import Store
 from exporter.config.model import Config
 from exporter.config.read import ConfigError, load_config
@@ -65,8 +68,14 @@ class Service:
         clock: Clock = utc_now,
         *,
         allow_plan_over_ceiling: bool = False,
+        load: Callable[[Path | None], Config] = load_config,
+        patience: Patience = Patience(),  # noqa: B008 # frozen
     ) -> None:
-        """Opens the ledger; LedgerLockedError or OSError if it cannot be, WebConfigError if that file is bad."""
+        """Open the ledger.
+
+        `load` reads the configuration again on a reload. Raise LedgerLockedError or OSError if the ledger
+        cannot be opened, WebConfigError if the web configuration file is bad.
+        """
         self._web: WebConfig | None = open_web_config(config.server.web_config_file)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.config = config
@@ -82,6 +91,8 @@ class Service:
         self._clock = clock
         self._config_path = config_path
         self._allow_plan_over_ceiling = allow_plan_over_ceiling
+        self._load = load
+        self._patience = patience
         self._events: queue.SimpleQueue[_Reload | None] = queue.SimpleQueue()
         self._clock_steps = ClockSteps()
         self._reload_lock = threading.Lock()
@@ -128,6 +139,7 @@ class Service:
             stop,
             partial(self._on_commit, stop),
             allow_plan_over_ceiling=self._allow_plan_over_ceiling,
+            patience=self._patience,
         )
         return aws, history, runner
 
@@ -244,7 +256,7 @@ class Service:
         if self._end_by is not None:
             return _STOPPING
         try:
-            config = load_config(self._config_path)
+            config = self._load(self._config_path)
             for key in _NEEDS_RESTART:
                 if getattr(config, key) != getattr(self.config, key):
                     raise ConfigError(f"{key}: has changed, expected a restart for that")

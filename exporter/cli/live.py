@@ -14,8 +14,9 @@ from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
 from exporter.cli.ask import AskError
 from exporter.cli.clients import exporter_client
+from exporter.collection.metrics import RunnerMetrics
 from exporter.collection.plan import plan_at_rest
-from exporter.collection.runner import Runner, RunnerMetrics
+from exporter.collection.runner import Runner
 from exporter.collection.store import Store
 from exporter.config.model import Config
 from exporter.core.moments import utc_now
@@ -61,7 +62,7 @@ def _refresh_here(config: Config, collector: str) -> None:
                 make_aws(config.aws, Meter(ledger, config.ceilings, utc_now, registry), stop)
             ) as aws:
                 runner = Runner(config, aws, ledger, Store(utc_now), RunnerMetrics(registry), utc_now, stop)
-                runner.discover_now()
+                runner.discovery.ensure()
                 refused = runner.refresh(collector)
         except AwsError as error:
             raise AskError(str(error)) from None

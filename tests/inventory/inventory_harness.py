@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
-from exporter.collection.runner import Runner, RunnerMetrics
+from exporter.collection.metrics import RunnerMetrics
+from exporter.collection.runner import Runner
 from exporter.collection.store import Store
 from exporter.collectors import all_collectors
 from exporter.config.model import Config
@@ -135,7 +136,7 @@ class World:
 
     def close(self) -> None:
         self.stop.set()
-        self.runner._pool.close(5)
+        self.runner.stop(5)
         self.client.close()
         self.ledger.close()
 
