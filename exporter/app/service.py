@@ -18,12 +18,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 
 from exporter.api.source import Source
 from exporter.app.clock_steps import ClockSteps
 from exporter.app.dated_history import DAILY_VALUES, assessed_history
 from exporter.app.endpoints import Probes, create_app
+from exporter.app.scrape import scraped_samples
 from exporter.app.state_metrics import BUILD_INFO, RELOADED, RELOADED_AT, _StateMetrics
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
@@ -155,7 +156,7 @@ class Service:
             self._live_write_metrics = LiveWriteMetrics(self.registry)
         return LiveWrite(
             config.live_write,
-            lambda: self.store.exposition()[0] + generate_latest(self.registry),
+            lambda: scraped_samples(self.store, self.registry),
             self._clock,
             self._live_write_metrics,
         )

@@ -160,19 +160,16 @@ class Store:
             return {key: entry.result for key, entry in self._entries.items()}
 
     def samples(self) -> Iterator[Sample]:
-        """Every sample that is served now."""
-        now = self._clock()
+        """Every sample that is served now, without the self metrics of the store."""
         with self._lock:
-            entries = list(self._entries.values())
-        for entry in entries:
-            if entry.expires is None or now < entry.expires:
-                yield from entry.result.samples
+            served = self._served(self._clock())
+        for _, entry in served:
+            yield from entry.result.samples
 
     def published_resources(self) -> list[PublishedResources]:
         """The resources of every unit whose last good result is still served."""
-        now = self._clock()
         with self._lock:
-            entries = list(self._entries.items())
+            served = self._served(self._clock())
         return [
             PublishedResources(
                 key.unit,
@@ -184,59 +181,84 @@ class Store:
                 entry.result.error,
                 entry.expires,
             )
-            for key, entry in entries
-            if entry.result.succeeded_at is not None and (entry.expires is None or now < entry.expires)
+            for key, entry in served
+            if entry.result.succeeded_at is not None
         ]
 
     def exposition(self) -> tuple[bytes, bytes]:
-        """The text of every family, plain and gzipped, from the cache while nothing has changed."""
+        """The text of every family, plain and gzipped, from the cache while nothing has changed.
+
+        It counts as a scrape.
+        """
         now = self._clock()
         with self._lock:
             if self._body is None or (self._body[0] is not None and now >= self._body[0]):
                 self._body = self._join(now)
             body = self._body
-            done = []
-            for key, (scrapes, callback) in list(self._waiting.items()):
-                if scrapes > 1:
-                    self._waiting[key] = (scrapes - 1, callback)
-                else:
-                    done.append(callback)
-                    del self._waiting[key]
-        for callback in done:
+            seen = self._count_scrape()
+        for callback in seen:
             callback()
         return body[1], body[2]
 
+    def scraped_samples(self) -> list[Sample]:
+        """What `exposition` has as text, the self metrics of the store included; it counts as a scrape."""
+        now = self._clock()
+        with self._lock:
+            samples = [sample for _, entry in self._served(now) for sample in entry.result.samples]
+            samples += self._self_samples(now)
+            seen = self._count_scrape()
+        for callback in seen:
+            callback()
+        return samples
+
+    def _count_scrape(self) -> list[Callable[[], None]]:
+        """What waits for this scrape, to be called once the lock is released."""
+        seen = []
+        for key, (scrapes, callback) in list(self._waiting.items()):
+            if scrapes > 1:
+                self._waiting[key] = (scrapes - 1, callback)
+            else:
+                seen.append(callback)
+                del self._waiting[key]
+        return seen
+
+    def _served(self, now: datetime) -> list[tuple[Key, _Entry]]:
+        """The results that have not expired."""
+        return [
+            (key, entry)
+            for key, entry in self._entries.items()
+            if entry.expires is None or now < entry.expires
+        ]
+
     def _join(self, now: datetime) -> tuple[datetime | None, bytes, bytes]:
         blocks: dict[Family, list[str]] = {}
-        next_expiry: datetime | None = None
-        series: dict[str, int] = {}
-        folded: dict[str, int] = {}
-        for key, entry in self._entries.items():
-            series.setdefault(key.unit, 0)
-            expires = entry.expires
-            if expires is not None:
-                if now >= expires:
-                    continue
-                next_expiry = expires if next_expiry is None else min(next_expiry, expires)
+        served = self._served(now)
+        for _, entry in served:
             for family, text in entry.rendered.items():
                 blocks.setdefault(family, []).append(text)
-            series[key.unit] += len(entry.result.samples)
-            if entry.result.folded:
-                folded[key.unit] = folded.get(key.unit, 0) + entry.result.folded
-        for family, text in render(self._self_samples(series, folded)).items():
+        for family, text in render(self._self_samples(now)).items():
             blocks.setdefault(family, []).append(text)
         body = "".join(
             header(family) + "".join(blocks[family]) for family in sorted(blocks, key=lambda f: f.name)
         ).encode()
+        next_expiry = min((entry.expires for _, entry in served if entry.expires is not None), default=None)
         # Level 1: nearly as small for this text, and several times quicker.
         return next_expiry, body, gzip.compress(body, 1)
 
-    def _self_samples(self, series: dict[str, int], folded: dict[str, int]) -> Iterator[Sample]:
+    def _self_samples(self, now: datetime) -> Iterator[Sample]:
+        series = {key.unit: 0 for key in self._entries}
+        folded = dict(series)
+        for key, entry in self._served(now):
+            series[key.unit] += len(entry.result.samples)
+            folded[key.unit] += entry.result.folded
         for unit, count in series.items():
             yield SERIES(count, collector=unit)
-            yield FOLDED(folded.get(unit, 0), collector=unit)
+            yield FOLDED(folded[unit], collector=unit)
         for unit, interval in self._intervals.items():
             yield INTERVAL(interval.total_seconds(), collector=unit)
+        yield from self._health_samples()
+
+    def _health_samples(self) -> Iterator[Sample]:
         by_account: dict[tuple[str, str], list[tuple[Key, _Entry]]] = {}
         for key, entry in self._entries.items():
             if key.account_id:
