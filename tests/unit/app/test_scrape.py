@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -38,10 +39,15 @@ def _without_created() -> None:
     disable_created_metrics()
 
 
+def present(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    """An empty label is none."""
+    return frozenset((label, value) for label, value in labels.items() if value)
+
+
 def text(store: Store, registry: CollectorRegistry) -> Series:
     exposition = (store.exposition()[0] + generate_latest(registry)).decode()
     return {
-        (sample.name, frozenset(sample.labels.items())): repr(float(sample.value))
+        (sample.name, present(sample.labels)): repr(float(sample.value))
         for family in text_string_to_metric_families(exposition)
         for sample in family.samples
     }
@@ -49,10 +55,7 @@ def text(store: Store, registry: CollectorRegistry) -> Series:
 
 def samples(store: Store, registry: CollectorRegistry) -> Series:
     found = list(scraped_samples(store, registry))
-    series = {
-        (name, frozenset((label, value) for label, value in labels.items() if value)): repr(float(value))
-        for name, labels, value in found
-    }
+    series = {(name, present(labels)): repr(float(value)) for name, labels, value in found}
     assert len(series) == len(found)
     return series
 
