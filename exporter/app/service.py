@@ -32,7 +32,7 @@ from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
 from exporter.collection.metrics import RunnerMetrics
-from exporter.collection.plan import refusal
+from exporter.collection.plan import declared_requests, refusal
 from exporter.collection.runner import Runner
 from exporter.collection.schedule import Patience
 from exporter.collection.store import Store
@@ -113,6 +113,7 @@ class Service:
         build.labels(version("aws-spend-exporter")).set(1)
         self.aws, self.history, self.runner = self._make(config)
         self.live_write = self._make_live_write(config)
+        self._expect_requests(config)
         self.registry.register(_StateMetrics(self._meter, self._books, lambda: self.aws))
 
     def _make(self, config: Config, previous: Aws | None = None) -> tuple[Aws, History, Runner]:
@@ -143,6 +144,10 @@ class Service:
             patience=self._patience,
         )
         return aws, history, runner
+
+    def _expect_requests(self, config: Config) -> None:
+        for service, operation in declared_requests(config):
+            self._meter.expect(service, operation)
 
     def _on_commit(self, stop: threading.Event) -> None:
         """The ledger has changed; `stop` is that of the runner whose collector has changed it."""
@@ -276,6 +281,7 @@ class Service:
         old.stop(_STOP_SECONDS, give_up=lambda: self._end_by is not None)
         configure_logging(config.log)
         self._meter.ceilings = config.ceilings
+        self._expect_requests(config)
         self.config, self.aws, self.history, self.runner = config, aws, history, runner
         if aws.succeeds(old_aws):
             aws.take_over()  # not before: what the old runner is refused until it ends, the new one asks for again

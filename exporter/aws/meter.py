@@ -137,6 +137,12 @@ class Meter:
             self._charges.add_charge(now, budget, service, operation, usd)
         self._charged.labels(service, operation).inc(float(usd))
 
+    def expect(self, service: str, operation: str) -> None:
+        """Count an operation's requests and charges from 0, so that `increase()` sees the first one."""
+        self._requests.labels(service, operation, "ok")
+        if unit_price(service, operation):
+            self._charged.labels(service, operation)
+
     def after(self, service: str, operation: str, status: str) -> None:
         """Count a request that was sent."""
         self._requests.labels(service, operation, status).inc()

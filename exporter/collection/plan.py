@@ -32,6 +32,9 @@ _ASSUMED_REGIONS = 17  # what an account has without opting in to any
 _BUDGETS = ("cost", "usage")
 
 
+_SMALLEST = Scale(1, 1, 1, 1, 1, usage_metrics=1, daily_usage_metrics=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One kind of request in a month of 30 days."""
@@ -153,13 +156,30 @@ def _usage_metrics(
 def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: datetime) -> Plan:
     """Price a configuration at a scale."""
     lines: list[Line] = []
-    enabled = [c for c in all_collectors() if config.collector(c).enabled and config.shard.runs(c)]
-    for collector in without_replaced(enabled):
+    for collector in _running(config):
         lines += _lines(config, collector, scale)
     fill = Decimal(0)
     if config.collectors.cost.enabled and config.shard.index == 0:
         fill = first_fill_pages(config.collectors.cost, scale, now.date()) * COST_EXPLORER_REQUEST_USD
     return Plan(scale, sources, tuple(lines), fill, tuple(_over(config, lines, fill)))
+
+
+def _running(config: Config) -> list[Collector]:
+    return without_replaced(
+        [c for c in all_collectors() if config.collector(c).enabled and config.shard.runs(c)]
+    )
+
+
+def declared_requests(config: Config) -> set[tuple[str, str]]:
+    """Service and operation, as AWS's SDK names them, of the requests that the running collectors declare."""
+    found = set()
+    for collector in _running(config):
+        settings = config.collector(collector)
+        for call in collector.paid_calls(settings, _SMALLEST):
+            found.add((call.service, call.operation))
+        for free in collector.free_calls(settings, _SMALLEST) if collector.free_calls else ():
+            found.add((free.service, free.operation))
+    return found
 
 
 def plan_at_rest(config: Config, now: datetime, **given: int | None) -> Plan:

@@ -20,7 +20,7 @@ from exporter.accounts.discovery import Directory, discover, regions_of
 from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws, Deadline
 from exporter.aws.errors import Kind
 from exporter.collection.discovery import DISCOVERY, Discover, Discovery, Regions, RegionsOf
-from exporter.collection.metrics import RunnerMetrics
+from exporter.collection.metrics import COUNTED, RunnerMetrics
 from exporter.collection.plan import refused_collectors
 from exporter.collection.pool import Pool
 from exporter.collection.run import Attempts, Run, free_bytes
@@ -108,7 +108,9 @@ class Runner:
     def start(self) -> None:
         """Serve what the ledger has at once, then discover and collect."""
         served = {DISCOVERY, THRESHOLDS}
+        self._metrics.expect_errors(DISCOVERY, COUNTED)
         for collector in self.collectors:
+            self._metrics.expect(collector, self.config.collector(collector))
             served |= unit_names(collector, self.config.collector(collector))
             served |= {view.name for view in collector.views}
         self._store.forget(lambda key: key.unit in served)

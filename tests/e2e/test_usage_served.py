@@ -41,7 +41,7 @@ class Running:
         """Let time pass, and poll; the scheduler itself lives by the real clock."""
         self.clock.advance(by)
         self.aws.clock.advance(by)
-        self.exporter.app.service.runner.collect_now(self.exporter.collector("usage"))
+        self.exporter.service.runner.collect_now(self.exporter.collector("usage"))
 
     def invocations(self, account: str, region: str) -> float | None:
         return self.exporter.value(LAMBDA, account=account, region=region)
