@@ -185,14 +185,10 @@ class Service:
         try:
             self.port = server.start()
         except OSError as error:
-            log.error(
-                "server.port: found %s:%d in use or not ours, expected a free address: %s",
-                self.config.server.host,
-                self.config.server.port,
-                error,
-            )
+            wanted = f"{self.config.server.host}:{self.config.server.port}"
+            _cannot_start(f"server.port: found {wanted} in use or not ours, expected a free address: {error}")
             return 1
-        log.info("listening on %s://%s:%d", server.scheme, self.config.server.host, self.port)
+        log.info("listening", extra={"url": f"{server.scheme}://{self.config.server.host}:{self.port}"})
         self.runner.start()
         self.history.start()
         self.live_write.start()
@@ -214,11 +210,8 @@ class Service:
         if idle:
             self.ledger.close()
         self.aws.close()
-        log.info(
-            "stopped after %.1f s%s",
-            time.monotonic() - started,
-            "" if idle else "; a request was in flight, what was committed is safe",
-        )
+        # A request that is in flight is lost; what was committed is safe.
+        log.info("stopped", extra={"seconds": round(time.monotonic() - started, 1), "in_flight": not idle})
         return 0
 
     def _next_event(self) -> _Reload | None:
@@ -269,7 +262,7 @@ class Service:
             aws, history, runner = self._make(config, self.aws)
         except (ConfigError, AwsError) as error:
             self._reloaded.set(0)
-            log.error("the new configuration is refused, the old one stays: %s", error)
+            log.error("the new configuration is refused, the old one stays", extra={"error": error})
             return str(error)
         except Exception as error:
             self._reloaded.set(0)
@@ -346,6 +339,10 @@ def make_snapshots(config: Config, clock: Clock, registry: CollectorRegistry) ->
     return Snapshots(config.snapshots, aws, config.ledger_path, clock, SnapshotMetrics(registry), shard)
 
 
+def _cannot_start(error: str) -> None:
+    log.error("the exporter cannot start", extra={"error": error})
+
+
 def run_exporter(config: Config, config_path: Path | None, allow_plan_over_ceiling: bool = False) -> int:
     """Run in the main thread until a signal ends it.
 
@@ -357,19 +354,19 @@ def run_exporter(config: Config, config_path: Path | None, allow_plan_over_ceili
         service = Service(config, config_path, allow_plan_over_ceiling=allow_plan_over_ceiling)
         refused = None if allow_plan_over_ceiling else refusal(config, service.ledger, utc_now())
     except WebConfigError as error:
-        log.error("server.web_config_file: %s", error)
+        _cannot_start(f"server.web_config_file: {error}")
         return 2
     except (LedgerLockedError, OSError, sqlite3.OperationalError) as error:
-        log.error("data_dir: found %s, expected a folder that we can write: %s", config.data_dir, error)
+        _cannot_start(f"data_dir: found {config.data_dir}, expected a folder that we can write: {error}")
         return 1
     except sqlite3.DatabaseError as error:
-        log.error("data_dir: found %s, expected a ledger that we can read: %s", config.ledger_path, error)
+        _cannot_start(f"data_dir: found {config.ledger_path}, expected a ledger that we can read: {error}")
         return 1
     except AwsError as error:
-        log.error("aws: %s", error)
+        _cannot_start(f"aws: {error}")
         return 1
     if refused is not None:
-        log.error("%s; `aws-spend-exporter plan` shows it, --allow-plan-over-ceiling runs anyway", refused)
+        _cannot_start(f"{refused}; `aws-spend-exporter plan` shows it, --allow-plan-over-ceiling runs anyway")
         service.ledger.close()
         return 2
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -337,7 +337,10 @@ class Aws:
             if not failure.retryable or attempt >= allowed:
                 raise failure
             backoff = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** (attempt - 1))
-            log.debug("attempt %d failed, again in about %.1f s: %s", attempt, backoff, failure)
+            log.debug(
+                "an attempt failed",
+                extra={"attempt": attempt, "retry_seconds": round(backoff, 1), "error": failure},
+            )
             self._wait(random.uniform(backoff / 2, backoff), request, deadline)
 
     def _wait(self, seconds: float, request: str, deadline: Deadline | None) -> None:

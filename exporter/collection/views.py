@@ -163,7 +163,9 @@ class Views:
         if spending:
             for key in resolved.unmatched:
                 if key not in self._warned_of:
-                    log.warning("%s matches nothing that has cost or is collected", key)
+                    log.warning(
+                        "a threshold matches nothing that has cost or is collected", extra={"setting": key}
+                    )
             self._warned_of |= set(resolved.unmatched)
 
     def follow_resources(self, collector: Collector) -> None:
@@ -208,9 +210,13 @@ class Views:
         except sqlite3.DatabaseError as error:
             # What needs no ledger goes on, and says by its alerts that something is wrong here.
             failure = classify(error, f"the view {view.name}")
-            log.error("%s", failure, exc_info=error if failure.kind is Kind.INTERNAL else None)
+            log.error(
+                "a view cannot be rendered",
+                extra={"view": view.name, "kind": failure.kind, "error": failure},
+                exc_info=error if failure.kind is Kind.INTERNAL else None,
+            )
             self._errors.labels(collector.name, failure.kind).inc()
         except (DuplicateSeriesError, ArithmeticError, ValueError):
             # The last good text stays until it expires; this is a fault of ours.
-            log.exception("the view %s cannot be rendered", view.name)
+            log.exception("a view cannot be rendered", extra={"view": view.name})
             self._errors.labels(collector.name, Kind.INTERNAL).inc()

@@ -83,12 +83,14 @@ def collect(ctx: Context[Settings], target: Target) -> Iterable[Sample]:
         scale = assumed_scale(len(ctx.accounts))
         pages = first_fill_pages(ctx.settings, scale, ctx.clock().date())
         log.info(
-            "reading %d of %d days of history, newest first: about $%.2f if %d accounts use %d services each",
-            missing,
-            days,
-            pages * COST_EXPLORER_REQUEST_USD,
-            scale.accounts,
-            scale.services,
+            "the history of cost is read, newest day first",
+            extra={
+                "missing_days": missing,
+                "days": days,
+                "expected_usd": pages * COST_EXPLORER_REQUEST_USD,
+                "accounts": scale.accounts,
+                "assumed_services": scale.services,
+            },
         )
     while (query := next_query(ctx.ledger, ctx.settings, ctx.clock())) is not None:
         _run(ctx, target, query)
@@ -143,13 +145,15 @@ def _run(ctx: Context[Settings], target: Target, query: CostQuery) -> None:
             ledger.remember(PAGE_SIZE_FACT, answer.full_page_groups)
     ctx.committed()
     log.info(
-        "read %s of %s to %s: %d keys on %d pages ($%s)",
-        query.part,
-        query.start,
-        query.end - timedelta(days=1),
-        len(amounts),
-        answer.pages,
-        answer.pages * COST_EXPLORER_REQUEST_USD,
+        "cost is read",
+        extra={
+            "part": query.part,
+            "first_day": query.start,
+            "last_day": query.end - timedelta(days=1),
+            "keys": len(amounts),
+            "pages": answer.pages,
+            "usd": answer.pages * COST_EXPLORER_REQUEST_USD,
+        },
     )
 
 

@@ -142,7 +142,7 @@ class RemoteWriteEndpoint:
                 break
             if len(part) == 1:
                 (suspected if answer is _Answer.FAULT else refused).add(part[0])
-                log.debug("refused: %s", message)
+                log.debug("a sample is refused", extra={"error": message})
             elif answer is _Answer.TOO_OLD and self._newest_is_too_old(points, part):
                 refused.update(part)
             else:

@@ -141,7 +141,10 @@ class ReadBack:
             if key not in expected and value != 0
         ]
         if strangers:
-            log.warning("%d series of %s are not the ledger's: written over with zero", len(strangers), day)
+            log.warning(
+                "series that are not the ledger's are written over with zero",
+                extra={"series": len(strangers), "day": day},
+            )
             self._endpoint.write(strangers)
 
     def _raw(self, day: date, accounts: Set[str]) -> dict[tuple[str, ...], tuple[int, float, dict[str, str]]]:

@@ -175,12 +175,14 @@ class HistoryWriter:
         if refused:
             row = refused[0]
             log.warning(
-                "the history endpoint refused %d of %d samples for good, e.g. %s of %s on %s",
-                len(refused),
-                len(sent),
-                row.change.label,
-                row.change.account_id,
-                row.change.day,
+                "the history endpoint refused samples for good",
+                extra={
+                    "refused": len(refused),
+                    "sent": len(sent),
+                    "label": row.change.label,
+                    "account_id": row.change.account_id,
+                    "day": row.change.day,
+                },
             )
         return len(taken)
 
@@ -268,8 +270,9 @@ class History:
                 failures += 1
                 log.log(
                     logging.WARNING if failures in (1, 5) or failures % 20 == 0 else logging.DEBUG,
-                    "the dated history is behind, attempt %d, again in %.0f s: %s", failures, wait, error,
-                )  # fmt: skip
+                    "the dated history is behind",
+                    extra={"attempt": failures, "retry_seconds": round(wait), "error": error},
+                )
                 self._stop.wait(wait)
                 continue
             except Exception as error:
@@ -325,7 +328,10 @@ class History:
             raise
         now = self._clock()
         if taken:
-            log.info("wrote %d dated samples in %.1f s", taken, time.monotonic() - began)
+            log.info(
+                "dated samples are written",
+                extra={"samples": taken, "seconds": round(time.monotonic() - began, 1)},
+            )
             self._settled_at = now + _SETTLING
         if self._settings.read_back is None or self._settings.query_base is None or self._stop.is_set():
             return
@@ -372,10 +378,8 @@ class History:
             self._full_at = now + interval
             return
         log.warning(
-            "%d days of the dated history differ from the ledger, %s to %s",
-            len(differing),
-            min(differing),
-            max(differing),
+            "the dated history differs from the ledger",
+            extra={"days": len(differing), "first_day": min(differing), "last_day": max(differing)},
         )
         step = self._mended_in_a_row
         self._mended_in_a_row += 1
@@ -383,10 +387,8 @@ class History:
         given_up = {day for read_back, days in found for day in read_back.mend(days, now, self._stop.is_set)}
         if given_up:
             log.warning(
-                "%d days stay different however often they are written, %s to %s: are the endpoint's"
-                " retention and out-of-order window shorter than history.window?",
-                len(given_up),
-                min(given_up),
-                max(given_up),
+                "days stay different however often they are written: are the endpoint's retention and"
+                " out-of-order window shorter than history.window?",
+                extra={"days": len(given_up), "first_day": min(given_up), "last_day": max(given_up)},
             )
         self.notify()

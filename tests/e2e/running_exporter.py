@@ -127,8 +127,8 @@ class Exporter(Client):
     def _listening_on(self) -> str | None:
         assert self.popen is not None
         assert self.popen.poll() is None, self.log()
-        lines = [line for line in self.log().splitlines() if "listening on http" in line]
-        return lines[0].rpartition(" ")[2] if lines else None
+        lines = [line for line in self.log().splitlines() if "listening url=http" in line]
+        return lines[0].rpartition("url=")[2] if lines else None
 
     def log(self) -> str:
         return self.log_path.read_text()

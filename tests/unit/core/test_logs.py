@@ -18,7 +18,7 @@ import exporter
 from exporter.aws.errors import Kind
 from exporter.core.logs import LogSettings, log_handler
 
-ROOMS = ("core",)
+ROOMS = ("app", "aws", "collection", "collectors", "core", "history", "ledger")
 """Where each log line is an event with fields."""
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
