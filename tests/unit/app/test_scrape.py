@@ -31,6 +31,7 @@ READABLE = st.text(st.characters(min_codepoint=32, max_codepoint=0x2027), max_si
     lambda text: not set(text) & {"\x7f", "\x85"}  # ends of lines to the parser, not to Prometheus
 ) | st.sampled_from(["\n", '"', "\\", ""])
 
+# Values as text, so that NaN equals itself; -0 is 0, as in the text of a scrape.
 Series = dict[tuple[str, frozenset[tuple[str, str]]], str]
 
 
@@ -47,7 +48,7 @@ def present(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:
 def text(store: Store, registry: CollectorRegistry) -> Series:
     exposition = (store.exposition()[0] + generate_latest(registry)).decode()
     return {
-        (sample.name, present(sample.labels)): repr(float(sample.value))
+        (sample.name, present(sample.labels)): repr(float(sample.value) + 0.0)
         for family in text_string_to_metric_families(exposition)
         for sample in family.samples
     }
@@ -55,7 +56,7 @@ def text(store: Store, registry: CollectorRegistry) -> Series:
 
 def samples(store: Store, registry: CollectorRegistry) -> Series:
     found = list(scraped_samples(store, registry))
-    series = {(name, present(labels)): repr(float(value)) for name, labels, value in found}
+    series = {(name, present(labels)): repr(float(value) + 0.0) for name, labels, value in found}
     assert len(series) == len(found)
     return series
 
