@@ -43,7 +43,8 @@ from exporter.core.moments import Clock, utc_now
 from exporter.history.live import LiveWrite, LiveWriteMetrics
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.writer import History, HistoryMetrics
-from exporter.ledger.file import Ledger, LedgerLockedError
+from exporter.ledger.database import LedgerLockedError
+from exporter.ledger.file import Ledger
 from exporter.ledger.snapshots import SnapshotMetrics, Snapshots
 from exporter.web.config import WebConfig, WebConfigError, open_web_config
 from exporter.web.server import Server
@@ -100,7 +101,7 @@ class Service:
         self._takes_reloads = True
         self._end_by: float | None = None  # monotonic; set by the first SIGTERM
         self._metrics = RunnerMetrics(self.registry)
-        self._meter = Meter(self.ledger, config.ceilings, clock, self.registry, self._books)
+        self._meter = Meter(self.ledger.charges, config.ceilings, clock, self.registry, self._books.charges)
         self._stamps = Stamps(self.ledger)
         self._other_stamps = (Stamps(self.ledger, DAILY_VALUES),)
         self._history_metrics = HistoryMetrics(self.registry)

@@ -20,7 +20,8 @@ from exporter.collection.runner import Runner
 from exporter.collection.store import Store
 from exporter.config.model import Config
 from exporter.core.moments import utc_now
-from exporter.ledger.file import Ledger, LedgerLockedError
+from exporter.ledger.database import LedgerLockedError
+from exporter.ledger.file import Ledger
 from exporter.web.client import NoAnswerError, RefusedError
 
 _READ_SECONDS = 150.0
@@ -59,7 +60,7 @@ def _refresh_here(config: Config, collector: str) -> None:
     with closing(ledger):
         try:
             with closing(
-                make_aws(config.aws, Meter(ledger, config.ceilings, utc_now, registry), stop)
+                make_aws(config.aws, Meter(ledger.charges, config.ceilings, utc_now, registry), stop)
             ) as aws:
                 runner = Runner(config, aws, ledger, Store(utc_now), RunnerMetrics(registry), utc_now, stop)
                 runner.discovery.ensure()

@@ -84,10 +84,10 @@ class Discovery:
         now = self._clock()
         try:
             directory = self._ask(self._aws, self._config.accounts, self._config.shard)
-            self._ledger.name_accounts(directory.names, now.date())
+            self._ledger.accounts.name(directory.names, now.date())
             if self._has_units:
                 ous = {account.id: account.ou for account in directory.accounts.values()}
-                self._ledger.place_accounts(ous, now.date())
+                self._ledger.accounts.place(ous, now.date())
         except Exception as error:
             self._fail(error, now)
             return

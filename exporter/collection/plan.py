@@ -85,7 +85,7 @@ def scale_for(
     What is given counts; else what the ledger has seen; else the configuration; else an assumption.
     """
     seen = known_scale(ledger, now) if ledger is not None else None
-    learned = ledger.fact(PAGE_SIZE_FACT) if ledger is not None else None
+    learned = ledger.facts.get(PAGE_SIZE_FACT) if ledger is not None else None
     sources = {}
 
     def pick(name: str, *candidates: tuple[str, int | None]) -> int:

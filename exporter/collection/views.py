@@ -147,8 +147,8 @@ class Views:
         directory = self._directory()
         if directory is None or self._config.shard.index != 0:
             return
-        config, names, now = self._config, self._ledger.account_names(), self._clock()
-        spending = set(self._ledger.series().values())
+        config, names, now = self._config, self._ledger.accounts.names(), self._clock()
+        spending = set(self._ledger.cost.series().values())
         with_cost = {account_id: names.get(account_id, account_id) for account_id, _ in spending}
         accounts = accounts_of(directory, config.accounts, with_cost)
         resolved = resolve(config.thresholds, accounts, spending, config.accounts.group_labels)

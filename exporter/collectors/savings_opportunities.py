@@ -90,7 +90,7 @@ def collect(ctx: Context[Settings], target: Target) -> Iterator[Sample | Folded]
     sums: defaultdict[tuple[str, ...], Decimal] = defaultdict(Decimal)
     for labels, usd in found.values():
         sums[labels] += usd
-    names = ctx.ledger.account_names()
+    names = ctx.ledger.accounts.names()
     samples = []
     for (account_id, *others), usd in sorted(sums.items()):
         samples.append(Sample(OPPORTUNITY, (account_id, ctx.account(account_id, names), *others), float(usd)))

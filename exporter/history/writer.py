@@ -145,7 +145,7 @@ class HistoryWriter:
 
     def _unsent(self, day: date) -> list[Sent]:
         changes = self._stamps.changes(day, self._cost_type)
-        names = self._stamps.ledger.account_names(on=day) if changes else {}
+        names = self._stamps.ledger.accounts.names(on=day) if changes else {}
         return [to_send(change, names) for change in changes]
 
     def _send(self, sent: list[Sent], days: Mapping[date, int]) -> int:
@@ -291,7 +291,7 @@ class History:
         # Refused samples have their chance once a process: perhaps the endpoint was set up better.
         for stamps, _, _ in self._sources:
             stamps.begin(AMOUNTS.index(self._cost_type))
-        read_back_at = self._ledger.fact(_READ_BACK_FACT)
+        read_back_at = self._ledger.facts.get(_READ_BACK_FACT)
         if self._settings.read_back is not None:
             now = self._clock()
             self._look_at = now
@@ -371,7 +371,7 @@ class History:
             return
         differing = {day for _, days in found for day in days}
         self._metrics.divergent_dates.set(len(differing))
-        self._ledger.remember(_READ_BACK_FACT, int(now.timestamp()))
+        self._ledger.facts.remember(_READ_BACK_FACT, int(now.timestamp()))
         self._look_at = now + _LOOK
         if not differing:
             self._mended_in_a_row = 0

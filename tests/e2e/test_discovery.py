@@ -215,7 +215,7 @@ def test_a_name_that_was_given_or_found_wins_over_that_of_cost_explorer(
         }
         told = {account.id: account.name for account in aws.accounts}
         names = {**told, prod: "shop", staging: "rehearsal"}
-        assert exporter.service.ledger.account_names() == names
+        assert exporter.service.ledger.accounts.names() == names
         assert {prod, staging, dev} <= costs.keys()
         assert costs == {account_id: names[account_id] for account_id in costs}
 

@@ -105,7 +105,7 @@ def ledger_totals(path: Path) -> dict[Any, float]:
     ledger = Ledger(path, read_only=True)
     try:
         totals: dict[Any, Decimal] = {}
-        for row in ledger.rows(month_start(today(), 13), today()):
+        for row in ledger.cost.rows(month_start(today(), 13), today()):
             totals[row.day] = totals.get(row.day, Decimal(0)) + row.amounts.unblended
         return {day: float(total) for day, total in totals.items()}
     finally:

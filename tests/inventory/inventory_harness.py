@@ -67,7 +67,7 @@ class World:
         self.registry = CollectorRegistry()
         self.ledger = Ledger(self.config.ledger_path)
         self.store = Store(lambda: self.now)
-        meter = Meter(self.ledger, self.config.ceilings, lambda: self.now, self.registry)
+        meter = Meter(self.ledger.charges, self.config.ceilings, lambda: self.now, self.registry)
         self.stop = threading.Event()
         self.client = make_aws(self.config.aws, meter, self.stop)
         self.runner = Runner(
