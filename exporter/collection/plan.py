@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -86,15 +87,8 @@ def scale_for(
     """
     seen = known_scale(ledger, now) if ledger is not None else None
     learned = ledger.facts.get(PAGE_SIZE_FACT) if ledger is not None else None
-    sources = {}
-
-    def pick(name: str, *candidates: tuple[str, int | None]) -> int:
-        sources[name], value = next(
-            ((source, value) for source, value in candidates if value), candidates[-1]
-        )
-        assert value is not None
-        return value
-
+    sources: dict[str, str] = {}
+    pick = partial(_pick, sources)
     number = pick(
         "accounts",
         ("given", accounts),
@@ -138,6 +132,13 @@ def scale_for(
         ),
         sources,
     )
+
+
+def _pick(sources: dict[str, str], name: str, *candidates: tuple[str, int | None]) -> int:
+    """The first figure that there is; notes its source. The last candidate always has one."""
+    sources[name], value = next(((source, value) for source, value in candidates if value), candidates[-1])
+    assert value is not None
+    return value
 
 
 def _usage_metrics(
