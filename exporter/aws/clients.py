@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -42,12 +43,22 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 4
 _TIMEOUT_ATTEMPTS = 2  # a hang costs the read timeout each time
-_FIRST_BACKOFF_SECONDS = 0.4
-_LONGEST_BACKOFF_SECONDS = 8.0
 _COST_EXPLORER_REQUESTS_PER_SECOND = 2.0
 CONNECT_TIMEOUT_SECONDS = 3
 READ_TIMEOUT_SECONDS = 15
 CALLS_PER_ACCOUNT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long is waited before a request is sent again, in seconds."""
+
+    first: float = 0.4
+    longest: float = 8.0
+
+    def after(self, attempt: int) -> float:
+        """Doubled after each attempt; the first is 1."""
+        return min(self.longest, self.first * 2.0 ** (attempt - 1))
 
 
 class Deadline:
@@ -99,6 +110,7 @@ class Aws:
         read_timeout: float = READ_TIMEOUT_SECONDS,
         stop: threading.Event | None = None,
         credentials: Credentials | None = None,
+        backoff: Backoff = Backoff(),  # frozen
     ) -> None:
         """`profile`, `region` and the environment choose the ambient credentials as in any AWS tool.
 
@@ -107,6 +119,7 @@ class Aws:
         `role_arn` is the payer's role, when the ambient credentials are not the payer's own.
         """
         self.meter = meter
+        self._backoff = backoff
         self._stop = stop or threading.Event()
         self._endpoint_url = endpoint_url
         self._lock = threading.Lock()
@@ -336,7 +349,7 @@ class Aws:
             allowed = _TIMEOUT_ATTEMPTS if failure.kind is Kind.TIMEOUT else ATTEMPTS
             if not failure.retryable or attempt >= allowed:
                 raise failure
-            backoff = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** (attempt - 1))
+            backoff = self._backoff.after(attempt)
             log.debug(
                 "an attempt failed",
                 extra={"attempt": attempt, "retry_seconds": round(backoff, 1), "error": failure},
