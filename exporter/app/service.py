@@ -88,7 +88,7 @@ class Service:
         if self._snapshots is not None:
             self._snapshots.restore()
         self.ledger = Ledger(config.ledger_path)
-        # A connection of its own: a scrape never waits for a commit, which can take seconds.
+        # A second connection: a scrape never waits for a commit, which can take seconds.
         self._books = Ledger(config.ledger_path, read_only=True)
         self._clock = clock
         self._config_path = config_path

@@ -65,7 +65,7 @@ class Deadline:
     """A point on the monotonic clock after which a run sends nothing more."""
 
     def __init__(self, seconds: float) -> None:
-        """Starts now."""
+        """It passes `seconds` from now."""
         self._end = time.monotonic() + seconds
 
     def remaining(self) -> float:
@@ -162,7 +162,7 @@ class Aws:
         return self._made_of == other._made_of
 
     def successor(self, stop: threading.Event) -> Aws:
-        """The same clients and sessions under a `stop` of its own, for the next configuration.
+        """The same clients and sessions under another `stop`, for the next configuration.
 
         Requests of this one end when its own `stop` is set; then the successor is to `take_over`.
         """
@@ -259,7 +259,7 @@ class Aws:
         except AwsError as error:
             if error.kind is not Kind.EXPIRED_CREDENTIALS or not role.role_arn:
                 raise
-        # A session can end early, e.g. when the role's trust is revoked: once anew, then it counts.
+        # A session can end early, e.g. when the role's trust is revoked: once more, then it counts.
         self._roles.forget(role, credentials)
         credentials = self._renewed(account)
         return self._send(credentials, who, service, operation, region, params or {}, budget, deadline)

@@ -8,47 +8,30 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from exporter.accounts.discovery import Directory
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.collection.metrics import RunnerMetrics
+from exporter.collection.publisher import Publisher, Run
+from exporter.collection.restored import Restored
 from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
 from exporter.collection.views import Views, sort_found
 from exporter.core.moments import Clock
 from exporter.core.places import Scope, Target
 from exporter.declarations.collector import Collector, Part
-from exporter.declarations.context import Context
 from exporter.ledger.file import Ledger
 
 log = logging.getLogger(__name__)
 
 _LEAST_FREE_BYTES = 32 << 20  # a month of 100 accounts and 20 services, in the file and in its log
-_SCRAPES_OF_A_NEW_COUNTER = 2  # at zero
 
 
 def free_bytes(folder: Path) -> int:
     """What is left on the disk of a folder."""
     return shutil.disk_usage(folder).free
-
-
-@dataclass(slots=True)
-class Run:
-    """One run of a collector over its targets; the counts are guarded by the condition of `Units`."""
-
-    collector: Collector
-    context: Context[Any]
-    interval: timedelta
-    """How long samples are good for; that of the context is shorter when a run is early."""
-    pending: int = 0
-    """Units that are queued or read now."""
-    failed: int = 0
-    already_running: set[Key] = field(default_factory=set)
-    """Units that another run was reading already."""
 
 
 class Attempts:
@@ -58,26 +41,24 @@ class Attempts:
         self,
         ledger: Ledger,
         store: Store,
+        publisher: Publisher,
+        restored: Restored,
         views: Views,
         metrics: RunnerMetrics,
         clock: Clock,
         stop: threading.Event,
-        directory: Callable[[], Directory | None],
-        submit: Callable[[str, Callable[[], bool]], None],
         free_bytes: Callable[[Path], int] = free_bytes,
     ) -> None:
-        """`submit` queues work behind an account's other work; `free_bytes` returns what a disk still takes."""
+        """`free_bytes` returns what the disk of a folder still takes."""
         self._ledger = ledger
         self._store = store
+        self._publisher = publisher
+        self._restored = restored
         self._views = views
         self._metrics = metrics
         self._clock = clock
         self._stop = stop
-        self._directory = directory
-        self._submit = submit
         self._free_bytes = free_bytes
-        # Held from reading what is restored to publishing it: of two threads, the later one publishes what is newer.
-        self._publishing = threading.RLock()
 
     def attempt(self, run: Run, part: Part, target: Target) -> AwsError | None:
         """Collect one unit and publish what became of it; returns the failure, and never raises."""
@@ -86,9 +67,7 @@ class Attempts:
         key = Key(part.name, target.account_id, region)
         now = self._clock()
         try:
-            if collector.restore is not None and key not in self._store.results():
-                # Until AWS answers, what was read before the process began is served for as long as it is fresh.
-                self._publish_restored(run, key, target, now)
+            self._restored.publish_at_first(run, key, target, now)
             if not collector.is_free:
                 self._require_room()
             try:
@@ -98,13 +77,10 @@ class Attempts:
             for sample in samples:
                 if sample.family not in collector.families:
                     raise ValueError(f"{collector.name} does not declare {sample.family.name}")
-            if collector.restore is not None:
-                self._publish_restored(run, key, target, now)
-            else:
-                # What the ledger serves was read when the ledger says so.
-                succeeded_at = self._views.read_at(collector) if _serves_the_ledger(collector) else now
-                result = CollectionResult(samples, now, succeeded_at, resources=resources, folded=folded)
-                self._publish(run, key, target.account, result)
+            if not self._restored.publish(run, key, target, now):
+                read_at = self._views.succeeded_at(collector, now)
+                result = CollectionResult(samples, now, read_at, resources=resources, folded=folded)
+                self._publisher.publish(run, key, target.account, result)
         except Exception as error:
             return self.fail(run, key, target.account, now, error)
         finally:
@@ -133,8 +109,8 @@ class Attempts:
         self._metrics.errors.labels(key.unit, failure.kind).inc()
         read_at = None
         with suppress(sqlite3.DatabaseError):  # the ledger itself may be what is broken
-            read_at = self._views.read_at(run.collector) if _serves_the_ledger(run.collector) else None
-        self._publish(run, key, account, CollectionResult((), now, read_at, failure.kind))
+            read_at = self._views.succeeded_at(run.collector, None)
+        self._publisher.publish(run, key, account, CollectionResult((), now, read_at, failure.kind))
         return failure
 
     def refuse(self, collector: Collector, interval: timedelta, directory: Directory, reason: str) -> None:
@@ -143,9 +119,10 @@ class Attempts:
             "the collector does not run, --allow-plan-over-ceiling runs it anyway",
             extra={"collector": collector.name, "reason": reason},
         )
+        now = self._clock()
         self._store.publish(
             Key(collector.name, directory.payer_id),
-            CollectionResult((), self._clock(), self._views.read_at(collector), Kind.PLAN_OVER_CEILING),
+            CollectionResult((), now, self._views.succeeded_at(collector, None), Kind.PLAN_OVER_CEILING),
             account=directory.names.get(directory.payer_id, directory.payer_id),
             interval=interval,
         )
@@ -158,56 +135,3 @@ class Attempts:
                 Kind.LEDGER,
                 f"{free >> 20} MiB are left on the disk of data_dir, expected {_LEAST_FREE_BYTES >> 20} at least",
             )
-
-    def _publish(self, run: Run, key: Key, account: str, result: CollectionResult) -> None:
-        if self._stop.is_set():
-            return  # the store belongs to the next configuration
-        with self._publishing:
-            self._store.publish(key, result, account=account, interval=run.interval, owner=run.collector.name)
-        directory = self._directory()
-        if directory and key.account_id not in {*directory.accounts, directory.payer_id}:
-            # The account left while it was being read.
-            self._store.forget(lambda known: known != key)
-
-    # What is restored from the ledger instead of what `collect` returns
-
-    def _publish_restored(self, run: Run, key: Key, target: Target, now: datetime) -> None:
-        restore = run.collector.restore
-        assert restore is not None
-        with self._publishing:
-            restored = restore(run.context, target)
-            if restored is None or self._stop.is_set():
-                return
-            self._publish(run, key, target.account, CollectionResult(restored.samples, now, restored.read_at))
-        if (seen := restored.seen) is not None:
-
-            def republish() -> None:
-                # Not in the scrape's thread: it writes to the ledger.
-                self._submit(key.account_id, lambda: self._after_seen(run, key, target, seen))
-
-            self._store.after_scrapes(key, _SCRAPES_OF_A_NEW_COUNTER, republish)
-
-    def _after_seen(self, run: Run, key: Key, target: Target, seen: Callable[[], None]) -> bool:
-        if self._stop.is_set():
-            return True
-        try:
-            seen()
-            with self._publishing:  # what a run publishes meanwhile is newer than this
-                result = self._store.results().get(key)
-                if result is None:
-                    return True
-                at, error = result.attempted_at, result.error
-                self._publish_restored(run, key, target, at)
-                if error is not None:
-                    self._publish(run, key, target.account, CollectionResult((), at, None, error))
-        except Exception:
-            log.exception(
-                "what is restored cannot be published",
-                extra={"collector": key.unit, "account_id": key.account_id, "region": key.region},
-            )
-            self._metrics.errors.labels(key.unit, Kind.INTERNAL).inc()
-        return True
-
-
-def _serves_the_ledger(collector: Collector) -> bool:
-    return any(not view.of_resources for view in collector.views)

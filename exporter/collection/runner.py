@@ -23,7 +23,9 @@ from exporter.collection.discovery import DISCOVERY, Discover, Discovery, Region
 from exporter.collection.metrics import COUNTED, RunnerMetrics
 from exporter.collection.plan import refused_collectors
 from exporter.collection.pool import Pool
-from exporter.collection.run import Attempts, Run, free_bytes
+from exporter.collection.publisher import Publisher, Run
+from exporter.collection.restored import Restored
+from exporter.collection.run import Attempts, free_bytes
 from exporter.collection.schedule import Patience, Schedule
 from exporter.collection.store import Key, Store
 from exporter.collection.units import Units, unit_names
@@ -91,10 +93,11 @@ class Runner:
             config, self.collectors, ledger, store, metrics.errors, clock, stop,
             lambda: self.directory, self.schedule.at,
         )  # fmt: skip
+        publisher = Publisher(store, stop, lambda: self.directory)
+        restored = Restored(publisher, store, metrics.errors, stop, self._pool.submit)
         self._attempts = Attempts(
-            ledger, store, self.views, metrics, clock, stop,
-            lambda: self.directory, self._pool.submit, free_bytes,
-        )  # fmt: skip
+            ledger, store, publisher, restored, self.views, metrics, clock, stop, free_bytes
+        )
         self._regions = Regions(config, aws, clock, regions_of)
         self.units = Units(self._pool, store, self._regions, self._attempts, clock, stop)
 

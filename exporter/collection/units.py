@@ -15,7 +15,8 @@ from exporter.accounts.discovery import Directory
 from exporter.aws.errors import AwsError, Kind
 from exporter.collection.discovery import Regions
 from exporter.collection.pool import Pool
-from exporter.collection.run import Attempts, Run
+from exporter.collection.publisher import Run
+from exporter.collection.run import Attempts
 from exporter.collection.store import Key, Store
 from exporter.core.fields import CollectorSettings
 from exporter.core.moments import Clock

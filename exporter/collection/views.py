@@ -114,10 +114,16 @@ class Views:
             ],
         )
 
-    def read_at(self, collector: Collector) -> datetime | None:
-        """When AWS last told what the collector's views show; None if it never did."""
+    def succeeded_at(self, collector: Collector, now: datetime | None) -> datetime | None:
+        """When AWS was read for what a collector serves: `now`, unless its views show what the ledger has.
+
+        Then it is when the ledger was written from AWS last, None if it never was.
+        """
+        of_the_ledger = [view for view in collector.views if not view.of_resources]
+        if not of_the_ledger:
+            return now
         context = self._view_context(collector)
-        times = [view.read_at(context) for view in collector.views if not view.of_resources]
+        times = [view.read_at(context) for view in of_the_ledger]
         return max((time for time in times if time is not None), default=None)
 
     def render(self) -> None:
@@ -140,7 +146,7 @@ class Views:
             self._publish_thresholds()
 
     def _publish_thresholds(self) -> None:
-        """What is known of groups and thresholds follows both discovery and cost, which tells the services.
+        """Groups and thresholds follow both discovery and cost, which has the services.
 
         Of several shards the one that reads cost serves them for all.
         """
@@ -176,7 +182,7 @@ class Views:
                 self.render_resources()
 
     def render_resources(self) -> None:
-        """Make the views of resources anew."""
+        """Render the views of resources."""
         with self._lock:
             started = time.monotonic()
             self._resources_moved = False
@@ -186,7 +192,7 @@ class Views:
                         self._render(collector, view)
             ended = time.monotonic()
             self._resources_due = ended + _RENDER_BACKOFF_FACTOR * (ended - started)
-        # The views must not outlive what they are made of: the next unit that expires makes them anew.
+        # The views must not outlive what they are made of: the next unit that expires has them rendered.
         expiries = [
             held.expires for held in self._store.published_resources() if held.resources and held.expires
         ]

@@ -34,7 +34,7 @@ class LiveWriteMetrics:
     """Self metrics; they exist where live writing is on."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Registers them."""
+        """`registry` is the one that is scraped."""
         prefix = "aws_spend_exporter_live_write"
         self.failures = Counter(
             f"{prefix}_failures_total", "Pushes of the current samples that failed.", registry=registry
@@ -52,7 +52,7 @@ class LiveWriteMetrics:
 
 
 class LiveWrite:
-    """Pushes on a thread of its own; does nothing without a `url`."""
+    """Pushes on a separate thread; does nothing without a `url`."""
 
     def __init__(
         self,

@@ -257,7 +257,7 @@ class Stamps:
             )
 
     def begin(self, cost_type: int) -> None:
-        """Have refused samples tried once more, and every day of cost compared anew if its type has changed."""
+        """Have refused samples tried once more, and every day of cost compared again if its type has changed."""
         compared, stamps = self.source.compared, self.source.stamps
         with self.ledger.transaction(), self.ledger.connection() as db:
             if self.source is COST and self.ledger.facts.get(_COST_TYPE_FACT) != cost_type:

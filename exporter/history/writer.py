@@ -1,4 +1,4 @@
-"""Cost and usage at their true dates: writes what changed in the ledger to Prometheus, and has it compared and mended.
+"""Cost and usage at their true dates: writes what changed in the ledger to Prometheus, and has it compared and fixed.
 
 The ledger is the queue. What the endpoint acknowledged is marked, all else is sent again, so that
 neither an endpoint that is down nor the end of this process loses or doubles anything.
@@ -32,7 +32,7 @@ _LONGEST_BACKOFF = 300.0
 _LOOK = timedelta(minutes=10)  # how often the newest days are looked at, to notice a wiped endpoint
 _LOOKED_AT_DAYS = 3
 _SETTLING = timedelta(minutes=1)  # VictoriaMetrics shows a new series some ten seconds late
-_AFTER_MENDING = (timedelta(minutes=1), timedelta(hours=1))  # whether it helped
+_AFTER_REWRITING = (timedelta(minutes=1), timedelta(hours=1))  # whether it helped
 _READ_BACK_FACT = "history_read_back_at"
 
 
@@ -40,7 +40,7 @@ class HistoryMetrics:
     """Self metrics of the dated history."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Registers them."""
+        """`registry` is the one that is scraped."""
         prefix = "aws_spend_exporter_history"
         self.written = Counter(
             f"{prefix}_samples_written_total", "Dated samples that the endpoint took.", registry=registry
@@ -188,7 +188,7 @@ class HistoryWriter:
 
 
 class History:
-    """Keeps the dated history up to date on a thread of its own, so that it never delays collection."""
+    """Keeps the dated history up to date on a separate thread, so that it never delays collection."""
 
     def __init__(
         self,
@@ -226,7 +226,7 @@ class History:
         self._look_at: datetime | None = None
         self._full_at: datetime | None = None
         self._settled_at: datetime | None = None
-        self._mended_in_a_row = 0
+        self._rewritten_in_a_row = 0
 
     def start(self) -> None:
         """Write what the ledger holds already, and from now on what is committed to it."""
@@ -278,7 +278,7 @@ class History:
             except Exception as error:
                 if self._stop.is_set() and isinstance(error, sqlite3.ProgrammingError):
                     break  # the ledger was closed: what was in flight is sent again by the next process
-                # A fault of ours, or e.g. a full disk: whatever it is, it is tried again.
+                # A fault of ours, or e.g. a full disk: it is tried again in any case.
                 log.exception("the dated history cannot be written")
                 self._metrics.failures.inc()
                 failures += 1
@@ -374,17 +374,21 @@ class History:
         self._ledger.facts.remember(_READ_BACK_FACT, int(now.timestamp()))
         self._look_at = now + _LOOK
         if not differing:
-            self._mended_in_a_row = 0
+            self._rewritten_in_a_row = 0
             self._full_at = now + interval
             return
         log.warning(
             "the dated history differs from the ledger",
             extra={"days": len(differing), "first_day": min(differing), "last_day": max(differing)},
         )
-        step = self._mended_in_a_row
-        self._mended_in_a_row += 1
-        self._full_at = now + min(interval, _AFTER_MENDING[step] if step < len(_AFTER_MENDING) else interval)
-        given_up = {day for read_back, days in found for day in read_back.mend(days, now, self._stop.is_set)}
+        step = self._rewritten_in_a_row
+        self._rewritten_in_a_row += 1
+        self._full_at = now + min(
+            interval, _AFTER_REWRITING[step] if step < len(_AFTER_REWRITING) else interval
+        )
+        given_up = {
+            day for read_back, days in found for day in read_back.rewrite(days, now, self._stop.is_set)
+        }
         if given_up:
             log.warning(
                 "days stay different however often they are written: are the endpoint's retention and"

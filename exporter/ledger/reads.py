@@ -91,7 +91,7 @@ class CostReads:
             )
             for day in read.days:
                 if part == "total":
-                    # What is not usage may have moved with the total: it is read anew when it is due.
+                    # What is not usage may have moved with the total: it is read again when it is due.
                     db.execute(
                         "INSERT INTO days (day, read_at, other_moved) VALUES (?, ?, 1)"
                         " ON CONFLICT (day) DO UPDATE SET moved = 0,"
@@ -211,7 +211,7 @@ class CostReads:
         }
 
     def confirmed_at(self, start: date, end: date) -> dict[date, datetime]:
-        """When AWS last told the cost of each day in [start, end) as it is held: by a read, or a scan that agreed."""
+        """When AWS last reported the cost of each day in [start, end) as the ledger has it: by a read, or a scan that agreed."""
         with self._database.connection() as db:
             rows = db.execute(
                 "SELECT days.day, MAX(read_at, COALESCE(MAX(observed_at), read_at)) FROM days"

@@ -50,7 +50,7 @@ class SnapshotMetrics:
     """Self metrics; they exist where snapshots are on."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Registers them."""
+        """`registry` is the one that is scraped."""
         prefix = "aws_spend_exporter_snapshot"
         self.success = Gauge(
             f"{prefix}_success", "1 unless the last snapshot of the ledger failed.", registry=registry
@@ -88,7 +88,7 @@ class Snapshots:
     ) -> None:
         """`settings` must have a bucket; `aws` acts as the account that the exporter runs in.
 
-        `shard` tells the ledgers of one configuration's exporters apart.
+        `shard` keeps the ledgers of one configuration's exporters apart.
         """
         self._key = f"{settings.prefix}{shard}{OBJECT_NAME}"
         self._settings = settings
@@ -192,7 +192,7 @@ class Snapshots:
     # Taking
 
     def start(self) -> None:
-        """Take snapshots on a thread of its own; the ledger's file must exist."""
+        """Take snapshots on a separate thread; the ledger's file must exist."""
         self._thread.start()
 
     def stop(self, end_by: float) -> None:

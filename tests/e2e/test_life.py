@@ -1,4 +1,4 @@
-"""Starting, ending, reloading: within seconds, with the right exit code, whatever AWS does meanwhile."""
+"""Starting, ending, reloading: within seconds, with the right exit code, with an AWS that answers or hangs."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def of_day(server: Server, family: str, day: date | None = None) -> dict[tuple[s
 
 
 @pytest.mark.stack
-def test_what_is_beside_cost_is_seeded_and_mended_like_cost(make_server: Any, ledger: Ledger) -> None:
+def test_what_is_beside_cost_is_seeded_and_fixed_like_cost(make_server: Any, ledger: Ledger) -> None:
     server = make_server()
     costs = fill(ledger, 20, accounts=2, services=1)
     ledger.accounts.place({ACCOUNT: "/Workloads/Prod", account_id(1): "/Workloads"}, today() - 90 * DAY)
@@ -220,13 +220,13 @@ def test_what_is_beside_cost_is_seeded_and_mended_like_cost(make_server: Any, le
         writer.close()
         assert of_day(server, USED) == {("us-east-1",): 12345.0}
 
-        def is_mended() -> bool:
+        def is_fixed() -> bool:
             return of_day(server, USED) == {("us-east-1",): 101.0} and of_day(server, SIZE) == {
                 ("eu-west-1",): 3e15,
                 ("mars-north-1",): 0.0,
             }
 
-        run.until("it is mended", is_mended)
+        run.until("it is fixed", is_fixed)
         live = server.query(f'last_over_time({OU_INFO.name}{{job!=""}}[1d])', midnight(today()))
         assert list(live.values()) == [1.0]
 

@@ -250,7 +250,7 @@ def test_a_wiped_prometheus_is_seeded_again(make_server: MakeServer, ledger: Led
 
 
 @pytest.mark.parametrize("program", ["prometheus", "victoria-metrics"])
-def test_a_day_altered_behind_our_back_is_found_and_mended(
+def test_a_day_altered_behind_our_back_is_found_and_fixed(
     make_server: MakeServer, make_writer: MakeWriter, ledger: Ledger, program: str
 ) -> None:
     server = make_server(program)
@@ -288,9 +288,9 @@ def test_a_day_altered_behind_our_back_is_found_and_mended(
 
         run.later(timedelta(days=1, minutes=1))
         foreign = totals | {day: totals[day] + 11.0}
-        wait_for("it is mended", lambda: server.days() == foreign)
+        wait_for("it is fixed", lambda: server.days() == foreign)
         assert run.metric("divergent_dates") == 2
-        run.until("it stays mended", lambda: run.metric("divergent_dates") == 0)
+        run.until("it stays fixed", lambda: run.metric("divergent_dates") == 0)
         # Only what differs is sent, not the whole days.
         assert run.metric("samples_written_total") == written + 3
         values = server.query(f'last_over_time({DAILY}{{service="Service 1"}}[1d])', midnight(other + DAY))
