@@ -46,7 +46,8 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = record.exc_text or self.formatException(record.exc_info)
         # A library may call a field of its record as it likes: the line's keys win.
-        return json.dumps({**fields_of(record), **line}, ensure_ascii=False)
+        fields = {name: value for name, value in fields_of(record).items() if name not in line}
+        return json.dumps({**line, **fields}, ensure_ascii=False)
 
 
 class _TextFormatter(logging.Formatter):
