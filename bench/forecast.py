@@ -154,7 +154,7 @@ def _read(
     assert projected is not None
     (theirs, *_) = forecast.render(ViewContext(ledger, now, asked, {}, settings))
     first, today = month_start(now.date()), now.date()
-    past = ledger.costs(first, today, settings.cost_type)
+    past = ledger.cost.sums(first, today, settings.cost_type)
     share = (month_start(today, -1) - first).days / (today - first).days
     return projected.month, theirs.value, {key: float(usd) * share for key, usd in past.items()}
 

@@ -25,7 +25,8 @@ from exporter.core.amounts import Amounts
 from exporter.core.moments import start_of_day
 from exporter.cost.refresh_plan import next_query
 from exporter.declarations.view import ViewContext
-from exporter.ledger.file import CostKey, CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostKey, CostRead
 
 LAST = date(2026, 6, 15)
 NOW = start_of_day(LAST) + timedelta(hours=12)
@@ -68,13 +69,13 @@ def main(accounts: int, services: int, days: int, as_json: bool) -> None:
 
         def commit(part: list[date], at: datetime) -> float:
             costs = month_of_costs(part, accounts, services, random)
-            return timed(lambda: ledger.commit_costs(CostRead(at, dict.fromkeys(part, True), costs)))
+            return timed(lambda: ledger.reads.commit(CostRead(at, dict.fromkeys(part, True), costs)))
 
         fill = sum(commit(part, NOW) for part in chunks(days))
         settings = cost.CostSettings()
         view = ViewContext(ledger, NOW, settings, {}, settings)
         figures = {
-            "rows": ledger.row_count(),
+            "rows": ledger.cost.row_count(),
             "mebibytes": round(ledger.size_bytes() / 2**20, 1),
             "fill_seconds": round(fill, 1),
             "refresh_of_two_days_seconds": round(commit([LAST - timedelta(days=1), LAST], NOW), 2),
@@ -82,7 +83,7 @@ def main(accounts: int, services: int, days: int, as_json: bool) -> None:
             "render_views_seconds": round(timed(lambda: list(cost.render(view))), 2),
         }
         for part in chunks(days):
-            ledger.commit_non_usage_charges(CostRead(NOW, dict.fromkeys(part, True), {}))
+            ledger.reads.commit_non_usage(CostRead(NOW, dict.fromkeys(part, True), {}))
         assessed = AssessedHistory(ledger, AnomalySettings(), timedelta(days=450), 13, lambda: NOW)
 
         def assess() -> None:
@@ -93,7 +94,7 @@ def main(accounts: int, services: int, days: int, as_json: bool) -> None:
         figures["mebibytes_with_assessed_days"] = round(ledger.size_bytes() / 2**20, 1)
         settled = LAST - timedelta(days=3)
         commit([settled], NOW + timedelta(hours=1))
-        ledger.commit_non_usage_charges(CostRead(NOW, {settled: True}, {}))
+        ledger.reads.commit_non_usage(CostRead(NOW, {settled: True}, {}))
         figures["assess_a_restated_day_seconds"] = round(timed(assess), 2)
         ledger.close()
         figures["open_seconds"] = round(timed(lambda: Ledger(Path(folder) / "ledger.sqlite").close()), 3)

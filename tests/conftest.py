@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from exporter.core import redaction
+from exporter.core.logs import LogSettings, log_handler
 
 # How long an example takes says how busy the machine is. In CI the same examples come each time, so that a
 # red run says something about the change; `make test` elsewhere goes on looking.
@@ -118,3 +119,10 @@ def _logging_as_before() -> Iterator[None]:
     sys.excepthook, threading.excepthook = hooks
     for logger, level in levels:
         logger.setLevel(level)
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """As pytest's, but `text` has the fields of each line, as the exporter writes them."""
+    caplog.handler.setFormatter(log_handler(LogSettings(), sys.stderr).formatter)
+    return caplog

@@ -51,7 +51,7 @@ def place_days(ledger: Ledger, account_ids: Iterable[str], days_back: int, now: 
     put_in_all = 0
     values: list[DailyValue] = []
     for day in sorted(by_day):  # so that the newest day says where a stopped process has to go on
-        ous = ledger.account_ous(on=day)
+        ous = ledger.accounts.ous(on=day)
         values += _placed(day, by_day[day], ous)
         if len(values) >= _OUS_A_TRANSACTION:
             put_in_all += upsert(ledger, values, now)

@@ -22,7 +22,8 @@ from exporter.core.moments import start_of_day
 from exporter.declarations.view import ViewContext
 from exporter.expectation import baseline
 from exporter.expectation.baseline import Baseline, Flags, Limits, Values
-from exporter.ledger.file import DayState, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import DayState
 
 SHOWN_CAUSES = 5
 _COMPLETE_AFTER = timedelta(hours=24)  # AWS updates cost at least once a day
@@ -121,11 +122,11 @@ class Assessment:
 
 def assessed_day(ledger: Ledger, now: datetime) -> date | None:
     """The newest settled day of which what is not usage is known; None if there is none."""
-    settled = ledger.assessed_day(now)
+    settled = ledger.cost.assessed_day(now)
     if settled is None:
         return None
     days = [settled - number * _DAY for number in range(_ASSESSED_BACK)]
-    states = ledger.day_states(days[-1], settled + _DAY)
+    states = ledger.reads.day_states(days[-1], settled + _DAY)
     return next((day for day in days if day in states and _usage_is_known(day, states[day])), None)
 
 
@@ -148,12 +149,12 @@ def assess(ledger: Ledger, now: datetime, settings: AnomalySettings) -> Assessme
     if day is None:
         return None
     days = baseline.input_days(day)
-    told = ledger.confirmed_at(days[0], day + _DAY)
+    told = ledger.reads.confirmed_at(days[0], day + _DAY)
     version = (
         day,
         settings,
         _last_month_is_open(ledger, day),
-        tuple(ledger.day_states(days[0], day + _DAY).items()),
+        tuple(ledger.reads.day_states(days[0], day + _DAY).items()),
         tuple(told.items()),
     )
     with _lock:
@@ -183,7 +184,7 @@ def _shown(values: Values, found: Baseline) -> Flags:
 
 def _last_month_is_open(ledger: Ledger, day: date) -> bool:
     """Whether the bill of the month before a day's is not final: AWS calls its days estimated."""
-    return day.day <= _BILL_IS_FINAL_AFTER and ledger.is_estimated(day.replace(day=1) - _DAY)
+    return day.day <= _BILL_IS_FINAL_AFTER and ledger.cost.is_estimated(day.replace(day=1) - _DAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +201,9 @@ class DayInput:
 
 def day_inputs(ledger: Ledger, start: date, end: date) -> dict[date, DayInput]:
     """The days of [start, end) of which the ledger holds anything."""
-    confirmed = ledger.confirmed_at(start, end)
+    confirmed = ledger.reads.confirmed_at(start, end)
     found = {}
-    for day, state in ledger.day_states(start, end).items():
+    for day, state in ledger.reads.day_states(start, end).items():
         known = _usage_is_known(day, state)
         complete = known and confirmed[day] >= start_of_day(day + _DAY) + _COMPLETE_AFTER
         found[day] = DayInput(known, complete, state.read_at, state.other_read_at)
@@ -213,7 +214,7 @@ class UsageDays:
     """Usage at amortized cost by series and UTC day, in USD; reads each day of the ledger once."""
 
     def __init__(self, ledger: Ledger, inputs: Mapping[date, DayInput]) -> None:
-        self.series = ledger.series()
+        self.series = ledger.cost.series()
         self._ledger = ledger
         self._inputs = inputs
         self._size = max(self.series, default=0) + 1
@@ -346,7 +347,7 @@ def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
     if assessment is None:
         return
     yield DAY_TIMESTAMP(start_of_day(assessment.day).timestamp())
-    names = view.ledger.account_names(on=assessment.day)
+    names = view.ledger.accounts.names(on=assessment.day)
 
     def labels(account_id: str, service: str) -> dict[str, str]:
         return {

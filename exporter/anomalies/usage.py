@@ -181,7 +181,7 @@ def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
     if not days:
         return
     yield DAY_TIMESTAMP(start_of_day(max(days.values())).timestamp())
-    names = {day: view.ledger.account_names(on=day) for day in set(days.values())}
+    names = {day: view.ledger.accounts.names(on=day) for day in set(days.values())}
     family = anomaly_family(view.group_labels)
     for finding in assess(view.ledger, days, settings):
         yield family(

@@ -35,20 +35,20 @@ class Source:
 
     def account(self, account_id: str) -> str:
         """The name of an account; its id where unknown."""
-        return self.names.get(account_id) or self.ledger.account_names().get(account_id) or account_id
+        return self.names.get(account_id) or self.ledger.accounts.names().get(account_id) or account_id
 
     def service(self, text: str | None) -> str | None:
         """The service that is meant, as Cost Explorer names it; ValueError where none has cost."""
         if text is None:
             return None
-        return find_service(text, {service for _, service in self.ledger.series().values()})
+        return find_service(text, {service for _, service in self.ledger.cost.series().values()})
 
     def has_account(self, account_id: str) -> bool:
         """Whether anything is known of an account."""
         return (
             account_id in self.names
-            or account_id in self.ledger.account_names()
-            or any(account_id == known for known, _ in self.ledger.series().values())
+            or account_id in self.ledger.accounts.names()
+            or any(account_id == known for known, _ in self.ledger.cost.series().values())
             or any(account_id == held.account_id for held in self.published_resources)
         )
 

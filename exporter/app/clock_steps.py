@@ -1,4 +1,4 @@
-"""Notices that the wall clock was set: whoever waits for a time of day would wait too long, or has waited enough."""
+"""Notices that the wall clock was set: who waits for a time of day would wait too long, or has waited enough."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LEAST_SECONDS = 10.0  # less delays nothing, and may be this process being held
 
 
 class ClockSteps:
-    """Compares the wall clock with one that nobody sets."""
+    """Compares the wall clock with one that cannot be set."""
 
     def __init__(
         self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic

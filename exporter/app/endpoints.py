@@ -26,7 +26,7 @@ _MOST_WAITING = 4
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What the endpoints ask of the process behind them."""
+    """What the endpoints ask the process behind them for."""
 
     unready: Callable[[], list[str]]
     problems: Callable[[], list[str]]
@@ -47,21 +47,16 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
         redoc_url=None,
         redirect_slashes=False,  # to wherever the Host header says
     )
-    waiting_places = threading.BoundedSemaphore(_MOST_WAITING)
+    _add_metrics(app, store, registry)
+    _add_states(app, probes)
+    _add_actions(app, probes)
+    for endpoint in all_endpoints():
+        _mount(app, endpoint, probes.source)
+    _add_pages(app, probes)
+    return app
 
-    def in_turn(work: Callable[[], str | None]) -> str | None:
-        if not waiting_places.acquire(blocking=False):
-            return "too many wait for that already; try again"
-        try:
-            return work()
-        finally:
-            waiting_places.release()
 
-    @app.get("/metrics", response_class=PlainTextResponse, summary="All metrics, text format 0.0.4")
-    async def metrics(request: Request) -> Response:
-        # Not on the threads of the JSON API: a scrape does not queue behind it.
-        return await asyncio.to_thread(exposition, request.headers.get("accept-encoding", ""))
-
+def _add_metrics(app: FastAPI, store: Store, registry: CollectorRegistry) -> None:
     def exposition(accepted: str) -> Response:
         plain, packed = store.exposition()
         own = generate_latest(registry)
@@ -70,6 +65,15 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
             # Gzip members may follow each other: the big one comes from the cache.
             return Response(packed + gzip.compress(own, 1), headers={**headers, "Content-Encoding": "gzip"})
         return Response(plain + own, headers=headers)
+
+    @app.get("/metrics", response_class=PlainTextResponse, summary="All metrics, text format 0.0.4")
+    async def metrics(request: Request) -> Response:
+        # Not on the threads of the JSON API: a scrape does not queue behind it.
+        return await asyncio.to_thread(exposition, request.headers.get("accept-encoding", ""))
+
+
+def _add_states(app: FastAPI, probes: Probes) -> None:
+    """What is asked without changing anything."""
 
     @app.get("/-/healthy", response_class=PlainTextResponse, summary="The process lives")
     async def healthy() -> str:
@@ -83,6 +87,23 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
             text = "".join(f"Not ready: {reason}\n" for reason in waiting)
             return PlainTextResponse(text + problems, status_code=503)
         return PlainTextResponse(f"aws-spend-exporter is ready.\n{problems}")
+
+    @app.get("/api/v1/status", summary="Collectors, their results and the spend on AWS requests")
+    def status() -> JSONResponse:
+        return JSONResponse(probes.status())
+
+
+def _add_actions(app: FastAPI, probes: Probes) -> None:
+    """What a request sets off: a reload, or reading AWS."""
+    waiting_places = threading.BoundedSemaphore(_MOST_WAITING)
+
+    def in_turn(work: Callable[[], str | None]) -> str | None:
+        if not waiting_places.acquire(blocking=False):
+            return "too many wait for that already; try again"
+        try:
+            return work()
+        finally:
+            waiting_places.release()
 
     @app.api_route(
         "/-/reload",
@@ -109,12 +130,9 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
             return PlainTextResponse(f"not refreshed: {refused}\n", status_code=409)
         return PlainTextResponse(f"{collector} is refreshed\n")
 
-    @app.get("/api/v1/status", summary="Collectors, their results and the spend on AWS requests")
-    def status() -> JSONResponse:
-        return JSONResponse(probes.status())
 
-    for endpoint in all_endpoints():
-        _mount(app, endpoint, probes.source)
+def _add_pages(app: FastAPI, probes: Probes) -> None:
+    """What a browser shows."""
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def landing() -> str:
@@ -125,11 +143,9 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
     def docs() -> str:
         return api_page(all_endpoints())
 
-    return app
-
 
 def _not_from_a_page(request: Request) -> None:
-    """A page that somebody has open may post to any address that the browser reaches, also to loopback; 403 for it.
+    """A page that is open may post to any address that the browser reaches, also to loopback; 403 for it.
 
     To its own site as well: a foreign one may give its name our address. None of our pages posts.
     """

@@ -38,7 +38,7 @@ def api_page(endpoints: Iterable[AnyEndpoint]) -> str:
     """The questions of the JSON API with their parameters, from their declarations."""
     parts = [
         "<p>GET, JSON, money in US dollars as text, days in UTC. No answer calls AWS. What is wrong with a question is"
-        ' told as JSON with status 400 or 422. The same for programs: <a href="openapi.json">openapi.json</a>.</p>'
+        ' answered as JSON with status 400 or 422. The same for programs: <a href="openapi.json">openapi.json</a>.</p>'
     ]
     for endpoint in endpoints:
         path = f"api/v1/{endpoint.name}"

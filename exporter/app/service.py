@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
@@ -17,20 +18,23 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 
 from exporter.api.source import Source
 from exporter.app.clock_steps import ClockSteps
 from exporter.app.dated_history import DAILY_VALUES, assessed_history
 from exporter.app.endpoints import Probes, create_app
+from exporter.app.scrape import scraped_samples
 from exporter.app.state_metrics import BUILD_INFO, RELOADED, RELOADED_AT, _StateMetrics
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
-from exporter.collection.plan import refusal
-from exporter.collection.runner import Runner, RunnerMetrics
+from exporter.collection.metrics import RunnerMetrics
+from exporter.collection.plan import declared_requests, refusal
+from exporter.collection.runner import Runner
+from exporter.collection.schedule import Patience
 from exporter.collection.store import Store
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
@@ -40,7 +44,8 @@ from exporter.core.moments import Clock, utc_now
 from exporter.history.live import LiveWrite, LiveWriteMetrics
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.writer import History, HistoryMetrics
-from exporter.ledger.file import Ledger, LedgerLockedError
+from exporter.ledger.database import LedgerLockedError
+from exporter.ledger.file import Ledger
 from exporter.ledger.snapshots import SnapshotMetrics, Snapshots
 from exporter.web.config import WebConfig, WebConfigError, open_web_config
 from exporter.web.server import Server
@@ -66,8 +71,14 @@ class Service:
         clock: Clock = utc_now,
         *,
         allow_plan_over_ceiling: bool = False,
+        load: Callable[[Path | None], Config] = load_config,
+        patience: Patience = Patience(),  # noqa: B008 # frozen
     ) -> None:
-        """Opens the ledger; LedgerLockedError or OSError if it cannot be, WebConfigError if that file is bad."""
+        """Open the ledger.
+
+        `load` reads the configuration again on a reload. Raise LedgerLockedError or OSError if the ledger
+        cannot be opened, WebConfigError if the web configuration file is bad.
+        """
         self._web: WebConfig | None = open_web_config(config.server.web_config_file)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.config = config
@@ -78,18 +89,20 @@ class Service:
         if self._snapshots is not None:
             self._snapshots.restore()
         self.ledger = Ledger(config.ledger_path)
-        # A connection of its own: a scrape never waits for a commit, which can take seconds.
+        # A second connection: a scrape never waits for a commit, which can take seconds.
         self._books = Ledger(config.ledger_path, read_only=True)
         self._clock = clock
         self._config_path = config_path
         self._allow_plan_over_ceiling = allow_plan_over_ceiling
+        self._load = load
+        self._patience = patience
         self._events: queue.SimpleQueue[_Reload | None] = queue.SimpleQueue()
         self._clock_steps = ClockSteps()
         self._reload_lock = threading.Lock()
         self._takes_reloads = True
         self._end_by: float | None = None  # monotonic; set by the first SIGTERM
         self._metrics = RunnerMetrics(self.registry)
-        self._meter = Meter(self.ledger, config.ceilings, clock, self.registry, self._books)
+        self._meter = Meter(self.ledger.charges, config.ceilings, clock, self.registry, self._books.charges)
         self._stamps = Stamps(self.ledger)
         self._other_stamps = (Stamps(self.ledger, DAILY_VALUES),)
         self._history_metrics = HistoryMetrics(self.registry)
@@ -102,6 +115,7 @@ class Service:
         build.labels(version("aws-spend-exporter")).set(1)
         self.aws, self.history, self.runner = self._make(config)
         self.live_write = self._make_live_write(config)
+        self._expect_requests(config)
         self.registry.register(_StateMetrics(self._meter, self._books, lambda: self.aws))
 
     def _make(self, config: Config, previous: Aws | None = None) -> tuple[Aws, History, Runner]:
@@ -129,8 +143,13 @@ class Service:
             stop,
             partial(self._on_commit, stop),
             allow_plan_over_ceiling=self._allow_plan_over_ceiling,
+            patience=self._patience,
         )
         return aws, history, runner
+
+    def _expect_requests(self, config: Config) -> None:
+        for service, operation in declared_requests(config):
+            self._meter.expect(service, operation)
 
     def _on_commit(self, stop: threading.Event) -> None:
         """The ledger has changed; `stop` is that of the runner whose collector has changed it."""
@@ -144,7 +163,7 @@ class Service:
             self._live_write_metrics = LiveWriteMetrics(self.registry)
         return LiveWrite(
             config.live_write,
-            lambda: self.store.exposition()[0] + generate_latest(self.registry),
+            lambda: scraped_samples(self.store, self.registry),
             self._clock,
             self._live_write_metrics,
         )
@@ -168,14 +187,10 @@ class Service:
         try:
             self.port = server.start()
         except OSError as error:
-            log.error(
-                "server.port: found %s:%d in use or not ours, expected a free address: %s",
-                self.config.server.host,
-                self.config.server.port,
-                error,
-            )
+            wanted = f"{self.config.server.host}:{self.config.server.port}"
+            _cannot_start(f"server.port: found {wanted} in use or not ours, expected a free address: {error}")
             return 1
-        log.info("listening on %s://%s:%d", server.scheme, self.config.server.host, self.port)
+        log.info("listening", extra={"url": f"{server.scheme}://{self.config.server.host}:{self.port}"})
         self.runner.start()
         self.history.start()
         self.live_write.start()
@@ -197,11 +212,8 @@ class Service:
         if idle:
             self.ledger.close()
         self.aws.close()
-        log.info(
-            "stopped after %.1f s%s",
-            time.monotonic() - started,
-            "" if idle else "; a request was in flight, what was committed is safe",
-        )
+        # A request that is in flight is lost; what was committed is safe.
+        log.info("stopped", extra={"seconds": round(time.monotonic() - started, 1), "in_flight": not idle})
         return 0
 
     def _next_event(self) -> _Reload | None:
@@ -245,14 +257,14 @@ class Service:
         if self._end_by is not None:
             return _STOPPING
         try:
-            config = load_config(self._config_path)
+            config = self._load(self._config_path)
             for key in _NEEDS_RESTART:
                 if getattr(config, key) != getattr(self.config, key):
                     raise ConfigError(f"{key}: has changed, expected a restart for that")
             aws, history, runner = self._make(config, self.aws)
         except (ConfigError, AwsError) as error:
             self._reloaded.set(0)
-            log.error("the new configuration is refused, the old one stays: %s", error)
+            log.error("the new configuration is refused, the old one stays", extra={"error": error})
             return str(error)
         except Exception as error:
             self._reloaded.set(0)
@@ -264,6 +276,7 @@ class Service:
         old.stop(_STOP_SECONDS, give_up=lambda: self._end_by is not None)
         configure_logging(config.log)
         self._meter.ceilings = config.ceilings
+        self._expect_requests(config)
         self.config, self.aws, self.history, self.runner = config, aws, history, runner
         if aws.succeeds(old_aws):
             aws.take_over()  # not before: what the old runner is refused until it ends, the new one asks for again
@@ -328,6 +341,10 @@ def make_snapshots(config: Config, clock: Clock, registry: CollectorRegistry) ->
     return Snapshots(config.snapshots, aws, config.ledger_path, clock, SnapshotMetrics(registry), shard)
 
 
+def _cannot_start(error: str) -> None:
+    log.error("the exporter cannot start", extra={"error": error})
+
+
 def run_exporter(config: Config, config_path: Path | None, allow_plan_over_ceiling: bool = False) -> int:
     """Run in the main thread until a signal ends it.
 
@@ -339,19 +356,19 @@ def run_exporter(config: Config, config_path: Path | None, allow_plan_over_ceili
         service = Service(config, config_path, allow_plan_over_ceiling=allow_plan_over_ceiling)
         refused = None if allow_plan_over_ceiling else refusal(config, service.ledger, utc_now())
     except WebConfigError as error:
-        log.error("server.web_config_file: %s", error)
+        _cannot_start(f"server.web_config_file: {error}")
         return 2
     except (LedgerLockedError, OSError, sqlite3.OperationalError) as error:
-        log.error("data_dir: found %s, expected a folder that we can write: %s", config.data_dir, error)
+        _cannot_start(f"data_dir: found {config.data_dir}, expected a folder that we can write: {error}")
         return 1
     except sqlite3.DatabaseError as error:
-        log.error("data_dir: found %s, expected a ledger that we can read: %s", config.ledger_path, error)
+        _cannot_start(f"data_dir: found {config.ledger_path}, expected a ledger that we can read: {error}")
         return 1
     except AwsError as error:
-        log.error("aws: %s", error)
+        _cannot_start(f"aws: {error}")
         return 1
     if refused is not None:
-        log.error("%s; `aws-spend-exporter plan` shows it, --allow-plan-over-ceiling runs anyway", refused)
+        _cannot_start(f"{refused}; `aws-spend-exporter plan` shows it, --allow-plan-over-ceiling runs anyway")
         service.ledger.close()
         return 2
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

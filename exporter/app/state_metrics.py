@@ -52,7 +52,7 @@ class _StateMetrics:
         remaining = self._meter.remaining()
         return [
             _gauge(CEILING_REMAINING, {key: float(usd) for key, usd in remaining.items()}),
-            _gauge(LEDGER_ROWS, {(): self._ledger.row_count()}),
+            _gauge(LEDGER_ROWS, {(): self._ledger.cost.row_count()}),
             _gauge(LEDGER_BYTES, {(): self._ledger.size_bytes()}),
             _gauge(AWS_CLIENTS, {(): self._aws().clients_created}),
         ]

@@ -13,7 +13,7 @@ class MemoryCharges:
     """Charges that need not survive, for commands that make no paid call."""
 
     def __init__(self) -> None:
-        """Starts at nothing."""
+        """Nothing is charged yet."""
         self._lock = threading.RLock()
         self._charges: list[tuple[datetime, str, Decimal]] = []
 

@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -42,19 +43,29 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 4
 _TIMEOUT_ATTEMPTS = 2  # a hang costs the read timeout each time
-_FIRST_BACKOFF_SECONDS = 0.4
-_LONGEST_BACKOFF_SECONDS = 8.0
 _COST_EXPLORER_REQUESTS_PER_SECOND = 2.0
 CONNECT_TIMEOUT_SECONDS = 3
 READ_TIMEOUT_SECONDS = 15
 CALLS_PER_ACCOUNT = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long is waited before a request is sent again, in seconds."""
+
+    first: float = 0.4
+    longest: float = 8.0
+
+    def after(self, attempt: int) -> float:
+        """Doubled after each attempt; the first is 1."""
+        return min(self.longest, self.first * 2.0 ** (attempt - 1))
+
+
 class Deadline:
     """A point on the monotonic clock after which a run sends nothing more."""
 
     def __init__(self, seconds: float) -> None:
-        """Starts now."""
+        """It passes `seconds` from now."""
         self._end = time.monotonic() + seconds
 
     def remaining(self) -> float:
@@ -99,6 +110,7 @@ class Aws:
         read_timeout: float = READ_TIMEOUT_SECONDS,
         stop: threading.Event | None = None,
         credentials: Credentials | None = None,
+        backoff: Backoff = Backoff(),  # frozen
     ) -> None:
         """`profile`, `region` and the environment choose the ambient credentials as in any AWS tool.
 
@@ -107,6 +119,7 @@ class Aws:
         `role_arn` is the payer's role, when the ambient credentials are not the payer's own.
         """
         self.meter = meter
+        self._backoff = backoff
         self._stop = stop or threading.Event()
         self._endpoint_url = endpoint_url
         self._lock = threading.Lock()
@@ -149,7 +162,7 @@ class Aws:
         return self._made_of == other._made_of
 
     def successor(self, stop: threading.Event) -> Aws:
-        """The same clients and sessions under a `stop` of its own, for the next configuration.
+        """The same clients and sessions under another `stop`, for the next configuration.
 
         Requests of this one end when its own `stop` is set; then the successor is to `take_over`.
         """
@@ -246,7 +259,7 @@ class Aws:
         except AwsError as error:
             if error.kind is not Kind.EXPIRED_CREDENTIALS or not role.role_arn:
                 raise
-        # A session can end early, e.g. when the role's trust is revoked: once anew, then it counts.
+        # A session can end early, e.g. when the role's trust is revoked: once more, then it counts.
         self._roles.forget(role, credentials)
         credentials = self._renewed(account)
         return self._send(credentials, who, service, operation, region, params or {}, budget, deadline)
@@ -336,8 +349,11 @@ class Aws:
             allowed = _TIMEOUT_ATTEMPTS if failure.kind is Kind.TIMEOUT else ATTEMPTS
             if not failure.retryable or attempt >= allowed:
                 raise failure
-            backoff = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** (attempt - 1))
-            log.debug("attempt %d failed, again in about %.1f s: %s", attempt, backoff, failure)
+            backoff = self._backoff.after(attempt)
+            log.debug(
+                "an attempt failed",
+                extra={"attempt": attempt, "retry_seconds": round(backoff, 1), "error": failure},
+            )
             self._wait(random.uniform(backoff / 2, backoff), request, deadline)
 
     def _wait(self, seconds: float, request: str, deadline: Deadline | None) -> None:

@@ -6,7 +6,6 @@ sent: failed calls are said to be free, so what is recorded is an upper bound.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -56,10 +55,10 @@ def price(service: str, operation: str, params: Mapping[str, object]) -> Decimal
 
 
 class Charges(Protocol):
-    """Where charges survive a restart; the ledger is one."""
+    """Where charges are kept; those of the ledger survive a restart."""
 
     def transaction(self) -> AbstractContextManager[object]:
-        """Everything inside is seen and committed together."""
+        """Let one thread at a time see and commit everything inside together."""
 
     def add_charge(self, at: datetime, budget: str, service: str, operation: str, usd: Decimal) -> None:
         """Record one charge."""
@@ -99,7 +98,6 @@ class Meter:
         self._charges = charges
         self._books = books or charges
         self._clock = clock
-        self._lock = threading.Lock()
         self.ceilings = ceilings
         self._requests = Counter(
             "aws_spend_exporter_api_requests_total",
@@ -123,7 +121,8 @@ class Meter:
             return
         budget = budget or _CLASS_OF_SERVICE[service]
         now = self._clock()
-        with self._lock, self._charges.transaction():
+        # One thread at a time sees what is spent and adds to it.
+        with self._charges.transaction():
             for period, limit in self.ceilings.limits(budget).items():
                 if limit is None:
                     continue
@@ -136,6 +135,12 @@ class Meter:
                     )
             self._charges.add_charge(now, budget, service, operation, usd)
         self._charged.labels(service, operation).inc(float(usd))
+
+    def expect(self, service: str, operation: str) -> None:
+        """Count an operation's requests and charges from 0, so that `increase()` sees the first one."""
+        self._requests.labels(service, operation, "ok")
+        if unit_price(service, operation):
+            self._charged.labels(service, operation)
 
     def after(self, service: str, operation: str, status: str) -> None:
         """Count a request that was sent."""

@@ -27,7 +27,8 @@ from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
 from exporter.core.fields import format_duration
 from exporter.core.moments import utc_now
-from exporter.ledger.file import Ledger, LedgerLockedError
+from exporter.ledger.database import LedgerLockedError
+from exporter.ledger.file import Ledger
 from exporter.relay.settings import RelaySecrets
 from exporter.relay.telex import Result, post
 from exporter.web.client import NoAnswerError, RefusedError
@@ -98,7 +99,7 @@ def _cost_explorer(config: Config, paid: bool) -> Iterator[CheckFinding]:
         read_at = None
         if config.ledger_path.exists():
             ledger = Ledger(config.ledger_path, read_only=True)
-            read_at = ledger.scanned_at("refresh")
+            read_at = ledger.reads.scanned_at("refresh")
             ledger.close()
         if read_at is not None:
             yield _ok(subject, f"was last read at {read_at:%Y-%m-%d %H:%M} UTC")
@@ -116,7 +117,7 @@ def _cost_explorer(config: Config, paid: bool) -> Iterator[CheckFinding]:
         )
         return
     try:
-        meter = Meter(ledger, config.ceilings, utc_now, CollectorRegistry())
+        meter = Meter(ledger.charges, config.ceilings, utc_now, CollectorRegistry())
         aws: Aws = make_aws(config.aws, meter)
         yesterday = utc_now().date() - timedelta(days=1)
         answer = daily_costs(aws, None, yesterday, yesterday + timedelta(days=1), ("SERVICE",))

@@ -14,13 +14,15 @@ from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
 from exporter.cli.ask import AskError
 from exporter.cli.clients import exporter_client
+from exporter.collection.metrics import RunnerMetrics
 from exporter.collection.plan import plan_at_rest
-from exporter.collection.runner import Runner, RunnerMetrics
+from exporter.collection.runner import Runner
 from exporter.collection.store import Store
 from exporter.collectors import collector_named
 from exporter.config.model import Config
 from exporter.core.moments import utc_now
-from exporter.ledger.file import Ledger, LedgerLockedError
+from exporter.ledger.database import LedgerLockedError
+from exporter.ledger.file import Ledger
 from exporter.web.client import NoAnswerError, RefusedError
 
 _READ_SECONDS = 150.0
@@ -59,10 +61,10 @@ def _refresh_here(config: Config, collector: str) -> None:
     with closing(ledger):
         try:
             with closing(
-                make_aws(config.aws, Meter(ledger, config.ceilings, utc_now, registry), stop)
+                make_aws(config.aws, Meter(ledger.charges, config.ceilings, utc_now, registry), stop)
             ) as aws:
                 runner = Runner(config, aws, ledger, Store(utc_now), RunnerMetrics(registry), utc_now, stop)
-                runner.discover_now()
+                runner.discovery.ensure()
                 refused = runner.refresh(collector)
         except AwsError as error:
             raise AskError(str(error)) from None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -32,6 +33,9 @@ from exporter.usage.counters import series_in_use
 
 _ASSUMED_REGIONS = 17  # what an account has without opting in to any
 _BUDGETS = ("cost", "usage")
+
+
+_SMALLEST = Scale(1, 1, 1, 1, 1, usage_metrics=1, daily_usage_metrics=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +88,9 @@ def scale_for(
     What is given counts; else what the ledger has seen; else the configuration; else an assumption.
     """
     seen = known_scale(ledger, now) if ledger is not None else None
-    learned = ledger.fact(PAGE_SIZE_FACT) if ledger is not None else None
-    sources = {}
-
-    def pick(name: str, *candidates: tuple[str, int | None]) -> int:
-        sources[name], value = next(
-            ((source, value) for source, value in candidates if value), candidates[-1]
-        )
-        assert value is not None
-        return value
-
+    learned = ledger.facts.get(PAGE_SIZE_FACT) if ledger is not None else None
+    sources: dict[str, str] = {}
+    pick = partial(_pick, sources)
     number = pick(
         "accounts",
         ("given", accounts),
@@ -139,6 +136,13 @@ def scale_for(
     )
 
 
+def _pick(sources: dict[str, str], name: str, *candidates: tuple[str, int | None]) -> int:
+    """The first figure that there is; notes its source. The last candidate always has one."""
+    sources[name], value = next(((source, value) for source, value in candidates if value), candidates[-1])
+    assert value is not None
+    return value
+
+
 def _usage_metrics(
     config: Config, ledger: Ledger | None, now: datetime, regions: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -155,13 +159,30 @@ def _usage_metrics(
 def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: datetime) -> Plan:
     """Price a configuration at a scale."""
     lines: list[Line] = []
-    enabled = [c for c in all_collectors() if config.settings(c).enabled and config.shard.runs(c)]
-    for collector in without_replaced(enabled):
+    for collector in _running(config):
         lines += _lines(config, collector, scale)
     fill = Decimal(0)
     if config.settings(COST).enabled and config.shard.index == 0:
         fill = first_fill_pages(config.settings(COST), scale, now.date()) * COST_EXPLORER_REQUEST_USD
     return Plan(scale, sources, tuple(lines), fill, tuple(_over(config, lines, fill)))
+
+
+def _running(config: Config) -> list[Collector]:
+    return without_replaced(
+        [c for c in all_collectors() if config.collector(c).enabled and config.shard.runs(c)]
+    )
+
+
+def declared_requests(config: Config) -> set[tuple[str, str]]:
+    """Service and operation, as AWS's SDK names them, of the requests that the running collectors declare."""
+    found = set()
+    for collector in _running(config):
+        settings = config.collector(collector)
+        for call in collector.paid_calls(settings, _SMALLEST):
+            found.add((call.service, call.operation))
+        for free in collector.free_calls(settings, _SMALLEST) if collector.free_calls else ():
+            found.add((free.service, free.operation))
+    return found
 
 
 def plan_at_rest(config: Config, now: datetime, **given: int | None) -> Plan:

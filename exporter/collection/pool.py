@@ -16,14 +16,14 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 Task = Callable[[], bool]
-"""Does its work, never raises, and says whether its account looks responsive."""
+"""Does its work, never raises, and returns whether its account looks responsive."""
 
 
 class Pool:
     """Daemon threads: a call that hangs never delays the end of the process."""
 
     def __init__(self, threads: int, per_account: int) -> None:
-        """Starts the threads."""
+        """`threads` in all, `per_account` for one that responds."""
         self._per_account = per_account
         self._for_suspects = max(1, threads // 2)
         self._condition = threading.Condition()
@@ -84,7 +84,7 @@ class Pool:
             try:
                 responsive = task()
             except Exception:
-                log.exception("a task of account %s failed", account_id)
+                log.exception("a task failed", extra={"account_id": account_id})
             finally:
                 with self._condition:
                     self._running[account_id] -= 1

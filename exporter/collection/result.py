@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
 from exporter.core.metric import Sample
 from exporter.core.resource import Resource
 
@@ -16,7 +13,7 @@ from exporter.core.resource import Resource
 class CollectionResult:
     """The whole result of one unit: samples, or an error kind; never a part of either.
 
-    `succeeded_at` is when AWS was read, so that staleness does not start anew with the process.
+    `succeeded_at` is when AWS was read, so that staleness does not begin with the process.
     """
 
     samples: tuple[Sample, ...]

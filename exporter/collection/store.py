@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from exporter.collection.result import CollectionResult
@@ -44,7 +44,7 @@ FAMILIES = (SUCCESS, LAST_SUCCESS, FAILURE, INTERVAL, SERIES, FOLDED)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What an result is of: a collector or view, an account and a region; empty where it has none."""
+    """What a result is of: a collector or view, an account and a region; empty where it has none."""
 
     unit: str
     account_id: str = ""
@@ -67,11 +67,27 @@ class _Entry:
         return expires if until is None else min(expires, until)
 
 
+def _after_failure(
+    failed: CollectionResult, previous: _Entry | None
+) -> tuple[CollectionResult, dict[Family, str]]:
+    """The failure with what is still served of the last success."""
+    if previous is None:
+        return replace(failed, samples=(), resources=()), {}
+    last = previous.result
+    kept = replace(
+        last,
+        attempted_at=failed.attempted_at,
+        succeeded_at=failed.succeeded_at or last.succeeded_at,
+        error=failed.error,
+    )
+    return kept, previous.rendered
+
+
 class Store:
-    """Thread-safe; what it serves changes by one reference swap."""
+    """What is served; thread-safe, and a scrape sees all of a change or nothing of it."""
 
     def __init__(self, clock: Clock) -> None:
-        """Starts empty."""
+        """`clock` decides what has expired."""
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: dict[Key, _Entry] = {}
@@ -90,32 +106,27 @@ class Store:
         interval: timedelta | None,
         owner: str | None = None,
     ) -> None:
-        """Take over an result; `owner` of its families are all units of a collector, else the unit itself.
+        """Replace the published result of `key`.
 
-        A failure keeps the last good samples, which go absent three intervals after AWS was
-        read; `interval` None keeps them for ever. DuplicateSeriesError leaves everything as it was.
+        After a failure, serve the last good samples until three intervals (at least one minute) after
+        `succeeded_at`; never expire them if `interval` is None. Raise DuplicateSeriesError, and change
+        nothing, if a series occurs twice or another owner publishes one of the families. All units of a
+        collector have it as their `owner`; without one, a unit is its own.
         """
         rendered = render(result.samples) if result.error is None else None
+        wanted = owner or key.unit
         with self._lock:
-            previous = self._entries.get(key)
             for family in rendered or ():
-                wanted = owner or key.unit
-                known = self._owners.setdefault(family.name, wanted)
+                known = self._owners.get(family.name, wanted)
                 if known != wanted:
                     raise DuplicateSeriesError(f"{family.name} is published by {known} and by {wanted}")
-                self._units[wanted] = self._units.get(wanted, frozenset()) | {key.unit}
+            # Nothing is refused from here on.
+            previous = self._entries.get(key)
             if rendered is None:
-                succeeded_at = result.succeeded_at or (previous.result.succeeded_at if previous else None)
-                result = CollectionResult(
-                    previous.result.samples if previous else (),
-                    result.attempted_at,
-                    succeeded_at,
-                    result.error,
-                    previous.result.valid_until if previous else None,
-                    previous.result.resources if previous else (),
-                    previous.result.folded if previous else 0,
-                )
-                rendered = previous.rendered if previous else {}
+                result, rendered = _after_failure(result, previous)
+            elif rendered:
+                self._owners.update({family.name: wanted for family in rendered})
+                self._units[wanted] = self._units.get(wanted, frozenset()) | {key.unit}
             self._entries[key] = _Entry(result, account, interval, rendered)
             if interval is not None:
                 self._intervals[key.unit] = interval
@@ -149,19 +160,16 @@ class Store:
             return {key: entry.result for key, entry in self._entries.items()}
 
     def samples(self) -> Iterator[Sample]:
-        """Every sample that is served now."""
-        now = self._clock()
+        """Every sample that is served now, without the self metrics of the store."""
         with self._lock:
-            entries = list(self._entries.values())
-        for entry in entries:
-            if entry.expires is None or now < entry.expires:
-                yield from entry.result.samples
+            served = self._served(self._clock())
+        for _, entry in served:
+            yield from entry.result.samples
 
     def published_resources(self) -> list[PublishedResources]:
         """The resources of every unit whose last good result is still served."""
-        now = self._clock()
         with self._lock:
-            entries = list(self._entries.items())
+            served = self._served(self._clock())
         return [
             PublishedResources(
                 key.unit,
@@ -173,59 +181,84 @@ class Store:
                 entry.result.error,
                 entry.expires,
             )
-            for key, entry in entries
-            if entry.result.succeeded_at is not None and (entry.expires is None or now < entry.expires)
+            for key, entry in served
+            if entry.result.succeeded_at is not None
         ]
 
     def exposition(self) -> tuple[bytes, bytes]:
-        """The text of every family, plain and gzipped, from the cache while nothing has changed."""
+        """The text of every family, plain and gzipped, from the cache while nothing has changed.
+
+        It counts as a scrape.
+        """
         now = self._clock()
         with self._lock:
             if self._body is None or (self._body[0] is not None and now >= self._body[0]):
                 self._body = self._join(now)
             body = self._body
-            done = []
-            for key, (scrapes, callback) in list(self._waiting.items()):
-                if scrapes > 1:
-                    self._waiting[key] = (scrapes - 1, callback)
-                else:
-                    done.append(callback)
-                    del self._waiting[key]
-        for callback in done:
+            seen = self._count_scrape()
+        for callback in seen:
             callback()
         return body[1], body[2]
 
+    def scraped_samples(self) -> list[Sample]:
+        """What `exposition` has as text, the self metrics of the store included; it counts as a scrape."""
+        now = self._clock()
+        with self._lock:
+            samples = [sample for _, entry in self._served(now) for sample in entry.result.samples]
+            samples += self._self_samples(now)
+            seen = self._count_scrape()
+        for callback in seen:
+            callback()
+        return samples
+
+    def _count_scrape(self) -> list[Callable[[], None]]:
+        """What waits for this scrape, to be called once the lock is released."""
+        seen = []
+        for key, (scrapes, callback) in list(self._waiting.items()):
+            if scrapes > 1:
+                self._waiting[key] = (scrapes - 1, callback)
+            else:
+                seen.append(callback)
+                del self._waiting[key]
+        return seen
+
+    def _served(self, now: datetime) -> list[tuple[Key, _Entry]]:
+        """The results that have not expired."""
+        return [
+            (key, entry)
+            for key, entry in self._entries.items()
+            if entry.expires is None or now < entry.expires
+        ]
+
     def _join(self, now: datetime) -> tuple[datetime | None, bytes, bytes]:
         blocks: dict[Family, list[str]] = {}
-        next_expiry: datetime | None = None
-        series: dict[str, int] = {}
-        folded: dict[str, int] = {}
-        for key, entry in self._entries.items():
-            series.setdefault(key.unit, 0)
-            expires = entry.expires
-            if expires is not None:
-                if now >= expires:
-                    continue
-                next_expiry = expires if next_expiry is None else min(next_expiry, expires)
+        served = self._served(now)
+        for _, entry in served:
             for family, text in entry.rendered.items():
                 blocks.setdefault(family, []).append(text)
-            series[key.unit] += len(entry.result.samples)
-            if entry.result.folded:
-                folded[key.unit] = folded.get(key.unit, 0) + entry.result.folded
-        for family, text in render(self._self_samples(series, folded)).items():
+        for family, text in render(self._self_samples(now)).items():
             blocks.setdefault(family, []).append(text)
         body = "".join(
             header(family) + "".join(blocks[family]) for family in sorted(blocks, key=lambda f: f.name)
         ).encode()
+        next_expiry = min((entry.expires for _, entry in served if entry.expires is not None), default=None)
         # Level 1: nearly as small for this text, and several times quicker.
         return next_expiry, body, gzip.compress(body, 1)
 
-    def _self_samples(self, series: dict[str, int], folded: dict[str, int]) -> Iterator[Sample]:
+    def _self_samples(self, now: datetime) -> Iterator[Sample]:
+        series = {key.unit: 0 for key in self._entries}
+        folded = dict(series)
+        for key, entry in self._served(now):
+            series[key.unit] += len(entry.result.samples)
+            folded[key.unit] += entry.result.folded
         for unit, count in series.items():
             yield SERIES(count, collector=unit)
-            yield FOLDED(folded.get(unit, 0), collector=unit)
+            yield FOLDED(folded[unit], collector=unit)
         for unit, interval in self._intervals.items():
             yield INTERVAL(interval.total_seconds(), collector=unit)
+        yield from self._health_samples()
+
+    def _health_samples(self) -> Iterator[Sample]:
         by_account: dict[tuple[str, str], list[tuple[Key, _Entry]]] = {}
         for key, entry in self._entries.items():
             if key.account_id:

@@ -113,10 +113,16 @@ class Views:
             ],
         )
 
-    def read_at(self, collector: AnyCollector) -> datetime | None:
-        """When AWS last told what the collector's views show; None if it never did."""
+    def succeeded_at(self, collector: Collector, now: datetime | None) -> datetime | None:
+        """When AWS was read for what a collector serves: `now`, unless its views show what the ledger has.
+
+        Then it is when the ledger was written from AWS last, None if it never was.
+        """
+        of_the_ledger = [view for view in collector.views if not view.of_resources]
+        if not of_the_ledger:
+            return now
         context = self._view_context(collector)
-        times = [view.read_at(context) for view in collector.views if not view.of_resources]
+        times = [view.read_at(context) for view in of_the_ledger]
         return max((time for time in times if time is not None), default=None)
 
     def render(self) -> None:
@@ -139,15 +145,15 @@ class Views:
             self._publish_thresholds()
 
     def _publish_thresholds(self) -> None:
-        """What is known of groups and thresholds follows both discovery and cost, which tells the services.
+        """Groups and thresholds follow both discovery and cost, which has the services.
 
         Of several shards the one that reads cost serves them for all.
         """
         directory = self._directory()
         if directory is None or self._config.shard.index != 0:
             return
-        config, names, now = self._config, self._ledger.account_names(), self._clock()
-        spending = set(self._ledger.series().values())
+        config, names, now = self._config, self._ledger.accounts.names(), self._clock()
+        spending = set(self._ledger.cost.series().values())
         with_cost = {account_id: names.get(account_id, account_id) for account_id, _ in spending}
         accounts = accounts_of(directory, config.accounts, with_cost)
         resolved = resolve(config.thresholds, accounts, spending, config.accounts.group_labels)
@@ -162,7 +168,9 @@ class Views:
         if spending:
             for key in resolved.unmatched:
                 if key not in self._warned_of:
-                    log.warning("%s matches nothing that has cost or is collected", key)
+                    log.warning(
+                        "a threshold matches nothing that has cost or is collected", extra={"setting": key}
+                    )
             self._warned_of |= set(resolved.unmatched)
 
     def follow_resources(self, collector: AnyCollector) -> None:
@@ -173,7 +181,7 @@ class Views:
                 self.render_resources()
 
     def render_resources(self) -> None:
-        """Make the views of resources anew."""
+        """Render the views of resources."""
         with self._lock:
             started = time.monotonic()
             self._resources_moved = False
@@ -183,7 +191,7 @@ class Views:
                         self._render(collector, view)
             ended = time.monotonic()
             self._resources_due = ended + _RENDER_BACKOFF_FACTOR * (ended - started)
-        # The views must not outlive what they are made of: the next unit that expires makes them anew.
+        # The views must not outlive what they are made of: the next unit that expires has them rendered.
         expiries = [
             held.expires for held in self._store.published_resources() if held.resources and held.expires
         ]
@@ -207,9 +215,13 @@ class Views:
         except sqlite3.DatabaseError as error:
             # What needs no ledger goes on, and says by its alerts that something is wrong here.
             failure = classify(error, f"the view {view.name}")
-            log.error("%s", failure, exc_info=error if failure.kind is Kind.INTERNAL else None)
+            log.error(
+                "a view cannot be rendered",
+                extra={"view": view.name, "kind": failure.kind, "error": failure},
+                exc_info=error if failure.kind is Kind.INTERNAL else None,
+            )
             self._errors.labels(collector.name, failure.kind).inc()
         except (DuplicateSeriesError, ArithmeticError, ValueError):
             # The last good text stays until it expires; this is a fault of ours.
-            log.exception("the view %s cannot be rendered", view.name)
+            log.exception("a view cannot be rendered", extra={"view": view.name})
             self._errors.labels(collector.name, Kind.INTERNAL).inc()

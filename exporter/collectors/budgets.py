@@ -96,7 +96,7 @@ def collect(ctx: Context[BudgetsSettings], target: Target) -> Iterable[Sample]:
                 left_out[found] += 1
     budgets.sort(key=lambda budget: (-budget.size, budget.name))
     left_out["series_limit"] = len(budgets[ctx.settings.series_limit :])
-    names = ctx.ledger.account_names()
+    names = ctx.ledger.accounts.names()
     for budget in budgets[: ctx.settings.series_limit]:
         for family, usd in budget.amounts.items():
             yield family(

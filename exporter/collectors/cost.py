@@ -39,7 +39,7 @@ from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.declarations.view import View, ViewContext
-from exporter.ledger.file import CostRead
+from exporter.ledger.reads import CostRead
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +56,14 @@ def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
         scale = assumed_scale(len(ctx.accounts))
         pages = first_fill_pages(ctx.settings, scale, ctx.clock().date())
         log.info(
-            "reading %d of %d days of history, newest first: about $%.2f if %d accounts use %d services each",
-            missing,
-            days,
-            pages * COST_EXPLORER_REQUEST_USD,
-            scale.accounts,
-            scale.services,
+            "the history of cost is read, newest day first",
+            extra={
+                "missing_days": missing,
+                "days": days,
+                "expected_usd": pages * COST_EXPLORER_REQUEST_USD,
+                "accounts": scale.accounts,
+                "assumed_services": scale.services,
+            },
         )
     while (query := next_query(ctx.ledger, ctx.settings, ctx.clock())) is not None:
         _run(ctx, target, query)
@@ -93,33 +95,35 @@ def _run(ctx: Context[CostSettings], target: Target, query: CostQuery) -> None:
     with ledger.transaction():
         match query.part:
             case CostPart.COSTS:
-                ledger.commit_costs(CostRead(observed_at, days, amounts))
+                ledger.reads.commit(CostRead(observed_at, days, amounts))
             case CostPart.OTHER:
-                ledger.commit_non_usage_charges(CostRead(observed_at, days, amounts))
+                ledger.reads.commit_non_usage(CostRead(observed_at, days, amounts))
             case CostPart.SCAN_SERVICES:
-                ledger.commit_scan("service", observed_at, days, amounts)
+                ledger.reads.commit_scan("service", observed_at, days, amounts)
             case CostPart.SCAN_ACCOUNTS:
-                ledger.commit_scan("account", observed_at, days, amounts)
+                ledger.reads.commit_scan("account", observed_at, days, amounts)
         if query.ends_refresh:
-            ledger.mark_scan("refresh", observed_at)
+            ledger.reads.mark_scan("refresh", observed_at)
         # A name given by hand or found by discovery wins: it is the one on every other family.
         names = {
             account_id: name
             for account_id, name in answer.descriptions.items()
             if account_id not in ctx.names
         }
-        ledger.name_accounts(names, observed_at.date())
+        ledger.accounts.name(names, observed_at.date())
         if answer.full_page_groups:
-            ledger.remember(PAGE_SIZE_FACT, answer.full_page_groups)
+            ledger.facts.remember(PAGE_SIZE_FACT, answer.full_page_groups)
     ctx.committed()
     log.info(
-        "read %s of %s to %s: %d keys on %d pages ($%s)",
-        query.part,
-        query.start,
-        query.end - timedelta(days=1),
-        len(amounts),
-        answer.pages,
-        answer.pages * COST_EXPLORER_REQUEST_USD,
+        "cost is read",
+        extra={
+            "part": query.part,
+            "first_day": query.start,
+            "last_day": query.end - timedelta(days=1),
+            "keys": len(amounts),
+            "pages": answer.pages,
+            "usd": answer.pages * COST_EXPLORER_REQUEST_USD,
+        },
     )
 
 
@@ -196,7 +200,7 @@ def render(view: ViewContext[CostSettings]) -> Iterable[Sample]:
     """Every cost family that the ledger can answer for; what has not been read is absent."""
     today = view.now.date()
     tomorrow = today + timedelta(days=1)
-    states = view.ledger.day_states(month_start(today, 1), tomorrow)
+    states = view.ledger.reads.day_states(month_start(today, 1), tomorrow)
     read = {day for day, state in states.items() if state.read_at is not None}
     yesterday = today - timedelta(days=1)
     day_before = today - timedelta(days=2)
@@ -215,16 +219,16 @@ def render(view: ViewContext[CostSettings]) -> Iterable[Sample]:
     if set(days_between(last_month, this_month)) <= read:
         yield from _by_service(view, LAST_MONTH, last_month, this_month)
 
-    if (assessed := view.ledger.assessed_day(view.now)) is not None:
+    if (assessed := view.ledger.cost.assessed_day(view.now)) is not None:
         yield from _by_service(view, ASSESSED_DAY, assessed, assessed + timedelta(days=1))
         yield ASSESSED_DAY_TIMESTAMP(start_of_day(assessed).timestamp())
-    if (through := view.ledger.data_through(view.now)) is not None:
+    if (through := view.ledger.cost.data_through(view.now)) is not None:
         yield DATA_THROUGH(start_of_day(through + timedelta(days=1)).timestamp())
 
     yield MISSING_DAYS(missing_days(view.ledger, view.settings, view.now)[0])
 
-    names = view.ledger.account_names()
-    for (account_id, service), day in sorted(view.ledger.first_seen().items()):
+    names = view.ledger.accounts.names()
+    for (account_id, service), day in sorted(view.ledger.cost.first_seen().items()):
         yield FIRST_SEEN(
             start_of_day(day).timestamp(),
             account_id=account_id,
@@ -233,9 +237,9 @@ def render(view: ViewContext[CostSettings]) -> Iterable[Sample]:
         )
 
 
-def _by_service(view: ViewContext[CostSettings], family: Family, start: date, end: date) -> Iterable[Sample]:
-    names = view.ledger.account_names(on=end - timedelta(days=1))
-    costs = view.ledger.costs(start, end, view.settings.cost_type)
+def _by_service(view: ViewContext, family: Family, start: date, end: date) -> Iterable[Sample]:
+    names = view.ledger.accounts.names(on=end - timedelta(days=1))
+    costs = view.ledger.cost.sums(start, end, view.settings.cost_type)
     for (account_id, service), usd in sorted(costs.items()):
         yield family(usd, account_id=account_id, account=view.account(account_id, names), service=service)
 

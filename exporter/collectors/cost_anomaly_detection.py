@@ -171,7 +171,7 @@ def render(view: ViewContext[CostAnomalyDetectionSettings]) -> Iterator[Sample |
     sums: defaultdict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
     for share in shares:
         sums[share.account_id, share.service, share.monitor] += share.usd
-    names = view.ledger.account_names()
+    names = view.ledger.accounts.names()
     samples = [
         IMPACT(
             usd,

@@ -160,7 +160,7 @@ def render(view: ViewContext[CostBreakdownsSettings]) -> Iterator[Sample]:
     """The current month by each key that has been read, and by cost type from the ledger."""
     month = month_start(view.now.date())
     tomorrow = view.now.date() + timedelta(days=1)
-    names = view.ledger.account_names()
+    names = view.ledger.accounts.names()
     for breakdown in view.settings.breakdowns():
         if breakdowns.read_at(view.ledger, month, breakdown.key) is None:
             continue
@@ -170,7 +170,7 @@ def render(view: ViewContext[CostBreakdownsSettings]) -> Iterator[Sample]:
             yield breakdown.family(to_usd(amount), **dict(zip(breakdown.family.labels, labels, strict=True)))
     for cost_type in AMOUNTS:
         sums: defaultdict[str, Decimal] = defaultdict(Decimal)
-        for (account_id, _), usd in view.ledger.costs(month, tomorrow, cost_type).items():
+        for (account_id, _), usd in view.ledger.cost.sums(month, tomorrow, cost_type).items():
             sums[account_id] += usd
         for account_id, usd in sorted(sums.items()):
             yield BY_COST_TYPE(

@@ -141,10 +141,10 @@ def render(view: ViewContext[ForecastSettings]) -> Iterable[Sample]:
     first = month_start(newest.start)
     if first != month_start(view.now.date()):
         return
-    states = view.ledger.day_states(first, newest.start)
+    states = view.ledger.reads.day_states(first, newest.start)
     if any(day not in states or states[day].read_at is None for day in days_between(first, newest.start)):
         return
-    costs = view.ledger.costs(first, newest.start, view.sections.of(CostSettings).cost_type)
+    costs = view.ledger.cost.sums(first, newest.start, view.cost_settings.cost_type)
     to_date = sum(costs.values(), Decimal(0))
     yield FORECAST(to_date + newest.cost.mean)
     yield LOWER(to_date + newest.cost.lower)

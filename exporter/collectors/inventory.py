@@ -323,7 +323,7 @@ def _detail(
 
 def render_ratio(view: ViewContext[InventorySettings]) -> Iterator[Sample]:
     """Realised by list price where a service of Cost Explorer pays for what was read in full."""
-    day = view.ledger.assessed_day(view.now)
+    day = view.ledger.cost.assessed_day(view.now)
     if day is None:
         return
     files = {f"{COLLECTOR.name}_{file.name}": file for file in all_resource_files()}
@@ -344,7 +344,7 @@ def render_ratio(view: ViewContext[InventorySettings]) -> Iterator[Sample]:
         partly |= {(account_id, service) for service in services}
     cost_type = view.sections.of(CostSettings).cost_type
     costs: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    for row in view.ledger.rows(day, day + timedelta(days=1)):
+    for row in view.ledger.cost.rows(day, day + timedelta(days=1)):
         if row.charge_class is ChargeClass.USAGE:
             costs[row.account_id, row.service] += getattr(row.amounts, cost_type)
     for (account_id, service), usd in listed.items():

@@ -82,7 +82,7 @@ def collect(ctx: Context[SavingsOpportunitiesSettings], target: Target) -> Itera
     sums: defaultdict[tuple[str, ...], Decimal] = defaultdict(Decimal)
     for labels, usd in found.values():
         sums[labels] += usd
-    names = ctx.ledger.account_names()
+    names = ctx.ledger.accounts.names()
     samples = []
     for (account_id, *others), usd in sorted(sums.items()):
         samples.append(Sample(OPPORTUNITY, (account_id, ctx.account(account_id, names), *others), float(usd)))

@@ -1,4 +1,4 @@
-"""Keeps secrets out of whatever is logged, whoever logs it."""
+"""Keeps secrets out of everything that is logged, by us or by a library."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from types import TracebackType
 
 _SHORTEST = 6  # shorter ones would blank out ordinary words
@@ -16,6 +17,8 @@ _AWS_VARIABLES = (
     "AWS_SECURITY_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
 )
+# A record has its text, its time and, since Python 3.12, the name of a task as well.
+_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 _lock = threading.Lock()
 _secrets: tuple[str, ...] = ()
@@ -42,13 +45,33 @@ def redacted(text: str) -> str:
     return text
 
 
+def fields_of(record: logging.LogRecord) -> dict[str, str | int | float | bool | list[str] | None]:
+    """What a log line holds beside its event, in the order of `extra`: values that JSON has, else their text."""
+    return {name: _shown(value) for name, value in vars(record).items() if name not in _ATTRIBUTES}
+
+
+def _shown(value: object) -> str | int | float | bool | list[str] | None:
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float) and isfinite(value):
+        return value
+    if isinstance(value, list | tuple | set | frozenset):
+        return [str(item) for item in value]
+    return str(value)
+
+
 class RedactSecrets(logging.Filter):
-    """On a handler: replaces secrets in messages and tracebacks."""
+    """On a handler: replaces secrets in messages, fields and tracebacks."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not _secrets:
             return True
         record.msg, record.args = redacted(record.getMessage()), None
+        for name, value in fields_of(record).items():
+            if isinstance(value, str):
+                setattr(record, name, redacted(value))
+            elif isinstance(value, list):
+                setattr(record, name, [redacted(item) for item in value])
         if record.exc_info:
             # A formatter that finds the text does not make it again.
             record.exc_text = redacted(logging.Formatter().formatException(record.exc_info))
@@ -71,4 +94,6 @@ def install() -> None:
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
-    logging.getLogger(__name__).critical("uncaught %s", kind.__name__, exc_info=(kind, error, trace))
+    logging.getLogger(__name__).critical(
+        "uncaught exception", extra={"error": kind.__name__}, exc_info=(kind, error, trace)
+    )

@@ -59,7 +59,7 @@ def project(ledger: Ledger, now: datetime, cost_type: str) -> Projected | None:
     today = now.date()
     first, next_month = month_start(today), month_start(today, -1)
     wanted = projection.input_days(today)
-    told = ledger.confirmed_at(wanted[0], today + _DAY)
+    told = ledger.reads.confirmed_at(wanted[0], today + _DAY)
     days = [day for day in wanted if day in told and told[day] >= start_of_day(day + _DAY) + _COMPLETE_AFTER]
     # A gap in the month would be taken for days without cost.
     if (
@@ -71,7 +71,7 @@ def project(ledger: Ledger, now: datetime, cost_type: str) -> Projected | None:
     incomplete = list(days_between(days[-1] + _DAY, today + _DAY))
     month = list(days_between(first, today + _DAY))
 
-    series = ledger.series()
+    series = ledger.cost.series()
     read = {
         day: _Day.read(ledger, day, cost_type, max(series, default=0) + 1)
         for day in {*days, *incomplete, *month}
@@ -107,7 +107,7 @@ class _Day:
     @classmethod
     def read(cls, ledger: Ledger, day: date, cost_type: str, size: int) -> _Day:
         """The ledger's day; nothing of it is seen where it has not been read."""
-        found = np.array(ledger.day_units(day, cost_type), dtype=np.int64).reshape(-1, 2)
+        found = np.array(ledger.cost.day_units(day, cost_type), dtype=np.int64).reshape(-1, 2)
         units, seen = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=bool)
         units[found[:, 0]], seen[found[:, 0]] = found[:, 1], True
         return cls(units, seen)
@@ -118,7 +118,7 @@ def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
     projected = project(view.ledger, view.now, view.sections.of(CostSettings).cost_type)
     if projected is None:
         return
-    names = view.ledger.account_names()
+    names = view.ledger.accounts.names()
     for (account_id, service), usd in sorted(projected.month.items()):
         yield MONTH_PROJECTION(
             usd, account_id=account_id, account=view.account(account_id, names), service=service

@@ -20,7 +20,8 @@ from exporter.aws.meter import FIRST_FILL
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import Scale
-from exporter.ledger.file import DayState, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import DayState
 
 ASSUMED_GROUPS_PER_PAGE = 2000
 ASSUMED_SERVICES = 20
@@ -76,7 +77,7 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
     """The next query to pay for, or None when nothing is due."""
     today = now.date()
     tomorrow = today + timedelta(days=1)
-    states = ledger.day_states(month_start(today, settings.history_months), tomorrow)
+    states = ledger.reads.day_states(month_start(today, settings.history_months), tomorrow)
     read = {day for day, state in states.items() if state.read_at is not None}
 
     # What the views of this and the last month lack; an unread today alone waits for a refresh.
@@ -85,7 +86,7 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
         days = set(days_between(month, min(next_month, tomorrow))) - read
         if days - {today} or (days and not read):
             run = _newest_run(days)
-            budget = "cost" if ledger.scanned_at("refresh") else FIRST_FILL
+            budget = "cost" if ledger.reads.scanned_at("refresh") else FIRST_FILL
             return CostQuery(CostPart.COSTS, run[0], run[-1] + timedelta(days=1), budget)
 
     refreshed = refreshed_at(ledger, now)
@@ -98,7 +99,7 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
     recent = month_start(today, 1)
     newer = {day: state for day, state in states.items() if day >= recent}
     if run := _newest_run(_other_moved(newer, now), join=31):
-        budget = "cost" if ledger.scanned_at("refresh") else FIRST_FILL
+        budget = "cost" if ledger.reads.scanned_at("refresh") else FIRST_FILL
         return CostQuery(CostPart.OTHER, run[0], run[-1] + timedelta(days=1), budget)
 
     for months_back in range(2, settings.history_months + 1):
@@ -114,7 +115,7 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
 def missing_days(ledger: Ledger, settings: CostSettings, now: datetime) -> tuple[int, int]:
     """How many days of the history have not been read yet, and how many it has in all."""
     start, end = month_start(now.date(), settings.history_months), now.date()
-    states = ledger.day_states(start, end)
+    states = ledger.reads.day_states(start, end)
     read = sum(state.read_at is not None for state in states.values())
     return (end - start).days - read, (end - start).days
 
@@ -124,13 +125,15 @@ def refreshed_at(ledger: Ledger, now: datetime) -> datetime | None:
     today = now.date()
     # Today is left out: just after midnight it has not been read, and that alone is no reason to.
     whole = _read_whole_at(ledger, restatable_from(today), today - timedelta(days=1))
-    times = [ledger.scanned_at("refresh"), whole]
+    times = [ledger.reads.scanned_at("refresh"), whole]
     return max((time for time in times if time is not None), default=None)
 
 
 def _read_whole_at(ledger: Ledger, start: date, last: date) -> datetime | None:
     end = last + timedelta(days=1)
-    read = [state.read_at for state in ledger.day_states(start, end).values() if state.read_at is not None]
+    read = [
+        state.read_at for state in ledger.reads.day_states(start, end).values() if state.read_at is not None
+    ]
     return min(read) if len(read) == (end - start).days else None
 
 
@@ -151,7 +154,7 @@ def _refresh(
     read_whole = _read_whole_at(ledger, recent, today - timedelta(days=1))
     if read_whole is None or read_whole < start_of_day(finalised):
         return whole
-    by_account, by_service = ledger.scanned_at("account"), ledger.scanned_at("service")
+    by_account, by_service = ledger.reads.scanned_at("account"), ledger.reads.scanned_at("service")
     scanned = max((at for at in (by_account, by_service) if at is not None), default=None)
     if scanned is not None and now < scanned + (_REFRESHES_PER_SCAN - 0.5) * settings.interval:
         moving = {today - timedelta(days=1), today} | _moved(states, now)
@@ -246,13 +249,13 @@ def assumed_scale(accounts: int) -> Scale:
 def known_scale(ledger: Ledger, now: datetime) -> CostScale:
     """The scale that the ledger has seen over the last complete week."""
     end = now.date()
-    keys = ledger.keys_per_day(end - timedelta(days=7), end)
-    pairs = ledger.costs(end - timedelta(days=7), end, "unblended")
+    keys = ledger.cost.keys_per_day(end - timedelta(days=7), end)
+    pairs = ledger.cost.sums(end - timedelta(days=7), end, "unblended")
     return CostScale(
         accounts=len({account_id for account_id, _ in pairs}),
         services=len({service for _, service in pairs}),
         keys=keys,
-        groups_per_page=ledger.fact(PAGE_SIZE_FACT) or ASSUMED_GROUPS_PER_PAGE,
+        groups_per_page=ledger.facts.get(PAGE_SIZE_FACT) or ASSUMED_GROUPS_PER_PAGE,
     )
 
 

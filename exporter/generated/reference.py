@@ -15,7 +15,7 @@ from exporter.app.state_metrics import STATE_FAMILIES
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.meter import Meter
 from exporter.collection import store
-from exporter.collection.runner import RunnerMetrics
+from exporter.collection.metrics import RunnerMetrics
 from exporter.collectors import all_collectors
 from exporter.config.model import Config
 from exporter.config.schema import config_schema_text

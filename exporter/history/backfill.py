@@ -17,7 +17,8 @@ from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.sample_timestamps import DatedSource, Sent, Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import Encoded, days_to_write, points, to_send
-from exporter.ledger.file import Ledger, LedgerLockedError
+from exporter.ledger.database import LedgerLockedError
+from exporter.ledger.file import Ledger
 
 Progress = Callable[[int, int], None]
 
@@ -75,7 +76,7 @@ class Backfill:
     def _rows(self, stamps: Stamps, days: list[date], progress: Callable[[], None]) -> Iterator[list[Sent]]:
         """What to send of one source, a day at a time, the oldest first."""
         for day in days:
-            names = self._ledger.account_names(on=day)
+            names = self._ledger.accounts.names(on=day)
             rows = []
             fresh = []
             for change in stamps.changes(day, self._cost_type, everything=True):

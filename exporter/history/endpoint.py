@@ -85,7 +85,7 @@ class _Signature(AuthBase):
         self._signer = SigV4Auth(credentials, settings.service, settings.region)
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        # The signer reads the keys anew, so that refreshed ones are used.
+        # The signer reads the keys each time, so that refreshed ones are used.
         request = AWSRequest(method=r.method, url=r.url, data=r.body)
         self._signer.add_auth(request)
         r.headers.update(dict(request.headers))
@@ -142,7 +142,7 @@ class RemoteWriteEndpoint:
                 break
             if len(part) == 1:
                 (suspected if answer is _Answer.FAULT else refused).add(part[0])
-                log.debug("refused: %s", message)
+                log.debug("a sample is refused", extra={"error": message})
             elif answer is _Answer.TOO_OLD and self._newest_is_too_old(points, part):
                 refused.update(part)
             else:
@@ -215,7 +215,7 @@ class RemoteWriteEndpoint:
             raise EndpointError(f"{url}: {error}") from error
 
     def _authentication(self) -> AuthBase | None:
-        """Read anew for each request, because secrets in files are replaced while we run."""
+        """Read for each request, because secrets in files are replaced while we run."""
         settings = self._settings
         if settings.basic_auth is not None:
             basic = settings.basic_auth

@@ -11,11 +11,9 @@ import logging
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.core.moments import Clock, to_milliseconds
 from exporter.history.endpoint import EndpointError, RemoteWriteEndpoint
@@ -23,6 +21,9 @@ from exporter.history.live_settings import LiveWriteSettings
 from exporter.history.request import Point, encode_labels
 
 log = logging.getLogger(__name__)
+
+LiveSample = tuple[str, Mapping[str, str], float]
+"""The name of a series, its labels, and its value now."""
 
 _STALE: float = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 """Prometheus' staleness marker, one particular NaN."""
@@ -33,7 +34,7 @@ class LiveWriteMetrics:
     """Self metrics; they exist where live writing is on."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Registers them."""
+        """`registry` is the one that is scraped."""
         prefix = "aws_spend_exporter_live_write"
         self.failures = Counter(
             f"{prefix}_failures_total", "Pushes of the current samples that failed.", registry=registry
@@ -51,18 +52,18 @@ class LiveWriteMetrics:
 
 
 class LiveWrite:
-    """Pushes on a thread of its own; does nothing without a `url`."""
+    """Pushes on a separate thread; does nothing without a `url`."""
 
     def __init__(
         self,
         settings: LiveWriteSettings,
-        exposition: Callable[[], bytes],
+        samples: Callable[[], Iterable[LiveSample]],
         clock: Clock,
         metrics: LiveWriteMetrics | None,
     ) -> None:
-        """`exposition` is the text that a scrape would read."""
+        """`samples` returns what a scrape would read now."""
         self._settings = settings
-        self._exposition = exposition
+        self._read = samples
         self._clock = clock
         self._metrics = metrics
         self._endpoint = RemoteWriteEndpoint(settings.endpoint())
@@ -92,7 +93,9 @@ class LiveWrite:
             except EndpointError as error:
                 self._failed()
                 log.log(
-                    logging.DEBUG if failing else logging.WARNING, "live samples are not written: %s", error
+                    logging.DEBUG if failing else logging.WARNING,
+                    "live samples are not written",
+                    extra={"error": error},
                 )
                 failing = True
             except Exception:
@@ -110,7 +113,12 @@ class LiveWrite:
         """Send the samples of this moment; returns how many; EndpointError if the endpoint cannot be used."""
         now = self._clock()
         at = to_milliseconds(now)
-        points = [(labels, at, value) for labels, value in self._samples(self._exposition().decode())]
+        added = self._settings.labels
+        points = [(encode_labels("up", added), at, 1.0)]
+        # As with a scrape, a label of ours gives way to what the sample has itself.
+        points += [
+            (encode_labels(name, {**added, **labels}), at, value) for name, labels, value in self._read()
+        ]
         alive = frozenset(labels for labels, _, _ in points)
         points += [(labels, at, _STALE) for labels in self._alive - alive]
         refused = 0
@@ -123,12 +131,3 @@ class LiveWrite:
             if refused < len(points):
                 self._metrics.last.set(now.timestamp())
         return len(points) - refused
-
-    def _samples(self, text: str) -> Iterable[tuple[bytes, float]]:
-        added = self._settings.labels
-        yield encode_labels("up", added), 1.0
-        families: Iterable[Any] = text_string_to_metric_families(text)
-        for family in families:
-            for sample in family.samples:
-                # As with a scrape, a label of our own gives way to what the sample says of itself.
-                yield encode_labels(sample.name, {**added, **sample.labels}), float(sample.value)

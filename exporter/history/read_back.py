@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 _DAY = timedelta(days=1)
 _DAYS_A_QUERY = 14
 _RELATIVE = 1e-9  # sums of floats
-_MENDS_WITHOUT_EFFECT = 3
+_REWRITES_WITHOUT_EFFECT = 3
 
 Differing = Mapping[date, frozenset[str]]
 """Account ids by day."""
@@ -36,7 +36,7 @@ class ReadBack:
         self._stamps = stamps
         self._source = stamps.source
         self._labels = {family.name: family.labels for family in stamps.source.families}
-        self._mends: dict[date, int] = {}
+        self._rewrites: dict[date, int] = {}
 
     def _differs(self, found: float, units: float) -> bool:
         expected = self._source.value(units)
@@ -64,8 +64,8 @@ class ReadBack:
                     if (both := accounts & again.get(day, set()))
                 }
             differing |= {day: frozenset(accounts) for day, accounts in by_day.items()}
-            for day in [day for day in self._mends if start <= day < until and day not in by_day]:
-                del self._mends[day]
+            for day in [day for day in self._rewrites if start <= day < until and day not in by_day]:
+                del self._rewrites[day]
             start = until
         return differing
 
@@ -100,7 +100,7 @@ class ReadBack:
     def _family(self, metric: Mapping[str, str]) -> str:
         return metric.get("__name__") or self._source.families[0].name
 
-    def mend(
+    def rewrite(
         self, differing: Differing, now: datetime, stopped: Callable[[], bool] = lambda: False
     ) -> tuple[date, ...]:
         """Mark what differs as unwritten, and write zeros over series of our accounts that are not ours.
@@ -111,12 +111,12 @@ class ReadBack:
         for day in sorted(differing, reverse=True):
             if stopped():
                 break
-            mends = self._mends.get(day, 0)
-            if mends >= _MENDS_WITHOUT_EFFECT:
+            rewrites = self._rewrites.get(day, 0)
+            if rewrites >= _REWRITES_WITHOUT_EFFECT:
                 given_up.append(day)
                 continue
             self._mend_day(day, differing[day], now)
-            self._mends[day] = mends + 1
+            self._rewrites[day] = rewrites + 1
         return tuple(given_up)
 
     def _mend_day(self, day: date, accounts: Set[str], now: datetime) -> None:
@@ -141,7 +141,10 @@ class ReadBack:
             if key not in expected and value != 0
         ]
         if strangers:
-            log.warning("%d series of %s are not the ledger's: written over with zero", len(strangers), day)
+            log.warning(
+                "series that are not the ledger's are written over with zero",
+                extra={"series": len(strangers), "day": day},
+            )
             self._endpoint.write(strangers)
 
     def _raw(self, day: date, accounts: Set[str]) -> dict[tuple[str, ...], tuple[int, float, dict[str, str]]]:

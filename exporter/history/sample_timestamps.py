@@ -257,12 +257,12 @@ class Stamps:
             )
 
     def begin(self, cost_type: int) -> None:
-        """Have refused samples tried once more, and every day of cost compared anew if its type has changed."""
+        """Have refused samples tried once more, and every day of cost compared again if its type has changed."""
         compared, stamps = self.source.compared, self.source.stamps
         with self.ledger.transaction(), self.ledger.connection() as db:
-            if self.source is COST and self.ledger.fact(_COST_TYPE_FACT) != cost_type:
+            if self.source is COST and self.ledger.facts.get(_COST_TYPE_FACT) != cost_type:
                 db.execute(f"DELETE FROM {compared}")
-                self.ledger.remember(_COST_TYPE_FACT, cost_type)
+                self.ledger.facts.remember(_COST_TYPE_FACT, cost_type)
             db.execute(
                 f"DELETE FROM {compared} WHERE day IN (SELECT day FROM {stamps} WHERE refused IS NOT NULL)"
             )

@@ -1,4 +1,4 @@
-"""Cost and usage at their true dates: writes what changed in the ledger to Prometheus, and has it compared and mended.
+"""Cost and usage at their true dates: writes what changed in the ledger to Prometheus, and has it compared and fixed.
 
 The ledger is the queue. What the endpoint acknowledged is marked, all else is sent again, so that
 neither an endpoint that is down nor the end of this process loses or doubles anything.
@@ -32,7 +32,7 @@ _LONGEST_BACKOFF = 300.0
 _LOOK = timedelta(minutes=10)  # how often the newest days are looked at, to notice a wiped endpoint
 _LOOKED_AT_DAYS = 3
 _SETTLING = timedelta(minutes=1)  # VictoriaMetrics shows a new series some ten seconds late
-_AFTER_MENDING = (timedelta(minutes=1), timedelta(hours=1))  # whether it helped
+_AFTER_REWRITING = (timedelta(minutes=1), timedelta(hours=1))  # whether it helped
 _READ_BACK_FACT = "history_read_back_at"
 
 
@@ -40,7 +40,7 @@ class HistoryMetrics:
     """Self metrics of the dated history."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Registers them."""
+        """`registry` is the one that is scraped."""
         prefix = "aws_spend_exporter_history"
         self.written = Counter(
             f"{prefix}_samples_written_total", "Dated samples that the endpoint took.", registry=registry
@@ -145,7 +145,7 @@ class HistoryWriter:
 
     def _unsent(self, day: date) -> list[Sent]:
         changes = self._stamps.changes(day, self._cost_type)
-        names = self._stamps.ledger.account_names(on=day) if changes else {}
+        names = self._stamps.ledger.accounts.names(on=day) if changes else {}
         return [to_send(change, names) for change in changes]
 
     def _send(self, sent: list[Sent], days: Mapping[date, int]) -> int:
@@ -175,18 +175,20 @@ class HistoryWriter:
         if refused:
             row = refused[0]
             log.warning(
-                "the history endpoint refused %d of %d samples for good, e.g. %s of %s on %s",
-                len(refused),
-                len(sent),
-                row.change.label,
-                row.change.account_id,
-                row.change.day,
+                "the history endpoint refused samples for good",
+                extra={
+                    "refused": len(refused),
+                    "sent": len(sent),
+                    "label": row.change.label,
+                    "account_id": row.change.account_id,
+                    "day": row.change.day,
+                },
             )
         return len(taken)
 
 
 class History:
-    """Keeps the dated history up to date on a thread of its own, so that it never delays collection."""
+    """Keeps the dated history up to date on a separate thread, so that it never delays collection."""
 
     def __init__(
         self,
@@ -224,7 +226,7 @@ class History:
         self._look_at: datetime | None = None
         self._full_at: datetime | None = None
         self._settled_at: datetime | None = None
-        self._mended_in_a_row = 0
+        self._rewritten_in_a_row = 0
 
     def start(self) -> None:
         """Write what the ledger holds already, and from now on what is committed to it."""
@@ -268,14 +270,15 @@ class History:
                 failures += 1
                 log.log(
                     logging.WARNING if failures in (1, 5) or failures % 20 == 0 else logging.DEBUG,
-                    "the dated history is behind, attempt %d, again in %.0f s: %s", failures, wait, error,
-                )  # fmt: skip
+                    "the dated history is behind",
+                    extra={"attempt": failures, "retry_seconds": round(wait), "error": error},
+                )
                 self._stop.wait(wait)
                 continue
             except Exception as error:
                 if self._stop.is_set() and isinstance(error, sqlite3.ProgrammingError):
                     break  # the ledger was closed: what was in flight is sent again by the next process
-                # A fault of ours, or e.g. a full disk: whatever it is, it is tried again.
+                # A fault of ours, or e.g. a full disk: it is tried again in any case.
                 log.exception("the dated history cannot be written")
                 self._metrics.failures.inc()
                 failures += 1
@@ -288,7 +291,7 @@ class History:
         # Refused samples have their chance once a process: perhaps the endpoint was set up better.
         for stamps, _, _ in self._sources:
             stamps.begin(AMOUNTS.index(self._cost_type))
-        read_back_at = self._ledger.fact(_READ_BACK_FACT)
+        read_back_at = self._ledger.facts.get(_READ_BACK_FACT)
         if self._settings.read_back is not None:
             now = self._clock()
             self._look_at = now
@@ -325,7 +328,10 @@ class History:
             raise
         now = self._clock()
         if taken:
-            log.info("wrote %d dated samples in %.1f s", taken, time.monotonic() - began)
+            log.info(
+                "dated samples are written",
+                extra={"samples": taken, "seconds": round(time.monotonic() - began, 1)},
+            )
             self._settled_at = now + _SETTLING
         if self._settings.read_back is None or self._settings.query_base is None or self._stop.is_set():
             return
@@ -365,28 +371,28 @@ class History:
             return
         differing = {day for _, days in found for day in days}
         self._metrics.divergent_dates.set(len(differing))
-        self._ledger.remember(_READ_BACK_FACT, int(now.timestamp()))
+        self._ledger.facts.remember(_READ_BACK_FACT, int(now.timestamp()))
         self._look_at = now + _LOOK
         if not differing:
-            self._mended_in_a_row = 0
+            self._rewritten_in_a_row = 0
             self._full_at = now + interval
             return
         log.warning(
-            "%d days of the dated history differ from the ledger, %s to %s",
-            len(differing),
-            min(differing),
-            max(differing),
+            "the dated history differs from the ledger",
+            extra={"days": len(differing), "first_day": min(differing), "last_day": max(differing)},
         )
-        step = self._mended_in_a_row
-        self._mended_in_a_row += 1
-        self._full_at = now + min(interval, _AFTER_MENDING[step] if step < len(_AFTER_MENDING) else interval)
-        given_up = {day for read_back, days in found for day in read_back.mend(days, now, self._stop.is_set)}
+        step = self._rewritten_in_a_row
+        self._rewritten_in_a_row += 1
+        self._full_at = now + min(
+            interval, _AFTER_REWRITING[step] if step < len(_AFTER_REWRITING) else interval
+        )
+        given_up = {
+            day for read_back, days in found for day in read_back.rewrite(days, now, self._stop.is_set)
+        }
         if given_up:
             log.warning(
-                "%d days stay different however often they are written, %s to %s: are the endpoint's"
-                " retention and out-of-order window shorter than history.window?",
-                len(given_up),
-                min(given_up),
-                max(given_up),
+                "days stay different however often they are written: are the endpoint's retention and"
+                " out-of-order window shorter than history.window?",
+                extra={"days": len(given_up), "first_day": min(given_up), "last_day": max(given_up)},
             )
         self.notify()

@@ -50,7 +50,7 @@ class SnapshotMetrics:
     """Self metrics; they exist where snapshots are on."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Registers them."""
+        """`registry` is the one that is scraped."""
         prefix = "aws_spend_exporter_snapshot"
         self.success = Gauge(
             f"{prefix}_success", "1 unless the last snapshot of the ledger failed.", registry=registry
@@ -88,7 +88,7 @@ class Snapshots:
     ) -> None:
         """`settings` must have a bucket; `aws` acts as the account that the exporter runs in.
 
-        `shard` tells the ledgers of one configuration's exporters apart.
+        `shard` keeps the ledgers of one configuration's exporters apart.
         """
         self._key = f"{settings.prefix}{shard}{OBJECT_NAME}"
         self._settings = settings
@@ -123,15 +123,22 @@ class Snapshots:
             try:
                 return self._fetch()
             except SnapshotError as error:
-                self._failed(f"the ledger's snapshot is broken, an empty ledger begins: {error}")
+                self._failed()
+                log.error("the ledger's snapshot is broken, an empty ledger begins", extra={"error": error})
                 self._unread = "the snapshot in S3 is broken and kept for inspection: move or delete it"
                 return False
             except (AwsError, OSError) as error:
                 if time.monotonic() + wait >= deadline or not getattr(error, "retryable", True):
-                    self._failed(f"the ledger's snapshot cannot be read, an empty ledger begins: {error}")
+                    self._failed()
+                    log.error(
+                        "the ledger's snapshot cannot be read, an empty ledger begins", extra={"error": error}
+                    )
                     self._unread = "there is a snapshot in S3 that was not read at the start"
                     return False
-                log.warning("the ledger's snapshot cannot be read, again in %.0f s: %s", wait, error)
+                log.warning(
+                    "the ledger's snapshot cannot be read",
+                    extra={"retry_seconds": round(wait), "error": error},
+                )
                 self._stop.wait(wait)
                 wait = min(2 * wait, 15.0)
 
@@ -142,7 +149,7 @@ class Snapshots:
             answer = self._call("GetObject", {"ChecksumMode": "ENABLED"})
         except AwsError as error:
             if error.code in ("NoSuchKey", "404"):
-                log.info("there is no snapshot of the ledger in s3://%s yet", self._settings.bucket)
+                log.info("there is no snapshot of the ledger yet", extra={"bucket": self._settings.bucket})
                 self._replaces = _NONE
                 return False
             raise
@@ -173,15 +180,19 @@ class Snapshots:
         self._metrics.bytes.set(size)
         self._metrics.restored.set(1)
         log.info(
-            "the ledger is restored from s3://%s, taken %.0f s ago, in %.1f s",
-            self._settings.bucket, self._clock().timestamp() - taken, time.monotonic() - began,
-        )  # fmt: skip
+            "the ledger is restored from its snapshot",
+            extra={
+                "bucket": self._settings.bucket,
+                "age_seconds": round(self._clock().timestamp() - taken),
+                "seconds": round(time.monotonic() - began, 1),
+            },
+        )
         return True
 
     # Taking
 
     def start(self) -> None:
-        """Take snapshots on a thread of its own; the ledger's file must exist."""
+        """Take snapshots on a separate thread; the ledger's file must exist."""
         self._thread.start()
 
     def stop(self, end_by: float) -> None:
@@ -198,7 +209,7 @@ class Snapshots:
         try:
             self.take(Deadline(end_by - time.monotonic()))
         except Exception as error:
-            log.warning("there is no last snapshot: %s", error)
+            log.warning("there is no last snapshot", extra={"error": error})
 
     def _run(self) -> None:
         failures = 0
@@ -214,14 +225,16 @@ class Snapshots:
                 if self._stop.is_set():
                     return
                 failures += 1
-                self._failed(f"the ledger cannot be copied to s3://{self._settings.bucket}: {error}")
+                self._failed()
+                log.error(
+                    "the ledger cannot be copied", extra={"bucket": self._settings.bucket, "error": error}
+                )
                 wait = max(wait, min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(failures - 1, 10)))
             self._stop.wait(wait)
 
-    def _failed(self, message: str) -> None:
+    def _failed(self) -> None:
         self._metrics.success.set(0)
         self._metrics.failures.inc()
-        log.error("%s", message)
 
     def _changed(self) -> bool:
         """Whether anything was committed since the last snapshot."""
@@ -258,7 +271,10 @@ class Snapshots:
             self._metrics.success.set(1)
             self._metrics.last.set(now.timestamp())
             self._metrics.bytes.set(packed.stat().st_size)
-        log.debug("the ledger is copied to s3://%s in %.1f s", self._settings.bucket, self._seconds)
+        log.debug(
+            "the ledger is copied",
+            extra={"bucket": self._settings.bucket, "seconds": round(self._seconds, 1)},
+        )
 
     def _put(self, body: bytes, now: datetime, deadline: Deadline | None) -> None:
         params: dict[str, Any] = {

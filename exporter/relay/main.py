@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from exporter.core.moments import utc_now
 from exporter.core.redaction import install, keep_secret
-from exporter.ledger.file import LedgerLockedError
+from exporter.ledger.database import LedgerLockedError
 from exporter.relay import digest, message
 from exporter.relay.app import create_app
 from exporter.relay.deliveries import Deliveries, open_deliveries

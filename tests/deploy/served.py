@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 _LISTENS = {
-    "run": re.compile(r"listening on (https?)://\S+?:(\d+)"),
+    "run": re.compile(r"listening\W+url\W+(https?)://\S+?:(\d+)"),
     "relay": re.compile(r"relay listens on \S+ (port) (\d+)"),
 }
 

@@ -105,13 +105,14 @@ def test_nothing_planted_is_in_the_relays_log(echo: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_messages_tracebacks_and_what_nobody_caught_are_redacted(
+def test_messages_fields_tracebacks_and_uncaught_exceptions_are_redacted(
     form: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging(LogSettings(level="debug", format=form))
     keep_secret([PLANTED, "abc"])
     log = logging.getLogger("somewhere")
     log.info("a url %s and abc", f"http://host/{PLANTED}")
+    log.info("it failed", extra={"error": ValueError(PLANTED), "urls": [f"http://host/{PLANTED}"]})
     try:
         raise ValueError(f"cannot use {PLANTED}")
     except ValueError:
@@ -125,12 +126,13 @@ def test_messages_tracebacks_and_what_nobody_caught_are_redacted(
     thread.join()
     written = capfd.readouterr().err
     assert PLANTED not in written
-    assert written.count("***") >= 4
+    assert written.count("***") >= 6
     assert "and abc" in written, "too short to be a secret"
-    assert "uncaught RuntimeError" in written
+    assert "uncaught exception" in written
     if form == "json":
         lines = [json.loads(line) for line in written.splitlines()]
-        assert "cannot use ***" in lines[1]["exception"]
+        assert (lines[1]["error"], lines[1]["urls"]) == ("***", ["http://host/***"])
+        assert "cannot use ***" in lines[2]["exception"]
 
 
 def test_of_secrets_within_each_other_the_longest_goes_as_a_whole() -> None:

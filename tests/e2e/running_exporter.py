@@ -127,8 +127,8 @@ class Exporter(Client):
     def _listening_on(self) -> str | None:
         assert self.popen is not None
         assert self.popen.poll() is None, self.log()
-        lines = [line for line in self.log().splitlines() if "listening on http" in line]
-        return lines[0].rpartition(" ")[2] if lines else None
+        lines = [line for line in self.log().splitlines() if "listening url=http" in line]
+        return lines[0].rpartition("url=")[2] if lines else None
 
     def log(self) -> str:
         return self.log_path.read_text()
@@ -190,7 +190,7 @@ class InProcess(Client):
         self.url = f"http://127.0.0.1:{self.service.port}"
 
     def collector(self, name: str) -> Collector:
-        return next(found for found in self.service.runner._collectors if found.name == name)
+        return next(found for found in self.service.runner.collectors if found.name == name)
 
     def stop(self) -> None:
         self.service.on_signal(signal.SIGTERM)
@@ -200,14 +200,18 @@ class InProcess(Client):
 
 @contextmanager
 def in_process(
-    folder: Path, aws: SimulatedAws, config: Mapping[str, Any], clock: ShiftedClock | None = None
+    folder: Path,
+    aws: SimulatedAws,
+    config: Mapping[str, Any],
+    clock: ShiftedClock | None = None,
+    **options: Any,
 ) -> Iterator[InProcess]:
-    """A running exporter in this process; the environment must already be that of `aws`."""
+    """A running exporter in this process, with these options of `Service`; the environment must be that of `aws`."""
     path = folder / "config.yaml"
     path.write_text(
         yaml.safe_dump({"data_dir": str(folder / "data"), "server": {"port": 0}, **config}, sort_keys=False)
     )
-    running = InProcess(Service(load_config(path, {}), path, clock or ShiftedClock()))
+    running = InProcess(Service(load_config(path, {}), path, clock or ShiftedClock(), **options))
     running.start()
     try:
         yield running

@@ -92,7 +92,9 @@ def test_a_month_is_first_read_at_noon_of_the_1st_and_nothing_of_it_is_served_un
     ledger = Ledger(tmp_path / "ledger.sqlite")
     unlimited = CeilingSettings(cost=Ceiling(day=None, month=None))
     client = Aws(
-        Meter(ledger, unlimited, aws.clock.now, CollectorRegistry()), endpoint_url=aws.url, simulated=True
+        Meter(ledger.charges, unlimited, aws.clock.now, CollectorRegistry()),
+        endpoint_url=aws.url,
+        simulated=True,
     )
 
     def read(now: datetime) -> tuple[int, float | None, datetime]:

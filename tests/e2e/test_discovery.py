@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from running_exporter import Client, MakeAws, collectors, in_process, organization, warm
 from waiting import wait_for
 
-from exporter.collection import runner as runner_module
+from exporter.collection.schedule import Patience
 from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
@@ -157,18 +158,18 @@ def test_an_account_that_leaves_takes_its_outcomes_with_it_and_a_new_one_comes(
 
         index = organization.accounts.index(prod)
         organization.accounts[index] = replace(prod, state="SUSPENDED")
-        runner._discover()
+        runner.discovery.run()
         assert collected(exporter) == {"dev"}
         assert set(infos(exporter)) == {"dev"}
         dev = organization.find("dev")
         organization.accounts[organization.accounts.index(dev)] = replace(dev, state="SUSPENDED")
-        runner._discover()
+        runner.discovery.run()
         text = exporter.get("/metrics").text
         assert prod.id not in text
         assert dev.id not in text
 
         organization.accounts[index] = prod
-        runner._discover()
+        runner.discovery.run()
         assert runner.collect_now(collector) == 0
         assert collected(exporter) == {"prod"}
 
@@ -184,8 +185,8 @@ def test_a_rename_changes_the_label_and_makes_no_second_series(aws: SimulatedAws
         wait_for("cost is served", lambda: exporter.samples().get("aws_cost_yesterday_usd"))
         organization.accounts[organization.accounts.index(prod)] = replace(prod, name="shop")
         runner = exporter.service.runner
-        runner._discover()
-        for collector in runner._collectors:
+        runner.discovery.run()
+        for collector in runner.collectors:
             if collector.name == "ec2_instances":
                 runner.collect_now(collector)
         for name in ("aws_account_info", "aws_ec2_instances", "aws_cost_yesterday_usd"):
@@ -214,7 +215,7 @@ def test_a_name_that_was_given_or_found_wins_over_that_of_cost_explorer(
         }
         told = {account.id: account.name for account in aws.accounts}
         names = {**told, prod: "shop", staging: "rehearsal"}
-        assert exporter.service.ledger.account_names() == names
+        assert exporter.service.ledger.accounts.names() == names
         assert {prod, staging, dev} <= costs.keys()
         assert costs == {account_id: names[account_id] for account_id in costs}
 
@@ -224,18 +225,18 @@ def test_a_discovery_that_fails_later_keeps_the_known_accounts(aws: SimulatedAws
         wait_for("it is ready", exporter.is_ready)
         aws.faults.add("access_denied", service="organizations")
         runner = exporter.service.runner
-        runner._discover()
+        runner.discovery.run()
         assert exporter.is_ready()
         assert "accounts of all accounts: access_denied" in exporter.get("/-/ready").text
         assert set(infos(exporter)) == collected(exporter) == ACTIVE
         errors = {
             labels["kind"]: value
             for labels, value in exporter.samples()["aws_spend_exporter_collector_errors_total"]
-            if labels["collector"] == "accounts"
+            if labels["collector"] == "accounts" and value
         }
         assert errors == {"access_denied": 1}
         aws.faults.clear()
-        runner._discover()
+        runner.discovery.run()
         assert "access_denied" not in exporter.get("/-/ready").text
 
 
@@ -248,16 +249,16 @@ def test_a_page_of_accounts_that_fails_is_a_failed_discovery_and_not_a_smaller_o
     with in_process(tmp_path, aws, config) as exporter:
         wait_for("it has failed", lambda: "failed: server_error" in exporter.get("/-/ready").text)
         assert infos(exporter) == {}
-        exporter.service.runner._discover()
+        exporter.service.runner.discovery.run()
         assert len(infos(exporter)) == 44
 
 
 def test_a_discovery_that_fails_at_the_start_says_why_and_recovers_by_itself(
-    aws: SimulatedAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    aws: SimulatedAws, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(runner_module, "_FIRST_RETRY", runner_module._FIRST_RETRY / 10)
     fault = aws.faults.add("access_denied", service="organizations")
-    with in_process(tmp_path, aws, settings()) as exporter:
+    patience = Patience(first_retry=timedelta(seconds=0.5))
+    with in_process(tmp_path, aws, settings(), patience=patience) as exporter:
         wait_for(
             "it says why",
             lambda: exporter.get("/-/ready").text.startswith(

@@ -110,7 +110,9 @@ def test_a_scrape_does_not_wait_for_a_commit(make_aws: MakeAws, tmp_path: Path) 
             for path in ("/metrics", "/-/ready", "/api/v1/status", "/"):
                 # Whoever waited for it would wait until the client gives up.
                 assert exporter.get(path, timeout=60).status_code == 200, path
-        assert exporter.value("aws_spend_exporter_ledger_rows") == exporter.service.ledger.row_count() > 0
+        assert (
+            exporter.value("aws_spend_exporter_ledger_rows") == exporter.service.ledger.cost.row_count() > 0
+        )
         remaining = exporter.value(
             "aws_spend_exporter_request_ceiling_remaining_usd", ceiling="first_fill", period="total"
         )

@@ -107,7 +107,7 @@ def test_killed_and_back_on_an_empty_disk_it_pays_nothing_again(
     shutil.rmtree(exporter.folder / "data")
     exporter.start()
     wait_for("it is ready", exporter.is_ready)
-    assert "the ledger is restored from s3://" in exporter.log()
+    assert "the ledger is restored from its snapshot" in exporter.log()
     assert exporter.value("aws_spend_exporter_snapshot_restored") == 1
     assert exporter.value("aws_spend_exporter_snapshot_success") == 1
     assert exporter.samples()["aws_cost_yesterday_usd"]

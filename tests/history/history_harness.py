@@ -23,7 +23,8 @@ from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import HistoryMetrics, HistoryWriter
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 
 T = TypeVar("T")
 DAY = timedelta(days=1)
@@ -215,7 +216,7 @@ def fill(
     at = observed_at or datetime.now(UTC)
     newest = at.date()
     totals: dict[date, float] = {}
-    ledger.name_accounts({account_id(a): f"account-{a}" for a in range(accounts)}, newest - days * DAY)
+    ledger.accounts.name({account_id(a): f"account-{a}" for a in range(accounts)}, newest - days * DAY)
     for first in range(1, days + 1, 31):
         wanted = [newest - back * DAY for back in range(first, min(first + 31, days + 1))]
         costs = {
@@ -224,7 +225,7 @@ def fill(
             for a in range(accounts)
             for s in range(services)
         }
-        ledger.commit_costs(CostRead(at, dict.fromkeys(wanted, False), costs))
+        ledger.reads.commit(CostRead(at, dict.fromkeys(wanted, False), costs))
         for (day, _, _), amounts in costs.items():
             totals[day] = totals.get(day, 0.0) + float(amounts.unblended)
     return totals
@@ -237,7 +238,7 @@ def restate(
     observed_at: datetime | None = None,
 ) -> None:
     """Read a day anew; keys are numbers of account and service."""
-    ledger.commit_costs(
+    ledger.reads.commit(
         CostRead(
             observed_at or datetime.now(UTC),
             {day: False},

@@ -31,7 +31,8 @@ from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import History, HistoryMetrics, HistoryWriter
 from exporter.ledger.daily_values import DailyValue, totals, upsert
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 
 USED = "aws_lambda_invocations_daily"
 SIZE = "aws_s3_bucket_size_bytes_daily"
@@ -76,8 +77,8 @@ def _settings(url: str, **more: Any) -> HistorySettings:
 def test_totals_are_written_at_noon_of_their_day_under_the_name_of_the_day(
     ledger: Ledger, write: Any
 ) -> None:
-    ledger.name_accounts({ACCOUNT: "old"}, YESTERDAY - 9 * DAY)
-    ledger.name_accounts({ACCOUNT: "new"}, YESTERDAY)
+    ledger.accounts.name({ACCOUNT: "old"}, YESTERDAY - 9 * DAY)
+    ledger.accounts.name({ACCOUNT: "new"}, YESTERDAY)
     assert upsert(ledger, [used(1.5), used(0, YESTERDAY - DAY), used(7e15, family=SIZE)], now()) == 3
     labels = {"account_id": ACCOUNT, "region": "us-east-1"}
     found = {}
@@ -109,8 +110,8 @@ def test_late_data_is_written_again_under_a_later_stamp_and_the_same_is_not(
 
 def test_every_day_of_an_account_has_each_unit_above_it(ledger: Ledger) -> None:
     moved = today() - 3 * DAY
-    ledger.place_accounts({ACCOUNT: "/Workloads/Prod/EU", account_id(1): "/"}, today() - 10 * DAY)
-    ledger.place_accounts({ACCOUNT: "/Sandbox"}, moved)
+    ledger.accounts.place({ACCOUNT: "/Workloads/Prod/EU", account_id(1): "/"}, today() - 10 * DAY)
+    ledger.accounts.place({ACCOUNT: "/Sandbox"}, moved)
     accounts = [ACCOUNT, account_id(1), account_id(2)]
     assert place_days(ledger, accounts, 20, now()) == 17 * 3 + 3 + 20
     assert place_days(ledger, accounts, 20, now()) == 0
@@ -129,7 +130,7 @@ def test_every_day_of_an_account_has_each_unit_above_it(ledger: Ledger) -> None:
         for account in accounts[:2]
     }
     # The next day, and an account that joined.
-    ledger.place_accounts({account_id(2): "/Sandbox"}, today())
+    ledger.accounts.place({account_id(2): "/Sandbox"}, today())
     assert place_days(ledger, accounts, 20, now() + DAY) == 2 + 20
 
 
@@ -185,10 +186,10 @@ def of_day(server: Server, family: str, day: date | None = None) -> dict[tuple[s
 
 
 @pytest.mark.stack
-def test_what_is_beside_cost_is_seeded_and_mended_like_cost(make_server: Any, ledger: Ledger) -> None:
+def test_what_is_beside_cost_is_seeded_and_fixed_like_cost(make_server: Any, ledger: Ledger) -> None:
     server = make_server()
     costs = fill(ledger, 20, accounts=2, services=1)
-    ledger.place_accounts({ACCOUNT: "/Workloads/Prod", account_id(1): "/Workloads"}, today() - 90 * DAY)
+    ledger.accounts.place({ACCOUNT: "/Workloads/Prod", account_id(1): "/Workloads"}, today() - 90 * DAY)
     place_days(ledger, [ACCOUNT, account_id(1)], 20, now())
     upsert(ledger, [used(100.0 + back, today() - back * DAY) for back in range(1, 21)], now())
     upsert(ledger, [used(3e15, region="eu-west-1", family=SIZE)], now())
@@ -219,13 +220,13 @@ def test_what_is_beside_cost_is_seeded_and_mended_like_cost(make_server: Any, le
         writer.close()
         assert of_day(server, USED) == {("us-east-1",): 12345.0}
 
-        def is_mended() -> bool:
+        def is_fixed() -> bool:
             return of_day(server, USED) == {("us-east-1",): 101.0} and of_day(server, SIZE) == {
                 ("eu-west-1",): 3e15,
                 ("mars-north-1",): 0.0,
             }
 
-        run.until("it is mended", is_mended)
+        run.until("it is fixed", is_fixed)
         live = server.query(f'last_over_time({OU_INFO.name}{{job!=""}}[1d])', midnight(today()))
         assert list(live.values()) == [1.0]
 
@@ -280,7 +281,7 @@ def test_a_backfill_assesses_the_past_of_a_ledger_that_no_exporter_holds(tmp_pat
     count = (today() - oldest).days
     fill(ledger, count, accounts=1, services=1)
     days = {today() - back * DAY: False for back in range(1, count + 1)}
-    ledger.commit_non_usage_charges(CostRead(now(), days, {}))
+    ledger.reads.commit_non_usage(CostRead(now(), days, {}))
     newest = assessed_day(ledger, now())
     ledger.close()
     assert newest is not None

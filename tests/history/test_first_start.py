@@ -75,8 +75,8 @@ class ExporterProcess:
             self._popen.wait()
 
     def metric(self, name: str) -> float:
-        lines = [line for line in self.log().splitlines() if "listening on http" in line]
-        text = requests.get(lines[-1].rpartition(" ")[2] + "/metrics", timeout=60).text
+        lines = [line for line in self.log().splitlines() if "listening url=http" in line]
+        text = requests.get(lines[-1].rpartition("url=")[2] + "/metrics", timeout=60).text
         (value,) = [line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")]
         return float(value)
 
@@ -105,7 +105,7 @@ def ledger_totals(path: Path) -> dict[Any, float]:
     ledger = Ledger(path, read_only=True)
     try:
         totals: dict[Any, Decimal] = {}
-        for row in ledger.rows(month_start(today(), 13), today()):
+        for row in ledger.cost.rows(month_start(today(), 13), today()):
             totals[row.day] = totals.get(row.day, Decimal(0)) + row.amounts.unblended
         return {day: float(total) for day, total in totals.items()}
     finally:
@@ -131,7 +131,7 @@ def test_thirteen_months_are_in_prometheus_seconds_after_the_first_start(
     assert exporter.stop() == 0
     # A restart writes nothing again.
     exporter.start()
-    wait_for("it listens", lambda: "listening on http" in exporter.log())
+    wait_for("it listens", lambda: "listening url=http" in exporter.log())
     time.sleep(1)
     assert exporter.metric("aws_spend_exporter_history_samples_written_total") == 0
     assert exporter.stop() == 0

@@ -20,37 +20,32 @@ from prometheus_client import CollectorRegistry
 from recording_endpoint import RecordingEndpoint
 
 from exporter.history.endpoint import EndpointError
-from exporter.history.live import LiveWrite, LiveWriteMetrics
+from exporter.history.live import LiveSample, LiveWrite, LiveWriteMetrics
 from exporter.history.live_settings import LiveWriteSettings
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 AT = int(NOW.timestamp() * 1000)
-TEXT = b"""# HELP aws_cost_today_usd Cost.
-# TYPE aws_cost_today_usd gauge
-aws_cost_today_usd{account_id="1",job="own"} 1.25
-aws_cost_today_usd{account_id="2"} 2.5
-# HELP runs_total Runs.
-# TYPE runs_total counter
-runs_total 3.0
-# HELP seconds Seconds.
-# TYPE seconds histogram
-seconds_bucket{le="1.0"} 1.0
-seconds_bucket{le="+Inf"} 2.0
-seconds_count 2.0
-seconds_sum 1.5
-"""
+SAMPLES: list[LiveSample] = [
+    ("aws_cost_today_usd", {"account_id": "1", "job": "own"}, 1.25),
+    ("aws_cost_today_usd", {"account_id": "2"}, 2.5),
+    ("runs_total", {}, 3.0),
+    ("seconds_bucket", {"le": "1.0"}, 1.0),
+    ("seconds_bucket", {"le": "+Inf"}, 2.0),
+    ("seconds_count", {}, 2.0),
+    ("seconds_sum", {"empty": ""}, 1.5),
+]
 
 
 def live(
-    endpoint: RecordingEndpoint, text: Callable[[], bytes], **settings: Any
+    endpoint: RecordingEndpoint, samples: Callable[[], list[LiveSample]], **settings: Any
 ) -> tuple[LiveWrite, CollectorRegistry]:
     registry = CollectorRegistry()
     read = LiveWriteSettings.model_validate({"url": endpoint.write_url, "timeout": "60s", **settings})
-    return LiveWrite(read, text, lambda: NOW, LiveWriteMetrics(registry)), registry
+    return LiveWrite(read, samples, lambda: NOW, LiveWriteMetrics(registry)), registry
 
 
-def test_a_push_is_the_exposition_with_the_labels_of_a_scrape(endpoint: RecordingEndpoint) -> None:
-    pusher, registry = live(endpoint, lambda: TEXT)
+def test_a_push_has_the_labels_of_a_scrape(endpoint: RecordingEndpoint) -> None:
+    pusher, registry = live(endpoint, lambda: SAMPLES)
     assert pusher.push() == 8
     assert sorted(endpoint.taken) == sorted(
         (tuple(sorted({"__name__": name, "job": "aws-spend-exporter", **labels}.items())), AT, value)
@@ -71,8 +66,8 @@ def test_a_push_is_the_exposition_with_the_labels_of_a_scrape(endpoint: Recordin
 
 
 def test_a_series_that_is_gone_is_ended_once(endpoint: RecordingEndpoint) -> None:
-    texts = [TEXT, TEXT.replace(b'aws_cost_today_usd{account_id="2"} 2.5\n', b"")]
-    pusher, _ = live(endpoint, lambda: texts.pop(0) if len(texts) > 1 else texts[0])
+    scrapes = [SAMPLES, [SAMPLES[0], *SAMPLES[2:]]]
+    pusher, _ = live(endpoint, lambda: scrapes.pop(0) if len(scrapes) > 1 else scrapes[0])
     for _ in range(3):
         pusher.push()
     ended = [
@@ -85,7 +80,7 @@ def test_a_series_that_is_gone_is_ended_once(endpoint: RecordingEndpoint) -> Non
 
 def test_what_could_not_be_sent_is_dropped_and_counted(endpoint: RecordingEndpoint) -> None:
     """Live samples are not queued: the next push is newer. A series that ended meanwhile is ended then."""
-    pusher, registry = live(endpoint, lambda: TEXT)
+    pusher, registry = live(endpoint, lambda: SAMPLES)
     pusher.push()
     endpoint.answer = lambda request: (503, "no")
     with pytest.raises(EndpointError):

@@ -237,7 +237,7 @@ def test_a_wiped_prometheus_is_seeded_again(make_server: MakeServer, ledger: Led
     totals = fill(ledger, 396)
     with running(server, ledger) as run:
         wait_for("it is written", lambda: server.days() == totals)
-        run.until("it is compared", lambda: ledger.fact("history_read_back_at"))
+        run.until("it is compared", lambda: ledger.facts.get("history_read_back_at"))
         assert run.metric("divergent_dates") == 0
         server.stop()
         server.wipe()
@@ -250,7 +250,7 @@ def test_a_wiped_prometheus_is_seeded_again(make_server: MakeServer, ledger: Led
 
 
 @pytest.mark.parametrize("program", ["prometheus", "victoria-metrics"])
-def test_a_day_altered_behind_our_back_is_found_and_mended(
+def test_a_day_altered_behind_our_back_is_found_and_fixed(
     make_server: MakeServer, make_writer: MakeWriter, ledger: Ledger, program: str
 ) -> None:
     server = make_server(program)
@@ -258,7 +258,7 @@ def test_a_day_altered_behind_our_back_is_found_and_mended(
     with running(server, ledger) as run:
         settle(server)
         wait_for("it is written", lambda: server.days() == totals)
-        run.until("it is compared", lambda: ledger.fact("history_read_back_at"))
+        run.until("it is compared", lambda: ledger.facts.get("history_read_back_at"))
         assert run.metric("divergent_dates") == 0
         written = run.metric("samples_written_total")
         day, other = today() - 20 * DAY, today() - 30 * DAY
@@ -288,9 +288,9 @@ def test_a_day_altered_behind_our_back_is_found_and_mended(
 
         run.later(timedelta(days=1, minutes=1))
         foreign = totals | {day: totals[day] + 11.0}
-        wait_for("it is mended", lambda: server.days() == foreign)
+        wait_for("it is fixed", lambda: server.days() == foreign)
         assert run.metric("divergent_dates") == 2
-        run.until("it stays mended", lambda: run.metric("divergent_dates") == 0)
+        run.until("it stays fixed", lambda: run.metric("divergent_dates") == 0)
         # Only what differs is sent, not the whole days.
         assert run.metric("samples_written_total") == written + 3
         values = server.query(f'last_over_time({DAILY}{{service="Service 1"}}[1d])', midnight(other + DAY))
@@ -346,7 +346,7 @@ def test_a_query_that_meets_a_compaction_is_asked_again_and_is_no_divergence(
     between.failures = 1
     with running(between, ledger) as run:
         wait_for("it is written", lambda: server.days() == totals)
-        run.until("it is compared", lambda: ledger.fact("history_read_back_at"))
+        run.until("it is compared", lambda: ledger.facts.get("history_read_back_at"))
         assert run.metric("read_back_failures_total") == 1
         assert "the dated history is behind" in caplog.text
         assert "answered 422" in caplog.text
@@ -360,9 +360,9 @@ def test_a_query_that_meets_a_compaction_is_asked_again_and_is_no_divergence(
 
         def compared() -> int:
             """The queries that it took."""
-            asked, before = between.asked, ledger.fact("history_read_back_at")
+            asked, before = between.asked, ledger.facts.get("history_read_back_at")
             run.later(DAY)
-            wait_for("it is compared", lambda: ledger.fact("history_read_back_at") != before)
+            wait_for("it is compared", lambda: ledger.facts.get("history_read_back_at") != before)
             return between.asked - asked
 
         normal = compared()
@@ -384,9 +384,9 @@ def test_an_endpoint_that_keeps_less_than_it_is_given_is_not_written_for_ever(
         wait_for("it is written", lambda: run.metric("samples_written_total") == 240)
 
         def compare() -> None:
-            before = ledger.fact("history_read_back_at")
+            before = ledger.facts.get("history_read_back_at")
             run.later(DAY)
-            run.until("it is compared", lambda: ledger.fact("history_read_back_at") != before)
+            run.until("it is compared", lambda: ledger.facts.get("history_read_back_at") != before)
 
         comparisons = 0
         while "stay different however often" not in caplog.text:

@@ -77,7 +77,7 @@ def expected(name: str, ledger: Ledger, now: datetime) -> dict[tuple[str, ...], 
     level, _, operation = name.split(":")
     found: dict[tuple[str, ...], float] = {}
     for day in days_of(operation, now):
-        for (account, service), usd in ledger.costs(day, day + DAY, "unblended").items():
+        for (account, service), usd in ledger.cost.sums(day, day + DAY, "unblended").items():
             key: tuple[str, ...] = {
                 "account": (f"account-{int(account) - 100_000_000_000}", account),
                 "service": (service,),

@@ -16,7 +16,8 @@ from exporter.core.moments import to_milliseconds
 from exporter.history.endpoint import EndpointError
 from exporter.history.sample_timestamps import Sent, Stamps, is_of_day, next_stamp
 from exporter.history.writer import days_to_write, to_send
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 
 MakeWriter = Callable[..., Writer]
 YESTERDAY = today() - DAY
@@ -181,8 +182,8 @@ def test_a_day_keeps_the_name_that_it_was_first_written_under(
 ) -> None:
     writer = make_writer(endpoint.write_url)
     older = YESTERDAY - DAY
-    ledger.name_accounts({account_id(0): "old"}, older)
-    ledger.name_accounts({account_id(0): "new"}, YESTERDAY)
+    ledger.accounts.name({account_id(0): "old"}, older)
+    ledger.accounts.name({account_id(0): "new"}, YESTERDAY)
     for day in (older, YESTERDAY):
         restate(ledger, day, {(0, 0): "1", (1, 0): "1"})
     writer.write()
@@ -202,7 +203,7 @@ def test_a_day_keeps_the_name_that_it_was_first_written_under(
         (YESTERDAY, account_id(1)): {account_id(1)},
     }
     assert names() == expected
-    ledger.name_accounts({account_id(0): "newer", account_id(1): "named at last"}, older)
+    ledger.accounts.name({account_id(0): "newer", account_id(1): "named at last"}, older)
     for day in (older, YESTERDAY):
         restate(ledger, day, {(0, 0): "2", (1, 0): "2"})
     assert writer.write() == 4
@@ -364,7 +365,7 @@ def test_a_commit_while_a_day_is_sent_is_not_missed(
 
 def test_another_cost_type_is_compared_anew(ledger: Ledger) -> None:
     key = (YESTERDAY, account_id(0), "S3")
-    ledger.commit_costs(
+    ledger.reads.commit(
         CostRead(datetime.now(UTC), {YESTERDAY: False}, {key: Amounts(Decimal(1), amortized=Decimal(2))})
     )
     stamps = Stamps(ledger)

@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
-from exporter.collection.runner import Runner, RunnerMetrics
+from exporter.collection.metrics import RunnerMetrics
+from exporter.collection.runner import Runner
 from exporter.collection.store import Store
 from exporter.collectors import all_collectors
 from exporter.config.model import Config
@@ -66,7 +67,7 @@ class World:
         self.registry = CollectorRegistry()
         self.ledger = Ledger(self.config.ledger_path)
         self.store = Store(lambda: self.now)
-        meter = Meter(self.ledger, self.config.ceilings, lambda: self.now, self.registry)
+        meter = Meter(self.ledger.charges, self.config.ceilings, lambda: self.now, self.registry)
         self.stop = threading.Event()
         self.client = make_aws(self.config.aws, meter, self.stop)
         self.runner = Runner(
@@ -135,7 +136,7 @@ class World:
 
     def close(self) -> None:
         self.stop.set()
-        self.runner._pool.close(5)
+        self.runner.stop(5)
         self.client.close()
         self.ledger.close()
 

@@ -41,7 +41,9 @@ from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import HistoryMetrics, HistoryWriter
+from exporter.ledger.cost import CostTable
 from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostReads
 from simulated_aws import METRICS, ExplicitCost, OrganizationSpec, SimulatedAws
 
 SERVICES = ("Amazon Simple Storage Service", "AWS Lambda", "Tax")
@@ -308,23 +310,23 @@ def drop_the_later_pages(patch: pytest.MonkeyPatch) -> None:
 
 
 def sum_floats(patch: pytest.MonkeyPatch) -> None:
-    def costs(self: Ledger, start: date, end: date, cost_type: str) -> dict[tuple[str, str], Decimal]:
-        sums: dict[tuple[str, str], float] = {}
+    def sums(self: CostTable, start: date, end: date, cost_type: str) -> dict[tuple[str, str], Decimal]:
+        found: dict[tuple[str, str], float] = {}
         for row in self.rows(start, end):
             key = (row.account_id, row.service)
-            sums[key] = sums.get(key, 0.0) + float(getattr(row.amounts, cost_type))
-        return {key: Decimal(value) for key, value in sums.items()}
+            found[key] = found.get(key, 0.0) + float(getattr(row.amounts, cost_type))
+        return {key: Decimal(value) for key, value in found.items()}
 
-    patch.setattr(Ledger, "costs", costs)
+    patch.setattr(CostTable, "sums", sums)
 
 
 def include_the_end(patch: pytest.MonkeyPatch) -> None:
-    exact = Ledger.costs
+    exact = CostTable.sums
 
-    def costs(self: Ledger, start: date, end: date, cost_type: str) -> dict[tuple[str, str], Decimal]:
+    def sums(self: CostTable, start: date, end: date, cost_type: str) -> dict[tuple[str, str], Decimal]:
         return exact(self, start, end + timedelta(days=1), cost_type)
 
-    patch.setattr(Ledger, "costs", costs)
+    patch.setattr(CostTable, "sums", sums)
 
 
 def ask_with_an_inclusive_end(patch: pytest.MonkeyPatch) -> None:
@@ -339,7 +341,7 @@ def ask_with_an_inclusive_end(patch: pytest.MonkeyPatch) -> None:
 
 
 def keep_vanished_keys(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "_zero_day", lambda *_: None)
+    patch.setattr(CostReads, "_zero_day", lambda *_: None)
 
 
 def take_one_cost_type_for_another(patch: pytest.MonkeyPatch) -> None:

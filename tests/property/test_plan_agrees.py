@@ -31,7 +31,7 @@ class Installation:
     def __init__(self, simulator: SimulatedAws, ledger: Ledger) -> None:
         self.simulator = simulator
         self.ledger = ledger
-        meter = Meter(ledger, UNLIMITED, simulator.clock.now, CollectorRegistry())
+        meter = Meter(ledger.charges, UNLIMITED, simulator.clock.now, CollectorRegistry())
         self.aws = Aws(meter, endpoint_url=simulator.url, simulated=True)
         self.settings = cost.CostSettings(history_months=1)
 

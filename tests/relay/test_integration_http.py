@@ -25,7 +25,7 @@ from relay_harness import (
 )
 from waiting import wait_for
 
-from exporter.ledger.file import LedgerLockedError
+from exporter.ledger.database import LedgerLockedError
 
 StartRelay = Callable[..., Relay]
 COSTS = {"total_usd": "123.4567000000", "missing_days": [], "read_at": "2026-03-20T06:30:00+00:00"}

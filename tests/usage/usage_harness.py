@@ -68,7 +68,7 @@ class Poller:
         self.registry = CollectorRegistry()
         limits = {"usage": {"day": None, "month": None}, "cost": {"day": None, "month": None}}
         self.meter = Meter(
-            self.ledger,
+            self.ledger.charges,
             CeilingSettings.model_validate({**limits, **(ceilings or {})}),
             self.clock,
             self.registry,
@@ -136,7 +136,7 @@ class Poller:
         return {day: value for day, _, owner, label, value in rows if owner == account and label == region}
 
     def charged(self) -> Decimal:
-        return self.ledger.charged_since("usage", None)
+        return self.ledger.charges.charged_since("usage", None)
 
     def close(self) -> None:
         self.ledger.close()

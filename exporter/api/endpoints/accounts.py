@@ -41,10 +41,10 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     }
     read = {
         day
-        for day, state in ledger.day_states(month_start(today, 1), tomorrow).items()
+        for day, state in ledger.reads.day_states(month_start(today, 1), tomorrow).items()
         if state.read_at is not None
     }
-    sums = {name: _by_account(ledger.costs(*days, cost_type)) for name, days in periods.items()}
+    sums = {name: _by_account(ledger.cost.sums(*days, cost_type)) for name, days in periods.items()}
     # Today may be unread just after midnight; a period of which no day has been read is unknown.
     known = {
         name: bool(read & _days(start, end)) and _days(start, min(end, today)) <= read
@@ -52,7 +52,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     }
     projected = project(ledger, source.now, cost_type)
     projection = _by_account(projected.month) if projected else None
-    ous = ledger.account_ous()
+    ous = ledger.accounts.ous()
     info = {
         sample.values[0]: dict(zip(sample.family.labels, sample.values, strict=True))
         for sample in source.samples

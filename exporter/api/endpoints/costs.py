@@ -41,12 +41,12 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     wanted = source.service(query.service)
     days = query.days(source.now, _DEFAULT_DAYS)
     start, end = days[0], days[-1]
-    states = ledger.day_states(start, end + timedelta(days=1))
+    states = ledger.reads.day_states(start, end + timedelta(days=1))
     missing = [day for day in days if day not in states or states[day].read_at is None]
-    series = ledger.series()
+    series = ledger.cost.series()
     sums: defaultdict[tuple[str, ...], int] = defaultdict(int)
     for day in days:
-        for number, units in ledger.day_units(day, cost_type):
+        for number, units in ledger.cost.day_units(day, cost_type):
             account_id, service = series[number]
             if query.account_id in (None, account_id) and wanted in (None, service):
                 key = {"account": account_id, "service": service, "day": day.isoformat()}

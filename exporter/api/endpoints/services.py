@@ -16,7 +16,7 @@ class Query(StrictModel):
 def answer(source: Source, query: Query) -> dict[str, Any]:
     """A row a service: how many accounts have used it, and since when."""
     days: dict[str, list[str]] = {}
-    for (_, service), day in source.ledger.first_seen().items():
+    for (_, service), day in source.ledger.cost.first_seen().items():
         days.setdefault(service, []).append(day.isoformat())
     read_at = refreshed_at(source.ledger, source.now)
     return {

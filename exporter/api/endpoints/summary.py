@@ -44,10 +44,10 @@ def summarize(source: Source, movers: int) -> Summary:
     """What is known at `source.now`, without asking AWS."""
     ledger, today = source.ledger, source.now.date()
     yesterday = today - _DAY
-    cost_type = source.config.settings(COST).cost_type
-    assessed = ledger.assessed_day(source.now)
+    cost_type = source.config.collectors.cost.cost_type
+    assessed = ledger.cost.assessed_day(source.now)
     first = min(month_start(today), today - 3 * _WEEK)
-    states = ledger.day_states(first, today + _DAY)
+    states = ledger.reads.day_states(first, today + _DAY)
     read = {day for day, state in states.items() if state.read_at is not None}
 
     def span(start: date, end: date) -> Span:
@@ -86,7 +86,7 @@ def _month_to_date(span: Callable[[date, date], Span], today: date, read: set[da
 
 
 def _costs(ledger: Ledger, start: date, end: date, cost_type: str) -> Costs:
-    return ledger.costs(start, end + _DAY, cost_type)
+    return ledger.cost.sums(start, end + _DAY, cost_type)
 
 
 def _movers(

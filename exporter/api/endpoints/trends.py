@@ -41,17 +41,17 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     wanted = source.service(query.service)
     series = {
         number
-        for number, (account_id, service) in ledger.series().items()
+        for number, (account_id, service) in ledger.cost.series().items()
         if query.account_id in (None, account_id) and wanted in (None, service)
     }
     first = today - timedelta(days=max(query.days + _WEEK - 1, 2 * _WEEK + 1))
-    states = ledger.day_states(first, today)
+    states = ledger.reads.day_states(first, today)
     found: dict[date, Decimal | None] = {}
     for offset in range((today - first).days):
         day = first + timedelta(days=offset)
         state = states.get(day)
         found[day] = (
-            to_usd(sum(units for number, units in ledger.day_units(day, cost_type) if number in series))
+            to_usd(sum(units for number, units in ledger.cost.day_units(day, cost_type) if number in series))
             if state is not None and state.read_at is not None
             else None
         )

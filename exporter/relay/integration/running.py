@@ -53,7 +53,7 @@ class Integration:
         if not settings.integration.enabled:
             return
         ledger = self._ledger = Ledger(settings.state_dir / "charges.sqlite")
-        meter = Meter(ledger, settings.integration.ceiling, utc_now, metrics.registry)
+        meter = Meter(ledger.charges, settings.integration.ceiling, utc_now, metrics.registry)
         remaining = Gauge(
             PREFIX + "integration_ceiling_remaining_usd",
             "Dollars that ticks with AWS keys may still spend on Cost Explorer, by period.",
@@ -62,7 +62,7 @@ class Integration:
         )
 
         def left(period: str, limit: Decimal) -> float:
-            return float(limit - ledger.charged_since(BUDGET, period_start(period, utc_now())))
+            return float(limit - ledger.charges.charged_since(BUDGET, period_start(period, utc_now())))
 
         for period, limit in settings.integration.ceiling.limits(BUDGET).items():
             if limit is not None:

@@ -28,7 +28,8 @@ from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import Scale
 from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 
 DAY = timedelta(days=1)
 TESTED = date(2026, 5, 18)
@@ -76,8 +77,8 @@ def fill(
         }
 
     estimated = {day: estimated_from is not None and day >= estimated_from for day in days}
-    ledger.commit_costs(CostRead(now, estimated, costs(series)))
-    ledger.commit_non_usage_charges(CostRead(now, estimated, costs(other or {})))
+    ledger.reads.commit(CostRead(now, estimated, costs(series)))
+    ledger.reads.commit_non_usage(CostRead(now, estimated, costs(other or {})))
 
 
 def spiking(level: float, factor: float = 3, days: int = 1) -> Daily:
@@ -205,11 +206,11 @@ def test_the_first_of_a_month_waits_until_its_fees_are_told(ledger: Ledger) -> N
     # The tax has come in since, and is not yet known to be none of usage.
     days = {first: False}
     costs = {(first, PROD, "Tax"): amortized(900), (first, PROD, "a"): amortized(50)}
-    ledger.commit_costs(CostRead(now, days, costs))
-    assert ledger.assessed_day(now) == first
+    ledger.reads.commit(CostRead(now, days, costs))
+    assert ledger.cost.assessed_day(now) == first
     assert assessed_day(ledger, now) == first - DAY
     assert kinds(ledger, now=now) == {}
-    ledger.commit_non_usage_charges(CostRead(now, days, {(first, PROD, "Tax"): amortized(900)}))
+    ledger.reads.commit_non_usage(CostRead(now, days, {(first, PROD, "Tax"): amortized(900)}))
     assert assessed_day(ledger, now) == first
     assert kinds(ledger, now=now) == {}
 
@@ -219,8 +220,8 @@ def test_fees_of_a_month_come_until_the_third(ledger: Ledger, number: int, waits
     day = date(2026, 5, number)
     now = datetime(2026, 5, number + 2, 13, tzinfo=UTC)
     fill(ledger, {(PROD, "a"): lambda day: 50}, now=now - DAY)
-    ledger.commit_costs(CostRead(now, {day: False}, {(day, PROD, "a"): amortized(60)}))
-    assert ledger.assessed_day(now) == day
+    ledger.reads.commit(CostRead(now, {day: False}, {(day, PROD, "a"): amortized(60)}))
+    assert ledger.cost.assessed_day(now) == day
     assert assessed_day(ledger, now) == (day - DAY if waits else day)
 
 
@@ -462,8 +463,8 @@ def test_a_day_of_the_history_that_was_read_too_early_says_nothing(ledger: Ledge
     low: Series = {(PROD, "a"): lambda day: 20 if day >= before else 100}
     fill(ledger, low, unread={before})
     early = start_of_day(TESTED) + timedelta(hours=2)
-    for commit in (ledger.commit_costs, ledger.commit_non_usage_charges):
-        costs = {(before, PROD, "a"): amortized(20)} if commit == ledger.commit_costs else {}
+    for commit in (ledger.reads.commit, ledger.reads.commit_non_usage):
+        costs = {(before, PROD, "a"): amortized(20)} if commit == ledger.reads.commit else {}
         commit(CostRead(early, {before: False}, costs))
     assert kinds(ledger) == {}
     fill(ledger, low, now=NOW + timedelta(minutes=1))

@@ -17,7 +17,8 @@ from exporter.anomalies.settings import AnomalySettings
 from exporter.core.amounts import Amounts
 from exporter.core.moments import month_start
 from exporter.ledger.daily_values import totals
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 
 DAY = timedelta(days=1)
 NOW = datetime(2026, 5, 20, 13, tzinfo=UTC)
@@ -56,9 +57,9 @@ def read(
         for day in days
         if daily(day)
     }
-    ledger.commit_costs(CostRead(at, dict.fromkeys(days, False), costs))
+    ledger.reads.commit(CostRead(at, dict.fromkeys(days, False), costs))
     if other:
-        ledger.commit_non_usage_charges(CostRead(at, dict.fromkeys(days, False), {}))
+        ledger.reads.commit_non_usage(CostRead(at, dict.fromkeys(days, False), {}))
 
 
 def history(ledger: Ledger, anomalies: AnomalySettings | None = None, now: datetime = NOW) -> AssessedHistory:

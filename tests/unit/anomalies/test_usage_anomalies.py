@@ -21,7 +21,8 @@ from exporter.cost.settings import CostSettings
 from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.ledger.daily_values import DailyValue, upsert
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 
 DAY = timedelta(days=1)
 TESTED = date(2026, 5, 19)
@@ -180,7 +181,7 @@ def test_the_api_shows_the_same_with_its_evidence(ledger: Ledger) -> None:
     assert row["same_weekdays"] == [
         {"day": str(TESTED - 7 * week * DAY), "value": 10_000} for week in range(1, 6)
     ]
-    ledger.commit_costs(
+    ledger.reads.commit(
         CostRead(NOW, {TESTED: False}, {(TESTED, PROD, "AWS Lambda"): Amounts(*[Decimal(1)] * 5)})
     )
     assert told(account_id="2")["usage_findings"] == told(service="AWS Lambda")["usage_findings"] == []

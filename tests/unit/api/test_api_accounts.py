@@ -11,7 +11,8 @@ from exporter.api.source import Source
 from exporter.config.model import Config
 from exporter.core.amounts import Amounts
 from exporter.core.moments import days_between
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 
 ACCOUNT = "111111111111"
 PERIODS = ("yesterday_usd", "month_to_date_usd", "last_month_usd")
@@ -23,7 +24,7 @@ def known(tmp_path: Path, now: datetime, last_read: date) -> dict[str, float | N
     try:
         days = list(days_between(date(2026, 2, 1), last_read + timedelta(days=1)))
         costs = {(day, ACCOUNT, "AWS Lambda"): Amounts(Decimal(1)) for day in days}
-        ledger.commit_costs(CostRead(now, dict.fromkeys(days, False), costs))
+        ledger.reads.commit(CostRead(now, dict.fromkeys(days, False), costs))
         (row,) = answer(Source(ledger, Config(), now, {}), Query())["rows"]
     finally:
         ledger.close()

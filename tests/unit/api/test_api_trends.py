@@ -12,7 +12,8 @@ from exporter.api.source import Source
 from exporter.config.model import Config
 from exporter.core.amounts import Amounts
 from exporter.core.moments import days_between
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 
 NOW = datetime(2026, 3, 20, 8, tzinfo=UTC)
 TODAY = NOW.date()
@@ -25,7 +26,7 @@ def trends(tmp_path: Path, usd: dict[date, str], days: int = 30, read: int = 60)
     try:
         known = list(days_between(TODAY - read * DAY, TODAY + DAY))
         costs = {(day, "1", "AWS Lambda"): Amounts(Decimal(usd.get(day, "100"))) for day in known}
-        ledger.commit_costs(CostRead(NOW, dict.fromkeys(known, False), costs))
+        ledger.reads.commit(CostRead(NOW, dict.fromkeys(known, False), costs))
         return answer(Source(ledger, Config(), NOW, {}), Query(days=days))
     finally:
         ledger.close()

@@ -13,7 +13,8 @@ from exporter.api.source import Source
 from exporter.config.model import Config
 from exporter.core.amounts import Amounts
 from exporter.core.metric import Family, Sample
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 
 NOW = datetime(2026, 3, 20, 13, tzinfo=UTC)
 TODAY = NOW.date()
@@ -44,7 +45,7 @@ def fill(ledger: Ledger, cost: Cost, days: int = 60, read_at: datetime = NOW) ->
         for account, service in ((PROD, "Amazon EC2"), (PROD, "AWS Lambda"), (DEV, "Amazon EC2"))
         if (usd := cost(day, account, service)) is not None
     }
-    ledger.commit_costs(CostRead(read_at, {day: day >= TODAY - DAY for day in wanted}, costs))
+    ledger.reads.commit(CostRead(read_at, {day: day >= TODAY - DAY for day in wanted}, costs))
 
 
 def flat(day: date, account: str, service: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Who waits for a reload or a refresh holds up nobody else."""
+"""Who waits for a reload or a refresh holds up no one else."""
 
 from __future__ import annotations
 

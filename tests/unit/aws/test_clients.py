@@ -18,9 +18,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
-from exporter.aws import clients
 from exporter.aws.charges import MemoryCharges
-from exporter.aws.clients import Aws, Deadline
+from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws, Backoff, Deadline
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
 from exporter.aws.settings import CeilingSettings
@@ -55,8 +54,6 @@ def simulated() -> Iterator[SimulatedAws]:
 def wire(simulated: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedAws]:
     for name, value in simulated.environment().items():
         monkeypatch.setenv(name, value)
-    # What is under test is what is retried, not how long it waits.
-    monkeypatch.setattr(clients, "_FIRST_BACKOFF_SECONDS", 0.01)
     simulated.requests.clear()
     yield simulated
     simulated.faults.clear()
@@ -66,7 +63,9 @@ def wire(simulated: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
 @contextmanager
 def access(wire: SimulatedAws, **options: Any) -> Iterator[Aws]:
     meter = Meter(MemoryCharges(), CeilingSettings(), utc_now, CollectorRegistry())
-    aws = Aws(meter, endpoint_url=wire.url, simulated=True, **({"read_timeout": 30} | options))
+    # What is under test is what is retried, not how long it waits.
+    quick = {"read_timeout": 30, "backoff": Backoff(0.01)}
+    aws = Aws(meter, endpoint_url=wire.url, simulated=True, **(quick | options))
     try:
         yield aws
     finally:
@@ -269,11 +268,11 @@ def test_who_has_waited_for_a_place_looks_again_before_it_sends(wire: SimulatedA
 
     with access(wire, stop=stop) as aws, ThreadPoolExecutor(5) as pool:
         aws.credentials(account)
-        aws._in_flight[account.id] = Gate(clients.CALLS_PER_ACCOUNT)
+        aws._in_flight[account.id] = Gate(CALLS_PER_ACCOUNT)
         wire.faults.add("hang", service="ec2")
         calls = [
             pool.submit(aws.call, account, "ec2", "DescribeRegions", "us-east-1")
-            for _ in range(clients.CALLS_PER_ACCOUNT + 1)
+            for _ in range(CALLS_PER_ACCOUNT + 1)
         ]
         wait_for("four hang and one waits", lambda: len(entered) == len(calls))
         stop.set()
@@ -282,7 +281,7 @@ def test_who_has_waited_for_a_place_looks_again_before_it_sends(wire: SimulatedA
     (failure,) = [failure for failure in failures if failure is not None]
     assert isinstance(failure, AwsError)
     assert failure.kind == Kind.STOPPED
-    assert wire.requests.count("ec2") == clients.CALLS_PER_ACCOUNT
+    assert wire.requests.count("ec2") == CALLS_PER_ACCOUNT
 
 
 def test_no_more_than_four_calls_of_an_account_are_in_flight(wire: SimulatedAws) -> None:
@@ -314,14 +313,10 @@ def test_a_passed_deadline_sends_nothing(wire: SimulatedAws) -> None:
     assert wire.requests.count() == 0
 
 
-def test_a_stop_ends_a_back_off_at_once_and_sends_nothing_after(
-    wire: SimulatedAws, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(clients, "_FIRST_BACKOFF_SECONDS", 30)
-    monkeypatch.setattr(clients, "_LONGEST_BACKOFF_SECONDS", 30)
+def test_a_stop_ends_a_back_off_at_once_and_sends_nothing_after(wire: SimulatedAws) -> None:
     stop = threading.Event()
     wire.faults.add("throttle")
-    with access(wire, stop=stop) as aws:
+    with access(wire, stop=stop, backoff=Backoff(30, 30)) as aws:
         aws.client("organizations", "us-east-1")
         threading.Timer(0.3, stop.set).start()
         began = time.monotonic()
@@ -347,7 +342,8 @@ def test_a_profile_that_does_not_exist_is_said_at_once(wire: SimulatedAws) -> No
 def test_every_attempt_is_charged_and_counted(wire: SimulatedAws) -> None:
     wire.faults.add("throttle", service="ce", count=2)
     charges, registry = MemoryCharges(), CollectorRegistry()
-    aws = Aws(Meter(charges, CeilingSettings(), utc_now, registry), endpoint_url=wire.url, simulated=True)
+    meter = Meter(charges, CeilingSettings(), utc_now, registry)
+    aws = Aws(meter, endpoint_url=wire.url, simulated=True, backoff=Backoff(0.01))
     aws.call(None, "ce", "GetCostAndUsage", "us-east-1", COST)
     aws.close()
     assert charges.charged_since("cost", None) == Decimal("0.03")

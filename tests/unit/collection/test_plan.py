@@ -15,7 +15,8 @@ from exporter.collection.plan import make_plan, refusal, refused_collectors, sca
 from exporter.config.model import Config
 from exporter.config.read import load_config
 from exporter.core.moments import days_between, month_start
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 from exporter.usage.counters import Series, list_series
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
@@ -149,7 +150,7 @@ def test_a_first_fill_that_is_done_is_held_against_nothing(tmp_path: Path) -> No
     try:
         assert (refusal(config, ledger, NOW) or "").startswith("ceilings.first_fill: found $0.01")
         days = days_between(month_start(NOW.date(), 13), NOW.date())
-        ledger.commit_costs(CostRead(NOW, dict.fromkeys(days, False), {}))
+        ledger.reads.commit(CostRead(NOW, dict.fromkeys(days, False), {}))
         assert refusal(config, ledger, NOW) is None
     finally:
         ledger.close()

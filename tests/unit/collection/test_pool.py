@@ -135,7 +135,7 @@ def test_a_task_that_raises_costs_no_thread(
     pool.submit("a", counted.task("a"))
     counted.wait(1)
     assert pool.close(30)
-    assert caplog.text.count("a task of account a failed") == 3
+    assert caplog.text.count("a task failed account_id=a") == 3
 
 
 def test_close_drops_what_waits_and_ends_the_threads(release: threading.Event) -> None:

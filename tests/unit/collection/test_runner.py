@@ -1,4 +1,4 @@
-"""The runner: whatever happens to one unit, the others and the next run come."""
+"""The runner: a unit that fails takes neither the others with it nor the next run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from waiting import wait_for
 
 from exporter.accounts.discovery import Directory
 from exporter.aws.errors import AwsError, Kind
-from exporter.collection import runner as runner_module
-from exporter.collection.runner import DISCOVERY, Runner, RunnerMetrics
+from exporter.collection.discovery import DISCOVERY
+from exporter.collection.metrics import RunnerMetrics
+from exporter.collection.runner import Runner
+from exporter.collection.schedule import Patience
 from exporter.collection.store import Key, Store
 from exporter.config.model import Config
 from exporter.core.fields import CollectorSettings
@@ -41,17 +43,21 @@ class NoAws:
 
 @dataclass
 class World:
-    """A runner with one collector of the test's own, and what it reads."""
+    """A runner with one collector of the test, and what it reads."""
 
     tmp_path: Path
-    monkeypatch: pytest.MonkeyPatch
     collect: Callable[[Any, Target], Iterable[Sample]] = lambda ctx, target: ()
     due: Callable[[Any], datetime] | None = None
     scope: Scope = Scope.ACCOUNT
+    views: tuple[View, ...] = ()
     accounts: dict[str, Account] = field(default_factory=lambda: dict(ACCOUNTS))
     discovery_error: Exception | None = None
     discoveries: int = 0
-    interval: timedelta = timedelta(hours=1)
+    regions_error: Exception | None = None
+    patience: Patience = field(default_factory=Patience)
+    free_bytes: int = 1 << 40
+    now: datetime = NOW
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def discover(self, *_: Any) -> Directory:
         self.discoveries += 1
@@ -60,38 +66,40 @@ class World:
         names = {account.id: account.name for account in self.accounts.values()}
         return Directory("111111111111", "aws", dict(self.accounts), names)
 
+    def regions(self, *_: Any) -> tuple[str, ...]:
+        if self.regions_error is not None:
+            raise self.regions_error
+        return ("eu-west-1", "us-east-1")
+
     def runner(self) -> Runner:
-        world = self
-
-        class Settings(CollectorSettings):
-            enabled: bool = True
-            interval: timedelta = world.interval
-
         self.collector = Collector(
             name="cost",  # a name that the configuration has
             help="",
             scope=self.scope,
-            settings=Settings,
+            settings=CollectorSettings,
             families=(FAMILY,),
             iam_actions=(),
             collect=lambda ctx, target: self.collect(ctx, target),
             due=self.due,
+            views=self.views,
         )
-        self.monkeypatch.setattr(runner_module, "all_collectors", lambda: (self.collector,))
-        self.monkeypatch.setattr(runner_module, "discover", self.discover)
         self.ledger = Ledger(self.tmp_path / "ledger.sqlite")
         self.registry = CollectorRegistry()
-        self.store = Store(lambda: NOW)
-        config = Config.model_validate({"regions": ["eu-west-1", "us-east-1"]})
+        self.store = Store(lambda: self.now)
         self.made = Runner(
-            config,
+            Config.model_validate({"collectors": {"cost": {"interval": "1h"}}}),
             NoAws(),  # type: ignore[arg-type]
             self.ledger,
             self.store,
             RunnerMetrics(self.registry),
-            lambda: NOW,
-            threading.Event(),
+            lambda: self.now,
+            self.stop,
             allow_plan_over_ceiling=True,  # what the plan says is not under test here
+            collectors=(self.collector,),
+            discover=self.discover,
+            regions_of=self.regions,
+            patience=self.patience,
+            free_bytes=lambda folder: self.free_bytes,
         )
         return self.made
 
@@ -101,12 +109,10 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    world = World(tmp_path, monkeypatch)
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
     yield world
-    world.made._pool.close(30)
-    if world.made._scheduler.running:
-        world.made.stop(2)
+    world.made.stop(30)
     world.ledger.close()
 
 
@@ -188,25 +194,25 @@ def test_a_run_does_not_wait_longer_than_its_interval_and_does_not_pile_up(world
 
     world.collect = collect
     runner = world.runner()
-    runner.directory = world.discover()
+    runner.discovery.ensure()
     try:
         for _ in range(3):
             began = time.monotonic()
-            runner._collect(world.collector, 0.2)
+            runner.collect(world.collector, 0.2)
             assert time.monotonic() - began < 30  # it hangs for a minute
-            wait_for("the others are read", lambda: len(runner._under_way) == 1)
+            wait_for("the others are read", lambda: len(runner.units.under_way()) == 1)
         counts = {id_[0]: started.count(id_) for id_ in ACCOUNTS}
         assert counts == {"1": 3, "2": 1, "3": 3}
     finally:
         release.set()
-    wait_for("it is so", lambda: not runner._under_way)
+    wait_for("it is so", lambda: not runner.units.under_way())
     assert runner.collect_now(world.collector) == 0
     assert started.count("222222222222") == 2
 
 
 @pytest.mark.parametrize("scope", [Scope.ACCOUNT, Scope.REGION, Scope.PAYER])
 def test_a_refresh_waits_for_what_is_being_read_already_and_says_how_that_went(
-    world: World, scope: Scope, monkeypatch: pytest.MonkeyPatch
+    world: World, scope: Scope
 ) -> None:
     reading, release = threading.Event(), threading.Event()
 
@@ -218,15 +224,13 @@ def test_a_refresh_waits_for_what_is_being_read_already_and_says_how_that_went(
     world.collect, world.scope = collect, scope
     world.accounts = {id_: ACCOUNTS[id_] for id_ in ("111111111111",)}
     runner = world.runner()
-    runner.directory = world.discover()
-    run = threading.Thread(target=runner._collect, args=(world.collector,))
+    runner.discovery.ensure()
+    run = threading.Thread(target=runner.collect, args=(world.collector,))
     run.start()
     assert reading.wait(60)
-    monkeypatch.setattr(runner_module, "_REFRESH_PATIENCE_SECONDS", 0.3)
-    assert runner.refresh("cost") == "cost is still being read after 0 s"
-    monkeypatch.setattr(runner_module, "_REFRESH_PATIENCE_SECONDS", 60)
+    assert runner.refresh("cost", timedelta(seconds=0.3)) == "cost is still being read after 0 s"
     answers: list[str | None] = []
-    refresh = threading.Thread(target=lambda: answers.append(runner.refresh("cost")))
+    refresh = threading.Thread(target=lambda: answers.append(runner.refresh("cost", timedelta(minutes=1))))
     refresh.start()
     refresh.join(0.5)
     assert answers == []
@@ -247,12 +251,12 @@ def test_an_account_that_leaves_while_it_is_read_leaves_nothing(world: World) ->
 
     world.collect = collect
     runner = world.runner()
-    runner.directory = world.discover()
-    thread = threading.Thread(target=runner._collect, args=(world.collector,))
+    runner.discovery.ensure()
+    thread = threading.Thread(target=runner.collect, args=(world.collector,))
     thread.start()
     assert reading.wait(60)
     del world.accounts["333333333333"]
-    runner._discover()
+    runner.discovery.run()
     release.set()
     thread.join(60)
     assert {key.account_id for key in world.store.results()} == {"", "111111111111", "222222222222"}
@@ -268,14 +272,14 @@ def test_a_stopped_runner_publishes_nothing_more(world: World) -> None:
 
     world.collect = collect
     runner = world.runner()
-    runner.directory = world.discover()
-    thread = threading.Thread(target=runner._collect, args=(world.collector,))
+    runner.discovery.ensure()
+    thread = threading.Thread(target=runner.collect, args=(world.collector,))
     thread.start()
     assert reading.wait(60)
-    runner._stop.set()
+    world.stop.set()
     release.set()
     thread.join(60)
-    assert runner._pool.close(30)
+    assert runner.stop(30)
     assert world.store.results() == {}
 
 
@@ -295,12 +299,12 @@ def test_what_is_due_at_once_after_it_succeeded_is_no_loop(world: World) -> None
     assert runner.stop(30)
 
 
-@pytest.mark.parametrize("what", ["due", "name_accounts"])
-def test_a_full_disk_does_not_end_the_schedule(
-    world: World, what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("what", ["due", "discovery"])
+def test_a_disk_that_takes_nothing_does_not_end_the_schedule(
+    world: World, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(runner_module, "_FIRST_PAID_RETRY", timedelta(seconds=0.1))
-    monkeypatch.setattr(runner_module, "_FIRST_RETRY", timedelta(seconds=0.1))
+    soon = timedelta(seconds=0.1)
+    world.patience = Patience(first_retry=soon, first_paid_retry=soon)
     broken = threading.Event()
     broken.set()
     runs: list[int] = []
@@ -310,11 +314,15 @@ def test_a_full_disk_does_not_end_the_schedule(
             raise sqlite3.OperationalError("database or disk is full")
         return NOW + timedelta(hours=1)
 
+    def write(query_only: str) -> None:
+        with world.ledger.connection() as db:
+            db.execute(f"PRAGMA query_only = {query_only}")
+
     world.collect, world.scope = lambda ctx, target: runs.append(1) or (), Scope.PAYER
     world.due = full if what == "due" else lambda ctx: NOW + timedelta(hours=1)
     runner = world.runner()
-    if what == "name_accounts":
-        monkeypatch.setattr(world.ledger, "name_accounts", full)
+    if what == "discovery":
+        write("ON")
     runner.start()
     if what == "due":
         wait_for("it is so", lambda: len(runs) >= 3)
@@ -323,24 +331,25 @@ def test_a_full_disk_does_not_end_the_schedule(
         assert world.errors("ledger", DISCOVERY) >= 2
         assert runner.unready() == ["account discovery failed: ledger"]
     broken.clear()
+    write("OFF")
     wait_for("it is so", lambda: not runner.unready())
-    assert "disk is full" in caplog.text
+    assert ("disk is full" if what == "due" else "attempt to write a readonly database") in caplog.text
     assert runner.stop(30)
 
 
 def test_nothing_is_paid_for_that_the_disk_could_not_hold(
-    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked: list[str] = []
     world.collect, world.scope = lambda ctx, target: asked.append(target.account_id) or (), Scope.PAYER
     world.due = lambda ctx: NOW + timedelta(hours=1)
     runner = world.runner()
-    with monkeypatch.context() as patch:
-        patch.setattr(runner_module, "_LEAST_FREE_BYTES", 1 << 80)
-        assert runner.collect_now(world.collector) == 1
+    world.free_bytes = (32 << 20) - 1
+    assert runner.collect_now(world.collector) == 1
     assert asked == []
     assert world.errors("ledger") == 1
-    assert "MiB are left on the disk of data_dir" in caplog.text
+    assert "31 MiB are left on the disk of data_dir" in caplog.text
+    world.free_bytes += 1
     assert runner.collect_now(world.collector) == 0
     assert len(asked) == 1
 
@@ -352,10 +361,10 @@ def test_a_clock_that_is_set_back_delays_nothing(world: World) -> None:
     runner = world.runner()
     runner.start()
     wait_for("it is so", lambda: runs and not runner.unready())
-    wait_for("it is so", lambda: runner._scheduler.get_job("cost"))
-    planned = runner._scheduler.get_job("cost").next_run_time
+    wait_for("it is so", lambda: runner.schedule.planned("cost"))
+    planned = runner.schedule.planned("cost")
     runner.clock_was_set(timedelta(hours=1))  # what is due earlier now is not put off
-    assert runner._scheduler.get_job("cost").next_run_time == planned
+    assert runner.schedule.planned("cost") == planned
     # The clock that is set is the machine's; what it does is that an hour from now has become now.
     runner.clock_was_set(timedelta(hours=-1))
     wait_for("it is so", lambda: len(runs) == 2)
@@ -364,14 +373,14 @@ def test_a_clock_that_is_set_back_delays_nothing(world: World) -> None:
 
 def test_a_discovery_that_fails_keeps_the_accounts(world: World) -> None:
     runner = world.runner()
-    runner._discover()
+    runner.discovery.run()
     assert runner.directory is not None
     world.discovery_error = AwsError(Kind.THROTTLED, "slower")
-    runner._discover()
+    runner.discovery.run()
     assert set(runner.directory.accounts) == set(ACCOUNTS)
     assert world.store.results()[Key(DISCOVERY)].error == "throttled"
     world.discovery_error = None
-    runner._discover()
+    runner.discovery.run()
     assert world.store.results()[Key(DISCOVERY)].error is None
 
 
@@ -399,11 +408,9 @@ def test_the_last_success_stays_known_when_the_regions_cannot_be_listed(world: W
     series = 'collector_last_success_timestamp_seconds{collector="cost",account_id="222222222222"'
     assert series in world.store.exposition()[0].decode()
 
-    def refused(*_: Any) -> Any:
-        raise AwsError(Kind.ACCESS_DENIED, "no")
-
-    world.monkeypatch.setattr(runner_module, "regions_of", refused)
-    runner._regions.clear()
+    world.regions_error = AwsError(Kind.ACCESS_DENIED, "no")
+    assert runner.collect_now(world.collector) == 0, "regions are kept for a day"
+    world.now += timedelta(days=1)
     assert runner.collect_now(world.collector) == 3
     text = world.store.exposition()[0].decode()
     # An alert on stale data compares with it: absent, it would never fire.
@@ -420,15 +427,17 @@ def test_a_damaged_ledger_takes_its_views_and_nothing_else(
         raise sqlite3.DatabaseError("database disk image is malformed")
 
     world.collect = lambda ctx, target: [value(target)]
-    runner = world.runner()
-    world.collector = replace(
-        world.collector,
-        views=(View("read", (), lambda view: (), damaged), View("shown", (), damaged, lambda view: NOW)),
+    world.views = (
+        View("read", (), lambda view: (), damaged),
+        View("shown", (), damaged, lambda view: NOW),
     )
-    runner._collectors[:] = [world.collector]
+    runner = world.runner()
     runner.start()
     assert world.errors("ledger") >= 2
-    assert "the view read: database disk image is malformed" in caplog.text
+    assert (
+        'a view cannot be rendered view=shown kind=ledger error="the view shown: database disk image'
+        in caplog.text
+    )
     wait_for("it is so", lambda: not runner.unready())
     assert {
         key.account_id: result.error for key, result in world.store.results().items() if key.account_id
@@ -455,9 +464,8 @@ def test_views_follow_the_commits_and_never_slow_them_down(world: World) -> None
         return ()
 
     world.collect = collect
+    world.views = (View("slow", (), render, lambda view: NOW),)
     runner = world.runner()
-    world.collector = replace(world.collector, views=(View("slow", (), render, lambda view: NOW),))
-    runner._collectors[:] = [world.collector]
     assert runner.collect_now(world.collector) == 0
     assert rendered[0] <= 3, "the first commit shows at once"
     assert rendered[-1] == commits, "the last one, too"

@@ -4,7 +4,7 @@ import gzip
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -173,6 +173,66 @@ def test_a_duplicate_series_is_an_error_and_changes_nothing() -> None:
         store.publish(Key("other", "1"), good(sample), interval=HOUR)
 
     assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="1",service="S3"} 1']
+
+
+def test_a_refused_publish_takes_no_family() -> None:
+    """B is refused for `one`, which A publishes: C may still publish `two`."""
+    one, two = Family("aws_test_one", "One."), Family("aws_test_two", "Two.")
+    store = Store(Clock())
+    store.publish(Key("a"), good(one(1)), interval=HOUR)
+    with pytest.raises(DuplicateSeriesError, match="aws_test_one is published by a and by b"):
+        store.publish(Key("b"), good(two(2), one(2)), interval=HOUR)
+    store.publish(Key("c"), good(two(3)), interval=HOUR)
+
+    assert lines(store, "aws_test") == ["aws_test_one 1", "aws_test_two 3"]
+
+
+FAMILIES = [Family(f"aws_test_{name}", "A value.", ("account_id",)) for name in ("one", "two", "three")]
+Publish = tuple[str, str, list[Family] | None]
+"""The unit, the account, and the families of its samples in order; None where it failed."""
+PUBLISHES = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "c"]),
+        st.sampled_from(["1", "2"]),
+        st.one_of(st.none(), st.lists(st.sampled_from(FAMILIES), max_size=3)),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+def publish(store: Store, unit: str, account: str, families: list[Family] | None) -> bool:
+    """Whether the store took it."""
+    result = (
+        CollectionResult((), START, None, "throttled")
+        if families is None
+        else good(*(family(1, account_id=account) for family in families))
+    )
+    try:
+        store.publish(Key(unit, account), result, account=account, interval=HOUR)
+    except DuplicateSeriesError:
+        return False
+    return True
+
+
+@settings(max_examples=300)
+@given(PUBLISHES)
+def test_a_refused_publish_leaves_everything_as_it_was(rows: list[Publish]) -> None:
+    """A store that was never asked for what another refused serves and accepts the same."""
+    store = Store(Clock())
+    taken = []
+    for row in rows:
+        before = text(store), store.results()
+        if publish(store, *row):
+            taken.append(row)
+        else:
+            assert (text(store), store.results()) == before
+    without = Store(Clock())
+    assert all(publish(without, *row) for row in taken)
+    assert (text(store), store.results()) == (text(without), without.results())
+    for family in FAMILIES:
+        later: Publish = ("d", "1", [family])
+        assert publish(store, *later) == publish(without, *later), "the families have the same owners"
 
 
 def test_what_is_forgotten_is_gone() -> None:

@@ -12,7 +12,8 @@ from exporter.collectors.cost import CostSettings
 from exporter.core.amounts import Amounts
 from exporter.core.moments import days_between
 from exporter.cost.refresh_plan import CostPart, CostQuery, next_query, refreshed_at, restatable_from
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 ONE = Amounts(unblended=Decimal(1))
@@ -37,21 +38,25 @@ class Exporter:
                     now, dict.fromkeys(days, False), costs if query.part is CostPart.COSTS else {}
                 )
                 commit = (
-                    self.ledger.commit_costs
+                    self.ledger.reads.commit
                     if query.part is CostPart.COSTS
-                    else self.ledger.commit_non_usage_charges
+                    else self.ledger.reads.commit_non_usage
                 )
                 commit(read)
             case CostPart.SCAN_ACCOUNTS:
                 total = Amounts(unblended=Decimal(self.services))
                 accounts = {account for account, _ in keys}
-                self.ledger.commit_scan("account", now, days, {(d, a): total for d in days for a in accounts})
+                self.ledger.reads.commit_scan(
+                    "account", now, days, {(d, a): total for d in days for a in accounts}
+                )
             case CostPart.SCAN_SERVICES:
                 total = Amounts(unblended=Decimal(self.accounts))
                 services = {service for _, service in keys}
-                self.ledger.commit_scan("service", now, days, {(d, s): total for d in days for s in services})
+                self.ledger.reads.commit_scan(
+                    "service", now, days, {(d, s): total for d in days for s in services}
+                )
         if query.ends_refresh:
-            self.ledger.mark_scan("refresh", now)
+            self.ledger.reads.mark_scan("refresh", now)
 
     def run(self, now: datetime) -> list[CostQuery]:
         asked = []
@@ -127,7 +132,7 @@ def test_a_large_organization_is_scanned_and_only_moved_days_are_read(ledger: Le
     # The next two refreshes read what always moves, the third scans by account.
     for hours in (5, 10):
         now = later + timedelta(hours=hours)
-        ledger.mark_scan("refresh", now - exporter.settings.interval)
+        ledger.reads.mark_scan("refresh", now - exporter.settings.interval)
         assert spans(exporter.run(now)) == [("costs", "2026-05-20", "2026-05-21", "cost")]
     assert spans(exporter.run(later + timedelta(hours=18))) == [
         ("scan_accounts", "2026-04-28", "2026-05-22", "cost"),
@@ -160,7 +165,7 @@ def test_a_day_that_always_moves_is_read_again_daily_while_young_and_every_third
     for hours in range(6, 73, 6):
         now = NOW + timedelta(hours=hours)
         day = NOW.date() - timedelta(days=age - 3)
-        ledger.commit_scan("account", NOW - timedelta(days=1), [day], {})
+        ledger.reads.commit_scan("account", NOW - timedelta(days=1), [day], {})
         if (now.date() - day).days in (age - 1, age):
             again += [q for q in exporter.run(now) if q.part is CostPart.COSTS and q.start <= day < q.end]
     assert len(again) == reads
@@ -220,5 +225,5 @@ def test_a_day_that_was_only_read_before_its_end_is_read_again_although_nothing_
 
     costs = [query for query in asked if query.part is CostPart.COSTS]
     assert any(query.start <= day < query.end for query in costs), spans(asked)
-    assert ledger.day_states(day, day + timedelta(days=1))[day].read_at == later
+    assert ledger.reads.day_states(day, day + timedelta(days=1))[day].read_at == later
     assert exporter.run(later + timedelta(hours=1)) == []

@@ -50,7 +50,7 @@ class Exporter:
 
     def _open(self) -> None:
         self.ledger = Ledger(self.path)
-        meter = Meter(self.ledger, UNLIMITED, self.simulator.clock.now, CollectorRegistry())
+        meter = Meter(self.ledger.charges, UNLIMITED, self.simulator.clock.now, CollectorRegistry())
         self.aws = Aws(meter, endpoint_url=self.simulator.url, simulated=True)
 
     def close(self) -> None:
@@ -299,7 +299,7 @@ def test_a_week_takes_one_request_a_day_whatever_restarts(exporter: Exporter) ->
     hours(exporter, 7 * 24, restart_and_ask)
 
     assert [request.time for request in exporter.requests()] == [NOW + number * DAY for number in range(7)]
-    assert exporter.ledger.charged_since("cost", None) == Decimal("0.07")
+    assert exporter.ledger.charges.charged_since("cost", None) == Decimal("0.07")
 
 
 def test_a_first_forecast_is_asked_while_time_passes(exporter: Exporter) -> None:

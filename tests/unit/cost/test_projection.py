@@ -20,7 +20,8 @@ from exporter.cost.projection_view import FORECAST_DAILY, MONTH_PROJECTION, Proj
 from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.expectation.projection import Costs, complete, expect, input_days
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 
 TODAY = date(2026, 5, 20)
 DAY = timedelta(days=1)
@@ -320,7 +321,7 @@ def fill(ledger: Ledger, now: datetime, costs: Costs_of, start: date | None = No
     """The ledger as a read at `now` of everything from `start` on (three months) leaves it."""
     days = list(days_between(start or month_start(now.date(), 3), now.date() + DAY))
     rows = {(day, *key): usd(text) for day in days for key, text in costs(day).items()}
-    ledger.commit_costs(CostRead(now, dict.fromkeys(days, False), rows))
+    ledger.reads.commit(CostRead(now, dict.fromkeys(days, False), rows))
 
 
 def at(day: date) -> datetime:
@@ -419,10 +420,10 @@ def test_an_unread_day_of_the_month_says_nothing(ledger: Ledger) -> None:
     fill(ledger, at(date(2026, 5, 8)), plain)
     later = list(days_between(date(2026, 5, 10), TODAY + DAY))
     rows = {(day, *key): usd(text) for day in later for key, text in plain(day).items()}
-    ledger.commit_costs(CostRead(at(TODAY), dict.fromkeys(later, False), rows))
+    ledger.reads.commit(CostRead(at(TODAY), dict.fromkeys(later, False), rows))
     assert project(ledger, at(TODAY), "unblended") is None
 
-    ledger.commit_costs(CostRead(at(TODAY), {date(2026, 5, 9): False}, {(date(2026, 5, 9), *EC2): usd("10")}))
+    ledger.reads.commit(CostRead(at(TODAY), {date(2026, 5, 9): False}, {(date(2026, 5, 9), *EC2): usd("10")}))
     assert projected(ledger, at(TODAY)).month[EC2] == pytest.approx(310)
 
 
@@ -439,8 +440,8 @@ def test_a_scan_that_agrees_completes_a_day(ledger: Ledger) -> None:
 
     later = early + DAY
     scanned = {(TODAY - DAY, EC2[0]): usd("4"), (TODAY, EC2[0]): usd("0")}
-    ledger.commit_costs(CostRead(later, {TODAY: True, TODAY + DAY: True}, {(TODAY, *EC2): usd("10")}))
-    ledger.commit_scan("account", later, [TODAY - DAY], scanned)
+    ledger.reads.commit(CostRead(later, {TODAY: True, TODAY + DAY: True}, {(TODAY, *EC2): usd("10")}))
+    ledger.reads.commit_scan("account", later, [TODAY - DAY], scanned)
     assert projected(ledger, later).month[EC2] == pytest.approx(304)
 
 
@@ -464,7 +465,7 @@ def test_a_projection_of_usage_is_never_below_the_month_to_date(
             at(today),
             lambda day: {key: str(Decimal(v[day.toordinal() % 92]) / 1000) for key, v in costs.items()},
         )
-        to_date = ledger.costs(date(2026, 5, 1), today + DAY, "unblended")
+        to_date = ledger.cost.sums(date(2026, 5, 1), today + DAY, "unblended")
         found = projected(ledger, at(today))
     finally:
         ledger.close()
@@ -478,10 +479,8 @@ def test_a_projection_of_usage_is_never_below_the_month_to_date(
 
 def test_the_view_renders_both_families(ledger: Ledger) -> None:
     fill(ledger, at(TODAY), plain)
-    ledger.name_accounts({EC2[0]: "prod"}, TODAY)
-    view = ViewContext(
-        ledger, at(TODAY), cost.CostSettings(), {}, Sections(cost.CostSettings(cost_type="unblended"))
-    )
+    ledger.accounts.name({EC2[0]: "prod"}, TODAY)
+    view = ViewContext(ledger, at(TODAY), cost.Settings(), {}, cost.Settings(cost_type="unblended"))
 
     samples = list(render(view))
 

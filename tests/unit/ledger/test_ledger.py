@@ -20,7 +20,9 @@ from exporter.aws.charges import MemoryCharges
 from exporter.aws.meter import Charges
 from exporter.core.amounts import Amounts, ChargeClass
 from exporter.core.money import to_units, to_usd
-from exporter.ledger.file import CostRead, DayState, Ledger, LedgerLockedError
+from exporter.ledger.database import LedgerLockedError
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead, DayState
 
 NOON = datetime(2026, 5, 20, 12, tzinfo=UTC)
 DAY = date(2026, 5, 18)
@@ -66,62 +68,62 @@ def test_what_is_finer_than_the_ledger_is_rounded_and_never_cut(amount: str, uni
 
 
 def test_three_dimes_are_thirty_cents(ledger: Ledger) -> None:
-    ledger.commit_costs(
+    ledger.reads.commit(
         CostRead(NOON, {DAY: False}, {(DAY, "1", service): usd("0.1") for service in ("a", "b", "c")})
     )
-    assert sum(ledger.costs(DAY, NEXT, "unblended").values()) == Decimal("0.3")
+    assert sum(ledger.cost.sums(DAY, NEXT, "unblended").values()) == Decimal("0.3")
 
 
 def test_a_key_that_vanishes_becomes_an_explicit_zero(ledger: Ledger) -> None:
-    ledger.commit_costs(
+    ledger.reads.commit(
         CostRead(NOON, {DAY: True}, {(DAY, "1", "S3"): usd("5"), (DAY, "1", "EC2"): usd("7")})
     )
-    ledger.commit_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("6")}))
+    ledger.reads.commit(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("6")}))
 
-    assert ledger.costs(DAY, NEXT, "unblended") == {("1", "S3"): Decimal(0), ("1", "EC2"): Decimal(6)}
+    assert ledger.cost.sums(DAY, NEXT, "unblended") == {("1", "S3"): Decimal(0), ("1", "EC2"): Decimal(6)}
 
 
 def test_two_reads_of_a_day_at_one_moment_are_told_apart(ledger: Ledger) -> None:
     seen = []
     for value in ("1", "2"):
-        ledger.commit_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "S3"): usd(value)}))
-        seen.append(ledger.day_states(DAY, NEXT)[DAY].read_at)
+        ledger.reads.commit(CostRead(NOON, {DAY: True}, {(DAY, "1", "S3"): usd(value)}))
+        seen.append(ledger.reads.day_states(DAY, NEXT)[DAY].read_at)
     assert seen == [NOON, NOON + timedelta(milliseconds=1)]
 
 
 def test_the_count_of_rows_is_kept_and_not_counted(ledger: Ledger) -> None:
     for amounts in ({"S3": "1", "EC2": "2"}, {"EC2": "2", "Tax": "3"}):
-        ledger.commit_costs(
+        ledger.reads.commit(
             CostRead(NOON, {DAY: True}, {(DAY, "1", name): usd(value) for name, value in amounts.items()})
         )
-    ledger.commit_non_usage_charges(CostRead(NOON, {DAY: True}, {(DAY, "1", "Support"): usd("4")}))
+    ledger.reads.commit_non_usage(CostRead(NOON, {DAY: True}, {(DAY, "1", "Support"): usd("4")}))
 
     with ledger.connection() as db:
         assert db.execute("SELECT COUNT(*) FROM cost").fetchone() == (4,)
-    assert ledger.row_count() == 4
+    assert ledger.cost.row_count() == 4
 
 
 def test_a_read_leaves_other_days_alone(ledger: Ledger) -> None:
-    ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
-    ledger.commit_costs(CostRead(NOON, {NEXT: True}, {(NEXT, "1", "S3"): usd("9")}))
+    ledger.reads.commit(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+    ledger.reads.commit(CostRead(NOON, {NEXT: True}, {(NEXT, "1", "S3"): usd("9")}))
 
-    assert ledger.costs(DAY, NEXT, "amortized") == {("1", "S3"): Decimal(5)}
+    assert ledger.cost.sums(DAY, NEXT, "amortized") == {("1", "S3"): Decimal(5)}
 
 
 def test_keys_of_a_day_are_those_with_cost(ledger: Ledger) -> None:
-    ledger.commit_costs(
+    ledger.reads.commit(
         CostRead(NOON, {DAY: True}, {(DAY, "1", "S3"): usd("5"), (DAY, "1", "EC2"): usd("7")})
     )
-    assert ledger.keys_per_day(DAY, NEXT) == 2
-    ledger.commit_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("6")}))
-    assert ledger.keys_per_day(DAY, NEXT) == 1
+    assert ledger.cost.keys_per_day(DAY, NEXT) == 2
+    ledger.reads.commit(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("6")}))
+    assert ledger.cost.keys_per_day(DAY, NEXT) == 1
 
 
 def test_rows_split_usage_from_other_charges(ledger: Ledger) -> None:
-    ledger.commit_costs(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("10.5")}))
-    ledger.commit_non_usage_charges(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("-2.25")}))
+    ledger.reads.commit(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("10.5")}))
+    ledger.reads.commit_non_usage(CostRead(NOON, {DAY: True}, {(DAY, "1", "EC2"): usd("-2.25")}))
 
-    rows = list(ledger.rows(DAY, NEXT))
+    rows = list(ledger.cost.rows(DAY, NEXT))
 
     assert [(row.charge_class, row.amounts.unblended) for row in rows] == [
         (ChargeClass.USAGE, Decimal("12.75")),
@@ -133,7 +135,7 @@ def test_rows_split_usage_from_other_charges(ledger: Ledger) -> None:
 
 
 def test_a_scan_marks_just_the_days_that_moved(ledger: Ledger) -> None:
-    ledger.commit_costs(
+    ledger.reads.commit(
         CostRead(
             NOON,
             {DAY: False, NEXT: False},
@@ -141,42 +143,42 @@ def test_a_scan_marks_just_the_days_that_moved(ledger: Ledger) -> None:
         )
     )
 
-    moved = ledger.commit_scan(
+    moved = ledger.reads.commit_scan(
         "account", NOON, [DAY, NEXT], {(DAY, "1"): usd("5"), (NEXT, "1"): usd("5.0000000001")}
     )
 
     assert moved == (NEXT,)
-    states = ledger.day_states(DAY, NEXT + timedelta(days=1))
+    states = ledger.reads.day_states(DAY, NEXT + timedelta(days=1))
     assert {day: state.moved for day, state in states.items()} == {DAY: False, NEXT: True}
 
 
 def test_a_scan_that_agrees_confirms_a_day_and_one_that_does_not_confirms_nothing(ledger: Ledger) -> None:
     later, latest = NOON + timedelta(hours=6), NOON + timedelta(hours=12)
-    ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
-    assert ledger.confirmed_at(DAY, NEXT) == {DAY: NOON}
-    ledger.commit_scan("account", later, [DAY], {(DAY, "1"): usd("5")})
-    assert ledger.confirmed_at(DAY, NEXT) == {DAY: later}
-    ledger.commit_scan("account", latest, [DAY], {(DAY, "1"): usd("6")})
-    assert ledger.confirmed_at(DAY, NEXT) == {DAY: later}
+    ledger.reads.commit(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+    assert ledger.reads.confirmed_at(DAY, NEXT) == {DAY: NOON}
+    ledger.reads.commit_scan("account", later, [DAY], {(DAY, "1"): usd("5")})
+    assert ledger.reads.confirmed_at(DAY, NEXT) == {DAY: later}
+    ledger.reads.commit_scan("account", latest, [DAY], {(DAY, "1"): usd("6")})
+    assert ledger.reads.confirmed_at(DAY, NEXT) == {DAY: later}
 
 
 def test_a_service_is_first_seen_on_its_first_day_with_cost(ledger: Ledger) -> None:
-    ledger.commit_costs(
+    ledger.reads.commit(
         CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("0"), (DAY, "1", "Tax"): usd("0")})
     )
-    ledger.commit_costs(CostRead(NOON, {NEXT: False}, {(NEXT, "1", "S3"): usd("-1")}))
-    assert ledger.first_seen() == {("1", "S3"): NEXT}
+    ledger.reads.commit(CostRead(NOON, {NEXT: False}, {(NEXT, "1", "S3"): usd("-1")}))
+    assert ledger.cost.first_seen() == {("1", "S3"): NEXT}
 
 
 def test_a_scan_sees_cost_that_left_an_account_whole(ledger: Ledger) -> None:
-    ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
-    assert ledger.commit_scan("account", NOON, [DAY], {}) == (DAY,)
+    ledger.reads.commit(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+    assert ledger.reads.commit_scan("account", NOON, [DAY], {}) == (DAY,)
 
 
 def test_a_scan_by_service_sees_cost_that_moved_between_services(ledger: Ledger) -> None:
-    ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
-    assert ledger.commit_scan("account", NOON, [DAY], {(DAY, "1"): usd("5")}) == ()
-    assert ledger.commit_scan("service", NOON, [DAY], {(DAY, "EC2"): usd("5")}) == (DAY,)
+    ledger.reads.commit(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+    assert ledger.reads.commit_scan("account", NOON, [DAY], {(DAY, "1"): usd("5")}) == ()
+    assert ledger.reads.commit_scan("service", NOON, [DAY], {(DAY, "EC2"): usd("5")}) == (DAY,)
 
 
 def end_of(day: date) -> datetime:
@@ -201,15 +203,15 @@ def test_a_day_is_settled_36_hours_after_its_end_or_when_two_reads_agree(
 ) -> None:
     for hours, amount in reads:
         at = end_of(DAY) + timedelta(hours=hours)
-        ledger.commit_costs(CostRead(at, {DAY: False}, {(DAY, "1", "S3"): usd(amount)}))
+        ledger.reads.commit(CostRead(at, {DAY: False}, {(DAY, "1", "S3"): usd(amount)}))
 
     now = end_of(DAY) + timedelta(hours=reads[-1][0])
-    assert ledger.assessed_day(now) == (DAY if settled else None)
+    assert ledger.cost.assessed_day(now) == (DAY if settled else None)
 
 
 def test_data_is_through_the_newest_complete_day_with_cost(ledger: Ledger) -> None:
     at = end_of(DAY) + timedelta(hours=2)
-    ledger.commit_costs(
+    ledger.reads.commit(
         CostRead(
             at,
             {DAY - timedelta(days=1): False, DAY: True, NEXT: True},
@@ -220,18 +222,18 @@ def test_data_is_through_the_newest_complete_day_with_cost(ledger: Ledger) -> No
             },
         )
     )
-    assert ledger.data_through(at) == DAY
+    assert ledger.cost.data_through(at) == DAY
     # Read before it was over, NEXT is not complete, however late it becomes.
-    assert ledger.data_through(at + timedelta(days=3)) == DAY
+    assert ledger.cost.data_through(at + timedelta(days=3)) == DAY
     # On a clock that was set back, what is not over there is not complete.
-    assert ledger.data_through(at - timedelta(days=1)) == DAY - timedelta(days=1)
+    assert ledger.cost.data_through(at - timedelta(days=1)) == DAY - timedelta(days=1)
 
     # Complete from its very end on, and without cost it is not what data is through.
     late = end_of(NEXT)
-    ledger.commit_costs(CostRead(late, {NEXT: True}, {}))
-    assert ledger.data_through(late) == DAY
-    ledger.commit_costs(CostRead(late, {NEXT: True}, {(NEXT, "1", "S3"): usd("1")}))
-    assert ledger.data_through(late) == NEXT
+    ledger.reads.commit(CostRead(late, {NEXT: True}, {}))
+    assert ledger.cost.data_through(late) == DAY
+    ledger.reads.commit(CostRead(late, {NEXT: True}, {(NEXT, "1", "S3"): usd("1")}))
+    assert ledger.cost.data_through(late) == NEXT
 
 
 def test_a_total_that_moved_is_remembered_until_what_is_not_usage_is_read(ledger: Ledger) -> None:
@@ -239,42 +241,42 @@ def test_a_total_that_moved_is_remembered_until_what_is_not_usage_is_read(ledger
         return CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd(amount)})
 
     def moved() -> bool:
-        return ledger.day_states(DAY, NEXT)[DAY].other_moved
+        return ledger.reads.day_states(DAY, NEXT)[DAY].other_moved
 
-    ledger.commit_costs(read("5"))
-    ledger.commit_non_usage_charges(read("0"))
-    ledger.commit_costs(read("5"))
+    ledger.reads.commit(read("5"))
+    ledger.reads.commit_non_usage(read("0"))
+    ledger.reads.commit(read("5"))
     assert not moved()
-    ledger.commit_costs(read("6"))
-    ledger.commit_costs(read("6"))
+    ledger.reads.commit(read("6"))
+    ledger.reads.commit(read("6"))
     assert moved()
-    ledger.commit_non_usage_charges(read("1"))
+    ledger.reads.commit_non_usage(read("1"))
     assert not moved()
 
 
 def test_names_are_in_force_from_their_day(ledger: Ledger) -> None:
-    ledger.name_accounts({"1": "old"}, DAY)
-    ledger.name_accounts({"1": "new"}, NEXT)
-    ledger.name_accounts({"1": "new"}, NEXT + timedelta(days=5))
+    ledger.accounts.name({"1": "old"}, DAY)
+    ledger.accounts.name({"1": "new"}, NEXT)
+    ledger.accounts.name({"1": "new"}, NEXT + timedelta(days=5))
 
-    assert ledger.account_names(on=DAY - timedelta(days=9)) == {"1": "old"}
-    assert ledger.account_names(on=DAY) == {"1": "old"}
-    assert ledger.account_names(on=NEXT) == {"1": "new"}
-    assert ledger.account_names() == {"1": "new"}
+    assert ledger.accounts.names(on=DAY - timedelta(days=9)) == {"1": "old"}
+    assert ledger.accounts.names(on=DAY) == {"1": "old"}
+    assert ledger.accounts.names(on=NEXT) == {"1": "new"}
+    assert ledger.accounts.names() == {"1": "new"}
 
 
 def test_units_are_in_force_from_their_day(ledger: Ledger) -> None:
-    ledger.place_accounts({"1": "/Workloads/Dev", "2": "/"}, DAY)
-    ledger.place_accounts({"1": "/Workloads/Prod", "2": "/"}, NEXT)
+    ledger.accounts.place({"1": "/Workloads/Dev", "2": "/"}, DAY)
+    ledger.accounts.place({"1": "/Workloads/Prod", "2": "/"}, NEXT)
 
-    assert ledger.account_ous(on=DAY) == {"1": "/Workloads/Dev", "2": "/"}
-    assert ledger.account_ous() == {"1": "/Workloads/Prod", "2": "/"}
-    assert ledger.account_names() == {}
+    assert ledger.accounts.ous(on=DAY) == {"1": "/Workloads/Dev", "2": "/"}
+    assert ledger.accounts.ous() == {"1": "/Workloads/Prod", "2": "/"}
+    assert ledger.accounts.names() == {}
 
 
 @pytest.mark.parametrize("lasting", [True, False])
 def test_charges_count_from_their_period_on(ledger: Ledger, lasting: bool) -> None:
-    charges: Charges = ledger if lasting else MemoryCharges()
+    charges: Charges = ledger.charges if lasting else MemoryCharges()
     charges.add_charge(NOON - timedelta(days=1), "cost", "ce", "GetCostAndUsage", Decimal("0.01"))
     charges.add_charge(NOON, "cost", "ce", "GetCostAndUsage", Decimal("0.01"))
     charges.add_charge(NOON, "usage", "cloudwatch", "GetMetricData", Decimal("0.00001"))
@@ -286,22 +288,22 @@ def test_charges_count_from_their_period_on(ledger: Ledger, lasting: bool) -> No
 
 def test_a_transaction_is_all_or_nothing(ledger: Ledger) -> None:
     with suppress(RuntimeError), ledger.transaction():
-        ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
-        ledger.mark_scan("refresh", NOON)
+        ledger.reads.commit(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+        ledger.reads.mark_scan("refresh", NOON)
         raise RuntimeError
 
-    assert ledger.row_count() == 0
-    assert ledger.day_states(DAY, NEXT) == {}
-    assert ledger.scanned_at("refresh") is None
+    assert ledger.cost.row_count() == 0
+    assert ledger.reads.day_states(DAY, NEXT) == {}
+    assert ledger.reads.scanned_at("refresh") is None
 
 
 def test_a_series_that_was_rolled_back_is_written_with_the_next_commit(ledger: Ledger) -> None:
     read = CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")})
     with suppress(RuntimeError), ledger.transaction():
-        ledger.commit_costs(read)
+        ledger.reads.commit(read)
         raise RuntimeError
-    ledger.commit_costs(read)
-    assert ledger.costs(DAY, NEXT, "unblended") == {("1", "S3"): Decimal(5)}
+    ledger.reads.commit(read)
+    assert ledger.cost.sums(DAY, NEXT, "unblended") == {("1", "S3"): Decimal(5)}
 
 
 def test_a_second_writer_is_refused(ledger: Ledger) -> None:
@@ -310,12 +312,12 @@ def test_a_second_writer_is_refused(ledger: Ledger) -> None:
 
 
 def test_a_reader_sees_what_is_committed_and_cannot_write(ledger: Ledger) -> None:
-    ledger.commit_costs(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
+    ledger.reads.commit(CostRead(NOON, {DAY: False}, {(DAY, "1", "S3"): usd("5")}))
     reader = Ledger(ledger.path, read_only=True)
     try:
-        assert reader.costs(DAY, NEXT, "unblended") == {("1", "S3"): Decimal(5)}
+        assert reader.cost.sums(DAY, NEXT, "unblended") == {("1", "S3"): Decimal(5)}
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            reader.mark_scan("refresh", NOON)
+            reader.reads.mark_scan("refresh", NOON)
     finally:
         reader.close()
 
@@ -339,7 +341,7 @@ def write_for_ever(path: Path) -> None:
     for number in range(1, 10**9):
         day = DAY + timedelta(days=number % 7)
         costs = {(day, str(account), "S3"): usd(str(number)) for account in range(200)}
-        ledger.commit_costs(CostRead(NOON, {day: False}, costs))
+        ledger.reads.commit(CostRead(NOON, {day: False}, costs))
 
 
 @pytest.mark.parametrize("round_", range(3))
@@ -358,8 +360,10 @@ def test_a_kill_in_the_middle_of_a_commit_leaves_whole_days(tmp_path: Path, roun
     try:
         for number in range(7):
             day = DAY + timedelta(days=number)
-            costs = ledger.costs(day, day + timedelta(days=1), "unblended")
-            known = ledger.day_states(day, day + timedelta(days=1)).get(day, DayState()).read_at is not None
+            costs = ledger.cost.sums(day, day + timedelta(days=1), "unblended")
+            known = (
+                ledger.reads.day_states(day, day + timedelta(days=1)).get(day, DayState()).read_at is not None
+            )
             assert len(costs) == (200 if known else 0)
             assert len(set(costs.values())) <= 1
     finally:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from exporter.core.amounts import Amounts
-from exporter.ledger.file import CostRead, Ledger
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
 
 NOW = datetime(2026, 3, 17, 14, 20, tzinfo=UTC)
 DAY = date(2026, 3, 16)
@@ -30,24 +31,27 @@ def read(keys: int, usd: str) -> CostRead:
 
 
 def test_a_full_disk_keeps_what_was_committed_and_takes_more_when_there_is_room(ledger: Ledger) -> None:
-    ledger.commit_costs(read(3, "1.5"))
-    (pages,) = ledger._db.execute("PRAGMA page_count").fetchone()
-    ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+    ledger.reads.commit(read(3, "1.5"))
+    with ledger.connection() as db:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(sqlite3.OperationalError, match="full"):
-        ledger.commit_costs(read(5000, "2"))
-    assert ledger.costs(DAY, date(2026, 3, 17), "unblended") == {
+        ledger.reads.commit(read(5000, "2"))
+    assert ledger.cost.sums(DAY, date(2026, 3, 17), "unblended") == {
         ("111122223333", f"service {n}"): Decimal("1.5") for n in range(3)
     }
-    ledger._db.execute("PRAGMA max_page_count = 1000000")
-    ledger.commit_costs(read(5000, "2"))
-    assert ledger.row_count() == 5000
+    with ledger.connection() as db:
+        db.execute("PRAGMA max_page_count = 1000000")
+    ledger.reads.commit(read(5000, "2"))
+    assert ledger.cost.row_count() == 5000
 
 
 def test_a_commit_that_fails_is_taken_back_and_the_next_one_works(ledger: Ledger) -> None:
-    ledger._db.execute("PRAGMA foreign_keys = ON")
-    with pytest.raises(sqlite3.IntegrityError), ledger.transaction():  # noqa: PT012
-        ledger._db.execute("PRAGMA defer_foreign_keys = ON")  # found out by COMMIT and not before
-        ledger._db.execute("INSERT INTO cost (day, series, estimated, observed_at) VALUES (1, 999, 0, 0)")
-    assert ledger.row_count() == 0
-    ledger.remember("a", 1)
-    assert ledger.fact("a") == 1
+    with ledger.connection() as db:
+        db.execute("PRAGMA foreign_keys = ON")
+    with pytest.raises(sqlite3.IntegrityError), ledger.transaction() as db:  # noqa: PT012
+        db.execute("PRAGMA defer_foreign_keys = ON")  # found out by COMMIT and not before
+        db.execute("INSERT INTO cost (day, series, estimated, observed_at) VALUES (1, 999, 0, 0)")
+    assert ledger.cost.row_count() == 0
+    ledger.facts.remember("a", 1)
+    assert ledger.facts.get("a") == 1

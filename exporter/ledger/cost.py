@@ -1,0 +1,147 @@
+"""Cost as AWS reported it last, by UTC day, linked account and service: what views, forecasts and answers ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from exporter.core.amounts import AMOUNTS, Amounts, ChargeClass, CostRow
+from exporter.core.moments import start_of_day, to_moment
+from exporter.core.money import to_usd
+from exporter.ledger.database import Database
+from exporter.ledger.facts import Facts
+
+
+class CostTable:
+    """Reads the tables of cost; ranges of days are half-open, [start, end)."""
+
+    def __init__(self, database: Database, facts: Facts) -> None:
+        """`facts` has the number of rows, because a scrape must not count millions."""
+        self._database = database
+        self._facts = facts
+
+    def sums(self, start: date, end: date, cost_type: str) -> dict[tuple[str, str], Decimal]:
+        """Cost by (account id, service) over [start, end), in USD; keys that were ever seen there, zeros too."""
+        if cost_type not in AMOUNTS:
+            raise ValueError(f"{cost_type} is not a cost type")
+        with self._database.connection() as db:
+            rows = db.execute(
+                f"SELECT account_id, service, SUM(total_{cost_type}) FROM cost"  # noqa: S608 # a known column
+                " JOIN series ON series.id = cost.series WHERE day >= ? AND day < ? GROUP BY series",
+                (start.toordinal(), end.toordinal()),
+            ).fetchall()
+        return {(account_id, service): to_usd(units) for account_id, service, units in rows}
+
+    def series(self) -> dict[int, tuple[str, str]]:
+        """Account id and service by the number of the series."""
+        with self._database.connection() as db:
+            rows = db.execute("SELECT id, account_id, service FROM series").fetchall()
+        return {number: (account_id, service) for number, account_id, service in rows}
+
+    def day_units(self, day: date, cost_type: str) -> list[tuple[int, int]]:
+        """The numbers of the series seen on one day, and their cost in units of 1e-10 USD."""
+        if cost_type not in AMOUNTS:
+            raise ValueError(f"{cost_type} is not a cost type")
+        with self._database.connection() as db:
+            return db.execute(
+                f"SELECT series, total_{cost_type} FROM cost WHERE day = ?",  # noqa: S608 # a known column
+                (day.toordinal(),),
+            ).fetchall()
+
+    def keys_per_day(self, start: date, end: date) -> int:
+        """The most (account, service) pairs with cost on one day of [start, end)."""
+        with self._database.connection() as db:
+            (count,) = db.execute(
+                "SELECT COALESCE(MAX(keys), 0) FROM (SELECT COUNT(*) AS keys FROM cost WHERE day >= ?"
+                " AND day < ? AND total_unblended != 0 GROUP BY day)",
+                (start.toordinal(), end.toordinal()),
+            ).fetchone()
+        return int(count)
+
+    def rows(self, start: date, end: date) -> Iterator[CostRow]:
+        """Every row of [start, end), one per charge class, in the order of day, account and service."""
+        totals = ", ".join(f"total_{name}" for name in AMOUNTS)
+        others = ", ".join(f"other_{name}" for name in AMOUNTS)
+        with self._database.connection() as db:
+            found = db.execute(
+                f"SELECT day, account_id, service, estimated, observed_at, {totals}, {others}"  # noqa: S608
+                " FROM cost JOIN series ON series.id = cost.series WHERE day >= ? AND day < ?"
+                " ORDER BY day, account_id, service",
+                (start.toordinal(), end.toordinal()),
+            ).fetchall()
+        width = len(AMOUNTS)
+        for day, account_id, service, estimated, at, *units in found:
+            total, other = units[:width], units[width:]
+            usage = [a - b for a, b in zip(total, other, strict=True)]
+            for charge_class, amounts in ((ChargeClass.USAGE, usage), (ChargeClass.OTHER, other)):
+                yield CostRow(
+                    date.fromordinal(day),
+                    account_id,
+                    service,
+                    charge_class,
+                    Amounts(*map(to_usd, amounts)),
+                    bool(estimated),
+                    to_moment(at),
+                )
+
+    def is_estimated(self, day: date) -> bool:
+        """Whether AWS called cost of a day estimated when it was read last."""
+        with self._database.connection() as db:
+            (estimated,) = db.execute(
+                "SELECT MAX(estimated) FROM cost WHERE day = ?", (day.toordinal(),)
+            ).fetchone()
+        return bool(estimated)
+
+    def assessed_day(self, now: datetime) -> date | None:
+        """The newest settled day of the last 40.
+
+        Settled is read at least 36 h after its end, or read twice after its end, at least 6 h
+        apart, within 1%.
+        """
+        first = (now - timedelta(days=40)).date()
+        with self._database.connection() as db:
+            rows = db.execute(
+                "SELECT day, observed_at, unblended FROM day_totals WHERE day >= ? ORDER BY day DESC, observed_at",
+                (first.toordinal(),),
+            ).fetchall()
+        reads: dict[date, list[tuple[datetime, int]]] = {}
+        for ordinal, at, units in rows:
+            day = date.fromordinal(ordinal)
+            if to_moment(at) >= start_of_day(day) + timedelta(days=1):
+                reads.setdefault(day, []).append((to_moment(at), units))
+        return next((day for day, seen in reads.items() if _settled(day, seen)), None)
+
+    def data_through(self, now: datetime) -> date | None:
+        """The newest complete day that has been read after its end and has cost."""
+        with self._database.connection() as db:
+            row = db.execute(
+                "SELECT day FROM day_totals WHERE observed_at >= (day - ?) * 86400000 AND unblended != 0"
+                " AND day < ? ORDER BY day DESC LIMIT 1",
+                (date(1970, 1, 1).toordinal() - 1, now.date().toordinal()),
+            ).fetchone()
+        return date.fromordinal(row[0]) if row else None
+
+    def first_seen(self) -> dict[tuple[str, str], date]:
+        """The first day with cost by (account id, service)."""
+        with self._database.connection() as db:
+            rows = db.execute(
+                "SELECT account_id, service, MIN(day) FROM cost JOIN series ON series.id = cost.series"
+                " WHERE total_unblended != 0 GROUP BY series"
+            ).fetchall()
+        return {(account_id, service): date.fromordinal(day) for account_id, service, day in rows}
+
+    def row_count(self) -> int:
+        """Rows of cost held, as counted by the last commit."""
+        return self._facts.get("cost_rows") or 0
+
+
+def _settled(day: date, reads: list[tuple[datetime, int]]) -> bool:
+    end = start_of_day(day) + timedelta(days=1)
+    if reads[-1][0] >= end + timedelta(hours=36):
+        return True
+    return any(
+        later - earlier >= timedelta(hours=6) and abs(second - first) * 100 <= abs(first)
+        for index, (earlier, first) in enumerate(reads)
+        for later, second in reads[index + 1 :]
+    )

@@ -1,0 +1,222 @@
+"""What was read from AWS: cost by day, linked account and service is replaced a day at a time, and compared with scans."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from operator import add
+
+from exporter.core.amounts import AMOUNTS, Amounts
+from exporter.core.moments import to_milliseconds, to_moment
+from exporter.core.money import to_units
+from exporter.ledger.database import Database
+
+_READS_KEPT_DAYS = 60  # days settle within two months
+
+CostKey = tuple[date, str, str]
+"""Day, linked account id, service."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostRead:
+    """One finished Cost Explorer query by LINKED_ACCOUNT x SERVICE over whole days.
+
+    `days` are those that AWS answered for, with their `Estimated` flag; `costs` holds what it
+    returned, by key; a key of those days that is missing here cost nothing.
+    """
+
+    observed_at: datetime
+    days: Mapping[date, bool]
+    costs: Mapping[CostKey, Amounts]
+
+
+@dataclass(frozen=True, slots=True)
+class DayState:
+    """What the ledger knows of one day's reads."""
+
+    read_at: datetime | None = None
+    other_read_at: datetime | None = None
+    moved: bool = False
+    other_moved: bool = False
+
+
+class CostReads:
+    """Commits what AWS answered; each method that writes is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        """`database` has the tables of cost."""
+        self._database = database
+        self._series_ids: dict[tuple[str, str], int] = {}
+        database.rolled_back.append(self._series_ids.clear)
+
+    def commit(self, read: CostRead) -> None:
+        """Replace the totals of the days of `read`; keys that AWS no longer returns become zero."""
+        self._commit(read, "total")
+
+    def commit_non_usage(self, read: CostRead) -> None:
+        """Replace the part of the days' totals that is not usage (tax, credits, refunds, support, fees)."""
+        self._commit(read, "other")
+
+    def _commit(self, read: CostRead, part: str) -> None:
+        at = to_milliseconds(read.observed_at)
+        columns = [f"{part}_{name}" for name in AMOUNTS]
+        updates = ", ".join(f"{column} = excluded.{column}" for column in columns)
+        with self._database.transaction() as db:
+            held = {day: self._day_sums(db, day) for day in read.days}
+            rows_before = sum(self._day_rows(db, day) for day in read.days)
+            for day, estimated in read.days.items():
+                self._zero_day(db, day, columns, estimated, at)
+            rows = []
+            sums = {day: [0] * len(AMOUNTS) for day in read.days}
+            for (day, account_id, service), amounts in read.costs.items():
+                units = [to_units(amount) for amount in amounts]
+                sums[day] = list(map(add, sums[day], units))
+                rows.append(
+                    (day.toordinal(), self._series(db, account_id, service), read.days[day], at, *units)
+                )
+            db.executemany(
+                f"INSERT INTO cost (day, series, estimated, observed_at, {', '.join(columns)})"  # noqa: S608
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (day, series) DO UPDATE SET"
+                f" estimated = excluded.estimated, observed_at = excluded.observed_at, {updates}",
+                rows,
+            )
+            # Counted here, because a scrape must not count millions of rows.
+            added = sum(self._day_rows(db, day) for day in read.days) - rows_before
+            db.execute(
+                "INSERT INTO facts VALUES ('cost_rows', ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+                (added,),
+            )
+            for day in read.days:
+                if part == "total":
+                    # What is not usage may have moved with the total: it is read again when it is due.
+                    db.execute(
+                        "INSERT INTO days (day, read_at, other_moved) VALUES (?, ?, 1)"
+                        " ON CONFLICT (day) DO UPDATE SET moved = 0,"
+                        # Whoever follows the reads of a day must see two within a millisecond as two.
+                        " read_at = CASE read_at WHEN excluded.read_at THEN read_at + 1"
+                        " ELSE excluded.read_at END,"
+                        " other_moved = MAX(other_moved, ?)",
+                        (day.toordinal(), at, sums[day] != held[day]),
+                    )
+                    self._add_day_total(db, day, at, sums[day][0])
+                else:
+                    db.execute(
+                        "UPDATE days SET other_read_at = ?, other_moved = 0 WHERE day = ?",
+                        (at, day.toordinal()),
+                    )
+
+    def _day_sums(self, db: sqlite3.Connection, day: date) -> list[int]:
+        sums = ", ".join(f"COALESCE(SUM(total_{name}), 0)" for name in AMOUNTS)
+        row = db.execute(f"SELECT {sums} FROM cost WHERE day = ?", (day.toordinal(),))  # noqa: S608
+        return list(row.fetchone())
+
+    def _day_rows(self, db: sqlite3.Connection, day: date) -> int:
+        row = db.execute("SELECT COUNT(*) FROM cost WHERE day = ?", (day.toordinal(),)).fetchone()
+        return int(row[0])
+
+    def _zero_day(
+        self, db: sqlite3.Connection, day: date, columns: Iterable[str], estimated: bool, at: int
+    ) -> None:
+        """What AWS no longer returns for a day is zero; what it does return is written after this."""
+        zeros = ", ".join(f"{column} = 0" for column in columns)
+        db.execute(
+            f"UPDATE cost SET {zeros}, estimated = ?, observed_at = ? WHERE day = ?",  # noqa: S608
+            (estimated, at, day.toordinal()),
+        )
+
+    def _series(self, db: sqlite3.Connection, account_id: str, service: str) -> int:
+        key = (account_id, service)
+        if key not in self._series_ids:
+            row = db.execute(
+                "INSERT INTO series (account_id, service) VALUES (?, ?)"
+                " ON CONFLICT DO UPDATE SET service = excluded.service RETURNING id",
+                key,
+            ).fetchone()
+            self._series_ids[key] = int(row[0])
+        return self._series_ids[key]
+
+    def _add_day_total(self, db: sqlite3.Connection, day: date, at: int, units: int) -> None:
+        db.execute("INSERT OR REPLACE INTO day_totals VALUES (?, ?, ?)", (day.toordinal(), at, units))
+
+    def commit_scan(
+        self,
+        kind: str,
+        observed_at: datetime,
+        days: Iterable[date],
+        totals: Mapping[tuple[date, str], Amounts],
+    ) -> tuple[date, ...]:
+        """Compare a scan (`kind` is `account` or `service`) with what is held, and mark the days that moved.
+
+        `totals` are by day and account id, or by day and service. Returns the days that moved.
+        """
+        column = {"account": "account_id", "service": "service"}[kind]
+        sums = ", ".join(f"SUM(total_{name})" for name in AMOUNTS)
+        at = to_milliseconds(observed_at)
+        scanned = {key: tuple(map(to_units, value)) for key, value in totals.items()}
+        moved = []
+        with self._database.transaction() as db:
+            for day in days:
+                held = {
+                    (day, subject): tuple(units)
+                    for subject, *units in db.execute(
+                        f"SELECT {column}, {sums} FROM cost JOIN series ON series.id = cost.series"  # noqa: S608
+                        f" WHERE day = ? GROUP BY {column}",
+                        (day.toordinal(),),
+                    )
+                    if any(units)
+                }
+                seen = {key: units for key, units in scanned.items() if key[0] == day and any(units)}
+                if held != seen:
+                    moved.append(day)
+                    db.execute(
+                        "INSERT INTO days (day, moved) VALUES (?, 1) ON CONFLICT (day) DO UPDATE SET moved = 1",
+                        (day.toordinal(),),
+                    )
+                else:
+                    self._add_day_total(db, day, at, sum(units[0] for units in seen.values()))
+            db.execute("INSERT OR REPLACE INTO scans VALUES (?, ?)", (kind, at))
+            oldest = (observed_at - timedelta(days=_READS_KEPT_DAYS)).date()
+            db.execute("DELETE FROM day_totals WHERE day < ?", (oldest.toordinal(),))
+        return tuple(moved)
+
+    def scanned_at(self, kind: str) -> datetime | None:
+        """When the last scan or full read of `kind` was committed."""
+        with self._database.connection() as db:
+            row = db.execute("SELECT observed_at FROM scans WHERE kind = ?", (kind,)).fetchone()
+        return to_moment(row[0]) if row else None
+
+    def mark_scan(self, kind: str, observed_at: datetime) -> None:
+        """Record that a read of `kind` (e.g. `full`) is complete."""
+        with self._database.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO scans VALUES (?, ?)", (kind, to_milliseconds(observed_at)))
+
+    def day_states(self, start: date, end: date) -> dict[date, DayState]:
+        """The known days in [start, end)."""
+        with self._database.connection() as db:
+            rows = db.execute(
+                "SELECT day, read_at, other_read_at, moved, other_moved FROM days WHERE day >= ? AND day < ?",
+                (start.toordinal(), end.toordinal()),
+            ).fetchall()
+        return {
+            date.fromordinal(day): DayState(
+                to_moment(read) if read is not None else None,
+                to_moment(other) if other is not None else None,
+                bool(moved),
+                bool(other_moved),
+            )
+            for day, read, other, moved, other_moved in rows
+        }
+
+    def confirmed_at(self, start: date, end: date) -> dict[date, datetime]:
+        """When AWS last reported the cost of each day in [start, end) as the ledger has it: by a read, or a scan that agreed."""
+        with self._database.connection() as db:
+            rows = db.execute(
+                "SELECT days.day, MAX(read_at, COALESCE(MAX(observed_at), read_at)) FROM days"
+                " LEFT JOIN day_totals ON day_totals.day = days.day"
+                " WHERE read_at IS NOT NULL AND days.day >= ? AND days.day < ? GROUP BY days.day",
+                (start.toordinal(), end.toordinal()),
+            ).fetchall()
+        return {date.fromordinal(day): to_moment(at) for day, at in rows}
