@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from exporter.aws.errors import Kind
 from exporter.core.fields import CollectorSettings
 from exporter.core.places import Scope
-from exporter.declarations.collector import Collector
+from exporter.declarations.collector import AnyCollector
 
 COUNTED = frozenset(Kind) - {Kind.STOPPED, Kind.PLAN_OVER_CEILING}
 """Kinds of failures of an attempt: one that was stopped is none, and one that the plan forbids is not made."""
@@ -18,7 +18,7 @@ _OF_PAID_REQUESTS = {Kind.CEILING_REACHED}
 _OF_THE_PAYER = {Kind.CURRENCY, Kind.DATA_UNAVAILABLE, Kind.NOT_ENROLLED}  # what only billing answers
 
 
-def kinds_of(collector: Collector, scope: Scope) -> frozenset[Kind]:
+def kinds_of(collector: AnyCollector, scope: Scope) -> frozenset[Kind]:
     """The kinds with which a unit can fail."""
     kinds = COUNTED
     if scope is not Scope.PAYER:
@@ -50,7 +50,7 @@ class RunnerMetrics:
             "aws_spend_exporter_accounts", "Accounts that are collected.", registry=registry
         )
 
-    def expect(self, collector: Collector, settings: CollectorSettings) -> None:
+    def expect(self, collector: AnyCollector, settings: CollectorSettings) -> None:
         """Count from 0 what can fail, so that `increase()` sees the first failure of each kind.
 
         Makes 13 to 17 series a unit: about 50 with the default configuration, 500 with every collector.

@@ -167,9 +167,9 @@ def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: dat
     return Plan(scale, sources, tuple(lines), fill, tuple(_over(config, lines, fill)))
 
 
-def _running(config: Config) -> list[Collector]:
+def _running(config: Config) -> list[AnyCollector]:
     return without_replaced(
-        [c for c in all_collectors() if config.collector(c).enabled and config.shard.runs(c)]
+        [c for c in all_collectors() if config.settings(c).enabled and config.shard.runs(c)]
     )
 
 
@@ -177,7 +177,7 @@ def declared_requests(config: Config) -> set[tuple[str, str]]:
     """Service and operation, as AWS's SDK names them, of the requests that the running collectors declare."""
     found = set()
     for collector in _running(config):
-        settings = config.collector(collector)
+        settings = config.settings(collector)
         for call in collector.paid_calls(settings, _SMALLEST):
             found.add((call.service, call.operation))
         for free in collector.free_calls(settings, _SMALLEST) if collector.free_calls else ():

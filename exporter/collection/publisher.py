@@ -11,7 +11,7 @@ from typing import Any
 from exporter.accounts.discovery import Directory
 from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
-from exporter.declarations.collector import Collector
+from exporter.declarations.collector import AnyCollector
 from exporter.declarations.context import Context
 
 
@@ -19,7 +19,7 @@ from exporter.declarations.context import Context
 class Run:
     """One run of a collector over its targets; the counts are guarded by the condition of `Units`."""
 
-    collector: Collector
+    collector: AnyCollector
     context: Context[Any]
     interval: timedelta
     """How long samples are good for; that of the context is shorter when a run is early."""

@@ -21,7 +21,7 @@ from exporter.collection.store import Key, Store
 from exporter.collection.views import Views, sort_found
 from exporter.core.moments import Clock
 from exporter.core.places import Scope, Target
-from exporter.declarations.collector import Collector, Part
+from exporter.declarations.collector import AnyCollector, AnyPart
 from exporter.ledger.file import Ledger
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Attempts:
         self._stop = stop
         self._free_bytes = free_bytes
 
-    def attempt(self, run: Run, part: Part, target: Target) -> AwsError | None:
+    def attempt(self, run: Run, part: AnyPart, target: Target) -> AwsError | None:
         """Collect one unit and publish what became of it; returns the failure, and never raises."""
         collector = run.collector
         region = target.region if part.scope is Scope.REGION else ""
@@ -113,7 +113,7 @@ class Attempts:
         self._publisher.publish(run, key, account, CollectionResult((), now, read_at, failure.kind))
         return failure
 
-    def refuse(self, collector: Collector, interval: timedelta, directory: Directory, reason: str) -> None:
+    def refuse(self, collector: AnyCollector, interval: timedelta, directory: Directory, reason: str) -> None:
         """Log and publish that a collector does not run, because its plan passes a ceiling."""
         log.error(
             "the collector does not run, --allow-plan-over-ceiling runs it anyway",

@@ -33,7 +33,7 @@ from exporter.collection.views import THRESHOLDS, Views
 from exporter.collectors import all_collectors, without_replaced
 from exporter.config.model import Config
 from exporter.core.moments import Clock
-from exporter.declarations.collector import Collector
+from exporter.declarations.collector import AnyCollector
 from exporter.declarations.context import Context
 from exporter.ledger.file import Ledger
 
@@ -58,7 +58,7 @@ class Runner:
         committed: Callable[[], None] = lambda: None,
         *,
         allow_plan_over_ceiling: bool = False,
-        collectors: Sequence[Collector] | None = None,
+        collectors: Sequence[AnyCollector] | None = None,
         discover: Discover = discover,
         regions_of: RegionsOf = regions_of,
         patience: Patience = Patience(),  # noqa: B008 # frozen
@@ -80,7 +80,7 @@ class Runner:
         self._allow_plan_over_ceiling = allow_plan_over_ceiling
         declared = all_collectors() if collectors is None else collectors
         self.collectors = tuple(
-            without_replaced([c for c in declared if config.collector(c).enabled and config.shard.runs(c)])
+            without_replaced([c for c in declared if config.settings(c).enabled and config.shard.runs(c)])
         )
         self._finished: set[str] = set()
         self._pool = Pool(config.aws.threads, CALLS_PER_ACCOUNT)
@@ -113,8 +113,8 @@ class Runner:
         served = {DISCOVERY, THRESHOLDS}
         self._metrics.expect_errors(DISCOVERY, COUNTED)
         for collector in self.collectors:
-            self._metrics.expect(collector, self.config.collector(collector))
-            served |= unit_names(collector, self.config.collector(collector))
+            self._metrics.expect(collector, self.config.settings(collector))
+            served |= unit_names(collector, self.config.settings(collector))
             served |= {view.name for view in collector.views}
         self._store.forget(lambda key: key.unit in served)
         self.views.render()
@@ -179,7 +179,7 @@ class Runner:
         refused = self._refused_by_plan(len(directory.accounts))
         for collector in self.collectors:
             if reason := refused.get(collector.name):
-                interval = self.config.collector(collector).interval
+                interval = self.config.settings(collector).interval
                 self._attempts.refuse(collector, interval, directory, reason)
                 self._finished.add(collector.name)
             else:
@@ -193,7 +193,7 @@ class Runner:
 
     # Collection
 
-    def _run(self, collector: Collector) -> None:
+    def _run(self, collector: AnyCollector) -> None:
         """Run a collector that is due, and plan its next run."""
         if self._stop.is_set():
             return
@@ -255,7 +255,7 @@ class Runner:
         )
         return f"{failed} units of {name} failed, see /-/ready" if failed else None
 
-    def collect(self, collector: Collector, patience: float | None = None, *, early: bool = False) -> Run:
+    def collect(self, collector: AnyCollector, patience: float | None = None, *, early: bool = False) -> Run:
         """One run; returns when all of it is done, or what is done after `patience` seconds.
 
         An `early` one takes what is due for due already, unless it was read a moment ago. The accounts must
@@ -266,14 +266,14 @@ class Runner:
         run = Run(
             collector,
             self._context(collector, directory, early=early),
-            self.config.collector(collector).interval,
+            self.config.settings(collector).interval,
         )
         self.units.start(run, directory, self._aws.region)
         self.units.wait(run, patience)
         return run
 
-    def _context(self, collector: Collector, directory: Directory, *, early: bool) -> Context[Any]:
-        settings = self.config.collector(collector)
+    def _context(self, collector: AnyCollector, directory: Directory, *, early: bool) -> Context[Any]:
+        settings = self.config.settings(collector)
         if early and collector.due is not None:
             settings = settings.model_copy(update={"interval": min(settings.interval, _READ_A_MOMENT_AGO)})
         return Context(
@@ -285,8 +285,7 @@ class Runner:
             Deadline(self.config.aws.run_deadline.total_seconds()),
             # A view may read what another collector commits, but none reads what is restored by target.
             committed=self._notify_committed if collector.restore else self._committed,
-            cost_settings=self.config.collectors.cost,
-            anomaly_settings=self.config.anomalies,
+            sections=self.config.sections(),
             regions=partial(self._regions.of_all, directory),
             names=directory.names,
         )

@@ -15,7 +15,7 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from exporter.core.moments import Clock
-from exporter.declarations.collector import Collector
+from exporter.declarations.collector import AnyCollector
 from exporter.declarations.context import Context
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Schedule:
 
     def next_run(
         self,
-        collector: Collector,
+        collector: AnyCollector,
         context: Context[Any],
         started: datetime,
         interval: timedelta,
@@ -117,7 +117,7 @@ class Schedule:
             return now + min(interval, self._patience.first_paid_retry)
         return at
 
-    def retry_of_run(self, collector: Collector, at: datetime) -> datetime:
+    def retry_of_run(self, collector: AnyCollector, at: datetime) -> datetime:
         """When to run again after one more failure, at the latest at `at`."""
         return min(at, self._clock() + self._backoff(collector.name, self._patience.first_paid_retry))
 

@@ -21,12 +21,12 @@ from exporter.collection.store import Key, Store
 from exporter.core.fields import CollectorSettings
 from exporter.core.moments import Clock
 from exporter.core.places import Account, Scope, Target
-from exporter.declarations.collector import Collector, Part
+from exporter.declarations.collector import AnyCollector, AnyPart
 
 _UNRESPONSIVE = (Kind.TIMEOUT, Kind.DEADLINE)
 
 
-def unit_names(collector: Collector, settings: CollectorSettings) -> set[str]:
+def unit_names(collector: AnyCollector, settings: CollectorSettings) -> set[str]:
     """The names under which a collector's results are reported."""
     return {part.name for part in collector.units(settings)} | {collector.name}
 
@@ -102,7 +102,7 @@ class Units:
             )
         ]
 
-    def _task(self, run: Run, part: Part, target: Target) -> Callable[[], AwsError | None]:
+    def _task(self, run: Run, part: AnyPart, target: Target) -> Callable[[], AwsError | None]:
         return partial(self._attempts.attempt, run, part, target)
 
     def _submit(self, run: Run, lane: str, key: Key, task: Callable[[], AwsError | None]) -> None:
@@ -128,7 +128,7 @@ class Units:
         self._pool.submit(lane, counted)
 
     def _fan_out(
-        self, run: Run, directory: Directory, account: Account, parts: Sequence[Part]
+        self, run: Run, directory: Directory, account: Account, parts: Sequence[AnyPart]
     ) -> AwsError | None:
         """Find the account's regions and queue a unit for each part and region."""
         now = self._clock()

@@ -113,7 +113,7 @@ class Views:
             ],
         )
 
-    def succeeded_at(self, collector: Collector, now: datetime | None) -> datetime | None:
+    def succeeded_at(self, collector: AnyCollector, now: datetime | None) -> datetime | None:
         """When AWS was read for what a collector serves: `now`, unless its views show what the ledger has.
 
         Then it is when the ledger was written from AWS last, None if it never was.

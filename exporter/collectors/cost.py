@@ -237,7 +237,7 @@ def render(view: ViewContext[CostSettings]) -> Iterable[Sample]:
         )
 
 
-def _by_service(view: ViewContext, family: Family, start: date, end: date) -> Iterable[Sample]:
+def _by_service(view: ViewContext[CostSettings], family: Family, start: date, end: date) -> Iterable[Sample]:
     names = view.ledger.accounts.names(on=end - timedelta(days=1))
     costs = view.ledger.cost.sums(start, end, view.settings.cost_type)
     for (account_id, service), usd in sorted(costs.items()):

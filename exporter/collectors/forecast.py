@@ -144,7 +144,7 @@ def render(view: ViewContext[ForecastSettings]) -> Iterable[Sample]:
     states = view.ledger.reads.day_states(first, newest.start)
     if any(day not in states or states[day].read_at is None for day in days_between(first, newest.start)):
         return
-    costs = view.ledger.cost.sums(first, newest.start, view.cost_settings.cost_type)
+    costs = view.ledger.cost.sums(first, newest.start, view.sections.of(CostSettings).cost_type)
     to_date = sum(costs.values(), Decimal(0))
     yield FORECAST(to_date + newest.cost.mean)
     yield LOWER(to_date + newest.cost.lower)

@@ -58,8 +58,8 @@ def count(config: Config) -> int:
     metrics = RunnerMetrics(registry)
     metrics.expect_errors("accounts", frozenset(Kind))
     for collector in all_collectors():
-        if config.collector(collector).enabled:
-            metrics.expect(collector, config.collector(collector))
+        if config.settings(collector).enabled:
+            metrics.expect(collector, config.settings(collector))
     return sum(sample.name == ERRORS for family in registry.collect() for sample in family.samples)
 
 

@@ -25,7 +25,7 @@ config = Config.model_validate({"regions": ["us-east-1"], "collectors": {"invent
 (inventory,) = [each for each in all_collectors() if each.name == "inventory"]
 plan = make_plan(config, *scale_for(config, None, utc_now(), accounts=2), utc_now())
 print(json.dumps({
-    "units": [unit.name for unit in inventory.units(config.collector(inventory))],
+    "units": [unit.name for unit in inventory.units(config.settings(inventory))],
     "requests": {f"{line.service}:{line.operation}": float(line.requests) for line in plan.lines},
 }))
 """

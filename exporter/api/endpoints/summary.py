@@ -44,7 +44,7 @@ def summarize(source: Source, movers: int) -> Summary:
     """What is known at `source.now`, without asking AWS."""
     ledger, today = source.ledger, source.now.date()
     yesterday = today - _DAY
-    cost_type = source.config.collectors.cost.cost_type
+    cost_type = source.config.settings(COST).cost_type
     assessed = ledger.cost.assessed_day(source.now)
     first = min(month_start(today), today - 3 * _WEEK)
     states = ledger.reads.day_states(first, today + _DAY)

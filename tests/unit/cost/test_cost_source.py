@@ -10,6 +10,7 @@ from exporter.collectors import cost
 from exporter.core.amounts import Amounts
 from exporter.core.moments import days_between
 from exporter.cost.refresh_plan import next_query, refreshed_at
+from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
@@ -28,9 +29,9 @@ def test_a_ledger_that_another_source_fills_serves_every_family_and_asks_cost_ex
         costs = {(day, account, "AWS Lambda"): one for day in days for account in ("1", "2")}
         ledger.reads.commit(CostRead(NOW, dict.fromkeys(days, False), costs))
         ledger.reads.commit_non_usage(CostRead(NOW, dict.fromkeys(days, False), {}))
-        settings = cost.Settings(history_months=2)
+        settings = cost.CostSettings(history_months=2)
 
-        samples = list(cost.render(ViewContext(ledger, NOW, settings, {}, settings)))
+        samples = list(cost.render(ViewContext(ledger, NOW, settings, {}, Sections(settings))))
 
         sums: dict[str, float] = {}
         for sample in samples:
@@ -65,9 +66,10 @@ def test_a_sum_that_lacks_a_day_is_absent(tmp_path: Path, unread: date, absent: 
         days = [day for day in days_between(date(2026, 4, 1), date(2026, 5, 21)) if day != unread]
         costs = {(day, "1", "AWS Lambda"): Amounts(Decimal(1)) for day in days}
         ledger.reads.commit(CostRead(NOW, dict.fromkeys(days, False), costs))
-        settings = cost.Settings(history_months=1)
+        settings = cost.CostSettings(history_months=1)
         names = {
-            sample.family.name for sample in cost.render(ViewContext(ledger, NOW, settings, {}, settings))
+            sample.family.name
+            for sample in cost.render(ViewContext(ledger, NOW, settings, {}, Sections(settings)))
         }
     finally:
         ledger.close()

@@ -17,7 +17,6 @@ from exporter.core.amounts import Amounts
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.cost import projection_view
 from exporter.cost.projection_view import FORECAST_DAILY, MONTH_PROJECTION, Projected, project, render
-from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.expectation.projection import Costs, complete, expect, input_days
 from exporter.ledger.file import Ledger
@@ -480,7 +479,9 @@ def test_a_projection_of_usage_is_never_below_the_month_to_date(
 def test_the_view_renders_both_families(ledger: Ledger) -> None:
     fill(ledger, at(TODAY), plain)
     ledger.accounts.name({EC2[0]: "prod"}, TODAY)
-    view = ViewContext(ledger, at(TODAY), cost.Settings(), {}, cost.Settings(cost_type="unblended"))
+    view = ViewContext(
+        ledger, at(TODAY), cost.CostSettings(), {}, Sections(cost.CostSettings(cost_type="unblended"))
+    )
 
     samples = list(render(view))
 
