@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from exporter.cli.commands import examples
-from exporter.cli.live_options import live_options, refresh_if_live
-from exporter.cli.options import account_named, ask_or_fail, asking_options, day_option, load, service_named
+from exporter.cli.options import (
+    account_named,
+    ask_or_fail,
+    asking_options,
+    day_option,
+    live_options,
+    load,
+    refresh_if_live,
+    service_named,
+)
 from exporter.cli.output import Column, Format, account_id_column, dollars, emit, money, note
-from exporter.config.model import Config
 from exporter.core.amounts import AMOUNTS
 from exporter.core.moments import utc_now
+
+if TYPE_CHECKING:
+    from exporter.config.model import Config
 
 _HEADINGS = {"account": "Account", "service": "Service", "day": "Day"}
 

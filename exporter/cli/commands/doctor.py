@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 
 from exporter.cli.commands import examples
-from exporter.cli.doctor import examine
 from exporter.cli.options import config_option, json_option, load
 from exporter.cli.tables import findings_table, progress
 
@@ -34,6 +33,8 @@ def command(
 
     It says how to mend what fails; exit code 1 if anything does.
     """
+    from exporter.cli.doctor import examine
+
     config = load(config_path)
     with progress("Checking accounts", enabled=not as_json) as advance:
         findings = list(

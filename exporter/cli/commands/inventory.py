@@ -9,17 +9,25 @@ from pathlib import Path
 import click
 
 from exporter.cli.commands import examples
-from exporter.cli.live_options import live_options, refresh_if_live
-from exporter.cli.options import account_named, ask_or_fail, asking_options, load
+from exporter.cli.options import (
+    account_named,
+    ask_or_fail,
+    asking_options,
+    live_options,
+    load,
+    refresh_if_live,
+)
 from exporter.cli.output import Column, Format, account_id_column, dollars, emit, money, note
-from exporter.core.fields import parse_duration
 from exporter.core.moments import utc_now
 
 
 def _an_age(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    from exporter.core.fields import parse_duration
+
     try:
-        if value is not None:
-            parse_duration(value)
+        parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(f"found {value!r}, expected {error}", ctx, parameter) from None
     return value

@@ -8,8 +8,14 @@ from pathlib import Path
 import click
 
 from exporter.cli.commands import examples
-from exporter.cli.live_options import live_options, refresh_if_live
-from exporter.cli.options import account_named, ask_or_fail, asking_options, load
+from exporter.cli.options import (
+    account_named,
+    ask_or_fail,
+    asking_options,
+    live_options,
+    load,
+    refresh_if_live,
+)
 from exporter.cli.output import Column, Format, account_id_column, emit, note
 from exporter.core.moments import utc_now
 
