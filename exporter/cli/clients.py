@@ -14,7 +14,7 @@ from exporter.config.model import Config
 from exporter.web.client import Client, RefusedError
 from exporter.web.client_settings import Tls
 from exporter.web.config import WebConfigError, read_web_file
-from exporter.web.credentials import CallerAuth, RelayConfigError, read_auth
+from exporter.web.credentials import CallerAuth, CredentialsError, read_auth
 
 _SETTING = "client.auth"
 _FIRST_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
@@ -35,7 +35,7 @@ def exporter_client(config: Config, url: str | None = None) -> Client:
 def _auth(config: Config) -> CallerAuth | None:
     try:
         return read_auth(_SETTING, config.client.auth, os.environ)
-    except RelayConfigError as error:
+    except CredentialsError as error:
         raise RefusedError(str(error)) from None
 
 

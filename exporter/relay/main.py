@@ -29,8 +29,9 @@ from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySecrets, RelaySettings
 from exporter.relay.templating import Templates
 from exporter.web.addresses import is_loopback
-from exporter.web.config import WebConfigError, open_web_config
+from exporter.web.config import WebConfigError
 from exporter.web.credentials import RelayConfigError
+from exporter.web.guard import open_web_config
 from exporter.web.server import Server
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Secrets of the relay: where each is found, what callers must present, and what never shows itself."""
+"""Credentials: where each is found, what callers must present, and what never shows itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from exporter.core.fields import EnvName, StrictModel
 
 
-class RelayConfigError(Exception):
+class CredentialsError(Exception):
     """A setting that cannot be used; the text names the setting and never a secret's value."""
 
 
@@ -110,7 +110,7 @@ def authorized(auth: CallerAuth, header: str) -> bool:
 
 
 def read_auth(where: str, auth: CallerAuthSettings | None, environ: Mapping[str, str]) -> CallerAuth | None:
-    """The credentials that the settings at `where` point at; RelayConfigError if they cannot be read."""
+    """The credentials that the settings at `where` point at; CredentialsError if they cannot be read."""
     if auth is None:
         return None
     if auth.username is None:
@@ -125,19 +125,19 @@ def read_auth(where: str, auth: CallerAuthSettings | None, environ: Mapping[str,
 def read_secret(
     where: str, name: str, file: Path | None, env: str | None, environ: Mapping[str, str]
 ) -> Secret:
-    """One secret from its file or variable; RelayConfigError if it is missing, empty or not text."""
+    """One secret from its file or variable; CredentialsError if it is missing, empty or not text."""
     if file is not None:
         try:
             text = file.read_text(encoding="utf-8")
         except OSError as error:
-            raise RelayConfigError(f"{where}.{name}_file: cannot read {file}: {error.strerror}") from None
+            raise CredentialsError(f"{where}.{name}_file: cannot read {file}: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise RelayConfigError(f"{where}.{name}_file: {file} is not UTF-8 text") from None
+            raise CredentialsError(f"{where}.{name}_file: {file} is not UTF-8 text") from None
         source = f"{where}.{name}_file: {file}"
     else:
         source = f"{where}.{name}_env: environment variable {env}"
         text = environ.get(env or "", "")
     text = text.strip()
     if not text:
-        raise RelayConfigError(f"{source} is empty or not set")
+        raise CredentialsError(f"{source} is empty or not set")
     return Secret(text)
