@@ -1,4 +1,4 @@
-"""From an Alertmanager notification to the text of Telex messages: rendering and splitting."""
+"""From an Alertmanager notification to the text of messages: rendering and splitting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Links:
 
 @dataclass(frozen=True)
 class Message:
-    """One notification as Telex messages: the parts share title and status."""
+    """One notification as messages: the parts share title and status."""
 
     title: str
     status: Literal["error", "success"]

@@ -13,7 +13,7 @@ from exporter.cli.options import config_option, load
 @click.command("relay")
 @config_option
 def command(config_path: Path | None) -> None:
-    """Take alerts from Alertmanager and post them to Telex."""
+    """Take alerts from Alertmanager and post them to channels."""
     from exporter.core.logs import configure_logging
     from exporter.relay.main import serve
 

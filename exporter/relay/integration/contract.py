@@ -1,4 +1,4 @@
-"""What Telex reads to install the integration, and what it posts at each tick."""
+"""Telex's contract: what it reads to install the integration, what it posts at each tick, and what it takes back."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from apscheduler.triggers.cron import CronTrigger
 from pydantic import BaseModel, ConfigDict, Field
 
 from exporter.core.moments import month_start
+from exporter.relay.channel import ChannelMessage, Status
+from exporter.relay.channels.telex import encode
 from exporter.web.credentials import Secret
 
 NAME = "AWS Spend Monitor"
@@ -114,6 +116,11 @@ class Tick(BaseModel):
     channel_id: str | None = None
     return_url: str = Field(min_length=1, max_length=2048)
     settings: list[TickSetting] = Field(max_length=100)
+
+
+def result_body(text: str, status: Status, sender: str) -> bytes:
+    """One message with the result of a tick, as the return_url takes it: like a channel's webhook."""
+    return encode(ChannelMessage(title=NAME, text=text, status=status, sender=sender))
 
 
 class SettingError(Exception):
