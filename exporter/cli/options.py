@@ -114,7 +114,7 @@ def refresh_if_live(config: Config, collector: str, url: str | None, *, live: bo
     if usd and not yes:
         question = f"Asking AWS costs about ${max(usd, _LEAST_SHOWN_USD):.2f}. Go on?"
         if not sys.stdin.isatty():
-            raise click.UsageError(f"{question} There is nobody to ask: add --yes")
+            raise click.UsageError(f"{question} There is no terminal to ask on: add --yes")
         click.confirm(question, abort=True, err=True)
     try:
         with waiting("Asking AWS"):

@@ -114,5 +114,5 @@ def describe(error: ValidationError) -> str:
 
 
 def _step(step: int | str) -> str:
-    """A place in a body; a label's name is the caller's, and may hold lines of a log that nobody wrote."""
+    """A place in a body; a label's name is the caller's, and may look like lines of a log."""
     return str(step) if re.fullmatch(r"\w{1,64}", str(step), re.ASCII) else "?"

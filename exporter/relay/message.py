@@ -250,7 +250,7 @@ def split(text: str, max_bytes: int) -> list[str]:
     """
     Parts of at most `max_bytes` UTF-8 bytes, cut at an empty line, else a line end, else between characters.
 
-    More than one part are numbered by a first line of their own.
+    More than one part are numbered by an added first line.
     """
     data = text.encode("utf-8")
     if len(data) <= max_bytes:

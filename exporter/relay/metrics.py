@@ -34,11 +34,22 @@ def package_version() -> str:
 
 
 class RelayMetrics:
-    """Families of the relay in a registry of their own; counters start at 0 for every configured channel."""
+    """Families of the relay in a separate registry; counters start at 0 for every configured channel."""
 
     def __init__(self, channels: Iterable[str]) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=True)
+        self._add_deliveries()
+        self._add_messages()
+        self._start_at_zero(channels)
+        Gauge(
+            PREFIX + "build_info",
+            "The running version; always 1.",
+            ["version"],
+            registry=self.registry,
+        ).labels(package_version()).set(1)
+
+    def _add_deliveries(self) -> None:
         self.deliveries = Counter(
             PREFIX + "deliveries_total",
             "Attempts to post a message to a channel, by how they ended.",
@@ -81,6 +92,8 @@ class RelayMetrics:
             "Failures to read or write the memory of deliveries; the messages went out without it.",
             registry=self.registry,
         )
+
+    def _add_messages(self) -> None:
         self.template_failures = Counter(
             PREFIX + "template_failures_total",
             "Messages that a template of the configuration failed on; they went out in the built-in form.",
@@ -118,12 +131,9 @@ class RelayMetrics:
             ["result"],
             registry=self.registry,
         )
-        Gauge(
-            PREFIX + "build_info",
-            "The running version; always 1.",
-            ["version"],
-            registry=self.registry,
-        ).labels(package_version()).set(1)
+
+    def _start_at_zero(self, channels: Iterable[str]) -> None:
+        """Otherwise `increase()` misses the first of each."""
         for channel in channels:
             for result in ATTEMPT_STATUSES:
                 self.deliveries.labels(channel, result.value)

@@ -144,7 +144,7 @@ class Templates:
 def _render(template: jinja2.Template, values: Mapping[str, Any]) -> str:
     try:
         text = template.render(values)
-    except Exception as error:  # a template can raise whatever its expressions do
+    except Exception as error:  # a template can raise what its expressions do
         line = _line(error)
         where = f"line {line}: " if line else ""
         raise TemplateFailedError(f"{where}{type(error).__name__}: {error}") from error

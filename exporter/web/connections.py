@@ -143,7 +143,7 @@ class Connection(H11Protocol):
             super().shutdown()
 
     def cut_off(self) -> None:
-        """End the connection at once, whatever is unsent."""
+        """End the connection at once, with all that is unsent."""
         self._forget()
         self._wire.abort()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 _LISTENS = {
     "run": re.compile(r"listening on (https?)://\S+?:(\d+)"),
-    "relay": re.compile(r"relay listens on \S+ (port) (\d+)"),
+    "relay": re.compile(r"relay listens address=\S+ (port)=(\d+)"),
 }
 
 

@@ -281,7 +281,7 @@ def test_a_tick_that_hangs_does_not_hold_up_the_end(start_process: StartRelay, t
     began = time.monotonic()
     assert relay.end() == 0
     assert time.monotonic() - began < 30  # it would hang for a minute
-    assert "1 tick(s) are not answered" in relay.log.read_text()
+    assert "ticks are not answered, the relay ends ticks=1" in relay.log.read_text()
 
 
 def test_two_relays_do_not_share_a_book_of_charges(tmp_path: Path, telex: Telex) -> None:
@@ -327,7 +327,7 @@ def test_planted_secrets_are_nowhere(start_process: StartRelay, telex: Telex) ->
         for secret in (KEY_ID, SECRET, WEBHOOK_ID, TOKEN):
             assert secret not in text
     # It has logged: that nothing was found is not for want of log lines.
-    assert "tick answered: no_answer, AWS cannot be reached" in relay.log.read_text()
+    assert 'tick answered outcome=no_answer problem="AWS cannot be reached"' in relay.log.read_text()
 
 
 def test_a_ceiling_that_is_reached_sends_no_paid_request(start: Start, telex: Telex) -> None:

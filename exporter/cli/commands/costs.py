@@ -24,6 +24,7 @@ from exporter.core.amounts import AMOUNTS
 from exporter.core.moments import utc_now
 
 if TYPE_CHECKING:
+    from exporter.cli.ask import CommandAnswer
     from exporter.config.model import Config
 
 _HEADINGS = {"account": "Account", "service": "Service", "day": "Day"}
@@ -106,6 +107,14 @@ def command(
         },
         url,
     )
+    _print(found, output, by, top)
+    if output == Format.TABLE:
+        if hours:
+            note("Cost is known by UTC day: whole days are shown, and the newest may be partial.")
+        note(f"Total {dollars(found.data['total_usd'])}, {found.age(utc_now())}.")
+
+
+def _print(found: CommandAnswer, output: str, by: list[str], top: int | None) -> None:
     data = found.data
     rows = sorted(data["rows"], key=lambda row: row["day"]) if by == ["day"] else data["rows"]
     shown = rows[:top] if top else rows
@@ -126,10 +135,6 @@ def command(
     if data["missing_days"]:
         missing = data["missing_days"]
         note(f"{len(missing)} days have not been read and are not in the sums, e.g. {missing[0]}.")
-    if output == Format.TABLE:
-        if hours:
-            note("Cost is known by UTC day: whole days are shown, and the newest may be partial.")
-        note(f"Total {dollars(data['total_usd'])}, {found.age(utc_now())}.")
 
 
 def _breakdown(

@@ -33,6 +33,46 @@ _LARGEST = Decimal(10) ** 12
 Frequency = Literal["Daily", "Monthly"]
 
 
+_SETTINGS: list[dict[str, Any]] = [
+    {
+        "label": "aws_access_key_id",
+        "type": "text",
+        "required": False,
+        "default": "",
+        "description": "Of a user who may call ce:GetCostAndUsage; empty: the organization.",
+    },
+    {
+        "label": "aws_secret_access_key",
+        "type": "text",
+        "required": False,
+        "default": "",
+        "description": "The secret of that key.",
+    },
+    {
+        "label": "threshold",
+        "type": "number",
+        "required": True,
+        "default": 100,
+        "description": "US dollars; more than that is an alert.",
+    },
+    {
+        "label": "frequency",
+        "type": "dropdown",
+        "options": ["Daily", "Monthly"],
+        "required": True,
+        "default": "Daily",
+        "description": "Yesterday, or the last calendar month.",
+    },
+    {
+        "label": "interval",
+        "type": "text",
+        "required": True,
+        "default": "0 9 * * *",
+        "description": "When to check, as a crontab.",
+    },
+]
+
+
 def integration(base_url: str) -> dict[str, Any]:
     """The description under which Telex lists the integration; `base_url` is where it reaches us."""
     return {
@@ -55,44 +95,7 @@ def integration(base_url: str) -> dict[str, Any]:
             ],
             "author": "aws-spend-exporter",
             "website": base_url,
-            "settings": [
-                {
-                    "label": "aws_access_key_id",
-                    "type": "text",
-                    "required": False,
-                    "default": "",
-                    "description": "Of a user who may call ce:GetCostAndUsage; empty: the organization.",
-                },
-                {
-                    "label": "aws_secret_access_key",
-                    "type": "text",
-                    "required": False,
-                    "default": "",
-                    "description": "The secret of that key.",
-                },
-                {
-                    "label": "threshold",
-                    "type": "number",
-                    "required": True,
-                    "default": 100,
-                    "description": "US dollars; more than that is an alert.",
-                },
-                {
-                    "label": "frequency",
-                    "type": "dropdown",
-                    "options": ["Daily", "Monthly"],
-                    "required": True,
-                    "default": "Daily",
-                    "description": "Yesterday, or the last calendar month.",
-                },
-                {
-                    "label": "interval",
-                    "type": "text",
-                    "required": True,
-                    "default": "0 9 * * *",
-                    "description": "When to check, as a crontab.",
-                },
-            ],
+            "settings": _SETTINGS,
             "target_url": "",
             "tick_url": base_url + "/tick",
         }
@@ -153,7 +156,7 @@ class Wanted:
 
 
 def read_settings(settings: Sequence[TickSetting]) -> Wanted:
-    """Read the settings of a tick, whatever JSON type Telex gives them; SettingError names the first that is wrong."""
+    """Read the settings of a tick, of any JSON type; SettingError names the first that is wrong."""
     values = {_label(setting.label): _single(setting.default) for setting in settings}
     return Wanted(
         keys=_keys(values.get("aws_access_key_id"), values.get("aws_secret_access_key")),

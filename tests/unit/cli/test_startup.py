@@ -27,7 +27,7 @@ COMMANDS = [name for name in main.list_commands(click.Context(main)) if name != 
 
 
 def loaded_by(arguments: list[str], folder: Path) -> tuple[str, set[str]]:
-    """What the command line prints, and the packages in memory then, in a process of its own."""
+    """What the command line prints, and the packages in memory then, in a separate process."""
     program = (
         "import atexit, json, sys\n"
         "from exporter.cli.main import main\n"
@@ -69,7 +69,7 @@ def test_completion_shows_each_command_with_its_help(monkeypatch: pytest.MonkeyP
     items = main.shell_complete(click.Context(main), "d")
     assert [(item.value, item.help) for item in items] == [
         ("demo", DEMO_HELP),
-        ("doctor", "Walk the chain from credentials to Telex."),
+        ("doctor", "Walk the chain from credentials to channels."),
     ]
 
 
