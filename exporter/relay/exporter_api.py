@@ -44,7 +44,7 @@ class ExporterApi:
             auth,
             settings.exporter.tls,
             section="relay.exporter",
-            setting="relay.exporter.auth",
+            setting=f"relay.exporter.{settings.exporter.scheme}",
             connect_seconds=settings.connect_timeout.total_seconds(),
         )
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 from exporter.core.fields import StrictModel, Timeout, Usd
 from exporter.relay.channels import all_kinds
 from exporter.web.addresses import is_address
-from exporter.web.credentials import CallerAuthSettings
+from exporter.web.credentials import Demanded
 
 BUDGET = "integration"
 """The budget under which the meter charges what ticks with AWS keys ask of Cost Explorer."""
@@ -76,7 +76,7 @@ class IntegrationSettings(StrictModel):
         pattern=r"^https?://[^\s<>?#]+$",
         description="Address at which the platform reaches the relay; unset: as its request named it.",
     )
-    auth: CallerAuthSettings | None = Field(
+    auth: Demanded | None = Field(
         default=None, description="What callers of POST /tick must present; unset: nothing."
     )
     organization: bool = Field(

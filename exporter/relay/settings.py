@@ -19,7 +19,7 @@ from exporter.relay.channels import all_kinds, default_kind
 from exporter.relay.integration_settings import IntegrationSettings
 from exporter.relay.webhook import check_webhook_url
 from exporter.web.client_settings import ExporterSettings
-from exporter.web.credentials import CallerAuthSettings, CredentialsError, read_auth, read_secret
+from exporter.web.credentials import CredentialsError, Demanded, read_auth, read_secret
 
 ChannelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
@@ -117,7 +117,7 @@ class RelaySettings(StrictModel):
     username: str = Field(
         "AWS Spend Exporter", min_length=1, max_length=64, description="Sender's name shown in channels."
     )
-    auth: CallerAuthSettings | None = Field(
+    auth: Demanded | None = Field(
         None, description="What callers of POST /alerts must present; unset: nothing."
     )
     dashboard_url: str | None = Field(
@@ -209,7 +209,7 @@ class RelaySecrets:
             }
             self.auth = read_auth("relay.auth", settings.auth, environ)
             self.integration_auth = read_auth("relay.integration.auth", settings.integration.auth, environ)
-            self.exporter_auth = read_auth("relay.exporter.auth", settings.exporter.auth, environ)
+            self.exporter_auth = read_auth("relay.exporter", settings.exporter, environ)
         except CredentialsError as error:
             raise RelayConfigError(str(error)) from None
 

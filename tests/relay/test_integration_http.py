@@ -213,7 +213,7 @@ def test_a_redirect_is_not_followed_and_a_passing_failure_is_tried_again(start: 
 def test_callers_of_tick_present_what_is_configured_and_the_description_is_public(
     start: Start, telex: Telex
 ) -> None:
-    relay = start(auth={"bearer_token_env": "RELAY_TOKEN"})
+    relay = start(auth={"bearer": {"token_env": "RELAY_TOKEN"}})
     assert relay.get("/integration").status_code == 200
     assert relay.post(tick(telex), "/tick").status_code == 401
     assert relay.post(tick(telex), "/tick", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 202
@@ -296,7 +296,7 @@ def test_two_relays_do_not_share_a_book_of_charges(tmp_path: Path, telex: Telex)
 
 def test_planted_secrets_are_nowhere(start_process: StartRelay, telex: Telex) -> None:
     """Keys, return_url and token: in no log line at DEBUG, metric, answer, result or file."""
-    relay = start_process(integration={"auth": {"bearer_token_env": "RELAY_TOKEN"}})
+    relay = start_process(integration={"auth": {"bearer": {"token_env": "RELAY_TOKEN"}}})
     headers = {"Authorization": f"Bearer {TOKEN}"}
     keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
     bodies: list[Any] = [

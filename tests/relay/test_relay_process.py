@@ -256,7 +256,7 @@ def test_a_port_that_is_taken_ends_with_1(tmp_path: Path, telex: Telex) -> None:
 
 
 def test_callers_present_the_bearer_token(start_relay: StartRelay, telex: Telex) -> None:
-    relay = start_relay(auth={"bearer_token_env": "RELAY_TOKEN"})
+    relay = start_relay(auth={"bearer": {"token_env": "RELAY_TOKEN"}})
     headers = [
         {},
         {"Authorization": "Bearer wrong"},
@@ -272,7 +272,7 @@ def test_callers_present_the_bearer_token(start_relay: StartRelay, telex: Telex)
 
 
 def test_callers_present_user_and_password(start_relay: StartRelay) -> None:
-    relay = start_relay(auth={"username": "alertmanager", "password_env": "RELAY_TOKEN"})
+    relay = start_relay(auth={"basic_auth": {"username": "alertmanager", "password_env": "RELAY_TOKEN"}})
     wrong = base64.b64encode(b"alertmanager:wrong").decode()
     for header in (f"Basic {wrong}", "Basic %%%", "Basic", f"Bearer {TOKEN}"):
         assert relay.post(notification(), headers={"Authorization": header}).status_code == 401
@@ -282,7 +282,7 @@ def test_callers_present_user_and_password(start_relay: StartRelay) -> None:
 def test_planted_secrets_are_nowhere(start_relay: StartRelay, telex: Telex, tmp_path: Path) -> None:
     """Logs at DEBUG, metrics, every answer, the memory on disk."""
     relay = start_relay(
-        auth={"bearer_token_env": "RELAY_TOKEN"},
+        auth={"bearer": {"token_env": "RELAY_TOKEN"}},
         channels={"default": {"url_env": "TELEX_URL"}, "closed": {"url_file": str(closed_channel(tmp_path))}},
         read_timeout="200ms",
     )
