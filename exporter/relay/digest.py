@@ -25,7 +25,7 @@ from exporter.relay.neutral import Neutral, link
 from exporter.relay.settings import RelaySettings
 from exporter.relay.templating import Templates
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 TITLE = "AWS spend digest"
 _LONGEST_WAIT_SECONDS = 20.0  # so that a clock that was set is noticed
@@ -82,11 +82,11 @@ class Digest:
             except sqlite3.Error as error:
                 # Without its memory it might send twice: it waits until the memory is back.
                 self._metrics.memory_errors.inc()
-                logger.error("memory of digests failed", extra={"error": str(error)})
+                log.error("memory of digests failed", extra={"error": str(error)})
                 self._stopping.wait(_LONGEST_WAIT_SECONDS)
             except Exception:
                 # No digest must end those to come; AwsSpendDigestFailing tells of one that does not get through.
-                logger.exception("digest failed")
+                log.exception("digest failed")
                 self._stopping.wait(self._backoff.longest)
 
     def _step(self) -> bool:
@@ -99,7 +99,7 @@ class Digest:
             done = now
         due = self.next_after(done)
         if due is None:
-            logger.error("digest is never due", extra={"setting": "relay.digest.schedule"})
+            log.error("digest is never due", extra={"setting": "relay.digest.schedule"})
             return False
         self._metrics.next_digest.labels(self._channel).set(due.timestamp())
         if now < due:
@@ -112,7 +112,7 @@ class Digest:
         """Of what fell due while the relay was down, the newest is sent unless it is too old."""
         newest = due if due > now - self._digest.catch_up else self.next_after(now - self._digest.catch_up)
         if newest is None or newest > now:
-            logger.warning("digest skipped", extra={"due": due.isoformat(), "late": str(now - due)})
+            log.warning("digest skipped", extra={"due": due.isoformat(), "late": str(now - due)})
             self._metrics.digests.labels("skipped").inc()
             self._deliveries.mark_digest(self._channel, now)
             return
@@ -140,9 +140,9 @@ class Digest:
                 return "sent" if summary else "sent_unknown"
             self._metrics.digest_failures.labels("deliver").inc()
             fields = {"channel": self._channel, "due": due.isoformat(), "reason": result.reason}
-            logger.warning("digest not delivered", extra=fields)
+            log.warning("digest not delivered", extra=fields)
             if self._clock() >= due + self._digest.catch_up:
-                logger.error("digest given up", extra=fields)
+                log.error("digest given up", extra=fields)
                 return "failed"
             if self._stopping.wait(wait):
                 break
@@ -158,7 +158,7 @@ class Digest:
                 return self._read(self._digest.movers)
             except ExporterError as error:
                 self._metrics.digest_failures.labels("read").inc()
-                logger.warning("digest has no data", extra={"reason": str(error)})
+                log.warning("digest has no data", extra={"reason": str(error)})
             if time.monotonic() >= end:
                 break
             self._stopping.wait(min(wait, max(0.0, end - time.monotonic())))

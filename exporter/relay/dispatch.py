@@ -17,7 +17,7 @@ from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySettings
 from exporter.relay.templating import Templates
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -91,7 +91,7 @@ class Dispatcher:
                 return _interrupted(f"out of time with {number} of {total} messages delivered")
             result = self._post(channel, message, number, left)
             if not result.delivered:
-                logger.warning(
+                log.warning(
                     "message not delivered",
                     extra={
                         "channel": channel,
@@ -105,7 +105,7 @@ class Dispatcher:
                 return DeliveryResult(result.status, f"{kind.title}: {result.status} ({result.reason})")
             self._remember(lambda done=number + 1: self._deliveries.accepted(key, done))  # type: ignore[misc]
         self._remember(lambda: self._deliveries.complete(key))
-        logger.info("delivered", extra={"channel": channel, "title": message.title, "parts": total})
+        log.info("delivered", extra={"channel": channel, "title": message.title, "parts": total})
         return DeliveryResult(DeliveryStatus.DELIVERED, "delivered")
 
     def _post(self, channel: str, message: Message, number: int, left: float) -> DeliveryResult:
@@ -145,7 +145,7 @@ class Dispatcher:
     def _memory_failed(self, error: sqlite3.Error) -> None:
         # A message twice is better than none: go on without the memory.
         self._metrics.memory_errors.inc()
-        logger.error("memory of deliveries failed", extra={"error": str(error)})
+        log.error("memory of deliveries failed", extra={"error": str(error)})
 
     @contextmanager
     def _alone(self, key: str, deadline: float) -> Iterator[bool]:

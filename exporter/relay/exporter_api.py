@@ -14,7 +14,7 @@ from exporter.relay.settings import RelaySettings
 from exporter.web.client import Client, NoAnswerError, RefusedError
 from exporter.web.credentials import CallerAuth
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -66,7 +66,7 @@ class ExporterApi:
         except NoAnswerError as error:
             # Settings and files are for the log, as channels are read by others; the address is for neither.
             reason = str(error).replace(self._client.shown, "the exporter")
-            logger.error("exporter not read", extra={"reason": reason})
+            log.error("exporter not read", extra={"reason": reason})
             short = "does not let the relay in" if isinstance(error, RefusedError) else "does not answer"
             raise ExporterError(f"the exporter {short}; the relay's log says more") from None
         if answer.status_code != 200:

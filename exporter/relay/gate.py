@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from exporter.relay.metrics import RelayMetrics
 from exporter.web.credentials import CallerAuth, authorized
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -78,7 +78,7 @@ class Gate:
             return await asyncio.to_thread(model.model_validate_json, body)
         except ValidationError as error:
             detail = describe(error)
-        logger.warning("malformed body refused", extra={"reason": detail})
+        log.warning("malformed body refused", extra={"reason": detail})
         raise self.refuse(400, "malformed", detail)
 
     async def _body(self, request: Request) -> bytes:

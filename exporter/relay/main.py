@@ -38,19 +38,17 @@ from exporter.web.server import Server
 if TYPE_CHECKING:
     from exporter.aws.settings import AwsSettings
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 3  # with what is left of 5 s for the rest of the shutdown
 
 
 class _StartError(Exception):
-    """Why the relay does not start: the process's exit code, and the log line's event and fields."""
+    """Why the relay does not start, without a secret, and the process's exit code."""
 
-    def __init__(self, code: int, event: str, **fields: object) -> None:
-        super().__init__(event)
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
         self.code = code
-        self.event = event
-        self.fields = fields
 
 
 def serve(
@@ -75,27 +73,22 @@ def serve(
             except OSError as error:
                 stopping.set()
                 integration.close(0)
-                raise _StartError(
-                    1,
-                    "cannot listen",
-                    address=settings.host,
-                    port=settings.port,
-                    error=error.strerror or str(error),
-                ) from None
+                where = f"{settings.host} port {settings.port}"
+                raise _StartError(1, f"cannot listen on {where}: {error.strerror or error}") from None
             opened.pop_all()  # at exit a delivery may still be at work with the memory
     except _StartError as error:
-        logger.error(error.event, extra=error.fields)
+        log.error("relay does not start", extra={"reason": str(error)})
         return error.code
     _warn_of_open_routes(settings, secrets, guarded=web is not None and bool(web.users))
     channels = ",".join(settings.channels)
-    logger.info("relay listens", extra={"address": settings.host, "port": port, "channels": channels})
+    log.info("relay listens", extra={"address": settings.host, "port": port, "channels": channels})
     # In steps, because a signal that another thread takes does not wake this one.
     while not stopping.wait(0.2):
         pass
     end = time.monotonic() + DRAIN_SECONDS
     server.stop()
     integration.close(max(0.0, end - time.monotonic()))
-    logger.info("relay ends")
+    log.info("relay ends")
     return 0
 
 
@@ -109,14 +102,14 @@ def _configured(
         templates = read_templates(settings, metrics)
         web = open_web_config(settings.web_config_file)
     except RelayConfigError as error:
-        raise _StartError(2, "configuration refused", error=str(error)) from None
+        raise _StartError(2, str(error)) from None
     except WebConfigError as error:
-        raise _StartError(2, "configuration refused", error=f"relay.web_config_file: {error}") from None
+        raise _StartError(2, f"relay.web_config_file: {error}") from None
     if web is not None and web.users:
         for key, auth in (("auth", secrets.auth), ("integration.auth", secrets.integration_auth)):
             if auth is not None:
                 found = f"relay.{key}: found it beside basic_auth_users of web_config_file, expected one of the two"
-                raise _StartError(2, "configuration refused", error=found)
+                raise _StartError(2, found)
     _keep_secrets_out_of_logs(secrets)
     return secrets, metrics, templates, web
 
@@ -149,24 +142,19 @@ def _assembled(
 
 
 def _cannot_keep(what: str, settings: RelaySettings, error: Exception) -> _StartError:
-    return _StartError(
-        1,
-        f"relay.state_dir: cannot keep {what}",
-        directory=str(settings.state_dir),
-        error=str(error),
-    )
+    return _StartError(1, f"relay.state_dir: cannot keep {what} in {settings.state_dir}: {error}")
 
 
 def _warn_of_open_routes(settings: RelaySettings, secrets: RelaySecrets, *, guarded: bool) -> None:
     if guarded or is_loopback(settings.host):
         return
     if secrets.auth is None:
-        logger.warning(
+        log.warning(
             "anyone can post to the channels: set relay.auth",
             extra={"address": settings.host},
         )
     if settings.integration.enabled and secrets.integration_auth is None:
-        logger.warning(
+        log.warning(
             "anyone can have spend posted to a channel: set relay.integration.auth",
             extra={"address": settings.host},
         )

@@ -15,7 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from exporter.relay.neutral import Neutral, neutralise
 from exporter.relay.settings import RelayConfigError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 BUILT_IN = Path(__file__).parent / "templates"
 NAMES = ("alert", "digest", "spend")
@@ -134,7 +134,7 @@ class Templates:
             except TemplateFailedError as error:
                 # A message in the wrong form is better than none.
                 self._on_failure(name)
-                logger.error(
+                log.error(
                     "template failed, the built-in one is used",
                     extra={"setting": f"relay.templates.{name}", "error": str(error)},
                 )

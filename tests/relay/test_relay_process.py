@@ -249,7 +249,9 @@ def test_sigterm_does_not_wait_for_a_telex_that_hangs(start_relay: StartRelay, t
 
 def test_a_port_that_is_taken_ends_with_1(tmp_path: Path, telex: Telex) -> None:
     relay = Relay(tmp_path, telex.url, port=telex.port)
-    with pytest.raises(AssertionError, match="cannot listen address="):
+    with pytest.raises(
+        AssertionError, match=r"relay does not start reason=\"cannot listen on 127\.0\.0\.1 port"
+    ):
         relay.start()
     assert relay.process is not None
     assert relay.process.returncode == 1

@@ -86,7 +86,7 @@ def test_without_a_channel_or_its_secret_the_relay_does_not_start(
     assert serve(RelaySettings(), environ={}) == 2
     assert serve(RelaySettings(channels={"a": {"url_file": str(tmp_path / "none")}}), environ={}) == 2
     assert serve(RelaySettings(channels={"a": {"url_env": "NONE"}}), environ={}) == 2
-    assert [vars(record)["error"] for record in caplog.records] == [
+    assert [vars(record)["reason"] for record in caplog.records] == [
         "relay.channels: no channel is configured",
         f"relay.channels.a.url_file: cannot read {tmp_path / 'none'}: No such file or directory",
         "relay.channels.a.url_env: environment variable NONE is empty or not set",

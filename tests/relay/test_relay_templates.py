@@ -95,7 +95,7 @@ def test_a_mistake_in_any_template_ends_the_relay_with_2(
         channels={"default": {"url_env": "U"}}, templates=own(tmp_path, "{{ nothing_of_this_name }}", name)
     )
     assert serve(settings, environ={"U": "https://telex.example/x"}) == 2
-    assert vars(caplog.records[-1])["error"] == (
+    assert vars(caplog.records[-1])["reason"] == (
         f"relay.templates.{name}: line 1: UndefinedError: 'nothing_of_this_name' is undefined"
     )
 

@@ -26,7 +26,7 @@ from exporter.relay.templating import Templates
 if TYPE_CHECKING:
     from exporter.relay.integration.own_keys import AccountCosts
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 4
 
@@ -106,7 +106,7 @@ class Ticks:
             while self._count and (left := end - time.monotonic()) > 0:
                 self._idle.wait(left)
             if self._count:
-                logger.warning("ticks are not answered, the relay ends", extra={"ticks": self._count})
+                log.warning("ticks are not answered, the relay ends", extra={"ticks": self._count})
 
     def _run(self, tick: Tick) -> None:
         try:
@@ -131,7 +131,7 @@ class Ticks:
         except Exception as error:
             # Its text may quote what it was given, and that holds keys: the place is all that is logged.
             place = traceback.extract_tb(error.__traceback__)[-1]
-            logger.error(
+            log.error(
                 "tick failed",
                 extra={"error": type(error).__name__, "file": place.filename, "line": place.lineno},
             )
@@ -143,7 +143,7 @@ class Ticks:
             outcome = "above" if values["over"] else "within"
         status: Status = "success" if outcome == "within" else "error"
         # The caller has whose tick it was; a log line says how it went.
-        logger.info("tick answered", extra={"outcome": outcome, "problem": problem})
+        log.info("tick answered", extra={"outcome": outcome, "problem": problem})
         self._metrics.ticks.labels(outcome).inc()
         for part in split(text, self._settings.max_message_bytes)[: self._settings.max_parts]:
             if not self._deliver(tick.return_url, result_body(part, status, self._settings.username)):
@@ -163,7 +163,7 @@ class Ticks:
             result = self._post(url, body)
             if result.delivered:
                 return True
-            logger.warning(
+            log.warning(
                 "result of a tick not delivered",
                 extra={"status": result.status.value, "reason": result.reason},
             )
