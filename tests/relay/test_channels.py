@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from pydantic import ValidationError
-from relay_harness import HANG, WEBHOOK_ID, Telex
+from relay_harness import HANG, WEBHOOK_ID, Telex, notification
 
 import exporter
+from exporter.relay.alertmanager import Notification
 from exporter.relay.channel import (
     ATTEMPT_STATUSES,
     Channel,
@@ -21,7 +26,12 @@ from exporter.relay.channel import (
     DeliveryStatus,
 )
 from exporter.relay.channels import all_kinds, default_kind
+from exporter.relay.deliveries import open_deliveries
+from exporter.relay.dispatch import Dispatcher
+from exporter.relay.message import Message
+from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySecrets, RelaySettings
+from exporter.relay.templating import Templates
 from exporter.web.credentials import Secret
 
 EVERY_KIND = pytest.mark.parametrize("kind", all_kinds().values(), ids=all_kinds())
@@ -91,6 +101,62 @@ def test_the_longest_message_is_one_post_that_holds_all_of_it(kind: ChannelKind,
     assert kind.post(Secret(telex.url), message, TIMEOUT).delivered
     assert telex.attempts == 1
     assert longest in str(telex.accepted)
+
+
+@EVERY_KIND
+def test_the_pipeline_counts_each_attempt_and_goes_on_where_it_stopped(
+    kind: ChannelKind, telex: Telex, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = RelaySettings(channels={"default": {"url_env": "U", "kind": kind.name}})
+    metrics = RelayMetrics(settings.channels)
+    deliveries = open_deliveries(tmp_path, clock=time.time, retry_window=300, pending_expiry=3600)
+    channels = {"default": Channel(kind, Secret(telex.url))}
+    dispatcher = Dispatcher(settings, channels, deliveries, metrics, threading.Event(), Templates())
+    message = Message("title", "error", ("one", "two"))
+
+    def send() -> tuple[int, str]:
+        result = dispatcher.send("default", "key", lambda: message)
+        return result.http_status, result.reason
+
+    def attempts(status: DeliveryStatus) -> float | None:
+        labels = {"channel": "default", "result": status.value}
+        return metrics.registry.get_sample_value("aws_spend_exporter_relay_deliveries_total", labels)
+
+    assert {attempts(status) for status in ATTEMPT_STATUSES} == {0.0}
+    telex.script = [200, 503, 404, 200]
+    with caplog.at_level(logging.INFO):
+        answers = [send() for _ in range(4)]
+    deliveries.close()
+    assert answers == [
+        (503, f"{kind.title}: server_error (HTTP 503)"),
+        (502, f"{kind.title}: rejected (HTTP 404)"),
+        (200, "delivered"),
+        (200, "delivered before"),
+    ]
+    assert telex.attempts == 4
+    assert [attempts(status) for status in (DeliveryStatus.DELIVERED, DeliveryStatus.SERVER_ERROR)] == [2, 1]
+    lines = [str(vars(record)) for record in caplog.records if record.name.startswith("exporter")]
+    assert len(lines) == 3
+    assert not any(WEBHOOK_ID in line for line in lines)
+
+
+@EVERY_KIND
+def test_the_longest_text_is_that_of_the_kind_or_as_configured(
+    kind: ChannelKind, telex: Telex, tmp_path: Path
+) -> None:
+    short = replace(kind, max_message_bytes=300)
+    for configured, used in ((4096, 300), (256, 256)):
+        settings = RelaySettings(channels={"default": {"url_env": "U"}}, max_message_bytes=configured)
+        deliveries = open_deliveries(tmp_path, clock=time.time, retry_window=300, pending_expiry=3600)
+        channels = {"default": Channel(short, Secret(telex.url))}
+        metrics = RelayMetrics(settings.channels)
+        dispatcher = Dispatcher(settings, channels, deliveries, metrics, threading.Event(), Templates())
+        assert dispatcher.max_bytes("default") == used
+        read = Notification.model_validate_json(json.dumps(notification(groupKey=str(configured))))
+        assert dispatcher.deliver("default", read).delivered
+        deliveries.close()
+    assert {len(text.encode()) <= 300 for text in telex.messages} == {True}
+    assert telex.messages[0].startswith("Part 1 of ")
 
 
 @EVERY_KIND

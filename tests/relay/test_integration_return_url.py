@@ -199,7 +199,7 @@ def test_certificates_are_those_of_the_host_and_not_of_the_address(
     try:
         right = Destination("https", "hook.invalid", server.port, "/", "127.0.0.1")
         wrong = Destination("https", "other.invalid", server.port, "/", "127.0.0.1")
-        assert post(right, b"{}", (2, 2))[0] is DeliveryStatus.UNREACHABLE  # nobody vouches for it
+        assert post(right, b"{}", (2, 2))[0] is DeliveryStatus.UNREACHABLE  # no authority vouches for it
         trusted = str(tmp_path / "cert")
         assert post(right, b"{}", (2, 2), trusted) == (DeliveryStatus.DELIVERED, "HTTP 200")
         assert named[-1] == "hook.invalid"  # by which a shared server finds its certificate

@@ -37,7 +37,7 @@ _CAUSES = {
     Kind.TIMEOUT: "AWS did not answer in time",
     Kind.DEADLINE: "AWS did not answer in time",
     Kind.CONNECTION: "AWS cannot be reached",
-    Kind.SERVER_ERROR: "AWS answers with an error of its own",
+    Kind.SERVER_ERROR: "AWS answers with a server error",
     Kind.MALFORMED_RESPONSE: "AWS's answer cannot be read",
     Kind.CURRENCY: "the account is not billed in US dollars",
     Kind.CEILING_REACHED: "the relay has spent what relay.integration.ceiling allows on such requests",
