@@ -18,7 +18,7 @@ from demo.display import Progress
 from demo.processes import Child, DemoError, Processes, choose_ports
 from demo.telex_sink import Message, TelexSink
 from demo.thresholds import DailyCosts, Thresholds, choose_thresholds
-from exporter.config.read import CONFIG_VARIABLE
+from exporter.config import CONFIG_VARIABLE
 
 HISTORY_DAYS = 450
 COST_DAYS = 14

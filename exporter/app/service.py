@@ -47,7 +47,8 @@ from exporter.history.writer import History, HistoryMetrics
 from exporter.ledger.database import LedgerLockedError
 from exporter.ledger.file import Ledger
 from exporter.ledger.snapshots import SnapshotMetrics, Snapshots
-from exporter.web.config import WebConfig, WebConfigError, open_web_config
+from exporter.web.config import WebConfigError
+from exporter.web.guard import WebConfig, open_web_config
 from exporter.web.server import Server
 
 log = logging.getLogger(__name__)

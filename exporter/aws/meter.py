@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter
 
 from exporter.aws.errors import AwsError, Kind
-from exporter.core.moments import Clock
+from exporter.core.moments import Clock, period_start
 
 COST_EXPLORER_REQUEST_USD = Decimal("0.01")
 CLOUDWATCH_METRIC_USD = Decimal("0.00001")
@@ -72,12 +72,6 @@ class Ceilings(Protocol):
 
     def limits(self, budget: str) -> Mapping[str, Decimal | None]:
         """Limits by period name: `day`, `month` or `total`."""
-
-
-def period_start(period: str, now: datetime) -> datetime | None:
-    """Where the current UTC `day` or `month` began; None for `total`."""
-    day = datetime(now.year, now.month, now.day, tzinfo=UTC)
-    return {"day": day, "month": day.replace(day=1), "total": None}[period]
 
 
 class Meter:

@@ -31,7 +31,7 @@ _ADVICE = {
 
 
 class _NoPaidCalls:
-    """Ceilings of zero: whatever this module does, a paid request is refused before it is sent."""
+    """Ceilings of zero: a paid request is refused before it is sent."""
 
     def limits(self, budget: str) -> dict[str, Decimal | None]:
         return {"day": Decimal(0)}

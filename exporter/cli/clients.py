@@ -14,9 +14,8 @@ from exporter.config.model import Config
 from exporter.web.client import Client, RefusedError
 from exporter.web.client_settings import Tls
 from exporter.web.config import WebConfigError, read_web_file
-from exporter.web.credentials import CallerAuth, RelayConfigError, read_auth
+from exporter.web.credentials import CallerAuth, CredentialsError, read_auth
 
-_SETTING = "client.auth"
 _FIRST_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # compared, not bound
 
@@ -26,16 +25,22 @@ def exporter_client(config: Config, url: str | None = None) -> Client:
     if (url := url or config.client.url) is not None:
         signs_in = urlsplit(url).username is not None
         auth = None if signs_in else _auth(config)
-        return Client(url.rstrip("/"), auth, config.client.tls, setting="the URL" if signs_in else _SETTING)
+        return Client(
+            url.rstrip("/"), auth, config.client.tls, setting="the URL" if signs_in else _setting(config)
+        )
     server = config.server
     own = _own(server.host, server.port, server.web_config_file, config.client.tls)
-    return replace(own, auth=_auth(config), setting=_SETTING)
+    return replace(own, auth=_auth(config), setting=_setting(config))
+
+
+def _setting(config: Config) -> str:
+    return f"client.{config.client.scheme}"
 
 
 def _auth(config: Config) -> CallerAuth | None:
     try:
-        return read_auth(_SETTING, config.client.auth, os.environ)
-    except RelayConfigError as error:
+        return read_auth("client", config.client, os.environ)
+    except CredentialsError as error:
         raise RefusedError(str(error)) from None
 
 

@@ -1,4 +1,4 @@
-"""`doctor`: walks the whole chain, from credentials to Telex, and says how to mend what fails.
+"""`doctor`: walks the whole chain, from credentials to channels, and shows how to fix what fails.
 
 Nothing of it is paid, unless the one Cost Explorer request is asked for, and no message is sent,
 unless a test message is asked for.
@@ -29,10 +29,9 @@ from exporter.core.fields import format_duration
 from exporter.core.moments import utc_now
 from exporter.ledger.database import LedgerLockedError
 from exporter.ledger.file import Ledger
-from exporter.relay.settings import RelaySecrets
-from exporter.relay.telex import Result, post
+from exporter.relay.channels import all_kinds
+from exporter.relay.settings import RelayConfigError, RelaySecrets
 from exporter.web.client import NoAnswerError, RefusedError
-from exporter.web.credentials import RelayConfigError
 
 _TIMEOUT = (2.0, 10.0)
 _READ_SECONDS = 10.0
@@ -75,7 +74,7 @@ def examine(
     else:
         yield from _prometheus(config, base.rstrip("/"))
     yield from _relay(config)
-    yield from _telex(config, send_test_message)
+    yield from _channels(config, send_test_message)
 
 
 def _ok(subject: str, result: str, advice: str = "") -> CheckFinding:
@@ -176,7 +175,7 @@ def _exporter(config: Config) -> Iterator[CheckFinding]:
     else:
         for line in lines[1:]:
             yield _bad(
-                subject, line.removeprefix("Failing: "), "`check --aws` says what to mend in AWS", "failing"
+                subject, line.removeprefix("Failing: "), "`check --aws` says what to fix in AWS", "failing"
             )
 
 
@@ -204,7 +203,7 @@ def _prometheus(config: Config, base: str) -> Iterator[CheckFinding]:
     ready = _get(f"{base}/-/ready")
     if isinstance(ready, str) or not ready.ok:
         text = ready if isinstance(ready, str) else f"{base} answered {ready.status_code}"
-        yield _bad(subject, text, "start it, or mend history.write_url", "down")
+        yield _bad(subject, text, "start it, or fix history.write_url", "down")
         return
     yield _ok(subject, f"is ready at {base}")
     yield from _flags(config, base)
@@ -221,7 +220,7 @@ def _prometheus(config: Config, base: str) -> Iterator[CheckFinding]:
         if entry["value"][1] == "1":
             yield _ok(subject, f"scrapes {name}")
         else:
-            yield _bad(subject, f"cannot scrape {name}", "start it, or mend the target's address", "down")
+            yield _bad(subject, f"cannot scrape {name}", "start it, or fix the target's address", "down")
     groups = (_data(base, "rules") or {}).get("groups", [])
     ours = [rule for group in groups for rule in group["rules"] if "aws_" in rule["query"]]
     if not ours:
@@ -285,7 +284,7 @@ def _alertmanagers(base: str) -> Iterator[CheckFinding]:
         ready = _get(f"{url}/-/ready")
         if isinstance(ready, str) or not ready.ok:
             yield _bad(
-                subject, f"{url} is not ready", "start it, or mend its address in prometheus.yml", "down"
+                subject, f"{url} is not ready", "start it, or fix its address in prometheus.yml", "down"
             )
             continue
         status = _get(f"{url}/api/v2/status")
@@ -301,7 +300,7 @@ def _alertmanagers(base: str) -> Iterator[CheckFinding]:
 def _relay(config: Config) -> Iterator[CheckFinding]:
     subject = "relay"
     if not config.relay.channels:
-        yield _ok(subject, "no Telex channel is configured", "relay.channels, if Telex is wanted")
+        yield _ok(subject, "no channel is configured", "relay.channels, if messages are wanted")
         return
     try:
         client = relay_client(config)
@@ -318,34 +317,26 @@ def _relay(config: Config) -> Iterator[CheckFinding]:
         yield _bad(subject, f"{client.shown}: {ready.text.strip()}", "the relay's log says more", "not ready")
 
 
-def _telex(config: Config, send: bool) -> Iterator[CheckFinding]:
-    if not config.relay.channels:
+def _channels(config: Config, send: bool) -> Iterator[CheckFinding]:
+    relay = config.relay
+    if not relay.channels:
         return
     try:
-        secrets = RelaySecrets(config.relay)
+        channels = RelaySecrets(relay).channels
     except RelayConfigError as error:
-        yield _bad(
-            "Telex", str(error), "copy the webhook URL of the channel's app into that file or variable"
-        )
+        kinds = {channel.kind for channel in relay.channels.values()}
+        advice = "; ".join(all_kinds()[kind].where_to_find_the_url for kind in sorted(kinds))
+        yield _bad("channels", str(error), advice)
         return
-    for name, url in secrets.channel_urls.items():
-        subject = f"Telex {name}"
+    timeout = (relay.connect_timeout.total_seconds(), relay.read_timeout.total_seconds())
+    for name, channel in channels.items():
+        subject = f"{channel.kind.title} {name}"
         if not send:
             yield _ok(subject, "has a webhook URL", "doctor --send-test-message posts to it")
             continue
-        timeout = (
-            config.relay.connect_timeout.total_seconds(),
-            config.relay.read_timeout.total_seconds(),
-        )
-        result, detail = post(
-            url,
-            event_name="Test message",
-            message="aws-spend-exporter can post to this channel.",
-            status="success",
-            username=config.relay.username,
-            timeout=timeout,
-        )
-        if result is Result.DELIVERED:
+        result = channel.prove(relay.username, timeout)
+        if result.delivered:
             yield _ok(subject, "took a test message")
         else:
-            yield _bad(subject, detail, "check that the channel's webhook URL is current", result)
+            advice = "check that the channel's webhook URL is current"
+            yield _bad(subject, result.reason, advice, result.status)

@@ -1,4 +1,7 @@
-"""Options that several commands share, and how they read the configuration."""
+"""Options that several commands share, and how they read the configuration.
+
+Each command imports this module, also for `--help`: what reads and asks is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,25 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import date
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from exporter.cli.ask import AskError, CommandAnswer, ask
 from exporter.cli.output import note, output_options
-from exporter.config.model import Config
-from exporter.config.read import CONFIG_VARIABLE, ConfigError, load_config
+from exporter.config import CONFIG_VARIABLE
 from exporter.core.service_names import find_service
+
+if TYPE_CHECKING:
+    from exporter.cli.ask import CommandAnswer
+    from exporter.config.model import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _SHOWN_NAMES = 10
+_LEAST_SHOWN_USD = Decimal("0.01")
 
 
 def config_option(function: F) -> F:
@@ -43,6 +50,8 @@ def json_option(function: F) -> F:
 
 def load(config_path: Path | None) -> Config:
     """The configuration; ends the process with exit code 2 and one message where it cannot be used."""
+    from exporter.config.read import ConfigError, load_config
+
     try:
         return load_config(config_path)
     except ConfigError as error:
@@ -80,6 +89,38 @@ def _a_day(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 def day_option(flag: str, name: str, text: str) -> Callable[[F], F]:
     """A UTC day, passed as a date."""
     return click.option(flag, name, callback=_a_day, metavar="YYYY-MM-DD", help=text)
+
+
+def live_options(function: F) -> F:
+    """`--live` and `--yes`, for commands whose answer AWS can be asked for."""
+    options = (
+        click.option("--live", is_flag=True, help="Ask AWS first; the price is shown before."),
+        click.option("--yes", is_flag=True, help="With --live: pay without being asked."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def refresh_if_live(config: Config, collector: str, url: str | None, *, live: bool, yes: bool) -> None:
+    """Read AWS for a collector where `--live` says so, once the price is agreed to."""
+    if not live:
+        return
+    from exporter.cli.ask import AskError
+    from exporter.cli.live import price, refresh
+    from exporter.cli.tables import waiting
+
+    usd = price(config, collector)
+    if usd and not yes:
+        question = f"Asking AWS costs about ${max(usd, _LEAST_SHOWN_USD):.2f}. Go on?"
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"{question} There is no terminal to ask on: add --yes")
+        click.confirm(question, abort=True, err=True)
+    try:
+        with waiting("Asking AWS"):
+            refresh(config, collector, url)
+    except AskError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def known_services(config: Config, url: str | None) -> list[str]:
@@ -121,6 +162,8 @@ def account_named(config: Config, url: str | None, text: str | None) -> str | No
 
 def ask_or_fail(config: Config, name: str, parameters: dict[str, Any], url: str | None) -> CommandAnswer:
     """The answer of an endpoint; ends the process with exit code 1 and a message where there is none."""
+    from exporter.cli.ask import AskError, ask
+
     try:
         answer = ask(config, name, parameters, url=url)
     except AskError as error:

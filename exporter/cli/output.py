@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
-from rich.cells import cell_len
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -102,15 +102,11 @@ def sparkline(values: Iterable[float | None]) -> str:
 
 def console() -> Console:
     """Standard output for people: colours on a terminal only, and a fixed width in a pipe."""
+    from rich.console import Console
+
     return Console(
         markup=False, highlight=False, width=None if sys.stdout.isatty() else _WIDTH_IN_A_PIPE, emoji=False
     )
-
-
-def _heading_width(heading: str) -> int:
-    """Columns for a heading that may go on in a second line, and hardly ever has to in a third."""
-    whole = cell_len(heading)
-    return min(whole, max(whole // 2 + 2, *map(cell_len, heading.split())))
 
 
 def emit(
@@ -130,37 +126,53 @@ def emit(
         writer.writerow([column.key for column in columns])
         writer.writerows([_plain(row.get(column.key)) for column in columns] for row in rows)
     else:
-        columns = [column for column in columns if not column.for_programs]
-        shown = [[printable(column.show(row.get(column.key))) for column in columns] for row in rows]
-        last = footer and [
-            column.show(footer[column.key]) if column.key in footer else "" for column in columns
-        ]
-        table = Table(title=title or None, title_justify="left")
-        least = 1  # the narrowest that can be read
-        for index, column in enumerate(columns):
-            cells = max((cell_len(row[index]) for row in (*shown, *([last] if last else []))), default=0)
-            heading, width = column.heading, min(cells, _LEAST_TEXT)
-            if column.is_whole:
-                width = max(cells, _heading_width(heading))
-                heading = textwrap.fill(heading, width)
-            table.add_column(
-                heading,
-                justify="right" if column.right else "left",
-                overflow="fold",
-                no_wrap=column.is_whole,
-            )
-            least += _BORDER + width
-        for texts in shown:
-            table.add_row(*texts)
-        if last:
-            table.add_section()
-            table.add_row(*last)
-        screen = console()
-        wanted = Measurement.get(screen, screen.options.update(max_width=_UNBOUNDED), table).maximum
-        if screen.is_terminal and (wanted > screen.width * _FOLDS_WELL or least > screen.width):
-            _print_lines([*rows, *([footer] if footer else [])], columns, title)
-        else:
-            screen.print(table)
+        _print_table(rows, [column for column in columns if not column.for_programs], title, footer)
+
+
+def _print_table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    title: str,
+    footer: Mapping[str, Any] | None,
+) -> None:
+    """The rows as a table, or below each other on a terminal that has no room for one."""
+    from rich.measure import Measurement
+
+    shown = [[printable(column.show(row.get(column.key))) for column in columns] for row in rows]
+    last = footer and [column.show(footer[column.key]) if column.key in footer else "" for column in columns]
+    table, least = _table([*shown, *([last] if last else [])], columns, title)
+    for texts in shown:
+        table.add_row(*texts)
+    if last:
+        table.add_section()
+        table.add_row(*last)
+    screen = console()
+    wanted = Measurement.get(screen, screen.options.update(max_width=_UNBOUNDED), table).maximum
+    if screen.is_terminal and (wanted > screen.width * _FOLDS_WELL or least > screen.width):
+        _print_lines([*rows, *([footer] if footer else [])], columns, title)
+    else:
+        screen.print(table)
+
+
+def _table(texts: Sequence[Sequence[str]], columns: Sequence[Column], title: str) -> tuple[Table, int]:
+    """A table without rows that has room for `texts`, and the least width at which it can be read."""
+    from rich.cells import cell_len
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left")
+    least = 1
+    for index, column in enumerate(columns):
+        cells = max((cell_len(row[index]) for row in texts), default=0)
+        heading, width = column.heading, min(cells, _LEAST_TEXT)
+        if column.is_whole:
+            # A heading may go on in a second line, and hardly ever has to in a third.
+            whole = cell_len(heading)
+            width = max(cells, min(whole, max(whole // 2 + 2, *map(cell_len, heading.split()))))
+            heading = textwrap.fill(heading, width)
+        justify: Literal["right", "left"] = "right" if column.right else "left"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=column.is_whole)
+        least += _BORDER + width
+    return table, least
 
 
 def _print_lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], title: str) -> None:

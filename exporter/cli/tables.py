@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-
-from exporter.cli.finding import CheckFinding
-from exporter.collection.plan import Plan
-
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from exporter.cli.finding import CheckFinding
+    from exporter.collection.plan import Plan
 
 _LOG_EVERY_SECONDS = 2.0
 
 
 def findings_table(title: str, findings: Iterable[CheckFinding]) -> None:
     """Print the findings of `check --aws` or of `doctor`."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=title)
     for heading in ("What", "Account", "Name", "Region", "Result"):
         table.add_column(heading, overflow="fold")
@@ -38,6 +36,9 @@ def findings_table(title: str, findings: Iterable[CheckFinding]) -> None:
 
 def plan_table(plan: Plan) -> None:
     """Print what `plan` found."""
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 160)
     scale = ", ".join(
         f"{getattr(plan.scale, name)} {name.replace('_', ' ')} ({source})"
@@ -70,6 +71,9 @@ def progress(title: str, *, enabled: bool) -> Iterator[Callable[[int, int], None
         yield lambda done, total: None
         return
     if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(title, total=None)
@@ -90,6 +94,8 @@ def progress(title: str, *, enabled: bool) -> Iterator[Callable[[int, int], None
 def waiting(title: str) -> Iterator[None]:
     """A spinner on a terminal, a line otherwise, on standard error, for work whose progress is not known."""
     if sys.stderr.isatty():
+        from rich.console import Console
+
         with Console(stderr=True).status(title):
             yield
         return

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
-
-from dotenv import load_dotenv
 
 from exporter.anomalies.settings import THRESHOLD_VARIABLE
 from exporter.core.fields import format_duration, parse_duration
@@ -22,11 +19,6 @@ _LEVELS = {
     "debug": "debug", "info": "info", "warn": "warning", "warning": "warning",
     "error": "error", "critical": "error", "fatal": "error",
 }  # fmt: skip
-
-
-def read_dotenv(folder: Path) -> None:
-    """Take over `.env` of the folder, if there is one; a variable that is set already stays as it is."""
-    load_dotenv(folder / ".env", override=False)
 
 
 def apply_plain_variables(

@@ -74,7 +74,7 @@ class Config(StrictModel):
     )
     snapshots: SnapshotSettings = Field(default=SnapshotSettings(), description="Copies of the ledger in S3.")
     relay: RelaySettings = Field(
-        default=RelaySettings(), description="The Telex relay, a process of its own."
+        default=RelaySettings(), description="The relay of alerts to channels, a separate process."
     )
 
     @field_validator("regions", mode="before")

@@ -11,12 +11,12 @@ import yaml
 from pydantic import ValidationError
 
 from exporter.collectors import all_collectors
+from exporter.config import CONFIG_VARIABLE
 from exporter.config.environment import apply_plain_variables
 from exporter.config.explain import explain, origin, shown
 from exporter.config.model import Config
 
 ENVIRONMENT_PREFIX = "AWS_SPEND_EXPORTER_"
-CONFIG_VARIABLE = "AWS_SPEND_EXPORTER_CONFIG"
 DEFAULT_FILE = Path("config.yaml")
 
 

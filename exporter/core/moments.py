@@ -50,6 +50,12 @@ def month_start(day: date, months_back: int = 0) -> date:
     return date(index // 12, index % 12 + 1, 1)
 
 
+def period_start(period: str, now: datetime) -> datetime | None:
+    """Where the current UTC `day` or `month` began; None for `total`."""
+    day = start_of_day(now)
+    return {"day": day, "month": day.replace(day=1), "total": None}[period]
+
+
 _MONTH = timedelta(days=30)
 
 

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from exporter.core.fields import Duration, LabelName, StrictModel
 from exporter.history.settings import HistorySettings
-from exporter.web.client_settings import BasicAuth, Bearer, HttpUrl, SigV4, Tls
+from exporter.web.client_settings import HttpUrl, SigV4, Tls
+from exporter.web.credentials import BasicAuth, Bearer
 
 
 def _short(value: timedelta) -> timedelta:

@@ -20,7 +20,8 @@ from exporter.core.fields import (
     format_duration,
     parse_duration,
 )
-from exporter.web.client_settings import BasicAuth, Bearer, HttpUrl, SigV4, Tls
+from exporter.web.client_settings import HttpUrl, SigV4, Tls
+from exporter.web.credentials import BasicAuth, Bearer
 
 _PROMETHEUS_WRITE_PATH = "/api/v1/write"
 

@@ -1,1 +1,1 @@
-"""The Telex relay: a process of its own between Alertmanager and Telex channels."""
+"""The relay: a separate process between Alertmanager and chat channels."""

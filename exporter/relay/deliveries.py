@@ -1,4 +1,4 @@
-"""What of each notification Telex has accepted, on disk, so that a retry does not repeat it."""
+"""What of each notification its channel has accepted, on disk, so that a retry does not repeat it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS notifications (
     title TEXT NOT NULL,
     status TEXT NOT NULL,
     parts TEXT NOT NULL,         -- JSON list, emptied on completion
-    delivered INTEGER NOT NULL,  -- parts that Telex has accepted, from the first on
+    delivered INTEGER NOT NULL,  -- parts that the channel has accepted, from the first on
     completed INTEGER NOT NULL,
     touched_at REAL NOT NULL     -- unix seconds of the last change
 ) STRICT, WITHOUT ROWID;
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS judged_days (
     PRIMARY KEY (channel, day)
 ) STRICT, WITHOUT ROWID
 """
-# Longer than a digest can be late: one that Telex has is never sent again, whenever the relay is back.
+# Longer than a digest can be late: one that the channel has is never sent again, whenever the relay is back.
 _DIGEST_KEPT_SECONDS = 2 * 86_400
 _JUDGED_DAYS_KEPT = 60  # a digest holds days of the last weeks against the budget
 
@@ -93,7 +93,7 @@ class Deliveries:
             return Progress(message, 0, completed=False)
 
     def accepted(self, key: str, delivered: int) -> None:
-        """Telex has accepted the first `delivered` parts."""
+        """Remember that the channel has accepted the first `delivered` parts."""
         with self._lock:
             self._db.execute(
                 "UPDATE notifications SET delivered = ?, touched_at = ? WHERE key = ?",

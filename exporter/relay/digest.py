@@ -15,6 +15,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from exporter.core.moments import Clock
 from exporter.core.summary import Mover, Movers, Span, Summary, Waste
+from exporter.relay.backoff import Backoff
 from exporter.relay.deliveries import Deliveries
 from exporter.relay.dispatch import Dispatcher
 from exporter.relay.exporter_api import ExporterError
@@ -24,11 +25,9 @@ from exporter.relay.neutral import Neutral, link
 from exporter.relay.settings import RelaySettings
 from exporter.relay.templating import Templates
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 TITLE = "AWS spend digest"
-_FIRST_RETRY_SECONDS = 1.0
-_LONGEST_RETRY_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 20.0  # so that a clock that was set is noticed
 _A_WRONG_CLOCK = timedelta(days=1)
 _DAY = timedelta(days=1)
@@ -47,6 +46,7 @@ class Digest:
         templates: Templates,
         stopping: threading.Event,
         clock: Clock,
+        backoff: Backoff = Backoff(),  # noqa: B008 # frozen
     ) -> None:
         """`read` asks the exporter for its summary with so many movers; it raises ExporterError."""
         assert settings.digest.schedule is not None
@@ -63,6 +63,7 @@ class Digest:
         self._templates = templates
         self._stopping = stopping
         self._clock = clock
+        self._backoff = backoff
 
     def start(self) -> None:
         """Begin on a daemon thread, which ends with `stopping`."""
@@ -81,12 +82,12 @@ class Digest:
             except sqlite3.Error as error:
                 # Without its memory it might send twice: it waits until the memory is back.
                 self._metrics.memory_errors.inc()
-                logger.error("the memory of digests failed: %s", error)
+                log.error("memory of digests failed", extra={"error": str(error)})
                 self._stopping.wait(_LONGEST_WAIT_SECONDS)
             except Exception:
                 # No digest must end those to come; AwsSpendDigestFailing tells of one that does not get through.
-                logger.exception("the digest failed")
-                self._stopping.wait(_LONGEST_RETRY_SECONDS)
+                log.exception("digest failed")
+                self._stopping.wait(self._backoff.longest)
 
     def _step(self) -> bool:
         """Wait for a while, or handle what is due; False when nothing will ever be."""
@@ -98,7 +99,7 @@ class Digest:
             done = now
         due = self.next_after(done)
         if due is None:
-            logger.error("relay.digest.schedule: never due")
+            log.error("digest is never due", extra={"setting": "relay.digest.schedule"})
             return False
         self._metrics.next_digest.labels(self._channel).set(due.timestamp())
         if now < due:
@@ -111,7 +112,7 @@ class Digest:
         """Of what fell due while the relay was down, the newest is sent unless it is too old."""
         newest = due if due > now - self._digest.catch_up else self.next_after(now - self._digest.catch_up)
         if newest is None or newest > now:
-            logger.warning("the digest of %s is skipped, it is %s late", due.isoformat(), now - due)
+            log.warning("digest skipped", extra={"due": due.isoformat(), "late": str(now - due)})
             self._metrics.digests.labels("skipped").inc()
             self._deliveries.mark_digest(self._channel, now)
             return
@@ -122,7 +123,7 @@ class Digest:
             return
         result = self._send(newest, summary)
         if result is None:
-            return  # the relay ends; what Telex lacks goes out after the next start
+            return  # the relay ends; what the channel lacks goes out after the next start
         self._metrics.digests.labels(result).inc()
         judged = _judged(summary) if summary and result == "sent" else ()
         self._deliveries.mark_digest(self._channel, newest, judged)
@@ -130,36 +131,37 @@ class Digest:
     def _send(self, due: datetime, summary: Summary | None) -> str | None:
         """The result for the metric; None if the relay is to end first."""
         judged = self._deliveries.judged_days(self._channel)
-        message = render(summary, due, self._settings, self._templates, judged)
+        max_bytes = self._dispatcher.max_bytes(self._channel)
+        message = render(summary, due, self._settings, self._templates, max_bytes, judged)
         key = f"digest {self._channel} {due.isoformat()}"
-        wait = _FIRST_RETRY_SECONDS
-        while True:
-            status, detail = self._dispatcher.send(self._channel, key, lambda: message)
-            if status == 200:
+        for wait in self._backoff.waits():
+            result = self._dispatcher.send(self._channel, key, lambda: message)
+            if result.delivered:
                 return "sent" if summary else "sent_unknown"
             self._metrics.digest_failures.labels("deliver").inc()
-            logger.warning("the digest of %s is not delivered: %s", due.isoformat(), detail)
+            fields = {"channel": self._channel, "due": due.isoformat(), "reason": result.reason}
+            log.warning("digest not delivered", extra=fields)
             if self._clock() >= due + self._digest.catch_up:
-                logger.error("the digest of %s is given up", due.isoformat())
+                log.error("digest given up", extra=fields)
                 return "failed"
             if self._stopping.wait(wait):
-                return None
-            wait = min(wait * 2, _LONGEST_RETRY_SECONDS)
+                break
+        return None
 
     def _summary(self) -> Summary | None:
         """The exporter's answer; None if it has none for as long as is tried."""
         end = time.monotonic() + self._digest.retry_for.total_seconds()
-        wait = _FIRST_RETRY_SECONDS
-        while not self._stopping.is_set():
+        for wait in self._backoff.waits():
+            if self._stopping.is_set():
+                break
             try:
                 return self._read(self._digest.movers)
             except ExporterError as error:
                 self._metrics.digest_failures.labels("read").inc()
-                logger.warning("no data for the digest: %s", error)
+                log.warning("digest has no data", extra={"reason": str(error)})
             if time.monotonic() >= end:
-                return None
+                break
             self._stopping.wait(min(wait, max(0.0, end - time.monotonic())))
-            wait = min(wait * 2, _LONGEST_RETRY_SECONDS)
         return None
 
 
@@ -168,14 +170,15 @@ def render(
     due: datetime,
     settings: RelaySettings,
     templates: Templates,
+    max_bytes: int,
     judged: Collection[date] = (),
 ) -> Message:
-    """The digest as Telex messages; an error where spend is over a budget.
+    """The digest as messages of at most `max_bytes`; an error where spend is over a budget.
 
     `judged` are the days that earlier digests have finally compared with the daily budget.
     """
     text = templates.render("digest", values(summary, due, settings.dashboard_url, judged))
-    parts = split(text, settings.max_message_bytes)[: settings.max_parts]
+    parts = split(text, max_bytes)[: settings.max_parts]
     return Message(TITLE, "error" if summary is None or _over(summary, judged) else "success", tuple(parts))
 
 

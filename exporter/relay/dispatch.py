@@ -1,4 +1,4 @@
-"""One notification to one channel: render it, skip the parts that Telex has, post the rest."""
+"""One notification to one channel: render it, skip the parts that the channel has, post the rest."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from exporter.relay import telex
 from exporter.relay.alertmanager import Notification
+from exporter.relay.channel import Channel, ChannelMessage, DeliveryResult, DeliveryStatus
 from exporter.relay.deliveries import Deliveries, Progress
 from exporter.relay.message import Links, Message, render
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySettings
 from exporter.relay.templating import Templates
-from exporter.web.credentials import Secret
 
-logger = logging.getLogger(__name__)
-
-Outcome = tuple[int, str]  # the HTTP status for Alertmanager, and why in a few words
+log = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -29,7 +26,7 @@ class Dispatcher:
     def __init__(
         self,
         settings: RelaySettings,
-        channel_urls: dict[str, Secret],
+        channels: Mapping[str, Channel],
         deliveries: Deliveries,
         metrics: RelayMetrics,
         stopping: threading.Event,
@@ -38,7 +35,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
-        self._urls = channel_urls
+        self._channels = channels
         self._deliveries = deliveries
         self._metrics = metrics
         self._stopping = stopping
@@ -49,78 +46,88 @@ class Dispatcher:
         self._waiting: dict[str, int] = {}
         self._guard = threading.Lock()
 
-    def deliver(self, channel: str, notification: Notification) -> Outcome:
-        """
-        Deliver all parts, or as many as Telex takes now.
+    def max_bytes(self, channel: str) -> int:
+        """The longest message to a channel: as configured, or as its kind takes it."""
+        return min(self._settings.max_message_bytes, self._channels[channel].kind.max_message_bytes)
 
-        200: Telex has every part. 503: Alertmanager's retry may succeed. 502: someone has to act, but
-        Alertmanager retries that too, so nothing is lost meanwhile.
-        """
-        settings = self._settings
-        outcome = self.send(
+    def deliver(self, channel: str, notification: Notification) -> DeliveryResult:
+        """Deliver all parts of a notification, or as many as the channel takes now."""
+        result = self.send(
             channel,
             notification.identity(channel),
             lambda: render(
-                notification, self._links, settings.max_message_bytes, settings.max_parts, self._templates
+                notification,
+                self._links,
+                self.max_bytes(channel),
+                self._settings.max_parts,
+                self._templates,
             ),
         )
-        self._metrics.notifications.labels(channel, str(outcome[0])).inc()
-        return outcome
+        self._metrics.notifications.labels(channel, str(result.http_status)).inc()
+        return result
 
-    def send(self, channel: str, key: str, message: Callable[[], Message]) -> Outcome:
-        """Deliver what Telex does not have yet of the message that is remembered under `key`, or of `message`."""
+    def send(self, channel: str, key: str, message: Callable[[], Message]) -> DeliveryResult:
+        """Deliver what the channel does not have yet of the message remembered under `key`, or of `message`."""
         deadline = time.monotonic() + self._settings.notification_timeout.total_seconds()
         with self._alone(key, deadline) as alone:
             if alone:
                 return self._send(channel, key, message(), deadline)
-            return 503, "the same notification is still being delivered"
+            return _interrupted("the same notification is still being delivered")
 
-    def _send(self, channel: str, key: str, message: Message, deadline: float) -> Outcome:
+    def _send(self, channel: str, key: str, message: Message, deadline: float) -> DeliveryResult:
         progress = self._remembered(key, message)
         if progress.completed:
             self._metrics.suppressed.labels(channel).inc(len(message.parts))
-            return 200, "delivered before"
+            return DeliveryResult(DeliveryStatus.DELIVERED, "delivered before")
         message = progress.message
         if progress.delivered:
             self._metrics.suppressed.labels(channel).inc(progress.delivered)
         total = len(message.parts)
         for number in range(progress.delivered, total):
             if self._stopping.is_set():
-                return 503, f"shutting down with {number} of {total} messages delivered"
+                return _interrupted(f"shutting down with {number} of {total} messages delivered")
             left = deadline - time.monotonic()
             if left <= 0:
-                return 503, f"out of time with {number} of {total} messages delivered"
-            result, detail = self._post(channel, message, number, left)
-            if result is not telex.Result.DELIVERED:
-                logger.warning(
-                    "channel %s: message %d of %d not delivered: %s (%s)",
-                    channel, number + 1, total, result.value, detail,
-                )  # fmt: skip
-                return (503 if result.temporary else 502), f"Telex: {result.value} ({detail})"
+                return _interrupted(f"out of time with {number} of {total} messages delivered")
+            result = self._post(channel, message, number, left)
+            if not result.delivered:
+                log.warning(
+                    "message not delivered",
+                    extra={
+                        "channel": channel,
+                        "part": number + 1,
+                        "parts": total,
+                        "status": result.status.value,
+                        "reason": result.reason,
+                    },
+                )
+                kind = self._channels[channel].kind
+                return DeliveryResult(result.status, f"{kind.title}: {result.status} ({result.reason})")
             self._remember(lambda done=number + 1: self._deliveries.accepted(key, done))  # type: ignore[misc]
         self._remember(lambda: self._deliveries.complete(key))
-        logger.info("channel %s: delivered %r in %d message(s)", channel, message.title, total)
-        return 200, "delivered"
+        log.info("delivered", extra={"channel": channel, "title": message.title, "parts": total})
+        return DeliveryResult(DeliveryStatus.DELIVERED, "delivered")
 
-    def _post(self, channel: str, message: Message, number: int, left: float) -> tuple[telex.Result, str]:
+    def _post(self, channel: str, message: Message, number: int, left: float) -> DeliveryResult:
         settings = self._settings
         started = time.monotonic()
-        result, detail = telex.post(
-            self._urls[channel],
-            event_name=message.title,
-            message=message.parts[number],
-            status=message.status,
-            username=settings.username,
-            timeout=(
+        result = self._channels[channel].post(
+            ChannelMessage(
+                title=message.title,
+                text=message.parts[number],
+                status=message.status,
+                sender=settings.username,
+            ),
+            (
                 min(settings.connect_timeout.total_seconds(), left),
                 min(settings.read_timeout.total_seconds(), left),
             ),
         )
         self._metrics.duration.labels(channel).observe(time.monotonic() - started)
-        self._metrics.deliveries.labels(channel, result.value).inc()
-        if result is telex.Result.DELIVERED:
+        self._metrics.deliveries.labels(channel, result.status.value).inc()
+        if result.delivered:
             self._metrics.last_success.labels(channel).set(self._clock())
-        return result, detail
+        return result
 
     def _remembered(self, key: str, message: Message) -> Progress:
         try:
@@ -138,7 +145,7 @@ class Dispatcher:
     def _memory_failed(self, error: sqlite3.Error) -> None:
         # A message twice is better than none: go on without the memory.
         self._metrics.memory_errors.inc()
-        logger.error("the memory of deliveries failed: %s", error)
+        log.error("memory of deliveries failed", extra={"error": str(error)})
 
     @contextmanager
     def _alone(self, key: str, deadline: float) -> Iterator[bool]:
@@ -156,3 +163,7 @@ class Dispatcher:
                 self._waiting[key] -= 1
                 if not self._waiting[key]:
                     del self._waiting[key], self._busy[key]
+
+
+def _interrupted(reason: str) -> DeliveryResult:
+    return DeliveryResult(DeliveryStatus.INTERRUPTED, reason)

@@ -14,7 +14,7 @@ from exporter.relay.settings import RelaySettings
 from exporter.web.client import Client, NoAnswerError, RefusedError
 from exporter.web.credentials import CallerAuth
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -44,7 +44,7 @@ class ExporterApi:
             auth,
             settings.exporter.tls,
             section="relay.exporter",
-            setting="relay.exporter.auth",
+            setting=f"relay.exporter.{settings.exporter.scheme}",
             connect_seconds=settings.connect_timeout.total_seconds(),
         )
 
@@ -65,9 +65,10 @@ class ExporterApi:
             answer = self._client.get(f"api/v1/{name}", params, seconds=_READ_SECONDS)
         except NoAnswerError as error:
             # Settings and files are for the log, as channels are read by others; the address is for neither.
-            logger.error("%s", str(error).replace(self._client.shown, "the exporter"))
-            reason = "does not let the relay in" if isinstance(error, RefusedError) else "does not answer"
-            raise ExporterError(f"the exporter {reason}; the relay's log says more") from None
+            reason = str(error).replace(self._client.shown, "the exporter")
+            log.error("exporter not read", extra={"reason": reason})
+            short = "does not let the relay in" if isinstance(error, RefusedError) else "does not answer"
+            raise ExporterError(f"the exporter {short}; the relay's log says more") from None
         if answer.status_code != 200:
             raise ExporterError(f"the exporter answers HTTP {answer.status_code}")
         try:

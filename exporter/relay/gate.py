@@ -15,12 +15,12 @@ from starlette.requests import ClientDisconnect
 from exporter.relay.metrics import RelayMetrics
 from exporter.web.credentials import CallerAuth, authorized
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 B = TypeVar("B", bound=BaseModel)
 
 BODY_SECONDS = 10.0
-"""Alertmanager and Telex send a body at once; who sends it drop by drop holds a connection and memory."""
+"""Alertmanager and chat platforms send a body at once; one that comes drop by drop holds a connection and memory."""
 
 
 class Answer(BaseModel):
@@ -38,8 +38,11 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
 class Gate:
     """Admits, reads and refuses requests, and counts the refusals."""
 
-    def __init__(self, max_body_bytes: int, metrics: RelayMetrics) -> None:
+    def __init__(
+        self, max_body_bytes: int, metrics: RelayMetrics, *, body_seconds: float = BODY_SECONDS
+    ) -> None:
         self._max_body_bytes = max_body_bytes
+        self._body_seconds = body_seconds
         self._metrics = metrics
 
     def refuse(
@@ -60,19 +63,22 @@ class Gate:
     async def read(self, request: Request, model: type[B]) -> B:
         """The body as `model`; raise 400 otherwise, without repeating it, or 503 if it does not come."""
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(self._body_seconds):
                 body = await self._body(request)
         except TimeoutError:
             # Not 408: Alertmanager would not try again.
             raise self.refuse(
-                503, "too_slow", f"the body did not come within {BODY_SECONDS:g} s", {"Connection": "close"}
+                503,
+                "too_slow",
+                f"the body did not come within {self._body_seconds:g} s",
+                {"Connection": "close"},
             ) from None
         try:
             # A thread: megabytes of JSON must not hold up /metrics.
             return await asyncio.to_thread(model.model_validate_json, body)
         except ValidationError as error:
             detail = describe(error)
-        logger.warning("refused a malformed body: %s", detail)
+        log.warning("malformed body refused", extra={"reason": detail})
         raise self.refuse(400, "malformed", detail)
 
     async def _body(self, request: Request) -> bytes:
@@ -108,5 +114,5 @@ def describe(error: ValidationError) -> str:
 
 
 def _step(step: int | str) -> str:
-    """A place in a body; a label's name is the caller's, and may hold lines of a log that nobody wrote."""
+    """A place in a body; a label's name is the caller's, and may look like lines of a log."""
     return str(step) if re.fullmatch(r"\w{1,64}", str(step), re.ASCII) else "?"

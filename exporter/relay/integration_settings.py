@@ -1,4 +1,4 @@
-"""Settings of the Telex integration, mounted at `relay.integration` of config.yaml."""
+"""Settings of the integration, mounted at `relay.integration` of config.yaml."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field
 
 from exporter.core.fields import StrictModel, Timeout, Usd
+from exporter.relay.channels import all_kinds
 from exporter.web.addresses import is_address
-from exporter.web.credentials import CallerAuthSettings
+from exporter.web.credentials import Demanded
 
 BUDGET = "integration"
 """The budget under which the meter charges what ticks with AWS keys ask of Cost Explorer."""
@@ -33,12 +34,12 @@ class ReturnHost:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`telex.im`, `relay.internal:8080` or `[::1]:8080`; ValueError otherwise."""
+        """`chat.example`, `relay.internal:8080` or `[::1]:8080`; ValueError otherwise."""
         match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", text)
         host = match[1].strip("[]").lower().removesuffix(".") if match else ""
         port = int(match[2]) if match and match[2] else None
         if not host or not (_HOST.fullmatch(host) or is_address(host)) or port == 0 or (port or 0) > 65535:
-            raise ValueError("a host such as telex.im, or host:port such as 127.0.0.1:8080")
+            raise ValueError("a host such as chat.example, or host:port such as 127.0.0.1:8080")
         if port is None and is_address(host):
             raise ValueError("an address with its port, such as 127.0.0.1:8080")
         return cls(host, port)
@@ -65,7 +66,7 @@ class IntegrationCeiling(StrictModel):
 
 
 class IntegrationSettings(StrictModel):
-    """What Telex can install; off unless enabled."""
+    """What a chat platform can install; off unless enabled."""
 
     enabled: bool = Field(
         default=False, description="Whether /integration and /tick answer; 404 if they do not."
@@ -73,9 +74,9 @@ class IntegrationSettings(StrictModel):
     base_url: str | None = Field(
         default=None,
         pattern=r"^https?://[^\s<>?#]+$",
-        description="Address at which Telex reaches the relay; unset: as its request named it.",
+        description="Address at which the platform reaches the relay; unset: as its request named it.",
     )
-    auth: CallerAuthSettings | None = Field(
+    auth: Demanded | None = Field(
         default=None, description="What callers of POST /tick must present; unset: nothing."
     )
     organization: bool = Field(
@@ -83,7 +84,7 @@ class IntegrationSettings(StrictModel):
         description="Answer ticks without AWS keys from the organization that this installation monitors.",
     )
     return_hosts: tuple[Annotated[str, AfterValidator(_return_host)], ...] = Field(
-        default=("telex.im",),
+        default=tuple(host for kind in all_kinds().values() for host in kind.return_hosts),
         description="Where results may be posted: a host with its subdomains (https, public addresses"
         " only), or host:port exactly (http and private addresses too).",
     )

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -22,102 +23,141 @@ from exporter.relay.deliveries import Deliveries, open_deliveries
 from exporter.relay.digest import Digest
 from exporter.relay.dispatch import Dispatcher
 from exporter.relay.exporter_api import ExporterApi
+from exporter.relay.gate import BODY_SECONDS, Gate
 from exporter.relay.integration import answer
 from exporter.relay.integration.running import Integration
 from exporter.relay.message import Links
 from exporter.relay.metrics import RelayMetrics
-from exporter.relay.settings import RelaySecrets, RelaySettings
+from exporter.relay.settings import RelayConfigError, RelaySecrets, RelaySettings
 from exporter.relay.templating import Templates
 from exporter.web.addresses import is_loopback
-from exporter.web.config import WebConfigError, open_web_config
-from exporter.web.credentials import RelayConfigError
+from exporter.web.config import WebConfigError
+from exporter.web.guard import WebConfig, open_web_config
 from exporter.web.server import Server
 
 if TYPE_CHECKING:
     from exporter.aws.settings import AwsSettings
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 3  # with what is left of 5 s for the rest of the shutdown
+
+
+class _StartError(Exception):
+    """Why the relay does not start, without a secret, and the process's exit code."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 def serve(
     settings: RelaySettings, aws: AwsSettings | None = None, *, environ: Mapping[str, str] = os.environ
 ) -> int:
-    """
-    Run the relay until SIGTERM or SIGINT; `aws` is for ticks of Telex that bring AWS keys.
+    """Run the relay until SIGTERM or SIGINT; `aws` is for ticks that bring AWS keys.
 
-    Answers the process's exit code: 0 drained, 1 cannot listen or cannot keep its memory, 2 configuration.
+    Returns the process's exit code: 0 drained, 1 cannot listen or cannot keep its memory, 2 configuration.
     """
-    try:
-        secrets = RelaySecrets(settings, environ)
-        metrics = RelayMetrics(settings.channels)
-        templates = read_templates(settings, metrics)
-        web = open_web_config(settings.web_config_file)
-    except RelayConfigError as error:
-        logger.error("%s", error)
-        return 2
-    except WebConfigError as error:
-        logger.error("relay.web_config_file: %s", error)
-        return 2
-    if web is not None and web.users:
-        for key, auth in (("auth", secrets.auth), ("integration.auth", secrets.integration_auth)):
-            if auth is not None:
-                logger.error(
-                    "relay.%s: found it beside basic_auth_users of web_config_file, expected one of the two",
-                    key,
-                )
-                return 2
-    _keep_secrets_out_of_logs(secrets)
-    try:
-        deliveries = open_deliveries(
-            settings.state_dir,
-            clock=time.time,
-            retry_window=settings.retry_window.total_seconds(),
-            pending_expiry=settings.pending_expiry.total_seconds(),
-        )
-    except (OSError, sqlite3.Error) as error:
-        logger.error(
-            "relay.state_dir: cannot keep the memory of deliveries in %s: %s", settings.state_dir, error
-        )
-        return 1
     stopping = threading.Event()
     try:
-        app, integration = assemble(settings, secrets, deliveries, metrics, templates, stopping, aws)
-    except (OSError, sqlite3.Error, LedgerLockedError) as error:
-        logger.error("relay.state_dir: cannot keep charges in %s: %s", settings.state_dir, error)
-        deliveries.close()
-        return 1
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    server = Server(app, settings.host, settings.port, web, grace_seconds=DRAIN_SECONDS)
-    try:
-        port = server.start()
-    except OSError as error:
-        logger.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror or error)
-        stopping.set()
-        integration.close(0)
-        deliveries.close()
-        return 1
-    open_to_all = not (web is not None and web.users) and not is_loopback(settings.host)
-    if open_to_all and secrets.auth is None:
-        logger.warning("anyone who reaches %s can post to Telex: set relay.auth", settings.host)
-    if open_to_all and settings.integration.enabled and secrets.integration_auth is None:
-        logger.warning(
-            "anyone who reaches %s can have spend posted to a channel of their own: set relay.integration.auth",
-            settings.host,
-        )
-    logger.info(
-        "relay listens on %s port %d for channels: %s", settings.host, port, ", ".join(settings.channels)
-    )
+        secrets, metrics, templates, web = _configured(settings, environ)
+        with ExitStack() as opened:
+            deliveries = _deliveries(settings)
+            opened.callback(deliveries.close)
+            app, integration = _assembled(settings, secrets, deliveries, metrics, templates, stopping, aws)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: stopping.set())
+            server = Server(app, settings.host, settings.port, web, grace_seconds=DRAIN_SECONDS)
+            try:
+                port = server.start()
+            except OSError as error:
+                stopping.set()
+                integration.close(0)
+                where = f"{settings.host} port {settings.port}"
+                raise _StartError(1, f"cannot listen on {where}: {error.strerror or error}") from None
+            opened.pop_all()  # at exit a delivery may still be at work with the memory
+    except _StartError as error:
+        log.error("relay does not start", extra={"reason": str(error)})
+        return error.code
+    _warn_of_open_routes(settings, secrets, guarded=web is not None and bool(web.users))
+    channels = ",".join(settings.channels)
+    log.info("relay listens", extra={"address": settings.host, "port": port, "channels": channels})
     # In steps, because a signal that another thread takes does not wake this one.
     while not stopping.wait(0.2):
         pass
     end = time.monotonic() + DRAIN_SECONDS
     server.stop()
     integration.close(max(0.0, end - time.monotonic()))
-    logger.info("relay ends")
+    log.info("relay ends")
     return 0
+
+
+def _configured(
+    settings: RelaySettings, environ: Mapping[str, str]
+) -> tuple[RelaySecrets, RelayMetrics, Templates, WebConfig | None]:
+    """Read everything that the settings name; from then on no log line holds its secrets."""
+    try:
+        secrets = RelaySecrets(settings, environ)
+        metrics = RelayMetrics(settings.channels)
+        templates = read_templates(settings, metrics)
+        web = open_web_config(settings.web_config_file)
+    except RelayConfigError as error:
+        raise _StartError(2, str(error)) from None
+    except WebConfigError as error:
+        raise _StartError(2, f"relay.web_config_file: {error}") from None
+    if web is not None and web.users:
+        for key, auth in (("auth", secrets.auth), ("integration.auth", secrets.integration_auth)):
+            if auth is not None:
+                found = f"relay.{key}: found it beside basic_auth_users of web_config_file, expected one of the two"
+                raise _StartError(2, found)
+    _keep_secrets_out_of_logs(secrets)
+    return secrets, metrics, templates, web
+
+
+def _deliveries(settings: RelaySettings) -> Deliveries:
+    try:
+        return open_deliveries(
+            settings.state_dir,
+            clock=time.time,
+            retry_window=settings.retry_window.total_seconds(),
+            pending_expiry=settings.pending_expiry.total_seconds(),
+        )
+    except (OSError, sqlite3.Error) as error:
+        raise _cannot_keep("the memory of deliveries", settings, error) from None
+
+
+def _assembled(
+    settings: RelaySettings,
+    secrets: RelaySecrets,
+    deliveries: Deliveries,
+    metrics: RelayMetrics,
+    templates: Templates,
+    stopping: threading.Event,
+    aws: AwsSettings | None,
+) -> tuple[FastAPI, Integration]:
+    try:
+        return assemble(settings, secrets, deliveries, metrics, templates, stopping, aws)
+    except (OSError, sqlite3.Error, LedgerLockedError) as error:
+        raise _cannot_keep("charges", settings, error) from None
+
+
+def _cannot_keep(what: str, settings: RelaySettings, error: Exception) -> _StartError:
+    return _StartError(1, f"relay.state_dir: cannot keep {what} in {settings.state_dir}: {error}")
+
+
+def _warn_of_open_routes(settings: RelaySettings, secrets: RelaySecrets, *, guarded: bool) -> None:
+    if guarded or is_loopback(settings.host):
+        return
+    if secrets.auth is None:
+        log.warning(
+            "anyone can post to the channels: set relay.auth",
+            extra={"address": settings.host},
+        )
+    if settings.integration.enabled and secrets.integration_auth is None:
+        log.warning(
+            "anyone can have spend posted to a channel: set relay.integration.auth",
+            extra={"address": settings.host},
+        )
 
 
 def assemble(
@@ -128,13 +168,14 @@ def assemble(
     templates: Templates,
     stopping: threading.Event,
     aws: AwsSettings | None,
+    *,
+    body_seconds: float = BODY_SECONDS,
 ) -> tuple[FastAPI, Integration]:
-    """
-    Wire everything and start the digest, where it is on; the integration is to be closed at the end.
+    """Wire everything and start the digest, where it is on; the integration is to be closed at the end.
 
     Raises OSError, sqlite3.Error and LedgerLockedError where the integration cannot keep its charges.
     """
-    dispatcher = Dispatcher(settings, secrets.channel_urls, deliveries, metrics, stopping, templates)
+    dispatcher = Dispatcher(settings, secrets.channels, deliveries, metrics, stopping, templates)
     api = ExporterApi(settings, secrets.exporter_auth)
     integration = Integration(settings, secrets, api, metrics, templates, stopping, aws)
     app = create_app(
@@ -143,6 +184,7 @@ def assemble(
         dispatcher,
         metrics,
         lambda: not stopping.is_set(),
+        Gate(settings.max_body_bytes, metrics, body_seconds=body_seconds),
         integration.add_routes if settings.integration.enabled else None,
     )
     if settings.digest.schedule is not None:
@@ -162,7 +204,7 @@ def read_templates(settings: RelaySettings, metrics: RelayMetrics) -> Templates:
 
 
 def _keep_secrets_out_of_logs(secrets: RelaySecrets) -> None:
-    # urllib3 logs the path of every request at DEBUG, and a Telex path is the secret; botocore logs keys.
+    # urllib3 logs the path of every request at DEBUG, and the path of a webhook is a secret; botocore logs keys.
     for name in ("urllib3", "botocore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     keep_secret(secrets.values())

@@ -1,4 +1,4 @@
-"""From an Alertmanager notification to the text of Telex messages: rendering and splitting."""
+"""From an Alertmanager notification to the text of messages: rendering and splitting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Links:
 
 @dataclass(frozen=True)
 class Message:
-    """One notification as Telex messages: the parts share title and status."""
+    """One notification as messages: the parts share title and status."""
 
     title: str
     status: Literal["error", "success"]
@@ -250,7 +250,7 @@ def split(text: str, max_bytes: int) -> list[str]:
     """
     Parts of at most `max_bytes` UTF-8 bytes, cut at an empty line, else a line end, else between characters.
 
-    More than one part are numbered by a first line of their own.
+    More than one part are numbered by an added first line.
     """
     data = text.encode("utf-8")
     if len(data) <= max_bytes:

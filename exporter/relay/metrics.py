@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-from exporter.relay.telex import Result
+from exporter.relay.channel import ATTEMPT_STATUSES
 from exporter.relay.templating import NAMES
 
 PREFIX = "aws_spend_exporter_relay_"
@@ -34,27 +34,38 @@ def package_version() -> str:
 
 
 class RelayMetrics:
-    """Families of the relay in a registry of their own; counters start at 0 for every configured channel."""
+    """Families of the relay in a separate registry; counters start at 0 for every configured channel."""
 
     def __init__(self, channels: Iterable[str]) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=True)
+        self._add_deliveries()
+        self._add_messages()
+        self._start_at_zero(channels)
+        Gauge(
+            PREFIX + "build_info",
+            "The running version; always 1.",
+            ["version"],
+            registry=self.registry,
+        ).labels(package_version()).set(1)
+
+    def _add_deliveries(self) -> None:
         self.deliveries = Counter(
             PREFIX + "deliveries_total",
-            "Attempts to post a message to Telex, by how they ended.",
+            "Attempts to post a message to a channel, by how they ended.",
             ["channel", "result"],
             registry=self.registry,
         )
         self.duration = Histogram(
             PREFIX + "delivery_duration_seconds",
-            "Time of one attempt to post a message to Telex.",
+            "Time of one attempt to post a message to a channel.",
             ["channel"],
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
             registry=self.registry,
         )
         self.last_success = Gauge(
             PREFIX + "last_success_timestamp_seconds",
-            "When Telex last accepted a message; absent until it has.",
+            "When the channel last accepted a message; absent until it has.",
             ["channel"],
             registry=self.registry,
         )
@@ -66,7 +77,7 @@ class RelayMetrics:
         )
         self.suppressed = Counter(
             PREFIX + "suppressed_parts_total",
-            "Message parts that were not posted again because Telex had accepted them before.",
+            "Message parts that were not posted again because the channel had accepted them before.",
             ["channel"],
             registry=self.registry,
         )
@@ -81,6 +92,8 @@ class RelayMetrics:
             "Failures to read or write the memory of deliveries; the messages went out without it.",
             registry=self.registry,
         )
+
+    def _add_messages(self) -> None:
         self.template_failures = Counter(
             PREFIX + "template_failures_total",
             "Messages that a template of the configuration failed on; they went out in the built-in form.",
@@ -89,7 +102,7 @@ class RelayMetrics:
         )
         self.digests = Counter(
             PREFIX + "digests_total",
-            "Scheduled digests: sent, sent without the exporter's answer, failed to reach Telex, or skipped because"
+            "Scheduled digests: sent, sent without the exporter's answer, failed to reach the channel, or skipped because"
             " the relay was down for longer than it catches up.",
             ["result"],
             registry=self.registry,
@@ -108,7 +121,7 @@ class RelayMetrics:
         )
         self.ticks = Counter(
             PREFIX + "integration_ticks_total",
-            "Ticks of the Telex integration that were answered, by what came of them.",
+            "Ticks of the integration that were answered, by what came of them.",
             ["outcome"],
             registry=self.registry,
         )
@@ -118,14 +131,11 @@ class RelayMetrics:
             ["result"],
             registry=self.registry,
         )
-        Gauge(
-            PREFIX + "build_info",
-            "The running version; always 1.",
-            ["version"],
-            registry=self.registry,
-        ).labels(package_version()).set(1)
+
+    def _start_at_zero(self, channels: Iterable[str]) -> None:
+        """Otherwise `increase()` misses the first of each."""
         for channel in channels:
-            for result in Result:
+            for result in ATTEMPT_STATUSES:
                 self.deliveries.labels(channel, result.value)
             for code in ("200", "502", "503"):
                 self.notifications.labels(channel, code)
@@ -133,7 +143,7 @@ class RelayMetrics:
             self.suppressed.labels(channel)
         for outcome in TICK_OUTCOMES:
             self.ticks.labels(outcome)
-        for result in Result:
+        for result in ATTEMPT_STATUSES:
             self.results.labels(result.value)
         for template in NAMES:
             self.template_failures.labels(template)

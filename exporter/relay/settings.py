@@ -14,12 +14,24 @@ from apscheduler.triggers.cron import CronTrigger
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from exporter.core.fields import Duration, EnvName, StrictModel, Timeout
+from exporter.relay.channel import Channel
+from exporter.relay.channels import all_kinds, default_kind
 from exporter.relay.integration_settings import IntegrationSettings
-from exporter.web.addresses import is_loopback
+from exporter.relay.webhook import check_webhook_url
 from exporter.web.client_settings import ExporterSettings
-from exporter.web.credentials import CallerAuthSettings, RelayConfigError, Secret, read_auth, read_secret
+from exporter.web.credentials import CredentialsError, Demanded, read_auth, read_secret
 
 ChannelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+
+
+class RelayConfigError(Exception):
+    """A setting of the relay that cannot be used; the text names the setting and never a secret's value."""
+
+
+def _known_kind(value: str) -> str:
+    if value not in all_kinds():
+        raise ValueError(f"one of {', '.join(all_kinds())}")
+    return value
 
 
 def _crontab(value: str) -> str:
@@ -33,9 +45,14 @@ def _crontab(value: str) -> str:
 class ChannelSettings(StrictModel):
     """Where a channel's webhook URL is found; the URL itself is a secret and never stands in the file."""
 
-    url_file: Path | None = Field(None, description="File that holds the channel's Telex webhook URL.")
+    kind: Annotated[str, AfterValidator(_known_kind)] = Field(
+        default_kind().name,
+        description="Where its messages are shown.",
+        json_schema_extra={"enum": list(all_kinds())},
+    )
+    url_file: Path | None = Field(None, description="File that holds the channel's webhook URL.")
     url_env: EnvName | None = Field(
-        None, description="Environment variable that holds the channel's Telex webhook URL."
+        None, description="Environment variable that holds the channel's webhook URL."
     )
 
     @model_validator(mode="after")
@@ -59,7 +76,7 @@ class DigestSettings(StrictModel):
     )
     catch_up: Duration = Field(
         timedelta(hours=6),
-        description="How late it may be, because the relay or Telex was down: up to 1d; later it is skipped.",
+        description="How late it may be, because the relay or the channel was down: up to 1d; later it is skipped.",
     )
 
     @field_validator("catch_up")
@@ -75,7 +92,7 @@ class TemplateSettings(StrictModel):
 
     alert: Path | None = Field(None, description="File for notifications of Alertmanager.")
     digest: Path | None = Field(None, description="File for the digest.")
-    spend: Path | None = Field(None, description="File for the answers to ticks of Telex.")
+    spend: Path | None = Field(None, description="File for the answers to ticks of the integration.")
 
 
 class RelaySettings(StrictModel):
@@ -91,16 +108,16 @@ class RelaySettings(StrictModel):
     )
     channels: dict[ChannelName, ChannelSettings] = Field(
         default_factory=dict,
-        description="Telex channels by name; Alertmanager addresses one as /alerts/<name>.",
+        description="Channels by name; Alertmanager addresses one as /alerts/<name>.",
     )
     default_channel: ChannelName | None = Field(
         None,
         description="Channel of POST /alerts; unset: the channel named `default`, or the only one.",
     )
     username: str = Field(
-        "AWS Spend Exporter", min_length=1, max_length=64, description="Sender's name shown in Telex."
+        "AWS Spend Exporter", min_length=1, max_length=64, description="Sender's name shown in channels."
     )
-    auth: CallerAuthSettings | None = Field(
+    auth: Demanded | None = Field(
         None, description="What callers of POST /alerts must present; unset: nothing."
     )
     dashboard_url: str | None = Field(
@@ -114,10 +131,12 @@ class RelaySettings(StrictModel):
         ExporterSettings(), description="The exporter, whose JSON API answers digest and ticks."
     )
     digest: DigestSettings = Field(DigestSettings(), description="A scheduled message on spend.")
-    integration: IntegrationSettings = Field(IntegrationSettings(), description="What Telex can install.")
+    integration: IntegrationSettings = Field(
+        IntegrationSettings(), description="What a chat platform can install."
+    )
     templates: TemplateSettings = Field(TemplateSettings(), description="Texts of messages.")
-    connect_timeout: Timeout = Field(timedelta(seconds=3), description="Time to connect to Telex.")
-    read_timeout: Timeout = Field(timedelta(seconds=10), description="Time to wait for Telex's answer.")
+    connect_timeout: Timeout = Field(timedelta(seconds=3), description="Time to connect to a channel.")
+    read_timeout: Timeout = Field(timedelta(seconds=10), description="Time to wait for a channel's answer.")
     notification_timeout: Timeout = Field(
         timedelta(seconds=30),
         description="Time for all parts of one notification; what is left goes out on Alertmanager's retry.",
@@ -182,22 +201,23 @@ class RelaySecrets:
 
     def __init__(self, settings: RelaySettings, environ: Mapping[str, str] = os.environ) -> None:
         if not settings.channels:
-            raise RelayConfigError("relay.channels: no Telex channel is configured")
-        self.channel_urls: dict[str, Secret] = {}
-        for name, channel in settings.channels.items():
-            where = f"relay.channels.{name}"
-            secret = read_secret(where, "url", channel.url_file, channel.url_env, environ)
-            _check_webhook_url(where, secret)
-            self.channel_urls[name] = secret
-        self.auth = read_auth("relay.auth", settings.auth, environ)
-        self.integration_auth = read_auth("relay.integration.auth", settings.integration.auth, environ)
-        self.exporter_auth = read_auth("relay.exporter.auth", settings.exporter.auth, environ)
+            raise RelayConfigError("relay.channels: no channel is configured")
+        try:
+            self.channels = {
+                name: _channel(f"relay.channels.{name}", channel, environ)
+                for name, channel in settings.channels.items()
+            }
+            self.auth = read_auth("relay.auth", settings.auth, environ)
+            self.integration_auth = read_auth("relay.integration.auth", settings.integration.auth, environ)
+            self.exporter_auth = read_auth("relay.exporter", settings.exporter, environ)
+        except CredentialsError as error:
+            raise RelayConfigError(str(error)) from None
 
     def values(self) -> tuple[str, ...]:
         """Texts that must never be written out: URLs, their paths, tokens and passwords."""
         found: list[str] = []
-        for secret in self.channel_urls.values():
-            url = secret.reveal()
+        for channel in self.channels.values():
+            url = channel.url.reveal()
             parts = urlsplit(url)
             path = parts.path + (f"?{parts.query}" if parts.query else "")
             found += [url, path, parts.path.rstrip("/").rsplit("/", 1)[-1], parts.query]
@@ -208,20 +228,11 @@ class RelaySecrets:
         return tuple(sorted({text for text in found if len(text) >= 6}, key=len, reverse=True))
 
 
-def _check_webhook_url(where: str, secret: Secret) -> None:
-    problem = "is not a usable URL"
+def _channel(where: str, settings: ChannelSettings, environ: Mapping[str, str]) -> Channel:
+    kind = all_kinds()[settings.kind]
+    url = read_secret(where, "url", settings.url_file, settings.url_env, environ)
     try:
-        parts = urlsplit(secret.reveal())
-        host = parts.hostname
-        _ = parts.port  # raises on a port that is no number
-    except ValueError:
-        # No `from`: urllib's message quotes the URL.
-        raise RelayConfigError(f"{where}: the Telex webhook URL {problem}") from None
-    if re.search(r"[\s\x00-\x1f\x7f]", secret.reveal()) or not host:
-        raise RelayConfigError(f"{where}: the Telex webhook URL {problem}")
-    if parts.username is not None or parts.password is not None:
-        raise RelayConfigError(f"{where}: the Telex webhook URL must not hold a user name or password")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise RelayConfigError(f"{where}: the Telex webhook URL must be https; http is for loopback only")
-    if parts.scheme not in {"http", "https"}:
-        raise RelayConfigError(f"{where}: the Telex webhook URL must be https")
+        check_webhook_url(url)
+    except ValueError as error:
+        raise RelayConfigError(f"{where}: the {kind.title} webhook URL {error}") from None
+    return Channel(kind, url)

@@ -13,9 +13,9 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from exporter.relay.neutral import Neutral, neutralise
-from exporter.web.credentials import RelayConfigError
+from exporter.relay.settings import RelayConfigError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 BUILT_IN = Path(__file__).parent / "templates"
 NAMES = ("alert", "digest", "spend")
@@ -134,20 +134,23 @@ class Templates:
             except TemplateFailedError as error:
                 # A message in the wrong form is better than none.
                 self._on_failure(name)
-                logger.error("relay.templates.%s failed, the built-in one is used: %s", name, error)
+                log.error(
+                    "template failed, the built-in one is used",
+                    extra={"setting": f"relay.templates.{name}", "error": str(error)},
+                )
         return _render(self._built_in[name], values)
 
 
 def _render(template: jinja2.Template, values: Mapping[str, Any]) -> str:
     try:
         text = template.render(values)
-    except Exception as error:  # a template can raise whatever its expressions do
+    except Exception as error:  # a template can raise what its expressions do
         line = _line(error)
         where = f"line {line}: " if line else ""
         raise TemplateFailedError(f"{where}{type(error).__name__}: {error}") from error
     text = "\n".join(line.rstrip() for line in text.strip().splitlines())
     if not text:
-        raise TemplateFailedError("it renders to nothing, which Telex refuses")
+        raise TemplateFailedError("it renders to nothing, which channels refuse")
     return text
 
 

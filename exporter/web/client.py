@@ -52,7 +52,7 @@ class Client:
     def get(
         self, path: str, parameters: dict[str, Any] | None = None, *, seconds: float
     ) -> requests.Response:
-        """The answer, whatever its status is but 401; NoAnswerError if there is none."""
+        """The answer of any status but 401; NoAnswerError if there is none."""
         return self._send("GET", path, parameters, seconds)
 
     def post(self, path: str, parameters: dict[str, Any], *, seconds: float) -> requests.Response:
@@ -85,8 +85,8 @@ class Client:
         except requests.Timeout:
             raise NoAnswerError(f"{self.shown} does not answer in time") from None
         except requests.ConnectionError as error:
-            nobody = isinstance(getattr(error.args[0], "reason", None), NewConnectionError)
-            if not files and not nobody and self.url.startswith("https:"):
+            refused = isinstance(getattr(error.args[0], "reason", None), NewConnectionError)
+            if not files and not refused and self.url.startswith("https:"):
                 # Who wants a certificate may hang up in silence.
                 if self.wants_certificate:
                     raise RefusedError(f"{self.shown}: {self._wants_certificate}") from None
@@ -99,8 +99,8 @@ class Client:
             raise RefusedError(f"{self.shown} cannot be asked: {self.section}.tls: {error}") from None
         if reply.status_code == requests.codes.unauthorized:
             presented = self.auth is not None or self.shown != self.url
-            mend = f": set {self.setting}" if self.setting else ""
-            wrong = f"refuses what {self.setting} presents" if presented else f"asks for a password{mend}"
+            fix = f": set {self.setting}" if self.setting else ""
+            wrong = f"refuses what {self.setting} presents" if presented else f"asks for a password{fix}"
             raise RefusedError(f"{self.shown} {wrong}")
         return reply
 
@@ -120,7 +120,7 @@ class Client:
 
 
 class _Pinned(HTTPAdapter):
-    """Trusts one certificate, whatever name it is for."""
+    """Trusts one certificate, for any name."""
 
     def __init__(self, fingerprint: str) -> None:
         self._fingerprint = fingerprint

@@ -13,12 +13,11 @@ from pydantic import (
 )
 
 from exporter.core.fields import (
-    EnvName,
     Region,
     RoleArn,
     StrictModel,
 )
-from exporter.web.credentials import CallerAuthSettings
+from exporter.web.credentials import Presented
 
 
 def _http_url(value: str) -> str:
@@ -31,33 +30,6 @@ def _http_url(value: str) -> str:
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
-
-
-class BasicAuth(StrictModel):
-    """Basic authentication; the password comes from a file or the environment."""
-
-    username: str = Field(min_length=1, pattern="^[^:]*$", description="User name, without a colon.")
-    password_file: Path | None = Field(default=None, description="File that holds the password.")
-    password_env: EnvName | None = Field(default=None, description="Variable that holds the password.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.password_file is None) == (self.password_env is None):
-            raise ValueError("exactly one of password_file and password_env")
-        return self
-
-
-class Bearer(StrictModel):
-    """A bearer token from a file or the environment."""
-
-    token_file: Path | None = Field(default=None, description="File that holds the token.")
-    token_env: EnvName | None = Field(default=None, description="Variable that holds the token.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.token_file is None) == (self.token_env is None):
-            raise ValueError("exactly one of token_file and token_env")
-        return self
 
 
 class SigV4(StrictModel):
@@ -83,14 +55,11 @@ class Tls(StrictModel):
         return self
 
 
-class ClientSettings(StrictModel):
-    """How `costs`, `doctor` and the other commands ask the running exporter."""
+class ClientSettings(Presented):
+    """How `costs`, `doctor` and the other commands ask the running exporter, and what they present to it."""
 
     url: HttpUrl | None = Field(
         default=None, description="The exporter to ask; unset: the one that `server` describes."
-    )
-    auth: CallerAuthSettings | None = Field(
-        default=None, description="What to present to it, where its web configuration has basic_auth_users."
     )
     tls: Tls = Field(
         default=Tls(),
@@ -99,7 +68,7 @@ class ClientSettings(StrictModel):
 
 
 class ExporterSettings(ClientSettings):
-    """How the relay asks the exporter, whose JSON API answers digest and ticks."""
+    """How the relay asks the exporter, whose JSON API answers digest and ticks, and what it presents."""
 
     url: HttpUrl = Field(default="http://127.0.0.1:9998", description="The exporter to ask.")
     tls: Tls = Field(

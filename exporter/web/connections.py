@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import dataclass
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEADER_SECONDS = 10.0
-"""From the connection, or from the last answer on it, to the whole header of a request; with the TLS handshake."""
 
-ANSWER_SECONDS = 60.0
-"""For the peer to take an answer: no scrape is given longer than that."""
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What peers may take of a server."""
 
-MOST_CONNECTIONS = 256
-"""At once. A process has 1024 files where nobody raised that, and AWS and the ledger need some of them."""
+    header_seconds: float = 10.0
+    """From the connection, or from the last answer on it, to the whole header of a request; with the TLS handshake."""
+    answer_seconds: float = 60.0
+    """For the peer to take an answer: no scrape is given longer than that."""
+    connections: int = 256
+    """At once. A process has 1024 files by default, and AWS and the ledger need some of them."""
 
 
 class Connections:
     """The open connections, and which of them wait for their peer, the longest first."""
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, limits: ConnectionLimits) -> None:
         self.tls = tls
+        self.limits = limits
         self.open: set[Connection] = set()
         self.waiting: dict[Connection, None] = {}
 
@@ -32,9 +37,9 @@ class Connections:
 
         Who has sent a whole request keeps its place: slow peers only take those of each other.
         """
-        if len(self.open) >= MOST_CONNECTIONS and self.waiting:
+        if len(self.open) >= self.limits.connections and self.waiting:
             next(iter(self.waiting)).cut_off()
-        return len(self.open) < MOST_CONNECTIONS
+        return len(self.open) < self.limits.connections
 
 
 class Connection(H11Protocol):
@@ -66,7 +71,11 @@ class Connection(H11Protocol):
     async def _secure(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
         try:
             secured = await self.loop.start_tls(
-                transport, self, tls, server_side=True, ssl_handshake_timeout=HEADER_SECONDS
+                transport,
+                self,
+                tls,
+                server_side=True,
+                ssl_handshake_timeout=self._connections.limits.header_seconds,
             )
         except OSError:  # no TLS, a certificate that is not accepted, gone
             self.cut_off()
@@ -134,17 +143,18 @@ class Connection(H11Protocol):
             super().shutdown()
 
     def cut_off(self) -> None:
-        """End the connection at once, whatever is unsent."""
+        """End the connection at once, with all that is unsent."""
         self._forget()
         self._wire.abort()
 
     def _wait_for_peer(self) -> None:
         self._stop_waiting()
         self._connections.waiting[self] = None
-        end = self.loop.time() + HEADER_SECONDS
+        limits, now = self._connections.limits, self.loop.time()
+        end = now + limits.header_seconds
         if self._unsent():
             # One limit for the whole answer, however often it stalls.
-            end = self._answer_by = self._answer_by or self.loop.time() + ANSWER_SECONDS
+            end = self._answer_by = self._answer_by or now + limits.answer_seconds
         self._limit = self.loop.call_at(end, self.cut_off)
 
     def _unsent(self) -> int:

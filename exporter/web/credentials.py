@@ -1,4 +1,4 @@
-"""Secrets of the relay: where each is found, what callers must present, and what never shows itself."""
+"""Credentials: where each is found, what callers must present, and what never shows itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from exporter.core.fields import EnvName, StrictModel
 
 
-class RelayConfigError(Exception):
+class CredentialsError(Exception):
     """A setting that cannot be used; the text names the setting and never a secret's value."""
 
 
@@ -33,34 +33,58 @@ class Secret:
         return "Secret(***)"
 
 
-class CallerAuthSettings(StrictModel):
-    """What a caller presents: a bearer token, or a user name and password."""
+class BasicAuth(StrictModel):
+    """Basic authentication; the password comes from a file or the environment."""
 
-    bearer_token_file: Path | None = Field(None, description="File that holds the bearer token.")
-    bearer_token_env: EnvName | None = Field(
-        None, description="Environment variable that holds the bearer token."
-    )
-    username: str | None = Field(None, min_length=1, description="User name for basic authentication.")
-    password_file: Path | None = Field(
-        None, description="File that holds the password for basic authentication."
-    )
-    password_env: EnvName | None = Field(
-        None, description="Environment variable that holds the password for basic authentication."
-    )
+    username: str = Field(min_length=1, pattern="^[^:]*$", description="User name, without a colon.")
+    password_file: Path | None = Field(default=None, description="File that holds the password.")
+    password_env: EnvName | None = Field(default=None, description="Variable that holds the password.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.password_file is None) == (self.password_env is None):
+            raise ValueError("exactly one of password_file and password_env")
+        return self
+
+
+class Bearer(StrictModel):
+    """A bearer token from a file or the environment."""
+
+    token_file: Path | None = Field(default=None, description="File that holds the token.")
+    token_env: EnvName | None = Field(default=None, description="Variable that holds the token.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.token_file is None) == (self.token_env is None):
+            raise ValueError("exactly one of token_file and token_env")
+        return self
+
+
+class Presented(StrictModel):
+    """What a request presents: a user name and password, a bearer token, or nothing."""
+
+    basic_auth: BasicAuth | None = Field(default=None, description="Basic authentication.")
+    bearer: Bearer | None = Field(default=None, description="Bearer token.")
 
     @model_validator(mode="after")
     def _one_scheme(self) -> Self:
-        bearer = [source for source in (self.bearer_token_file, self.bearer_token_env) if source is not None]
-        password = [source for source in (self.password_file, self.password_env) if source is not None]
-        basic = bool(password) or self.username is not None
-        if bool(bearer) == basic:
-            raise ValueError("give either a bearer token, or username and password")
-        if len(bearer) > 1 or len(password) > 1:
-            raise ValueError("give exactly one of the _file and _env forms")
-        if basic and (self.username is None or not password):
-            raise ValueError("basic authentication needs username and one of password_file, password_env")
-        if self.username is not None and ":" in self.username:
-            raise ValueError("username cannot hold a colon")
+        if self.basic_auth is not None and self.bearer is not None:
+            raise ValueError("at most one of basic_auth and bearer")
+        return self
+
+    @property
+    def scheme(self) -> str:
+        """The key of what is presented, or of a password where nothing is: what to name in a message."""
+        return "basic_auth" if self.bearer is None else "bearer"
+
+
+class Demanded(Presented):
+    """What callers must present: a user name and password, or a bearer token."""
+
+    @model_validator(mode="after")
+    def _a_scheme(self) -> Self:
+        if self.basic_auth is None and self.bearer is None:
+            raise ValueError("basic_auth or bearer")
         return self
 
 
@@ -109,35 +133,38 @@ def authorized(auth: CallerAuth, header: str) -> bool:
     return hmac.compare_digest(presented, f"{auth.username}:{auth.secret.reveal()}".encode())
 
 
-def read_auth(where: str, auth: CallerAuthSettings | None, environ: Mapping[str, str]) -> CallerAuth | None:
-    """The credentials that the settings at `where` point at; RelayConfigError if they cannot be read."""
-    if auth is None:
+def read_auth(where: str, settings: Presented | None, environ: Mapping[str, str]) -> CallerAuth | None:
+    """The credentials that the settings at `where` point at; CredentialsError if they cannot be read."""
+    if settings is None:
         return None
-    if auth.username is None:
+    if (bearer := settings.bearer) is not None:
         return BearerToken(
-            read_secret(where, "bearer_token", auth.bearer_token_file, auth.bearer_token_env, environ)
+            read_secret(f"{where}.bearer", "token", bearer.token_file, bearer.token_env, environ)
         )
-    return BasicCredentials(
-        auth.username, read_secret(where, "password", auth.password_file, auth.password_env, environ)
-    )
+    if (basic := settings.basic_auth) is not None:
+        password = read_secret(
+            f"{where}.basic_auth", "password", basic.password_file, basic.password_env, environ
+        )
+        return BasicCredentials(basic.username, password)
+    return None
 
 
 def read_secret(
     where: str, name: str, file: Path | None, env: str | None, environ: Mapping[str, str]
 ) -> Secret:
-    """One secret from its file or variable; RelayConfigError if it is missing, empty or not text."""
+    """One secret from its file or variable; CredentialsError if it is missing, empty or not text."""
     if file is not None:
         try:
             text = file.read_text(encoding="utf-8")
         except OSError as error:
-            raise RelayConfigError(f"{where}.{name}_file: cannot read {file}: {error.strerror}") from None
+            raise CredentialsError(f"{where}.{name}_file: cannot read {file}: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise RelayConfigError(f"{where}.{name}_file: {file} is not UTF-8 text") from None
+            raise CredentialsError(f"{where}.{name}_file: {file} is not UTF-8 text") from None
         source = f"{where}.{name}_file: {file}"
     else:
         source = f"{where}.{name}_env: environment variable {env}"
         text = environ.get(env or "", "")
     text = text.strip()
     if not text:
-        raise RelayConfigError(f"{source} is empty or not set")
+        raise CredentialsError(f"{source} is empty or not set")
     return Secret(text)

@@ -10,8 +10,8 @@ from typing import Any
 
 import uvicorn
 
-from exporter.web.config import WebConfig
-from exporter.web.connections import Connection, Connections
+from exporter.web.connections import Connection, ConnectionLimits, Connections
+from exporter.web.guard import WebConfig
 
 _STARTED_WITHIN_SECONDS = 10.0
 _PIECE_BYTES = 1 << 18
@@ -30,14 +30,21 @@ class Server:
     """One listening server; `web` adds TLS, basic authentication and headers."""
 
     def __init__(
-        self, app: AsgiApp, host: str, port: int, web: WebConfig | None = None, *, grace_seconds: int = 1
+        self,
+        app: AsgiApp,
+        host: str,
+        port: int,
+        web: WebConfig | None = None,
+        *,
+        grace_seconds: int = 1,
+        limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 # frozen
     ) -> None:
         """Nothing listens before `start`."""
         self._host = host
         self._port = port
         self._grace_seconds = grace_seconds
         app = _answering_head(_in_pieces(app))
-        connections = Connections(web.ssl_context() if web is not None else None)
+        connections = Connections(web.ssl_context() if web is not None else None, limits)
         self.scheme = "https" if connections.tls is not None else "http"
         self._server = uvicorn.Server(
             uvicorn.Config(

@@ -16,7 +16,7 @@ from typing import Any
 
 _LISTENS = {
     "run": re.compile(r"listening\W+url\W+(https?)://\S+?:(\d+)"),
-    "relay": re.compile(r"relay listens on \S+ (port) (\d+)"),
+    "relay": re.compile(r"relay listens.*?(port)\W+(\d+)"),
 }
 
 

@@ -84,7 +84,7 @@ def test_nothing_planted_is_in_the_relays_log(echo: str, tmp_path: Path) -> None
         log={"level": "debug"},
         relay={
             "channels": {"default": {"url_file": str(tmp_path / "url")}},
-            "auth": {"bearer_token_env": "RELAY_TOKEN"},
+            "auth": {"bearer": {"token_env": "RELAY_TOKEN"}},
         },
     )
     alert = {

@@ -251,7 +251,7 @@ def own_configuration(folder: Path, web: Path, **client: Any) -> Path:
     return configuration(folder, server={"port": port, "web_config_file": str(web)}, client=client)
 
 
-AUTH = {"auth": {"username": "prometheus", "password_env": "EXPORTER_PASSWORD"}}
+AUTH = {"basic_auth": {"username": "prometheus", "password_env": "EXPORTER_PASSWORD"}}
 
 
 @pytest.mark.parametrize("web", ["basic", "tls", "mtls"])
@@ -280,8 +280,8 @@ def test_commands_ask_an_exporter_whose_web_configuration_they_know(
 @pytest.mark.parametrize(
     ("web", "client", "password", "reason"),
     [
-        ("tls", {}, "", "asks for a password: set client.auth"),
-        ("tls", AUTH, "wrong", "refuses what client.auth presents"),
+        ("tls", {}, "", "asks for a password: set client.basic_auth"),
+        ("tls", AUTH, "wrong", "refuses what client.basic_auth presents"),
         ("tls", AUTH, "", "environment variable EXPORTER_PASSWORD is empty or not set"),
         ("mtls", {}, "", "it wants a client certificate: set client.tls.cert_file"),
         ("tls", {"tls": {"ca_file": "stranger.pem"}}, "", "its certificate is not trusted: set client.tls.ca_file"),
@@ -325,7 +325,7 @@ def test_an_exporter_elsewhere_is_asked_by_address_authority_and_password(
         variables = {
             "AWS_SPEND_EXPORTER_CLIENT__URL": url,
             "AWS_SPEND_EXPORTER_CLIENT__TLS__CA_FILE": str(folder / "ca.pem"),
-            "AWS_SPEND_EXPORTER_CLIENT__AUTH": f"{{username: prometheus, password_file: {tmp_path / 'password'}}}",
+            "AWS_SPEND_EXPORTER_CLIENT__BASIC_AUTH": f"{{username: prometheus, password_file: {tmp_path / 'password'}}}",
         }
         assert f"from {url}, AWS" in typed(here, "accounts", **variables).stderr
     done = typed(here, "accounts", code=1, **variables)
@@ -346,7 +346,7 @@ def test_the_relay_reads_an_exporter_that_wants_a_password_or_a_certificate(
         missing = (
             "set relay.exporter.tls.cert_file"
             if web == "mtls"
-            else "asks for a password: set relay.exporter.auth"
+            else "asks for a password: set relay.exporter.basic_auth"
         )
         for number, (client, said) in enumerate(
             [

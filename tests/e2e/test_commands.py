@@ -326,13 +326,13 @@ def test_completion_scripts_name_the_program(terminal: Terminal, shell: str) -> 
     assert f"{shell}_complete" in script
 
 
-def test_doctor_names_what_runs_what_does_not_and_the_mend(terminal: Terminal) -> None:
+def test_doctor_names_what_runs_what_does_not_and_the_fix(terminal: Terminal) -> None:
     """AWS and the exporter are well here; of the rest there is nothing."""
     calls = len(terminal.aws.requests.entries())
     done = terminal.run("doctor", "--prometheus-url", "http://127.0.0.1:1", "--json", code=1)
     findings = {(finding["subject"], finding["error"]): finding for finding in json.loads(done.stdout)}
     assert ("credentials", None) in findings
-    assert findings[("Prometheus", "down")]["advice"] == "start it, or mend history.write_url"
+    assert findings[("Prometheus", "down")]["advice"] == "start it, or fix history.write_url"
     assert findings[("exporter", None)]["result"] == f"answers at {terminal.exporter.url}"
     asked = terminal.aws.requests.entries()[calls:]
     assert {entry.service for entry in asked} <= {"sts", "organizations", "ec2"}

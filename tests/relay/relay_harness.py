@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,9 +19,11 @@ import requests
 
 from exporter.aws.settings import AwsSettings
 from exporter.relay.deliveries import open_deliveries
+from exporter.relay.gate import BODY_SECONDS
 from exporter.relay.main import assemble, read_templates
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySecrets, RelaySettings
+from exporter.web.connections import ConnectionLimits
 from exporter.web.server import Server
 
 WEBHOOK_ID = "planted-webhook-id-0123456789"
@@ -147,10 +150,13 @@ class Relay:
     def start(self) -> "Relay":
         program = (
             "import json, logging, sys\n"
-            "logging.basicConfig(level=logging.DEBUG, format='%(levelname)s %(name)s %(message)s')\n"
-            "from exporter.config.model import AwsSettings\n"
+            "from exporter.aws.settings import AwsSettings\n"
+            "from exporter.core.logs import LogSettings, configure_logging\n"
             "from exporter.relay.main import serve\n"
             "from exporter.relay.settings import RelaySettings\n"
+            "configure_logging(LogSettings(level='debug'))\n"
+            "for name in ('urllib3', 'uvicorn', 'httpx', 'apscheduler'):\n"
+            "    logging.getLogger(name).setLevel('DEBUG')\n"
             "aws = AwsSettings(endpoint_url=sys.argv[2], region='us-east-1')\n"
             "sys.exit(serve(RelaySettings(**json.loads(sys.argv[1])), aws))\n"
         )
@@ -165,8 +171,8 @@ class Relay:
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline and self.process.poll() is None:
             for line in self.log.read_text()[size:].splitlines():
-                if "relay listens on" in line:
-                    self.base = f"http://127.0.0.1:{line.split(' port ')[1].split()[0]}"
+                if found := re.search(r"relay listens address=\S+ port=(\d+)", line):
+                    self.base = f"http://127.0.0.1:{found[1]}"
                     return self
             time.sleep(0.02)
         raise AssertionError(self.log.read_text())
@@ -238,7 +244,14 @@ def notification(*alerts: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 @contextmanager
 def running_app(
-    folder: Path, telex: Telex, *, break_memory: bool = False, aws_url: str = NOWHERE, **settings: Any
+    folder: Path,
+    telex: Telex,
+    *,
+    break_memory: bool = False,
+    aws_url: str = NOWHERE,
+    body_seconds: float = BODY_SECONDS,
+    limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 # frozen
+    **settings: Any,
 ) -> Iterator[str]:
     """The relay's web application on a thread of this process; the address to call."""
     configured = RelaySettings(
@@ -254,10 +267,12 @@ def running_app(
         pending_expiry=configured.pending_expiry.total_seconds(),
     )
     aws = AwsSettings(endpoint_url=aws_url, region="us-east-1")
-    app, integration = assemble(configured, secrets, deliveries, metrics, templates, stopping, aws)
+    app, integration = assemble(
+        configured, secrets, deliveries, metrics, templates, stopping, aws, body_seconds=body_seconds
+    )
     if break_memory:
         deliveries.close()
-    server = Server(app, "127.0.0.1", 0)
+    server = Server(app, "127.0.0.1", 0, limits=limits)
     yield f"http://127.0.0.1:{server.start()}"
     stopping.set()
     server.stop()

@@ -213,7 +213,7 @@ def test_a_redirect_is_not_followed_and_a_passing_failure_is_tried_again(start: 
 def test_callers_of_tick_present_what_is_configured_and_the_description_is_public(
     start: Start, telex: Telex
 ) -> None:
-    relay = start(auth={"bearer_token_env": "RELAY_TOKEN"})
+    relay = start(auth={"bearer": {"token_env": "RELAY_TOKEN"}})
     assert relay.get("/integration").status_code == 200
     assert relay.post(tick(telex), "/tick").status_code == 401
     assert relay.post(tick(telex), "/tick", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 202
@@ -281,7 +281,7 @@ def test_a_tick_that_hangs_does_not_hold_up_the_end(start_process: StartRelay, t
     began = time.monotonic()
     assert relay.end() == 0
     assert time.monotonic() - began < 30  # it would hang for a minute
-    assert "1 tick(s) are not answered" in relay.log.read_text()
+    assert "ticks are not answered, the relay ends ticks=1" in relay.log.read_text()
 
 
 def test_two_relays_do_not_share_a_book_of_charges(tmp_path: Path, telex: Telex) -> None:
@@ -296,7 +296,7 @@ def test_two_relays_do_not_share_a_book_of_charges(tmp_path: Path, telex: Telex)
 
 def test_planted_secrets_are_nowhere(start_process: StartRelay, telex: Telex) -> None:
     """Keys, return_url and token: in no log line at DEBUG, metric, answer, result or file."""
-    relay = start_process(integration={"auth": {"bearer_token_env": "RELAY_TOKEN"}})
+    relay = start_process(integration={"auth": {"bearer": {"token_env": "RELAY_TOKEN"}}})
     headers = {"Authorization": f"Bearer {TOKEN}"}
     keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
     bodies: list[Any] = [
@@ -327,7 +327,7 @@ def test_planted_secrets_are_nowhere(start_process: StartRelay, telex: Telex) ->
         for secret in (KEY_ID, SECRET, WEBHOOK_ID, TOKEN):
             assert secret not in text
     # It has logged: that nothing was found is not for want of log lines.
-    assert "tick answered: no_answer, AWS cannot be reached" in relay.log.read_text()
+    assert 'tick answered outcome=no_answer problem="AWS cannot be reached"' in relay.log.read_text()
 
 
 def test_a_ceiling_that_is_reached_sends_no_paid_request(start: Start, telex: Telex) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.relay.integration import return_url
+from exporter.relay.channel import DeliveryStatus
 from exporter.relay.integration.return_url import (
     Destination,
     RefusedUrlError,
@@ -22,7 +22,6 @@ from exporter.relay.integration.return_url import (
     post,
     resolve,
 )
-from exporter.relay.telex import Result
 from exporter.web.addresses import is_public
 
 ALLOWED = tuple(map(ReturnHost.parse, ("telex.im", "127.0.0.1:8080", "[::1]:8081", "sink.internal:443")))
@@ -160,14 +159,14 @@ def server() -> Iterator[Server]:
 def test_it_connects_to_the_checked_address_whatever_the_name_means(server: Server) -> None:
     """No name service knows this host: only the address that was checked can have been used."""
     destination = Destination("http", "rebinding.invalid", server.port, "/hook?a=b", "127.0.0.1")
-    assert post(destination, b"{}", (1, 1)) == (Result.DELIVERED, "HTTP 200")
+    assert post(destination, b"{}", (1, 1)) == (DeliveryStatus.DELIVERED, "HTTP 200")
     assert server.asked == [("/hook?a=b", f"rebinding.invalid:{server.port}", b"{}")]
 
 
 def test_redirects_are_not_followed(server: Server) -> None:
     server.status = 307
     destination = Destination("http", "a.invalid", server.port, "/hook", "127.0.0.1")
-    assert post(destination, b"{}", (1, 1)) == (Result.REDIRECTED, "HTTP 307")
+    assert post(destination, b"{}", (1, 1)) == (DeliveryStatus.REDIRECTED, "HTTP 307")
     assert [path for path, _, _ in server.asked] == ["/hook"]
 
 
@@ -176,12 +175,16 @@ def test_silence_and_refusal_are_told_apart() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         port = silent.getsockname()[1]
-        assert post(Destination("http", "a", port, "/", "127.0.0.1"), b"", (1, 0.1))[0] is Result.TIMEOUT
-    assert post(Destination("http", "a", port, "/", "127.0.0.1"), b"", (1, 0.1))[0] is Result.UNREACHABLE
+        assert (
+            post(Destination("http", "a", port, "/", "127.0.0.1"), b"", (1, 0.1))[0] is DeliveryStatus.TIMEOUT
+        )
+    assert (
+        post(Destination("http", "a", port, "/", "127.0.0.1"), b"", (1, 0.1))[0] is DeliveryStatus.UNREACHABLE
+    )
 
 
 def test_certificates_are_those_of_the_host_and_not_of_the_address(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
@@ -196,11 +199,11 @@ def test_certificates_are_those_of_the_host_and_not_of_the_address(
     try:
         right = Destination("https", "hook.invalid", server.port, "/", "127.0.0.1")
         wrong = Destination("https", "other.invalid", server.port, "/", "127.0.0.1")
-        assert post(right, b"{}", (2, 2))[0] is Result.UNREACHABLE  # nobody vouches for it
-        monkeypatch.setattr(return_url, "DEFAULT_CA_BUNDLE_PATH", str(tmp_path / "cert"))
-        assert post(right, b"{}", (2, 2)) == (Result.DELIVERED, "HTTP 200")
+        assert post(right, b"{}", (2, 2))[0] is DeliveryStatus.UNREACHABLE  # no authority vouches for it
+        trusted = str(tmp_path / "cert")
+        assert post(right, b"{}", (2, 2), trusted) == (DeliveryStatus.DELIVERED, "HTTP 200")
         assert named[-1] == "hook.invalid"  # by which a shared server finds its certificate
-        assert post(wrong, b"{}", (2, 2))[0] is Result.UNREACHABLE
+        assert post(wrong, b"{}", (2, 2), trusted)[0] is DeliveryStatus.UNREACHABLE
     finally:
         server.close()
 

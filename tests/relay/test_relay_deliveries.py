@@ -13,6 +13,7 @@ import pytest
 from relay_harness import notification, spend_alert
 
 from exporter.relay.alertmanager import Notification
+from exporter.relay.channel import DeliveryStatus
 from exporter.relay.deliveries import Deliveries, Progress, open_deliveries
 from exporter.relay.dispatch import Dispatcher
 from exporter.relay.main import read_templates
@@ -149,7 +150,7 @@ def test_what_ran_out_of_time_is_to_come_again(tmp_path: Path) -> None:
 
     with hasty(tmp_path, threading.Event()) as dispatcher:
         answer = dispatcher.send("default", "key", slow)
-    assert answer == (503, "out of time with 0 of 2 messages delivered")
+    assert answer == (DeliveryStatus.INTERRUPTED, "out of time with 0 of 2 messages delivered")
 
 
 def test_a_copy_that_outwaits_a_delivery_is_to_come_again(tmp_path: Path) -> None:
@@ -169,4 +170,4 @@ def test_a_copy_that_outwaits_a_delivery_is_to_come_again(tmp_path: Path) -> Non
         answer = dispatcher.send("default", "key", lambda: FIRST)
         go_on.set()
         first.join()
-    assert answer == (503, "the same notification is still being delivered")
+    assert answer == (DeliveryStatus.INTERRUPTED, "the same notification is still being delivered")

@@ -12,7 +12,9 @@ import pytest
 from relay_harness import HANG, TOKEN, ExporterWire, Telex
 from waiting import wait_for
 
-from exporter.relay import digest
+from exporter.relay.backoff import Backoff
+from exporter.relay.channel import Channel
+from exporter.relay.channels import default_kind
 from exporter.relay.deliveries import open_deliveries
 from exporter.relay.digest import Digest
 from exporter.relay.dispatch import Dispatcher
@@ -118,6 +120,7 @@ def running(
     exporter: ExporterWire,
     clock: Callable[[], datetime],
     token: str = TOKEN,
+    backoff: Backoff = Backoff(),  # noqa: B008 # frozen
     **digest: Any,
 ) -> Iterator[Running]:
     settings = RelaySettings(
@@ -130,10 +133,17 @@ def running(
     metrics, stopping, templates = RelayMetrics(settings.channels), threading.Event(), Templates()
     deliveries = open_deliveries(folder, clock=time.time, retry_window=300, pending_expiry=3600)
     dispatcher = Dispatcher(
-        settings, {"default": Secret(telex.url)}, deliveries, metrics, stopping, templates
+        settings,
+        {"default": Channel(default_kind(), Secret(telex.url))},
+        deliveries,
+        metrics,
+        stopping,
+        templates,
     )
     api = ExporterApi(settings, BearerToken(Secret(token)))
-    digest_ = Digest(settings, api.summary, dispatcher, deliveries, metrics, templates, stopping, clock)
+    digest_ = Digest(
+        settings, api.summary, dispatcher, deliveries, metrics, templates, stopping, clock, backoff
+    )
     thread = threading.Thread(target=digest_._run)
     thread.start()
     yield Running(digest_, metrics, stopping)
@@ -350,16 +360,14 @@ def test_one_that_cannot_be_made_does_not_end_those_to_come(
     tmp_path: Path,
     telex: Telex,
     exporter: ExporterWire,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(digest, "_LONGEST_RETRY_SECONDS", 0.1)
     # Nothing that an exporter of ours says; their quotient is more than a decimal holds.
     month = span("2026-03-01", "2026-03-20", "1e999990")
     exporter.answers["summary"] = SUMMARY | {"month_to_date": month, "budget_month_usd": "1e-999990"}
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
-    with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
-        wait_for("it is logged", lambda: "the digest failed" in caplog.text)
+    with running(tmp_path, telex, exporter, Clock(DUE), backoff=Backoff(longest=0.1)) as relay:
+        wait_for("it is logged", lambda: "digest failed" in caplog.text)
         exporter.answers["summary"] = SUMMARY
         wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
     assert telex.messages == [TEXT]
@@ -391,5 +399,6 @@ def test_an_exporter_that_nobody_reaches_is_named_without_its_address(
     exporter.url = "http://127.0.0.1:9/secret-path"
     with running(tmp_path, telex, exporter, Clock(DUE), retry_for="1s") as relay:
         wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent_unknown": 1})
-    assert "the exporter does not answer; the relay's log says more" in caplog.text
-    assert "secret-path" not in caplog.text
+    fields = {str(getattr(record, "reason", "")) for record in caplog.records}
+    assert "the exporter does not answer; the relay's log says more" in fields
+    assert "secret-path" not in caplog.text + " ".join(fields)

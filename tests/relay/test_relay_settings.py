@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from exporter.relay.main import serve
-from exporter.relay.settings import RelaySecrets, RelaySettings
-from exporter.web.credentials import RelayConfigError, Secret
+from exporter.relay.settings import RelayConfigError, RelaySecrets, RelaySettings
+from exporter.web.credentials import Secret
 
 
 def secrets_of(url: str, **settings: Any) -> RelaySecrets:
@@ -28,7 +28,7 @@ def test_every_setting_is_described() -> None:
     ["https://ping.telex.im/v1/webhooks/x", "http://127.0.0.1:8080/x", "http://[::1]/x", "http://localhost/x", " https://a.example/x\n"],
 )  # fmt: skip
 def test_usable_urls(url: str) -> None:
-    assert secrets_of(url).channel_urls["default"].reveal() == url.strip()
+    assert secrets_of(url).channels["default"].url.reveal() == url.strip()
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,15 @@ def test_unusable_urls_are_refused_without_being_shown(url: str) -> None:
         {"channels": {"default": {}}},
         {"channels": {"default": {"url_env": "A", "url_file": "b"}}},
         {"channels": {"default": {"url": "https://ping.telex.im/x"}}},
+        {"channels": {"default": {"url_env": "A", "kind": "pigeon"}}},
         {"channels": {"UPPER": {"url_env": "A"}}},
         {"default_channel": "absent"},
         {"auth": {}},
-        {"auth": {"username": "u"}},
-        {"auth": {"bearer_token_env": "A", "username": "u", "password_env": "B"}},
+        {"auth": {"basic_auth": {"username": "u"}}},
+        {"auth": {"bearer": {"token_env": "A"}, "basic_auth": {"username": "u", "password_env": "B"}}},
+        {"exporter": {"bearer": {"token_env": "A"}, "basic_auth": {"username": "u", "password_env": "B"}}},
+        {"exporter": {"auth": {"username": "u", "password_env": "B"}}},
+        {"auth": {"basic_auth": {"username": "a:b", "password_env": "B"}}},
         {"max_message_bytes": 5000},
         {"dashboard_url": "javascript:x"},
         {"prot": 1},
@@ -82,8 +86,8 @@ def test_without_a_channel_or_its_secret_the_relay_does_not_start(
     assert serve(RelaySettings(), environ={}) == 2
     assert serve(RelaySettings(channels={"a": {"url_file": str(tmp_path / "none")}}), environ={}) == 2
     assert serve(RelaySettings(channels={"a": {"url_env": "NONE"}}), environ={}) == 2
-    assert [record.getMessage() for record in caplog.records] == [
-        "relay.channels: no Telex channel is configured",
+    assert [vars(record)["reason"] for record in caplog.records] == [
+        "relay.channels: no channel is configured",
         f"relay.channels.a.url_file: cannot read {tmp_path / 'none'}: No such file or directory",
         "relay.channels.a.url_env: environment variable NONE is empty or not set",
     ]

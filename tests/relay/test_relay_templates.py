@@ -12,9 +12,8 @@ from exporter.relay.alertmanager import Notification
 from exporter.relay.main import read_templates, serve
 from exporter.relay.message import Links, render
 from exporter.relay.metrics import RelayMetrics
-from exporter.relay.settings import RelaySettings
+from exporter.relay.settings import RelayConfigError, RelaySettings
 from exporter.relay.templating import NAMES, Templates
-from exporter.web.credentials import RelayConfigError
 
 
 def own(folder: Path, text: str, name: str = "alert") -> dict[str, str]:
@@ -96,7 +95,7 @@ def test_a_mistake_in_any_template_ends_the_relay_with_2(
         channels={"default": {"url_env": "U"}}, templates=own(tmp_path, "{{ nothing_of_this_name }}", name)
     )
     assert serve(settings, environ={"U": "https://telex.example/x"}) == 2
-    assert caplog.records[-1].getMessage() == (
+    assert vars(caplog.records[-1])["reason"] == (
         f"relay.templates.{name}: line 1: UndefinedError: 'nothing_of_this_name' is undefined"
     )
 

@@ -6,15 +6,16 @@ import asyncio
 import threading
 
 from exporter.relay.app import in_thread
+from exporter.relay.channel import DeliveryResult, DeliveryStatus
 
 
 def test_a_delivery_that_outlasts_its_server_ends_quietly() -> None:
     """The loop may close at any moment, also just after it was found open."""
     release, done = threading.Event(), threading.Event()
 
-    def work() -> tuple[int, str]:
+    def work() -> DeliveryResult:
         release.wait(60)
-        return 200, "delivered"
+        return DeliveryResult(DeliveryStatus.DELIVERED, "delivered")
 
     async def start() -> None:
         waiting = asyncio.create_task(in_thread(work, done.set))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.backfill import run_backfill
 from exporter.cli.commands import examples
 from exporter.cli.options import config_option, day_option, load
 
@@ -41,6 +40,7 @@ def command(
         raise click.UsageError("give exactly one of --remote-write and --openmetrics")
     if start and end and start > end:
         raise click.UsageError(f"--from: found {start}, expected a day that is not after {end}")
-    config = load(config_path)
+    from exporter.cli.backfill import run_backfill
 
+    config = load(config_path)
     sys.exit(run_backfill(config, url, file, start, end))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.check import check_aws
 from exporter.cli.commands import examples
 from exporter.cli.options import config_option, json_option, load
 from exporter.cli.tables import findings_table, progress
@@ -27,10 +26,11 @@ def command(config_path: Path | None, with_aws: bool, as_json: bool) -> None:
     Nothing of it is paid; exit code 1 if something cannot be reached.
     """
     config = load(config_path)
-
     if not with_aws:
         click.echo(json.dumps({"config": "valid"}) if as_json else "The configuration is valid.")
         return
+    from exporter.cli.check import check_aws
+
     with progress("Checking accounts", enabled=not as_json) as advance:
         findings = list(check_aws(config, advance))
     if as_json:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from exporter.cli.commands import examples
-from exporter.cli.live_options import live_options, refresh_if_live
-from exporter.cli.options import account_named, ask_or_fail, asking_options, day_option, load, service_named
+from exporter.cli.options import (
+    account_named,
+    ask_or_fail,
+    asking_options,
+    day_option,
+    live_options,
+    load,
+    refresh_if_live,
+    service_named,
+)
 from exporter.cli.output import Column, Format, account_id_column, dollars, emit, money, note
-from exporter.config.model import Config
 from exporter.core.amounts import AMOUNTS
 from exporter.core.moments import utc_now
+
+if TYPE_CHECKING:
+    from exporter.cli.ask import CommandAnswer
+    from exporter.config.model import Config
 
 _HEADINGS = {"account": "Account", "service": "Service", "day": "Day"}
 
@@ -95,6 +107,14 @@ def command(
         },
         url,
     )
+    _print(found, output, by, top)
+    if output == Format.TABLE:
+        if hours:
+            note("Cost is known by UTC day: whole days are shown, and the newest may be partial.")
+        note(f"Total {dollars(found.data['total_usd'])}, {found.age(utc_now())}.")
+
+
+def _print(found: CommandAnswer, output: str, by: list[str], top: int | None) -> None:
     data = found.data
     rows = sorted(data["rows"], key=lambda row: row["day"]) if by == ["day"] else data["rows"]
     shown = rows[:top] if top else rows
@@ -115,10 +135,6 @@ def command(
     if data["missing_days"]:
         missing = data["missing_days"]
         note(f"{len(missing)} days have not been read and are not in the sums, e.g. {missing[0]}.")
-    if output == Format.TABLE:
-        if hours:
-            note("Cost is known by UTC day: whole days are shown, and the newest may be partial.")
-        note(f"Total {dollars(data['total_usd'])}, {found.age(utc_now())}.")
 
 
 def _breakdown(

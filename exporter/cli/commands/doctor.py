@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 
 from exporter.cli.commands import examples
-from exporter.cli.doctor import examine
 from exporter.cli.options import config_option, json_option, load
 from exporter.cli.tables import findings_table, progress
 
@@ -21,7 +20,7 @@ from exporter.cli.tables import findings_table, progress
 @config_option
 @click.option("--prometheus-url", help="Prometheus; by default the one that the history is written to.")
 @click.option("--ask-cost-explorer", is_flag=True, help="Also send one Cost Explorer request, for $0.01.")
-@click.option("--send-test-message", is_flag=True, help="Also post a message to each Telex channel.")
+@click.option("--send-test-message", is_flag=True, help="Also post a message to each channel.")
 @json_option
 def command(
     config_path: Path | None,
@@ -30,10 +29,12 @@ def command(
     send_test_message: bool,
     as_json: bool,
 ) -> None:
-    """Walk the chain from credentials to Telex.
+    """Walk the chain from credentials to channels.
 
-    It says how to mend what fails; exit code 1 if anything does.
+    It shows how to fix what fails; exit code 1 if anything does.
     """
+    from exporter.cli.doctor import examine
+
     config = load(config_path)
     with progress("Checking accounts", enabled=not as_json) as advance:
         findings = list(
@@ -48,5 +49,5 @@ def command(
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
-        findings_table("From credentials to Telex", findings)
+        findings_table("From credentials to channels", findings)
     sys.exit(1 if any(finding.error for finding in findings) else 0)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import click
 
 from exporter.cli.commands import examples
-from exporter.generated.iam import FEATURES, as_text, documents, filled
+
+# Names of `exporter.generated.iam`, which loads every collector; a test holds these to it.
+DOCUMENTS = (
+    "payer", "member", "member-trust", "payer-trust", "task-trust", "snapshots", "remote-write", "stackset",
+    "management-stack",
+)  # fmt: skip
 
 
 @click.command(
@@ -15,7 +20,7 @@ from exporter.generated.iam import FEATURES, as_text, documents, filled
         "iam-policy member-trust --exporter-role-arn ARN --organization-id o-...",
     ),
 )
-@click.argument("document", default="payer", type=click.Choice(list(documents())))
+@click.argument("document", default="payer", type=click.Choice(DOCUMENTS))
 @click.option(
     "--features",
     default="all",
@@ -34,6 +39,8 @@ def command(document: str, features: str, **values: str | None) -> None:
 
     Derived from what the collectors declare.
     """
+    from exporter.generated.iam import FEATURES, as_text, documents, filled
+
     chosen = FEATURES if features == "all" else tuple(features.split(","))
     if unknown := sorted(set(chosen) - set(FEATURES)):
         raise click.BadParameter(

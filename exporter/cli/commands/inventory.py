@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from exporter.cli.commands import examples
-from exporter.cli.live_options import live_options, refresh_if_live
-from exporter.cli.options import account_named, ask_or_fail, asking_options, load
+from exporter.cli.options import (
+    account_named,
+    ask_or_fail,
+    asking_options,
+    live_options,
+    load,
+    refresh_if_live,
+)
 from exporter.cli.output import Column, Format, account_id_column, dollars, emit, money, note
-from exporter.core.fields import parse_duration
 from exporter.core.moments import utc_now
 
 
 def _an_age(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    from exporter.core.fields import parse_duration
+
     try:
-        if value is not None:
-            parse_duration(value)
+        parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(f"found {value!r}, expected {error}", ctx, parameter) from None
     return value
@@ -38,7 +47,7 @@ def _age(created: str | None) -> str:
 @click.option("--type", "kind", help="Only this type, e.g. ec2:volume.")
 @click.option("--account", help="Only this account, by id or name.")
 @click.option("--region", help="Only this region; `global` for what has none.")
-@click.option("--unused", is_flag=True, help="Only what nobody uses.")
+@click.option("--unused", is_flag=True, help="Only what is unused.")
 @click.option("--untagged", is_flag=True, help="Only what lacks a required tag, or has none.")
 @click.option("--older-than", metavar="AGE", callback=_an_age, help="Only what is older, e.g. 90d.")
 @click.option("--top", default=50, show_default=True, type=click.IntRange(1, 100_000), help="Most rows.")
@@ -79,6 +88,22 @@ def command(
         raise click.ClickException(
             "the inventory is known while an exporter runs: start `aws-spend-exporter run`, or name one with --url"
         )
+    if data["rows"] or output != Format.TABLE:
+        emit(output, data, data["rows"], _columns(unused=unused, untagged=untagged))
+    if output == Format.TABLE:
+        note(
+            "No resource is like that."
+            if found.read_at and not data["count"]
+            else f"{data['count']} resources, {dollars(data['estimated_monthly_usd'])} a month at list price"
+            f" for the {data['priced']} whose price is known. An estimate, not the bill."
+        )
+        note(f"Inventory {found.age(utc_now())}.")
+        if found.read_at is None:
+            note("Is collectors.inventory enabled (docs/inventory.md)?")
+    _note_unreadable(data)
+
+
+def _columns(*, unused: bool, untagged: bool) -> list[Column]:
     columns = [
         Column("type", "Type"),
         Column("id", "Id"),
@@ -94,18 +119,10 @@ def command(
         columns += [Column("unused_reason", "Unused because"), money("unused_monthly_usd", "Wasted a month")]
     if untagged:
         columns.append(Column("missing_tags", "Missing tags", lambda tags: ", ".join(tags or ())))
-    if data["rows"] or output != Format.TABLE:
-        emit(output, data, data["rows"], columns)
-    if output == Format.TABLE:
-        note(
-            "No resource is like that."
-            if found.read_at and not data["count"]
-            else f"{data['count']} resources, {dollars(data['estimated_monthly_usd'])} a month at list price"
-            f" for the {data['priced']} whose price is known. An estimate, not the bill."
-        )
-        note(f"Inventory {found.age(utc_now())}.")
-        if found.read_at is None:
-            note("Is collectors.inventory enabled (docs/inventory.md)?")
+    return columns
+
+
+def _note_unreadable(data: dict[str, Any]) -> None:
     unreadable: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for failing in data["failing"]:
         unreadable[failing["account_id"], failing["kind"]].add(failing["unit"].removeprefix("inventory_"))

@@ -11,7 +11,6 @@ import click
 from exporter.cli.commands import examples
 from exporter.cli.options import config_option, json_option, load
 from exporter.cli.tables import plan_table
-from exporter.collection.plan import plan_at_rest, plan_json
 from exporter.core.moments import utc_now
 
 
@@ -34,6 +33,8 @@ def command(
 
     Requests and dollars a month. Asks AWS nothing; exit code 1 if over a ceiling.
     """
+    from exporter.collection.plan import plan_at_rest, plan_json
+
     config = load(config_path)
     priced = plan_at_rest(
         config,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from exporter.app.service import run_exporter
 from exporter.cli.options import config_option, load
 
 
@@ -23,6 +22,7 @@ def command(config_path: Path | None, allow_plan_over_ceiling: bool) -> None:
 
     SIGHUP reads the configuration again.
     """
-    config = load(config_path)
+    from exporter.app.service import run_exporter
 
+    config = load(config_path)
     sys.exit(run_exporter(config, config_path, allow_plan_over_ceiling))

@@ -8,8 +8,14 @@ from pathlib import Path
 import click
 
 from exporter.cli.commands import examples
-from exporter.cli.live_options import live_options, refresh_if_live
-from exporter.cli.options import account_named, ask_or_fail, asking_options, load
+from exporter.cli.options import (
+    account_named,
+    ask_or_fail,
+    asking_options,
+    live_options,
+    load,
+    refresh_if_live,
+)
 from exporter.cli.output import Column, Format, account_id_column, emit, note
 from exporter.core.moments import utc_now
 
@@ -78,17 +84,8 @@ def command(
         rows = [row for row in rows if str(row["metric"]).startswith(prefix)]
         if not rows and known:
             raise click.UsageError(f"--service: found {service!r}, expected one of {', '.join(known)}")
-    headings = {"metric": "Metric", "account": "Account", "region": "Region", "day": "Day"}
-    columns = [Column(key, headings[key]) for key in by]
-    if by_account:
-        columns.insert(by.index("account") + 1, account_id_column())
-    columns += [
-        Column("total", "Total of its days", _number, right=True),
-        Column("mean", "Mean of a day", _number, right=True),
-        Column("days", "Days", right=True),
-    ]
     if rows or output != Format.TABLE:
-        emit(output, {**found.data, "rows": rows}, rows, columns)
+        emit(output, {**found.data, "rows": rows}, rows, _columns(by))
     if output == Format.TABLE:
         if not rows:
             note(
@@ -97,3 +94,16 @@ def command(
                 else "No daily totals are known: enable collectors.usage (docs/usage.md)."
             )
         note(f"{found.data['start']} to {found.data['end']} UTC, {found.age(utc_now())}.")
+
+
+def _columns(by: list[str]) -> list[Column]:
+    headings = {"metric": "Metric", "account": "Account", "region": "Region", "day": "Day"}
+    columns = [Column(key, headings[key]) for key in by]
+    if "account" in by:
+        columns.insert(by.index("account") + 1, account_id_column())
+    return [
+        *columns,
+        Column("total", "Total of its days", _number, right=True),
+        Column("mean", "Mean of a day", _number, right=True),
+        Column("days", "Days", right=True),
+    ]

@@ -1,1 +1,1 @@
-"""The Telex integration: `GET /integration`, `GET /integration.json` and `POST /tick`."""
+"""What a chat platform can install: `GET /integration`, `GET /integration.json` and `POST /tick`."""

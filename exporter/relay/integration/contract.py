@@ -1,4 +1,4 @@
-"""What Telex reads to install the integration, and what it posts at each tick."""
+"""Telex's contract: what it reads to install the integration, what it posts at each tick, and what it takes back."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from apscheduler.triggers.cron import CronTrigger
 from pydantic import BaseModel, ConfigDict, Field
 
 from exporter.core.moments import month_start
+from exporter.relay.channel import ChannelMessage, Status
+from exporter.relay.channels.telex import encode
 from exporter.web.credentials import Secret
 
 NAME = "AWS Spend Monitor"
@@ -29,6 +31,46 @@ _AMOUNT = re.compile(r"\$?\s?(\d{1,3}(?:,\d{3})+|\d+)(\.\d*)?|\$?\s?(\.\d+)", re
 _LARGEST = Decimal(10) ** 12
 
 Frequency = Literal["Daily", "Monthly"]
+
+
+_SETTINGS: list[dict[str, Any]] = [
+    {
+        "label": "aws_access_key_id",
+        "type": "text",
+        "required": False,
+        "default": "",
+        "description": "Of a user who may call ce:GetCostAndUsage; empty: the organization.",
+    },
+    {
+        "label": "aws_secret_access_key",
+        "type": "text",
+        "required": False,
+        "default": "",
+        "description": "The secret of that key.",
+    },
+    {
+        "label": "threshold",
+        "type": "number",
+        "required": True,
+        "default": 100,
+        "description": "US dollars; more than that is an alert.",
+    },
+    {
+        "label": "frequency",
+        "type": "dropdown",
+        "options": ["Daily", "Monthly"],
+        "required": True,
+        "default": "Daily",
+        "description": "Yesterday, or the last calendar month.",
+    },
+    {
+        "label": "interval",
+        "type": "text",
+        "required": True,
+        "default": "0 9 * * *",
+        "description": "When to check, as a crontab.",
+    },
+]
 
 
 def integration(base_url: str) -> dict[str, Any]:
@@ -53,44 +95,7 @@ def integration(base_url: str) -> dict[str, Any]:
             ],
             "author": "aws-spend-exporter",
             "website": base_url,
-            "settings": [
-                {
-                    "label": "aws_access_key_id",
-                    "type": "text",
-                    "required": False,
-                    "default": "",
-                    "description": "Of a user who may call ce:GetCostAndUsage; empty: the organization.",
-                },
-                {
-                    "label": "aws_secret_access_key",
-                    "type": "text",
-                    "required": False,
-                    "default": "",
-                    "description": "The secret of that key.",
-                },
-                {
-                    "label": "threshold",
-                    "type": "number",
-                    "required": True,
-                    "default": 100,
-                    "description": "US dollars; more than that is an alert.",
-                },
-                {
-                    "label": "frequency",
-                    "type": "dropdown",
-                    "options": ["Daily", "Monthly"],
-                    "required": True,
-                    "default": "Daily",
-                    "description": "Yesterday, or the last calendar month.",
-                },
-                {
-                    "label": "interval",
-                    "type": "text",
-                    "required": True,
-                    "default": "0 9 * * *",
-                    "description": "When to check, as a crontab.",
-                },
-            ],
+            "settings": _SETTINGS,
             "target_url": "",
             "tick_url": base_url + "/tick",
         }
@@ -114,6 +119,11 @@ class Tick(BaseModel):
     channel_id: str | None = None
     return_url: str = Field(min_length=1, max_length=2048)
     settings: list[TickSetting] = Field(max_length=100)
+
+
+def result_body(text: str, status: Status, sender: str) -> bytes:
+    """One message with the result of a tick, as the return_url takes it: like a channel's webhook."""
+    return encode(ChannelMessage(title=NAME, text=text, status=status, sender=sender))
 
 
 class SettingError(Exception):
@@ -146,7 +156,7 @@ class Wanted:
 
 
 def read_settings(settings: Sequence[TickSetting]) -> Wanted:
-    """Read the settings of a tick, whatever JSON type Telex gives them; SettingError names the first that is wrong."""
+    """Read the settings of a tick, of any JSON type; SettingError names the first that is wrong."""
     values = {_label(setting.label): _single(setting.default) for setting in settings}
     return Wanted(
         keys=_keys(values.get("aws_access_key_id"), values.get("aws_secret_access_key")),

@@ -13,8 +13,9 @@ from urllib.parse import SplitResult, urlsplit
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from exporter.relay.channel import DeliveryResult, DeliveryStatus, Timeout
 from exporter.relay.integration_settings import ReturnHost
-from exporter.relay.telex import Result, classify
+from exporter.relay.webhook import classify
 from exporter.web.addresses import is_public
 
 _HTTPS = 443
@@ -76,12 +77,13 @@ def resolve(url: str, allowed: Sequence[ReturnHost], resolver: Resolver | None =
     return Destination(parts.scheme, host, port, path, addresses[0])
 
 
-def post(destination: Destination, body: bytes, timeout: tuple[float, float]) -> tuple[Result, str]:
-    """
-    Post JSON to the address that was checked, whatever the host's name means by now.
+def post(
+    destination: Destination, body: bytes, timeout: Timeout, ca_file: str = DEFAULT_CA_BUNDLE_PATH
+) -> DeliveryResult:
+    """Post JSON once to the address that was checked, although the host's name may mean another by now.
 
-    `timeout` is (connect, read) in seconds. Redirects are not followed. Certificates are checked against the
-    host's name. Answers the result and a few words for the log; raises nothing of urllib3.
+    Redirects are not followed. Certificates are checked against the host's name, and the authorities of
+    `ca_file`. Raises nothing of urllib3.
     """
     limits = urllib3.Timeout(connect=timeout[0], read=timeout[1])
     pool: urllib3.HTTPConnectionPool
@@ -90,7 +92,7 @@ def post(destination: Destination, body: bytes, timeout: tuple[float, float]) ->
             destination.address,
             destination.port,
             timeout=limits,
-            ssl_context=ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH),
+            ssl_context=ssl.create_default_context(cafile=ca_file),
             server_hostname=destination.host,
             assert_hostname=destination.host,
         )
@@ -111,15 +113,14 @@ def post(destination: Destination, body: bytes, timeout: tuple[float, float]) ->
             retries=False,
             preload_content=False,  # an endless body must not hold the thread
         )
-        status = answer.status
         answer.close()
-        return classify(status), f"HTTP {status}"
+        return classify(answer.status)
     except urllib3.exceptions.NewConnectionError as error:  # which is a timeout by its class
-        return Result.UNREACHABLE, type(error).__name__
+        return DeliveryResult(DeliveryStatus.UNREACHABLE, type(error).__name__)
     except urllib3.exceptions.TimeoutError as error:
-        return Result.TIMEOUT, type(error).__name__
+        return DeliveryResult(DeliveryStatus.TIMEOUT, type(error).__name__)
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        return Result.UNREACHABLE, type(error).__name__
+        return DeliveryResult(DeliveryStatus.UNREACHABLE, type(error).__name__)
     finally:
         pool.close()
 

@@ -1,4 +1,4 @@
-"""HTTP routes of the Telex integration; they exist only while it is enabled."""
+"""HTTP routes of the integration; they exist only while it is enabled."""
 
 from __future__ import annotations
 
@@ -31,32 +31,25 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
+_BAD_HOST: dict[int | str, dict[str, Any]] = {
+    400: {"model": Answer, "description": "The Host header is not usable."}
+}
+
+
 def add_routes(
     app: FastAPI, settings: IntegrationSettings, auth: CallerAuth | None, ticks: Ticks, gate: Gate
 ) -> None:
-    """Let the application answer Telex."""
+    """Add what a chat platform asks for to the application."""
 
-    def describe_integration(request: Request) -> dict[str, Any]:
-        if settings.base_url is not None:
-            return contract.integration(settings.base_url.rstrip("/"))
-        try:
-            return contract.integration(str(request.base_url).rstrip("/"))
-        except ValueError:  # a Host header that is none
-            raise HTTPException(400, "the Host header is not usable") from None
-
-    bad_host: dict[int | str, dict[str, Any]] = {
-        400: {"model": Answer, "description": "The Host header is not usable."}
-    }
-
-    @app.get("/integration", responses=bad_host)
+    @app.get("/integration", responses=_BAD_HOST)
     async def get_integration(request: Request) -> dict[str, Any]:
-        """What Telex shows of the integration, and where it sends ticks."""
-        return describe_integration(request)
+        """Show the description of the integration, and where ticks are sent."""
+        return _description(settings, request)
 
-    @app.get("/integration.json", responses=bad_host)
+    @app.get("/integration.json", responses=_BAD_HOST)
     async def get_integration_json(request: Request) -> dict[str, Any]:
-        """The same under the name that Telex's documentation uses."""
-        return describe_integration(request)
+        """The same under the name that the platform's documentation uses."""
+        return _description(settings, request)
 
     @app.get(contract.LOGO_PATH, response_class=Response, responses={200: {"content": {"image/svg+xml": {}}}})
     async def logo() -> Response:
@@ -67,16 +60,28 @@ def add_routes(
     async def tick(request: Request) -> Accepted:
         """Take a tick; its result is posted to its return_url."""
         gate.admit(request, auth)
-        if (seconds := ticks.rate.wait()) > 0:
-            raise gate.refuse(
-                429, "rate_limited", "too many ticks; try again later",
-                {"Retry-After": str(math.ceil(seconds))},
-            )  # fmt: skip
-        read = await gate.read(request, Tick)
-        try:
-            ticks.check(read)
-        except RefusedUrlError as error:
-            raise gate.refuse(400, "return_url", str(error)) from None
-        if not ticks.accept(read):
-            raise gate.refuse(503, "overloaded", "too many ticks are being answered; try again")
-        return Accepted(status="accepted")
+        return await _take(request, ticks, gate)
+
+
+def _description(settings: IntegrationSettings, request: Request) -> dict[str, Any]:
+    if settings.base_url is not None:
+        return contract.integration(settings.base_url.rstrip("/"))
+    try:
+        return contract.integration(str(request.base_url).rstrip("/"))
+    except ValueError:  # a Host header that is none
+        raise HTTPException(400, "the Host header is not usable") from None
+
+
+async def _take(request: Request, ticks: Ticks, gate: Gate) -> Accepted:
+    if (seconds := ticks.rate.wait()) > 0:
+        raise gate.refuse(
+            429, "rate_limited", "too many ticks; try again later", {"Retry-After": str(math.ceil(seconds))}
+        )
+    read = await gate.read(request, Tick)
+    try:
+        ticks.check(read)
+    except RefusedUrlError as error:
+        raise gate.refuse(400, "return_url", str(error)) from None
+    if not ticks.accept(read):
+        raise gate.refuse(503, "overloaded", "too many ticks are being answered; try again")
+    return Accepted(status="accepted")

@@ -7,13 +7,10 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
-from botocore.credentials import Credentials
 from fastapi import FastAPI
 from prometheus_client import Gauge
 
-from exporter.aws.clients import Aws
-from exporter.aws.meter import Meter, period_start
-from exporter.core.moments import utc_now
+from exporter.core.moments import period_start, utc_now
 from exporter.ledger.file import Ledger
 from exporter.relay.exporter_api import ExporterApi
 from exporter.relay.gate import Gate
@@ -26,6 +23,7 @@ from exporter.relay.templating import Templates
 
 if TYPE_CHECKING:
     from exporter.aws.settings import AwsSettings
+    from exporter.relay.integration.own_keys import AccountCosts
 
 
 class Integration:
@@ -47,13 +45,17 @@ class Integration:
     ) -> None:
         """Opens the book of charges in `state_dir`; OSError, sqlite3.Error or LedgerLockedError if it cannot be."""
         self._settings = settings.integration
+        self._registry = metrics.registry
+        self._stopping = stopping
+        self._aws = aws
+        self._lock = threading.Lock()
+        self._costs: AccountCosts | None = None
         self._auth = secrets.integration_auth
         self._ledger: Ledger | None = None
         self._ticks: Ticks | None = None
         if not settings.integration.enabled:
             return
         ledger = self._ledger = Ledger(settings.state_dir / "charges.sqlite")
-        meter = Meter(ledger.charges, settings.integration.ceiling, utc_now, metrics.registry)
         remaining = Gauge(
             PREFIX + "integration_ceiling_remaining_usd",
             "Dollars that ticks with AWS keys may still spend on Cost Explorer, by period.",
@@ -68,20 +70,22 @@ class Integration:
             if limit is not None:
                 remaining.labels(period).set_function(partial(left, period, limit))
 
-        def make_aws(credentials: Credentials) -> Aws:
-            return Aws(
-                meter,
-                region=aws.region if aws else None,
-                endpoint_url=aws.endpoint_url if aws else None,
-                simulated=aws.simulated if aws else False,
-                stop=stopping,
-                credentials=credentials,
-            )
+        self._ticks = Ticks(settings, api, self._account_costs, metrics, templates, stopping, utc_now)
 
-        self._ticks = Ticks(settings, api, make_aws, metrics, templates, stopping, utc_now)
+    def _account_costs(self) -> AccountCosts:
+        """What answers ticks with AWS keys, loaded with the first of them."""
+        from exporter.relay.integration.own_keys import AccountCosts
+
+        assert self._ledger is not None
+        with self._lock:
+            if self._costs is None:
+                self._costs = AccountCosts(
+                    self._ledger.charges, self._settings.ceiling, self._registry, self._aws, self._stopping
+                )
+            return self._costs
 
     def add_routes(self, app: FastAPI, gate: Gate) -> None:
-        """Let the relay's application answer Telex."""
+        """Add the routes of the integration to the relay's application."""
         assert self._ticks is not None
         add_routes(app, self._settings, self._auth, self._ticks, gate)
 

@@ -7,25 +7,28 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from exporter.core.moments import Clock
+from exporter.relay.backoff import Backoff
+from exporter.relay.channel import DeliveryResult, DeliveryStatus, Status
 from exporter.relay.exporter_api import ExporterApi
 from exporter.relay.integration import answer, return_url
-from exporter.relay.integration.answer import MakeAws, NoAnswerError, Spend
-from exporter.relay.integration.contract import NAME, SettingError, Tick, Wanted, read_settings
+from exporter.relay.integration.answer import NoAnswerError, Spend
+from exporter.relay.integration.contract import SettingError, Tick, Wanted, read_settings, result_body
 from exporter.relay.integration.return_url import Destination, RefusedUrlError
 from exporter.relay.integration_settings import ReturnHost
 from exporter.relay.message import split
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySettings
-from exporter.relay.telex import Result, encode
 from exporter.relay.templating import Templates
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from exporter.relay.integration.own_keys import AccountCosts
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 4
-_FIRST_RETRY_SECONDS = 1.0
 
 
 class RateLimit:
@@ -58,17 +61,20 @@ class Ticks:
         self,
         settings: RelaySettings,
         api: ExporterApi,
-        make_aws: MakeAws,
+        account_costs: Callable[[], AccountCosts],
         metrics: RelayMetrics,
         templates: Templates,
         stopping: threading.Event,
         clock: Clock,
+        backoff: Backoff = Backoff(factor=3),  # noqa: B008 # frozen
     ) -> None:
+        """`account_costs` is called with the first tick that brings AWS keys."""
         self._settings = settings
         self._integration = settings.integration
         self._hosts = tuple(ReturnHost.parse(text) for text in settings.integration.return_hosts)
         self._api = api
-        self._make_aws = make_aws
+        self._account_costs = account_costs
+        self._backoff = backoff
         self._metrics = metrics
         self._templates = templates
         self._stopping = stopping
@@ -94,13 +100,13 @@ class Ticks:
         return True
 
     def drain(self, seconds: float) -> None:
-        """Wait for the ticks in work; Telex sends another one for those that are left."""
+        """Wait for the ticks in work; the platform sends another one for those that are left."""
         end = time.monotonic() + seconds
         with self._idle:
             while self._count and (left := end - time.monotonic()) > 0:
                 self._idle.wait(left)
             if self._count:
-                logger.warning("%d tick(s) are not answered, the relay ends", self._count)
+                log.warning("ticks are not answered, the relay ends", extra={"ticks": self._count})
 
     def _run(self, tick: Tick) -> None:
         try:
@@ -125,54 +131,57 @@ class Ticks:
         except Exception as error:
             # Its text may quote what it was given, and that holds keys: the place is all that is logged.
             place = traceback.extract_tb(error.__traceback__)[-1]
-            logger.error("%s at %s line %s", type(error).__name__, place.filename, place.lineno)
+            log.error(
+                "tick failed",
+                extra={"error": type(error).__name__, "file": place.filename, "line": place.lineno},
+            )
             problem = f"the relay failed ({type(error).__name__}); its log has more"
         values = answer.values(wanted, spend, problem, now, self._settings.dashboard_url)
         text = self._templates.render("spend", values)
         outcome = "no_answer" if wanted else "bad_settings"
         if not problem:
             outcome = "above" if values["over"] else "within"
-        status: Literal["error", "success"] = "success" if outcome == "within" else "error"
-        # Whose tick it was is for Telex to know; a log line says how it went.
-        logger.info("tick answered: %s%s", outcome, f", {problem}" if problem else "")
+        status: Status = "success" if outcome == "within" else "error"
+        # The caller has whose tick it was; a log line says how it went.
+        log.info("tick answered", extra={"outcome": outcome, "problem": problem})
         self._metrics.ticks.labels(outcome).inc()
         for part in split(text, self._settings.max_message_bytes)[: self._settings.max_parts]:
-            body = encode(event_name=NAME, message=part, status=status, username=self._settings.username)
-            if not self._deliver(tick.return_url, body):
+            if not self._deliver(tick.return_url, result_body(part, status, self._settings.username)):
                 return
 
     def _find(self, wanted: Wanted) -> Spend:
         today = self._clock().date()
         if wanted.keys is not None:
             seconds = self._integration.timeout.total_seconds()
-            return answer.of_keys(self._make_aws, wanted.keys, wanted, today, seconds)
+            return self._account_costs().spend(wanted.keys, wanted, today, seconds)
         if not self._integration.organization:
             raise NoAnswerError("aws_access_key_id and aws_secret_access_key are needed here")
         return answer.of_organization(self._api, wanted, today)
 
     def _deliver(self, url: str, body: bytes) -> bool:
-        wait = _FIRST_RETRY_SECONDS
-        for attempt in range(1, ATTEMPTS + 1):
-            result, detail = self._post(url, body)
-            if result is Result.DELIVERED:
+        for attempt, wait in enumerate(self._backoff.waits(), start=1):
+            result = self._post(url, body)
+            if result.delivered:
                 return True
-            logger.warning("the result of a tick is not delivered: %s (%s)", result.value, detail)
+            log.warning(
+                "result of a tick not delivered",
+                extra={"status": result.status.value, "reason": result.reason},
+            )
             if not result.temporary or attempt == ATTEMPTS or self._stopping.wait(wait):
-                return False
-            wait *= 3
+                break
         return False
 
-    def _post(self, url: str, body: bytes) -> tuple[Result, str]:
+    def _post(self, url: str, body: bytes) -> DeliveryResult:
         connect = self._settings.connect_timeout.total_seconds()
         try:
             destination: Destination = return_url.resolve(url, self._hosts, return_url.lookup_within(connect))
         except RefusedUrlError as error:
-            result, detail = Result.REJECTED, str(error)
+            result = DeliveryResult(DeliveryStatus.REJECTED, str(error))
         except OSError as error:
-            result, detail = Result.UNREACHABLE, f"its host has no address ({type(error).__name__})"
+            reason = f"its host has no address ({type(error).__name__})"
+            result = DeliveryResult(DeliveryStatus.UNREACHABLE, reason)
         else:
-            result, detail = return_url.post(
-                destination, body, (connect, self._settings.read_timeout.total_seconds())
-            )
-        self._metrics.results.labels(result.value).inc()
-        return result, detail
+            timeout = connect, self._settings.read_timeout.total_seconds()
+            result = return_url.post(destination, body, timeout)
+        self._metrics.results.labels(result.status.value).inc()
+        return result

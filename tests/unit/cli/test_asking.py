@@ -117,7 +117,7 @@ def test_a_server_of_the_configuration_is_asked_where_it_listens(host: str, url:
 
 
 def test_the_exporters_password_is_for_the_exporter_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = config(client={"auth": AUTH})
+    given = config(client={"basic_auth": AUTH})
     with pytest.raises(RefusedError, match="EXPORTER_PASSWORD is empty or not set"):
         exporter_client(given)
     monkeypatch.setenv("EXPORTER_PASSWORD", PASSWORD)
@@ -129,11 +129,11 @@ def test_the_exporters_password_is_for_the_exporter_alone(monkeypatch: pytest.Mo
 
 def test_an_address_by_hand_wins_and_signs_in_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPORTER_PASSWORD", PASSWORD)
-    given = config(client={"url": "http://there.example:1/prefix/", "auth": AUTH})
+    given = config(client={"url": "http://there.example:1/prefix/", "basic_auth": AUTH})
     there = exporter_client(given)
     assert there.auth is not None
     assert (there.url, there.auth.header(), there.setting) == (
-        "http://there.example:1/prefix", PRESENTED, "client.auth",
+        "http://there.example:1/prefix", PRESENTED, "client.basic_auth",
     )  # fmt: skip
     by_hand = exporter_client(given, f"http://x:{PASSWORD}@here.example:2/")
     assert (by_hand.url, by_hand.auth) == (f"http://x:{PASSWORD}@here.example:2", None)
@@ -144,7 +144,7 @@ def test_the_password_goes_along_but_not_to_another_place(
     server: Answering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EXPORTER_PASSWORD", PASSWORD)
-    client = exporter_client(config(server={"port": server.port}, client={"auth": AUTH}))
+    client = exporter_client(config(server={"port": server.port}, client={"basic_auth": AUTH}))
     assert client.get("api/v1/costs", {"days": 3}, seconds=9).status_code == 200
     assert client.post("-/refresh", {"collector": "cost"}, seconds=9).status_code == 200
     server.status, server.headers = 307, {"Location": "/elsewhere"}
@@ -159,8 +159,8 @@ def test_the_password_goes_along_but_not_to_another_place(
 @pytest.mark.parametrize(
     ("auth", "user", "why"),
     [
-        (None, "", "asks for a password: set client.auth"),
-        (AUTH, "", "refuses what client.auth presents"),
+        (None, "", "asks for a password: set client.basic_auth"),
+        (AUTH, "", "refuses what client.basic_auth presents"),
         (None, "x:wrong@", "refuses what the URL presents"),
     ],
 )
@@ -171,7 +171,7 @@ def test_who_is_not_let_in_is_told_what_to_set(
     server.status = 401
     url = f"http://{user}127.0.0.1:{server.port}"
     with pytest.raises(RefusedError) as caught:
-        exporter_client(config(client={"auth": auth}), url).get("metrics", seconds=9)
+        exporter_client(config(client={"basic_auth": auth}), url).get("metrics", seconds=9)
     assert str(caught.value) == f"http://127.0.0.1:{server.port} {why}"
 
 

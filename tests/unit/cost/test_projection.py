@@ -17,6 +17,7 @@ from exporter.core.amounts import Amounts
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.cost import projection_view
 from exporter.cost.projection_view import FORECAST_DAILY, MONTH_PROJECTION, Projected, project, render
+from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.expectation.projection import Costs, complete, expect, input_days
 from exporter.ledger.file import Ledger

@@ -13,8 +13,9 @@ import bcrypt
 import pytest
 import trustme
 
-from exporter.web import config as web_config
-from exporter.web.config import WebConfig, WebConfigError
+from exporter.web.config import WebConfigError
+from exporter.web.guard import WebConfig
+from exporter.web.passwords import Passwords, matches
 
 PASSWORD = "correct horse battery staple"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -164,14 +165,17 @@ def test_only_the_right_password_of_a_known_user_is_admitted(tmp_path: Path) -> 
     assert admits(web, *refused) == [False] * len(refused)
 
 
-def test_a_password_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_is_hashed_once(tmp_path: Path) -> None:
     """Also a wrong one; and what is remembered is bounded and is not the password."""
     hashed: list[bytes] = []
-    plain = web_config._matches
-    monkeypatch.setattr(
-        web_config, "_matches", lambda password, known: hashed.append(password) or plain(password, known)
+
+    def counted(password: bytes, known: str) -> bool:
+        hashed.append(password)
+        return matches(password, known)
+
+    web = WebConfig(
+        write(tmp_path, f"basic_auth_users: {{alice: '{HASH}'}}"), passwords=Passwords(matches=counted)
     )
-    web = WebConfig(write(tmp_path, f"basic_auth_users: {{alice: '{HASH}'}}"))
     assert admits(web, *[basic("alice", PASSWORD)] * 5) == [True] * 5
     assert admits(web, *[basic("alice", "wrong")] * 5) == [False] * 5
     assert hashed == [PASSWORD.encode(), b"wrong"]
@@ -183,11 +187,10 @@ def test_a_password_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_changed_file_counts_and_a_broken_one_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(web_config, "_LOOK_SECONDS", 0.0)
     path = write(tmp_path, f"basic_auth_users: {{alice: '{HASH}'}}")
-    web = WebConfig(path)
+    web = WebConfig(path, look_seconds=0.0)
     path.write_text("basic_auth_users: {")
     web.refresh()
     web.refresh()

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -17,9 +17,9 @@ import trustme
 import yaml
 from fastapi import FastAPI, Response
 
-from exporter.web import config as web_config
-from exporter.web import connections as web_connections
-from exporter.web.config import open_web_config
+from exporter.web.connections import ConnectionLimits
+from exporter.web.guard import WebConfig
+from exporter.web.passwords import PasswordLimits, Passwords, matches
 from exporter.web.server import Server
 
 pytestmark = pytest.mark.stack
@@ -68,8 +68,16 @@ class Site:
         return ssl.create_default_context(cafile=str(self.ca)).wrap_socket(plain, server_hostname="127.0.0.1")
 
 
+SHORT = ConnectionLimits(header_seconds=0.5, answer_seconds=1.0)
+Start = Callable[..., Site]
+
+
 @contextmanager
-def serving(web_file: Path | None = None) -> Iterator[Site]:
+def serving(
+    web_file: Path | None = None,
+    limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 # frozen
+    passwords: Passwords | None = None,
+) -> Iterator[Site]:
     app = FastAPI()
     sites: list[Site] = []
 
@@ -91,7 +99,8 @@ def serving(web_file: Path | None = None) -> Iterator[Site]:
         sites[0].release.wait(GENEROUS)
         return Response(b"slow")
 
-    server = Server(app, "127.0.0.1", 0, open_web_config(web_file))
+    web = WebConfig(web_file, passwords=passwords) if web_file else None
+    server = Server(app, "127.0.0.1", 0, web, limits=limits)
     sites.append(Site(server.start(), web_file.parent / "ca.pem" if web_file else None))
     try:
         yield sites[0]
@@ -101,9 +110,23 @@ def serving(web_file: Path | None = None) -> Iterator[Site]:
 
 
 @pytest.fixture(params=["plain", "tls"])
-def site(request: pytest.FixtureRequest, web_file: Path) -> Iterator[Site]:
-    with serving(web_file if request.param == "tls" else None) as found:
-        yield found
+def start(request: pytest.FixtureRequest, web_file: Path) -> Iterator[Start]:
+    """Starts a server with limits, without and with TLS."""
+    with ExitStack() as stack:
+        file = web_file if request.param == "tls" else None
+        yield lambda **limits: stack.enter_context(serving(file, ConnectionLimits(**limits)))
+
+
+@pytest.fixture
+def site(start: Start) -> Site:
+    """A server with the limits of an exporter."""
+    return start()
+
+
+@pytest.fixture
+def hasty(start: Start) -> Site:
+    """A server whose limits pass soon."""
+    return start(header_seconds=0.5, answer_seconds=1.0)
 
 
 def drip(connection: socket.socket, octet: bytes = b"x") -> bytes:
@@ -134,42 +157,32 @@ def read_to_end(connection: socket.socket) -> bytes:
     return bytes(answer)
 
 
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_connections, "HEADER_SECONDS", 0.5)
-    monkeypatch.setattr(web_connections, "ANSWER_SECONDS", 1.0)
-
-
-@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(
     "begun",
     [b"", b"GET /small HTTP/1.1\r\nHost: exporter\r\nX-Slow: "],
     ids=["nothing", "half a header"],
 )
-def test_a_header_that_does_not_come_ends_the_connection(begun: bytes, site: Site) -> None:
-    with site.connect() as silent:
+def test_a_header_that_does_not_come_ends_the_connection(begun: bytes, hasty: Site) -> None:
+    with hasty.connect() as silent:
         silent.sendall(begun) if begun else None
         assert read_to_end(silent) == b""
 
 
-@pytest.mark.usefixtures("short")
-def test_a_header_that_comes_drop_by_drop_ends_the_connection(site: Site) -> None:
-    with site.connect() as slow:
+def test_a_header_that_comes_drop_by_drop_ends_the_connection(hasty: Site) -> None:
+    with hasty.connect() as slow:
         slow.sendall(HEADER + b"X-Slow: ")
         assert drip(slow) == b""
 
 
-@pytest.mark.usefixtures("short")
-def test_the_next_header_of_a_connection_has_the_same_limit(site: Site) -> None:
-    with site.connect() as slow:
+def test_the_next_header_of_a_connection_has_the_same_limit(hasty: Site) -> None:
+    with hasty.connect() as slow:
         slow.sendall(HEADER + b"\r\n" + HEADER + b"X-Slow: ")
         assert drip(slow).endswith(b"small")
 
 
-@pytest.mark.usefixtures("short")
 def test_a_handshake_has_the_same_limit(web_file: Path) -> None:
     with (
-        serving(web_file) as site,
+        serving(web_file, SHORT) as site,
         socket.create_connection(("127.0.0.1", site.port), timeout=GENEROUS) as one,
     ):
         one.sendall(b"\x16\x03\x01\x02\x00\x01")
@@ -177,20 +190,18 @@ def test_a_handshake_has_the_same_limit(web_file: Path) -> None:
         assert site.get("/small").text == "small"
 
 
-@pytest.mark.usefixtures("short")
-def test_a_body_that_nobody_asked_for_cannot_keep_the_connection(site: Site) -> None:
-    with site.connect() as slow:
+def test_a_body_that_nobody_asked_for_cannot_keep_the_connection(hasty: Site) -> None:
+    with hasty.connect() as slow:
         slow.sendall(b"POST /ignored HTTP/1.1\r\nHost: exporter\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert drip(slow, b"1\r\nx\r\n").endswith(b"ignored")
 
 
-@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(
     ("requests_sent", "sips"), [(1, False), (3, False), (1, True)], ids=["deaf", "deaf and greedy", "sipping"]
 )
-def test_who_does_not_read_its_answer_in_time_is_cut_off(requests_sent: int, sips: bool, site: Site) -> None:
+def test_who_does_not_read_its_answer_in_time_is_cut_off(requests_sent: int, sips: bool, hasty: Site) -> None:
     for patience in (2, 8, 32):  # the longer ones are for a busy machine
-        with site.connect() as slow:
+        with hasty.connect() as slow:
             slow.sendall(b"GET /large HTTP/1.1\r\nHost: exporter\r\n\r\n" * requests_sent)
             end, got = time.monotonic() + patience, 0
             while time.monotonic() < end:
@@ -202,10 +213,10 @@ def test_who_does_not_read_its_answer_in_time_is_cut_off(requests_sent: int, sip
 
 
 def test_who_reads_slowly_but_in_time_has_the_whole_answer(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    start: Start,
 ) -> None:
     """The limit of headers does not end what is still being read."""
-    monkeypatch.setattr(web_connections, "HEADER_SECONDS", 0.3)
+    site = start(header_seconds=0.3)
     with site.connect() as patient:
         patient.sendall(b"GET /large HTTP/1.1\r\nHost: exporter\r\nConnection: close\r\n\r\n")
         head = patient.recv(1000)
@@ -213,14 +224,13 @@ def test_who_reads_slowly_but_in_time_has_the_whole_answer(
         assert len((head + read_to_end(patient)).partition(b"\r\n\r\n")[2]) == len(LARGE)
 
 
-@pytest.mark.usefixtures("short")
-def test_work_that_takes_longer_than_a_header_may_is_finished(site: Site) -> None:
+def test_work_that_takes_longer_than_a_header_may_is_finished(hasty: Site) -> None:
     answers: list[str] = []
-    caller = threading.Thread(target=lambda: answers.append(site.get("/slow").text))
+    caller = threading.Thread(target=lambda: answers.append(hasty.get("/slow").text))
     caller.start()
-    assert site.at_work.wait(GENEROUS)
+    assert hasty.at_work.wait(GENEROUS)
     time.sleep(1.5)
-    site.release.set()
+    hasty.release.set()
     caller.join(GENEROUS)
     assert answers == ["slow"]
 
@@ -259,10 +269,10 @@ def test_what_is_no_http_is_refused_in_a_line_of_the_log(
 
 
 def test_slow_connections_take_the_places_of_each_other_only(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    start: Start,
 ) -> None:
     """None of the limits has passed: who has waited longest makes room, and what is at work stays."""
-    monkeypatch.setattr(web_connections, "MOST_CONNECTIONS", 8)
+    site = start(connections=8)
     answers: list[str] = []
     caller = threading.Thread(target=lambda: answers.append(site.get("/slow").text))
     caller.start()
@@ -279,10 +289,9 @@ def test_slow_connections_take_the_places_of_each_other_only(
 
 
 def test_connections_that_have_not_begun_tls_are_counted(
-    web_file: Path, monkeypatch: pytest.MonkeyPatch
+    web_file: Path,
 ) -> None:
-    monkeypatch.setattr(web_connections, "MOST_CONNECTIONS", 8)
-    with serving(web_file) as site, ExitStack() as held:
+    with serving(web_file, ConnectionLimits(connections=8)) as site, ExitStack() as held:
         raw = [
             held.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=GENEROUS))
             for _ in range(40)
@@ -315,18 +324,30 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(web_file
                 incoming.write(wire.recv(65536))
 
 
-def test_guesses_that_wait_are_few_and_keep_out_nobody_who_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_guesses_that_wait_are_few_and_keep_out_nobody_who_is_known(tmp_path: Path) -> None:
     web_file = tmp_path / "web.yml"
     hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
     web_file.write_text(yaml.safe_dump({"basic_auth_users": {"prometheus": hashed}}))
-    with serving(web_file) as site:
+    checked, release = threading.Event(), threading.Event()
+
+    def slow(password: bytes, known: str) -> bool:
+        if password == b"slow":
+            checked.set()
+            release.wait(GENEROUS)
+        return matches(password, known)
+
+    with serving(web_file, passwords=Passwords(PasswordLimits(guesses=1), slow)) as site:
         url = f"http://127.0.0.1:{site.port}/small"
 
         def status(password: str) -> int:
             return requests.get(url, auth=("prometheus", password), timeout=GENEROUS).status_code
 
         assert (status("right"), status("wrong")) == (200, 401)
-        monkeypatch.setattr(web_config, "_MOST_GUESSES", 0)
+        answers: list[int] = []
+        guesser = threading.Thread(target=lambda: answers.append(status("slow")))
+        guesser.start()
+        assert checked.wait(GENEROUS)
         assert (status("right"), status("wrong"), status("another")) == (200, 401, 503)
+        release.set()
+        guesser.join(GENEROUS)
+        assert answers == [401]
