@@ -22,7 +22,8 @@ from demo.control import Simulator
 from demo.display import Progress, printable, show_message, show_where
 from demo.processes import DemoError, Processes, Stopped, choose_ports
 from demo.stack import COST_INTERVAL_SECONDS, Options, Stack, clean_environment, ready_line, simulator_command
-from demo.telex_sink import Message, TelexSink
+from demo.telex_channel import Message
+from demo.telex_sink import TelexSink
 from demo.thresholds import factor_needed
 
 CHECK_SECONDS = 120.0

@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from demo.telex_sink import Message
+from demo.telex_channel import Message
 
 QUERIES = (
     ("The dearest accounts yesterday", "topk(5, sum by (account_id, account) (aws_cost_yesterday_usd))"),

@@ -16,7 +16,8 @@ from demo import configs, http, running
 from demo.control import Simulator
 from demo.display import Progress
 from demo.processes import Child, DemoError, Processes, choose_ports
-from demo.telex_sink import Message, TelexSink
+from demo.telex_channel import Message
+from demo.telex_sink import TelexSink
 from demo.thresholds import DailyCosts, Thresholds, choose_thresholds
 from exporter.config.read import CONFIG_VARIABLE
 
