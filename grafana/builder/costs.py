@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import common, stat, table, timeseries
+from grafana_foundation_sdk.builders import bargauge, common, stat, table, timeseries
 
 from grafana.builder.promql import (
     COST,
@@ -30,6 +30,7 @@ from grafana.builder.style import (
     money_column,
     properties,
     ranged,
+    ranking_bars,
     rows,
     stat_panel,
     steps,
@@ -102,6 +103,42 @@ def budget(scope: str, accounts: str, *, width: int) -> stat.Panel:
     )
 
 
+def share(title: str, description: str, part: str, whole: str, *, width: int) -> stat.Panel:
+    """Cost of this month by the matchers `part` as a share of that by the matchers `whole`."""
+    family = "aws_cost_month_to_date_usd"
+    return (
+        stat_panel(title, description, width=width, height=5)
+        .unit("percentunit")
+        .decimals(1)
+        .with_target(instant("A", f"sum({family}{part}) / on () sum({family}{whole})", "Share"))
+    )
+
+
+def list_ratio(
+    which: str, by: str, legend: str, *, most: int, unknown: str, width: int, height: int
+) -> bargauge.Panel:
+    """The bill by list price, for the highest by these labels; `unknown` is the text where there is none."""
+    return (
+        ranking_bars(
+            "Bill against list price",
+            f"Usage cost of the newest settled day by the list price of a day of what exists now, {which}: below 1 are "
+            "discounts and what runs part of the day, above it what list price does not count.",
+            width=width,
+            height=height,
+        )
+        .no_value(unknown)
+        .unit("percentunit")
+        .decimals(0)
+        .with_target(
+            instant(
+                "A",
+                f"sort_desc(topk({most}, max by ({by}) (aws_cost_realised_to_list_ratio{{{COST}}})))",
+                legend,
+            )
+        )
+    )
+
+
 def daily_by(
     by: str, legend: str, title: str, rest: str, *, width: int, height: int, most: int = _SERVICES_SHOWN
 ) -> timeseries.Panel:
@@ -165,10 +202,7 @@ def changed(
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("Change").desc(True)])
-        .override_by_name(
-            "Account",
-            account_column(None if "Service" in without else 130),
-        )
+        .override_by_name("Account", account_column(None if "Service" in without else 130))
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name(
             "Service", properties(links=link("Service", "aws-spend-service", "service", "Service"))
@@ -281,10 +315,7 @@ def anomalies(width: int, height: int) -> table.Panel:
                 }
             )
         )
-        .override_by_name(
-            "Account",
-            account_column(250),
-        )
+        .override_by_name("Account", account_column(250))
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name(
             "Service", properties(links=link("Service", "aws-spend-service", "service", "Service"))

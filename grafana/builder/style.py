@@ -156,6 +156,11 @@ def hourly_bars(title: str, description: str, *, width: int, height: int) -> tim
     return daily_bars(title, description, width=width, height=height).legend(legend_below("sum"))
 
 
+def hourly_counts(title: str, description: str, *, width: int, height: int) -> timeseries.Panel:
+    """The same of whole numbers."""
+    return hourly_bars(title, description, width=width, height=height).unit("locale").decimals(0)
+
+
 def units_and_dollars(
     title: str, description: str, unit: str, *, width: int, height: int
 ) -> timeseries.Panel:

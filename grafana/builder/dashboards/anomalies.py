@@ -158,10 +158,7 @@ def _causes() -> table.Panel:
                 }
             )
         )
-        .override_by_name(
-            "Account",
-            account_column(150),
-        )
+        .override_by_name("Account", account_column(150))
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name("Region", properties(custom__width=90))
         .override_by_name("Grew by", money_column(custom__width=90))
@@ -426,10 +423,7 @@ def _aws_anomalies() -> table.Panel:
                 {"account": "Account", "account_id": "Account id", "service": "Service", "Value": "Impact"}
             )
         )
-        .override_by_name(
-            "Account",
-            account_column(150),
-        )
+        .override_by_name("Account", account_column(150))
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name("Impact", money_column(custom__width=110))
     )

@@ -43,7 +43,7 @@ def build() -> Dashboard:
         .with_panel(_prices())
         .with_panel(inventory.most_expensive(COLUMNS, 11))
         .with_panel(inventory.unused(COLUMNS // 2, 10))
-        .with_panel(_savings())
+        .with_panel(inventory.savings(COLUMNS // 2, 10))
         .with_panel(inventory.by_type(8, 10))
         .with_panel(_ages())
         .with_panel(_untagged())
@@ -83,45 +83,6 @@ def _prices() -> stat.Panel:
         .unit("s")
         .decimals(1)
         .with_target(instant("A", "time() - max(aws_spend_exporter_price_table_timestamp_seconds)", "Age"))
-    )
-
-
-def _savings() -> table.Panel:
-    by = "account_id, account, resource_type, kind"
-    dollars = f"sum by ({by}) (aws_resources_saving_estimated_monthly_usd{{{PLACE}}})"
-    return (
-        table_panel(
-            "The same for less",
-            "Resources that could be had for less, by kind: gp2 volumes as gp3, previous generations, engine versions "
-            "in extended support; and what that saves a month at list price. Up to an hour old.",
-            width=COLUMNS // 2,
-            height=10,
-        )
-        .no_value("nothing")
-        .with_target(rows("A", f"topk(25, {dollars})"))
-        .with_target(
-            rows("B", f"sum by ({by}) (aws_resources_saving{{{PLACE}}}) and on ({by}) topk(25, {dollars})")
-        )
-        .transformations(
-            columns(
-                {
-                    "account": "Account",
-                    "account_id": "Account id",
-                    "resource_type": "Type",
-                    "kind": "Kind",
-                    "Value #B": "Count",
-                    "Value #A": "Saves a month",
-                }
-            )
-        )
-        .override_by_name(
-            "Account",
-            account_column(110),
-        )
-        .override_by_name("Account id", properties(custom__width=115))
-        .override_by_name("Type", properties(custom__width=240))
-        .override_by_name("Count", properties(unit="none", decimals=0, custom__width=60))
-        .override_by_name("Saves a month", money_column(custom__width=105))
     )
 
 
@@ -238,10 +199,7 @@ def _recommended() -> table.Panel:
                 }
             )
         )
-        .override_by_name(
-            "Account",
-            account_column(110),
-        )
+        .override_by_name("Account", account_column(110))
         .override_by_name("Account id", properties(custom__width=115))
         .override_by_name("Saves a month", money_column(custom__width=105))
     )
