@@ -182,7 +182,7 @@ def run(options: Options) -> None:
             console.print("Ctrl-C ends the demo and leaves nothing behind.\n")
             stack.wait()
     except Stopped:
-        console.print("\nThe demo has ended.")  # on a line of its own, after ^C
+        console.print("\nThe demo has ended.")  # on a new line, after ^C
     finally:
         running.tidy()
 

@@ -41,7 +41,7 @@ class Options:
     """Also list what the accounts own, which the simulator fills on first use: in half a minute."""
     ports: Mapping[str, int] = field(default_factory=dict)
     patience: float = 90.0
-    """Seconds that each server may take to be ready; one that dies is told at once."""
+    """Seconds that each server may take to be ready; one that dies is reported at once."""
 
     def simulator_arguments(self, port: int) -> list[str]:
         return [

@@ -238,7 +238,7 @@ def _began_with_month(
 ) -> Flags:
     """Whether each known day since the first was off as the tested one is: at least half as far, to its side.
 
-    AWS tells the bill of a month as a whole a little too high or too low until it is final. Where two months err
+    AWS reports the bill of a month as a whole a little too high or too low until it is final. Where two months err
     to different sides, the first days of the later one look like a step.
     """
     off = _off(value, expected)

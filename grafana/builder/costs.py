@@ -46,7 +46,7 @@ _ROWS = 20
 
 
 def yesterday(width: int) -> stat.Panel:
-    """One figure."""
+    """Cost of the previous UTC day."""
     return (
         stat_panel(
             "Yesterday",

@@ -64,11 +64,11 @@ def run_rate(width: int) -> stat.Panel:
 
 
 def waste(width: int) -> stat.Panel:
-    """Dollars a month that nobody needs."""
+    """Dollars a month that could be saved."""
     return (
         stat_panel(
             "Could be saved",
-            "List price of a month of what nobody uses, and what cheaper types of the same would save, in the chosen "
+            "List price of a month of what is unused, and what cheaper types of the same would save, in the chosen "
             "regions. Up to an hour old.",
             width=width,
             height=5,
@@ -188,10 +188,10 @@ def most_expensive(width: int, height: int, *, without: tuple[str, ...] = ()) ->
 
 
 def unused(width: int, height: int, *, without: tuple[str, ...] = ()) -> table.Panel:
-    """What nobody uses, by account and reason."""
+    """What is unused, by account and reason."""
     panel = _avoidable(
         "Unused",
-        f"What nobody seems to use, with the reason to think so and the list price of a month, the {_LISTED} most "
+        f"What seems unused, with the reason to think so and the list price of a month, the {_LISTED} most "
         "expensive. Up to an hour old.",
         "reason",
         "aws_resources_unused",

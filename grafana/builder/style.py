@@ -88,7 +88,7 @@ def properties(**values: object) -> list[model.DynamicConfigValue]:
 
 
 def when_unknown(text: str) -> model.SpecialValueMap:
-    """The mapping that shows no value as a grey text, whatever the thresholds."""
+    """The mapping that shows no value as a grey text, regardless of the thresholds."""
     return model.SpecialValueMap(
         options=model.DashboardSpecialValueMapOptions(
             match=model.SpecialValueMatch.NULL_AND_NAN,
@@ -324,7 +324,7 @@ def account_column(width: int | None = None) -> list[model.DynamicConfigValue]:
 
 
 def hidden() -> list[model.DynamicConfigValue]:
-    """A column that links need and nobody has to see."""
+    """A column that links need and that is not shown."""
     return properties(custom__hideFrom={"viz": True, "tooltip": True, "legend": True})
 
 

@@ -145,7 +145,7 @@ def usage_panel(usage: Usage, width: int, height: int) -> timeseries.Panel:
 
 
 def usage_of_service(width: int, height: int) -> timeseries.Panel:
-    """Whatever the chosen service is charged for."""
+    """All that the chosen service is charged for."""
     panel = units_and_dollars(
         "Usage",
         "What the service is charged for, as far as it is counted: total of each complete UTC day in the chosen "

@@ -1,4 +1,4 @@
-"""An untouched demo is quiet and a spike is not, whatever the day of the month."""
+"""An untouched demo is quiet and a spike is not, on any day of the month."""
 
 from datetime import date, timedelta
 from decimal import Decimal

@@ -23,7 +23,7 @@ SMALL = ["--no-grafana", "--no-inventory", "--days", "60", "--regions", "us-east
 
 
 class Demo:
-    """A demo as a user starts it, in temporary folders of its own."""
+    """A demo as a user starts it, in separate temporary folders."""
 
     def __init__(self, popen: "subprocess.Popen[str]", folder: Path) -> None:
         self.popen = popen

@@ -245,7 +245,7 @@ def _overridden(panel: Json, setting: str) -> dict[str, Any]:
 
 
 def _fit(panel: Json) -> Iterator[str]:
-    """A table whose columns are wider than its panel scrolls sideways, which nobody does."""
+    """A table whose columns are wider than its panel scrolls sideways, and what is beside it is not seen."""
     for transformation in panel.get("transformations", []):
         if transformation["id"] == "organize":
             widths, hidden = _overridden(panel, "custom.width"), _overridden(panel, "custom.hideFrom")
@@ -258,7 +258,7 @@ def _fit(panel: Json) -> Iterator[str]:
 
 
 def _told_apart(panel: Json) -> Iterator[str]:
-    """What is drawn beside dollars has a colour of its own."""
+    """What is drawn beside dollars has a separate colour."""
     colours = _overridden(panel, "color")
     if "Cost" not in colours or panel["type"] != "timeseries":
         return

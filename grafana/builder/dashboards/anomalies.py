@@ -120,7 +120,7 @@ def _alerts() -> table.Panel:
     return (
         table_panel(
             "Open alerts",
-            "Alerts that fire now, at most 50, whatever the filters; the red marks in the charts show since when. "
+            "Alerts that fire now, at most 50, regardless of the filters; the red marks in the charts show since when. "
             "As old as the last evaluation of the rules.",
             width=12,
             height=5,
@@ -137,7 +137,7 @@ def _causes() -> table.Panel:
     by = f"{PAIR}, usage_type, operation, region"
     return (
         table_panel(
-            "What grew",
+            "Top contributors",
             "For spikes that stand, the usage types that grew most on that day and by how many dollars, where the "
             "exporter may ask for it: one paid request a spike.",
             width=COLUMNS,
@@ -220,7 +220,7 @@ def _expected() -> table.Panel:
     return panel
 
 
-# Subjects that are no account have no account_id; they are shown whatever account is chosen.
+# Subjects that are no account have no account_id; they are shown for any chosen account.
 _SUBJECT = 'account_id=~"$account|", account_id=~"$members|"'
 
 # Live gauges of an assessed day at that day, for where there is no dated history: what they showed three days
@@ -307,7 +307,7 @@ def _furthest(most: int) -> str:
 
 
 def _share(title: str, description: str, spend: str, period: str) -> bargauge.Panel:
-    # Subjects that are no account have no account_id; they are shown whatever account is chosen.
+    # Subjects that are no account have no account_id; they are shown for any chosen account.
     limit = f'scope:aws_cost_threshold_usd:max{{period="{period}", account_id=~"$account|", account_id=~"$members|"}}'
     key = "scope, account_id, ou, group, group_value, service"
     return (

@@ -165,7 +165,7 @@ def _ages() -> bargauge.Panel:
 def _failing() -> table.Panel:
     return (
         table_panel(
-            "What fails now",
+            "Current failures",
             "Collections of one account and region that fail, with the kind of failure, at most 50. Their last good "
             "values stay for three intervals. As old as the last scrape.",
             width=12,

@@ -1,4 +1,4 @@
-"""Inventory and waste: what exists, since when, at which price, and what nobody uses."""
+"""Inventory and waste: what exists, since when, at which price, and what is unused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build() -> Dashboard:
         frame(
             "inventory",
             "Inventory and waste",
-            "What exists, at list price, and what nobody uses.",
+            "What exists, at list price, and what is unused.",
             start="now-24h",
             without=("service",),
         )
@@ -59,7 +59,7 @@ def _count() -> stat.Panel:
     return (
         stat_panel(
             "Resources",
-            "What exists now in the chosen accounts and regions, and how much of it nobody seems to use. Up to an "
+            "What exists now in the chosen accounts and regions, and how much of it seems unused. Up to an "
             "hour old.",
             width=6,
             height=5,

@@ -153,7 +153,7 @@ def _coming_days() -> bargauge.Panel:
     return (
         ranking_bars(
             "The coming days",
-            "Our own projection of the organization's cost on each of the coming UTC days, whatever the filters. A "
+            "Our own projection of the organization's cost on each of the coming UTC days, regardless of the filters. A "
             "high one may be the 1st, with its fees, tax and support. At most six hours old.",
             width=4,
             height=10,
