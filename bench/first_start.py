@@ -29,7 +29,8 @@ from demo.processes import choose_ports
 from exporter.core.moments import month_start
 
 DEADLINE_SECONDS = 900
-EVERYTHING = "sum(sum_over_time(last_over_time(aws_cost_daily_usd[1d])[420d:1d] offset -1ms))"
+# Thirteen months and the days of this one are 428 days at most.
+EVERYTHING = "sum(sum_over_time(last_over_time(aws_cost_daily_usd[1d])[430d:1d] offset -1ms))"
 NEWEST_MONTH = "sum(sum_over_time(last_over_time(aws_cost_daily_usd[1d])[15d:1d] offset -1ms))"
 
 
