@@ -74,7 +74,6 @@ class Families:
         )
 
     def all(self) -> tuple[Family, ...]:
-        """Each of them."""
         return (self.cost, self.unused, self.untagged, self.jump, self.jump_ratio)
 
 

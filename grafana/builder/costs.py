@@ -161,7 +161,6 @@ def daily_by(
 
 
 def daily_by_service(width: int, height: int) -> timeseries.Panel:
-    """Stacked days by service."""
     return colour_services(
         daily_by(
             "service", "{{service}}", "Daily cost by service", "Other services", width=width, height=height
@@ -170,7 +169,6 @@ def daily_by_service(width: int, height: int) -> timeseries.Panel:
 
 
 def daily_by_account(width: int, height: int) -> timeseries.Panel:
-    """Stacked days by account."""
     return daily_by(
         "account_id, account",
         "{{account}} · {{account_id}}",
@@ -270,14 +268,12 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
 
 
 def accounts(width: int, height: int) -> table.Panel:
-    """Accounts by cost."""
     return ranking(
         "account_id, account", {"account": "Account", "account_id": "Account id"}, "Accounts", width, height
     )
 
 
 def services(width: int, height: int) -> table.Panel:
-    """Services by cost."""
     return ranking("service", {"service": "Service"}, "Services", width, height)
 
 
@@ -293,7 +289,7 @@ def pairs(width: int, height: int) -> table.Panel:
 
 
 def anomalies(width: int, height: int) -> table.Panel:
-    """Findings that stand."""
+    """Findings that hold on the assessed day, with the dollars that each is off."""
     return (
         table_panel(
             "Open anomalies",

@@ -85,7 +85,6 @@ def waste(width: int) -> stat.Panel:
 
 
 def by_type(width: int, height: int) -> bargauge.Panel:
-    """Counts by type."""
     return (
         ranking_bars(
             "Resources by type",

@@ -14,7 +14,6 @@ _ACCOUNT = "Account", "Account id"
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame(
             "account",

@@ -43,7 +43,6 @@ _LIMIT = 'on () group_left () max(aws_cost_anomaly_setting{setting="score"})'
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame(
             "anomalies",

@@ -37,7 +37,6 @@ _FAILURES = f"{_SELF}collector_failure_info"
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame(
             "exporter",

@@ -28,7 +28,6 @@ _AGES = ("1 week", 7), ("1 month", 30), ("3 months", 91), ("1 year", 365)
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame(
             "inventory",

@@ -12,7 +12,6 @@ from grafana.builder.style import COLUMNS, instant, stat_panel
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame(
             "service",

@@ -34,7 +34,6 @@ _DAYS = f"sum(last_over_time(aws_cost_daily_usd{{{COST}}}[1d]))[$__range:1d] off
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame(
             "trends",
