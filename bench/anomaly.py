@@ -71,7 +71,7 @@ def z_score(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
 def weekly_mean(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
     """A fifth more than the mean of the seven days before."""
     mean, cost = np.nanmean(total[:, -8:-1], axis=1), total[:, -1]
-    return ((cost > 1.2 * mean) & (cost - mean >= FLOOR_USD)).astype(np.int64)
+    return np.asarray((cost > 1.2 * mean) & (cost - mean >= FLOOR_USD), dtype=np.int64)
 
 
 def original(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
@@ -84,7 +84,7 @@ def original(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
     mean, deviation = np.nanmean(window, axis=1), np.nanstd(window, axis=1)
     above = (deviation > 0) & (cost - mean > 3 * np.maximum(deviation, 1e-9))
     steady = (abs(cost - total[:, -2]) < 0.005) & (np.nanmax(total, axis=1) > 0)
-    return above.astype(np.int64) - (steady & ~above)
+    return np.asarray(above, dtype=np.int64) - (steady & ~above)
 
 
 def ours(
@@ -306,9 +306,9 @@ def main(
         )
     console = Console(width=None if sys.stdout.isatty() else 130)
     console.print(table)
-    for name, scores in by_seed.items():
-        f1 = sorted(score.f1 or 0.0 for score in scores)
-        false = sorted(score.false_per_100_pair_months for score in scores)
+    for name, of_seeds in by_seed.items():
+        f1 = sorted(score.f1 or 0.0 for score in of_seeds)
+        false = sorted(score.false_per_100_pair_months for score in of_seeds)
         console.print(
             f"{name}, by seed: F1 {f1[0]:.3f} to {f1[-1]:.3f} (median {statistics.median(f1):.3f}),"
             f" false alarms per 100 pair-months {false[0]:.2f} to {false[-1]:.2f}"

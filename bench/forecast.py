@@ -211,7 +211,7 @@ def main(
     """Compare month-end forecasts with what the simulated months cost."""
     drawn = chosen or tuple(random.SystemRandom().randrange(1, 10**6) for _ in range(seeds))
     progress = Console(file=sys.stderr)
-    errors = []
+    errors: list[Error] = []
     for number, seed in enumerate(drawn, start=1):
         progress.print(f"seed {seed} ({number} of {len(drawn)})")
         errors += forecasts(seed, months, accounts, services, events)

@@ -20,18 +20,19 @@ from grafana.builder.style import (
     USD,
     WARNING,
     account_column,
+    account_id_column,
     colour_services,
     columns,
     daily_bars,
     fixed,
     instant,
-    link,
     money_bar,
     money_column,
     properties,
     ranged,
     ranking_bars,
     rows,
+    service_column,
     stat_panel,
     steps,
     table_panel,
@@ -201,10 +202,8 @@ def changed(
         )
         .sort_by([common.TableSortByFieldState().display_name("Change").desc(True)])
         .override_by_name("Account", account_column(None if "Service" in without else 130))
-        .override_by_name("Account id", properties(custom__width=115))
-        .override_by_name(
-            "Service", properties(links=link("Service", "aws-spend-service", "service", "Service"))
-        )
+        .override_by_name("Account id", account_id_column())
+        .override_by_name("Service", service_column())
         .override_by_name(
             "Change",
             money_column(
@@ -258,12 +257,10 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
     for column in ("Projected", "Yesterday", "Today so far"):
         panel.override_by_name(column, money_column(custom__width=95))
     if "account" in names:
-        panel.override_by_name("Account id", properties(custom__width=115))
+        panel.override_by_name("Account id", account_id_column())
         panel.override_by_name("Account", account_column())
     if "service" in names:
-        panel.override_by_name(
-            "Service", properties(links=link("Service", "aws-spend-service", "service", "Service"))
-        )
+        panel.override_by_name("Service", service_column())
     return panel
 
 
@@ -312,10 +309,8 @@ def anomalies(width: int, height: int) -> table.Panel:
             )
         )
         .override_by_name("Account", account_column(250))
-        .override_by_name("Account id", properties(custom__width=115))
-        .override_by_name(
-            "Service", properties(links=link("Service", "aws-spend-service", "service", "Service"))
-        )
+        .override_by_name("Account id", account_id_column())
+        .override_by_name("Service", service_column())
         .override_by_name("Kind", properties(custom__width=120))
         .override_by_name("Off by", money_column(custom__width=110))
     )

@@ -9,6 +9,7 @@ from grafana.builder.promql import PLACE
 from grafana.builder.style import (
     USD,
     account_column,
+    account_id_column,
     columns,
     hidden,
     instant,
@@ -173,7 +174,7 @@ def most_expensive(width: int, height: int, *, without: tuple[str, ...] = ()) ->
         .sort_by([common.TableSortByFieldState().display_name("A month").desc(True)])
         .override_by_name("Type", properties(custom__width=240))
         .override_by_name("Account", account_column(150))
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account id", account_id_column())
         .override_by_name("Region", properties(custom__width=110))
         .override_by_name("A month", money_bar(custom__width=170))
         .override_by_name("Age", properties(unit="s", decimals=0, noValue="–", custom__width=100))
@@ -248,7 +249,7 @@ def _avoidable(
         )
         .sort_by([common.TableSortByFieldState().display_name(column).desc(True)])
         .override_by_name("Account", account_column(110))
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account id", account_id_column())
         .override_by_name("Type", properties(custom__width=240))
         .override_by_name("Count", properties(unit="none", decimals=0, custom__width=60))
         .override_by_name(column, money_column(custom__width=column_width))

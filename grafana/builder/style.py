@@ -323,6 +323,16 @@ def account_column(width: int | None = None) -> list[model.DynamicConfigValue]:
     return properties(**fixed_width, links=link("Account", "aws-spend-account", "account", "Account id"))
 
 
+def account_id_column() -> list[model.DynamicConfigValue]:
+    """Twelve digits."""
+    return properties(custom__width=115)
+
+
+def service_column() -> list[model.DynamicConfigValue]:
+    """Names of services that lead to the service's dashboard."""
+    return properties(links=link("Service", "aws-spend-service", "service", "Service"))
+
+
 def hidden() -> list[model.DynamicConfigValue]:
     """A column that links need and that is not shown."""
     return properties(custom__hideFrom={"viz": True, "tooltip": True, "legend": True})

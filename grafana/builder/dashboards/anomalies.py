@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import bargauge, common, dashboard, stat, table, timeseries
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -20,6 +20,7 @@ from grafana.builder.style import (
     NEUTRAL,
     WARNING,
     account_column,
+    account_id_column,
     columns,
     daily_bars,
     fixed,
@@ -158,7 +159,7 @@ def _causes() -> table.Panel:
             )
         )
         .override_by_name("Account", account_column(150))
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account id", account_id_column())
         .override_by_name("Region", properties(custom__width=90))
         .override_by_name("Grew by", money_column(custom__width=90))
     )
@@ -170,7 +171,7 @@ def _expected() -> table.Panel:
     def of(family: str) -> str:
         return f"sum by ({PAIR}) ({family}{{{COST}}})"
 
-    def row(ref: str, expr: str) -> object:
+    def row(ref: str, expr: str) -> prometheus.Dataquery:
         return rows(ref, f"({expr}) and on ({PAIR}) {furthest}")
 
     actual, expected = of("aws_cost_assessed_usage_usd"), of("aws_cost_expected_usd")
@@ -200,7 +201,7 @@ def _expected() -> table.Panel:
         )
         .sort_by([common.TableSortByFieldState().display_name("Score").desc(True)])
         .override_by_name("Account", account_column())
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account id", account_id_column())
         .override_by_name(
             "Score",
             properties(
@@ -371,7 +372,7 @@ def _limits() -> table.Panel:
 
 
 def _aws_budgets() -> table.Panel:
-    def row(ref: str, family: str) -> object:
+    def row(ref: str, family: str) -> prometheus.Dataquery:
         largest = f"topk(50, max by (budget) (aws_budget_limit_usd{{{_SUBJECT}}}))"
         return rows(ref, f"max by (budget, period) ({family}{{{_SUBJECT}}}) and on (budget) {largest}")
 
@@ -423,6 +424,6 @@ def _aws_anomalies() -> table.Panel:
             )
         )
         .override_by_name("Account", account_column(150))
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account id", account_id_column())
         .override_by_name("Impact", money_column(custom__width=110))
     )

@@ -11,6 +11,7 @@ from grafana.builder.promql import PLACE
 from grafana.builder.style import (
     COLUMNS,
     account_column,
+    account_id_column,
     columns,
     instant,
     line_panel,
@@ -199,7 +200,7 @@ def _recommended() -> table.Panel:
             )
         )
         .override_by_name("Account", account_column(110))
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account id", account_id_column())
         .override_by_name("Saves a month", money_column(custom__width=105))
     )
 
