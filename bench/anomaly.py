@@ -84,7 +84,7 @@ def original(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
     mean, deviation = np.nanmean(window, axis=1), np.nanstd(window, axis=1)
     above = (deviation > 0) & (cost - mean > 3 * np.maximum(deviation, 1e-9))
     steady = (abs(cost - total[:, -2]) < 0.005) & (np.nanmax(total, axis=1) > 0)
-    return np.asarray(above, dtype=np.int64) - (steady & ~above)
+    return np.asarray(above, dtype=np.int64) - np.asarray(steady & ~above, dtype=np.int64)
 
 
 def ours(
