@@ -32,7 +32,7 @@ class Demo:
     def state(self) -> dict[str, str]:
         """The URLs of the demo, once it is up."""
         deadline = monotonic() + 150
-        while not (found := list(self.folder.glob("run/aws-spend-demo-*.json"))):
+        while not (found := list(self.folder.glob("run/aws-spend-exporter/demo-*.json"))):
             assert self.popen.poll() is None, self.popen.stdout and self.popen.stdout.read()
             assert monotonic() < deadline
             sleep(0.1)
