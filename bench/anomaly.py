@@ -1,4 +1,4 @@
-"""How good anomaly findings are: precision, restore and delay by class of service, on labelled organisations.
+"""How good anomaly findings are: precision, recall and delay by class of service, on labelled organisations.
 
 Each organisation is replayed day by day as the exporter sees it. What counts, for every method alike:
 
@@ -7,7 +7,7 @@ Each organisation is replayed day by day as the exporter sees it. What counts, f
 - Alarms of a series on consecutive days (one silent day between them allowed) and of one sign are one
   message. A message none of whose days is within an event of its sign is a false alarm; a lasting change
   is no news after two weeks.
-- Precision is found / (found + false alarms), restore is found / events.
+- Precision is found / (found + false alarms), recall is found / events.
 
 The other methods look at the whole cost, as tools that use them do, and are given the same floor of
 dollars a day where it helps them. Seeds are drawn at run time and printed; nothing is tuned to one.
@@ -71,7 +71,7 @@ def z_score(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
 def weekly_mean(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
     """A fifth more than the mean of the seven days before."""
     mean, cost = np.nanmean(total[:, -8:-1], axis=1), total[:, -1]
-    return ((cost > 1.2 * mean) & (cost - mean >= FLOOR_USD)).astype(np.int64)
+    return np.asarray((cost > 1.2 * mean) & (cost - mean >= FLOOR_USD), dtype=np.int64)
 
 
 def original(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
@@ -84,7 +84,7 @@ def original(days: Sequence[date], usage: Costs, total: Costs) -> Signs:
     mean, deviation = np.nanmean(window, axis=1), np.nanstd(window, axis=1)
     above = (deviation > 0) & (cost - mean > 3 * np.maximum(deviation, 1e-9))
     steady = (abs(cost - total[:, -2]) < 0.005) & (np.nanmax(total, axis=1) > 0)
-    return above.astype(np.int64) - (steady & ~above)
+    return np.asarray(above, dtype=np.int64) - np.asarray(steady & ~above, dtype=np.int64)
 
 
 def ours(
@@ -126,13 +126,13 @@ class Score:
 
     @property
     def precision(self) -> float | None:
-        """Of what was told, how much was so; None if nothing was told."""
-        told = self.found + self.false_alarms
-        return self.found / told if told else None
+        """The share of findings that are true; None if nothing was found."""
+        findings = self.found + self.false_alarms
+        return self.found / findings if findings else None
 
     @property
-    def restore(self) -> float | None:
-        """Of what was so, how much was told; None if nothing was."""
+    def recall(self) -> float | None:
+        """The share of true anomalies that were found; None if there were none."""
         return self.found / self.events if self.events else None
 
     @property
@@ -246,7 +246,7 @@ def _row(name: str, method: str, score: Score) -> dict[str, Any]:
         "method": method,
         "events": score.events,
         "precision": score.precision,
-        "restore": score.restore,
+        "recall": score.recall,
         "f1": score.f1,
         "days_to_detect": statistics.mean(score.delays) if score.delays else None,
         "false_alarms": score.false_alarms,
@@ -285,7 +285,7 @@ def main(
         click.echo(json.dumps({"seeds": drawn, "rows": rows, "by_seed": each}))
         return
     table = Table(
-        "class", "method", "events", "precision", "restore", "F1", "days", "false", "per 100 pair-months",
+        "class", "method", "events", "precision", "recall", "F1", "days", "false", "per 100 pair-months",
         title=f"Findings against labels: {len(drawn)} organisations x {per_class * len(CLASSES)} account-service"
         f" pairs x {ASSESSED_DAYS} days",
         caption=f"Seeds {' '.join(map(str, drawn))}",
@@ -297,7 +297,7 @@ def main(
             row["method"],
             str(row["events"]),
             _number(row["precision"]),
-            _number(row["restore"]),
+            _number(row["recall"]),
             _number(row["f1"]),
             _number(row["days_to_detect"], ".1f"),
             str(row["false_alarms"]),
@@ -306,9 +306,9 @@ def main(
         )
     console = Console(width=None if sys.stdout.isatty() else 130)
     console.print(table)
-    for name, scores in by_seed.items():
-        f1 = sorted(score.f1 or 0.0 for score in scores)
-        false = sorted(score.false_per_100_pair_months for score in scores)
+    for name, of_seeds in by_seed.items():
+        f1 = sorted(score.f1 or 0.0 for score in of_seeds)
+        false = sorted(score.false_per_100_pair_months for score in of_seeds)
         console.print(
             f"{name}, by seed: F1 {f1[0]:.3f} to {f1[-1]:.3f} (median {statistics.median(f1):.3f}),"
             f" false alarms per 100 pair-months {false[0]:.2f} to {false[-1]:.2f}"

@@ -25,7 +25,7 @@ DAYS = HISTORY_DAYS + ASSESSED_DAYS
 LEAST_USD = 40.0
 """An event moves cost by at least so much a day: what is smaller is noise to whoever pays."""
 FOUND_WITHIN_DAYS = 7
-"""A lasting change is found if it is told within so many days."""
+"""A lasting change is found if it is reported within so many days."""
 LEARNT_WITHIN_DAYS = 14
 """From so many days after a lasting change on, it is no news: an alarm is a false one."""
 _APART_DAYS = 10
@@ -62,7 +62,7 @@ class _Draft:
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """Series by days, in USD; `usage` is final, `early` says what was told otherwise before."""
+    """Series by days, in USD; `usage` is final, `early` holds what was reported differently before."""
 
     seed: int
     first_day: date
@@ -204,7 +204,7 @@ class _Drawer:
         return self.with_spike(draft)
 
     def bursts(self) -> _Draft:
-        """A batch that somebody starts once or twice a week, on whichever day; a spike is far above a burst."""
+        """A batch that is started by hand once or twice a week, on any day; a spike is far above a burst."""
         draft = self.plain(60, 400, (0.01, 0.08))
         burst = draft.usage.mean() * self.rng.uniform(1, 5)
         for number in range(DAYS):
@@ -267,7 +267,7 @@ class _Drawer:
         return draft
 
     def restated(self) -> _Draft:
-        """The bill of a month is told up to 15% lower or higher until the 5th of the next one."""
+        """The bill of a month is reported up to 15% lower or higher until the 5th of the next one."""
         draft = self.plain(150, 3000, (0.01, 0.05))
         by_month: dict[tuple[int, int], float] = {}
         for number, day in enumerate(self.dates):

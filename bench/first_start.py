@@ -14,9 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 import requests
@@ -26,7 +29,8 @@ from demo.processes import choose_ports
 from exporter.core.moments import month_start
 
 DEADLINE_SECONDS = 900
-EVERYTHING = "sum(sum_over_time(last_over_time(aws_cost_daily_usd[1d])[420d:1d] offset -1ms))"
+# Thirteen months and the days of this one are 428 days at most.
+EVERYTHING = "sum(sum_over_time(last_over_time(aws_cost_daily_usd[1d])[430d:1d] offset -1ms))"
 NEWEST_MONTH = "sum(sum_over_time(last_over_time(aws_cost_daily_usd[1d])[15d:1d] offset -1ms))"
 
 
@@ -52,6 +56,71 @@ def await_value(base: str, expression: str, least: float, started: float) -> flo
     return time.monotonic() - started
 
 
+@dataclass(frozen=True)
+class Programs:
+    """Starts programs that end with the stack; their output goes to files of the folder."""
+
+    stack: ExitStack
+    folder: Path
+
+    def start(
+        self, *command: str, environment: Mapping[str, str] | None = None, piped: bool = False
+    ) -> subprocess.Popen[str]:
+        log = self.stack.enter_context((self.folder / f"{len(list(self.folder.iterdir()))}.log").open("w"))
+        child = subprocess.Popen(  # noqa: S603 # our own programs and Prometheus
+            command,
+            stderr=log,
+            stdout=subprocess.PIPE if piped else log,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+        self.stack.callback(child.wait)
+        self.stack.callback(child.terminate)
+        return child
+
+    def start_prometheus(self, port: int) -> None:
+        config = self.folder / "prometheus.yml"
+        config.write_text(yaml.safe_dump({"storage": {"tsdb": {"out_of_order_time_window": "450d"}}}))
+        self.start(
+            "prometheus",
+            f"--config.file={config}",
+            f"--storage.tsdb.path={self.folder / 'tsdb'}",
+            "--storage.tsdb.retention.time=450d",
+            "--web.enable-remote-write-receiver",
+            f"--web.listen-address=127.0.0.1:{port}",
+        )
+
+    def start_exporter(
+        self, port: int, prometheus: str, simulator: Mapping[str, Any]
+    ) -> subprocess.Popen[str]:
+        config = self.folder / "config.yaml"
+        config.write_text(
+            yaml.safe_dump(
+                {
+                    "data_dir": str(self.folder / "data"),
+                    "server": {"port": port},
+                    "aws": {"endpoint_url": simulator["url"], "region": "us-east-1"},
+                    "ceilings": {"cost": {"day": None, "month": None}, "first_fill": None},
+                    "history": {"write_url": f"{prometheus}/api/v1/write"},
+                }
+            )
+        )
+        return self.start(
+            *(sys.executable, "-m", "exporter", "run", "--config", str(config)),
+            environment=simulator["environment"],
+        )
+
+
+def truth(simulator: str, first: date, until: date) -> float:
+    """What all accounts cost from the first day up to the last, which is not counted."""
+    answer = requests.get(
+        f"{simulator}/_simulator/truth",
+        params={"start": first.isoformat(), "end": until.isoformat(), "by": "month"},
+        timeout=600,
+    )
+    return sum(float(row["amount"]) for row in answer.json()["totals"])
+
+
 @click.command()
 @click.option("--accounts", default=50, show_default=True)
 @click.option("--services", default=20, show_default=True)
@@ -60,80 +129,24 @@ def await_value(base: str, expression: str, least: float, started: float) -> flo
 def main(accounts: int, services: int, groups_per_page: int, as_json: bool) -> None:
     """Start everything, and wait."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-
-        def start(
-            *command: str, environment: dict[str, str] | None = None, **more: object
-        ) -> subprocess.Popen[str]:
-            log = stack.enter_context((folder / f"{len(list(folder.iterdir()))}.log").open("w"))
-            child = subprocess.Popen(  # noqa: S603 # our own programs and Prometheus
-                command,
-                stderr=log,
-                stdout=more.get("stdout", log),
-                text=True,
-                env={**os.environ, **(environment or {})},
-            )
-            stack.callback(child.wait)
-            stack.callback(child.terminate)
-            return child
-
-        simulator = start(
+        programs = Programs(stack, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        simulator = programs.start(
             *(sys.executable, "-m", "simulated_aws", "--port", "0", "--accounts", str(accounts)),
             *("--services", str(services), "--days", "430", "--groups-per-page", str(groups_per_page)),
-            stdout=subprocess.PIPE,
+            piped=True,
         )
         assert simulator.stdout is not None
         ready = json.loads(simulator.stdout.readline())
-
         today = datetime.now(UTC).date()
-
-        def truth(first: str) -> float:
-            answer = requests.get(
-                f"{ready['url']}/_simulator/truth",
-                params={"start": first, "end": today.isoformat(), "by": "month"},
-                timeout=600,
-            )
-            return sum(float(row["amount"]) for row in answer.json()["totals"])
-
-        everything = truth(month_start(today, 13).isoformat())
-        newest = truth((today - timedelta(days=15)).isoformat())
+        everything = truth(ready["url"], month_start(today, 13), today)
+        newest = truth(ready["url"], today - timedelta(days=15), today)
 
         ports = choose_ports({"prometheus": 0, "exporter": 0})
-        port = ports["prometheus"]
-        prometheus = f"http://127.0.0.1:{port}"
-        (folder / "prometheus.yml").write_text(
-            yaml.safe_dump({"storage": {"tsdb": {"out_of_order_time_window": "450d"}}})
-        )
-        start(
-            *(
-                "prometheus",
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'tsdb'}",
-            ),
-            *(
-                "--storage.tsdb.retention.time=450d",
-                "--web.enable-remote-write-receiver",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ),
-        )
-        config = folder / "config.yaml"
-        config.write_text(
-            yaml.safe_dump(
-                {
-                    "data_dir": str(folder / "data"),
-                    "server": {"port": ports["exporter"]},
-                    "aws": {"endpoint_url": ready["url"], "region": "us-east-1"},
-                    "ceilings": {"cost": {"day": None, "month": None}, "first_fill": None},
-                    "history": {"write_url": f"{prometheus}/api/v1/write"},
-                }
-            )
-        )
+        prometheus = f"http://127.0.0.1:{ports['prometheus']}"
+        programs.start_prometheus(ports["prometheus"])
         before = cpu_seconds(simulator.pid)
         started = time.monotonic()
-        exporter = start(
-            *(sys.executable, "-m", "exporter", "run", "--config", str(config)),
-            environment=ready["environment"],
-        )
+        exporter = programs.start_exporter(ports["exporter"], prometheus, ready)
         # Yesterday still moves while it is read.
         month = await_value(prometheus, NEWEST_MONTH, newest * 0.995, started)
         everything_after = await_value(prometheus, EVERYTHING, everything * 0.999, started)

@@ -36,6 +36,7 @@ from exporter.collectors import cost, forecast
 from exporter.core.moments import month_start, start_of_day, utc_now
 from exporter.core.places import Account, Target
 from exporter.cost.projection_view import project
+from exporter.cost.settings import CostSettings
 from exporter.declarations.context import Context
 from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
@@ -143,7 +144,7 @@ def _read(
 ) -> tuple[dict[tuple[str, str], float], float, dict[tuple[str, str], float]]:
     payer = Account(simulator.payer_id, "payer")
     target = Target(payer.id, payer.name, "us-east-1")
-    settings = cost.CostSettings(history_months=4)
+    settings = CostSettings(history_months=4)
     clock = simulator.clock.now
     known = {payer.id: payer}
     cost.collect(Context(aws, ledger, clock, known, settings), target)
@@ -152,7 +153,7 @@ def _read(
 
     projected = project(ledger, now, settings.cost_type)
     assert projected is not None
-    (theirs, *_) = forecast.render(ViewContext(ledger, now, asked, {}, settings))
+    (theirs, *_) = forecast.render(ViewContext(ledger, now, asked, {}, Sections(settings)))
     first, today = month_start(now.date()), now.date()
     past = ledger.cost.sums(first, today, settings.cost_type)
     share = (month_start(today, -1) - first).days / (today - first).days
@@ -212,7 +213,7 @@ def main(
     """Compare month-end forecasts with what the simulated months cost."""
     drawn = chosen or tuple(random.SystemRandom().randrange(1, 10**6) for _ in range(seeds))
     progress = Console(file=sys.stderr)
-    errors = []
+    errors: list[Error] = []
     for number, seed in enumerate(drawn, start=1):
         progress.print(f"seed {seed} ({number} of {len(drawn)})")
         errors += forecasts(seed, months, accounts, services, events)

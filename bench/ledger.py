@@ -24,6 +24,8 @@ from exporter.collectors import cost
 from exporter.core.amounts import Amounts
 from exporter.core.moments import start_of_day
 from exporter.cost.refresh_plan import next_query
+from exporter.cost.settings import CostSettings
+from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostKey, CostRead
@@ -72,8 +74,8 @@ def main(accounts: int, services: int, days: int, as_json: bool) -> None:
             return timed(lambda: ledger.reads.commit(CostRead(at, dict.fromkeys(part, True), costs)))
 
         fill = sum(commit(part, NOW) for part in chunks(days))
-        settings = cost.CostSettings()
-        view = ViewContext(ledger, NOW, settings, {}, settings)
+        settings = CostSettings()
+        view = ViewContext(ledger, NOW, settings, {}, Sections(settings))
         figures = {
             "rows": ledger.cost.row_count(),
             "mebibytes": round(ledger.size_bytes() / 2**20, 1),

@@ -22,7 +22,8 @@ from demo.control import Simulator
 from demo.display import Progress, printable, show_message, show_where
 from demo.processes import DemoError, Processes, Stopped, choose_ports
 from demo.stack import COST_INTERVAL_SECONDS, Options, Stack, clean_environment, ready_line, simulator_command
-from demo.telex_sink import Message, TelexSink
+from demo.telex_channel import Message
+from demo.telex_sink import TelexSink
 from demo.thresholds import factor_needed
 
 CHECK_SECONDS = 120.0
@@ -181,7 +182,7 @@ def run(options: Options) -> None:
             console.print("Ctrl-C ends the demo and leaves nothing behind.\n")
             stack.wait()
     except Stopped:
-        console.print("\nThe demo has ended.")  # on a line of its own, after ^C
+        console.print("\nThe demo has ended.")  # on a new line, after ^C
     finally:
         running.tidy()
 

@@ -13,7 +13,7 @@ import yaml
 
 from demo.errors import DemoError
 
-# What the shipped rules record every minutes would not be seen by who looks for a minute.
+# What the shipped rules record every few minutes would not be seen by a user who looks for one minute.
 _RECORDED_EVERY = "10s"
 # What the hosts of the shipped files are called here; the first that a host contains counts.
 _HOSTS = ("alertmanager", "relay", "grafana", "prometheus", "exporter")
@@ -48,7 +48,7 @@ def prometheus_config(shipped: Path, ports: Mapping[str, int], rules: Path) -> d
 
 
 def write_rules(shipped: Path, folder: Path) -> Path:
-    """The shipped rules, none of them recorded more seldom than every ten seconds; the folder that holds them."""
+    """The shipped rules, all of them recorded at least every ten seconds; the folder that holds them."""
     folder.mkdir()
     for path in sorted(shipped.glob("*.yml")):
         rules = _load(path)

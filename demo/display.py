@@ -14,10 +14,13 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from demo.telex_sink import Message
+from demo.telex_channel import Message
 
 QUERIES = (
-    ("The dearest accounts yesterday", "topk(5, sum by (account_id, account) (aws_cost_yesterday_usd))"),
+    (
+        "The most expensive accounts yesterday",
+        "topk(5, sum by (account_id, account) (aws_cost_yesterday_usd))",
+    ),
     ("This month by service", "sort_desc(sum by (service) (aws_cost_month_to_date_usd))"),
     ("Machines that run now", 'sum by (region, instance_type) (aws_ec2_instances{state="running"})'),
 )

@@ -1,4 +1,4 @@
-"""Cleans up after a demo that was killed; a process of its own, with nothing but the standard library.
+"""Cleans up after a demo that was killed; a separate process, with nothing but the standard library.
 
 It reads orders from its standard input: `group PID` and `remove PATH` are remembered, `done` ends it. When
 the input ends without `done`, the demo is dead: the process groups are killed and the paths removed.
@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import sleep
 
@@ -26,6 +27,11 @@ def main() -> None:
             paths.append(Path(value))
         elif order == "done":
             return
+    clean_up(groups, paths)
+
+
+def clean_up(groups: Iterable[int], paths: Sequence[Path]) -> None:
+    """Kill the process groups, and remove the files and folders."""
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the demo, whatever ends it."""
+"""Child processes that never outlive the demo, however it ends."""
 
 import atexit
 import contextlib
@@ -31,7 +31,7 @@ __all__ = ["Child", "DemoError", "Processes", "Stopped", "choose_ports"]
 
 
 class Child:
-    """A running process in a process group of its own; its output goes to a file."""
+    """A running process in a separate process group; its output goes to a file."""
 
     def __init__(self, name: str, popen: "subprocess.Popen[bytes]", log: Path) -> None:
         self.name = name
@@ -171,7 +171,7 @@ class Processes:
             if not child.wait(max(0.0, deadline - monotonic())):
                 child.signal(signal.SIGKILL)
                 child.wait(self._grace_seconds)
-            # A child that has ended may have left children of its own in its group.
+            # A child that has ended may have left children in its group.
             child.signal(signal.SIGKILL)
 
     def _tell_janitor(self, order: str) -> None:

@@ -12,7 +12,7 @@ from demo.errors import DemoError
 
 
 def runtime_folder() -> Path:
-    """A folder that only this user can read; raises DemoError when somebody else made it."""
+    """A folder that only this user can read; raises DemoError when another user made it."""
     base = os.environ.get("XDG_RUNTIME_DIR", "")
     if base and os.access(base, os.W_OK):
         folder = Path(base) / "aws-spend-exporter"

@@ -16,7 +16,8 @@ from demo import configs, http, running
 from demo.control import Simulator
 from demo.display import Progress
 from demo.processes import Child, DemoError, Processes, choose_ports
-from demo.telex_sink import Message, TelexSink
+from demo.telex_channel import Message
+from demo.telex_sink import TelexSink
 from demo.thresholds import DailyCosts, Thresholds, choose_thresholds
 from exporter.config import CONFIG_VARIABLE
 
@@ -40,7 +41,7 @@ class Options:
     """Also list what the accounts own, which the simulator fills on first use: in half a minute."""
     ports: Mapping[str, int] = field(default_factory=dict)
     patience: float = 90.0
-    """Seconds that each server may take to be ready; one that dies is told at once."""
+    """Seconds that each server may take to be ready; one that dies is reported at once."""
 
     def simulator_arguments(self, port: int) -> list[str]:
         return [

@@ -45,7 +45,7 @@ class Thresholds:
 
 
 def choose_thresholds(costs: DailyCosts, today: date) -> Thresholds:
-    """A quarter above the dearest day of two weeks, so that a weekday's rhythm does not fire either.
+    """A quarter above the most expensive day of two weeks, so that a weekday's rhythm does not fire either.
 
     Fees, tax and support of a month's first day count only while an alert may look at that day.
     """
@@ -59,14 +59,22 @@ def choose_thresholds(costs: DailyCosts, today: date) -> Thresholds:
 
 
 def factor_needed(
-    costs: DailyCosts, limit: Decimal, account: str, service: str, today: date
+    costs: DailyCosts,
+    limit: Decimal,
+    account: str,
+    service: str,
+    today: date,
+    *,
+    organization: bool = False,
 ) -> Decimal | None:
     """By what a service must be multiplied for its account to pass the limit for sure; None if nothing helps.
+
+    With `organization`, for all accounts together to pass it.
 
     Usually below 3; more in the first days of a month, when the limit leaves room for fees and tax. Only the
     days that may be the newest settled one count: today and yesterday are partial.
     """
-    totals = _days(costs.items(), account)
+    totals = _days(costs.items(), None if organization else account)
     needed = Decimal(1)
     for back in SETTLING_DAYS:
         day = today - timedelta(days=back)

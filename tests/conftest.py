@@ -35,6 +35,7 @@ _TOGETHER = {
     "tests/grafana/test_dashboards_on_demo.py": "dashboards",
     "tests/grafana/test_dashboards_at_other_hours.py": "dashboards at other hours",
     "tests/grafana/test_dashboards_on_prometheus.py": "prometheus",
+    "tests/deploy/test_wheel.py": "wheel",
     "tests/docs/": "docs",
     "tests/e2e/test_commands.py": "commands",
     "tests/inventory/": "inventory",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from threading import Event
 
 import pytest
@@ -17,7 +16,7 @@ from demo.display import Progress
 from demo.processes import Processes, choose_ports
 from demo.stack import Options, Stack
 from demo.telex_sink import TelexSink
-from demo.thresholds import SETTLING_DAYS, SURE
+from demo.thresholds import factor_needed
 
 SPIKED = ("prod", "Amazon Elastic Compute Cloud - Compute")
 _LEAST_FACTOR = Decimal(4)
@@ -64,13 +63,10 @@ def filled_stack(options: Options | None = None) -> Iterator[Stack]:
 def _factor(stack: Stack) -> Decimal:
     """Enough for the organization's limit, which leaves room for fees in the first days of a month."""
     account = next(account for account, name in stack.simulator.member_names().items() if name == SPIKED[0])
-    needed = _LEAST_FACTOR
-    for back in SETTLING_DAYS:
-        day = stack.today - timedelta(days=back)
-        total = sum(usd for (of, _, _), usd in stack.costs.items() if of == day)
-        missing = stack.thresholds.organization * SURE - total
-        needed = max(needed, 1 + missing / stack.costs[day, account, SPIKED[1]])
-    return needed.to_integral_value(ROUND_CEILING)
+    limit = stack.thresholds.organization
+    needed = factor_needed(stack.costs, limit, account, SPIKED[1], stack.today, organization=True)
+    assert needed is not None, "the service costs nothing on a day that may be the newest settled one"
+    return max(_LEAST_FACTOR, needed)
 
 
 _USERS = ("tests/browser/", "tests/grafana/test_dashboards_on_demo.py")

@@ -224,7 +224,7 @@ def account_samples(directory: Directory, settings: AccountsSettings) -> Iterato
 def accounts_of(
     directory: Directory, settings: AccountsSettings, with_cost: Mapping[str, str]
 ) -> dict[str, Account]:
-    """The accounts by id that thresholds are for: those collected, and what the payer pays for besides.
+    """The accounts by id that thresholds are for: those collected, and others that the payer pays for.
 
     `with_cost` holds ids and last known names. Where only the payer is collected from, Cost Explorer
     shows every linked account all the same; elsewhere an account that is not collected was left out.

@@ -30,5 +30,5 @@ class ShardSettings(StrictModel):
         return int.from_bytes(digest[8:], "big") % self.count == self.index
 
     def runs(self, collector: AnyCollector) -> bool:
-        """Whether the collector runs here: nobody pays twice, so the payer's run on the first alone."""
+        """Whether the collector runs here: no request is paid twice, so the payer's run on the first alone."""
         return self.index == 0 or collector.scope is not Scope.PAYER

@@ -74,7 +74,6 @@ class Families:
         )
 
     def all(self) -> tuple[Family, ...]:
-        """Each of them."""
         return (self.cost, self.unused, self.untagged, self.jump, self.jump_ratio)
 
 
@@ -108,6 +107,9 @@ class _Resolver:
             limit = limits.overrides[hits[0]] if hits else limits.default
             if limit is not None:
                 yield subject, limit
+
+    def is_account(self, account_id: str, pattern: str) -> bool:
+        return matches(self.accounts[account_id], [pattern])
 
     def cost(self, scope: str, limit: DayMonth, **labels: str) -> None:
         for period, usd in (("day", limit.day), ("month", limit.month)):
@@ -148,11 +150,14 @@ def resolve(
 ) -> Resolved:
     """Every threshold of a subject that exists; `spending` holds each account id and service with cost."""
     to = _Resolver(Families.with_labels(group_labels), accounts)
-    ids = list(accounts)
+    _spend(to, settings, spending)
+    _resources(to, settings)
+    unmatched = tuple(f"thresholds.{key}" for key, matched in to.matched.items() if not matched)
+    return Resolved(tuple(to.samples), unmatched)
 
-    def is_account(account_id: str, pattern: str) -> bool:
-        return matches(accounts[account_id], [pattern])
 
+def _spend(to: _Resolver, settings: ThresholdSettings, spending: Collection[tuple[str, str]]) -> None:
+    accounts = to.accounts
     to.cost("organization", settings.organization)
     ous = sorted({ou for account in accounts.values() for ou in account.ous})
     for ou, limit in to.choose("ous", settings.ous, ous, fnmatchcase):
@@ -161,13 +166,15 @@ def resolve(
         values = sorted({account.groups.get(group, "") for account in accounts.values()} - {""})
         for value, limit in to.choose(f"groups.{group}", limits, values, fnmatchcase):
             to.cost("group", limit, group=group, group_value=value, **{group: value})
-    for account_id, limit in to.choose("accounts", settings.accounts, ids, is_account):
+    for account_id, limit in to.choose("accounts", settings.accounts, accounts, to.is_account):
         to.cost("account", limit, account_id=account_id)
     services = sorted({service for _, service in spending})
     for service, limit in to.choose("services", settings.services, services, fnmatchcase):
         to.cost("service", limit, service=service)
-    _account_services(to, settings, sorted(pair for pair in spending if pair[0] in accounts), is_account)
+    _account_services(to, settings, sorted(pair for pair in spending if pair[0] in accounts))
 
+
+def _resources(to: _Resolver, settings: ThresholdSettings) -> None:
     wastes: tuple[tuple[str, OrganizationAndAccounts[Any], Family], ...] = (
         ("unused", settings.unused, to.families.unused),
         ("untagged", settings.untagged, to.families.untagged),
@@ -175,22 +182,14 @@ def resolve(
     for key, waste, family in wastes:
         if waste.organization is not None:
             to.add(family, waste.organization, scope="organization")
-        for account_id, most in to.choose(f"{key}.accounts", waste.accounts, ids, is_account):
+        for account_id, most in to.choose(f"{key}.accounts", waste.accounts, to.accounts, to.is_account):
             to.add(family, most, scope="account", account_id=account_id)
-    for account_id, jump in to.choose("resource_jump", settings.resource_jump, ids, is_account):
+    for account_id, jump in to.choose("resource_jump", settings.resource_jump, to.accounts, to.is_account):
         to.add(to.families.jump, jump.more_than, scope="account", account_id=account_id)
         to.add(to.families.jump_ratio, jump.times, scope="account", account_id=account_id)
 
-    unmatched = tuple(f"thresholds.{key}" for key, matched in to.matched.items() if not matched)
-    return Resolved(tuple(to.samples), unmatched)
 
-
-def _account_services(
-    to: _Resolver,
-    settings: ThresholdSettings,
-    pairs: Iterable[tuple[str, str]],
-    is_account: Callable[[str, str], bool],
-) -> None:
+def _account_services(to: _Resolver, settings: ThresholdSettings, pairs: Iterable[tuple[str, str]]) -> None:
     """The first override that both account and service match, else the default."""
     rules = {
         f"account_services.overrides.{account}.{service}": (account, service, limit)
@@ -202,7 +201,7 @@ def _account_services(
         hits = [
             (key, limit)
             for key, (account, name, limit) in rules.items()
-            if fnmatchcase(service, name) and is_account(account_id, account)
+            if fnmatchcase(service, name) and to.is_account(account_id, account)
         ]
         to.matched |= {key: True for key, _ in hits}
         chosen = hits[0][1] if hits else settings.account_services.default

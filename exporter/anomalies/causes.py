@@ -42,7 +42,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What grew on `day` against `compared_with`, the most first; `spike_day` is what was asked about."""
+    """The top contributors on `day` against `compared_with`, the most first; `spike_day` is what was asked about."""
 
     spike_day: date
     compared_with: date
@@ -62,7 +62,7 @@ def commit(
     explanation: Explanation,
     observed_at: datetime,
 ) -> None:
-    """Keep what was told about one spike."""
+    """Keep the answer about one spike."""
     key = (explanation.spike_day.toordinal(), account_id, service)
     with ledger.transaction(), ledger.connection() as db:
         db.execute("DELETE FROM anomaly_causes WHERE day = ? AND account_id = ? AND service = ?", key)
@@ -80,7 +80,7 @@ def commit(
 
 
 def explain(ledger: Ledger, day: date, account_id: str, service: str) -> Explanation | None:
-    """What was told about the spike of which `day` is one day; None if it was not asked about."""
+    """The answer about the spike of which `day` is one day; None if it was not asked about."""
     with ledger.connection() as db:
         found = db.execute(
             "SELECT day, compared_with FROM anomaly_cause_reads"

@@ -121,7 +121,7 @@ class Assessment:
 
 
 def assessed_day(ledger: Ledger, now: datetime) -> date | None:
-    """The newest settled day of which what is not usage is known; None if there is none."""
+    """The newest settled day of which the non-usage charges are known; None if there is none."""
     settled = ledger.cost.assessed_day(now)
     if settled is None:
         return None

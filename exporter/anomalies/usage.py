@@ -72,7 +72,7 @@ class UsageFinding:
 
     @property
     def ratio(self) -> float:
-        """The difference as a share of the expectation, or of the smallest that is told where that is next to nothing."""
+        """The difference as a share of the expectation, or of the smallest that is reported where that is next to nothing."""
         return (self.value - self.expected) / max(abs(self.expected), _NOISE_SHARE * least_of(self.metric))
 
 

@@ -76,12 +76,23 @@ class _Commands(click.Group):
 
 
 def _demo() -> click.Command:
+    """The demo's command; where the demo is not installed, one that fails and says how to get it."""
     from importlib.metadata import entry_points
 
     for found in entry_points(group="aws_spend_exporter.commands", name=_DEMO):
         command = found.load()
         assert isinstance(command, click.Command)
         return command
+    return click.Command(
+        "demo",
+        callback=_fail_without_demo,
+        short_help="Run the whole chain on simulated AWS (installed separately).",
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )
+
+
+def _fail_without_demo() -> None:
     raise click.ClickException(
         "the demo is a distribution beside this one; get it with: pip install aws-spend-exporter-demo"
     )

@@ -5,7 +5,7 @@ and yesterday always move: each refresh reads them. Every third refresh first fi
 days that moved, by totals over the restatable window, and re-reads just those: once a day at most, and
 every third day where they are older than a few days. These scans go by account and by service in turn: at the price of one, they also find cost
 that moved between the services of an account. Where the whole window fits on as few pages as
-that, it is read whole. What is not usage (tax, credits, fees) is read about once a day.
+that, it is read whole. Non-usage charges (tax, credits, fees) are read about once a day.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from exporter.ledger.reads import DayState
 ASSUMED_GROUPS_PER_PAGE = 2000
 ASSUMED_SERVICES = 20
 PAGE_SIZE_FACT = "cost_explorer_groups_per_page"
-_ONCE_A_DAY = timedelta(hours=20)  # whatever the hour of the refreshes
+_ONCE_A_DAY = timedelta(hours=20)  # at any hour of the refreshes
 _EVERY_THIRD_DAY = timedelta(hours=68)
 _SETTLED_AFTER_DAYS = 3  # what moves later moves for weeks, a little of it in some account each day
 _REFRESHES_PER_SCAN = 3
@@ -38,14 +38,14 @@ class CostPart(StrEnum):
     """What a query is for."""
 
     COSTS = "costs"  # account x service, everything
-    OTHER = "other"  # account x service, what is not usage
+    OTHER = "other"  # account x service, non-usage charges
     SCAN_ACCOUNTS = "scan_accounts"  # totals by account: which days moved
     SCAN_SERVICES = "scan_services"  # totals by service: which days moved, within an account too
 
 
 PURPOSES = {
     CostPart.COSTS: "cost by account and service: the days that moved, or the whole window",
-    CostPart.OTHER: "what is not usage: tax, credits, refunds, support, fees",
+    CostPart.OTHER: "non-usage charges: tax, credits, refunds, support, fees",
     CostPart.SCAN_ACCOUNTS: "which days moved, by account",
     CostPart.SCAN_SERVICES: "which days moved, by service",
 }
@@ -106,7 +106,7 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
         month, next_month = month_start(today, months_back), month_start(today, months_back - 1)
         if missing := _newest_run(set(days_between(month, next_month)) - read):
             return CostQuery(CostPart.COSTS, missing[0], missing[-1] + timedelta(days=1), FIRST_FILL)
-    # Few groups a day: the whole history is a query of its own.
+    # Few groups a day: the whole history is one query.
     if run := _newest_run(_other_moved(states, now), join=31):
         return CostQuery(CostPart.OTHER, run[0], run[-1] + timedelta(days=1), FIRST_FILL)
     return None
@@ -148,7 +148,7 @@ def _refresh(
         settings.refresh == "auto" and known_scale(ledger, now).reads_whole(today)
     ):
         return whole
-    # Once the previous bill is final, both months are read again, whatever the scans say.
+    # Once the previous bill is final, both months are read again, regardless of the scans.
     months_back = 0 if today.day >= _BILL_IS_FINAL_ON else 1
     finalised = month_start(today, months_back) + timedelta(days=_BILL_IS_FINAL_ON - 1)
     read_whole = _read_whole_at(ledger, recent, today - timedelta(days=1))
@@ -228,7 +228,7 @@ class CostScale:
 
     @property
     def days_per_page(self) -> int:
-        """Days that may lie between two that are read together before the gap takes a page of its own."""
+        """Days that may lie between two that are read together before the gap costs a page."""
         return min(31, self.groups_per_page // max(1, self.keys))
 
     def reads_whole(self, today: date) -> bool:
@@ -301,5 +301,5 @@ def first_fill_pages(settings: CostSettings, scale: Scale, today: date) -> int:
         end = min(month_start(today, months_back - 1), today + timedelta(days=1))
         pages += cost.pages((end - month).days * cost.keys)
     months = settings.history_months + 1
-    # What is not usage: the two newest months, then all others; a few lines an account and month.
+    # Non-usage charges: the two newest months, then all others; a few lines an account and month.
     return pages + cost.pages(2 * 4 * scale.accounts) + cost.pages(4 * scale.accounts * months)

@@ -142,14 +142,8 @@ def assess(
 
 def _assess(values: Values, days: Sequence[date], limits: Limits, last_month_is_open: bool) -> Baseline:
     tested, value = days[-1], values[:, -1].copy()
-    place = {day: number for number, day in enumerate(days)}
-    width = WEEKS * 7
-    # The eight weeks before the tested day as whole columns, the newest last.
-    before = np.full((len(values), width), np.nan)
-    for back in range(1, width + 1):
-        number = place.get(tested - timedelta(days=back))
-        if number is not None:
-            before[:, width - back] = values[:, number]
+    before = _eight_weeks(values, days)
+    width = before.shape[1]
     enough = (~np.isnan(before)).sum(axis=1) >= FEWEST_DAYS
     began = _began(before)
     # A series that did not exist yet did not cost zero.
@@ -160,28 +154,13 @@ def _assess(values: Values, days: Sequence[date], limits: Limits, last_month_is_
     # Column 0 of the rhythm is the weekday of the oldest column, which is the tested day's.
     weekday = rhythm[:, 0]
     flat = _flattened(before, rhythm)
-    level = _median(flat[:, -LEVEL_DAYS:])
-    level = np.where(np.isnan(level), _median(flat), level)
-    level = np.where(np.isnan(level), 0.0, level) + _trend(flat)
+    level = _level(flat)
     around = _around(flat)
     noise = _relative_deviation(flat, around)
 
     expected = level * weekday
-    # Cost varies by factors: as far up as down is a larger amount.
-    upwards = np.expm1(_FACTORS_AT * noise) / _FACTORS_AT
-    downwards = -np.expm1(-_FACTORS_AT * noise) / _FACTORS_AT
-    factor = np.where((value >= expected) == (expected >= 0), upwards, downwards)
-    deviation = np.maximum(factor * abs(expected), limits.least)
-    twin = np.zeros(len(values), dtype=bool)
-    for day in _twin_days(tested):
-        if day in place:
-            candidate = values[:, place[day]]
-            by_rhythm = level * rhythm[:, (day - tested).days % 7]
-            # Only what stood out there recurs; an ordinary day of another month says nothing.
-            stood_out = abs(candidate - by_rhythm) > np.maximum(3 * deviation, limits.ratio * abs(by_rhythm))
-            taken = stood_out & (abs(value - candidate) < abs(value - expected))
-            expected = np.where(taken, candidate, expected)
-            twin |= taken
+    deviation = np.maximum(_factor(value, expected, noise) * abs(expected), limits.least)
+    expected, twin = _as_in_earlier_months(values, days, expected, deviation, level, rhythm, limits)
     # Until the rhythm of a young series is known, the same weekday of the last two weeks may tell it.
     for same_weekday in (before[:, -7], before[:, -14]):
         taken = (own < _RHYTHM_KNOWN_DAYS) & (abs(value - same_weekday) < abs(value - expected))
@@ -259,7 +238,7 @@ def _began_with_month(
 ) -> Flags:
     """Whether each known day since the first was off as the tested one is: at least half as far, to its side.
 
-    AWS tells the bill of a month as a whole a little too high or too low until it is final. Where two months err
+    AWS reports the bill of a month as a whole a little too high or too low until it is final. Where two months err
     to different sides, the first days of the later one look like a step.
     """
     off = _off(value, expected)
@@ -281,6 +260,58 @@ def _near_month_end(tested: date) -> Flags:
     """Which of the eight weeks' days lie at an end of a month, where the same place of earlier months tells more."""
     days = [tested - timedelta(days=back) for back in range(WEEKS * 7, 0, -1)]
     return np.array([bool(_twin_days(day)) for day in days])
+
+
+def _eight_weeks(values: Values, days: Sequence[date]) -> Values:
+    """The eight weeks before the tested day as whole columns, the newest last; NaN where a day is missing."""
+    place = {day: number for number, day in enumerate(days)}
+    width = WEEKS * 7
+    before = np.full((len(values), width), np.nan)
+    for back in range(1, width + 1):
+        number = place.get(days[-1] - timedelta(days=back))
+        if number is not None:
+            before[:, width - back] = values[:, number]
+    return before
+
+
+def _level(flat: Values) -> Values:
+    """What a day costs without its weekday; 0 for a series of which nothing is known."""
+    level = _median(flat[:, -LEVEL_DAYS:])
+    level = np.where(np.isnan(level), _median(flat), level)
+    return np.where(np.isnan(level), 0.0, level) + _trend(flat)
+
+
+def _factor(value: Values, expected: Values, noise: Values) -> Values:
+    """One deviation to the side of the value, as a share of the expectation.
+
+    Cost varies by factors: as far up as down is a larger amount.
+    """
+    upwards = np.expm1(_FACTORS_AT * noise) / _FACTORS_AT
+    downwards = -np.expm1(-_FACTORS_AT * noise) / _FACTORS_AT
+    return np.where((value >= expected) == (expected >= 0), upwards, downwards)
+
+
+def _as_in_earlier_months(
+    values: Values,
+    days: Sequence[date],
+    expected: Values,
+    deviation: Values,
+    level: Values,
+    rhythm: Values,
+    limits: Limits,
+) -> tuple[Values, Flags]:
+    """The expectation with what recurs at this place of months, and the series for which it does."""
+    tested, value = days[-1], values[:, -1]
+    twin = np.zeros(len(values), dtype=bool)
+    for day in [day for day in _twin_days(tested) if day in days]:
+        candidate = values[:, days.index(day)]
+        by_rhythm = level * rhythm[:, (day - tested).days % 7]
+        # Only what stood out there recurs; an ordinary day of another month says nothing.
+        stood_out = abs(candidate - by_rhythm) > np.maximum(3 * deviation, limits.ratio * abs(by_rhythm))
+        taken = stood_out & (abs(value - candidate) < abs(value - expected))
+        expected = np.where(taken, candidate, expected)
+        twin |= taken
+    return expected, twin
 
 
 def _began(recent: Values) -> Numbers:
@@ -356,9 +387,9 @@ def _relative_deviation(flat: Values, around: Values) -> Values:
     """
     short, count = _spread(flat, around)
     # Four weeks, or all of it where few days of a week have cost.
-    seldom = (~np.isnan(flat[:, -2 * LEVEL_DAYS :])).sum(axis=1) < _SHORT_DAYS
+    rare = (~np.isnan(flat[:, -2 * LEVEL_DAYS :])).sum(axis=1) < _SHORT_DAYS
     newest = flat.copy()
-    newest[~seldom, : -2 * LEVEL_DAYS] = np.nan
+    newest[~rare, : -2 * LEVEL_DAYS] = np.nan
     long, _ = _spread(newest, _median(newest)[:, None])
     short = np.maximum(short, _LEAST_DEVIATION)
     several = np.fmax(short, np.fmin(long, _LONG_AGAINST_SHORT * short))

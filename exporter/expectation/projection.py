@@ -2,7 +2,7 @@
 
 Each series is split into a level, a weekday rhythm and charges of the month's first days:
 
-- What recurs on the 1st to 3rd of months (tax, support, fees, credits) is told from the same
+- What recurs on the 1st to 3rd of months (tax, support, fees, credits) is predicted from the same
   weekday a week later, and expected on those days only.
 - The rhythm is the median over whole weeks of each weekday's share, drawn towards none the more
   it is lost in noise.

@@ -233,14 +233,8 @@ def _used_conditions(template: Document) -> Document:
     return {**template, "Parameters": parameters, "Conditions": conditions}
 
 
-def management_template() -> Document:
-    """The stack of the management account: the payer's role, and the StackSet of the member roles."""
-    member = member_template()
-    # The members are entered from the payer's role, wherever the exporter runs.
-    forwarded = {
-        name: {"Fn::GetAtt": ["PayerRole", "Arn"]} if name == "ExporterRoleArn" else {"Ref": name}
-        for name in member["Parameters"]
-    }
+def _payer_role() -> Document:
+    """The role that the exporter reads cost in: the task's own, or entered by it from elsewhere."""
     task = {
         **task_trust_policy()["Statement"][0],
         "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
@@ -251,7 +245,7 @@ def management_template() -> Document:
         {"Fn::Sub": f"arn:${{AWS::Partition}}:iam::*:role/{MEMBER_ROLE}"},
         Condition={"StringEquals": {"aws:ResourceOrgID": {"Ref": "OrganizationId"}}},
     )
-    role = {
+    return {
         "Type": "AWS::IAM::Role",
         "Properties": {
             "RoleName": EXPORTER_ROLE,
@@ -267,7 +261,17 @@ def management_template() -> Document:
             ],
         },
     }
-    stack_set = {
+
+
+def _member_stack_set() -> Document:
+    """The member roles of the organizational units that are named, those of accounts to come included."""
+    member = member_template()
+    # The members are entered from the payer's role, wherever the exporter runs.
+    forwarded = {
+        name: {"Fn::GetAtt": ["PayerRole", "Arn"]} if name == "ExporterRoleArn" else {"Ref": name}
+        for name in member["Parameters"]
+    }
+    return {
         "Type": "AWS::CloudFormation::StackSet",
         "Condition": "DeploysMembers",
         "Properties": {
@@ -289,6 +293,10 @@ def management_template() -> Document:
             "TemplateBody": json.dumps(member, separators=(",", ":")),
         },
     }
+
+
+def management_template() -> Document:
+    """The stack of the management account: the payer's role, and the StackSet of the member roles."""
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "aws-spend-exporter: the payer's role, and the member roles of the organization. Deploy it in"
@@ -317,7 +325,7 @@ def management_template() -> Document:
                 "Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": "OrganizationalUnitIds"}]}, ""]}]
             },
         },
-        "Resources": {"PayerRole": role, "MemberRoles": stack_set},
+        "Resources": {"PayerRole": _payer_role(), "MemberRoles": _member_stack_set()},
         "Outputs": {"PayerRoleArn": {"Value": {"Fn::GetAtt": ["PayerRole", "Arn"]}}},
     }
 

@@ -22,6 +22,7 @@ from exporter.config.schema import config_schema_text
 from exporter.core.metric import Family
 from exporter.core.moments import utc_now
 from exporter.generated.iam import policy_files
+from exporter.generated.spend_rules import with_spend_rules
 from exporter.history import live as live_write
 from exporter.history import writer as history
 from exporter.history.sample_timestamps import DAILY
@@ -131,7 +132,12 @@ def prometheus_rule(root: Path) -> str:
 
 
 def write(root: Path) -> None:
-    """Write what is generated: docs/metrics.md, config.schema.json, iam_policies/ and the Kubernetes rules."""
+    """Write what is generated: docs/metrics.md, config.schema.json, iam_policies/ and rules.
+
+    The Kubernetes rules are made of those in prometheus/rules, so these come first.
+    """
+    thresholds = root / "prometheus" / "rules" / "thresholds.yml"
+    thresholds.write_text(with_spend_rules(thresholds.read_text()))
     (root / "deploy" / "kubernetes" / "prometheusrule.yaml").write_text(prometheus_rule(root))
     (root / "docs" / "metrics.md").write_text(metrics_markdown())
     (root / "config.schema.json").write_text(config_schema_text())

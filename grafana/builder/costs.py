@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import common, stat, table, timeseries
+from grafana_foundation_sdk.builders import bargauge, common, stat, table, timeseries
 
 from grafana.builder.promql import (
     COST,
@@ -20,17 +20,19 @@ from grafana.builder.style import (
     USD,
     WARNING,
     account_column,
+    account_id_column,
     colour_services,
     columns,
     daily_bars,
     fixed,
     instant,
-    link,
     money_bar,
     money_column,
     properties,
     ranged,
+    ranking_bars,
     rows,
+    service_column,
     stat_panel,
     steps,
     table_panel,
@@ -45,7 +47,7 @@ _ROWS = 20
 
 
 def yesterday(width: int) -> stat.Panel:
-    """One figure."""
+    """Cost of the previous UTC day."""
     return (
         stat_panel(
             "Yesterday",
@@ -102,6 +104,42 @@ def budget(scope: str, accounts: str, *, width: int) -> stat.Panel:
     )
 
 
+def share(title: str, description: str, part: str, whole: str, *, width: int) -> stat.Panel:
+    """Cost of this month by the matchers `part` as a share of that by the matchers `whole`."""
+    family = "aws_cost_month_to_date_usd"
+    return (
+        stat_panel(title, description, width=width, height=5)
+        .unit("percentunit")
+        .decimals(1)
+        .with_target(instant("A", f"sum({family}{part}) / on () sum({family}{whole})", "Share"))
+    )
+
+
+def list_ratio(
+    which: str, by: str, legend: str, *, most: int, unknown: str, width: int, height: int
+) -> bargauge.Panel:
+    """The bill by list price, for the highest by these labels; `unknown` is the text where there is none."""
+    return (
+        ranking_bars(
+            "Bill against list price",
+            f"Usage cost of the newest settled day by the list price of a day of what exists now, {which}: below 1 are "
+            "discounts and what runs part of the day, above it what list price does not count.",
+            width=width,
+            height=height,
+        )
+        .no_value(unknown)
+        .unit("percentunit")
+        .decimals(0)
+        .with_target(
+            instant(
+                "A",
+                f"sort_desc(topk({most}, max by ({by}) (aws_cost_realised_to_list_ratio{{{COST}}})))",
+                legend,
+            )
+        )
+    )
+
+
 def daily_by(
     by: str, legend: str, title: str, rest: str, *, width: int, height: int, most: int = _SERVICES_SHOWN
 ) -> timeseries.Panel:
@@ -124,7 +162,6 @@ def daily_by(
 
 
 def daily_by_service(width: int, height: int) -> timeseries.Panel:
-    """Stacked days by service."""
     return colour_services(
         daily_by(
             "service", "{{service}}", "Daily cost by service", "Other services", width=width, height=height
@@ -133,7 +170,6 @@ def daily_by_service(width: int, height: int) -> timeseries.Panel:
 
 
 def daily_by_account(width: int, height: int) -> timeseries.Panel:
-    """Stacked days by account."""
     return daily_by(
         "account_id, account",
         "{{account}} · {{account_id}}",
@@ -165,14 +201,9 @@ def changed(
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("Change").desc(True)])
-        .override_by_name(
-            "Account",
-            account_column(None if "Service" in without else 130),
-        )
-        .override_by_name("Account id", properties(custom__width=115))
-        .override_by_name(
-            "Service", properties(links=link("Service", "aws-spend-service", "service", "Service"))
-        )
+        .override_by_name("Account", account_column(None if "Service" in without else 130))
+        .override_by_name("Account id", account_id_column())
+        .override_by_name("Service", service_column())
         .override_by_name(
             "Change",
             money_column(
@@ -226,24 +257,20 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
     for column in ("Projected", "Yesterday", "Today so far"):
         panel.override_by_name(column, money_column(custom__width=95))
     if "account" in names:
-        panel.override_by_name("Account id", properties(custom__width=115))
+        panel.override_by_name("Account id", account_id_column())
         panel.override_by_name("Account", account_column())
     if "service" in names:
-        panel.override_by_name(
-            "Service", properties(links=link("Service", "aws-spend-service", "service", "Service"))
-        )
+        panel.override_by_name("Service", service_column())
     return panel
 
 
 def accounts(width: int, height: int) -> table.Panel:
-    """Accounts by cost."""
     return ranking(
         "account_id, account", {"account": "Account", "account_id": "Account id"}, "Accounts", width, height
     )
 
 
 def services(width: int, height: int) -> table.Panel:
-    """Services by cost."""
     return ranking("service", {"service": "Service"}, "Services", width, height)
 
 
@@ -259,7 +286,7 @@ def pairs(width: int, height: int) -> table.Panel:
 
 
 def anomalies(width: int, height: int) -> table.Panel:
-    """Findings that stand."""
+    """Findings that hold on the assessed day, with the dollars that each is off."""
     return (
         table_panel(
             "Open anomalies",
@@ -281,14 +308,9 @@ def anomalies(width: int, height: int) -> table.Panel:
                 }
             )
         )
-        .override_by_name(
-            "Account",
-            account_column(250),
-        )
-        .override_by_name("Account id", properties(custom__width=115))
-        .override_by_name(
-            "Service", properties(links=link("Service", "aws-spend-service", "service", "Service"))
-        )
+        .override_by_name("Account", account_column(250))
+        .override_by_name("Account id", account_id_column())
+        .override_by_name("Service", service_column())
         .override_by_name("Kind", properties(custom__width=120))
         .override_by_name("Off by", money_column(custom__width=110))
     )

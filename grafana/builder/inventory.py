@@ -9,6 +9,7 @@ from grafana.builder.promql import PLACE
 from grafana.builder.style import (
     USD,
     account_column,
+    account_id_column,
     columns,
     hidden,
     instant,
@@ -64,11 +65,11 @@ def run_rate(width: int) -> stat.Panel:
 
 
 def waste(width: int) -> stat.Panel:
-    """Dollars a month that nobody needs."""
+    """Dollars a month that could be saved."""
     return (
         stat_panel(
             "Could be saved",
-            "List price of a month of what nobody uses, and what cheaper types of the same would save, in the chosen "
+            "List price of a month of what is unused, and what cheaper types of the same would save, in the chosen "
             "regions. Up to an hour old.",
             width=width,
             height=5,
@@ -85,7 +86,6 @@ def waste(width: int) -> stat.Panel:
 
 
 def by_type(width: int, height: int) -> bargauge.Panel:
-    """Counts by type."""
     return (
         ranking_bars(
             "Resources by type",
@@ -173,11 +173,8 @@ def most_expensive(width: int, height: int, *, without: tuple[str, ...] = ()) ->
         )
         .sort_by([common.TableSortByFieldState().display_name("A month").desc(True)])
         .override_by_name("Type", properties(custom__width=240))
-        .override_by_name(
-            "Account",
-            account_column(150),
-        )
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account", account_column(150))
+        .override_by_name("Account id", account_id_column())
         .override_by_name("Region", properties(custom__width=110))
         .override_by_name("A month", money_bar(custom__width=170))
         .override_by_name("Age", properties(unit="s", decimals=0, noValue="–", custom__width=100))
@@ -191,48 +188,72 @@ def most_expensive(width: int, height: int, *, without: tuple[str, ...] = ()) ->
 
 
 def unused(width: int, height: int, *, without: tuple[str, ...] = ()) -> table.Panel:
-    """What nobody uses, by account and reason."""
-    by = "account_id, account, resource_type, reason"
-    dollars = f"sum by ({by}) (aws_resources_unused_estimated_monthly_cost_usd{{{PLACE}}})"
-    panel = (
-        table_panel(
-            "Unused",
-            f"What nobody seems to use, with the reason to think so and the list price of a month, the {_LISTED} most "
-            "expensive. Up to an hour old.",
-            width=width,
-            height=height,
-        )
+    """What is unused, by account and reason."""
+    panel = _avoidable(
+        "Unused",
+        f"What seems unused, with the reason to think so and the list price of a month, the {_LISTED} most "
+        "expensive. Up to an hour old.",
+        "reason",
+        "aws_resources_unused",
+        ("aws_resources_unused_estimated_monthly_cost_usd", "A month", 95),
+        width=width,
+        height=height,
+    )
+    return without_columns(panel, without)
+
+
+def savings(width: int, height: int) -> table.Panel:
+    """What cheaper types of the same would save, by account and kind."""
+    return _avoidable(
+        "The same for less",
+        "Resources that could be had for less, by kind: gp2 volumes as gp3, previous generations, engine versions "
+        "in extended support; and what that saves a month at list price. Up to an hour old.",
+        "kind",
+        "aws_resources_saving",
+        ("aws_resources_saving_estimated_monthly_usd", "Saves a month", 105),
+        width=width,
+        height=height,
+    )
+
+
+def _avoidable(
+    title: str,
+    description: str,
+    why: str,
+    counted: str,
+    dollars: tuple[str, str, int],
+    *,
+    width: int,
+    height: int,
+) -> table.Panel:
+    """Counts and dollars by account, type and the label `why`; `dollars` are a family, its column and that one's width."""
+    by = f"account_id, account, resource_type, {why}"
+    family, column, column_width = dollars
+    largest = f"topk({_LISTED}, sum by ({by}) ({family}{{{PLACE}}}))"
+    return (
+        table_panel(title, description, width=width, height=height)
         .no_value("nothing")
-        .with_target(rows("A", f"topk({_LISTED}, {dollars})"))
-        .with_target(
-            rows(
-                "B",
-                f"sum by ({by}) (aws_resources_unused{{{PLACE}}}) and on ({by}) topk({_LISTED}, {dollars})",
-            )
-        )
+        .with_target(rows("A", largest))
+        .with_target(rows("B", f"sum by ({by}) ({counted}{{{PLACE}}}) and on ({by}) {largest}"))
         .transformations(
             columns(
                 {
                     "account": "Account",
                     "account_id": "Account id",
                     "resource_type": "Type",
-                    "reason": "Reason",
+                    why: why.capitalize(),
                     "Value #B": "Count",
-                    "Value #A": "A month",
+                    "Value #A": column,
                 }
             )
         )
-        .sort_by([common.TableSortByFieldState().display_name("A month").desc(True)])
-        .override_by_name(
-            "Account",
-            account_column(110),
-        )
-        .override_by_name("Account id", properties(custom__width=115))
+        .sort_by([common.TableSortByFieldState().display_name(column).desc(True)])
+        .override_by_name("Account", account_column(110))
+        .override_by_name("Account id", account_id_column())
         .override_by_name("Type", properties(custom__width=240))
         .override_by_name("Count", properties(unit="none", decimals=0, custom__width=60))
-        .override_by_name("A month", money_column(custom__width=95))
+        .override_by_name(column, money_column(custom__width=column_width))
     )
-    return without_columns(panel, without)
 
 
 def _console(vector: str) -> str:

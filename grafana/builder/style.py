@@ -88,7 +88,7 @@ def properties(**values: object) -> list[model.DynamicConfigValue]:
 
 
 def when_unknown(text: str) -> model.SpecialValueMap:
-    """The mapping that shows no value as a grey text, whatever the thresholds."""
+    """The mapping that shows no value as a grey text, regardless of the thresholds."""
     return model.SpecialValueMap(
         options=model.DashboardSpecialValueMapOptions(
             match=model.SpecialValueMatch.NULL_AND_NAN,
@@ -154,6 +154,11 @@ def daily_bars(title: str, description: str, *, width: int, height: int) -> time
 def hourly_bars(title: str, description: str, *, width: int, height: int) -> timeseries.Panel:
     """Stacked bars, one an hour, for counters; the legend is below."""
     return daily_bars(title, description, width=width, height=height).legend(legend_below("sum"))
+
+
+def hourly_counts(title: str, description: str, *, width: int, height: int) -> timeseries.Panel:
+    """The same of whole numbers."""
+    return hourly_bars(title, description, width=width, height=height).unit("locale").decimals(0)
 
 
 def units_and_dollars(
@@ -318,8 +323,18 @@ def account_column(width: int | None = None) -> list[model.DynamicConfigValue]:
     return properties(**fixed_width, links=link("Account", "aws-spend-account", "account", "Account id"))
 
 
+def account_id_column() -> list[model.DynamicConfigValue]:
+    """Twelve digits."""
+    return properties(custom__width=115)
+
+
+def service_column() -> list[model.DynamicConfigValue]:
+    """Names of services that lead to the service's dashboard."""
+    return properties(links=link("Service", "aws-spend-service", "service", "Service"))
+
+
 def hidden() -> list[model.DynamicConfigValue]:
-    """A column that links need and nobody has to see."""
+    """A column that links need and that is not shown."""
     return properties(custom__hideFrom={"viz": True, "tooltip": True, "legend": True})
 
 

@@ -9,6 +9,7 @@ from grafana_foundation_sdk.builders import table, timeseries
 from grafana.builder.promql import ACCOUNT, PLACE, daily_cost
 from grafana.builder.style import (
     SERIES,
+    account_id_column,
     columns,
     fixed,
     legend_below,
@@ -145,7 +146,7 @@ def usage_panel(usage: Usage, width: int, height: int) -> timeseries.Panel:
 
 
 def usage_of_service(width: int, height: int) -> timeseries.Panel:
-    """Whatever the chosen service is charged for."""
+    """All that the chosen service is charged for."""
     panel = units_and_dollars(
         "Usage",
         "What the service is charged for, as far as it is counted: total of each complete UTC day in the chosen "
@@ -204,7 +205,7 @@ def unit_costs(width: int, height: int) -> table.Panel:
                 }
             )
         )
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account id", account_id_column())
         .override_by_name("Million invocations", money_column(custom__width=140))
         .override_by_name("TB-month in S3", money_column(custom__width=120))
         .override_by_name(
@@ -239,7 +240,7 @@ def unit_costs_of_service(width: int, height: int) -> table.Panel:
         .transformations(
             columns({"account": "Account", "account_id": "Account id", "unit": "Unit", "Value": "Costs"})
         )
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account id", account_id_column())
         .override_by_name("Costs", properties(unit="currencyUSD", decimals=4, custom__width=120))
     )
 
@@ -272,4 +273,4 @@ def levels(width: int, height: int) -> table.Panel:
         panel.with_target(rows(ref, level(family, across)))
         names[f"Value #{ref}"] = title
         panel.override_by_name(title, properties(unit=unit, decimals=1, noValue="–"))
-    return panel.transformations(columns(names)).override_by_name("Account id", properties(custom__width=115))
+    return panel.transformations(columns(names)).override_by_name("Account id", account_id_column())

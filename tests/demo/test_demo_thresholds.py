@@ -1,4 +1,4 @@
-"""An untouched demo is quiet and a spike is not, whatever the day of the month."""
+"""An untouched demo is quiet and a spike is not, on any day of the month."""
 
 from datetime import date, timedelta
 from decimal import Decimal
@@ -19,7 +19,7 @@ def costs(today: date, fee: int = 0) -> dict[tuple[date, str, str], Decimal]:
     return usual | {(day, PROD, "Tax"): Decimal(fee) for day in days if day.day == 1 and fee}
 
 
-def test_thresholds_are_a_quarter_above_the_dearest_day_in_steps_of_ten() -> None:
+def test_thresholds_are_a_quarter_above_the_most_expensive_day_in_steps_of_ten() -> None:
     assert choose_thresholds(costs(TODAY), TODAY) == Thresholds(
         organization=Decimal(1010), accounts={PROD: Decimal(1000), DEV: Decimal(20)}
     )
@@ -37,6 +37,13 @@ def test_the_factor_needed_lets_the_settled_days_pass_the_limit_surely() -> None
     # 500 of 800 come from RDS: 300 + 2 x 500 = 1300 is above 1000 x 1.1, 300 + 500 is not.
     assert factor_needed(costs(TODAY), limit, PROD, "RDS", TODAY) == 2
     assert factor_needed(costs(TODAY), limit, PROD, "absent", TODAY) is None
+
+
+def test_more_is_needed_for_the_whole_organization() -> None:
+    limit = choose_thresholds(costs(TODAY), TODAY).organization
+    # 500 of 804 come from RDS: 304 + 2 x 500 = 1304 is above 1010 x 1.1; of DEV's 4 it takes 79 x 4 more.
+    assert factor_needed(costs(TODAY), limit, PROD, "RDS", TODAY, organization=True) == 2
+    assert factor_needed(costs(TODAY), limit, DEV, "EC2", TODAY, organization=True) == 78
 
 
 def test_more_is_needed_while_the_limit_leaves_room_for_fees() -> None:

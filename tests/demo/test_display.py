@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from demo.display import QUERIES, Progress, show_message, show_where
-from demo.telex_sink import Message
+from demo.telex_channel import Message
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 URLS = {"Prometheus": "http://127.0.0.1:9090", "Telex channel": "http://127.0.0.1:8080"}

@@ -1,4 +1,4 @@
-"""Children and files never outlive the demo, whatever ends it. Stand-in programs play the servers."""
+"""Children and files never outlive the demo, however it ends. Stand-in programs play the servers."""
 
 import os
 import signal
@@ -126,7 +126,7 @@ def test_ports_differ_and_a_taken_one_is_refused() -> None:
             choose_ports({"relay": port, "exporter": 0})
 
 
-def test_a_chosen_port_is_given_to_nobody_else_and_can_be_listened_on() -> None:
+def test_a_chosen_port_is_given_to_no_one_else_and_can_be_listened_on() -> None:
     """Of two demos that start together, each has its own."""
     port = choose_ports({"here": 0})["here"]
     program = (

@@ -23,7 +23,7 @@ SMALL = ["--no-grafana", "--no-inventory", "--days", "60", "--regions", "us-east
 
 
 class Demo:
-    """A demo as a user starts it, in temporary folders of its own."""
+    """A demo as a user starts it, in separate temporary folders."""
 
     def __init__(self, popen: "subprocess.Popen[str]", folder: Path) -> None:
         self.popen = popen
@@ -32,7 +32,7 @@ class Demo:
     def state(self) -> dict[str, str]:
         """The URLs of the demo, once it is up."""
         deadline = monotonic() + 150
-        while not (found := list(self.folder.glob("run/aws-spend-demo-*.json"))):
+        while not (found := list(self.folder.glob("run/aws-spend-exporter/demo-*.json"))):
             assert self.popen.poll() is None, self.popen.stdout and self.popen.stdout.read()
             assert monotonic() < deadline
             sleep(0.1)

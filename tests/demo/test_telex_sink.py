@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import requests
 
-from demo.telex_sink import Message, TelexSink, render_page
+from demo.telex_channel import Message
+from demo.telex_page import render_page
+from demo.telex_sink import TelexSink
 
 POST = {"event_name": "cost", "message": "prod spent 812.40 USD", "status": "error", "username": "aws-spend"}
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -50,9 +50,9 @@ def configuration(folder: Path, **more: Any) -> Path:
     return path
 
 
-def command(name: str, config: Path) -> list[str]:
-    """The entry point, as in the image."""
-    return [str(Path(sys.executable).parent / "aws-spend-exporter"), name, "-c", str(config)]
+def command(name: str, config: Path, program: Path | None = None) -> list[str]:
+    """The entry point, as in the image; `program` is one that is installed elsewhere."""
+    return [str(program or Path(sys.executable).parent / "aws-spend-exporter"), name, "-c", str(config)]
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -68,13 +68,15 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def serving(name: str, config: Path, env: Mapping[str, str] | None = None) -> Iterator[Served]:
+def serving(
+    name: str, config: Path, env: Mapping[str, str] | None = None, program: Path | None = None
+) -> Iterator[Served]:
     """`aws-spend-exporter run` or `relay`, once it listens; ended by SIGTERM with exit code 0."""
     folder = config.parent
     log = folder / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command(name, config),
+            command(name, config, program),
             stdout=output,
             stderr=output,
             cwd=folder,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 from deploy_files import ROOT, Rendered, binary
 
@@ -215,3 +219,32 @@ def _variables(value: Any) -> set[str]:
     if isinstance(value, list):
         return {name for item in value for name in _variables(item)}
     return {value[1:]} if isinstance(value, str) and value.startswith("$") else set()
+
+
+def test_the_stand_in_for_telex_serves(demo: Rendered, tmp_path: Path) -> None:
+    """Its few lines of Python, on another port."""
+    service = demo["services"]["telex"]
+    assert service["entrypoint"] == ["python", "-c"]
+    (code,) = service["command"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert "8099" in code
+    process = subprocess.Popen([sys.executable, "-c", code.replace("8099", str(port))], cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                page = requests.get(f"http://127.0.0.1:{port}/", timeout=60)
+                break
+            except requests.ConnectionError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        assert "No message yet" in page.text
+        post = {"event_name": "e", "message": "m", "status": "success", "username": "u"}
+        taken = requests.post(f"http://127.0.0.1:{port}/v1/webhooks/demo", json=post, timeout=60)
+        assert taken.status_code == 200
+    finally:
+        process.kill()
+        process.wait()

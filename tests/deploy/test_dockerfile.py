@@ -6,25 +6,15 @@ import http.server
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
-import tomllib
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires
-from pathlib import Path
 
 import pytest
-from deploy_files import ROOT, binary, stages
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from deploy_files import DEMO_PROJECT, PROJECT, ROOT, admitted, binary, closure, stages
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-DEMO_PROJECT = tomllib.loads((ROOT / "demo" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 HEALTHCHECK = ROOT / "deploy" / "healthcheck.py"
-
-
 STAGES = stages()
 
 
@@ -89,34 +79,7 @@ def test_moto_is_in_the_demo_and_not_in_runtime() -> None:
     assert {"moto", "cheroot"} <= demo
 
 
-def closure(requirements: list[str]) -> set[str]:
-    """Canonical names of all distributions that the requirements bring in here."""
-    found: set[str] = set()
-    seen: set[tuple[str, frozenset[str]]] = set()
-    pending = [(Requirement(text), "") for text in requirements]
-    while pending:
-        requirement, extra = pending.pop()
-        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
-            continue
-        name = canonicalize_name(requirement.name)
-        key = (name, frozenset(requirement.extras))
-        if key in seen:
-            continue
-        seen.add(key)
-        found.add(name)
-        try:
-            below = requires(requirement.name) or []
-        except PackageNotFoundError:
-            pytest.fail(f"{requirement.name} is not installed; run `make setup`")
-        pending += [(Requirement(text), extra) for text in below for extra in ("", *requirement.extras)]
-    return found
-
-
 def test_the_context_holds_what_is_copied_and_no_more() -> None:
-    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    patterns = [line for line in lines if line and not line.startswith("#")]
-    assert patterns[0] == "*"
-    allowed = {pattern[1:] for pattern in patterns if pattern.startswith("!")}
     copied = {
         source
         for instructions in STAGES.values()
@@ -124,28 +87,8 @@ def test_the_context_holds_what_is_copied_and_no_more() -> None:
         if line.startswith("COPY ") and "--from=" not in line
         for source in [word for word in line.split()[1:-1] if not word.startswith("--")]
     }
-    assert copied == allowed
+    assert copied == set(admitted())
     assert all((ROOT / path).exists() for path in copied)
-
-
-def test_the_commands_start_without_the_simulator_and_moto(tmp_path: Path) -> None:
-    """As in `runtime`; a moto that cannot be imported stands for one that is not there."""
-    shutil.copytree(
-        ROOT / "exporter", tmp_path / "exporter", ignore=shutil.ignore_patterns("simulator", "__pycache__")
-    )
-    (tmp_path / "moto.py").write_text("raise ModuleNotFoundError(name='moto')", encoding="utf-8")
-    for command in ([], ["run"], ["relay"], ["check"]):
-        answer = subprocess.run(
-            [sys.executable, "-c", "from exporter.cli.main import main; main()", *command, "--help"],
-            cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert answer.returncode == 0, answer.stderr
-        assert "Usage:" in answer.stdout
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -132,6 +132,11 @@ def _frame(dashboard: Json) -> Iterator[str]:
         yield "a provisioned dashboard must not be editable"
     if "aws-spend" not in dashboard.get("tags", []):
         yield "tag aws-spend is missing"
+    yield from _variables(dashboard)
+    yield from _links(dashboard)
+
+
+def _variables(dashboard: Json) -> Iterator[str]:
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     for name, kind in VARIABLES.items():
         if variables.get(name, {}).get("type") != kind:
@@ -143,7 +148,6 @@ def _frame(dashboard: Json) -> Iterator[str]:
         used = re.search(rf"\$(\{{{name}\b|{name}\b)", shown)
         if not used and variable.get("hide", 0) != HIDDEN:
             yield f"variable {name} is shown and filters nothing"
-    yield from _links(dashboard)
     for name, variable in variables.items():
         if not variable.get("label") or not variable.get("description"):
             yield f"variable {name} has no label or description"
@@ -216,7 +220,11 @@ def _panel(panel: Json) -> Iterator[str]:
     yield from _units(panel)
     yield from _fit(panel)
     yield from _told_apart(panel)
-    targets = panel.get("targets", [])
+    yield from _targets(panel)
+
+
+def _targets(panel: Json) -> Iterator[str]:
+    title, targets = panel["title"], panel.get("targets", [])
     if not targets:
         yield f"{title}: no query"
     if panel["type"] == "stat" and len(targets) > MOST_TARGETS_OF_A_STAT:
@@ -245,7 +253,7 @@ def _overridden(panel: Json, setting: str) -> dict[str, Any]:
 
 
 def _fit(panel: Json) -> Iterator[str]:
-    """A table whose columns are wider than its panel scrolls sideways, which nobody does."""
+    """A table whose columns are wider than its panel scrolls sideways, and what is beside it is not seen."""
     for transformation in panel.get("transformations", []):
         if transformation["id"] == "organize":
             widths, hidden = _overridden(panel, "custom.width"), _overridden(panel, "custom.hideFrom")
@@ -258,7 +266,7 @@ def _fit(panel: Json) -> Iterator[str]:
 
 
 def _told_apart(panel: Json) -> Iterator[str]:
-    """What is drawn beside dollars has a colour of its own."""
+    """What is drawn beside dollars has a separate colour."""
     colours = _overridden(panel, "color")
     if "Cost" not in colours or panel["type"] != "timeseries":
         return
@@ -348,31 +356,37 @@ def _expression(text: str, values: dict[str, str], declared: Declared) -> Iterat
         if isinstance(node, AggregateExpr):
             labels = set(node.modifier.labels) if node.modifier else set()
             by = node.modifier is None or node.modifier.type == AggModifierType.By
-            if by and "account" in labels and "account_id" not in labels:
-                yield "aggregates by account alone"
-            if not by and "account_id" in labels and "account" not in labels:
+            kept, other = ("account", "account_id") if by else ("account_id", "account")
+            if kept in labels and other not in labels:
                 yield "aggregates by account alone"
         elif isinstance(node, BinaryExpr):
-            matching = node.modifier.matching if node.modifier else None
-            if (
-                matching is not None
-                and matching.type == LabelModifierType.Include
-                and "account" in matching.labels
-                and "account_id" not in matching.labels
-            ):
+            if _matches_on_account_alone(node):
                 yield "matches on account alone"
         elif isinstance(node, VectorSelector):
-            names = _names(node)
-            if not names:
-                yield f"selector without a metric name: {node}"
-            yield from (f"undeclared metric {name}" for name in sorted(names - declared.keys()))
-            # What accounts are grouped by is chosen; cost lacks it, and so matches while no group is.
-            selected = {matcher.name for matcher in node.matchers.matchers}
-            selected -= {"__name__", values.get("grouping")}
-            for name in sorted(names & declared.keys()):
-                yield from (f"{name} has no label {label}" for label in sorted(selected - declared[name]))
-            if any(DATED.fullmatch(name) for name in names) and not _dated_idiom(parents):
+            yield from _selector(node, values, declared)
+            if any(DATED.fullmatch(name) for name in _names(node)) and not _dated_idiom(parents):
                 yield f"dated history outside of last_over_time(...[1d]): {node}"
+
+
+def _matches_on_account_alone(node: BinaryExpr) -> bool:
+    matching = node.modifier.matching if node.modifier else None
+    return (
+        matching is not None
+        and matching.type == LabelModifierType.Include
+        and "account" in matching.labels
+        and "account_id" not in matching.labels
+    )
+
+
+def _selector(node: VectorSelector, values: dict[str, str], declared: Declared) -> Iterator[str]:
+    names = _names(node)
+    if not names:
+        yield f"selector without a metric name: {node}"
+    yield from (f"undeclared metric {name}" for name in sorted(names - declared.keys()))
+    # What accounts are grouped by is chosen; cost lacks it, and so matches while no group is.
+    selected = {matcher.name for matcher in node.matchers.matchers} - {"__name__", values.get("grouping")}
+    for name in sorted(names & declared.keys()):
+        yield from (f"{name} has no label {label}" for label in sorted(selected - declared[name]))
 
 
 def _dated_idiom(parents: list[Expr]) -> bool:

@@ -307,7 +307,7 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
             ),
         ),
         "Open anomalies": _same("aws_cost_anomaly_usd"),
-        "What grew": _of_the_spike("aws_cost_anomaly_cause_usd"),
+        "Top contributors": _of_the_spike("aws_cost_anomaly_cause_usd"),
         "Assessed day": _of_the_spike("aws_cost_assessed_usage_usd", "B"),
         "Expected against actual": _bars_usage_and_expectation,
         "Score": _newest_score,
@@ -325,7 +325,7 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         "Dollars left for AWS requests": lambda w: (w.count(), 0.0),
         "Dated history": _same(f"{_SELF}history_divergent_dates"),
         "Age of the oldest success, in intervals": _holds(_age),
-        "What fails now": lambda w: (w.count(), len(w.samples(f"{_SELF}collector_failure_info"))),
+        "Current failures": lambda w: (w.count(), len(w.samples(f"{_SELF}collector_failure_info"))),
         "Charges for AWS requests": _holds(
             lambda w: 0 < w.shown() <= 2 * w.metric(f"{_SELF}api_charges_usd_total")
         ),

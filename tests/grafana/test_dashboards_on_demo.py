@@ -307,7 +307,7 @@ class World:
         return self.cost(self.today.day - 1, 0, **only)
 
     def all_cost(self, first: int, last: int) -> float:
-        """Dollars in the ledger, whatever is chosen."""
+        """Dollars in the ledger, regardless of the filters."""
         start, end = (self.today - timedelta(days=ago) for ago in (first, last))
         return float(_costs(self.stack, start, end, "day")["total_usd"])
 

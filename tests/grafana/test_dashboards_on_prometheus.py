@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 
 import asking
@@ -189,67 +190,76 @@ def test_without_an_exporter_failing_is_unknown(prometheus: str) -> None:
     assert [series["value"][1] for series in asking.instant(prometheus, none_fails)] == ["0"]
 
 
+_PAIRS = [(a, s) for a in range(len(ACCOUNTS)) for s in range(len(SERVICES))]
+_ACCOUNT_LABELS = [f'account_id="{key}",account="{name}"' for key, name in ACCOUNTS.items()]
+
+
 def _openmetrics(now: int) -> str:
     """Scrapes every hour (and now) for three days, and dated samples stamped at noon with a revision."""
     midnight = now - now % DAY
-    pairs = [(a, s) for a in range(len(ACCOUNTS)) for s in range(len(SERVICES))]
-    accounts = [f'account_id="{key}",account="{name}"' for key, name in ACCOUNTS.items()]
+    return "\n".join([*_dated(midnight), *_days(now, midnight), *_at_once(now, midnight), "# EOF", ""])
 
-    def labels(a: int, s: int) -> str:
-        return f'{{{accounts[a]},service="{SERVICES[s]}"}}'
 
-    first = midnight - NEVER_COLLECTED_BEFORE * DAY
-    scrapes = [*range(first + 1800, now, 3600), now]
-    lines: list[str] = []
+def _labels(a: int, s: int) -> str:
+    return f'{{{_ACCOUNT_LABELS[a]},service="{SERVICES[s]}"}}'
 
-    lines.append("# TYPE aws_cost_daily_usd gauge")
-    for a, s in pairs:
+
+def _dated(midnight: int) -> Iterator[str]:
+    yield "# TYPE aws_cost_daily_usd gauge"
+    for a, s in _PAIRS:
         for days_ago in reversed(DATED):
             noon = midnight - days_ago * DAY + DAY // 2
-            lines.append(f"aws_cost_daily_usd{labels(a, s)} 99999 {noon}.060")
-            lines.append(f"aws_cost_daily_usd{labels(a, s)} {cost(a, s, days_ago)} {noon}.900")
+            yield f"aws_cost_daily_usd{_labels(a, s)} 99999 {noon}.060"
+            yield f"aws_cost_daily_usd{_labels(a, s)} {cost(a, s, days_ago)} {noon}.900"
+
+
+def _days(now: int, midnight: int) -> Iterator[str]:
+    first = midnight - NEVER_COLLECTED_BEFORE * DAY
+    scrapes = [*range(first + 1800, now, 3600), now]
     for family, shift in (("aws_cost_today_usd", 0), ("aws_cost_yesterday_usd", 1)):
-        lines.append(f"# TYPE {family} gauge")
-        for a, s in pairs:
+        yield f"# TYPE {family} gauge"
+        for a, s in _PAIRS:
             for at in scrapes:
                 days_ago = (midnight - at + at % DAY) // DAY + shift
                 # What is read early in a day is not yet the whole of it; where dated history has the day,
                 # what the live gauges say must not matter.
                 whole = (at % DAY > DAY // 2 or at == now) and days_ago not in DATED
                 known = cost(a, s, days_ago) if whole else 1
-                lines.append(f"{family}{labels(a, s)} {known} {at}")
+                yield f"{family}{_labels(a, s)} {known} {at}"
         if not shift:
             # Scraped before the exporter had noticed midnight: it is of the day before, and no part of any bar.
-            lines.append(f'{family}{labels(0, 0)[:-1]},job="late"}} 12345 {midnight + 1}')
+            yield f'{family}{_labels(0, 0)[:-1]},job="late"}} 12345 {midnight + 1}'
+
+
+def _at_once(now: int, midnight: int) -> Iterator[str]:
+    """What has one sample a series: months, accounts, instances, and the state of collectors."""
     for family in ("aws_cost_month_to_date_usd", "aws_cost_last_month_usd"):
-        lines.append(f"# TYPE {family} gauge")
-        lines += [f"{family}{labels(a, s)} {20 * cost(a, s, 0)} {now}" for a, s in pairs]
+        yield f"# TYPE {family} gauge"
+        yield from (f"{family}{_labels(a, s)} {20 * cost(a, s, 0)} {now}" for a, s in _PAIRS)
     for family in ("aws_cost_data_through_timestamp_seconds", "aws_account_info"):
-        lines.append(f"# TYPE {family} gauge")
+        yield f"# TYPE {family} gauge"
         value = midnight if "timestamp" in family else 1
-        lines += [f"{family}{{{account}}} {value} {now}" for account in accounts]
-    lines.append("# TYPE aws_ec2_instances gauge")
-    for account in accounts:
-        for kind in TYPES:
-            for state in ("running", "stopped", "terminated"):
-                here = f'region="eu-west-1",instance_type="{kind}",state="{state}",lifecycle="on-demand"'
-                lines.append(f"aws_ec2_instances{{{account},{here}}} {3 * (state != 'terminated')} {now}")
+        yield from (f"{family}{{{account}}} {value} {now}" for account in _ACCOUNT_LABELS)
+    yield "# TYPE aws_ec2_instances gauge"
+    for account, kind, state in product(_ACCOUNT_LABELS, TYPES, ("running", "stopped", "terminated")):
+        here = f'region="eu-west-1",instance_type="{kind}",state="{state}",lifecycle="on-demand"'
+        yield f"aws_ec2_instances{{{account},{here}}} {3 * (state != 'terminated')} {now}"
+    yield from _collectors(now)
+
+
+def _collectors(now: int) -> Iterator[str]:
     prefix = "aws_spend_exporter_collector"
-    lines.append(f"# TYPE {prefix}_success gauge")
-    lines += [
-        f'{prefix}_success{{collector="ec2",{account}}} {n > 1:d} {now}' for n, account in enumerate(accounts)
-    ]
-    lines.append(f"# TYPE {prefix}_last_success_timestamp_seconds gauge")
-    lines += [
-        f'{prefix}_last_success_timestamp_seconds{{collector="ec2",{account}}} {now - 60 * n - 1260} {now}'
-        for n, account in enumerate(accounts)
-    ]
-    lines.append(f"# TYPE {prefix}_failure_info gauge")
-    lines += [
-        f'{prefix}_failure_info{{collector="ec2",account_id="{key}",region="",kind="denied"}} 1 {now}'
-        for key in list(ACCOUNTS)[:2]
-    ]
-    return "\n".join([*lines, "# EOF", ""])
+    accounts = list(enumerate(_ACCOUNT_LABELS))
+    yield f"# TYPE {prefix}_success gauge"
+    for n, account in accounts:
+        yield f'{prefix}_success{{collector="ec2",{account}}} {n > 1:d} {now}'
+    yield f"# TYPE {prefix}_last_success_timestamp_seconds gauge"
+    for n, account in accounts:
+        age = 60 * n + 1260
+        yield f'{prefix}_last_success_timestamp_seconds{{collector="ec2",{account}}} {now - age} {now}'
+    yield f"# TYPE {prefix}_failure_info gauge"
+    for key in list(ACCOUNTS)[:2]:
+        yield f'{prefix}_failure_info{{collector="ec2",account_id="{key}",region="",kind="denied"}} 1 {now}'
 
 
 def _panel(title: str) -> lint.Json:

@@ -20,7 +20,8 @@ from waiting import wait_for
 
 from demo.processes import choose_ports
 from demo.stack import clean_environment, find_program
-from demo.telex_sink import Failure, Message, TelexSink
+from demo.telex_channel import Failure, Message
+from demo.telex_sink import TelexSink
 
 pytestmark = pytest.mark.stack
 

@@ -7,14 +7,13 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import costs, inventory, usage
 from grafana.builder.frame import frame
-from grafana.builder.promql import ACCOUNT, COST
-from grafana.builder.style import COLUMNS, instant, ranking_bars, stat_panel
+from grafana.builder.promql import ACCOUNT
+from grafana.builder.style import COLUMNS
 
 _ACCOUNT = "Account", "Account id"
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame(
             "account",
@@ -45,38 +44,23 @@ def build() -> Dashboard:
 
 
 def _share() -> stat.Panel:
-    mine = f"sum(aws_cost_month_to_date_usd{{{ACCOUNT}}})"
-    return (
-        stat_panel(
-            "Share of the organization",
-            "What part of the organization's cost of this UTC month the account is, all services counted. Up to a day "
-            "behind.",
-            width=6,
-            height=5,
-        )
-        .unit("percentunit")
-        .decimals(1)
-        .with_target(instant("A", f"{mine} / on () sum(aws_cost_month_to_date_usd)", "Share"))
+    return costs.share(
+        "Share of the organization",
+        "What part of the organization's cost of this UTC month the account is, all services counted. Up to a day "
+        "behind.",
+        f"{{{ACCOUNT}}}",
+        "",
+        width=6,
     )
 
 
 def _list_ratio() -> bargauge.Panel:
-    return (
-        ranking_bars(
-            "Bill against list price",
-            "Usage cost of the newest settled day by the list price of a day of what exists now, the highest services: "
-            "below 1 are discounts and what runs part of the day, above it what list price does not count.",
-            width=10,
-            height=5,
-        )
-        .no_value("not yet known")
-        .unit("percentunit")
-        .decimals(0)
-        .with_target(
-            instant(
-                "A",
-                f"sort_desc(topk(5, max by (service) (aws_cost_realised_to_list_ratio{{{COST}}})))",
-                "{{service}}",
-            )
-        )
+    return costs.list_ratio(
+        "the highest services",
+        "service",
+        "{{service}}",
+        most=5,
+        unknown="not yet known",
+        width=10,
+        height=5,
     )

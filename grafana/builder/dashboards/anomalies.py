@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import bargauge, common, dashboard, stat, table, timeseries
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -20,6 +20,7 @@ from grafana.builder.style import (
     NEUTRAL,
     WARNING,
     account_column,
+    account_id_column,
     columns,
     daily_bars,
     fixed,
@@ -43,7 +44,6 @@ _LIMIT = 'on () group_left () max(aws_cost_anomaly_setting{setting="score"})'
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame(
             "anomalies",
@@ -120,7 +120,7 @@ def _alerts() -> table.Panel:
     return (
         table_panel(
             "Open alerts",
-            "Alerts that fire now, at most 50, whatever the filters; the red marks in the charts show since when. "
+            "Alerts that fire now, at most 50, regardless of the filters; the red marks in the charts show since when. "
             "As old as the last evaluation of the rules.",
             width=12,
             height=5,
@@ -137,7 +137,7 @@ def _causes() -> table.Panel:
     by = f"{PAIR}, usage_type, operation, region"
     return (
         table_panel(
-            "What grew",
+            "Top contributors",
             "For spikes that stand, the usage types that grew most on that day and by how many dollars, where the "
             "exporter may ask for it: one paid request a spike.",
             width=COLUMNS,
@@ -158,11 +158,8 @@ def _causes() -> table.Panel:
                 }
             )
         )
-        .override_by_name(
-            "Account",
-            account_column(150),
-        )
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account", account_column(150))
+        .override_by_name("Account id", account_id_column())
         .override_by_name("Region", properties(custom__width=90))
         .override_by_name("Grew by", money_column(custom__width=90))
     )
@@ -174,7 +171,7 @@ def _expected() -> table.Panel:
     def of(family: str) -> str:
         return f"sum by ({PAIR}) ({family}{{{COST}}})"
 
-    def row(ref: str, expr: str) -> object:
+    def row(ref: str, expr: str) -> prometheus.Dataquery:
         return rows(ref, f"({expr}) and on ({PAIR}) {furthest}")
 
     actual, expected = of("aws_cost_assessed_usage_usd"), of("aws_cost_expected_usd")
@@ -204,7 +201,7 @@ def _expected() -> table.Panel:
         )
         .sort_by([common.TableSortByFieldState().display_name("Score").desc(True)])
         .override_by_name("Account", account_column())
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account id", account_id_column())
         .override_by_name(
             "Score",
             properties(
@@ -223,7 +220,7 @@ def _expected() -> table.Panel:
     return panel
 
 
-# Subjects that are no account have no account_id; they are shown whatever account is chosen.
+# Subjects that are no account have no account_id; they are shown for any chosen account.
 _SUBJECT = 'account_id=~"$account|", account_id=~"$members|"'
 
 # Live gauges of an assessed day at that day, for where there is no dated history: what they showed three days
@@ -310,7 +307,7 @@ def _furthest(most: int) -> str:
 
 
 def _share(title: str, description: str, spend: str, period: str) -> bargauge.Panel:
-    # Subjects that are no account have no account_id; they are shown whatever account is chosen.
+    # Subjects that are no account have no account_id; they are shown for any chosen account.
     limit = f'scope:aws_cost_threshold_usd:max{{period="{period}", account_id=~"$account|", account_id=~"$members|"}}'
     key = "scope, account_id, ou, group, group_value, service"
     return (
@@ -375,7 +372,7 @@ def _limits() -> table.Panel:
 
 
 def _aws_budgets() -> table.Panel:
-    def row(ref: str, family: str) -> object:
+    def row(ref: str, family: str) -> prometheus.Dataquery:
         largest = f"topk(50, max by (budget) (aws_budget_limit_usd{{{_SUBJECT}}}))"
         return rows(ref, f"max by (budget, period) ({family}{{{_SUBJECT}}}) and on (budget) {largest}")
 
@@ -426,10 +423,7 @@ def _aws_anomalies() -> table.Panel:
                 {"account": "Account", "account_id": "Account id", "service": "Service", "Value": "Impact"}
             )
         )
-        .override_by_name(
-            "Account",
-            account_column(150),
-        )
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account", account_column(150))
+        .override_by_name("Account id", account_id_column())
         .override_by_name("Impact", money_column(custom__width=110))
     )

@@ -17,6 +17,7 @@ from grafana.builder.style import (
     columns,
     fixed,
     hourly_bars,
+    hourly_counts,
     instant,
     legend,
     line_panel,
@@ -36,7 +37,6 @@ _FAILURES = f"{_SELF}collector_failure_info"
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame(
             "exporter",
@@ -164,7 +164,7 @@ def _ages() -> bargauge.Panel:
 def _failing() -> table.Panel:
     return (
         table_panel(
-            "What fails now",
+            "Current failures",
             "Collections of one account and region that fail, with the kind of failure, at most 50. Their last good "
             "values stay for three intervals. As old as the last scrape.",
             width=12,
@@ -212,7 +212,7 @@ def _charges() -> timeseries.Panel:
 def _requests() -> timeseries.Panel:
     every = f"sum by (service, operation) (increase({_SELF}api_requests_total[1h] offset -1h))"
     return (
-        hourly_bars(
+        hourly_counts(
             "AWS requests",
             "Requests to AWS in each hour, paid and free, the twelve operations with most of them. Counted by the "
             "running process, as old as the last scrape.",
@@ -220,8 +220,6 @@ def _requests() -> timeseries.Panel:
             height=8,
         )
         .legend(legend("sum", "Total"))
-        .unit("locale")
-        .decimals(0)
         .with_target(
             ranged(
                 "A",
@@ -236,7 +234,7 @@ def _requests() -> timeseries.Panel:
 
 def _errors() -> timeseries.Panel:
     return (
-        hourly_bars(
+        hourly_counts(
             "Failed collections",
             "Collections of one account and region that failed in each hour, by collector and kind. As old as the "
             "last scrape.",
@@ -244,8 +242,6 @@ def _errors() -> timeseries.Panel:
             height=8,
         )
         .no_value("none failed")
-        .unit("locale")
-        .decimals(0)
         .with_target(
             ranged(
                 "A",
@@ -306,15 +302,13 @@ def _written() -> timeseries.Panel:
         return f"sum(increase({_SELF}history_{family}_total[1h] offset -1h))"
 
     return (
-        hourly_bars(
+        hourly_counts(
             "History writes",
             "Dated samples that Prometheus took and refused in each hour, and attempts to write that failed and are "
             "repeated. As old as the last scrape.",
             width=12,
             height=8,
         )
-        .unit("locale")
-        .decimals(0)
         .with_target(ranged("A", hourly("samples_written"), "Taken", "1h"))
         .with_target(ranged("B", hourly("samples_rejected"), "Refused", "1h"))
         .with_target(ranged("C", hourly("write_failures"), "Failed attempts", "1h"))
@@ -343,22 +337,17 @@ def _ledger() -> timeseries.Panel:
 
 
 def _deliveries() -> timeseries.Panel:
-    return (
-        hourly_bars(
-            "Messages to Telex",
-            "Attempts of the relay to post a message in each hour, by channel and how they ended; what failed for a "
-            "while is tried again. As old as the last scrape of the relay.",
-            width=12,
-            height=8,
-        )
-        .unit("locale")
-        .decimals(0)
-        .with_target(
-            ranged(
-                "A",
-                f"sum by (channel, result) (increase({_SELF}relay_deliveries_total[1h] offset -1h))",
-                "{{channel}}: {{result}}",
-                "1h",
-            )
+    return hourly_counts(
+        "Messages to Telex",
+        "Attempts of the relay to post a message in each hour, by channel and how they ended; what failed for a "
+        "while is tried again. As old as the last scrape of the relay.",
+        width=12,
+        height=8,
+    ).with_target(
+        ranged(
+            "A",
+            f"sum by (channel, result) (increase({_SELF}relay_deliveries_total[1h] offset -1h))",
+            "{{channel}}: {{result}}",
+            "1h",
         )
     )

@@ -1,4 +1,4 @@
-"""Inventory and waste: what exists, since when, at which price, and what nobody uses."""
+"""Inventory and waste: what exists, since when, at which price, and what is unused."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from grafana.builder.promql import PLACE
 from grafana.builder.style import (
     COLUMNS,
     account_column,
+    account_id_column,
     columns,
     instant,
     line_panel,
@@ -28,12 +29,11 @@ _AGES = ("1 week", 7), ("1 month", 30), ("3 months", 91), ("1 year", 365)
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame(
             "inventory",
             "Inventory and waste",
-            "What exists, at list price, and what nobody uses.",
+            "What exists, at list price, and what is unused.",
             start="now-24h",
             without=("service",),
         )
@@ -43,7 +43,7 @@ def build() -> Dashboard:
         .with_panel(_prices())
         .with_panel(inventory.most_expensive(COLUMNS, 11))
         .with_panel(inventory.unused(COLUMNS // 2, 10))
-        .with_panel(_savings())
+        .with_panel(inventory.savings(COLUMNS // 2, 10))
         .with_panel(inventory.by_type(8, 10))
         .with_panel(_ages())
         .with_panel(_untagged())
@@ -59,7 +59,7 @@ def _count() -> stat.Panel:
     return (
         stat_panel(
             "Resources",
-            "What exists now in the chosen accounts and regions, and how much of it nobody seems to use. Up to an "
+            "What exists now in the chosen accounts and regions, and how much of it seems unused. Up to an "
             "hour old.",
             width=6,
             height=5,
@@ -83,45 +83,6 @@ def _prices() -> stat.Panel:
         .unit("s")
         .decimals(1)
         .with_target(instant("A", "time() - max(aws_spend_exporter_price_table_timestamp_seconds)", "Age"))
-    )
-
-
-def _savings() -> table.Panel:
-    by = "account_id, account, resource_type, kind"
-    dollars = f"sum by ({by}) (aws_resources_saving_estimated_monthly_usd{{{PLACE}}})"
-    return (
-        table_panel(
-            "The same for less",
-            "Resources that could be had for less, by kind: gp2 volumes as gp3, previous generations, engine versions "
-            "in extended support; and what that saves a month at list price. Up to an hour old.",
-            width=COLUMNS // 2,
-            height=10,
-        )
-        .no_value("nothing")
-        .with_target(rows("A", f"topk(25, {dollars})"))
-        .with_target(
-            rows("B", f"sum by ({by}) (aws_resources_saving{{{PLACE}}}) and on ({by}) topk(25, {dollars})")
-        )
-        .transformations(
-            columns(
-                {
-                    "account": "Account",
-                    "account_id": "Account id",
-                    "resource_type": "Type",
-                    "kind": "Kind",
-                    "Value #B": "Count",
-                    "Value #A": "Saves a month",
-                }
-            )
-        )
-        .override_by_name(
-            "Account",
-            account_column(110),
-        )
-        .override_by_name("Account id", properties(custom__width=115))
-        .override_by_name("Type", properties(custom__width=240))
-        .override_by_name("Count", properties(unit="none", decimals=0, custom__width=60))
-        .override_by_name("Saves a month", money_column(custom__width=105))
     )
 
 
@@ -238,11 +199,8 @@ def _recommended() -> table.Panel:
                 }
             )
         )
-        .override_by_name(
-            "Account",
-            account_column(110),
-        )
-        .override_by_name("Account id", properties(custom__width=115))
+        .override_by_name("Account", account_column(110))
+        .override_by_name("Account id", account_id_column())
         .override_by_name("Saves a month", money_column(custom__width=105))
     )
 

@@ -22,7 +22,6 @@ _DAY = 86_400
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame("overview", "Overview", "Cost of the whole AWS organization at a glance.", without=("region",))
         .with_panel(costs.yesterday(4))

@@ -8,11 +8,10 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from grafana.builder import costs, inventory, usage
 from grafana.builder.frame import frame
 from grafana.builder.promql import ACCOUNT, COST
-from grafana.builder.style import COLUMNS, instant, ranking_bars, stat_panel
+from grafana.builder.style import COLUMNS, instant, stat_panel
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame(
             "service",
@@ -36,22 +35,12 @@ def build() -> Dashboard:
 
 
 def _share() -> stat.Panel:
-    return (
-        stat_panel(
-            "Share of the bill",
-            "What part of this UTC month's cost of the chosen accounts the service is. Up to a day behind.",
-            width=5,
-            height=5,
-        )
-        .unit("percentunit")
-        .decimals(1)
-        .with_target(
-            instant(
-                "A",
-                f"sum(aws_cost_month_to_date_usd{{{COST}}}) / on () sum(aws_cost_month_to_date_usd{{{ACCOUNT}}})",
-                "Share",
-            )
-        )
+    return costs.share(
+        "Share of the bill",
+        "What part of this UTC month's cost of the chosen accounts the service is. Up to a day behind.",
+        f"{{{COST}}}",
+        f"{{{ACCOUNT}}}",
+        width=5,
     )
 
 
@@ -72,23 +61,12 @@ def _accounts_with_it() -> stat.Panel:
 
 
 def _list_ratio() -> bargauge.Panel:
-    return (
-        ranking_bars(
-            "Bill against list price",
-            "Usage cost of the newest settled day by the list price of a day of what exists now, by account: below 1 are "
-            "discounts and what runs part of the day, above it what list price does not count.",
-            width=COLUMNS // 2,
-            height=8,
-        )
-        .no_value("not known of this service")
-        .unit("percentunit")
-        .decimals(0)
-        .with_target(
-            instant(
-                "A",
-                "sort_desc(topk(12, max by (account_id, account)"
-                f" (aws_cost_realised_to_list_ratio{{{COST}}})))",
-                "{{account}} · {{account_id}}",
-            )
-        )
+    return costs.list_ratio(
+        "by account",
+        "account_id, account",
+        "{{account}} · {{account_id}}",
+        most=12,
+        unknown="not known of this service",
+        width=COLUMNS // 2,
+        height=8,
     )

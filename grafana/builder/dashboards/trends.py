@@ -34,7 +34,6 @@ _DAYS = f"sum(last_over_time(aws_cost_daily_usd{{{COST}}}[1d]))[$__range:1d] off
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     return (
         frame(
             "trends",
@@ -153,7 +152,7 @@ def _coming_days() -> bargauge.Panel:
     return (
         ranking_bars(
             "The coming days",
-            "Our own projection of the organization's cost on each of the coming UTC days, whatever the filters. A "
+            "Our own projection of the organization's cost on each of the coming UTC days, regardless of the filters. A "
             "high one may be the 1st, with its fees, tax and support. At most six hours old.",
             width=4,
             height=10,

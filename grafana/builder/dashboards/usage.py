@@ -12,7 +12,6 @@ from grafana.builder.style import BAD, COLUMNS, WARNING, fixed, hourly_bars, pro
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
     built = frame(
         "usage", "Usage", "What is used, with its dollars beside it.", start="now-14d", without=("service",)
     )

@@ -219,7 +219,7 @@ def test_staleness_counts_from_the_read_and_not_from_the_start(ledger: Ledger) -
 def test_a_day_that_was_only_read_before_its_end_is_read_again_although_nothing_moved(ledger: Ledger) -> None:
     exporter = Exporter(ledger, CostSettings(history_months=1, refresh="scan"))
     exporter.run(NOW)
-    day, later = NOW.date(), NOW + timedelta(days=2)  # nobody asked on the day after
+    day, later = NOW.date(), NOW + timedelta(days=2)  # not asked on the day after
 
     asked = exporter.run(later)
 

@@ -448,7 +448,7 @@ def test_a_denied_request_is_an_error(exporter: Exporter) -> None:
 def test_it_goes_absent_after_three_intervals_or_with_its_month(
     exporter: Exporter, asked: datetime, gone: datetime
 ) -> None:
-    """Even if nothing renders it anew."""
+    """Even if nothing renders it again."""
     clock = exporter.simulator.clock
     clock.set(asked)
     first = month_start(asked.date())

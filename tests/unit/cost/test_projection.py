@@ -158,7 +158,7 @@ def test_what_came_once_is_not_continued(days_ago: int, amount: float) -> None:
 
 @pytest.mark.parametrize("level", [0.2, 0.7, 1.4, 5])
 def test_a_level_shift_is_learnt_within_a_week(level: float) -> None:
-    """Whatever the rhythm is."""
+    """With any weekly rhythm."""
 
     def daily(day: date) -> float:
         return 100 * (0.5 if day.weekday() >= 5 else 1) * (level if ago(day) <= 7 else 1)
