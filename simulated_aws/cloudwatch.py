@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from simulated_aws.cbor import encode_cbor
 from simulated_aws.input_model import check_input
 from simulated_aws.metric_truth import Dimensions, MetricSeries, MetricTruth, from_epoch
 from simulated_aws.organization import Organization
 from simulated_aws.query_protocol import parse_form, to_xml
-from simulated_aws.wire import AwsCall, AwsError, Response, Tokens, json_response, service_model, xml_response
+from simulated_aws.service_names import service_model
+from simulated_aws.wire import AwsCall, AwsError, Response, Tokens, cbor_response, json_response, xml_response
 
 _STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,10})?|100)")
@@ -79,8 +79,7 @@ class CloudWatch:
                 f"<ResponseMetadata><RequestId>{secrets.token_hex(8)}</RequestId></ResponseMetadata></{name}Response>"
             )
         if call.protocol == "smithy-rpc-v2-cbor":
-            headers = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
-            return Response(200, headers, encode_cbor(result))
+            return cbor_response(result)
         return json_response(call, _with_epochs(result))
 
     # -- GetMetricData ---------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
 
-from simulated_aws.wire import AwsError, service_model
+from simulated_aws.service_names import service_model
+from simulated_aws.wire import AwsError
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),

@@ -1,4 +1,4 @@
-"""What runs in the accounts: moto's services, filled with EC2 instances on first use."""
+"""What runs in the accounts: moto's services, filled on first use."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from simulated_aws.filler import TrueResource
 from simulated_aws.fillers import fills
 from simulated_aws.in_process import APPLICATION
 from simulated_aws.organization import Organization
+from simulated_aws.service_names import signing_name
 from simulated_aws.spec import OrganizationSpec
-from simulated_aws.wire import AwsCall, AwsError, Response, json_response, xml_response
+from simulated_aws.wire import AwsCall, AwsError, Response, cbor_response, json_response, xml_response
 
 _TYPES = (
     ("m6i.large", 5), ("t3.medium", 4), ("c6g.xlarge", 2), ("r6g.large", 2), ("m5.2xlarge", 1), ("t2.small", 1),
@@ -33,11 +34,12 @@ _NOT_OPTED_IN = ("ap-east-1", "me-south-1", "af-south-1")
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 
 
-_IN_ARNS = {"elbv2": "elasticloadbalancing", "efs": "elasticfilesystem"}
+_TAGGING = "resourcegroupstaggingapi"
 
 
 def _covers(kind: str, service: str) -> bool:
-    return kind.partition(":")[0] == _IN_ARNS.get(service, service)
+    # ARNs begin with what requests are signed for.
+    return kind.partition(":")[0] == signing_name(service)
 
 
 def _is_of(arn: str, kind: str) -> bool:
@@ -74,11 +76,21 @@ class Inventory:
         with lock:
             if call.service == "ec2" and call.operation == "DescribeInstances":
                 self._fill(call.account_id, call.region)
-            elif call.service == "resourcegroupstaggingapi" and call.operation == "GetResources":
-                return json_response(call, self._tagged(call))
+            elif call.service == _TAGGING and call.operation == "GetResources":
+                found = self._tagged(call)
+                return (
+                    cbor_response(found)
+                    if call.protocol == "smithy-rpc-v2-cbor"
+                    else json_response(call, found)
+                )
             else:
                 self._estate_of(call.account_id, call.service, call.region)
             return self._forward(call, environ, body)
+
+    @property
+    def services(self) -> frozenset[str]:
+        """botocore's names of the services whose resources are simulated, and of the one that tells their tags."""
+        return frozenset({_TAGGING, *fills()})
 
     def truth(self, account_id: str, service: str, region: str) -> list[TrueResource]:
         """What was put into a service (by botocore's name) of an account in a region."""
