@@ -182,7 +182,7 @@ class SimulatedAws(World):
     def _checked(self, call: AwsCall, environ: Mapping[str, Any], body: bytes) -> Response:
         call.account_id = self.identity.account_of(call.access_key)
         if call.protocol == "json":
-            call.params = _json_params(body)
+            call.params = _json_params(call.body)
         rules = self.faults.matching(call)
         for rule in rules:
             self._delay(rule, environ)
