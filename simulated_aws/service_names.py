@@ -61,11 +61,12 @@ class ServiceNames:
     def find(self, signed: str, marks: Marks) -> str:
         """The simulated service that signs with this name; the name itself where none does.
 
-        Where several do, such as both generations of load balancers, the one whose model has the marks.
+        Where several do, such as both generations of load balancers, the one whose model has the marks, and
+        among those the one that is called like what it signs with, such as RDS beside DocumentDB.
         """
         services = self._signed.get(signed, [])
-        fitting = [service for service in services if _fits(service, marks)]
-        return (fitting or services or [signed])[0]
+        fitting = [service for service in services if _fits(service, marks)] or services
+        return signed if signed in fitting or not fitting else fitting[0]
 
 
 def _fits(service: str, marks: Marks) -> bool:

@@ -13,6 +13,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from simulated_aws import SimulatedAws
+from simulated_aws.service_names import Marks, ServiceNames
 
 _JSON = {"Content-Type": "application/x-amz-json-1.1"}
 _FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
@@ -82,13 +83,25 @@ def test_a_signature_over_another_length_is_refused(aws: SimulatedAws) -> None:
     assert (status, b"SignatureDoesNotMatch" in answer) == (403, True)
 
 
-@pytest.mark.parametrize("version", ["2012-06-01", "2015-12-01"])
-def test_what_two_services_sign_with_is_told_apart_by_the_version(aws: SimulatedAws, version: str) -> None:
-    """Both generations of load balancers sign as `elasticloadbalancing`."""
-    body = urlencode({"Action": "DescribeLoadBalancers", "Version": version}).encode()
-    assert ask(aws, "elasticloadbalancing", _FORM, body)[0] == 200
-    (entry,) = aws.requests.entries(operation="DescribeLoadBalancers")
-    assert entry.service == "elbv2"
+NAMES = ServiceNames(("cloudwatch", "docdb", "elb", "elbv2", "opensearch", "rds"))
+
+
+@pytest.mark.parametrize(
+    ("signed", "marks", "service"),
+    [
+        ("es", Marks(), "opensearch"),
+        ("monitoring", Marks(), "cloudwatch"),
+        ("elasticloadbalancing", Marks(version="2012-06-01"), "elb"),
+        ("elasticloadbalancing", Marks(version="2015-12-01"), "elbv2"),
+        ("rds", Marks(version="2014-10-31"), "rds"),  # as DocumentDB's
+        ("not-simulated", Marks(), "not-simulated"),
+        ("", Marks(), ""),
+    ],
+)
+def test_a_service_is_known_by_what_it_signs_with_and_the_version_of_its_api(
+    signed: str, marks: Marks, service: str
+) -> None:
+    assert NAMES.find(signed, marks) == service
 
 
 def test_tags_are_answered_in_the_protocol_that_they_are_asked_in(aws: SimulatedAws) -> None:
