@@ -15,9 +15,9 @@ from typing import Any
 from moto.core.base_backend import BackendDict
 from moto.ec2.models import ec2_backends
 
-from simulated_aws.estate import GLOBAL, Estate
-from simulated_aws.filler import TrueResource
-from simulated_aws.fillers import fills
+from simulated_aws.estate import Estate
+from simulated_aws.filler import Reach, TrueResource
+from simulated_aws.fillers import fills, reach_of
 from simulated_aws.in_process import APPLICATION
 from simulated_aws.organization import Organization
 from simulated_aws.service_names import signing_name
@@ -100,21 +100,20 @@ class Inventory:
             return [
                 resource
                 for resource in self._estate_of(account_id, service, region)
-                if resource.region in (region, "global") or service not in GLOBAL
+                if resource.region in (region, "global") or reach_of(service) is Reach.REGION
             ]
 
     def _estate_of(self, account_id: str, service: str, region: str) -> tuple[TrueResource, ...]:
         if service not in fills() or account_id not in self._organization.by_id:
             return ()
-        if service in GLOBAL:
-            return tuple(
-                resource
-                for each in (self._spec.regions if service == "s3" else self._spec.regions[:1])
-                for resource in self._estate.fill(self._organization.by_id[account_id], service, each)
-            )
-        if region not in self._spec.regions:
-            return ()
-        return self._estate.fill(self._organization.by_id[account_id], service, region)
+        account = self._organization.by_id[account_id]
+        regions = self._spec.regions
+        filled = {
+            Reach.REGION: [each for each in regions if each == region],
+            Reach.ACCOUNT: regions,
+            Reach.GLOBAL: regions[:1],
+        }[reach_of(service)]
+        return tuple(resource for each in filled for resource in self._estate.fill(account, service, each))
 
     def _tagged(self, call: AwsCall) -> dict[str, Any]:
         """The Tagging API: what bears a tag, a page for a hundred."""

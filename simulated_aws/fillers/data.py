@@ -7,7 +7,7 @@ from typing import Any
 
 from moto.s3.models import s3_backends
 
-from simulated_aws.filler import Filler, listed
+from simulated_aws.filler import Fill, Filler, Reach, listed
 
 
 def rds(fill: Filler) -> None:
@@ -199,6 +199,11 @@ def logs(fill: Filler) -> None:
 
 
 FILLS = {
-    "rds": rds, "dynamodb": dynamodb, "elasticache": elasticache, "s3": s3, "efs": efs, "kinesis": kinesis,
-    "logs": logs,
-}  # fmt: skip
+    "rds": Fill(rds),
+    "dynamodb": Fill(dynamodb),
+    "elasticache": Fill(elasticache),
+    "s3": Fill(s3, Reach.ACCOUNT),
+    "efs": Fill(efs),
+    "kinesis": Fill(kinesis),
+    "logs": Fill(logs),
+}

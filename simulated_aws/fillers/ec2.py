@@ -7,7 +7,7 @@ from typing import Any
 
 from moto.elbv2.models import FakeHealthStatus
 
-from simulated_aws.filler import Filler
+from simulated_aws.filler import Fill, Filler
 
 
 def _spec(kind: str, tags: dict[str, str]) -> list[dict[str, Any]]:
@@ -242,4 +242,7 @@ def elbv2(fill: Filler) -> None:
         )
 
 
-FILLS = {"ec2": ec2, "elbv2": elbv2}
+FILLS = {
+    "ec2": Fill(ec2),
+    "elbv2": Fill(elbv2),
+}
