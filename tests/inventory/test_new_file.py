@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -84,3 +85,10 @@ def test_a_file_alone_is_enough(tmp_path: Path) -> None:
     assert "`glue:job`" in (tmp_path / "docs" / "metrics.md").read_text()
     # Nothing of it is in the project itself.
     assert "glue:" not in (ROOT / "iam_policies" / "member-role.json").read_text()
+
+
+def test_the_worked_example_is_a_file_of_the_inventory() -> None:
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Adding an inventory service")[1]
+    found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert found is not None
+    assert found[1] == (ROOT / "exporter" / "resources" / "mq.py").read_text()
