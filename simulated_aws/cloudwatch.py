@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,6 +32,45 @@ class _Answered:
     id: str
     label: str
     points: list[Point]
+
+
+def _checked_queries(params: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], int]:
+    """The queries of a GetMetricData and its limit of points; a ValidationError where AWS takes them not."""
+    queries = params.get("MetricDataQueries") or []
+    if len(queries) > _QUERIES:
+        raise AwsError(
+            "ValidationError",
+            f"The collection MetricDataQueries must not have a size greater than {_QUERIES}.",
+        )
+    if not queries:
+        raise AwsError("ValidationError", "The collection MetricDataQueries must not be empty.")
+    ids = [query["Id"] for query in queries]
+    if len(set(ids)) != len(ids):
+        raise AwsError("ValidationError", "The values for parameter id in MetricDataQueries are not unique.")
+    limit = params.get("MaxDatapoints") or _POINTS
+    if not 1 <= limit <= _POINTS:
+        raise AwsError("ValidationError", f"MaxDatapoints must be from 1 to {_POINTS}.")
+    return queries, limit
+
+
+def _page_of(answered: Sequence[_Answered], skip: int, limit: int) -> list[dict[str, Any]]:
+    """The results that lie between `skip` and `limit` points more."""
+    results, position = [], 0
+    for answer in answered:
+        first, position = position, position + len(answer.points)
+        here = answer.points[max(skip - first, 0) : max(skip + limit - first, 0)]
+        if not here and not (skip <= first < skip + limit or (not answer.points and first <= skip + limit)):
+            continue
+        results.append(
+            {
+                "Id": answer.id,
+                "Label": answer.label,
+                "Timestamps": [from_epoch(moment) for moment, _ in here],
+                "Values": [value for _, value in here],
+                "StatusCode": "PartialData" if position > skip + limit else "Complete",
+            }
+        )
+    return results
 
 
 class CloudWatch:
@@ -86,22 +125,7 @@ class CloudWatch:
 
     def _get_metric_data(self, call: AwsCall, params: Mapping[str, Any]) -> dict[str, Any]:
         start, end = self._interval(params)
-        queries = params.get("MetricDataQueries") or []
-        if len(queries) > _QUERIES:
-            raise AwsError(
-                "ValidationError",
-                f"The collection MetricDataQueries must not have a size greater than {_QUERIES}.",
-            )
-        if not queries:
-            raise AwsError("ValidationError", "The collection MetricDataQueries must not be empty.")
-        ids = [query["Id"] for query in queries]
-        if len(set(ids)) != len(ids):
-            raise AwsError(
-                "ValidationError", "The values for parameter id in MetricDataQueries are not unique."
-            )
-        limit = params.get("MaxDatapoints") or _POINTS
-        if not 1 <= limit <= _POINTS:
-            raise AwsError("ValidationError", f"MaxDatapoints must be from 1 to {_POINTS}.")
+        queries, limit = _checked_queries(params)
         asked = {key: _text(value) for key, value in params.items() if key != "NextToken"}
         asked["account"] = call.account_id
         skip, at = 0, self._now()
@@ -114,33 +138,16 @@ class CloudWatch:
             for query in queries
             if query.get("ReturnData", True)
         ]
-        total = sum(len(answer.points) for answer in answered)
-        results, position = [], 0
-        for answer in answered:
-            first, position = position, position + len(answer.points)
-            here = answer.points[max(skip - first, 0) : max(skip + limit - first, 0)]
-            if not here and not (
-                skip <= first < skip + limit or (not answer.points and first <= skip + limit)
-            ):
-                continue
-            results.append(
-                {
-                    "Id": answer.id,
-                    "Label": answer.label,
-                    "Timestamps": [from_epoch(moment) for moment, _ in here],
-                    "Values": [value for _, value in here],
-                    "StatusCode": "PartialData" if position > skip + limit else "Complete",
-                }
-            )
+        results = _page_of(answered, skip, limit)
         if call.query_fails and results:
             for member in ("Timestamps", "Values"):
                 results[0][member] = results[0][member][::2]
             results[0]["StatusCode"] = "InternalError"
-        answer_members: dict[str, Any] = {"MetricDataResults": results, "Messages": []}
-        if skip + limit < total:
+        members: dict[str, Any] = {"MetricDataResults": results, "Messages": []}
+        if skip + limit < sum(len(answer.points) for answer in answered):
             state = {"skip": skip + limit, "at": at.timestamp()}
-            answer_members["NextToken"] = self._tokens.write(call.operation, asked, state)
-        return answer_members
+            members["NextToken"] = self._tokens.write(call.operation, asked, state)
+        return members
 
     def _query(
         self, call: AwsCall, query: Mapping[str, Any], start: datetime, end: datetime, at: datetime, scan: str

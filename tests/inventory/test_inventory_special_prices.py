@@ -189,7 +189,11 @@ def test_file_systems_are_priced_by_how_they_are_built(own_aws: SimulatedAws, tm
         ("metadata", "LUSTRE", "SSD", {"LustreConfiguration": metadata}),
     ):
         made = fsx.create_file_system(
-            FileSystemType=kind, StorageCapacity=6000, StorageType=storage, SubnetIds=["subnet-00000001"], **config
+            FileSystemType=kind,
+            StorageCapacity=6000,
+            StorageType=storage,
+            SubnetIds=["subnet-00000001"],
+            **config,
         )["FileSystem"]
         named[name] = made["FileSystemId"]
         system = fsx_backends[own_aws.payer_id][REGION].file_systems[made["FileSystemId"]]
