@@ -131,7 +131,7 @@ class CloudWatch:
         skip, at = 0, self._now()
         if token := params.get("NextToken"):
             state = self._state(token, call.operation, asked)
-            # Later pages are told as of the first: the newest minutes move.
+            # Later pages are as of the first: the newest minutes move.
             skip, at = int(state["skip"]), from_epoch(state["at"])
         answered = [
             self._query(call, query, start, end, at, str(params.get("ScanBy") or "TimestampDescending"))

@@ -242,7 +242,7 @@ class CostExplorer:
         for period in periods:
             first, position = position, position + len(period.groups)
             here = period.groups[max(skip - first, 0) : max(last - first, 0)]
-            # A period without groups is told once, on the page where its groups would begin.
+            # A period without groups is listed once, on the page where its groups would begin.
             empty = not period.groups and (skip <= first < last or first == total <= last)
             if here or empty:
                 lines.append(self._line(query, period, here))

@@ -85,7 +85,7 @@ class Charges:
 class ExplicitCost:
     """A row that a test draws: `amounts` by metric name in USD (a lone UnblendedCost stands for all five).
 
-    The row is reported from `visible_from` (None: always) until before `visible_until` (None: for ever).
+    The row is reported from `visible_from` (None: always) until before `visible_until` (None: without end).
     """
 
     day: date
@@ -227,7 +227,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A restatement: from `visible_from` on, days from `first` to `last` are told differently.
+    """A restatement: from `visible_from` on, days from `first` to `last` are reported differently.
 
     `kind` is `scale` (by `ppm` millionths), `move` (that share to `target`), `vanish`, or `add` (`amount`
     units a day as a new charge of `record_type`). None as account or service means every one.

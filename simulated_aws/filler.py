@@ -114,7 +114,7 @@ class Filler:
 class Reach(Enum):
     """Where the resources of a service are listed."""
 
-    REGION = "each region has resources of its own"
+    REGION = "each region has other resources"
     ACCOUNT = "resources lie in regions, and each lists those of all"
     GLOBAL = "an account has them once; they are filled as of the organisation's first region"
 

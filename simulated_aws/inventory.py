@@ -49,7 +49,7 @@ def _is_of(arn: str, kind: str) -> bool:
 
 
 class Inventory:
-    """moto behind one WSGI application; each account is a backend of its own."""
+    """moto behind one WSGI application; each account has a separate backend."""
 
     def __init__(self, spec: OrganizationSpec, organization: Organization) -> None:
         self._spec = spec
@@ -243,7 +243,7 @@ class Inventory:
             instance = reservation.instances[0]
             age = timedelta(days=rng.randint(1, 400), seconds=rng.randrange(86_400))
             instance.launch_time = self._organization.created - age
-            # Launched anew since it was made.
+            # Launched again since it was made.
             made = instance.launch_time.replace(microsecond=0) - timedelta(days=number % 3 * 50)
             ((_, disk),) = instance.get_block_device_mapping
             disk.attach_time = made

@@ -78,7 +78,7 @@ class MetricTruth:
     ) -> dict[tuple[str, str, Dimensions], MetricSeries]:
         """The series of an account in a region, by their key; empty outside the organisation's regions.
 
-        Without `instances`, EC2 instances that nobody has asked for yet are left out: making them takes time.
+        Without `instances`, EC2 instances that were not asked for yet are left out: making them takes time.
         """
         account = self._organization.by_id.get(account_id)
         if account is None or region not in self._spec.regions:

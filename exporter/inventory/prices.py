@@ -20,11 +20,11 @@ from exporter.core.money import to_units, to_usd
 from exporter.ledger.file import Ledger
 
 EVERYWHERE = "*"
-"""In the configuration's prices: in each region that has no row of its own."""
+"""In the configuration's prices: in each region without such a row."""
 
 
 class Scale(StrEnum):
-    """How a row of us-east-1 scales to a region that has no row of its own; prices.json tells what each means."""
+    """How a row of us-east-1 scales to a region without such a row; prices.json tells what each means."""
 
     COMPUTE = "compute"
     STORAGE = "storage"

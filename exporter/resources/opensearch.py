@@ -55,7 +55,7 @@ def _nodes(ctx: Listing, target: Target, domain: Mapping[str, Any]) -> Decimal |
 
 
 def _volumes(ctx: Listing, target: Target, domain: Mapping[str, Any]) -> Decimal | None:
-    """A volume for each data node; nodes without one have disks of their own."""
+    """A volume for each data node; nodes without one have local disks."""
     volume = domain.get("EBSOptions", {})
     if not volume.get("EBSEnabled"):
         return Decimal(0)

@@ -121,7 +121,7 @@ def elasticache(fill: Filler) -> None:
     client, backend = fill.client("elasticache"), fill.backend("elasticache")
     for name, kind, engine, nodes, days, tags, price, savings in (
         ("sessions", "cache.r6g.large", "memcached", 3, 120, fill.tags, "451.14", {}),
-        # As cache.m5.large no dearer: 0.156 an hour both.
+        # cache.m5.large costs 0.156 an hour.
         ("legacy", "cache.r4.large", "redis", 1, 1400, {}, "166.44", {"previous_generation": "8.76"}),
     ):
         cluster = f"{fill.prefix}-{name}"[:50]
@@ -189,7 +189,7 @@ def kinesis(fill: Filler) -> None:
 
 
 def logs(fill: Filler) -> None:
-    """A group that forgets and one that keeps 200 GB for ever."""
+    """A group that forgets and one that keeps 200 GB without end."""
     client, backend = fill.client("logs"), fill.backend("logs")
     for name, days, retention, gigabytes, tags, price in (
         (f"/aws/lambda/{fill.prefix}-checkout", 500, 30, 10, fill.tags, "0.30"),

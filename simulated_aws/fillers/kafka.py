@@ -31,7 +31,7 @@ def kafka(fill: Filler) -> None:
         cluster = f"{fill.prefix}-{name}"
         arn = client.create_cluster_v2(ClusterName=cluster, **spec)["ClusterArn"]
         made = backend.clusters.pop(arn)
-        # moto's clusters are made for ever, at a local time, and its ARNs lack the name.
+        # moto's clusters never become active, are made at a local time, and their ARNs lack the name.
         made.state, made.creation_time = "ACTIVE", fill.ago(days).isoformat()
         made.arn = arn = fill.arn("kafka", f"cluster/{cluster}/{made.cluster_id}-1")
         backend.clusters[arn] = made

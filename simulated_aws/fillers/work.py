@@ -158,7 +158,7 @@ def cloudfront(fill: Filler) -> None:
 
 
 def secretsmanager(fill: Filler) -> None:
-    """A secret that is read, one that is not any more and a new one that nobody has read yet."""
+    """A secret that is read, one that is not any more and a new one that was not read yet."""
     client, backend = fill.client("secretsmanager"), fill.backend("secretsmanager")
     for name, days, read, tags, unused in (
         ("db-password", 300, 1, fill.tags, None),

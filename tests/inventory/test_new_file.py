@@ -43,7 +43,7 @@ from exporter.inventory.listing import Call, Listing, ResourceFile
 
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     for job in ctx.items(target, "glue", "GetJobs", "Jobs"):
-        yield Resource(job["Name"], "glue:job", job["Name"], "active", job["CreatedOn"])
+        yield Resource(id=job["Name"], type="glue:job", name=job["Name"], state="active", created=job["CreatedOn"])
 
 
 RESOURCES = ResourceFile(

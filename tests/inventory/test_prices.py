@@ -36,7 +36,7 @@ from simulated_aws import SimulatedAws
         ("kms.key", "us-east-1", "1"),
         ("logs.storage", "us-east-1", "0.03"),
         ("ec2.m6i.large", "us-east-1", "0.096"),
-        ("ec2.m6i.large", "eu-west-1", "0.107"),  # a row of its own
+        ("ec2.m6i.large", "eu-west-1", "0.107"),  # a row for the region
         ("ebs.sc1", "eu-west-1", "0.0165"),  # by the ratio of storage
         ("vpc.public_ipv4", "eu-central-1", "0.005"),  # the same everywhere
         ("elb.gateway", "eu-west-1", None),  # neither a row nor a ratio
