@@ -53,7 +53,7 @@ dashboards: setup ## write the Grafana dashboards from their source
 screenshots: setup browser ## draw every dashboard on the demo's data, into build/screenshots
 	PYTHONPATH=. $(BIN)/python tests/browser/screenshots.py
 
-docs: setup ## write what is generated: metrics reference, schema, IAM policies, rules of spend
+docs: setup dashboards ## write all that is generated: metrics reference, schema, IAM policies, rules, dashboards
 	$(BIN)/python -m exporter.generated.reference
 
 bench: setup ## measure, and print the figures

@@ -30,7 +30,7 @@ class RootCause:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedAnomaly:
-    """An anomaly as GetAnomalies tells it; without `last`, no end is told."""
+    """An anomaly as GetAnomalies reports it; without `last`, it has no end."""
 
     id: str
     first: date

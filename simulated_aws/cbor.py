@@ -28,26 +28,26 @@ def _head(major: int, number: int, out: bytearray) -> None:
 
 
 def _encode(value: Any, out: bytearray) -> None:
-    if value is None:
-        out.append(0xF6)
-    elif isinstance(value, bool):
-        out.append(0xF5 if value else 0xF4)
+    if value is None or isinstance(value, bool):
+        out.append(0xF6 if value is None else 0xF5 if value else 0xF4)
     elif isinstance(value, int):
         _head(0 if value >= 0 else 1, value if value >= 0 else -1 - value, out)
     elif isinstance(value, float):
         out.append(0xFB)
         out += struct.pack(">d", value)
-    elif isinstance(value, str):
-        text = value.encode()
-        _head(3, len(text), out)
-        out += text
-    elif isinstance(value, bytes):
-        _head(2, len(value), out)
-        out += value
+    elif isinstance(value, str | bytes):
+        raw = value.encode() if isinstance(value, str) else value
+        _head(3 if isinstance(value, str) else 2, len(raw), out)
+        out += raw
     elif isinstance(value, datetime):
         out.append(0xC1)  # tag 1: seconds since the epoch
         _encode(value.timestamp(), out)
-    elif isinstance(value, Mapping):
+    else:
+        _encode_items(value, out)
+
+
+def _encode_items(value: Any, out: bytearray) -> None:
+    if isinstance(value, Mapping):
         _head(5, len(value), out)
         for key, item in value.items():
             _encode(str(key), out)
@@ -67,7 +67,7 @@ def decode_cbor(data: bytes) -> Any:
     """Decode one item; ValueError when the input is cut short or malformed."""
     try:
         value, end = _decode(data, 0)
-    except (IndexError, struct.error, UnicodeDecodeError) as error:
+    except (LookupError, TypeError, OverflowError, OSError, struct.error, UnicodeDecodeError) as error:
         raise ValueError("malformed CBOR") from error
     if end != len(data) or value is _BREAK:
         raise ValueError("malformed CBOR")
@@ -79,41 +79,34 @@ def _decode(data: bytes, at: int) -> tuple[Any, int]:
     at += 1
     if major == 7:
         return _decode_simple(data, at, extra)
-    indefinite = extra == 31
     number = extra
     if 24 <= extra <= 27:
         size = 1 << (extra - 24)
         number = int.from_bytes(_take(data, at, size), "big")
         at += size
-    if major == 0:
-        return number, at
-    if major == 1:
-        return -1 - number, at
-    if major in (2, 3):
-        if indefinite:
-            parts, at = _items(data, at)
-            return (b"" if major == 2 else "").join(parts), at
+    if major < 2:
+        return (number if major == 0 else -1 - number), at
+    if major == 6:
+        value, at = _decode(data, at)
+        return (datetime.fromtimestamp(value, UTC) if number == 1 else value), at
+    if extra == 31:
+        parts, at = _items(data, at)
+        return _joined(major, parts), at
+    if major < 4:
         raw = _take(data, at, number)
         return (raw if major == 2 else raw.decode()), at + number
-    if major == 4:
-        if indefinite:
-            return _items(data, at)
-        items = []
-        for _ in range(number):
-            item, at = _decode(data, at)
-            items.append(item)
-        return items, at
-    if major == 5:
-        result: dict[Any, Any] = {}
-        if indefinite:
-            flat, at = _items(data, at)
-            return dict(zip(flat[::2], flat[1::2], strict=True)), at
-        for _ in range(number):
-            key, at = _decode(data, at)
-            result[key], at = _decode(data, at)
-        return result, at
-    value, at = _decode(data, at)
-    return (datetime.fromtimestamp(value, UTC) if number == 1 else value), at
+    flat = []
+    for _ in range(number if major == 4 else 2 * number):
+        item, at = _decode(data, at)
+        flat.append(item)
+    return _joined(major, flat), at
+
+
+def _joined(major: int, parts: list[Any]) -> Any:
+    """Bytes, text, a list or a map out of its decoded parts."""
+    if major < 4:
+        return (b"" if major == 2 else "").join(parts)
+    return parts if major == 4 else dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _take(data: bytes, at: int, size: int) -> bytes:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from simulated_aws.cbor import encode_cbor
 from simulated_aws.input_model import check_input
 from simulated_aws.metric_truth import Dimensions, MetricSeries, MetricTruth, from_epoch
 from simulated_aws.organization import Organization
 from simulated_aws.query_protocol import parse_form, to_xml
-from simulated_aws.wire import AwsCall, AwsError, Response, Tokens, json_response, service_model, xml_response
+from simulated_aws.service_names import service_model
+from simulated_aws.wire import AwsCall, AwsError, Response, Tokens, cbor_response, json_response, xml_response
 
 _STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,10})?|100)")
@@ -32,6 +32,45 @@ class _Answered:
     id: str
     label: str
     points: list[Point]
+
+
+def _checked_queries(params: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], int]:
+    """The queries of a GetMetricData and its limit of points; a ValidationError where AWS takes them not."""
+    queries = params.get("MetricDataQueries") or []
+    if len(queries) > _QUERIES:
+        raise AwsError(
+            "ValidationError",
+            f"The collection MetricDataQueries must not have a size greater than {_QUERIES}.",
+        )
+    if not queries:
+        raise AwsError("ValidationError", "The collection MetricDataQueries must not be empty.")
+    ids = [query["Id"] for query in queries]
+    if len(set(ids)) != len(ids):
+        raise AwsError("ValidationError", "The values for parameter id in MetricDataQueries are not unique.")
+    limit = params.get("MaxDatapoints") or _POINTS
+    if not 1 <= limit <= _POINTS:
+        raise AwsError("ValidationError", f"MaxDatapoints must be from 1 to {_POINTS}.")
+    return queries, limit
+
+
+def _page_of(answered: Sequence[_Answered], skip: int, limit: int) -> list[dict[str, Any]]:
+    """The results that lie between `skip` and `limit` points more."""
+    results, position = [], 0
+    for answer in answered:
+        first, position = position, position + len(answer.points)
+        here = answer.points[max(skip - first, 0) : max(skip + limit - first, 0)]
+        if not here and not (skip <= first < skip + limit or (not answer.points and first <= skip + limit)):
+            continue
+        results.append(
+            {
+                "Id": answer.id,
+                "Label": answer.label,
+                "Timestamps": [from_epoch(moment) for moment, _ in here],
+                "Values": [value for _, value in here],
+                "StatusCode": "PartialData" if position > skip + limit else "Complete",
+            }
+        )
+    return results
 
 
 class CloudWatch:
@@ -79,69 +118,36 @@ class CloudWatch:
                 f"<ResponseMetadata><RequestId>{secrets.token_hex(8)}</RequestId></ResponseMetadata></{name}Response>"
             )
         if call.protocol == "smithy-rpc-v2-cbor":
-            headers = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
-            return Response(200, headers, encode_cbor(result))
+            return cbor_response(result)
         return json_response(call, _with_epochs(result))
 
     # -- GetMetricData ---------------------------------------------------------------------------------
 
     def _get_metric_data(self, call: AwsCall, params: Mapping[str, Any]) -> dict[str, Any]:
         start, end = self._interval(params)
-        queries = params.get("MetricDataQueries") or []
-        if len(queries) > _QUERIES:
-            raise AwsError(
-                "ValidationError",
-                f"The collection MetricDataQueries must not have a size greater than {_QUERIES}.",
-            )
-        if not queries:
-            raise AwsError("ValidationError", "The collection MetricDataQueries must not be empty.")
-        ids = [query["Id"] for query in queries]
-        if len(set(ids)) != len(ids):
-            raise AwsError(
-                "ValidationError", "The values for parameter id in MetricDataQueries are not unique."
-            )
-        limit = params.get("MaxDatapoints") or _POINTS
-        if not 1 <= limit <= _POINTS:
-            raise AwsError("ValidationError", f"MaxDatapoints must be from 1 to {_POINTS}.")
+        queries, limit = _checked_queries(params)
         asked = {key: _text(value) for key, value in params.items() if key != "NextToken"}
         asked["account"] = call.account_id
         skip, at = 0, self._now()
         if token := params.get("NextToken"):
             state = self._state(token, call.operation, asked)
-            # Later pages are told as of the first: the newest minutes move.
+            # Later pages are as of the first: the newest minutes move.
             skip, at = int(state["skip"]), from_epoch(state["at"])
         answered = [
             self._query(call, query, start, end, at, str(params.get("ScanBy") or "TimestampDescending"))
             for query in queries
             if query.get("ReturnData", True)
         ]
-        total = sum(len(answer.points) for answer in answered)
-        results, position = [], 0
-        for answer in answered:
-            first, position = position, position + len(answer.points)
-            here = answer.points[max(skip - first, 0) : max(skip + limit - first, 0)]
-            if not here and not (
-                skip <= first < skip + limit or (not answer.points and first <= skip + limit)
-            ):
-                continue
-            results.append(
-                {
-                    "Id": answer.id,
-                    "Label": answer.label,
-                    "Timestamps": [from_epoch(moment) for moment, _ in here],
-                    "Values": [value for _, value in here],
-                    "StatusCode": "PartialData" if position > skip + limit else "Complete",
-                }
-            )
+        results = _page_of(answered, skip, limit)
         if call.query_fails and results:
             for member in ("Timestamps", "Values"):
                 results[0][member] = results[0][member][::2]
             results[0]["StatusCode"] = "InternalError"
-        answer_members: dict[str, Any] = {"MetricDataResults": results, "Messages": []}
-        if skip + limit < total:
+        members: dict[str, Any] = {"MetricDataResults": results, "Messages": []}
+        if skip + limit < sum(len(answer.points) for answer in answered):
             state = {"skip": skip + limit, "at": at.timestamp()}
-            answer_members["NextToken"] = self._tokens.write(call.operation, asked, state)
-        return answer_members
+            members["NextToken"] = self._tokens.write(call.operation, asked, state)
+        return members
 
     def _query(
         self, call: AwsCall, query: Mapping[str, Any], start: datetime, end: datetime, at: datetime, scan: str

@@ -242,7 +242,7 @@ class CostExplorer:
         for period in periods:
             first, position = position, position + len(period.groups)
             here = period.groups[max(skip - first, 0) : max(last - first, 0)]
-            # A period without groups is told once, on the page where its groups would begin.
+            # A period without groups is listed once, on the page where its groups would begin.
             empty = not period.groups and (skip <= first < last or first == total <= last)
             if here or empty:
                 lines.append(self._line(query, period, here))
@@ -382,40 +382,18 @@ class CostExplorer:
         params = call.params
         granularity = str(params["Granularity"])
         start, end = self._time_period(params["TimePeriod"], granularity)
-        metrics: list[str] = []
-        for metric in params["Metrics"]:
-            name = _METRIC_NAMES.get(str(metric).lower()) or _METRIC_ENUM.get(str(metric))
-            if name is None or str(metric) not in (name, *_METRIC_ENUM):
-                if str(metric) == "NormalizedUsageAmount":
-                    raise AwsError(
-                        "ValidationException", "NormalizedUsageAmount is not part of this simulation."
-                    )
-                raise AwsError("ValidationException", f"Invalid metric name: {metric}")
-            metrics.append(name)
-        if not metrics:
-            raise AwsError("ValidationException", "At least one metric must be specified.")
+        metrics = _metrics(params["Metrics"])
         expression = params.get("Filter")
         if expression is not None:
             check_expression(expression)
         group_by = list(params.get("GroupBy") or [])
-        if len(group_by) > 2:
-            raise AwsError("ValidationException", "The maximum number of GroupBy is 2.")
-        for group in group_by:
-            kind, name = group.get("Type"), group.get("Key")
-            if not kind or not name:
-                raise AwsError("ValidationException", "GroupBy needs a Type and a Key.")
-            if kind == "DIMENSION" and name not in GROUP_DIMENSIONS:
-                raise AwsError("ValidationException", f"Invalid GroupBy dimension: {name}")
-            if kind == "COST_CATEGORY" and name not in _COST_CATEGORIES:
-                raise AwsError(
-                    "ValidationException", f"Failed to aggregate: cost category {name} is unknown."
-                )
+        _check_groups(group_by)
         payer = self._organization.payer.id
         return _Query(
             start=start,
             end=end,
             monthly=granularity == "MONTHLY",
-            metrics=list(dict.fromkeys(metrics)),
+            metrics=metrics,
             group_by=group_by,
             account_only=None if call.account_id == payer else call.account_id,
             filter=expression,
@@ -648,6 +626,34 @@ def match_value(have: str, values: Sequence[str], options: Sequence[str]) -> boo
     return any(tests[kind](value) for kind in kinds for value in values)
 
 
+def _metrics(asked: Sequence[Any]) -> list[str]:
+    """The metrics of a query by their names, each once; a ValidationException where there are none."""
+    metrics: list[str] = []
+    for metric in map(str, asked):
+        name = _METRIC_NAMES.get(metric.lower()) or _METRIC_ENUM.get(metric)
+        if name is None or metric not in (name, *_METRIC_ENUM):
+            if metric == "NormalizedUsageAmount":
+                raise AwsError("ValidationException", "NormalizedUsageAmount is not part of this simulation.")
+            raise AwsError("ValidationException", f"Invalid metric name: {metric}")
+        metrics.append(name)
+    if not metrics:
+        raise AwsError("ValidationException", "At least one metric must be specified.")
+    return list(dict.fromkeys(metrics))
+
+
+def _check_groups(group_by: Sequence[Mapping[str, str]]) -> None:
+    if len(group_by) > 2:
+        raise AwsError("ValidationException", "The maximum number of GroupBy is 2.")
+    for group in group_by:
+        kind, name = group.get("Type"), group.get("Key")
+        if not kind or not name:
+            raise AwsError("ValidationException", "GroupBy needs a Type and a Key.")
+        if kind == "DIMENSION" and name not in GROUP_DIMENSIONS:
+            raise AwsError("ValidationException", f"Invalid GroupBy dimension: {name}")
+        if kind == "COST_CATEGORY" and name not in _COST_CATEGORIES:
+            raise AwsError("ValidationException", f"Failed to aggregate: cost category {name} is unknown.")
+
+
 def check_expression(expression: Mapping[str, Any], depth: int = 0) -> None:
     """Raise a ValidationException unless the filter is one that Cost Explorer takes."""
     if len(expression) != 1:
@@ -665,17 +671,21 @@ def check_expression(expression: Mapping[str, Any], depth: int = 0) -> None:
     elif kind == "Not":
         check_expression(value, depth + 1)
     elif kind in ("Dimensions", "Tags", "CostCategories"):
-        options = value.get("MatchOptions") or []
-        if not value.get("Key"):
-            raise AwsError("ValidationException", f"{kind} filter needs a Key.")
-        if kind == "Dimensions" and value["Key"] not in FILTER_DIMENSIONS:
-            raise AwsError("ValidationException", f"Dimension {value['Key']} is not supported in filters.")
-        if not value.get("Values") and "ABSENT" not in options:
-            raise AwsError("ValidationException", f"Values of the {kind} filter must not be empty.")
-        if kind == "Dimensions" and not set(options) <= {"EQUALS", "CASE_SENSITIVE"}:
-            raise AwsError("ValidationException", "Dimension filters support EQUALS and CASE_SENSITIVE only.")
+        _check_leaf(kind, value)
     else:
         raise AwsError("ValidationException", f"{kind} is not part of this simulation.")
+
+
+def _check_leaf(kind: str, value: Mapping[str, Any]) -> None:
+    options = value.get("MatchOptions") or []
+    if not value.get("Key"):
+        raise AwsError("ValidationException", f"{kind} filter needs a Key.")
+    if kind == "Dimensions" and value["Key"] not in FILTER_DIMENSIONS:
+        raise AwsError("ValidationException", f"Dimension {value['Key']} is not supported in filters.")
+    if not value.get("Values") and "ABSENT" not in options:
+        raise AwsError("ValidationException", f"Values of the {kind} filter must not be empty.")
+    if kind == "Dimensions" and not set(options) <= {"EQUALS", "CASE_SENSITIVE"}:
+        raise AwsError("ValidationException", "Dimension filters support EQUALS and CASE_SENSITIVE only.")
 
 
 @lru_cache(maxsize=65_536)

@@ -85,7 +85,7 @@ class Charges:
 class ExplicitCost:
     """A row that a test draws: `amounts` by metric name in USD (a lone UnblendedCost stands for all five).
 
-    The row is reported from `visible_from` (None: always) until before `visible_until` (None: for ever).
+    The row is reported from `visible_from` (None: always) until before `visible_until` (None: without end).
     """
 
     day: date
@@ -227,7 +227,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A restatement: from `visible_from` on, days from `first` to `last` are told differently.
+    """A restatement: from `visible_from` on, days from `first` to `last` are reported differently.
 
     `kind` is `scale` (by `ppm` millionths), `move` (that share to `target`), `vanish`, or `add` (`amount`
     units a day as a new charge of `record_type`). None as account or service means every one.
@@ -432,6 +432,16 @@ class GeneratedCosts:
         if day < self._first or hours < 0:
             return Charges()
         changes = self._visible_changes(day, at)
+        out = self._drawn(day, hours, changes)
+        for hour, key, amounts in self._fees(day).charges:
+            if hour <= hours:
+                out.add(key, amounts)
+        for key, amounts in self._additions(changes, hours):
+            out.add(key, amounts)
+        return out
+
+    def _drawn(self, day: date, hours: int, changes: Sequence[Change]) -> Charges:
+        """What is seen of the generated series after so many hours, as changed."""
         touched: dict[tuple[str, str], list[Change]] = {}
         for change in changes:
             if change.kind != "add":
@@ -454,11 +464,6 @@ class GeneratedCosts:
                 _append(out, series, level)
             else:
                 self._append_changed(out, series, level, ops)
-        for hour, key, amounts in self._fees(day).charges:
-            if hour <= hours:
-                out.add(key, amounts)
-        for key, amounts in self._additions(changes, hours):
-            out.add(key, amounts)
         return out
 
     def _level(self, series: _Series, ordinal: int, weekday: int, elapsed: int) -> int:

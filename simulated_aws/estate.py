@@ -1,4 +1,4 @@
-"""What the simulated accounts own beside EC2 instances, and the truth about it.
+"""What the simulated accounts own, and the truth about it.
 
 Each service of an account and region is filled when it is asked for first. Whoever fills writes down what
 was put there: age, state, tags, whether anybody uses it, and its list price in us-east-1 by hand.
@@ -13,9 +13,6 @@ from datetime import datetime
 from simulated_aws.filler import Filler, TrueResource
 from simulated_aws.fillers import fills
 from simulated_aws.organization import Account
-
-GLOBAL = frozenset({"s3", "cloudfront"})
-"""Services that an account has once; they are filled as of the organisation's first region."""
 
 
 class Estate:
@@ -35,12 +32,11 @@ class Estate:
         """
         key = (account.id, service, region)
         if key not in self._found:
-            fill = fills().get(service)
             filler = Filler(
                 account, region, self._seed, self._now, lambda: self._instances(account.id, region)
             )
-            if fill is not None:
-                fill(filler)
+            for each in fills().get(service, ()):
+                each.fill(filler)
             with self._lock:
                 self._found[key] = tuple(filler.found)
         return self._found[key]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import moto.backends
@@ -20,7 +21,7 @@ from simulated_aws.organization import Account
 class TrueResource:
     """One resource as it was put there.
 
-    `created` is None where AWS does not tell it. `monthly_usd` is the list price in us-east-1 (None: it depends
+    `created` is None where AWS does not tell it; `existed_by` is a moment that it tells instead. `monthly_usd` is the list price in us-east-1 (None: it depends
     on use), `unused_usd` what being unused costs where that is something else, `savings` dollars by kind.
     """
 
@@ -38,6 +39,7 @@ class TrueResource:
     unused: str | None = None
     unused_usd: Decimal | None = None
     savings: Mapping[str, Decimal] = field(default_factory=dict)
+    existed_by: datetime | None = None
 
 
 def usd(text: str | None) -> Decimal | None:
@@ -107,6 +109,22 @@ class Filler:
                 **more,
             )
         )
+
+
+class Reach(Enum):
+    """Where the resources of a service are listed."""
+
+    REGION = "each region has other resources"
+    ACCOUNT = "resources lie in regions, and each lists those of all"
+    GLOBAL = "an account has them once; they are filled as of the organisation's first region"
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """What fills one service, and where its resources are listed."""
+
+    fill: Callable[[Filler], None]
+    reach: Reach = Reach.REGION
 
 
 def listed(tags: dict[str, str]) -> list[dict[str, str]]:

@@ -91,7 +91,7 @@ class Identity:
         return None
 
     def assume_with_web_identity(self, call: AwsCall) -> Response:
-        """AssumeRoleWithWebIdentity, the one call that nobody signs."""
+        """AssumeRoleWithWebIdentity, the one call that is not signed."""
         arn = f"arn:aws:iam::{self.payer.account_id}:role/aws-spend-exporter"
         if call.params.get("WebIdentityToken") not in self.web_identity_tokens:
             raise AwsError("InvalidIdentityToken", "No OpenIDConnect provider found in your account.", 400)
@@ -116,7 +116,7 @@ class Identity:
         )
         with self._lock:
             self._sessions[key] = session
-        # SDKs compare the expiry with the real clock, whatever the simulated one says.
+        # SDKs compare the expiry with the real clock, not with the simulated one.
         expires = datetime.now(UTC) + timedelta(seconds=seconds)
         return (
             f"<Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{session.secret_key}</SecretAccessKey>"

@@ -8,7 +8,8 @@ from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
 
-from simulated_aws.wire import AwsError, service_model
+from simulated_aws.service_names import service_model
+from simulated_aws.wire import AwsError
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -45,16 +46,7 @@ def _broken(constraint: str, value: Any, path: str) -> AwsError:
 
 def _check(shape: Shape, value: Any, path: str) -> None:
     if isinstance(shape, StructureShape):
-        if not isinstance(value, Mapping):
-            raise AwsError("SerializationException", f"Expected an object at {path or 'the top'}.")
-        for name in shape.required_members:
-            if value.get(name) is None:
-                raise _broken("Member must not be null", "null", _join(path, name))
-        for name, item in value.items():
-            if name not in shape.members:
-                raise AwsError("ValidationException", f"Unknown member {_join(path, name)}.")
-            if item is not None:
-                _check(shape.members[name], item, _join(path, name))
+        _check_structure(shape, value, path)
     elif isinstance(shape, ListShape):
         if not isinstance(value, list):
             raise AwsError("SerializationException", f"Expected a list at {path}.")
@@ -67,21 +59,35 @@ def _check(shape: Shape, value: Any, path: str) -> None:
         for key, item in value.items():
             _check(shape.value, item, _join(path, str(key)))
     else:
-        expected = _TYPES.get(shape.type_name)
-        if expected and (
-            not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)
-        ):
-            raise AwsError(
-                "SerializationException", f"{type(value).__name__} can not be converted at {path}."
-            )
-        if isinstance(shape, StringShape):
-            _check_string(shape, value, path)
-        elif shape.type_name in ("integer", "long"):
-            low, high = shape.metadata.get("min"), shape.metadata.get("max")
-            if low is not None and value < low:
-                raise _broken(f"Member must have value greater than or equal to {low}", value, path)
-            if high is not None and value > high:
-                raise _broken(f"Member must have value less than or equal to {high}", value, path)
+        _check_scalar(shape, value, path)
+
+
+def _check_structure(shape: StructureShape, value: Any, path: str) -> None:
+    if not isinstance(value, Mapping):
+        raise AwsError("SerializationException", f"Expected an object at {path or 'the top'}.")
+    for name in shape.required_members:
+        if value.get(name) is None:
+            raise _broken("Member must not be null", "null", _join(path, name))
+    for name, item in value.items():
+        if name not in shape.members:
+            raise AwsError("ValidationException", f"Unknown member {_join(path, name)}.")
+        if item is not None:
+            _check(shape.members[name], item, _join(path, name))
+
+
+def _check_scalar(shape: Shape, value: Any, path: str) -> None:
+    expected = _TYPES.get(shape.type_name)
+    # Python's booleans are integers, JSON's are none.
+    if expected and (not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)):
+        raise AwsError("SerializationException", f"{type(value).__name__} can not be converted at {path}.")
+    if isinstance(shape, StringShape):
+        _check_string(shape, value, path)
+    elif shape.type_name in ("integer", "long"):
+        low, high = shape.metadata.get("min"), shape.metadata.get("max")
+        if low is not None and value < low:
+            raise _broken(f"Member must have value greater than or equal to {low}", value, path)
+        if high is not None and value > high:
+            raise _broken(f"Member must have value less than or equal to {high}", value, path)
 
 
 def _check_string(shape: StringShape, value: str, path: str) -> None:

@@ -1,4 +1,4 @@
-"""What runs in the accounts: moto's services, filled with EC2 instances on first use."""
+"""What runs in the accounts: moto's services, filled on first use."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from typing import Any
 from moto.core.base_backend import BackendDict
 from moto.ec2.models import ec2_backends
 
-from simulated_aws.estate import GLOBAL, Estate
-from simulated_aws.filler import TrueResource
-from simulated_aws.fillers import fills
+from simulated_aws.estate import Estate
+from simulated_aws.filler import Reach, TrueResource
+from simulated_aws.fillers import fills, reach_of
 from simulated_aws.in_process import APPLICATION
 from simulated_aws.organization import Organization
+from simulated_aws.service_names import signing_name
 from simulated_aws.spec import OrganizationSpec
-from simulated_aws.wire import AwsCall, AwsError, Response, json_response, xml_response
+from simulated_aws.wire import AwsCall, AwsError, Response, cbor_response, json_response, xml_response
 
 _TYPES = (
     ("m6i.large", 5), ("t3.medium", 4), ("c6g.xlarge", 2), ("r6g.large", 2), ("m5.2xlarge", 1), ("t2.small", 1),
@@ -33,11 +34,12 @@ _NOT_OPTED_IN = ("ap-east-1", "me-south-1", "af-south-1")
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 
 
-_IN_ARNS = {"elbv2": "elasticloadbalancing", "efs": "elasticfilesystem"}
+_TAGGING = "resourcegroupstaggingapi"
 
 
 def _covers(kind: str, service: str) -> bool:
-    return kind.partition(":")[0] == _IN_ARNS.get(service, service)
+    # ARNs begin with what requests are signed for.
+    return kind.partition(":")[0] == signing_name(service)
 
 
 def _is_of(arn: str, kind: str) -> bool:
@@ -47,7 +49,7 @@ def _is_of(arn: str, kind: str) -> bool:
 
 
 class Inventory:
-    """moto behind one WSGI application; each account is a backend of its own."""
+    """moto behind one WSGI application; each account has a separate backend."""
 
     def __init__(self, spec: OrganizationSpec, organization: Organization) -> None:
         self._spec = spec
@@ -74,11 +76,21 @@ class Inventory:
         with lock:
             if call.service == "ec2" and call.operation == "DescribeInstances":
                 self._fill(call.account_id, call.region)
-            elif call.service == "resourcegroupstaggingapi" and call.operation == "GetResources":
-                return json_response(call, self._tagged(call))
+            elif call.service == _TAGGING and call.operation == "GetResources":
+                found = self._tagged(call)
+                return (
+                    cbor_response(found)
+                    if call.protocol == "smithy-rpc-v2-cbor"
+                    else json_response(call, found)
+                )
             else:
                 self._estate_of(call.account_id, call.service, call.region)
             return self._forward(call, environ, body)
+
+    @property
+    def services(self) -> frozenset[str]:
+        """botocore's names of the services whose resources are simulated, and of the one that tells their tags."""
+        return frozenset({_TAGGING, *fills()})
 
     def truth(self, account_id: str, service: str, region: str) -> list[TrueResource]:
         """What was put into a service (by botocore's name) of an account in a region."""
@@ -88,21 +100,20 @@ class Inventory:
             return [
                 resource
                 for resource in self._estate_of(account_id, service, region)
-                if resource.region in (region, "global") or service not in GLOBAL
+                if resource.region in (region, "global") or reach_of(service) is Reach.REGION
             ]
 
     def _estate_of(self, account_id: str, service: str, region: str) -> tuple[TrueResource, ...]:
         if service not in fills() or account_id not in self._organization.by_id:
             return ()
-        if service in GLOBAL:
-            return tuple(
-                resource
-                for each in (self._spec.regions if service == "s3" else self._spec.regions[:1])
-                for resource in self._estate.fill(self._organization.by_id[account_id], service, each)
-            )
-        if region not in self._spec.regions:
-            return ()
-        return self._estate.fill(self._organization.by_id[account_id], service, region)
+        account = self._organization.by_id[account_id]
+        regions = self._spec.regions
+        filled = {
+            Reach.REGION: [each for each in regions if each == region],
+            Reach.ACCOUNT: regions,
+            Reach.GLOBAL: regions[:1],
+        }[reach_of(service)]
+        return tuple(resource for each in filled for resource in self._estate.fill(account, service, each))
 
     def _tagged(self, call: AwsCall) -> dict[str, Any]:
         """The Tagging API: what bears a tag, a page for a hundred."""
@@ -232,7 +243,7 @@ class Inventory:
             instance = reservation.instances[0]
             age = timedelta(days=rng.randint(1, 400), seconds=rng.randrange(86_400))
             instance.launch_time = self._organization.created - age
-            # Launched anew since it was made.
+            # Launched again since it was made.
             made = instance.launch_time.replace(microsecond=0) - timedelta(days=number % 3 * 50)
             ((_, disk),) = instance.get_block_device_mapping
             disk.attach_time = made

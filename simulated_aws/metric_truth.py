@@ -78,7 +78,7 @@ class MetricTruth:
     ) -> dict[tuple[str, str, Dimensions], MetricSeries]:
         """The series of an account in a region, by their key; empty outside the organisation's regions.
 
-        Without `instances`, EC2 instances that nobody has asked for yet are left out: making them takes time.
+        Without `instances`, EC2 instances that were not asked for yet are left out: making them takes time.
         """
         account = self._organization.by_id.get(account_id)
         if account is None or region not in self._spec.regions:
@@ -155,125 +155,153 @@ class MetricTruth:
 
     def _draw(self, account: Account, region: str, instance_ids: Sequence[str]) -> list[MetricSeries]:
         rng = random.Random(f"{self._spec.seed}:{account.id}:{region}:metrics")
-        size = account.daily_usd / 100
-        made: list[MetricSeries] = []
+        drawing = _Drawing(account, region, rng)
+        drawing.functions(retired=self._organization.created - timedelta(days=5))
+        drawing.buckets()
+        drawing.databases()
+        drawing.messages()
+        drawing.network()
+        drawing.containers()
+        drawing.machines(instance_ids)
+        # No report has been asked for in a long time.
+        drawing.add("AWS/RDS", "DatabaseConnections", "Count", 0, counted=False,
+                    DBInstanceIdentifier=f"{account.name}-reports")  # fmt: skip
+        return drawing.made
 
-        def add(
-            namespace: str,
-            name: str,
-            unit: str,
-            base: float,
-            *,
-            counted: bool = True,
-            idle: int = 0,
-            ended: float = float("inf"),
-            step: int = SLOT,
-            growth: float = 0.0,
-            swing: float = 0.6,
-            **dimensions: str,
-        ) -> None:
-            made.append(
-                MetricSeries(
-                    account.id,
-                    region,
-                    namespace,
-                    name,
-                    tuple(dimensions.items()),
-                    unit,
-                    base * rng.uniform(0.7, 1.4),
-                    step,
-                    counted,
-                    swing,
-                    idle,
-                    growth,
-                    rng.randrange(_NOISE),
-                    ended,
-                )
+
+class _Drawing:
+    """The series of one account in one region; their order decides what the seed draws for each."""
+
+    def __init__(self, account: Account, region: str, rng: random.Random) -> None:
+        self._account, self._region, self._rng = account, region, rng
+        self._prefix = account.name
+        self._size = account.daily_usd / 100
+        self._suffix = hashlib.sha256(f"{account.id}{region}".encode()).hexdigest()[:6]
+        self.made: list[MetricSeries] = []
+
+    def add(
+        self,
+        namespace: str,
+        name: str,
+        unit: str,
+        base: float,
+        *,
+        counted: bool = True,
+        idle: int = 0,
+        ended: float = float("inf"),
+        step: int = SLOT,
+        growth: float = 0.0,
+        swing: float = 0.6,
+        **dimensions: str,
+    ) -> None:
+        """Draw one series around `base`."""
+        self.made.append(
+            MetricSeries(
+                self._account.id,
+                self._region,
+                namespace,
+                name,
+                tuple(dimensions.items()),
+                unit,
+                base * self._rng.uniform(0.7, 1.4),
+                step,
+                counted,
+                swing,
+                idle,
+                growth,
+                self._rng.randrange(_NOISE),
+                ended,
             )
+        )
 
-        prefix = account.name
-        retired = self._organization.created - timedelta(days=5)
+    def functions(self, retired: datetime) -> None:
+        """Four functions, of which one was called for the last time at `retired`."""
         for number, work in enumerate(("checkout", "thumbnails", "nightly-report", "retired")):
             idle = {"nightly-report": 14, "thumbnails": 3}.get(work, 0)
             ended = retired.timestamp() if work == "retired" else float("inf")
-            function = f"{prefix}-{work}"
-            add("AWS/Lambda", "Invocations", "Count", 400 * size / (number + 1), idle=idle, ended=ended,
-                FunctionName=function)  # fmt: skip
-            add("AWS/Lambda", "Errors", "Count", 2 * size, idle=idle, ended=ended, FunctionName=function)
-            add("AWS/Lambda", "Throttles", "Count", 0.4, idle=idle, ended=ended, FunctionName=function)
-            add("AWS/Lambda", "Duration", "Milliseconds", 120, counted=False, idle=idle, ended=ended,
-                FunctionName=function)  # fmt: skip
-        bucket_end = hashlib.sha256(f"{account.id}{region}".encode()).hexdigest()[:6]
+            function = f"{self._prefix}-{work}"
+            self.add("AWS/Lambda", "Invocations", "Count", 400 * self._size / (number + 1), idle=idle,
+                     ended=ended, FunctionName=function)  # fmt: skip
+            self.add("AWS/Lambda", "Errors", "Count", 2 * self._size, idle=idle, ended=ended,
+                     FunctionName=function)  # fmt: skip
+            self.add("AWS/Lambda", "Throttles", "Count", 0.4, idle=idle, ended=ended, FunctionName=function)
+            self.add("AWS/Lambda", "Duration", "Milliseconds", 120, counted=False, idle=idle, ended=ended,
+                     FunctionName=function)  # fmt: skip
+
+    def buckets(self) -> None:
+        """Three buckets that grow."""
         for content in ("assets", "logs", "backups"):
-            bucket = f"{prefix}-{content}-{bucket_end}"
-            add("AWS/S3", "BucketSizeBytes", "Bytes", size * 4e11, step=DAY, growth=0.0006,
-                BucketName=bucket, StorageType="StandardStorage")  # fmt: skip
-            add("AWS/S3", "NumberOfObjects", "Count", size * 9e5, step=DAY, growth=0.0006,
-                BucketName=bucket, StorageType="AllStorageTypes")  # fmt: skip
+            bucket = f"{self._prefix}-{content}-{self._suffix}"
+            self.add("AWS/S3", "BucketSizeBytes", "Bytes", self._size * 4e11, step=DAY, growth=0.0006,
+                     BucketName=bucket, StorageType="StandardStorage")  # fmt: skip
+            self.add("AWS/S3", "NumberOfObjects", "Count", self._size * 9e5, step=DAY, growth=0.0006,
+                     BucketName=bucket, StorageType="AllStorageTypes")  # fmt: skip
             if content == "backups":
-                add("AWS/S3", "BucketSizeBytes", "Bytes", size * 2e12, step=DAY, growth=0.0009,
-                    BucketName=bucket, StorageType="GlacierStorage")  # fmt: skip
-        database = f"{prefix}-db"
-        add("AWS/RDS", "CPUUtilization", "Percent", 22, counted=False, DBInstanceIdentifier=database)
-        add("AWS/RDS", "DatabaseConnections", "Count", 18, counted=False, DBInstanceIdentifier=database)
-        add(
-            "AWS/RDS",
-            "FreeStorageSpace",
-            "Bytes",
-            8e10,
-            counted=False,
-            swing=0,
-            DBInstanceIdentifier=database,
-        )
-        table = f"{prefix}-orders"
-        add("AWS/DynamoDB", "ConsumedReadCapacityUnits", "Count", 900 * size, TableName=table)
-        add("AWS/DynamoDB", "ConsumedWriteCapacityUnits", "Count", 300 * size, TableName=table)
+                self.add("AWS/S3", "BucketSizeBytes", "Bytes", self._size * 2e12, step=DAY, growth=0.0009,
+                         BucketName=bucket, StorageType="GlacierStorage")  # fmt: skip
+
+    def databases(self) -> None:
+        """A database and a table."""
+        database = f"{self._prefix}-db"
+        self.add("AWS/RDS", "CPUUtilization", "Percent", 22, counted=False, DBInstanceIdentifier=database)
+        self.add("AWS/RDS", "DatabaseConnections", "Count", 18, counted=False, DBInstanceIdentifier=database)
+        self.add("AWS/RDS", "FreeStorageSpace", "Bytes", 8e10, counted=False, swing=0,
+                 DBInstanceIdentifier=database)  # fmt: skip
+        table = f"{self._prefix}-orders"
+        self.add("AWS/DynamoDB", "ConsumedReadCapacityUnits", "Count", 900 * self._size, TableName=table)
+        self.add("AWS/DynamoDB", "ConsumedWriteCapacityUnits", "Count", 300 * self._size, TableName=table)
         # A secondary index consumes beside its table.
         for capacity, units in (("Read", 90), ("Write", 60)):
-            add("AWS/DynamoDB", f"Consumed{capacity}CapacityUnits", "Count", units * size, TableName=table,
-                GlobalSecondaryIndexName="by-customer")  # fmt: skip
-        add("AWS/SQS", "NumberOfMessagesSent", "Count", 700 * size, QueueName=f"{prefix}-events")
-        add("AWS/SNS", "NumberOfMessagesPublished", "Count", 90 * size, idle=4, TopicName=f"{prefix}-alarms")
-        add("AWS/NATGateway", "BytesOutToDestination", "Bytes", 4e8 * size, NatGatewayId=f"nat-0{bucket_end}")
-        balancer = f"app/{prefix[:32].strip('-')}/{bucket_end}"
-        add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer)
-        # The same requests by zone and by target group: whoever adds all of them up counts them thrice.
-        add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer,
-            AvailabilityZone=f"{region}a")  # fmt: skip
-        add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer,
-            TargetGroup=f"targetgroup/{prefix}/{bucket_end}")  # fmt: skip
+            self.add("AWS/DynamoDB", f"Consumed{capacity}CapacityUnits", "Count", units * self._size,
+                     TableName=table, GlobalSecondaryIndexName="by-customer")  # fmt: skip
+
+    def messages(self) -> None:
+        """A queue and a topic."""
+        self.add("AWS/SQS", "NumberOfMessagesSent", "Count", 700 * self._size,
+                 QueueName=f"{self._prefix}-events")  # fmt: skip
+        self.add("AWS/SNS", "NumberOfMessagesPublished", "Count", 90 * self._size, idle=4,
+                 TopicName=f"{self._prefix}-alarms")  # fmt: skip
+
+    def network(self) -> None:
+        """A NAT gateway, load balancers, two APIs and a stream."""
+        prefix, suffix, size = self._prefix, self._suffix, self._size
+        self.add("AWS/NATGateway", "BytesOutToDestination", "Bytes", 4e8 * size,
+                 NatGatewayId=f"nat-0{suffix}")  # fmt: skip
+        balancer = f"app/{prefix[:32].strip('-')}/{suffix}"
+        self.add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer)
+        # The same requests by zone and by target group: a sum over all of them counts them three times.
+        self.add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer,
+                 AvailabilityZone=f"{self._region}a")  # fmt: skip
+        self.add("AWS/ApplicationELB", "RequestCount", "Count", 1500 * size, LoadBalancer=balancer,
+                 TargetGroup=f"targetgroup/{prefix}/{suffix}")  # fmt: skip
         tcp = f"{prefix}-tcp"[:32].strip("-")
-        add("AWS/NetworkELB", "ProcessedBytes", "Bytes", 2e8 * size, LoadBalancer=f"net/{tcp}/{bucket_end}")
-        add("AWS/ApiGateway", "Count", "Count", 250 * size, idle=2, ApiName=f"{prefix}-api")
-        add("AWS/ApiGateway", "Count", "Count", 120 * size, ApiId=bucket_end)
-        add("AWS/Kinesis", "IncomingBytes", "Bytes", 3e7 * size, StreamName=f"{prefix}-clicks")
-        add("AWS/ECS", "CPUUtilization", "Percent", 35, counted=False, ClusterName=prefix, ServiceName="web")
-        add(
-            "AWS/ECS",
-            "MemoryUtilization",
-            "Percent",
-            48,
-            counted=False,
-            ClusterName=prefix,
-            ServiceName="web",
-        )
-        if region == "us-east-1":
-            add("AWS/CloudFront", "Requests", "None", 5000 * size, DistributionId="E" + bucket_end.upper(),
-                Region="Global")  # fmt: skip
+        self.add("AWS/NetworkELB", "ProcessedBytes", "Bytes", 2e8 * size, LoadBalancer=f"net/{tcp}/{suffix}")
+        self.add("AWS/ApiGateway", "Count", "Count", 250 * size, idle=2, ApiName=f"{prefix}-api")
+        self.add("AWS/ApiGateway", "Count", "Count", 120 * size, ApiId=suffix)
+        self.add("AWS/Kinesis", "IncomingBytes", "Bytes", 3e7 * size, StreamName=f"{prefix}-clicks")
+
+    def containers(self) -> None:
+        """A service of containers, and what is served to the world from one region."""
+        for name, percent in (("CPUUtilization", 35), ("MemoryUtilization", 48)):
+            self.add("AWS/ECS", name, "Percent", percent, counted=False, ClusterName=self._prefix,
+                     ServiceName="web")  # fmt: skip
+        if self._region == "us-east-1":
+            self.add("AWS/CloudFront", "Requests", "None", 5000 * self._size,
+                     DistributionId="E" + self._suffix.upper(), Region="Global")  # fmt: skip
+
+    def machines(self, instance_ids: Sequence[str]) -> None:
+        """Instances and volumes."""
         for number, instance in enumerate(instance_ids):
             # The fourth was forgotten.
             load = 0.0001 if number == 3 else 1.0
-            add("AWS/EC2", "CPUUtilization", "Percent", 18 * load, counted=False, InstanceId=instance)
-            add("AWS/EC2", "NetworkIn", "Bytes", 3e7 * load, InstanceId=instance)
-            add("AWS/EC2", "NetworkOut", "Bytes", 2e7 * load, InstanceId=instance)
+            self.add("AWS/EC2", "CPUUtilization", "Percent", 18 * load, counted=False, InstanceId=instance)
+            self.add("AWS/EC2", "NetworkIn", "Bytes", 3e7 * load, InstanceId=instance)
+            self.add("AWS/EC2", "NetworkOut", "Bytes", 2e7 * load, InstanceId=instance)
         for volume in ("data", "logs"):
-            name = hashlib.sha256(f"{account.id}{region}{volume}".encode()).hexdigest()[:17]
-            add("AWS/EBS", "VolumeReadBytes", "Bytes", 4e7, VolumeId=f"vol-{name}")
-            add("AWS/EBS", "VolumeWriteBytes", "Bytes", 9e7, VolumeId=f"vol-{name}")
-        # Nobody has asked for a report for long.
-        add("AWS/RDS", "DatabaseConnections", "Count", 0, counted=False,
-            DBInstanceIdentifier=f"{prefix}-reports")  # fmt: skip
-        return made
+            named = f"{self._account.id}{self._region}{volume}"
+            name = hashlib.sha256(named.encode()).hexdigest()[:17]
+            self.add("AWS/EBS", "VolumeReadBytes", "Bytes", 4e7, VolumeId=f"vol-{name}")
+            self.add("AWS/EBS", "VolumeWriteBytes", "Bytes", 9e7, VolumeId=f"vol-{name}")
 
 
 def from_epoch(seconds: float) -> datetime:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 from simulated_aws.input_model import check_input
@@ -44,47 +45,62 @@ class Pricing:
             raise AwsError("InvalidParameterException", "Only TERM_MATCH is simulated.")
         region = wanted.get("regionCode", "us-east-1")
         found = [
-            product
-            for product in products(region)
-            if product["serviceCode"] == call.params["ServiceCode"]
-            and all(_field(product, name) == value for name, value in wanted.items())
+            each
+            for each in products(region)
+            if each["serviceCode"] == call.params["ServiceCode"]
+            and all(_field(each, name) == value for name, value in wanted.items())
         ]
         page, more = self._tokens.page(call, found, int(call.params.get("MaxResults") or 100))
-        return {"FormatVersion": "aws_v1", "PriceList": [json.dumps(product) for product in page], **more}
+        return {"FormatVersion": "aws_v1", "PriceList": [json.dumps(each) for each in page], **more}
 
 
-def _field(product: Mapping[str, Any], name: str) -> Any:
+def _field(found: Mapping[str, Any], name: str) -> Any:
     if name in ("productFamily", "sku"):
-        return product["product"][name]
-    return product["product"]["attributes"].get(name)
+        return found["product"][name]
+    return found["product"]["attributes"].get(name)
 
 
 def products(region: str) -> Iterator[dict[str, Any]]:
     """Every product of a region."""
-    prefix = region_prefix(region)
-    for family, usd in _FAMILIES.items():
-        for size, times in _SIZES.items():
-            kind = f"{family}.{size}"
-            for system, software, used, usage in (
-                ("Linux", "NA", "Used", "BoxUsage"),
-                ("Windows", "NA", "Used", "BoxUsage"),
-                ("Linux", "SQL Std", "Used", "BoxUsage"),
-                ("Linux", "NA", "UnusedCapacityReservation", "UnusedBox"),
-            ):
-                yield _product(
-                    "AmazonEC2", "Compute Instance", region, "Hrs",
-                    price_of(region, usd, times) * (1 if system == "Linux" and software == "NA" else 2),
-                    instanceType=kind, operatingSystem=system, preInstalledSw=software, tenancy="Shared",
-                    capacitystatus=used, marketoption="OnDemand", usagetype=f"{prefix}{usage}:{kind}",
-                )  # fmt: skip
+    for of_service in (_instances, _disks, _gateways, _databases, _caches, _load_balancers):
+        yield from of_service(region, region_prefix(region))
+
+
+def _instances(region: str, prefix: str) -> Iterator[dict[str, Any]]:
+    for (family, usd), (size, times), (system, software, used, usage) in product(
+        _FAMILIES.items(),
+        _SIZES.items(),
+        (
+            ("Linux", "NA", "Used", "BoxUsage"),
+            ("Windows", "NA", "Used", "BoxUsage"),
+            ("Linux", "SQL Std", "Used", "BoxUsage"),
+            ("Linux", "NA", "UnusedCapacityReservation", "UnusedBox"),
+        ),
+    ):
+        kind = f"{family}.{size}"
+        plain = system == "Linux" and software == "NA"
+        yield _product(
+            "AmazonEC2", "Compute Instance", region, "Hrs", price_of(region, usd, times) * (1 if plain else 2),
+            instanceType=kind, operatingSystem=system, preInstalledSw=software, tenancy="Shared",
+            capacitystatus=used, marketoption="OnDemand", usagetype=f"{prefix}{usage}:{kind}",
+        )  # fmt: skip
+
+
+def _disks(region: str, prefix: str) -> Iterator[dict[str, Any]]:
     for kind, usd in _EBS.items():
         yield _product("AmazonEC2", "Storage", region, "GB-Mo", price_of(region, usd), volumeApiName=kind,
                        usagetype=f"{prefix}EBS:VolumeUsage.{kind}")  # fmt: skip
     yield _product("AmazonEC2", "Storage Snapshot", region, "GB-Mo", price_of(region, "0.055"),
                    usagetype=f"{prefix}EBS:SnapshotUsage")  # fmt: skip
+
+
+def _gateways(region: str, prefix: str) -> Iterator[dict[str, Any]]:
     for usage, unit in (("NatGateway-Hours", "Hrs"), ("NatGateway-Bytes", "GB")):
         yield _product("AmazonEC2", "NAT Gateway", region, unit, price_of(region, "0.046"),
                        group="NGW:NatGateway", usagetype=f"{prefix}{usage}")  # fmt: skip
+
+
+def _databases(region: str, prefix: str) -> Iterator[dict[str, Any]]:
     for engine in ("MySQL", "PostgreSQL", "Aurora MySQL", "Oracle"):
         for deployment, times in (("Single-AZ", 1), ("Multi-AZ", 2)):
             yield _product(
@@ -93,10 +109,16 @@ def products(region: str) -> Iterator[dict[str, Any]]:
                 licenseModel="License included" if engine == "Oracle" else "No license required",
                 usagetype=f"{prefix}InstanceUsage:db.r6g.large",
             )  # fmt: skip
+
+
+def _caches(region: str, prefix: str) -> Iterator[dict[str, Any]]:
     for engine, usd in (("Redis", "0.21"), ("Memcached", "0.21"), ("Valkey", "0.17")):
         yield _product("AmazonElastiCache", "Cache Instance", region, "Hrs", price_of(region, usd),
                        instanceType="cache.r6g.large", cacheEngine=engine,
                        usagetype=f"{prefix}NodeUsage:cache.r6g.large")  # fmt: skip
+
+
+def _load_balancers(region: str, prefix: str) -> Iterator[dict[str, Any]]:
     for family in ("Application", "Network"):
         for usage, unit, usd in (("LoadBalancerUsage", "Hrs", "0.023"), ("LCUUsage", "LCU-Hrs", "0.008")):
             yield _product("AWSELB", f"Load Balancer-{family}", region, unit, price_of(region, usd),

@@ -23,7 +23,7 @@ def _compile_alone(rule: Rule) -> None:
 
 # Rules are built out of syntax trees, and some releases of Python 3.11 and 3.12 count a tree's depth for all
 # threads together: where a garbage collection lets another thread run in the middle, both fail with "AST
-# constructor recursion depth mismatch". It holds for every table of moto's, so it is mended for the class.
+# constructor recursion depth mismatch". It holds for every table of moto's, so it is fixed for the class.
 Rule.compile = _compile_alone  # type: ignore[method-assign, assignment]
 
 

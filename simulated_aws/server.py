@@ -18,7 +18,8 @@ from cheroot import wsgi
 from simulated_aws.control import Control
 from simulated_aws.cost_truth import ExplicitCost
 from simulated_aws.faults import Fault, fault_error, internal_error
-from simulated_aws.identity import PAYER_ACCESS_KEY, PAYER_SECRET_KEY, signature_error
+from simulated_aws.identity import PAYER_ACCESS_KEY, PAYER_SECRET_KEY, Session, signature_error
+from simulated_aws.service_names import ServiceNames
 from simulated_aws.signature import signature_matches
 from simulated_aws.spec import OrganizationSpec
 from simulated_aws.wire import AwsCall, AwsError, Response, error_response, json_response, read_call
@@ -45,6 +46,8 @@ class SimulatedAws(World):
     ) -> None:
         super().__init__(spec, costs)
         self._control = Control(self)
+        self._services = self._answers_of_services()
+        self._names = ServiceNames((*self._services, *self.inventory.services))
         self._requested_port = port
         self._server: wsgi.Server | None = None
         self._thread: threading.Thread | None = None
@@ -139,7 +142,7 @@ class SimulatedAws(World):
         error = ""
         status = 0
         try:
-            call = read_call(environ, body)
+            call = read_call(environ, body, self._names)
         except ValueError:
             call = AwsCall("", "", "", "", "json", body, "", "", {})
             return error_response(call, AwsError("SerializationException", "The request cannot be read."))
@@ -179,7 +182,7 @@ class SimulatedAws(World):
     def _checked(self, call: AwsCall, environ: Mapping[str, Any], body: bytes) -> Response:
         call.account_id = self.identity.account_of(call.access_key)
         if call.protocol == "json":
-            call.params = _json_params(body)
+            call.params = _json_params(call.body)
         rules = self.faults.matching(call)
         for rule in rules:
             self._delay(rule, environ)
@@ -217,28 +220,29 @@ class SimulatedAws(World):
             if self._stopping.is_set() or _has_left(client):
                 raise ConnectionDropped
 
-    def _dispatch(self, call: AwsCall, session: Any, environ: Mapping[str, Any], body: bytes) -> Response:
-        if call.service == "ce":
-            if call.operation == "GetAnomalies":
-                return json_response(call, self.anomaly_detection.answer(call))
-            if self.commitments.answers(call):
-                return json_response(call, self.commitments.answer(call))
-            return json_response(call, self.cost_explorer.answer(call))
-        if call.service == "cost-optimization-hub":
-            return json_response(call, self.optimization_hub.answer(call))
-        if call.service == "budgets":
-            return json_response(call, self.budgets.answer(call))
-        if call.service == "organizations":
-            return json_response(call, self._organizations.answer(call))
-        if call.service == "sts":
-            answer = self.identity.answer(call, session)
-            if answer is not None:
-                return answer
-        if call.service == "pricing":
-            return json_response(call, self._pricing.answer(call))
-        if call.service == "cloudwatch" and (answer := self._cloudwatch.answer(call)) is not None:
-            return answer
-        return self.inventory.answer(call, environ, body)
+    def _dispatch(self, call: AwsCall, session: Session, environ: Mapping[str, Any], body: bytes) -> Response:
+        """The answer of the service's own simulation; moto's where it has none for the operation."""
+        answer = self._services[call.service](call, session) if call.service in self._services else None
+        return answer or self.inventory.answer(call, environ, body)
+
+    def _answers_of_services(self) -> dict[str, Callable[[AwsCall, Session], Response | None]]:
+        """What answers for each service that has a simulation here, by botocore's name."""
+        return {
+            "budgets": lambda call, _: json_response(call, self.budgets.answer(call)),
+            "ce": lambda call, _: json_response(call, self._cost_management(call)),
+            "cloudwatch": lambda call, _: self._cloudwatch.answer(call),
+            "cost-optimization-hub": lambda call, _: json_response(call, self.optimization_hub.answer(call)),
+            "organizations": lambda call, _: json_response(call, self._organizations.answer(call)),
+            "pricing": lambda call, _: json_response(call, self._pricing.answer(call)),
+            "sts": self.identity.answer,
+        }
+
+    def _cost_management(self, call: AwsCall) -> dict[str, Any]:
+        if call.operation == "GetAnomalies":
+            return self.anomaly_detection.answer(call)
+        if self.commitments.answers(call):
+            return self.commitments.answer(call)
+        return self.cost_explorer.answer(call)
 
 
 def _json_params(body: bytes) -> dict[str, Any]:

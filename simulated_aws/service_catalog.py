@@ -94,7 +94,7 @@ _SERVICES = (
 
 
 class CATALOG:  # a namespace, not an object: the services are constants
-    """The known services, dearest first."""
+    """The known services, most expensive first."""
 
     @staticmethod
     def first(count: int) -> tuple[CatalogService, ...]:

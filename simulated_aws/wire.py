@@ -9,31 +9,18 @@ import hmac
 import json
 import re
 import secrets
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-import botocore.session
-from botocore.exceptions import DataNotFoundError, UnknownServiceError
-from botocore.model import ServiceModel
-
 from simulated_aws.cbor import decode_cbor, encode_cbor
 from simulated_aws.routing import rest_operation
+from simulated_aws.service_names import Marks, ServiceNames, model_protocol, service_model
 
 T = TypeVar("T")
 
-# The name in a credential scope, where it is not botocore's name of the service.
-_SERVICES = {
-    "monitoring": "cloudwatch",
-    "elasticloadbalancing": "elbv2",
-    "email": "ses",
-    "tagging": "resourcegroupstaggingapi",
-    "elasticfilesystem": "efs",
-}
 _CREDENTIAL = re.compile(r"Credential=([A-Z0-9]+)/(\d{8})/([a-z0-9-]+)/([a-zA-Z0-9._-]+)/aws4_request")
 
 
@@ -72,59 +59,58 @@ class Response:
     body: bytes
 
 
-_SESSION = botocore.session.Session()
-_reading = threading.Lock()
+# What WSGI keeps apart from the other headers; SDKs sign them like any other.
+_APART = {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
 
 
-@cache
-def service_model(service: str) -> ServiceModel | None:
-    """botocore's model of a service, None where it has none."""
-    try:
-        with _reading:  # a session of botocore is not made for threads
-            return _SESSION.get_service_model(service)
-    except (UnknownServiceError, DataNotFoundError):
-        return None
-
-
-@cache
-def _model_protocol(service: str) -> str:
-    model = service_model(service)
-    return str(model.metadata.get("protocol", "json")) if model else "json"
-
-
-def read_call(environ: Mapping[str, Any], body: bytes) -> AwsCall:
-    """Understand a request by its credential scope, target header, path and form; never fails."""
+def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    """Every header as it was sent, by its name in lower case."""
     headers = {
         key[5:].replace("_", "-").lower(): str(value)
         for key, value in environ.items()
         if key.startswith("HTTP_")
     }
-    content_type = str(environ.get("CONTENT_TYPE") or "")
-    headers["content-type"] = content_type
+    return headers | {name: str(environ[key]) for key, name in _APART.items() if environ.get(key)}
+
+
+def read_call(environ: Mapping[str, Any], body: bytes, names: ServiceNames) -> AwsCall:
+    """Understand a request by its credential scope, target header, path and form.
+
+    Raises ValueError where the body is not what its headers promise.
+    """
+    headers = _headers(environ)
     if headers.get("content-encoding") == "gzip":
         body = gzip.decompress(body)
     path, query = str(environ.get("PATH_INFO") or "/"), str(environ.get("QUERY_STRING") or "")
     match = _CREDENTIAL.search(headers.get("authorization", "") or query.replace("%2F", "/"))
-    access_key, region, service = (match[1], match[3], match[4].lower()) if match else ("", "us-east-1", "")
-    service = _SERVICES.get(service, service)
-    call = AwsCall(service, "", region, access_key, "json", body, path, query, headers)
-    smithy = re.fullmatch(r"/service/[^/]+/operation/([A-Za-z0-9]+)", path)
+    access_key, region, signed = (match[1], match[3], match[4].lower()) if match else ("", "us-east-1", "")
+    call = AwsCall("", "", region, access_key, "json", body, path, query, headers)
+    smithy = re.fullmatch(r"/service/([^/]+)/operation/([A-Za-z0-9]+)", path)
     target = headers.get("x-amz-target", "")
+    is_form = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
     if smithy:
-        call.protocol, call.operation = "smithy-rpc-v2-cbor", smithy[1]
+        call.protocol, call.operation = "smithy-rpc-v2-cbor", smithy[2]
         call.params = decode_cbor(body) if body else {}
+        call.service = names.find(signed, Marks(target=smithy[1]))
     elif target:
-        call.protocol, call.operation = "json", target.rpartition(".")[2]
-    elif content_type.startswith("application/x-www-form-urlencoded") or "Action=" in query:
-        form = dict(parse_qsl(body.decode("utf-8", "replace") or query, keep_blank_values=True))
-        call.protocol = "ec2" if service == "ec2" else "query"
-        call.operation, call.params = form.get("Action", ""), dict(form)
-        if not service and call.operation.startswith("AssumeRoleWith"):
-            call.service = "sts"
+        prefix, _, call.operation = target.rpartition(".")
+        call.service = names.find(signed, Marks(target=prefix))
+    elif is_form or "Action=" in query:
+        _read_form(call, signed, names)
     else:
-        call.protocol = _model_protocol(service)
-        call.operation = rest_operation(environ, service)
+        call.service = names.find(signed, Marks())
+        call.protocol = model_protocol(call.service)
+        call.operation = rest_operation(environ, call.service)
     return call
+
+
+def _read_form(call: AwsCall, signed: str, names: ServiceNames) -> None:
+    form = dict(parse_qsl(call.body.decode("utf-8", "replace") or call.query, keep_blank_values=True))
+    call.operation, call.params = form.get("Action", ""), dict(form)
+    call.service = names.find(signed, Marks(version=form.get("Version", "")))
+    if not signed and call.operation.startswith("AssumeRoleWith"):
+        call.service = "sts"
+    call.protocol = "ec2" if call.service == "ec2" else "query"
 
 
 def json_response(call: AwsCall, members: Mapping[str, Any], status: int = 200) -> Response:
@@ -132,6 +118,12 @@ def json_response(call: AwsCall, members: Mapping[str, Any], status: int = 200) 
     version = "1.0" if call.service in ("cloudwatch", "cost-optimization-hub") else "1.1"
     body = json.dumps(members, separators=(",", ":")).encode()
     return Response(status, {"Content-Type": f"application/x-amz-json-{version}", **_request_id()}, body)
+
+
+def cbor_response(members: Mapping[str, Any], status: int = 200) -> Response:
+    """A modelled answer over Smithy RPC v2; times must be aware datetimes."""
+    headers = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor", **_request_id()}
+    return Response(status, headers, encode_cbor(members))
 
 
 def xml_response(body: str, status: int = 200) -> Response:
@@ -172,9 +164,9 @@ def error_response(call: AwsCall, error: AwsError) -> Response:
             body = f"<ErrorResponse>{body}<RequestId>{secrets.token_hex(8)}</RequestId></ErrorResponse>"
         return xml_response(body, error.status or 400)
     if call.protocol == "smithy-rpc-v2-cbor":
-        headers = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor", **_request_id()}
-        document = encode_cbor({"__type": code, "message": message})
-        return Response(error.status or 400, headers | _query_compatible(call, error), document)
+        response = cbor_response({"__type": code, "message": message}, error.status or 400)
+        response.headers |= _query_compatible(call, error)
+        return response
     response = json_response(call, {"__type": code, "message": message}, error.status or 400)
     response.headers["x-amzn-ErrorType"] = code
     response.headers |= _query_compatible(call, error)

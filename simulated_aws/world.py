@@ -82,7 +82,7 @@ class World:
         since: date | None = None,
         days: int | None = None,
     ) -> Change:
-        """Multiply a service's cost from `since` (None: yesterday) on for `days` (None: for ever).
+        """Multiply a service's cost from `since` (None: yesterday) on for `days` (None: without end).
 
         It is visible at once. `account` is a name or an id, `service` what people say ("Amazon EC2");
         KeyError when either is unknown.

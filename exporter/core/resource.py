@@ -20,7 +20,7 @@ class Saving:
     monthly_usd: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
     """One thing that exists in an account, as its service described it.
 

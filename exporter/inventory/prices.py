@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import StrEnum
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -19,20 +20,45 @@ from exporter.core.money import to_units, to_usd
 from exporter.ledger.file import Ledger
 
 EVERYWHERE = "*"
-"""In the configuration's prices: in each region that has no row of its own."""
+"""In the configuration's prices: in each region without such a row."""
 
-_COMPUTE = ("ec2.", "rds.", "elasticache.", "fargate.", "kinesis.", "dynamodb.")
-_STORAGE = (
-    "ebs.",
-    "efs.",
-    "dynamodb.storage",
-    "dynamodb.infrequent.storage",
-    "logs.",
-    "rds.storage.",
-    "rds.snapshot",
-    "rds.aurora.snapshot",
-)
-_SAME_EVERYWHERE = ("vpc.public_ipv4", "secrets.", "kms.", "eks.")
+
+class Scale(StrEnum):
+    """How a row of us-east-1 scales to a region without such a row; prices.json tells what each means."""
+
+    COMPUTE = "compute"
+    STORAGE = "storage"
+    SAME = "same"
+    UNSCALED = "unscaled"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A list price in us-east-1, in US dollars, and how it scales."""
+
+    usd: Decimal
+    scale: Scale
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A region's usual ratios to us-east-1, and the prices that are known there."""
+
+    compute: Decimal
+    storage: Decimal
+    rows: Mapping[str, Decimal]
+
+    def scaled(self, row: Row) -> Decimal | None:
+        """The price of a row of us-east-1 here; None where it is not known."""
+        match row.scale:
+            case Scale.COMPUTE:
+                return row.usd * self.compute
+            case Scale.STORAGE:
+                return row.usd * self.storage
+            case Scale.SAME:
+                return row.usd
+            case Scale.UNSCALED:
+                return row.usd if self.compute == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +67,44 @@ class Shipped:
 
     as_of: datetime
     source: str
-    rows: Mapping[str, Decimal]
-    regions: Mapping[str, Mapping[str, Any]]
+    rows: Mapping[str, Row]
+    regions: Mapping[str, Region]
 
     def usd(self, key: str, region: str) -> Decimal | None:
-        """A row of the region; else that of us-east-1 by the region's usual ratio; None where neither is known."""
+        """A row of the region; else that of us-east-1 as it scales; None where neither is known."""
         known = self.regions.get(region)
         if known is None:
             return None
-        if key in known["rows"]:
-            return Decimal(known["rows"][key])
+        if key in known.rows:
+            return known.rows[key]
         row = self.rows.get(key)
-        if row is None or region == "us-east-1":
-            return row
-        if key.startswith(_SAME_EVERYWHERE):
-            return row
-        for prefixes, ratio in ((_STORAGE, "storage"), (_COMPUTE, "compute")):
-            if key.startswith(prefixes):
-                return row * Decimal(known[ratio])
-        # Load balancers, NAT gateways and endpoints have no ratio worth the name.
-        return row if Decimal(known["compute"]) == 1 else None
+        return None if row is None else known.scaled(row)
+
+
+def _rows(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    for scale, table in tables.items():
+        for key, usd in table.items():
+            if key in rows:
+                raise ValueError(f"{key} is priced twice: as {rows[key].scale} and as {scale}")
+            rows[key] = Row(Decimal(usd), Scale(scale))
+    return rows
+
+
+def _region(known: Mapping[str, Any]) -> Region:
+    rows = {key: Decimal(usd) for key, usd in known["rows"].items()}
+    return Region(Decimal(known["compute"]), Decimal(known["storage"]), rows)
 
 
 @cache
 def shipped() -> Shipped:
-    """What prices.json holds."""
+    """What prices.json holds; ValueError if a row is in two of its tables."""
     data = json.loads(resources.files("exporter.inventory").joinpath("prices.json").read_text())
     return Shipped(
         datetime.fromisoformat(data["as_of"]).replace(tzinfo=UTC),
         data["source"],
-        {key: Decimal(usd) for key, usd in data["rows"].items()},
-        data["regions"],
+        _rows(data["rows"]),
+        {name: _region(known) for name, known in data["regions"].items()},
     )
 
 

@@ -18,10 +18,10 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         for each in page["DistributionList"].get("Items", ()):
             aliases = each.get("Aliases", {}).get("Items", ())
             yield Resource(
-                each["Id"],
-                DISTRIBUTION,
-                each.get("Comment") or (aliases[0] if aliases else each["DomainName"]),
-                each["Status"].lower(),
+                id=each["Id"],
+                type=DISTRIBUTION,
+                name=each.get("Comment") or (aliases[0] if aliases else each["DomainName"]),
+                state=each["Status"].lower(),
                 tags=tags.of(each["ARN"]),
                 unused_reason=None if each["Enabled"] else "disabled",
                 region="global",

@@ -27,21 +27,21 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     ):
         if answer is None:
             arn = f"arn:{target.partition}:dynamodb:{target.region}:{target.account_id}:table/{name}"
-            yield Resource(name, TABLE, name, UNKNOWN, tags=tags.of(arn))
+            yield Resource(id=name, type=TABLE, name=name, state=UNKNOWN, tags=tags.of(arn))
             continue
         table = answer["Table"]
         # An index is named table/index.
         idle = all(each.none(table["CreationDateTime"], name, below=f"{name}/") for each in capacity)
         on_demand = table.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST"
         yield Resource(
-            name,
-            TABLE,
-            name,
-            table["TableStatus"].lower(),
-            table["CreationDateTime"],
-            tags.of(table["TableArn"]),
-            None if on_demand else _price(ctx, target, table),
-            "no_traffic" if idle else None,
+            id=name,
+            type=TABLE,
+            name=name,
+            state=table["TableStatus"].lower(),
+            created=table["CreationDateTime"],
+            tags=tags.of(table["TableArn"]),
+            monthly_usd=None if on_demand else _price(ctx, target, table),
+            unused_reason="no_traffic" if idle else None,
             subtype="on-demand" if on_demand else "provisioned",
         )
 

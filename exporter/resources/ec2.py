@@ -106,19 +106,19 @@ def _instance(
         successor = ctx.hourly(target, f"ec2.{_SUCCESSORS[family]}.{size}") if price else None
         saved = price - successor if price and successor is not None else None
         savings = (Saving("previous_generation", saved if saved is None or saved > 0 else None),)
-    # LaunchTime starts anew with each start; the root disk was attached when the instance was made.
+    # LaunchTime changes with each start; the root disk was attached when the instance was made.
     created = disks.get(instance.get("RootDeviceName", ""), {}).get("AttachTime")
     return Resource(
-        identifier,
-        INSTANCE,
-        tags.get("Name", ""),
-        state,
-        created or instance["LaunchTime"],
-        tags,
-        price,
-        reason,
-        wasted,
-        savings,
+        id=identifier,
+        type=INSTANCE,
+        name=tags.get("Name", ""),
+        state=state,
+        created=created or instance["LaunchTime"],
+        tags=tags,
+        monthly_usd=price,
+        unused_reason=reason,
+        unused_usd=wasted,
+        savings=savings,
         subtype=kind,
         lifecycle=lifecycle,
     )
@@ -153,21 +153,21 @@ def _volume(ctx: Listing, target: Target, volume: Mapping[str, Any], price: Deci
     savings: tuple[Saving, ...] = ()
     if volume["VolumeType"] == "gp2":
         size = volume["Size"]
-        # What a gp2 volume of this size does for ever: three IOPS a GB, and 250 MB/s above 170 GB.
+        # What a gp2 volume of this size does without end: three IOPS a GB, and 250 MB/s above 170 GB.
         same = _gp3(ctx, target, size, min(16_000, 3 * size), 250 if size > 170 else 125)
         if price is None or same is None:
             savings = (Saving("gp2_to_gp3"),)
         elif same < price:
             savings = (Saving("gp2_to_gp3", price - same),)
     return Resource(
-        volume["VolumeId"],
-        VOLUME,
-        tags.get("Name", ""),
-        volume["State"],
-        volume["CreateTime"],
-        tags,
-        price,
-        "unattached" if volume["State"] == "available" else None,
+        id=volume["VolumeId"],
+        type=VOLUME,
+        name=tags.get("Name", ""),
+        state=volume["State"],
+        created=volume["CreateTime"],
+        tags=tags,
+        monthly_usd=price,
+        unused_reason="unattached" if volume["State"] == "available" else None,
         savings=savings,
         subtype=volume["VolumeType"],
     )
@@ -186,14 +186,14 @@ def _snapshot(ctx: Listing, target: Target, snapshot: Mapping[str, Any], volumes
     size = snapshot["VolumeSize"] if full is None else Decimal(full) / 2**30
     tier = "snapshot.archive" if snapshot.get("StorageTier") == "archive" else "snapshot"
     return Resource(
-        snapshot["SnapshotId"],
-        SNAPSHOT,
-        tags.get("Name", ""),
-        snapshot["State"],
-        snapshot["StartTime"],
-        tags,
-        ctx.usd(target, f"ebs.{tier}", size),
-        "volume_gone" if orphan else None,
+        id=snapshot["SnapshotId"],
+        type=SNAPSHOT,
+        name=tags.get("Name", ""),
+        state=snapshot["State"],
+        created=snapshot["StartTime"],
+        tags=tags,
+        monthly_usd=ctx.usd(target, f"ebs.{tier}", size),
+        unused_reason="volume_gone" if orphan else None,
     )
 
 
@@ -216,15 +216,17 @@ def _image(
         and newest <= ctx.now - ctx.snapshot_age
     )
     return Resource(
-        image["ImageId"],
-        IMAGE,
-        image.get("Name", ""),
-        image["State"],
-        created,
-        tags_of(image.get("Tags", ())),
-        Decimal(0),  # its snapshots are paid for
-        "not_launched" if unused else None,
-        add(*(snapshot_prices.get(snapshot) for snapshot in _snapshots_of(image))) if unused else None,
+        id=image["ImageId"],
+        type=IMAGE,
+        name=image.get("Name", ""),
+        state=image["State"],
+        created=created,
+        tags=tags_of(image.get("Tags", ())),
+        monthly_usd=Decimal(0),  # its snapshots are paid for
+        unused_reason="not_launched" if unused else None,
+        unused_usd=add(*(snapshot_prices.get(snapshot) for snapshot in _snapshots_of(image)))
+        if unused
+        else None,
     )
 
 

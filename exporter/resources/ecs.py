@@ -31,10 +31,10 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
                 )
             )
             yield Resource(
-                cluster["clusterName"],
-                CLUSTER,
-                cluster["clusterName"],
-                cluster["status"].lower(),
+                id=cluster["clusterName"],
+                type=CLUSTER,
+                name=cluster["clusterName"],
+                state=cluster["status"].lower(),
                 tags=_tags(cluster),
                 monthly_usd=Decimal(0),
                 unused_reason="empty" if idle else None,
@@ -68,14 +68,14 @@ def _service(
         size = sizes[definition] if definition is not None else None
         price = _fargate(ctx, target, service["runningCount"], size) if size else None
     return Resource(
-        f"{cluster.rpartition('/')[2]}/{service['serviceName']}",
-        SERVICE,
-        service["serviceName"],
-        service["status"].lower(),
-        service.get("createdAt"),
-        _tags(service),
-        price,
-        "scaled_to_zero" if not service["desiredCount"] else None,
+        id=f"{cluster.rpartition('/')[2]}/{service['serviceName']}",
+        type=SERVICE,
+        name=service["serviceName"],
+        state=service["status"].lower(),
+        created=service.get("createdAt"),
+        tags=_tags(service),
+        monthly_usd=price,
+        unused_reason="scaled_to_zero" if not service["desiredCount"] else None,
         subtype=service.get("launchType", ""),
     )
 

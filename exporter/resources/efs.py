@@ -20,18 +20,18 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         warm = "efs.one_zone" if system.get("AvailabilityZoneName") else "efs.standard"
         cold, archived = size.get("ValueInIA", 0), size.get("ValueInArchive", 0)
         yield Resource(
-            system["FileSystemId"],
-            FILE_SYSTEM,
-            system.get("Name", ""),
-            system["LifeCycleState"],
-            system["CreationTime"],
-            tags_of(system.get("Tags", ())),
-            add(
+            id=system["FileSystemId"],
+            type=FILE_SYSTEM,
+            name=system.get("Name", ""),
+            state=system["LifeCycleState"],
+            created=system["CreationTime"],
+            tags=tags_of(system.get("Tags", ())),
+            monthly_usd=add(
                 ctx.usd(target, warm, Decimal(size["Value"] - cold - archived) / _GB),
                 ctx.usd(target, "efs.infrequent", Decimal(cold) / _GB),
                 ctx.usd(target, "efs.archive", Decimal(archived) / _GB),
             ),
-            None if system["NumberOfMountTargets"] else "no_mount_targets",
+            unused_reason=None if system["NumberOfMountTargets"] else "no_mount_targets",
         )
 
 

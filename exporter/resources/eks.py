@@ -34,13 +34,13 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             price = add(price, surcharge)
             savings = (Saving("extended_support", surcharge),)
         yield Resource(
-            name,
-            CLUSTER,
-            name,
-            cluster["status"].lower(),
-            cluster["createdAt"],
-            dict(cluster.get("tags", {})),
-            price,
+            id=name,
+            type=CLUSTER,
+            name=name,
+            state=cluster["status"].lower(),
+            created=cluster["createdAt"],
+            tags=dict(cluster.get("tags", {})),
+            monthly_usd=price,
             savings=savings,
             subtype=version,
         )

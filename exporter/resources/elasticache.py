@@ -27,13 +27,13 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             saved = price - newer if price and newer is not None and newer < price else None
             savings = (Saving("previous_generation", saved),)
         yield Resource(
-            cluster["CacheClusterId"],
-            CLUSTER,
-            cluster["CacheClusterId"],
-            cluster["CacheClusterStatus"],
-            cluster.get("CacheClusterCreateTime"),
-            tags.of(cluster.get("ARN", "")),
-            price,
+            id=cluster["CacheClusterId"],
+            type=CLUSTER,
+            name=cluster["CacheClusterId"],
+            state=cluster["CacheClusterStatus"],
+            created=cluster.get("CacheClusterCreateTime"),
+            tags=tags.of(cluster.get("ARN", "")),
+            monthly_usd=price,
             savings=savings,
             subtype=kind,
         )

@@ -16,7 +16,10 @@ _TRAFFIC = {"application": "aws_alb_requests_total", "network": "aws_nlb_process
 
 
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
-    """A load balancer of which no target is healthy, or that nobody asks anything, serves nobody."""
+    """List the load balancers of one region.
+
+    `unused_reason` is `no_targets`, `no_healthy_targets` or `no_traffic`; None if in use or unknown.
+    """
     balancers = list(ctx.items(target, "elbv2", "DescribeLoadBalancers", "LoadBalancers"))
     tags: dict[str, dict[str, str]] = {}
     for arns in batches((balancer["LoadBalancerArn"] for balancer in balancers), _MOST_ARNS):
@@ -49,14 +52,14 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         if reason is None and kind in traffic and traffic[kind].none(balancer["CreatedTime"], name):
             reason = "no_traffic"
         yield Resource(
-            arn,
-            BALANCER,
-            balancer["LoadBalancerName"],
-            balancer["State"]["Code"],
-            balancer["CreatedTime"],
-            tags.get(arn, {}),
-            ctx.hourly(target, f"elb.{kind}"),
-            reason,
+            id=arn,
+            type=BALANCER,
+            name=balancer["LoadBalancerName"],
+            state=balancer["State"]["Code"],
+            created=balancer["CreatedTime"],
+            tags=tags.get(arn, {}),
+            monthly_usd=ctx.hourly(target, f"elb.{kind}"),
+            unused_reason=reason,
             subtype=kind,
         )
 

@@ -21,7 +21,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     ):
         if answer is None:
             arn = f"arn:{target.partition}:kinesis:{target.region}:{target.account_id}:stream/{name}"
-            yield Resource(name, STREAM, name, UNKNOWN, tags=tags.of(arn))
+            yield Resource(id=name, type=STREAM, name=name, state=UNKNOWN, tags=tags.of(arn))
             continue
         stream = answer["StreamDescriptionSummary"]
         on_demand = stream.get("StreamModeDetails", {}).get("StreamMode") == "ON_DEMAND"
@@ -31,14 +31,14 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             else ctx.hourly(target, "kinesis.shard", stream["OpenShardCount"])
         )
         yield Resource(
-            name,
-            STREAM,
-            name,
-            stream["StreamStatus"].lower(),
-            stream["StreamCreationTimestamp"],
-            tags.of(stream["StreamARN"]),
-            price,
-            "no_traffic" if incoming.none(stream["StreamCreationTimestamp"], name) else None,
+            id=name,
+            type=STREAM,
+            name=name,
+            state=stream["StreamStatus"].lower(),
+            created=stream["StreamCreationTimestamp"],
+            tags=tags.of(stream["StreamARN"]),
+            monthly_usd=price,
+            unused_reason="no_traffic" if incoming.none(stream["StreamCreationTimestamp"], name) else None,
             subtype="on-demand" if on_demand else "provisioned",
         )
 

@@ -27,7 +27,9 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         if answer is None:
             # Its policy shuts the account out. AWS's own keys do not, and it cannot be told whether it is paid for.
             name = names.get(entry["KeyId"], "")
-            yield Resource(entry["KeyId"], KEY, name, UNKNOWN, tags=tags.of(entry["KeyArn"]))
+            yield Resource(
+                id=entry["KeyId"], type=KEY, name=name, state=UNKNOWN, tags=tags.of(entry["KeyArn"])
+            )
             continue
         key = answer["KeyMetadata"]
         if key["KeyManager"] != "CUSTOMER":
@@ -35,14 +37,14 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         state = key["KeyState"].lower()
         free = state == "pendingdeletion"
         yield Resource(
-            key["KeyId"],
-            KEY,
-            names.get(key["KeyId"]) or key.get("Description", ""),
-            state,
-            key["CreationDate"],
-            tags.of(key["Arn"]),
-            Decimal(0) if free else ctx.usd(target, "kms.key"),
-            "disabled" if state == "disabled" else None,
+            id=key["KeyId"],
+            type=KEY,
+            name=names.get(key["KeyId"]) or key.get("Description", ""),
+            state=state,
+            created=key["CreationDate"],
+            tags=tags.of(key["Arn"]),
+            monthly_usd=Decimal(0) if free else ctx.usd(target, "kms.key"),
+            unused_reason="disabled" if state == "disabled" else None,
         )
 
 

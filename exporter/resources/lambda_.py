@@ -17,11 +17,11 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     tags = ctx.tags(target, "lambda:function")
     for function in ctx.items(target, "lambda", "ListFunctions", "Functions"):
         yield Resource(
-            function["FunctionName"],
-            FUNCTION,
-            function["FunctionName"],
+            id=function["FunctionName"],
+            type=FUNCTION,
+            name=function["FunctionName"],
             # Listing leaves the state out; a function that is listed exists.
-            function.get("State", "Active").lower(),
+            state=function.get("State", "Active").lower(),
             tags=tags.of(function["FunctionArn"]),
             subtype=function.get("Runtime", function.get("PackageType", "")),
             existed_by=_moment(function["LastModified"]),

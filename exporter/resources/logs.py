@@ -15,19 +15,19 @@ _GB = 2**30
 
 
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
-    """A group without retention keeps what nobody reads any more, for ever."""
+    """A group without retention keeps everything without end."""
     tags = ctx.tags(target, "logs")
     for group in ctx.items(target, "logs", "DescribeLogGroups", "logGroups"):
         arn = group["arn"].removesuffix(":*")
         yield Resource(
-            group["logGroupName"],
-            GROUP,
-            group["logGroupName"],
-            "active",
-            datetime.fromtimestamp(group["creationTime"] / 1000, UTC),
-            tags.of(arn),
-            ctx.usd(target, "logs.storage", Decimal(group.get("storedBytes", 0)) / _GB),
-            None if group.get("retentionInDays") else "no_retention",
+            id=group["logGroupName"],
+            type=GROUP,
+            name=group["logGroupName"],
+            state="active",
+            created=datetime.fromtimestamp(group["creationTime"] / 1000, UTC),
+            tags=tags.of(arn),
+            monthly_usd=ctx.usd(target, "logs.storage", Decimal(group.get("storedBytes", 0)) / _GB),
+            unused_reason=None if group.get("retentionInDays") else "no_retention",
         )
 
 

@@ -25,11 +25,11 @@ _EXTENDED = {
     },
 }  # fmt: skip
 """From when on AWS charges for extended support of a major version, by the vCPU and hour."""
-_DEARER_AFTER_YEARS = 2
+_DOUBLED_AFTER_YEARS = 2
 _PREVIOUS = {"m3": "m5", "m4": "m5", "r3": "r5", "r4": "r5", "t2": "t3", "m1": None, "m2": None, "t1": None}
 _VCPUS = {"micro": 2, "small": 2, "medium": 2, "large": 2, "xlarge": 4}
 _OTHER_SERVICES = ("docdb", "neptune")
-"""Engines that RDS lists and that are other services on the bill, with prices of their own."""
+"""Engines that RDS lists and that are other services on the bill, with other prices."""
 _LARGE_GP3 = {"oracle": 200, "sqlserver": None}
 """From how many GB on gp3 includes 12,000 IOPS and 500 MB/s, where that is not 400."""
 
@@ -44,14 +44,14 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     for cluster in ctx.items(target, "rds", "DescribeDBClusters", "DBClusters"):
         alive.add(cluster["DBClusterIdentifier"])
         yield Resource(
-            cluster["DBClusterIdentifier"],
-            CLUSTER,
-            cluster["DBClusterIdentifier"],
-            cluster["Status"],
-            cluster.get("ClusterCreateTime"),
-            tags_of(cluster.get("TagList", ())),
-            # Its instances are resources of their own; storage and requests depend on use.
-            Decimal(0) if cluster["Engine"].startswith("aurora") else None,
+            id=cluster["DBClusterIdentifier"],
+            type=CLUSTER,
+            name=cluster["DBClusterIdentifier"],
+            state=cluster["Status"],
+            created=cluster.get("ClusterCreateTime"),
+            tags=tags_of(cluster.get("TagList", ())),
+            # Its instances are listed as resources; storage and requests depend on use.
+            monthly_usd=Decimal(0) if cluster["Engine"].startswith("aurora") else None,
             subtype=cluster["Engine"],
         )
     kinds = (
@@ -72,16 +72,16 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
             engine = snapshot["Engine"]
             row = "rds.aurora.snapshot" if engine.startswith("aurora") else "rds.snapshot"
             yield Resource(
-                snapshot[identifier],
-                kind,
-                snapshot[identifier],
-                snapshot["Status"],
-                created,
-                tags_of(snapshot.get("TagList", ())),
-                None
+                id=snapshot[identifier],
+                type=kind,
+                name=snapshot[identifier],
+                state=snapshot["Status"],
+                created=created,
+                tags=tags_of(snapshot.get("TagList", ())),
+                monthly_usd=None
                 if engine.startswith(_OTHER_SERVICES)
                 else ctx.usd(target, row, snapshot["AllocatedStorage"]),
-                "database_gone" if gone and old else None,
+                unused_reason="database_gone" if gone and old else None,
                 subtype=engine,
             )
 
@@ -92,7 +92,7 @@ def _instance(ctx: Listing, target: Target, instance: Mapping[str, Any], connect
     aurora = engine.startswith("aurora")
     storage = Decimal(0) if aurora else _storage(ctx, target, instance)
     stopped = state in ("stopped", "stopping")
-    # I/O-Optimized is dearer by the hour, and its price is not in the table.
+    # I/O-Optimized costs more by the hour, and its price is not in the table.
     listed = instance.get("StorageType") != "aurora-iopt1"
     compute = Decimal(0) if stopped else ctx.hourly(target, f"rds.{engine}.{size}") if listed else None
     price = add(*[compute, storage] * copies)
@@ -115,14 +115,14 @@ def _instance(ctx: Listing, target: Target, instance: Mapping[str, Any], connect
     if state == "available" and created and connections.at_most(created, instance["DBInstanceIdentifier"], 0):
         reason = "no_connections"
     return Resource(
-        instance["DBInstanceIdentifier"],
-        INSTANCE,
-        instance["DBInstanceIdentifier"],
-        state,
-        created,
-        tags_of(instance.get("TagList", ())),
-        price,
-        reason,
+        id=instance["DBInstanceIdentifier"],
+        type=INSTANCE,
+        name=instance["DBInstanceIdentifier"],
+        state=state,
+        created=created,
+        tags=tags_of(instance.get("TagList", ())),
+        monthly_usd=price,
+        unused_reason=reason,
         savings=tuple(savings),
         subtype=size,
     )
@@ -157,10 +157,10 @@ def _extended_support(ctx: Listing, instance: Mapping[str, Any]) -> str | None:
     for major, since in _EXTENDED.get(engine, {}).items():
         if version.split(".")[: major.count(".") + 1] == major.split(".") and today >= since:
             # AWS ends Aurora MySQL 5.7 before its third year.
-            dearer = (
-                today >= since.replace(year=since.year + _DEARER_AFTER_YEARS) and engine != "aurora-mysql"
+            doubled = (
+                today >= since.replace(year=since.year + _DOUBLED_AFTER_YEARS) and engine != "aurora-mysql"
             )
-            return "rds.extended_support.vcpu.year3" if dearer else "rds.extended_support.vcpu"
+            return "rds.extended_support.vcpu.year3" if doubled else "rds.extended_support.vcpu"
     return None
 
 

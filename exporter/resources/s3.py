@@ -30,12 +30,12 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         region = regions[name]
         of_region = tags.get(region)
         yield Resource(
-            name,
-            BUCKET,
-            name,
-            "active",
-            bucket["CreationDate"],
-            None if of_region is None else of_region.of(f"arn:{target.partition}:s3:::{name}"),
+            id=name,
+            type=BUCKET,
+            name=name,
+            state="active",
+            created=bucket["CreationDate"],
+            tags=None if of_region is None else of_region.of(f"arn:{target.partition}:s3:::{name}"),
             region=region,
         )
 

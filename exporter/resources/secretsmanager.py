@@ -12,19 +12,21 @@ SECRET = "secretsmanager:secret"  # noqa: S105 - a resource type
 
 
 def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
-    """A secret that nobody has read for long is unused; AWS tells the day of the last read."""
+    """A secret that was not read for long is unused; AWS reports the day of the last read."""
     for secret in ctx.items(target, "secretsmanager", "ListSecrets", "SecretList"):
         created = secret.get("CreatedDate")
         read = secret.get("LastAccessedDate")
         yield Resource(
-            secret["ARN"],
-            SECRET,
-            secret["Name"],
-            "active",
-            created,
-            tags_of(secret.get("Tags", ())),
-            ctx.usd(target, "secrets.secret"),
-            "not_accessed" if ctx.is_idle(max(filter(None, (read, created)), default=None)) else None,
+            id=secret["ARN"],
+            type=SECRET,
+            name=secret["Name"],
+            state="active",
+            created=created,
+            tags=tags_of(secret.get("Tags", ())),
+            monthly_usd=ctx.usd(target, "secrets.secret"),
+            unused_reason="not_accessed"
+            if ctx.is_idle(max(filter(None, (read, created)), default=None))
+            else None,
         )
 
 

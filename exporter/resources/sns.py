@@ -17,7 +17,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     for topic in ctx.items(target, "sns", "ListTopics", "Topics"):
         arn = topic["TopicArn"]
         name = arn.rpartition(":")[2]
-        yield Resource(name, TOPIC, name, "active", tags=tags.of(arn))
+        yield Resource(id=name, type=TOPIC, name=name, state="active", tags=tags.of(arn))
 
 
 RESOURCES = ResourceFile(

@@ -27,16 +27,16 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         name = url.rpartition("/")[2]
         if answer is None:
             arn = f"arn:{target.partition}:sqs:{target.region}:{target.account_id}:{name}"
-            yield Resource(name, QUEUE, name, UNKNOWN, tags=tags.of(arn))
+            yield Resource(id=name, type=QUEUE, name=name, state=UNKNOWN, tags=tags.of(arn))
             continue
         attributes = answer["Attributes"]
         yield Resource(
-            name,
-            QUEUE,
-            name,
-            "active",
-            datetime.fromtimestamp(float(attributes["CreatedTimestamp"]), UTC),
-            tags.of(attributes["QueueArn"]),
+            id=name,
+            type=QUEUE,
+            name=name,
+            state="active",
+            created=datetime.fromtimestamp(float(attributes["CreatedTimestamp"]), UTC),
+            tags=tags.of(attributes["QueueArn"]),
         )
 
 

@@ -22,7 +22,7 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         kind = type_of(arn)
         if kind not in listed:
             tags = tags_of(item.get("Tags", ()))
-            yield Resource(arn, kind, tags.get("Name", ""), "tagged", tags=tags)
+            yield Resource(id=arn, type=kind, name=tags.get("Name", ""), state="tagged", tags=tags)
 
 
 _WITHOUT_TYPE = {"s3": "bucket", "sqs": "queue", "sns": "topic"}
@@ -42,7 +42,7 @@ def type_of(arn: str) -> str:
 
 RESOURCES = ResourceFile(
     name="tagging",
-    help="Tagged resources of types without a file of their own.",
+    help="Tagged resources of types that no other file lists.",
     scope=Scope.REGION,
     service="resourcegroupstaggingapi",
     types=(),

@@ -22,10 +22,10 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         used = bool(address.get("AssociationId") or address.get("InstanceId"))
         tags = tags_of(address.get("Tags", ()))
         yield Resource(
-            address.get("AllocationId") or address["PublicIp"],
-            ADDRESS,
-            tags.get("Name") or address["PublicIp"],
-            "associated" if used else "unassociated",
+            id=address.get("AllocationId") or address["PublicIp"],
+            type=ADDRESS,
+            name=tags.get("Name") or address["PublicIp"],
+            state="associated" if used else "unassociated",
             tags=tags,
             monthly_usd=Decimal(0) if own else ctx.hourly(target, "vpc.public_ipv4"),
             unused_reason=None if used else "unassociated",
@@ -34,14 +34,14 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
     for gateway in ctx.items(target, "ec2", "DescribeNatGateways", "NatGateways", PAGE):
         tags = tags_of(gateway.get("Tags", ()))
         yield Resource(
-            gateway["NatGatewayId"],
-            NAT,
-            tags.get("Name", ""),
-            gateway["State"],
-            gateway["CreateTime"],
-            tags,
-            Decimal(0) if gateway["State"] in _ENDING else ctx.hourly(target, "nat.hour"),
-            "no_traffic"
+            id=gateway["NatGatewayId"],
+            type=NAT,
+            name=tags.get("Name", ""),
+            state=gateway["State"],
+            created=gateway["CreateTime"],
+            tags=tags,
+            monthly_usd=Decimal(0) if gateway["State"] in _ENDING else ctx.hourly(target, "nat.hour"),
+            unused_reason="no_traffic"
             if gateway["State"] == "available" and sent.none(gateway["CreateTime"], gateway["NatGatewayId"])
             else None,
         )
@@ -51,13 +51,13 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         zones = len(endpoint.get("SubnetIds", ()))
         price = Decimal(0) if kind == "Gateway" else ctx.hourly(target, f"vpc.endpoint.{kind.lower()}", zones)
         yield Resource(
-            endpoint["VpcEndpointId"],
-            ENDPOINT,
-            tags.get("Name") or endpoint["ServiceName"],
-            endpoint["State"].lower(),
-            endpoint.get("CreationTimestamp"),
-            tags,
-            price,
+            id=endpoint["VpcEndpointId"],
+            type=ENDPOINT,
+            name=tags.get("Name") or endpoint["ServiceName"],
+            state=endpoint["State"].lower(),
+            created=endpoint.get("CreationTimestamp"),
+            tags=tags,
+            monthly_usd=price,
             subtype=kind,
         )
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from functools import cache
 
-from simulated_aws.filler import Filler
-
-Fill = Callable[[Filler], None]
+from simulated_aws.filler import Fill, Reach
 
 
 @cache
-def fills() -> Mapping[str, Fill]:
-    """What fills each service, by botocore's name of it."""
-    found: dict[str, Fill] = {}
+def fills() -> Mapping[str, tuple[Fill, ...]]:
+    """What fills each service, by botocore's name of it, in the order of the modules' names."""
+    found: defaultdict[str, list[Fill]] = defaultdict(list)
     for module in pkgutil.iter_modules(__path__):
         for service, fill in importlib.import_module(f"{__name__}.{module.name}").FILLS.items():
-            if service in found:
-                raise ValueError(f"{service} is filled by two modules")
-            found[service] = fill
-    return found
+            found[service].append(fill)
+    return {service: tuple(each) for service, each in found.items()}
+
+
+def reach_of(service: str) -> Reach:
+    """Where the resources of a service are listed; ValueError if its fillers disagree."""
+    (reach,) = {fill.reach for fill in fills().get(service, ())} or {Reach.REGION}
+    return reach

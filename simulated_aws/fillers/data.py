@@ -7,72 +7,81 @@ from typing import Any
 
 from moto.s3.models import s3_backends
 
-from simulated_aws.filler import Filler, listed
+from simulated_aws.filler import Fill, Filler, Reach, listed
+
+_LOGIN = {"MasterUsername": "admin", "MasterUserPassword": "simulated-password"}
 
 
 def rds(fill: Filler) -> None:
     """A database in two zones, an old one that is stopped, one in extended support, Aurora, and snapshots."""
-    client, backend = fill.client("rds"), fill.backend("rds")
-    login = {"MasterUsername": "admin", "MasterUserPassword": "simulated-password"}
-
-    def instance(name: str, days: float, tags: dict[str, str], price: str, **spec: Any) -> None:
-        more = {key: spec.pop(key) for key in ("state", "unused", "savings") if key in spec}
-        made = client.create_db_instance(
-            DBInstanceIdentifier=name, **({"Tags": listed(tags)} if tags else {}), **spec
-        )
-        database = backend.databases[made["DBInstance"]["DBInstanceIdentifier"]]
-        database.instance_create_time = fill.ago(days)
-        more.setdefault("state", "available")
-        if more["state"] == "stopped":
-            client.stop_db_instance(DBInstanceIdentifier=name)
-        fill.add(
-            "rds:db", name, fill.arn("rds", f"db:{name}"), fill.ago(days), tags=tags, price=price, **more
-        )
-
     # 2 x (0.215 x 730 + 100 GB x 0.115)
-    instance(
-        f"{fill.prefix}-db", 380, fill.tags, "336.90", DBInstanceClass="db.r6g.large", Engine="mysql",
-        EngineVersion="8.4.5", AllocatedStorage=100, StorageType="gp3", MultiAZ=True, **login,
+    _database(
+        fill, f"{fill.prefix}-db", 380, fill.tags, "336.90", DBInstanceClass="db.r6g.large", Engine="mysql",
+        EngineVersion="8.4.5", AllocatedStorage=100, StorageType="gp3", MultiAZ=True, **_LOGIN,
     )  # fmt: skip
     # Stopped: 20 GB x 0.115
-    instance(
-        f"{fill.prefix}-old", 900, {}, "2.30", DBInstanceClass="db.t3.medium", Engine="postgres",
-        EngineVersion="16.4", AllocatedStorage=20, StorageType="gp2", state="stopped", unused="stopped", **login,
+    _database(
+        fill, f"{fill.prefix}-old", 900, {}, "2.30", DBInstanceClass="db.t3.medium", Engine="postgres",
+        EngineVersion="16.4", AllocatedStorage=20, StorageType="gp2", state="stopped", unused="stopped", **_LOGIN,
     )  # fmt: skip
     # 0.072 x 730 + 50 GB x 0.115 + 2 vCPU x 0.10 x 730; the third year costs twice as much
     third_year = fill.now.date() >= date(2027, 3, 1)
-    instance(
-        f"{fill.prefix}-reports", 1500, fill.tags, "350.31" if third_year else "204.31",
+    _database(
+        fill, f"{fill.prefix}-reports", 1500, fill.tags, "350.31" if third_year else "204.31",
         DBInstanceClass="db.t3.medium", Engine="postgres", EngineVersion="12.22", AllocatedStorage=50,
-        StorageType="gp2", savings={"extended_support": "292.00" if third_year else "146.00"}, **login,
+        StorageType="gp2", savings={"extended_support": "292.00" if third_year else "146.00"}, **_LOGIN,
     )  # fmt: skip
-    cluster = f"{fill.prefix}-aurora"
+    _aurora(fill, f"{fill.prefix}-aurora")
+    _database_snapshot(fill, f"{fill.prefix}-before-upgrade", f"{fill.prefix}-db", 300, "9.50")
+    gone, client = f"{fill.prefix}-trial", fill.client("rds")
+    client.create_db_instance(
+        DBInstanceIdentifier=gone,
+        DBInstanceClass="db.t3.micro",
+        Engine="mysql",
+        AllocatedStorage=40,
+        **_LOGIN,
+    )
+    _database_snapshot(fill, f"{gone}-final", gone, 200, "3.80", "database_gone")
+    client.delete_db_instance(DBInstanceIdentifier=gone, SkipFinalSnapshot=True)
+
+
+def _database(fill: Filler, name: str, days: float, tags: dict[str, str], price: str, **spec: Any) -> None:
+    client, backend = fill.client("rds"), fill.backend("rds")
+    more = {key: spec.pop(key) for key in ("state", "unused", "savings") if key in spec}
+    made = client.create_db_instance(
+        DBInstanceIdentifier=name, **({"Tags": listed(tags)} if tags else {}), **spec
+    )
+    database = backend.databases[made["DBInstance"]["DBInstanceIdentifier"]]
+    database.instance_create_time = fill.ago(days)
+    more.setdefault("state", "available")
+    if more["state"] == "stopped":
+        client.stop_db_instance(DBInstanceIdentifier=name)
+    fill.add("rds:db", name, fill.arn("rds", f"db:{name}"), fill.ago(days), tags=tags, price=price, **more)
+
+
+def _database_snapshot(
+    fill: Filler, name: str, source: str, days: float, price: str, unused: str | None = None
+) -> None:
+    fill.client("rds").create_db_snapshot(DBInstanceIdentifier=source, DBSnapshotIdentifier=name)
+    fill.backend("rds").database_snapshots[name].created = fill.ago(days)
+    fill.add("rds:snapshot", name, fill.arn("rds", f"snapshot:{name}"), fill.ago(days), state="available",
+             price=price, unused=unused)  # fmt: skip
+
+
+def _aurora(fill: Filler, cluster: str) -> None:
+    """A cluster of one instance, and a snapshot of it."""
+    client, backend = fill.client("rds"), fill.backend("rds")
     client.create_db_cluster(
         DBClusterIdentifier=cluster, Engine="aurora-mysql", EngineVersion="8.0.mysql_aurora.3.08.0",
-        Tags=listed(fill.tags), **login,
+        Tags=listed(fill.tags), **_LOGIN,
     )  # fmt: skip
     backend.clusters[cluster].cluster_create_time = fill.ago(100)
     fill.add("rds:cluster", cluster, fill.arn("rds", f"cluster:{cluster}"), fill.ago(100), tags=fill.tags,
              state="available", price="0")  # fmt: skip
-    instance(
-        f"{cluster}-1", 100, fill.tags, "189.80", DBClusterIdentifier=cluster, DBInstanceClass="db.r6g.large",
-        Engine="aurora-mysql",
+    _database(
+        fill, f"{cluster}-1", 100, fill.tags, "189.80", DBClusterIdentifier=cluster,
+        DBInstanceClass="db.r6g.large", Engine="aurora-mysql",
     )  # fmt: skip
-
-    def snapshot(name: str, source: str, days: float, price: str, unused: str | None = None) -> None:
-        client.create_db_snapshot(DBInstanceIdentifier=source, DBSnapshotIdentifier=name)
-        made = backend.database_snapshots[name]
-        made.created = fill.ago(days)
-        fill.add("rds:snapshot", name, fill.arn("rds", f"snapshot:{name}"), fill.ago(days), state="available",
-                 price=price, unused=unused)  # fmt: skip
-
-    snapshot(f"{fill.prefix}-before-upgrade", f"{fill.prefix}-db", 300, "9.50")
-    gone = f"{fill.prefix}-trial"
-    client.create_db_instance(
-        DBInstanceIdentifier=gone, DBInstanceClass="db.t3.micro", Engine="mysql", AllocatedStorage=40, **login
-    )
-    snapshot(f"{gone}-final", gone, 200, "3.80", "database_gone")
-    client.delete_db_instance(DBInstanceIdentifier=gone, SkipFinalSnapshot=True)
     name = f"{cluster}-weekly"
     client.create_db_cluster_snapshot(DBClusterIdentifier=cluster, DBClusterSnapshotIdentifier=name)
     backend.cluster_snapshots[name].created = fill.ago(7)
@@ -112,7 +121,7 @@ def elasticache(fill: Filler) -> None:
     client, backend = fill.client("elasticache"), fill.backend("elasticache")
     for name, kind, engine, nodes, days, tags, price, savings in (
         ("sessions", "cache.r6g.large", "memcached", 3, 120, fill.tags, "451.14", {}),
-        # As cache.m5.large no dearer: 0.156 an hour both.
+        # cache.m5.large costs 0.156 an hour.
         ("legacy", "cache.r4.large", "redis", 1, 1400, {}, "166.44", {"previous_generation": "8.76"}),
     ):
         cluster = f"{fill.prefix}-{name}"[:50]
@@ -180,7 +189,7 @@ def kinesis(fill: Filler) -> None:
 
 
 def logs(fill: Filler) -> None:
-    """A group that forgets and one that keeps 200 GB for ever."""
+    """A group that forgets and one that keeps 200 GB without end."""
     client, backend = fill.client("logs"), fill.backend("logs")
     for name, days, retention, gigabytes, tags, price in (
         (f"/aws/lambda/{fill.prefix}-checkout", 500, 30, 10, fill.tags, "0.30"),
@@ -199,6 +208,11 @@ def logs(fill: Filler) -> None:
 
 
 FILLS = {
-    "rds": rds, "dynamodb": dynamodb, "elasticache": elasticache, "s3": s3, "efs": efs, "kinesis": kinesis,
-    "logs": logs,
-}  # fmt: skip
+    "rds": Fill(rds),
+    "dynamodb": Fill(dynamodb),
+    "elasticache": Fill(elasticache),
+    "s3": Fill(s3, Reach.ACCOUNT),
+    "efs": Fill(efs),
+    "kinesis": Fill(kinesis),
+    "logs": Fill(logs),
+}

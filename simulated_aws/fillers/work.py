@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from simulated_aws.filler import Filler, listed
+from simulated_aws.filler import Fill, Filler, Reach, listed
 
 
 def functions(fill: Filler) -> None:
@@ -31,7 +31,7 @@ def functions(fill: Filler) -> None:
         )
         function = fill.backend("lambda").get_function_by_arn(made["FunctionArn"])
         function.last_modified = fill.ago(days).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
-        fill.add("lambda:function", name, made["FunctionArn"], None, tags=tags)
+        fill.add("lambda:function", name, made["FunctionArn"], None, tags=tags, existed_by=fill.ago(days))
 
 
 def ecs(fill: Filler) -> None:
@@ -154,11 +154,11 @@ def cloudfront(fill: Filler) -> None:
         backend.distributions[identifier] = distribution
         fill.add("cloudfront:distribution", identifier, distribution.arn, None, region="global",
                  name=f"{fill.prefix} {comment}", state="deployed", tags=fill.tags if enabled else {},
-                 unused=None if enabled else "disabled")  # fmt: skip
+                 unused=None if enabled else "disabled", existed_by=fill.ago(25))  # fmt: skip
 
 
 def secretsmanager(fill: Filler) -> None:
-    """A secret that is read, one that is not any more and a new one that nobody has read yet."""
+    """A secret that is read, one that is not any more and a new one that was not read yet."""
     client, backend = fill.client("secretsmanager"), fill.backend("secretsmanager")
     for name, days, read, tags, unused in (
         ("db-password", 300, 1, fill.tags, None),
@@ -205,6 +205,12 @@ def kms(fill: Filler) -> None:
 
 
 FILLS = {
-    "lambda": functions, "ecs": ecs, "eks": eks, "sqs": sqs, "sns": sns, "cloudfront": cloudfront,
-    "secretsmanager": secretsmanager, "kms": kms,
-}  # fmt: skip
+    "lambda": Fill(functions),
+    "ecs": Fill(ecs),
+    "eks": Fill(eks),
+    "sqs": Fill(sqs),
+    "sns": Fill(sns),
+    "cloudfront": Fill(cloudfront, Reach.GLOBAL),
+    "secretsmanager": Fill(secretsmanager),
+    "kms": Fill(kms),
+}

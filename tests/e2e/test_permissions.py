@@ -13,14 +13,14 @@ from exporter.collectors import all_collectors
 from exporter.config.model import Config
 from exporter.generated.iam import member_policy, payer_policy, snapshots_policy
 from simulated_aws import LoggedRequest
+from simulated_aws.service_names import signing_name
 
 pytestmark = pytest.mark.stack
 
 _PREFIX = {
-    # Where IAM's name of a service is not the one that requests are signed for.
-    "elbv2": "elasticloadbalancing", "elb": "elasticloadbalancing", "monitoring": "cloudwatch", "email": "ses", "efs": "elasticfilesystem",
-    "opensearch": "es", "stepfunctions": "states", "api.pricing": "pricing", "resourcegroupstaggingapi": "tag",
-}  # fmt: skip
+    "monitoring": "cloudwatch",
+    "tagging": "tag",
+}  # where IAM's name is not the one that is signed with
 _ACTION = {
     # Where IAM's name of an action is not the operation's.
     "budgets:DescribeBudgets": "budgets:ViewBudget",
@@ -36,7 +36,8 @@ _FREE = {"sts:GetCallerIdentity"}  # needs no permission
 
 def action_of(entry: LoggedRequest) -> str:
     """The IAM action of a request."""
-    prefix = _PREFIX.get(entry.service, entry.service)
+    signed = signing_name(entry.service)
+    prefix = _PREFIX.get(signed, signed)
     if prefix == "apigateway":
         return "apigateway:GET"
     operation = entry.operation

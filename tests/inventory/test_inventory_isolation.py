@@ -158,6 +158,7 @@ GONE = [
     ("ecs", "DescribeServices", "ClusterNotFoundException", 2),
     ("s3", "GetBucketLocation", "NoSuchBucket", 1),
     ("elbv2", "DescribeTargetHealth", "TargetGroupNotFound", 0),
+    ("elb", "DescribeInstanceHealth", "LoadBalancerNotFound", 0),
 ]
 
 

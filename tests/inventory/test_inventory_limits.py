@@ -27,14 +27,14 @@ def many(ctx: Listing, target: Any) -> Iterator[Resource]:
     """A quarter of the resources for each of two accounts in two regions; a third without a price."""
     for number in range(COUNT // 4):
         yield Resource(
-            f"thing-{number}",
-            "test:thing",
-            f"name-{number}",
-            "active",
-            CREATED,
-            {"team": "x"} if number % 2 else {},
-            None if number % 3 == 0 else Decimal(number) / 100,
-            "idle" if number % 5 == 0 else None,
+            id=f"thing-{number}",
+            type="test:thing",
+            name=f"name-{number}",
+            state="active",
+            created=CREATED,
+            tags={"team": "x"} if number % 2 else {},
+            monthly_usd=None if number % 3 == 0 else Decimal(number) / 100,
+            unused_reason="idle" if number % 5 == 0 else None,
         )
 
 
@@ -76,7 +76,7 @@ def test_series_stay_under_the_limit_and_totals_are_conserved(crowd: World) -> N
         for labels, value in served["aws_resource_estimated_monthly_cost_usd"].items()
         if dict(labels)["resource_id"] != OTHER
     }
-    # The most expensive ones are those that are told apart.
+    # The most expensive ones are those that are listed one by one.
     count = len(served["aws_resource_info"])
     assert detailed == {float(usd) for usd in sorted(prices, reverse=True)[:count]}
     assert crowd.total("aws_spend_exporter_folded_series", collector="inventory_detail") == (

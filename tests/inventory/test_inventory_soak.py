@@ -1,6 +1,6 @@
 """Round after round, the inventory of a whole organisation takes no more memory, threads or files.
 
-The simulated AWS is a process of its own here, so that the exporter's figures are its own.
+The simulated AWS is a separate process here, so that the exporter's figures hold nothing else.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @contextmanager
 def simulator(accounts: int) -> Iterator[RemoteAws]:
-    """A simulated organisation in a process of its own."""
+    """A simulated organisation in a separate process."""
     command = [sys.executable, "-m", "simulated_aws", "--accounts", str(accounts), "--seed", "31"]
     command += ["--regions", ",".join(REGIONS), "--days", "30", "--services", "3", "--instances", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

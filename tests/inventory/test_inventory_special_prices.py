@@ -13,6 +13,8 @@ from inventory_harness import World, world_of
 from moto.dynamodb.models import dynamodb_backends
 from moto.ec2.models import ec2_backends
 from moto.elasticache.models import elasticache_backends
+from moto.fsx.models import fsx_backends
+from moto.redshift.models import redshift_backends
 
 from exporter.resources.rds import vcpus
 from simulated_aws import OrganizationSpec, SimulatedAws
@@ -132,3 +134,112 @@ def test_fargate_tasks_on_windows_have_no_known_price(own_aws: SimulatedAws, tmp
     )  # fmt: skip
     resources = found(own_aws, tmp_path, "ecs").resources(own_aws.payer_id, REGION)
     assert resources["ecs:service", "windows/iis"].monthly_usd is None
+
+
+def test_search_domains_cost_every_kind_of_node_and_what_volumes_do_beyond_their_size(
+    own_aws: SimulatedAws, tmp_path: Path
+) -> None:
+    opensearch = client(own_aws, "opensearch")
+
+    def create(name: str, volume: dict[str, Any], **nodes: Any) -> None:
+        opensearch.create_domain(
+            DomainName=name,
+            ClusterConfig={"InstanceType": "m6g.large.search", "InstanceCount": 2, **nodes},
+            EBSOptions={"EBSEnabled": True, "VolumeType": "gp3", **volume},
+        )
+
+    coordinating = {"Enabled": True, "Type": "m5.large.search", "Count": 2}
+    create("nodes", {"VolumeSize": 100}, WarmEnabled=True, WarmType="ultrawarm1.medium.search", WarmCount=2,
+           NodeOptions=[{"NodeType": "coordinator", "NodeConfig": coordinating}])  # fmt: skip
+    create("large", {"VolumeSize": 2000, "Iops": 3000, "Throughput": 125})
+    # More than 1,024 GB includes more, and how much is not known here.
+    create("larger", {"VolumeSize": 2000, "Iops": 9000, "Throughput": 125})
+    resources = found(own_aws, tmp_path, "opensearch").resources(own_aws.payer_id, REGION)
+    data, gigabyte = 2 * Decimal("0.128") * 730, Decimal("0.122")
+    others = 2 * (Decimal("0.238") + Decimal("0.142")) * 730
+    assert resources["es:domain", "nodes"].monthly_usd == data + others + 2 * 100 * gigabyte
+    assert resources["es:domain", "large"].monthly_usd == data + 2 * 2000 * gigabyte
+    assert resources["es:domain", "larger"].monthly_usd is None
+
+
+def test_a_warehouse_in_two_zones_costs_twice_its_nodes(own_aws: SimulatedAws, tmp_path: Path) -> None:
+    client(own_aws, "redshift").create_cluster(
+        ClusterIdentifier="zones", NodeType="ra3.4xlarge", ClusterType="multi-node", NumberOfNodes=2,
+        MasterUsername="simulated", MasterUserPassword="Simulated-passw0rd",
+    )  # fmt: skip
+    # moto forgets the zones.
+    vars(redshift_backends[own_aws.payer_id][REGION].clusters["zones"])["MultiAZ"] = "Enabled"
+    resources = found(own_aws, tmp_path, "redshift").resources(own_aws.payer_id, REGION)
+    assert resources["redshift:cluster", "zones"].monthly_usd == 2 * 2 * Decimal("3.26") * 730
+
+
+def test_file_systems_are_priced_by_how_they_are_built(own_aws: SimulatedAws, tmp_path: Path) -> None:
+    fsx = client(own_aws, "fsx")
+    windows = {"ThroughputCapacity": 64, "DeploymentType": "MULTI_AZ_1"}
+    iops = {"DiskIopsConfiguration": {"Mode": "USER_PROVISIONED", "Iops": 9000}}
+    lustre = {"DeploymentType": "PERSISTENT_1", "PerUnitStorageThroughput": 12}
+    metadata = {"DeploymentType": "PERSISTENT_2", "PerUnitStorageThroughput": 125,
+                "MetadataConfiguration": {"Mode": "USER_PROVISIONED", "Iops": 12_000}}  # fmt: skip
+    named = {}
+    for name, kind, storage, config in (
+        ("zones", "WINDOWS", "HDD", {"WindowsConfiguration": windows}),
+        ("iops", "WINDOWS", "SSD", {"WindowsConfiguration": {**windows, **iops}}),
+        ("slow", "LUSTRE", "HDD", {"LustreConfiguration": {**lustre, "DriveCacheType": "NONE"}}),
+        ("cached", "LUSTRE", "HDD", {"LustreConfiguration": {**lustre, "DriveCacheType": "READ"}}),
+        ("metadata", "LUSTRE", "SSD", {"LustreConfiguration": metadata}),
+    ):
+        made = fsx.create_file_system(
+            FileSystemType=kind,
+            StorageCapacity=6000,
+            StorageType=storage,
+            SubnetIds=["subnet-00000001"],
+            **config,
+        )["FileSystem"]
+        named[name] = made["FileSystemId"]
+        system = fsx_backends[own_aws.payer_id][REGION].file_systems[made["FileSystemId"]]
+        # moto's file systems have no state and no age.
+        described = {**system.to_dict(), "Lifecycle": "AVAILABLE", "CreationTime": 1_700_000_000}
+        system.to_dict = lambda described=described: described  # type: ignore[method-assign]
+    resources = found(own_aws, tmp_path, "fsx").resources(own_aws.payer_id, REGION)
+    prices = {name: resources["fsx:file-system", each].monthly_usd for name, each in named.items()}
+    assert prices == {
+        "zones": 6000 * Decimal("0.025") + 64 * Decimal("4.5"),
+        "iops": None,
+        "slow": 6000 * Decimal("0.025"),
+        "cached": None,
+        "metadata": None,
+    }
+
+
+def test_attachments_of_a_transit_gateway_cost_their_owner_while_they_last(
+    own_aws: SimulatedAws, tmp_path: Path
+) -> None:
+    ec2 = client(own_aws, "ec2")
+    backend = ec2_backends[own_aws.payer_id][REGION]
+    gateway = ec2.create_transit_gateway()["TransitGateway"]["TransitGatewayId"]
+    named = {}
+    for number, (name, changes) in enumerate(
+        {
+            "kept": {},
+            "ended": {"state": "deleted"},
+            "connect": {"resource_type": "connect"},
+            "foreign": {"resource_owner_id": "999999999999"},
+        }.items()
+    ):
+        vpc = ec2.create_vpc(CidrBlock=f"10.{number}.0.0/16")["Vpc"]["VpcId"]
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.{number}.0.0/24")["Subnet"]["SubnetId"]
+        made = ec2.create_transit_gateway_vpc_attachment(
+            TransitGatewayId=gateway, VpcId=vpc, SubnetIds=[subnet]
+        )["TransitGatewayVpcAttachment"]["TransitGatewayAttachmentId"]
+        named[made] = name
+        vars(backend.transit_gateway_attachments[made]).update(changes)
+    # Of another account, which shares it.
+    shared = ec2.create_transit_gateway()["TransitGateway"]["TransitGatewayId"]
+    of_others = type("Shared", (type(backend.transit_gateways[shared]),), {"owner_id": "999999999999"})
+    backend.transit_gateways[shared].__class__ = of_others
+    resources = found(own_aws, tmp_path, "transit_gateways").resources(own_aws.payer_id, REGION)
+    assert {
+        named[key]: each.monthly_usd for (_, key), each in resources.items() if key in named
+    } == {"kept": Decimal("36.50"), "ended": Decimal(0), "connect": None}  # fmt: skip
+    assert resources["ec2:transit-gateway", gateway].unused_reason is None
+    assert ("ec2:transit-gateway", shared) not in resources

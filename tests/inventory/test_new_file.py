@@ -31,20 +31,41 @@ print(json.dumps({
 """
 
 
-def worked_example() -> str:
-    """The file that CONTRIBUTING shows."""
-    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Adding an inventory service")[1]
-    found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
-    assert found is not None
-    return found[1]
+# A service that has no file here.
+_EXAMPLE = '''"""Glue jobs."""
+
+from collections.abc import Iterator
+
+from exporter.core.places import Scope, Target
+from exporter.core.resource import Resource
+from exporter.inventory.listing import Call, Listing, ResourceFile
 
 
-def test_the_worked_example_works_as_it_stands(tmp_path: Path) -> None:
+def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
+    for job in ctx.items(target, "glue", "GetJobs", "Jobs"):
+        yield Resource(id=job["Name"], type="glue:job", name=job["Name"], state="active", created=job["CreatedOn"])
+
+
+RESOURCES = ResourceFile(
+    name="glue",
+    help="Jobs.",
+    scope=Scope.REGION,
+    service="glue",
+    types=("glue:job",),
+    iam_actions=("glue:GetJobs",),
+    calls=(Call("GetJobs", "two", 2),),
+    list=list_resources,
+    cost_services={},
+)
+'''
+
+
+def test_a_file_alone_is_enough(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "exporter", tmp_path / "exporter", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "prometheus", tmp_path / "prometheus")
     for folder in ("docs", "iam_policies", "deploy/kubernetes"):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "exporter" / "resources" / "mq.py").write_text(worked_example())
+    (tmp_path / "exporter" / "resources" / "glue.py").write_text(_EXAMPLE)
     shown = subprocess.run(
         [sys.executable, "-c", _SHOW, str(tmp_path)],
         cwd=tmp_path,
@@ -55,12 +76,19 @@ def test_the_worked_example_works_as_it_stands(tmp_path: Path) -> None:
         timeout=60,
     )
     answer = json.loads(shown.stdout)
-    assert "inventory_mq" in answer["units"]
-    # Two accounts, one region, 720 runs; two brokers each are assumed.
-    assert (answer["requests"]["mq:ListBrokers"], answer["requests"]["mq:DescribeBroker"]) == (1440, 2880)
+    assert "inventory_glue" in answer["units"]
+    # Two accounts, one region, 720 runs; two requests each are assumed.
+    assert answer["requests"]["glue:GetJobs"] == 2880
     policy = json.loads((tmp_path / "iam_policies" / "member-role.json").read_text())
     (actions,) = (each["Action"] for each in policy["Statement"] if each["Sid"] == "Inventory")
-    assert {"mq:DescribeBroker", "mq:ListBrokers"} <= set(actions)
-    assert "`mq:broker`" in (tmp_path / "docs" / "metrics.md").read_text()
+    assert "glue:GetJobs" in actions
+    assert "`glue:job`" in (tmp_path / "docs" / "metrics.md").read_text()
     # Nothing of it is in the project itself.
-    assert "mq:" not in (ROOT / "iam_policies" / "member-role.json").read_text()
+    assert "glue:" not in (ROOT / "iam_policies" / "member-role.json").read_text()
+
+
+def test_the_worked_example_is_a_file_of_the_inventory() -> None:
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Adding an inventory service")[1]
+    found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert found is not None
+    assert found[1] == (ROOT / "exporter" / "resources" / "mq.py").read_text()

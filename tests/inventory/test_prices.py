@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from inventory_harness import World, world_of
 
 from exporter.collectors import prices as prices_collector
-from exporter.inventory.prices import PriceTable, shipped
+from exporter.inventory.prices import PriceTable, Scale, shipped
 from simulated_aws import SimulatedAws
 
 
@@ -34,7 +36,7 @@ from simulated_aws import SimulatedAws
         ("kms.key", "us-east-1", "1"),
         ("logs.storage", "us-east-1", "0.03"),
         ("ec2.m6i.large", "us-east-1", "0.096"),
-        ("ec2.m6i.large", "eu-west-1", "0.107"),  # a row of its own
+        ("ec2.m6i.large", "eu-west-1", "0.107"),  # a row for the region
         ("ebs.sc1", "eu-west-1", "0.0165"),  # by the ratio of storage
         ("vpc.public_ipv4", "eu-central-1", "0.005"),  # the same everywhere
         ("elb.gateway", "eu-west-1", None),  # neither a row nor a ratio
@@ -49,10 +51,30 @@ def test_the_shipped_table(key: str, region: str, usd: str | None) -> None:
 def test_the_shipped_table_says_when_and_where_it_is_from() -> None:
     assert shipped().as_of < datetime.now(UTC)
     assert shipped().source
-    assert all(usd > 0 for usd in shipped().rows.values())
-    for ratios in shipped().regions.values():
-        assert all(Decimal(ratios[kind]) > Decimal("0.5") for kind in ("compute", "storage"))
-        assert set(ratios["rows"]) <= set(shipped().rows)
+    assert all(row.usd > 0 for row in shipped().rows.values())
+    for region in shipped().regions.values():
+        assert min(region.compute, region.storage) > Decimal("0.5")
+        assert set(region.rows) <= set(shipped().rows)
+
+
+def test_the_table_tells_how_each_of_its_rows_scales() -> None:
+    table = json.loads(resources.files("exporter.inventory").joinpath("prices.json").read_text())
+    assert list(table["scales"]) == list(table["rows"]) == list(Scale)
+    for rows in table["rows"].values():
+        assert list(rows) == sorted(rows)
+
+
+def test_prices_are_those_that_were_recorded_in_every_region() -> None:
+    """A price that AWS changes is changed in both; how a row scales is not changed by accident."""
+    with (Path(__file__).parent / "recorded_prices.csv").open() as file:
+        recorded = list(csv.DictReader(file))
+    table = PriceTable()
+    for row in recorded:
+        key = row.pop("row")
+        found = {region: table.usd(key, region) for region in row}
+        assert found == {region: Decimal(usd) if usd else None for region, usd in row.items()}, key
+    assert len(recorded) == 651
+    assert set(recorded[0]) == set(shipped().regions)
 
 
 def test_the_configuration_goes_before_the_pricing_api_and_that_before_the_table() -> None:

@@ -29,7 +29,6 @@ BY_RECORD_TYPE = {"Type": "DIMENSION", "Key": "RECORD_TYPE"}
 Client = Callable[..., Any]
 
 _SESSION = boto3.session.Session()
-_SIGNING = {"cloudwatch": "monitoring"}
 
 
 def client_of(
@@ -68,7 +67,7 @@ def send(
     environment = aws.environment()
     keys = Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
     request = AWSRequest("POST", aws.url + path, headers=headers, data=body)
-    SigV4Auth(keys, _SIGNING.get(service, service), "us-east-1").add_auth(request)
+    SigV4Auth(keys, _SESSION._session.get_service_model(service).signing_name, "us-east-1").add_auth(request)
     with urllib3.PoolManager() as pool:
         return pool.request("POST", aws.url + path, body=body, headers=dict(request.headers), retries=False)
 

@@ -10,7 +10,7 @@ import pytest
 from moto.core.routing import get_service_router
 
 from simulated_aws.routing import rest_operation
-from simulated_aws.wire import service_model
+from simulated_aws.service_names import service_model
 
 _THREADS = 8
 

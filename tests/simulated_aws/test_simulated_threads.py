@@ -1,4 +1,4 @@
-"""Many threads that ask for the same at once are told the same."""
+"""Many threads that ask for the same at once get the same."""
 
 from __future__ import annotations
 
