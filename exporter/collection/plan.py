@@ -88,7 +88,6 @@ def scale_for(
     What is given counts; else what the ledger has seen; else the configuration; else an assumption.
     """
     seen = known_scale(ledger, now) if ledger is not None else None
-    learned = ledger.facts.get(PAGE_SIZE_FACT) if ledger is not None else None
     sources: dict[str, str] = {}
     pick = partial(_pick, sources)
     number = pick(
@@ -106,11 +105,10 @@ def scale_for(
     )
     # Given figures mean that every account uses every service; the ledger knows who uses what.
     keys = seen.keys if seen and seen.keys and accounts is None and services is None else number * used
-    configured_regions = None if config.regions == "discover" else len(config.regions)
     places = pick(
         "regions",
         ("given", regions),
-        ("configured", configured_regions),
+        ("configured", None if config.regions == "discover" else len(config.regions)),
         ("assumed", _ASSUMED_REGIONS),
     )
     known = ledger if accounts is None and regions is None else None
@@ -125,7 +123,7 @@ def scale_for(
             pick(
                 "groups_per_page",
                 ("given", groups_per_page),
-                ("seen", learned),
+                ("seen", ledger.facts.get(PAGE_SIZE_FACT) if ledger is not None else None),
                 ("assumed", ASSUMED_GROUPS_PER_PAGE),
             ),
             # Until resources have been listed: one of each kind in each region of each account.
