@@ -18,7 +18,7 @@ import exporter
 from exporter.aws.errors import Kind
 from exporter.core.logs import LogSettings, log_handler
 
-ROOMS = ("app", "aws", "collection", "collectors", "core", "history", "ledger")
+ROOMS = tuple(sorted(path.name for path in Path(next(iter(exporter.__path__))).iterdir() if path.is_dir()))
 """Where each log line is an event with fields."""
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
