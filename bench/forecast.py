@@ -147,13 +147,20 @@ def _read(
     settings = CostSettings(history_months=4)
     clock = simulator.clock.now
     known = {payer.id: payer}
-    cost.collect(Context(aws, ledger, clock, known, settings), target)
+    cost.collect(Context(aws=aws, ledger=ledger, clock=clock, accounts=known, settings=settings), target)
     asked = forecast.ForecastSettings()
-    forecast.collect(Context(aws, ledger, clock, known, asked, sections=Sections(settings)), target)
+    forecast.collect(
+        Context(
+            aws=aws, ledger=ledger, clock=clock, accounts=known, settings=asked, sections=Sections(settings)
+        ),
+        target,
+    )
 
     projected = project(ledger, now, settings.cost_type)
     assert projected is not None
-    (theirs, *_) = forecast.render(ViewContext(ledger, now, asked, {}, Sections(settings)))
+    (theirs, *_) = forecast.render(
+        ViewContext(ledger=ledger, now=now, settings=asked, names={}, sections=Sections(settings))
+    )
     first, today = month_start(now.date()), now.date()
     past = ledger.cost.sums(first, today, settings.cost_type)
     share = (month_start(today, -1) - first).days / (today - first).days

@@ -75,7 +75,7 @@ def main(accounts: int, services: int, days: int, as_json: bool) -> None:
 
         fill = sum(commit(part, NOW) for part in chunks(days))
         settings = CostSettings()
-        view = ViewContext(ledger, NOW, settings, {}, Sections(settings))
+        view = ViewContext(ledger=ledger, now=NOW, settings=settings, names={}, sections=Sections(settings))
         figures = {
             "rows": ledger.cost.row_count(),
             "mebibytes": round(ledger.size_bytes() / 2**20, 1),

@@ -40,7 +40,9 @@ def filled(accounts: int, services: int) -> Store:
             for service in range(services)
         )
         store.publish(
-            Key("cost", account_id), CollectionResult(samples, now, now), interval=timedelta(hours=6)
+            Key("cost", account_id),
+            CollectionResult(samples=samples, attempted_at=now, succeeded_at=now),
+            interval=timedelta(hours=6),
         )
     return store
 

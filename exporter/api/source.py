@@ -19,7 +19,7 @@ from exporter.ledger.file import Ledger
 _MOST_DAYS = 3660
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """What an answer is made of."""
 
@@ -74,7 +74,7 @@ class DayRange(StrictModel):
 Q = TypeVar("Q", bound=StrictModel)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Generic[Q]):
     """One question and its answer; `answer` raises ValueError, in words for a person, where it has none."""
 

@@ -297,12 +297,12 @@ class Service:
         """What answers of the JSON API are made of."""
         directory = self.runner.directory
         return Source(
-            self._books,
-            self.config,
-            self._clock(),
-            directory.names if directory else {},
-            self.store.samples(),
-            self.store.published_resources(),
+            ledger=self._books,
+            config=self.config,
+            now=self._clock(),
+            names=directory.names if directory else {},
+            samples=self.store.samples(),
+            published_resources=self.store.published_resources(),
         )
 
     def status(self) -> dict[str, Any]:

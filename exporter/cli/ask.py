@@ -105,7 +105,7 @@ def _from_ledger(
     ledger = Ledger(path, read_only=True)
     try:
         # Names are read once: an answer asks for one a row.
-        source = Source(ledger, config, clock(), ledger.accounts.names())
+        source = Source(ledger=ledger, config=config, now=clock(), names=ledger.accounts.names())
         warning = f"{why}; this is from {path}" if isinstance(why, RefusedError) else None
         return _answer(endpoint.reply(source, query), str(path), warning)
     except ValueError as error:

@@ -99,7 +99,11 @@ class Discovery:
         self._store.forget(lambda key: key.account_id in known)
         self._metrics.accounts.set(len(directory.accounts))
         samples = tuple(account_samples(directory, self._config.accounts))
-        self._store.publish(Key(DISCOVERY), CollectionResult(samples, now, now), interval=_INTERVAL)
+        self._store.publish(
+            Key(DISCOVERY),
+            CollectionResult(samples=samples, attempted_at=now, succeeded_at=now),
+            interval=_INTERVAL,
+        )
         self._schedule.at(DISCOVERY, self._again, now + _INTERVAL)
         if before is None:
             log.info(
@@ -124,7 +128,11 @@ class Discovery:
             exc_info=error if failure.kind is Kind.INTERNAL else None,
         )
         self._metrics.errors.labels(DISCOVERY, failure.kind).inc()
-        self._store.publish(Key(DISCOVERY), CollectionResult((), now, None, failure.kind), interval=_INTERVAL)
+        self._store.publish(
+            Key(DISCOVERY),
+            CollectionResult(samples=(), attempted_at=now, succeeded_at=None, error=failure.kind),
+            interval=_INTERVAL,
+        )
         self._schedule.at(DISCOVERY, self._again, self._schedule.retry_of_discovery(DISCOVERY, now))
 
     @property

@@ -57,7 +57,10 @@ class Restored:
             if restored is None or self._stop.is_set():
                 return True
             self._publisher.publish(
-                run, key, target.account, CollectionResult(restored.samples, now, restored.read_at)
+                run,
+                key,
+                target.account,
+                CollectionResult(samples=restored.samples, attempted_at=now, succeeded_at=restored.read_at),
             )
         if (seen := restored.seen) is not None:
 
@@ -80,7 +83,12 @@ class Restored:
                 at, error = result.attempted_at, result.error
                 self.publish(run, key, target, at)
                 if error is not None:
-                    self._publisher.publish(run, key, target.account, CollectionResult((), at, None, error))
+                    self._publisher.publish(
+                        run,
+                        key,
+                        target.account,
+                        CollectionResult(samples=(), attempted_at=at, succeeded_at=None, error=error),
+                    )
         except Exception:
             log.exception(
                 "what is restored cannot be published",

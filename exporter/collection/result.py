@@ -9,7 +9,7 @@ from exporter.core.metric import Sample
 from exporter.core.resource import Resource
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionResult:
     """The whole result of one unit: samples, or an error kind; never a part of either.
 

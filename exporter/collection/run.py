@@ -79,7 +79,13 @@ class Attempts:
                     raise ValueError(f"{collector.name} does not declare {sample.family.name}")
             if not self._restored.publish(run, key, target, now):
                 read_at = self._views.succeeded_at(collector, now)
-                result = CollectionResult(samples, now, read_at, resources=resources, folded=folded)
+                result = CollectionResult(
+                    samples=samples,
+                    attempted_at=now,
+                    succeeded_at=read_at,
+                    resources=resources,
+                    folded=folded,
+                )
                 self._publisher.publish(run, key, target.account, result)
         except Exception as error:
             return self.fail(run, key, target.account, now, error)
@@ -110,7 +116,12 @@ class Attempts:
         read_at = None
         with suppress(sqlite3.DatabaseError):  # the ledger itself may be what is broken
             read_at = self._views.succeeded_at(run.collector, None)
-        self._publisher.publish(run, key, account, CollectionResult((), now, read_at, failure.kind))
+        self._publisher.publish(
+            run,
+            key,
+            account,
+            CollectionResult(samples=(), attempted_at=now, succeeded_at=read_at, error=failure.kind),
+        )
         return failure
 
     def refuse(self, collector: AnyCollector, interval: timedelta, directory: Directory, reason: str) -> None:
@@ -122,7 +133,12 @@ class Attempts:
         now = self._clock()
         self._store.publish(
             Key(collector.name, directory.payer_id),
-            CollectionResult((), now, self._views.succeeded_at(collector, None), Kind.PLAN_OVER_CEILING),
+            CollectionResult(
+                samples=(),
+                attempted_at=now,
+                succeeded_at=self._views.succeeded_at(collector, None),
+                error=Kind.PLAN_OVER_CEILING,
+            ),
             account=directory.names.get(directory.payer_id, directory.payer_id),
             interval=interval,
         )

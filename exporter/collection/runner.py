@@ -277,12 +277,12 @@ class Runner:
         if early and collector.due is not None:
             settings = settings.model_copy(update={"interval": min(settings.interval, _READ_A_MOMENT_AGO)})
         return Context(
-            self._aws,
-            self._ledger,
-            self._clock,
-            directory.accounts,
-            settings,
-            Deadline(self.config.aws.run_deadline.total_seconds()),
+            aws=self._aws,
+            ledger=self._ledger,
+            clock=self._clock,
+            accounts=directory.accounts,
+            settings=settings,
+            deadline=Deadline(self.config.aws.run_deadline.total_seconds()),
             # A view may read what another collector commits, but none reads what is restored by target.
             committed=self._notify_committed if collector.restore else self._committed,
             sections=self.config.sections(),

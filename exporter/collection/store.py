@@ -172,14 +172,14 @@ class Store:
             served = self._served(self._clock())
         return [
             PublishedResources(
-                key.unit,
-                key.account_id,
-                entry.account,
-                key.region,
-                entry.result.succeeded_at,
-                entry.result.resources,
-                entry.result.error,
-                entry.expires,
+                unit=key.unit,
+                account_id=key.account_id,
+                account=entry.account,
+                region=key.region,
+                read_at=entry.result.succeeded_at,
+                resources=entry.result.resources,
+                error=entry.result.error,
+                expires=entry.expires,
             )
             for key, entry in served
             if entry.result.succeeded_at is not None

@@ -100,13 +100,15 @@ class Views:
     def _view_context(self, collector: Collector[S]) -> ViewContext[S]:
         directory = self._directory()
         return ViewContext(
-            self._ledger,
-            self._clock(),
-            self._config.settings(collector),
-            directory.names if directory else {},
-            self._config.sections(),
-            tuple(sorted(self._config.accounts.group_labels)),
-            {account.id: account.groups for account in directory.accounts.values()} if directory else {},
+            ledger=self._ledger,
+            now=self._clock(),
+            settings=self._config.settings(collector),
+            names=directory.names if directory else {},
+            sections=self._config.sections(),
+            group_labels=tuple(sorted(self._config.accounts.group_labels)),
+            groups={account.id: account.groups for account in directory.accounts.values()}
+            if directory
+            else {},
             published_resources=self._store.published_resources,
             failing=lambda: [
                 (key.unit, key.account_id) for key, result in self._store.results().items() if result.error
@@ -162,7 +164,11 @@ class Views:
             return  # the store belongs to the next configuration
         try:
             # They come from the configuration and do not age.
-            self._store.publish(Key(THRESHOLDS), CollectionResult(samples, now, now), interval=None)
+            self._store.publish(
+                Key(THRESHOLDS),
+                CollectionResult(samples=samples, attempted_at=now, succeeded_at=now),
+                interval=None,
+            )
         except DuplicateSeriesError:
             log.exception("the thresholds cannot be published")
         if spending:
@@ -208,7 +214,13 @@ class Views:
                 return
             until = view.valid_until(context) if view.valid_until else None
             samples, _, folded = sort_found(view.render(context))
-            result = CollectionResult(samples, context.now, read_at, valid_until=until, folded=folded)
+            result = CollectionResult(
+                samples=samples,
+                attempted_at=context.now,
+                succeeded_at=read_at,
+                valid_until=until,
+                folded=folded,
+            )
             if self._stop.is_set():
                 return  # the store belongs to the next configuration
             self._store.publish(Key(view.name), result, interval=context.settings.interval)

@@ -97,7 +97,10 @@ def paid_calls(settings: AnomalyCausesSettings, scale: Scale) -> Iterable[PaidCa
     """A spike in fifty pairs of account and service a month, and never more than the limit."""
     per_month = min(scale.keys * _SPIKES_PER_KEY, Decimal(settings.requests_per_day * 30))
     yield PaidCall(
-        "ce", "GetCostAndUsage", per_month, f"what made a spike, at most {settings.requests_per_day} a day"
+        service="ce",
+        operation="GetCostAndUsage",
+        per_month=per_month,
+        note=f"what made a spike, at most {settings.requests_per_day} a day",
     )
 
 

@@ -146,7 +146,9 @@ def _only_account(described: Mapping[str, Any]) -> str:
 def free_calls(settings: BudgetsSettings, scale: Scale) -> Iterator[FreeCall]:
     """One page a run: more than a hundred budgets are rare."""
     runs = times_a_month(settings.interval)
-    yield FreeCall("budgets", "DescribeBudgets", runs, "each page of a hundred budgets")
+    yield FreeCall(
+        service="budgets", operation="DescribeBudgets", per_month=runs, note="each page of a hundred budgets"
+    )
 
 
 COLLECTOR = Collector(

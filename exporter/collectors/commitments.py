@@ -183,7 +183,7 @@ def paid_calls(settings: CommitmentsSettings, scale: Scale) -> Iterator[PaidCall
         (services, "GetReservationCoverage", "what reservations cover, for each service that has some"),
     ):
         if number:
-            yield PaidCall("ce", operation, per_month * number, note)
+            yield PaidCall(service="ce", operation=operation, per_month=per_month * number, note=note)
 
 
 # View
@@ -269,10 +269,10 @@ COLLECTOR = Collector(
     collect=collect,
     views=(
         View(
-            "commitments",
-            (UTILIZATION, USED, UNUSED, COVERAGE, ON_DEMAND, DATA_THROUGH),
-            render,
-            _read_at,
+            name="commitments",
+            families=(UTILIZATION, USED, UNUSED, COVERAGE, ON_DEMAND, DATA_THROUGH),
+            render=render,
+            read_at=_read_at,
         ),
     ),
     paid_calls=paid_calls,

@@ -153,7 +153,7 @@ def due(ctx: Context[CostSettings]) -> datetime:
 def paid_calls(settings: CostSettings, scale: Scale) -> Iterable[PaidCall]:
     """Requests of a 30-day month, as the refresh plan would make them."""
     for part, pages in month_of_pages(settings, scale).items():
-        yield PaidCall("ce", "GetCostAndUsage", pages, PURPOSES[part])
+        yield PaidCall(service="ce", operation="GetCostAndUsage", per_month=pages, note=PURPOSES[part])
 
 
 # Views
@@ -254,8 +254,8 @@ COLLECTOR = Collector(
     collect=collect,
     views=(
         View(
-            "cost",
-            (
+            name="cost",
+            families=(
                 TODAY,
                 YESTERDAY,
                 DAY_BEFORE_YESTERDAY,
@@ -267,26 +267,26 @@ COLLECTOR = Collector(
                 DATA_THROUGH,
                 MISSING_DAYS,
             ),
-            render,
+            render=render,
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
         View(
-            "projection",
-            projection_view.FAMILIES,
-            projection_view.render,
+            name="projection",
+            families=projection_view.FAMILIES,
+            render=projection_view.render,
             read_at=lambda view: refreshed_at(view.ledger, view.now),
             valid_until=projection_view.until_next_month,
         ),
         View(
-            "anomalies",
-            anomalies.FAMILIES,
-            anomalies.render,
+            name="anomalies",
+            families=anomalies.FAMILIES,
+            render=anomalies.render,
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
         View(
-            "usage_anomalies",
-            usage_anomalies.FAMILIES,
-            usage_anomalies.render,
+            name="usage_anomalies",
+            families=usage_anomalies.FAMILIES,
+            render=usage_anomalies.render,
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
     ),

@@ -155,7 +155,12 @@ def _holds_until(ctx: Context[CostAnomalyDetectionSettings]) -> datetime | None:
 def paid_calls(settings: CostAnomalyDetectionSettings, scale: Scale) -> Iterable[PaidCall]:
     """One page each interval: more than a hundred anomalies are rare."""
     per_month = times_a_month(settings.interval)
-    yield PaidCall("ce", "GetAnomalies", per_month, "anomalies, each page of a hundred and interval")
+    yield PaidCall(
+        service="ce",
+        operation="GetAnomalies",
+        per_month=per_month,
+        note="anomalies, each page of a hundred and interval",
+    )
 
 
 # View
@@ -198,7 +203,9 @@ COLLECTOR = Collector(
     families=(),
     iam_actions=("ce:GetAnomalies",),
     collect=collect,
-    views=(View("cost_anomaly_detection", (IMPACT, FINDINGS), render, _read_at),),
+    views=(
+        View(name="cost_anomaly_detection", families=(IMPACT, FINDINGS), render=render, read_at=_read_at),
+    ),
     paid_calls=paid_calls,
     due=due,
 )

@@ -150,7 +150,12 @@ def paid_calls(settings: CostBreakdownsSettings, scale: Scale) -> Iterable[PaidC
     for breakdown in settings.breakdowns():
         groups = scale.accounts * _ASSUMED_VALUES.get(breakdown.key, _ASSUMED_TAG_VALUES)
         pages = ceil(groups / scale.groups_per_page)
-        yield PaidCall("ce", "GetCostAndUsage", per_month * pages, f"month to date by {breakdown.key}")
+        yield PaidCall(
+            service="ce",
+            operation="GetCostAndUsage",
+            per_month=per_month * pages,
+            note=f"month to date by {breakdown.key}",
+        )
 
 
 # View
@@ -208,11 +213,11 @@ COLLECTOR = Collector(
     collect=collect,
     views=(
         View(
-            "cost_breakdowns",
-            (BY_REGION, BY_CHARGE_TYPE, BY_USAGE_TYPE, BY_TAG, BY_COST_CATEGORY, BY_COST_TYPE),
-            render,
-            _read_at,
-            lambda view: start_of_day(month_start(view.now.date(), -1)),
+            name="cost_breakdowns",
+            families=(BY_REGION, BY_CHARGE_TYPE, BY_USAGE_TYPE, BY_TAG, BY_COST_CATEGORY, BY_COST_TYPE),
+            render=render,
+            read_at=_read_at,
+            valid_until=lambda view: start_of_day(month_start(view.now.date(), -1)),
         ),
     ),
     paid_calls=paid_calls,

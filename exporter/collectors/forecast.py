@@ -107,7 +107,12 @@ def _holds_until(ctx: Context[ForecastSettings]) -> datetime | None:
 def paid_calls(settings: ForecastSettings, scale: Scale) -> Iterable[PaidCall]:
     """One request each interval, and one at the start of each month."""
     per_month = times_a_month(settings.interval)
-    yield PaidCall("ce", "GetCostForecast", max(per_month, Decimal(1)), "the month's end, each interval")
+    yield PaidCall(
+        service="ce",
+        operation="GetCostForecast",
+        per_month=max(per_month, Decimal(1)),
+        note="the month's end, each interval",
+    )
 
 
 # View
@@ -168,7 +173,15 @@ COLLECTOR = Collector(
     families=(),
     iam_actions=("ce:GetCostForecast",),
     collect=collect,
-    views=(View("forecast", (FORECAST, LOWER, UPPER), render, _read_at, _until),),
+    views=(
+        View(
+            name="forecast",
+            families=(FORECAST, LOWER, UPPER),
+            render=render,
+            read_at=_read_at,
+            valid_until=_until,
+        ),
+    ),
     paid_calls=paid_calls,
     due=due,
 )

@@ -151,7 +151,10 @@ class InventorySettings(CollectorSettings):
 
 def parts(settings: InventorySettings) -> list[Part[InventorySettings]]:
     """A part for each file."""
-    return [Part(file.name, file.scope, partial(collect, file), file.offered) for file in settings.files()]
+    return [
+        Part(name=file.name, scope=file.scope, collect=partial(collect, file), offered=file.offered)
+        for file in settings.files()
+    ]
 
 
 def collect(
@@ -363,7 +366,9 @@ def free_calls(settings: InventorySettings, scale: Scale) -> Iterator[FreeCall]:
             where = "account and region" if file.scope is Scope.REGION else "account"
             note = f"{call.note}{assumed}, each {where} and run"
             service = "resourcegroupstaggingapi" if call.operation == "GetResources" else file.service
-            yield FreeCall(service, call.operation, runs * targets * call.each, note)
+            yield FreeCall(
+                service=service, operation=call.operation, per_month=runs * targets * call.each, note=note
+            )
 
 
 def _iam_actions() -> tuple[str, ...]:
@@ -389,13 +394,15 @@ COLLECTOR = Collector(
     iam_actions=_iam_actions(),
     views=(
         View(
-            "inventory_detail",
-            (info_family(()), CREATED, COST, PRICE_TABLE),
-            render_detail,
-            read_at,
+            name="inventory_detail",
+            families=(info_family(()), CREATED, COST, PRICE_TABLE),
+            render=render_detail,
+            read_at=read_at,
             of_resources=True,
         ),
-        View("inventory_ratio", (RATIO,), render_ratio, read_at, of_resources=True),
+        View(
+            name="inventory_ratio", families=(RATIO,), render=render_ratio, read_at=read_at, of_resources=True
+        ),
     ),
     free_calls=free_calls,
     parts=parts,

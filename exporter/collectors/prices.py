@@ -164,10 +164,10 @@ def free_calls(settings: PricesSettings, scale: Scale) -> Iterator[FreeCall]:
     reads = times_a_month(settings.interval)
     regions = len(settings.regions) or scale.regions
     yield FreeCall(
-        "pricing",
-        "GetProducts",
-        reads * regions * _PAGES_OF_A_REGION,
-        f"list prices, about {_PAGES_OF_A_REGION} pages each region and read",
+        service="pricing",
+        operation="GetProducts",
+        per_month=reads * regions * _PAGES_OF_A_REGION,
+        note=f"list prices, about {_PAGES_OF_A_REGION} pages each region and read",
     )
 
 

@@ -111,8 +111,18 @@ def free_calls(settings: SavingsOpportunitiesSettings, scale: Scale) -> Iterator
     """Pages of a 30-day month."""
     reads = times_a_month(settings.interval)
     pages = ceil(scale.accounts * _RECOMMENDATIONS_OF_AN_ACCOUNT / _PAGE)
-    yield FreeCall(_SERVICE, "ListRecommendations", reads * pages, "pages of 1,000 recommendations")
-    yield FreeCall(_SERVICE, "ListRecommendationSummaries", reads, "their total, deduplicated by AWS")
+    yield FreeCall(
+        service=_SERVICE,
+        operation="ListRecommendations",
+        per_month=reads * pages,
+        note="pages of 1,000 recommendations",
+    )
+    yield FreeCall(
+        service=_SERVICE,
+        operation="ListRecommendationSummaries",
+        per_month=reads,
+        note="their total, deduplicated by AWS",
+    )
 
 
 COLLECTOR = Collector(

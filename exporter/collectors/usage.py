@@ -371,14 +371,19 @@ def paid_calls(settings: UsageSettings, scale: Scale) -> Iterable[PaidCall]:
     """Metrics are what is paid for; looking for resources is charged by the request."""
     metrics = scale.usage_metrics * times_a_month(settings.interval)
     metrics += scale.daily_usage_metrics * times_a_month(max(_DAILY_INTERVAL, settings.interval))
-    yield PaidCall("cloudwatch", "GetMetricData", metrics, "metrics of usage, each interval; paid by metric")
+    yield PaidCall(
+        service="cloudwatch",
+        operation="GetMetricData",
+        per_month=metrics,
+        note="metrics of usage, each interval; paid by metric",
+    )
     # What reports for the whole world is listed in one region.
     listings = scale.accounts * sum(1 if row.region else scale.regions for row in rows_of(settings))
     yield PaidCall(
-        "cloudwatch",
-        "ListMetrics",
-        listings * times_a_month(max(settings.discovery_interval, settings.interval)),
-        "which resources have metrics; the first million a month of an account is free",
+        service="cloudwatch",
+        operation="ListMetrics",
+        per_month=listings * times_a_month(max(settings.discovery_interval, settings.interval)),
+        note="which resources have metrics; the first million a month of an account is free",
     )
 
 

@@ -55,7 +55,7 @@ class Resource:
         return self.monthly_usd if self.unused_usd is None else self.unused_usd
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedResources:
     """The resources of one unit as last read, and of which account; `error` is why they could not be read again."""
 

@@ -26,7 +26,7 @@ class Scale:
     """Those that are published once a day."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PaidCall:
     """A priced request that a collector makes, with the number of what is priced in a 30-day month.
 
@@ -39,7 +39,7 @@ class PaidCall:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FreeCall:
     """A free request, with its expected number in a 30-day month; each is an event in CloudTrail."""
 

@@ -16,7 +16,7 @@ from exporter.declarations.context import Context
 from exporter.declarations.view import View
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RestoredSamples:
     """What a collector that keeps its state in the ledger serves of a target, as AWS was read at `read_at`.
 
@@ -36,7 +36,7 @@ def _no_paid_calls(settings: CollectorSettings, scale: Scale) -> Iterable[PaidCa
     return ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part(Generic[S_contra]):
     """A piece of a collector that succeeds or fails by itself; reported as `<collector>_<name>`.
 
@@ -49,7 +49,7 @@ class Part(Generic[S_contra]):
     offered: Callable[[str], bool] = lambda region: True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Collector(Generic[S]):
     """A declaration of what is collected, how often, and what it needs; one file of `collectors/` each.
 
@@ -87,7 +87,7 @@ class Collector(Generic[S]):
         if self.parts is not None:
             return tuple(replace(part, name=f"{self.name}_{part.name}") for part in self.parts(settings))
         assert self.collect is not None
-        return (Part(self.name, self.scope, self.collect),)
+        return (Part(name=self.name, scope=self.scope, collect=self.collect),)
 
 
 AnyPart = Part[Any]

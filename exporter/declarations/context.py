@@ -16,7 +16,7 @@ from exporter.ledger.file import Ledger
 S_co = TypeVar("S_co", bound=CollectorSettings, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context(Generic[S_co]):
     """A collector's surroundings during one run."""
 

@@ -17,7 +17,7 @@ S_co = TypeVar("S_co", bound=CollectorSettings, covariant=True)
 S_contra = TypeVar("S_contra", bound=CollectorSettings, contravariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ViewContext(Generic[S_co]):
     """A view's surroundings: the ledger, the time, and the settings of the collector that owns it."""
 
@@ -47,7 +47,7 @@ class ViewContext(Generic[S_co]):
         return {label: own.get(label, "") for label in self.group_labels}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View(Generic[S_contra]):
     """Turns the ledger, or the resources of every unit, into samples; never calls AWS.
 

@@ -39,7 +39,7 @@ class Call:
     each: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceFile:
     """One AWS service of the inventory; a unit that is read whole or not at all.
 

@@ -64,4 +64,4 @@ def restored(
             value = sum(now.levels)
             samples.append(how.family(value / len(now.levels) if how.across == "mean" else value, **labels))
     seen = partial(usage_ledger.bear, ledger, state, unborn) if unborn else None
-    return RestoredSamples(tuple(samples), state.polled_at, seen)
+    return RestoredSamples(samples=tuple(samples), read_at=state.polled_at, seen=seen)

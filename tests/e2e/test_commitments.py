@@ -212,7 +212,11 @@ def test_in_the_regions_of_another_currency_nothing_is_asked() -> None:
             raise AssertionError("it was asked")
 
     context: Context[CommitmentsSettings] = Context(
-        cast(Any, Unasked()), cast(Any, None), lambda: START, {}, CommitmentsSettings()
+        aws=cast(Any, Unasked()),
+        ledger=cast(Any, None),
+        clock=lambda: START,
+        accounts={},
+        settings=CommitmentsSettings(),
     )
     with pytest.raises(AwsError) as caught:
         list(collect(context, Target("1", "payer", "cn-north-1", "aws-cn")))

@@ -197,7 +197,9 @@ def test_where_the_bill_is_not_in_dollars_nothing_is_asked(tmp_path: Path) -> No
     meter = Meter(MemoryCharges(), CeilingSettings(), lambda: NOW, CollectorRegistry())
     aws = Aws(meter, endpoint_url="http://127.0.0.1:9", simulated=True)
     with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger, closing(aws):
-        context: Context[Any] = Context(aws, ledger, lambda: NOW, {}, CostAnomalyDetectionSettings())
+        context: Context[Any] = Context(
+            aws=aws, ledger=ledger, clock=lambda: NOW, accounts={}, settings=CostAnomalyDetectionSettings()
+        )
         with pytest.raises(AwsError) as caught:
             collect(context, Target("111122223333", "payer", "cn-north-1", "aws-cn"))
     assert caught.value.kind is Kind.CURRENCY

@@ -101,10 +101,19 @@ def test_a_month_is_first_read_at_noon_of_the_1st_and_nothing_of_it_is_served_un
         """The requests made by then, what is served by region in USD, and when it is read next."""
         aws.clock.set(now)
         context: Context[Any] = Context(
-            client, ledger, aws.clock.now, {payer.id: payer}, settings, sections=Sections(cost.CostSettings())
+            aws=client,
+            ledger=ledger,
+            clock=aws.clock.now,
+            accounts={payer.id: payer},
+            settings=settings,
+            sections=Sections(cost.CostSettings()),
         )
         cost_breakdowns.collect(context, target)
-        samples = list(cost_breakdowns.render(ViewContext(ledger, now, settings, {}, cost.CostSettings())))
+        samples = list(
+            cost_breakdowns.render(
+                ViewContext(ledger=ledger, now=now, settings=settings, names={}, sections=cost.CostSettings())
+            )
+        )
         served = sum(sample.value for sample in samples) if samples else None
         return len(aws.requests.entries()), served, cost_breakdowns.due(context)
 

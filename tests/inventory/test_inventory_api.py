@@ -28,7 +28,14 @@ def world(shared_aws: SimulatedAws, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def ask(world: World, **query: Any) -> dict[str, Any]:
-    source = Source(world.ledger, world.config, world.now, {}, (), world.store.published_resources())
+    source = Source(
+        ledger=world.ledger,
+        config=world.config,
+        now=world.now,
+        names={},
+        samples=(),
+        published_resources=world.store.published_resources(),
+    )
     return ENDPOINT.answer(source, Query(**query))
 
 

@@ -158,7 +158,9 @@ def expected(
 def exported(ledger: Ledger, scenario: Scenario, now: datetime) -> dict[str, list[Any]]:
     """The samples of a scrape by family."""
     settings = cost.CostSettings(refresh=scenario.refresh, cost_type=scenario.cost_type)
-    text = "".join(render(cost.render(ViewContext(ledger, now, settings, {}))).values())
+    text = "".join(
+        render(cost.render(ViewContext(ledger=ledger, now=now, settings=settings, names={}))).values()
+    )
     found: dict[str, list[Any]] = {}
     for metric in text_string_to_metric_families(text):
         for sample in metric.samples:
@@ -223,7 +225,11 @@ def differences(simulator: SimulatedAws, aws: Aws, scenario: Scenario) -> list[s
                     now = moment + timedelta(hours=hours)
                     simulator.clock.set(now)
                     context: Context[Any] = Context(
-                        aws, ledger, simulator.clock.now, {payer.id: payer}, settings
+                        aws=aws,
+                        ledger=ledger,
+                        clock=simulator.clock.now,
+                        accounts={payer.id: payer},
+                        settings=settings,
                     )
                     cost.collect(context, target)
                 today = now.date()

@@ -39,7 +39,11 @@ class Installation:
         self.simulator.clock.set(now)
         payer = Account(self.simulator.payer_id, "payer")
         context: Context[Any] = Context(
-            self.aws, self.ledger, self.simulator.clock.now, {payer.id: payer}, self.settings
+            aws=self.aws,
+            ledger=self.ledger,
+            clock=self.simulator.clock.now,
+            accounts={payer.id: payer},
+            settings=self.settings,
         )
         cost.collect(context, Target(payer.id, payer.name, "us-east-1"))
 

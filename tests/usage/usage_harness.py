@@ -88,7 +88,14 @@ class Poller:
         )
 
     def context(self, **more: Any) -> Context[Any]:
-        return Context(self.aws, self.ledger, self.clock, self.accounts, self.settings, **more)
+        return Context(
+            aws=self.aws,
+            ledger=self.ledger,
+            clock=self.clock,
+            accounts=self.accounts,
+            settings=self.settings,
+            **more,
+        )
 
     def target(self, account_id: str | None = None, region: str = REGION) -> Target:
         account = self.accounts[account_id or self.simulated.payer_id]
@@ -113,13 +120,21 @@ class Poller:
         """A run of the collector of EC2 running time."""
         self.aws.meter = self.meter
         ctx: Context[Any] = Context(
-            self.aws, self.ledger, self.clock, self.accounts, ec2_running.Ec2RunningSettings(enabled=True)
+            aws=self.aws,
+            ledger=self.ledger,
+            clock=self.clock,
+            accounts=self.accounts,
+            settings=ec2_running.Ec2RunningSettings(enabled=True),
         )
         assert tuple(ec2_running.collect(ctx, self.target(account_id, region))) == ()
 
     def ran(self, account_id: str | None = None, region: str = REGION) -> Values:
         ctx: Context[Any] = Context(
-            self.aws, self.ledger, self.clock, self.accounts, ec2_running.Ec2RunningSettings(enabled=True)
+            aws=self.aws,
+            ledger=self.ledger,
+            clock=self.clock,
+            accounts=self.accounts,
+            settings=ec2_running.Ec2RunningSettings(enabled=True),
         )
         found = ec2_running.restore(ctx, self.target(account_id, region))
         assert found is not None

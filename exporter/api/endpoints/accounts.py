@@ -94,4 +94,4 @@ def _days(start: date, end: date) -> set[date]:
     return {start + timedelta(days=number) for number in range((end - start).days)}
 
 
-ENDPOINT = Endpoint("accounts", "Accounts with what they cost", Query, answer)
+ENDPOINT = Endpoint(name="accounts", help="Accounts with what they cost", query=Query, answer=answer)

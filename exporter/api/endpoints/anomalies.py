@@ -161,4 +161,6 @@ def _cents(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, 4)
 
 
-ENDPOINT = Endpoint("anomalies", "Cost that stands out, with its evidence", Query, answer)
+ENDPOINT = Endpoint(
+    name="anomalies", help="Cost that stands out, with its evidence", query=Query, answer=answer
+)

@@ -56,5 +56,8 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
 
 
 ENDPOINT = Endpoint(
-    "breakdowns", "Cost of the month to date by region, charge type and the like", Query, answer
+    name="breakdowns",
+    help="Cost of the month to date by region, charge type and the like",
+    query=Query,
+    answer=answer,
 )

@@ -71,4 +71,6 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     }
 
 
-ENDPOINT = Endpoint("costs", "Cost of a range of days by account, service or day", Query, answer)
+ENDPOINT = Endpoint(
+    name="costs", help="Cost of a range of days by account, service or day", query=Query, answer=answer
+)

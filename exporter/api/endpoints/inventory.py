@@ -129,5 +129,8 @@ def _row(held: PublishedResources, resource: Resource, missing: list[str]) -> di
 
 
 ENDPOINT = Endpoint(
-    "inventory", "Resources with age, list price, unused reason and missing tags", Query, answer
+    name="inventory",
+    help="Resources with age, list price, unused reason and missing tags",
+    query=Query,
+    answer=answer,
 )

@@ -28,4 +28,4 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     }
 
 
-ENDPOINT = Endpoint("services", "Services that have had cost", Query, answer)
+ENDPOINT = Endpoint(name="services", help="Services that have had cost", query=Query, answer=answer)

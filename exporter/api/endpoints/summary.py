@@ -148,4 +148,9 @@ def _cents(usd: float) -> Decimal:
     return Decimal(repr(float(usd))).quantize(_CENT)
 
 
-ENDPOINT = Endpoint("summary", "Spend against budget and projection, its movers, and waste", Query, answer)
+ENDPOINT = Endpoint(
+    name="summary",
+    help="Spend against budget and projection, its movers, and waste",
+    query=Query,
+    answer=answer,
+)

@@ -121,4 +121,6 @@ def _forecast(
     }
 
 
-ENDPOINT = Endpoint("trends", "Daily cost, its direction and what is expected", Query, answer)
+ENDPOINT = Endpoint(
+    name="trends", help="Daily cost, its direction and what is expected", query=Query, answer=answer
+)

@@ -76,4 +76,9 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     }
 
 
-ENDPOINT = Endpoint("usage", "Usage of a range of days by metric, account, region or day", Query, answer)
+ENDPOINT = Endpoint(
+    name="usage",
+    help="Usage of a range of days by metric, account, region or day",
+    query=Query,
+    answer=answer,
+)

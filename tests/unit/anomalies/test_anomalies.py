@@ -94,11 +94,15 @@ def kinds(
 
 
 def source(ledger: Ledger, **settings: Any) -> Source:
-    return Source(ledger, Config(anomalies=AnomalySettings(**settings)), NOW, {PROD: "prod"})
+    return Source(
+        ledger=ledger, config=Config(anomalies=AnomalySettings(**settings)), now=NOW, names={PROD: "prod"}
+    )
 
 
 def view(ledger: Ledger, settings: AnomalySettings = SETTINGS, now: datetime = NOW) -> ViewContext:
-    return ViewContext(ledger, now, CostSettings(), {PROD: "prod"}, Sections(settings))
+    return ViewContext(
+        ledger=ledger, now=now, settings=CostSettings(), names={PROD: "prod"}, sections=Sections(settings)
+    )
 
 
 def test_every_kind_is_found_of_the_newest_settled_day(ledger: Ledger) -> None:

@@ -69,7 +69,9 @@ def on_last(usual: float, last: float | None, days: int = 1) -> Daily:
 def found(
     ledger: Ledger, settings: AnomalySettings | None = None, now: datetime = NOW
 ) -> dict[tuple[str, ...], float]:
-    view = ViewContext(ledger, now, CostSettings(), {PROD: "prod"}, Sections(settings))
+    view = ViewContext(
+        ledger=ledger, now=now, settings=CostSettings(), names={PROD: "prod"}, sections=Sections(settings)
+    )
     return {
         sample.values: round(sample.value, 3)
         for sample in usage_anomalies.render(view)
@@ -102,7 +104,14 @@ def test_a_total_stands_out_by_score_share_and_a_floor_of_its_unit(ledger: Ledge
 def test_a_finding_carries_the_groups_of_its_account_for_routing(ledger: Ledger) -> None:
     fill(ledger, {(INVOCATIONS, "eu-west-1"): on_last(10_000, 25_000)})
     for groups, team in (({PROD: {"team": "platform"}}, "platform"), ({}, "")):
-        view = ViewContext(ledger, NOW, None, {PROD: "prod"}, group_labels=("env", "team"), groups=groups)
+        view = ViewContext(
+            ledger=ledger,
+            now=NOW,
+            settings=None,
+            names={PROD: "prod"},
+            group_labels=("env", "team"),
+            groups=groups,
+        )
         (sample,) = (s for s in usage_anomalies.render(view) if s.family.name == "aws_usage_anomaly_ratio")
         assert dict(zip(sample.family.labels, sample.values, strict=True)) == {
             "account_id": PROD, "account": "prod", "region": "eu-west-1", "metric": "aws_lambda_invocations",
@@ -144,10 +153,10 @@ def test_a_metric_that_comes_a_day_later_is_assessed_on_its_newest_day(ledger: L
     # In the night both are assessed on the day before yesterday; from 08:00 on, each on its newest day.
     assert found(ledger, now=NOW.replace(hour=7)) == of_storage
     assert found(ledger, now=NOW.replace(hour=8)) == of_both
-    view = ViewContext(ledger, NOW, None, {PROD: "prod"})
+    view = ViewContext(ledger=ledger, now=NOW, settings=None, names={PROD: "prod"})
     (day,) = (s.value for s in usage_anomalies.render(view) if s.family == usage_anomalies.DAY_TIMESTAMP)
     assert day == start_of_day(TESTED).timestamp()
-    source = Source(ledger, Config(), NOW, {PROD: "prod"})
+    source = Source(ledger=ledger, config=Config(), now=NOW, names={PROD: "prod"})
     for days in (1, 3):
         answered = answer(source, Query(days=days))
         assert answered["usage_assessed_day"] == str(TESTED)
@@ -166,7 +175,7 @@ def test_two_weeks_are_needed(ledger: Ledger) -> None:
 
 def test_the_api_shows_the_same_with_its_evidence(ledger: Ledger) -> None:
     fill(ledger, {(INVOCATIONS, "eu-west-1"): on_last(10_000, 25_000)})
-    source = Source(ledger, Config(), NOW, {PROD: "prod"})
+    source = Source(ledger=ledger, config=Config(), now=NOW, names={PROD: "prod"})
 
     def told(**query: Any) -> dict[str, Any]:
         return answer(source, Query(**query))

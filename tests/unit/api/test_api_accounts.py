@@ -25,7 +25,7 @@ def known(tmp_path: Path, now: datetime, last_read: date) -> dict[str, float | N
         days = list(days_between(date(2026, 2, 1), last_read + timedelta(days=1)))
         costs = {(day, ACCOUNT, "AWS Lambda"): Amounts(Decimal(1)) for day in days}
         ledger.reads.commit(CostRead(now, dict.fromkeys(days, False), costs))
-        (row,) = answer(Source(ledger, Config(), now, {}), Query())["rows"]
+        (row,) = answer(Source(ledger=ledger, config=Config(), now=now, names={}), Query())["rows"]
     finally:
         ledger.close()
     return {name: float(row[name]) if row[name] is not None else None for name in PERIODS}

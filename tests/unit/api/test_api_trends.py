@@ -27,7 +27,7 @@ def trends(tmp_path: Path, usd: dict[date, str], days: int = 30, read: int = 60)
         known = list(days_between(TODAY - read * DAY, TODAY + DAY))
         costs = {(day, "1", "AWS Lambda"): Amounts(Decimal(usd.get(day, "100"))) for day in known}
         ledger.reads.commit(CostRead(NOW, dict.fromkeys(known, False), costs))
-        return answer(Source(ledger, Config(), NOW, {}), Query(days=days))
+        return answer(Source(ledger=ledger, config=Config(), now=NOW, names={}), Query(days=days))
     finally:
         ledger.close()
 

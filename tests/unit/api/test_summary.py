@@ -57,7 +57,13 @@ def flat(day: date, account: str, service: str) -> str | None:
 def asked(
     ledger: Ledger, config: Mapping[str, Any] | None = None, samples: tuple[Sample, ...] = (), movers: int = 5
 ) -> dict[str, Any]:
-    source = Source(ledger, Config.model_validate(config or {}), NOW, {PROD: "prod"}, samples)
+    source = Source(
+        ledger=ledger,
+        config=Config.model_validate(config or {}),
+        now=NOW,
+        names={PROD: "prod"},
+        samples=samples,
+    )
     return answer(source, Query(movers=movers))
 
 
@@ -216,7 +222,7 @@ def test_waste_is_summed_over_regions_and_null_where_nobody_looks(ledger: Ledger
 def test_just_after_midnight_the_month_to_date_is_that_of_yesterday(ledger: Ledger) -> None:
     fill(ledger, flat)
     midnight = datetime(2026, 3, 21, 0, 1, tzinfo=UTC)
-    found = answer(Source(ledger, Config(), midnight, {}), Query())
+    found = answer(Source(ledger=ledger, config=Config(), now=midnight, names={}), Query())
     assert (found["month_to_date"]["end"], Decimal(found["month_to_date"]["usd"])) == (
         "2026-03-20",
         Decimal("2202.1"),
@@ -225,5 +231,7 @@ def test_just_after_midnight_the_month_to_date_is_that_of_yesterday(ledger: Ledg
 
 def test_on_the_first_of_a_month_an_unread_today_is_unknown(ledger: Ledger) -> None:
     fill(ledger, flat)
-    found = answer(Source(ledger, Config(), datetime(2026, 4, 1, 0, 1, tzinfo=UTC), {}), Query())
+    found = answer(
+        Source(ledger=ledger, config=Config(), now=datetime(2026, 4, 1, 0, 1, tzinfo=UTC), names={}), Query()
+    )
     assert found["month_to_date"] == span("2026-04-01", "2026-04-01", None)

@@ -80,12 +80,29 @@ def self_metrics() -> CollectorRegistry:
 def test_the_samples_are_those_of_the_text(values: dict[tuple[str, str], float]) -> None:
     store = Store(lambda: NOW)
     rows = [COST(value, account_id=id_, service=service) for (id_, service), value in values.items()]
-    store.publish(Key("cost", "1", "x"), CollectionResult(tuple(rows), NOW, NOW, folded=2), interval=HOUR)
-    store.publish(Key("calls", "1"), CollectionResult((CALLS(5, account_id="1"),), NOW, NOW), interval=None)
+    store.publish(
+        Key("cost", "1", "x"),
+        CollectionResult(samples=tuple(rows), attempted_at=NOW, succeeded_at=NOW, folded=2),
+        interval=HOUR,
+    )
+    store.publish(
+        Key("calls", "1"),
+        CollectionResult(samples=(CALLS(5, account_id="1"),), attempted_at=NOW, succeeded_at=NOW),
+        interval=None,
+    )
     # One that fails and is still served, and one that has expired.
-    store.publish(Key("calls", "1"), CollectionResult((), NOW, None, "throttled"), account="a", interval=None)
+    store.publish(
+        Key("calls", "1"),
+        CollectionResult(samples=(), attempted_at=NOW, succeeded_at=None, error="throttled"),
+        account="a",
+        interval=None,
+    )
     old = NOW - 4 * HOUR
-    store.publish(Key("old", "2"), CollectionResult((Family("old", "Old.")(1),), old, old), interval=HOUR)
+    store.publish(
+        Key("old", "2"),
+        CollectionResult(samples=(Family("old", "Old.")(1),), attempted_at=old, succeeded_at=old),
+        interval=HOUR,
+    )
     registry = self_metrics()
 
     found = samples(store, registry)
@@ -99,7 +116,9 @@ def test_reading_samples_is_a_scrape() -> None:
     """Where nothing scrapes, a new counter is seen at 0 by the pushes."""
     store = Store(lambda: NOW)
     seen: list[str] = []
-    store.publish(Key("calls"), CollectionResult((), NOW, NOW), interval=None)
+    store.publish(
+        Key("calls"), CollectionResult(samples=(), attempted_at=NOW, succeeded_at=NOW), interval=None
+    )
     store.after_scrapes(Key("calls"), 2, lambda: seen.append("calls"))
     store.scraped_samples()
     assert seen == []

@@ -56,7 +56,7 @@ class Wire:
         return 200, json.dumps(answer)
 
     def context(self, settings: Any, clock: Callable[[], datetime] = lambda: NOW) -> Context[Any]:
-        return Context(self.aws, self.ledger, clock, {}, settings)
+        return Context(aws=self.aws, ledger=self.ledger, clock=clock, accounts={}, settings=settings)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ PLANS_ONLY = commitments.CommitmentsSettings(reservations=())
 
 def rendered(wire: Wire, settings: commitments.CommitmentsSettings, now: datetime = NOW) -> dict[str, float]:
     (view,) = commitments.COLLECTOR.views
-    found = view.render(ViewContext(wire.ledger, now, settings, {}))
+    found = view.render(ViewContext(ledger=wire.ledger, now=now, settings=settings, names={}))
     return {each.family.name: each.value for each in found if isinstance(each, Sample)}
 
 

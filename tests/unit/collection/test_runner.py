@@ -428,8 +428,8 @@ def test_a_damaged_ledger_takes_its_views_and_nothing_else(
 
     world.collect = lambda ctx, target: [value(target)]
     world.views = (
-        View("read", (), lambda view: (), damaged),
-        View("shown", (), damaged, lambda view: NOW),
+        View(name="read", families=(), render=lambda view: (), read_at=damaged),
+        View(name="shown", families=(), render=damaged, read_at=lambda view: NOW),
     )
     runner = world.runner()
     runner.start()
@@ -464,7 +464,7 @@ def test_views_follow_the_commits_and_never_slow_them_down(world: World) -> None
         return ()
 
     world.collect = collect
-    world.views = (View("slow", (), render, lambda view: NOW),)
+    world.views = (View(name="slow", families=(), render=render, read_at=lambda view: NOW),)
     runner = world.runner()
     assert runner.collect_now(world.collector) == 0
     assert rendered[0] <= 3, "the first commit shows at once"

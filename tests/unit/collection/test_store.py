@@ -36,7 +36,7 @@ def lines(store: Store, prefix: str) -> list[str]:
 
 
 def good(*samples: Sample, at: datetime = START) -> CollectionResult:
-    return CollectionResult(samples, at, at)
+    return CollectionResult(samples=samples, attempted_at=at, succeeded_at=at)
 
 
 @given(
@@ -99,7 +99,12 @@ def test_a_failure_keeps_the_last_good_samples_for_three_intervals() -> None:
     store = Store(clock)
     key = Key("cost", "1", "eu-west-1")
     store.publish(key, good(COST(3, account_id="1", service="S3")), account="prod", interval=HOUR)
-    store.publish(key, CollectionResult((), START + HOUR, None, "throttled"), account="prod", interval=HOUR)
+    store.publish(
+        key,
+        CollectionResult(samples=(), attempted_at=START + HOUR, succeeded_at=None, error="throttled"),
+        account="prod",
+        interval=HOUR,
+    )
 
     clock.now = START + 3 * HOUR - timedelta(seconds=1)
     assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="1",service="S3"} 3']
@@ -132,7 +137,11 @@ def test_with_an_interval_of_seconds_the_last_good_samples_stay_for_a_minute() -
 
 def test_a_unit_that_never_succeeded_has_no_sample_and_no_last_success() -> None:
     store = Store(Clock())
-    store.publish(Key("cost", "1"), CollectionResult((), START, None, "access_denied"), interval=HOUR)
+    store.publish(
+        Key("cost", "1"),
+        CollectionResult(samples=(), attempted_at=START, succeeded_at=None, error="access_denied"),
+        interval=HOUR,
+    )
 
     assert lines(store, "aws_test") == []
     assert lines(store, "aws_spend_exporter_collector_last_success") == []
@@ -141,7 +150,12 @@ def test_a_unit_that_never_succeeded_has_no_sample_and_no_last_success() -> None
 def test_the_last_success_is_that_of_the_region_that_was_read_the_longest_ago() -> None:
     store = Store(Clock())
     for region, at in (("eu-west-1", START), ("us-east-1", START - HOUR), ("eu-west-2", START)):
-        store.publish(Key("ec2", "1", region), CollectionResult((), at, at), account="prod", interval=HOUR)
+        store.publish(
+            Key("ec2", "1", region),
+            CollectionResult(samples=(), attempted_at=at, succeeded_at=at),
+            account="prod",
+            interval=HOUR,
+        )
     (line,) = lines(store, "aws_spend_exporter_collector_last_success")
     assert line.endswith(f" {int((START - HOUR).timestamp())}")
 
@@ -204,7 +218,7 @@ PUBLISHES = st.lists(
 def publish(store: Store, unit: str, account: str, families: list[Family] | None) -> bool:
     """Whether the store took it."""
     result = (
-        CollectionResult((), START, None, "throttled")
+        CollectionResult(samples=(), attempted_at=START, succeeded_at=None, error="throttled")
         if families is None
         else good(*(family(1, account_id=account) for family in families))
     )

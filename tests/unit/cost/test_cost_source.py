@@ -31,7 +31,11 @@ def test_a_ledger_that_another_source_fills_serves_every_family_and_asks_cost_ex
         ledger.reads.commit_non_usage(CostRead(NOW, dict.fromkeys(days, False), {}))
         settings = cost.CostSettings(history_months=2)
 
-        samples = list(cost.render(ViewContext(ledger, NOW, settings, {}, Sections(settings))))
+        samples = list(
+            cost.render(
+                ViewContext(ledger=ledger, now=NOW, settings=settings, names={}, sections=Sections(settings))
+            )
+        )
 
         sums: dict[str, float] = {}
         for sample in samples:
@@ -69,7 +73,9 @@ def test_a_sum_that_lacks_a_day_is_absent(tmp_path: Path, unread: date, absent: 
         settings = cost.CostSettings(history_months=1)
         names = {
             sample.family.name
-            for sample in cost.render(ViewContext(ledger, NOW, settings, {}, Sections(settings)))
+            for sample in cost.render(
+                ViewContext(ledger=ledger, now=NOW, settings=settings, names={}, sections=Sections(settings))
+            )
         }
     finally:
         ledger.close()

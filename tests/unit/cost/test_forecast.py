@@ -67,11 +67,11 @@ class Exporter:
 
         payer = Account(self.simulator.payer_id, "payer")
         return Context(
-            self.aws,
-            self.ledger,
-            self.simulator.clock.now,
-            {payer.id: payer},
-            settings,
+            aws=self.aws,
+            ledger=self.ledger,
+            clock=self.simulator.clock.now,
+            accounts={payer.id: payer},
+            settings=settings,
             committed=count,
             sections=Sections(self.cost_settings),
         )
@@ -85,7 +85,11 @@ class Exporter:
 
     def shown(self) -> dict[str, float]:
         view = ViewContext(
-            self.ledger, self.simulator.clock.now(), self.settings, {}, Sections(self.cost_settings)
+            ledger=self.ledger,
+            now=self.simulator.clock.now(),
+            settings=self.settings,
+            names={},
+            sections=Sections(self.cost_settings),
         )
         return {sample.family.name: sample.value for sample in VIEW.render(view)}
 
@@ -168,11 +172,11 @@ def test_the_billing_view_of_the_cost_is_asked(tmp_path: Path) -> None:
     arn = "arn:aws-cn:billing::111111111111:billingview/custom-1"
     ledger = Ledger(tmp_path / "ledger.sqlite")
     context: Context[Any] = Context(
-        Recorder(),  # type: ignore[arg-type]
-        ledger,
-        lambda: NOW,
-        {},
-        ForecastSettings(),
+        aws=Recorder(),  # type: ignore[arg-type]
+        ledger=ledger,
+        clock=lambda: NOW,
+        accounts={},
+        settings=ForecastSettings(),
         sections=Sections(cost.CostSettings(billing_view_arn=arn)),
     )
     forecast.collect(context, Target("1", "payer", "cn-north-1", "aws-cn"))
@@ -453,10 +457,19 @@ def test_it_goes_absent_after_three_intervals_or_with_its_month(
     clock.set(asked)
     first = month_start(asked.date())
     add_forecast(exporter.ledger, "unblended", 80, MonthForecast(asked, first, Interval(*3 * [Decimal(7)])))
-    view = ViewContext(exporter.ledger, asked, exporter.settings, {}, Sections(exporter.cost_settings))
+    view = ViewContext(
+        ledger=exporter.ledger,
+        now=asked,
+        settings=exporter.settings,
+        names={},
+        sections=Sections(exporter.cost_settings),
+    )
     assert VIEW.valid_until is not None
     result = CollectionResult(
-        tuple(VIEW.render(view)), asked, VIEW.read_at(view), valid_until=VIEW.valid_until(view)
+        samples=tuple(VIEW.render(view)),
+        attempted_at=asked,
+        succeeded_at=VIEW.read_at(view),
+        valid_until=VIEW.valid_until(view),
     )
     store = Store(clock.now)
     store.publish(Key(VIEW.name), result, interval=exporter.settings.interval)
@@ -473,8 +486,16 @@ def test_it_goes_absent_after_three_intervals_or_with_its_month(
 def test_a_failure_does_not_prolong_what_ends_with_its_month(simulator: SimulatedAws) -> None:
     store = Store(simulator.clock.now)
     end = NOW + HOUR
-    store.publish(Key("forecast"), CollectionResult((FORECAST(7),), NOW, NOW, valid_until=end), interval=DAY)
-    store.publish(Key("forecast"), CollectionResult((), NOW, None, "throttled"), interval=DAY)
+    store.publish(
+        Key("forecast"),
+        CollectionResult(samples=(FORECAST(7),), attempted_at=NOW, succeeded_at=NOW, valid_until=end),
+        interval=DAY,
+    )
+    store.publish(
+        Key("forecast"),
+        CollectionResult(samples=(), attempted_at=NOW, succeeded_at=None, error="throttled"),
+        interval=DAY,
+    )
     assert b"\naws_cost_month_forecast_usd 7\n" in store.exposition()[0]
     simulator.clock.set(end)
     assert b"\naws_cost_month_forecast_usd 7\n" not in store.exposition()[0]

@@ -429,7 +429,9 @@ def test_an_unread_day_of_the_month_says_nothing(ledger: Ledger) -> None:
 
 def test_an_empty_ledger_says_nothing(ledger: Ledger) -> None:
     assert project(ledger, at(TODAY), "unblended") is None
-    assert list(render(ViewContext(ledger, at(TODAY), cost.CostSettings(), {}))) == []
+    assert (
+        list(render(ViewContext(ledger=ledger, now=at(TODAY), settings=cost.CostSettings(), names={}))) == []
+    )
 
 
 def test_a_scan_that_agrees_completes_a_day(ledger: Ledger) -> None:
@@ -481,7 +483,11 @@ def test_the_view_renders_both_families(ledger: Ledger) -> None:
     fill(ledger, at(TODAY), plain)
     ledger.accounts.name({EC2[0]: "prod"}, TODAY)
     view = ViewContext(
-        ledger, at(TODAY), cost.CostSettings(), {}, Sections(cost.CostSettings(cost_type="unblended"))
+        ledger=ledger,
+        now=at(TODAY),
+        settings=cost.CostSettings(),
+        names={},
+        sections=Sections(cost.CostSettings(cost_type="unblended")),
     )
 
     samples = list(render(view))
