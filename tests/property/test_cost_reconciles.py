@@ -35,6 +35,7 @@ from exporter.core.amounts import Amounts
 from exporter.core.exposition import render
 from exporter.core.moments import Clock, month_start, start_of_day, to_milliseconds, utc_now
 from exporter.core.places import Account, Target
+from exporter.cost import queries
 from exporter.declarations.context import Context
 from exporter.declarations.view import ViewContext
 from exporter.history.endpoint import RemoteWriteEndpoint
@@ -336,14 +337,14 @@ def include_the_end(patch: pytest.MonkeyPatch) -> None:
 
 
 def ask_with_an_inclusive_end(patch: pytest.MonkeyPatch) -> None:
-    exact = cost.daily_costs
+    exact = queries.daily_costs
 
     def daily_costs(aws: Aws, payer: Any, start: date, end: date, *args: Any, **kwargs: Any) -> Any:
         return exact(
             aws, payer, start, max(start + timedelta(days=1), end - timedelta(days=1)), *args, **kwargs
         )
 
-    patch.setattr(cost, "daily_costs", daily_costs)
+    patch.setattr(queries, "daily_costs", daily_costs)
 
 
 def keep_vanished_keys(patch: pytest.MonkeyPatch) -> None:
