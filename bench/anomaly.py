@@ -48,6 +48,7 @@ from bench.anomaly_generator import (
 )
 from exporter.anomalies.settings import SCORES, AnomalySettings, Sensitivity
 from exporter.expectation import baseline
+from exporter.expectation.limits import Limits
 
 OURS, Z_SCORE, WEEKLY_MEAN, ORIGINAL = "ours", "30-day z-score", "20% over weekly mean", "original"
 ALL = "all"
@@ -228,7 +229,7 @@ def seconds_for(series: int, days: int) -> tuple[float, float]:
     best = (math.inf, math.inf)
     for _ in range(3):
         began, worked = time.perf_counter(), time.process_time()
-        limits = baseline.Limits()
+        limits = Limits()
         found = baseline.assess(values, dates, limits)
         baseline.spikes(found, limits)
         baseline.drops(found, limits)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from exporter.core.fields import StrictModel, Usd
-from exporter.expectation.baseline import Limits
+from exporter.expectation.limits import Limits
 
 THRESHOLD_VARIABLE = "COST_ANOMALY_THRESHOLD"
 """The environment variable that says `anomalies.percentage` where the file does not."""

@@ -16,11 +16,13 @@ from typing import Literal
 import numpy as np
 
 from exporter.anomalies.settings import AnomalySettings, Sensitivity
+from exporter.anomalies.usage_families import DAY_TIMESTAMP, anomaly_family
 from exporter.core.fields import CollectorSettings
-from exporter.core.metric import Family, Sample
+from exporter.core.metric import Sample
 from exporter.core.moments import start_of_day
 from exporter.declarations.view import ViewContext
 from exporter.expectation import baseline
+from exporter.expectation.limits import Limits
 from exporter.ledger.daily_values import totals
 from exporter.ledger.file import Ledger
 from exporter.usage.metrics import USAGE_FAMILIES
@@ -34,24 +36,6 @@ _FAMILIES = tuple(family.name for family in USAGE_FAMILIES)
 _LEAST = {"_bytes": 1e9, "_seconds": 3600.0}
 _LEAST_COUNT = 1000.0
 _NOISE_SHARE = 0.04  # of the least difference, as $1 is of $25
-
-
-def anomaly_family(group_labels: tuple[str, ...]) -> Family:
-    """`aws_usage_anomaly_ratio` with the labels of the accounts' groups, by which alerts are routed."""
-    return Family(
-        "aws_usage_anomaly_ratio",
-        "Difference of a daily usage total from the expected one, as a share of it, while a finding stands.",
-        ("account_id", "account", "region", "metric", "change", *group_labels),
-    )
-
-
-ANOMALY = anomaly_family(())
-DAY_TIMESTAMP = Family(
-    "aws_usage_anomaly_day_timestamp_seconds",
-    "Start of the newest UTC day that any metric was assessed on; one that CloudWatch has later is"
-    " assessed on its own newest day, up to two days before.",
-)
-FAMILIES = (ANOMALY, DAY_TIMESTAMP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +105,7 @@ def _assess_day(
     if not series:
         return []
     least = np.array([least_of(metric) for _, metric, _ in series])[:, None]
-    limits = baseline.Limits(
+    limits = Limits(
         score=settings.limits(sensitivity).score,
         ratio=settings.usage.percentage / 100,
         amount=1.0,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from exporter.anomalies import causes as anomaly_causes
-from exporter.anomalies import cost as anomalies
-from exporter.anomalies.cost import Finding
 from exporter.anomalies.settings import AnomalySettings
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
 from exporter.core.fields import CollectorSettings, Duration
@@ -21,6 +20,9 @@ from exporter.cost.queries import ask_costs
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
+
+if TYPE_CHECKING:
+    from exporter.anomalies.cost import Finding
 
 _KEPT_CAUSES = 20
 _WEEK = timedelta(days=7)
@@ -41,9 +43,11 @@ class AnomalyCausesSettings(CollectorSettings):
 
 def collect(ctx: Context[AnomalyCausesSettings], target: Target) -> Iterable[Sample]:
     """Ask about each spike that stands and was not asked about, and commit the answer; the view shows it."""
+    from exporter.anomalies.cost import assess  # numpy, which readers of the declaration do without
+
     settings = ctx.sections.of(AnomalySettings)
     now = ctx.clock()
-    assessment = anomalies.assess(ctx.ledger, now, settings) if settings.enabled else None
+    assessment = assess(ctx.ledger, now, settings) if settings.enabled else None
     left = ctx.settings.requests_per_day - anomaly_causes.asked_since(ctx.ledger, start_of_day(now.date()))
     for finding in assessment.findings if assessment else ():
         if left <= 0:

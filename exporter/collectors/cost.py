@@ -12,15 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from exporter.anomalies import cost as anomalies
-from exporter.anomalies import usage as usage_anomalies
+from exporter.anomalies import families as anomaly_families
+from exporter.anomalies import usage_families
 from exporter.aws.cost_explorer import NON_USAGE_FILTER
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.core.places import Scope, Target
-from exporter.cost import projection_view
+from exporter.cost import projection_families
 from exporter.cost.queries import ask_costs
 from exporter.cost.refresh_plan import (
     PAGE_SIZE_FACT,
@@ -244,6 +244,32 @@ def _by_service(view: ViewContext[CostSettings], family: Family, start: date, en
         yield family(usd, account_id=account_id, account=view.account(account_id, names), service=service)
 
 
+# numpy is imported with the first rendering: the relay and most commands read this declaration only.
+
+
+def _render_projection(view: ViewContext[CostSettings]) -> Iterable[Sample]:
+    from exporter.cost import projection_view
+
+    return projection_view.render(view)
+
+
+def _until_next_month(view: ViewContext[CostSettings]) -> datetime:
+    """A month's projection is wrong once the month is over."""
+    return start_of_day(month_start(view.now.date(), -1))
+
+
+def _render_anomalies(view: ViewContext[CostSettings]) -> Iterable[Sample]:
+    from exporter.anomalies import cost
+
+    return cost.render(view)
+
+
+def _render_usage_anomalies(view: ViewContext[CostSettings]) -> Iterable[Sample]:
+    from exporter.anomalies import usage
+
+    return usage.render(view)
+
+
 COLLECTOR = Collector(
     name="cost",
     help="Cost by linked account and service from Cost Explorer.",
@@ -272,21 +298,21 @@ COLLECTOR = Collector(
         ),
         View(
             name="projection",
-            families=projection_view.FAMILIES,
-            render=projection_view.render,
+            families=projection_families.FAMILIES,
+            render=_render_projection,
             read_at=lambda view: refreshed_at(view.ledger, view.now),
-            valid_until=projection_view.until_next_month,
+            valid_until=_until_next_month,
         ),
         View(
             name="anomalies",
-            families=anomalies.FAMILIES,
-            render=anomalies.render,
+            families=anomaly_families.FAMILIES,
+            render=_render_anomalies,
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
         View(
             name="usage_anomalies",
-            families=usage_anomalies.FAMILIES,
-            render=usage_anomalies.render,
+            families=usage_families.FAMILIES,
+            render=_render_usage_anomalies,
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
     ),

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.core.fields import CollectorSettings
-from exporter.core.metric import Family, Sample
+from exporter.core.metric import Sample
 from exporter.core.moments import days_between, month_start, start_of_day
+from exporter.cost.projection_families import FORECAST_DAILY, MONTH_PROJECTION
 from exporter.cost.settings import CostSettings
 from exporter.declarations.view import ViewContext
 from exporter.expectation import projection
@@ -22,19 +23,6 @@ _COMPLETE_AFTER = timedelta(hours=24)  # AWS updates cost at least once a day
 _OLDEST_COMPLETE_DAY = 7
 _UNITS_PER_USD = 1e10
 _DAY = timedelta(days=1)
-
-MONTH_PROJECTION = Family(
-    "aws_cost_month_projection_usd",
-    "Expected cost of the whole current calendar month, UTC: what is reported of it, and our own projection"
-    " of the rest.",
-    ("account_id", "account", "service"),
-)
-FORECAST_DAILY = Family(
-    "aws_cost_forecast_daily_usd",
-    "Our own projection of the organization's cost on the UTC day so many days after today.",
-    ("days_ahead",),
-)
-FAMILIES = (MONTH_PROJECTION, FORECAST_DAILY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +113,3 @@ def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
         )
     for number, usd in enumerate(projected.coming, start=1):
         yield FORECAST_DAILY(usd, days_ahead=str(number))
-
-
-def until_next_month(view: ViewContext[CollectorSettings]) -> datetime:
-    """A month's projection is wrong once the month is over."""
-    return start_of_day(month_start(view.now.date(), -1))

@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.expectation.limits import Limits
+
 Values = NDArray[np.float64]
 """Series by days, oldest first; NaN where a day is not known."""
 
@@ -55,21 +57,6 @@ _LONG_AGAINST_SHORT = 2.0
 _RESTATED = 2.0  # times the ratio that a difference takes which a restatement can explain
 _STOPPED_SHARE = 0.01
 _STOPPED_AFTER = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a finding takes, in the unit of the values where it is an amount.
-
-    `score` in robust deviations, `ratio` of the expectation (0.2: a fifth), `amount` a day; `new_amount`
-    is the least of a day of a new service; `least` is the amount below which differences are noise.
-    """
-
-    score: float = 5.0
-    ratio: float = 0.2
-    amount: float = 25.0
-    new_amount: float = 10.0
-    least: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,20 @@ def test_the_relay_loads_neither_arrays_nor_aws() -> None:
     assert loaded >= {"fastapi", "jinja2"}, "the test sees what is loaded"
 
 
+def test_reading_the_configuration_loads_no_arrays() -> None:
+    """The declarations of collectors are read with it, by the relay and by every command."""
+    program = (
+        "import json, sys\n"
+        "import exporter.relay.main\n"
+        "from exporter.config.read import load_config\n"
+        "load_config(None, {})\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))\n"
+    )
+    loaded = set(json.loads(run(program)))
+    assert loaded & (HEAVY - {"botocore"}) == set()
+    assert "botocore" in loaded, "the test sees what is loaded"
+
+
 def test_the_relay_takes_at_most_60_mib() -> None:
     """The peak of the process itself: `ru_maxrss` would begin with that of the test's own process."""
     program = (

@@ -13,6 +13,7 @@ import pytest
 
 from exporter.anomalies import causes as anomaly_causes
 from exporter.anomalies import cost as anomalies
+from exporter.anomalies import families
 from exporter.anomalies.causes import Cause, Explanation, region_of
 from exporter.anomalies.cost import assess, assessed_day
 from exporter.anomalies.settings import AnomalyKinds, AnomalySettings
@@ -231,7 +232,7 @@ def test_fees_of_a_month_come_until_the_third(ledger: Ledger, number: int, waits
 
 def test_nothing_is_said_while_nothing_has_settled(ledger: Ledger) -> None:
     assert assess(ledger, NOW, SETTINGS) is None
-    assert {sample.family for sample in anomalies.render(view(ledger))} == {anomalies.SETTING}
+    assert {sample.family for sample in anomalies.render(view(ledger))} == {families.SETTING}
     assert answer(source(ledger), Query()) | {"settings": None} == {
         "read_at": None,
         "assessed_day": None,
@@ -275,7 +276,7 @@ def test_metrics_and_api_show_the_same_findings(ledger: Ledger) -> None:
     )
     samples = list(anomalies.render(view(ledger)))
     served = {
-        sample.values: round(sample.value, 4) for sample in samples if sample.family == anomalies.ANOMALY
+        sample.values: round(sample.value, 4) for sample in samples if sample.family == families.ANOMALY
     }
     told = answer(source(ledger), Query())
     assert {
@@ -286,20 +287,20 @@ def test_metrics_and_api_show_the_same_findings(ledger: Ledger) -> None:
         (PROD, "prod", "spike", "spike"): 200.0,
         ("222222222222", "222222222222", "drop", "drop"): -80.0,
     }
-    assert {s.values: s.value for s in samples if s.family is anomalies.EXPECTED} == {
+    assert {s.values: s.value for s in samples if s.family is families.EXPECTED} == {
         (PROD, "prod", "steady"): 100,
         (PROD, "prod", "spike"): 100,
         ("222222222222", "222222222222", "drop"): 100,
     }
-    assert {s.values: s.value for s in samples if s.family is anomalies.USAGE} == {
+    assert {s.values: s.value for s in samples if s.family is families.USAGE} == {
         (PROD, "prod", "steady"): 100,
         (PROD, "prod", "spike"): 300,
         ("222222222222", "222222222222", "drop"): 20,
     }
-    assert {s.values[0]: s.value for s in samples if s.family is anomalies.SETTING} == {
+    assert {s.values[0]: s.value for s in samples if s.family is families.SETTING} == {
         "score": 5, "percentage": 20, "usd_per_day": 25, "new_service_usd_per_day": 10,
     }  # fmt: skip
-    assert [s.value for s in samples if s.family is anomalies.DAY_TIMESTAMP] == [
+    assert [s.value for s in samples if s.family is families.DAY_TIMESTAMP] == [
         start_of_day(TESTED).timestamp()
     ]
 
@@ -307,7 +308,7 @@ def test_metrics_and_api_show_the_same_findings(ledger: Ledger) -> None:
 def test_a_finding_carries_the_groups_of_its_account_for_routing(ledger: Ledger) -> None:
     fill(ledger, {(PROD, "a"): spiking(100), ("222222222222", "b"): spiking(100)})
     grouped = replace(view(ledger), group_labels=("env", "team"), groups={PROD: {"team": "platform"}})
-    samples = [sample for sample in anomalies.render(grouped) if sample.family.name == anomalies.ANOMALY.name]
+    samples = [sample for sample in anomalies.render(grouped) if sample.family.name == families.ANOMALY.name]
     assert {tuple(zip(s.family.labels, s.values, strict=True))[3:] for s in samples} == {
         (("kind", "spike"), ("env", ""), ("team", "platform")),
         (("kind", "spike"), ("env", ""), ("team", "")),
@@ -356,7 +357,7 @@ def test_the_api_gives_the_evidence_and_the_cause(ledger: Ledger) -> None:
             ],
         },
     }  # fmt: skip
-    assert {s.values[2:]: s.value for s in anomalies.render(view(ledger)) if s.family is anomalies.CAUSE} == {
+    assert {s.values[2:]: s.value for s in anomalies.render(view(ledger)) if s.family is families.CAUSE} == {
         ("spike", "EUW2-BoxUsage:m5.large", "RunInstances", "eu-west-2"): 180.5,
         ("spike", "NatGateway-Hours", "NatGateway", ""): 19.5,
     }

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from exporter.anomalies import usage as usage_anomalies
+from exporter.anomalies import usage_families
 from exporter.anomalies.settings import AnomalySettings, UsageAnomalySettings
 from exporter.api.endpoints.anomalies import Query, answer
 from exporter.api.source import Source
@@ -75,7 +76,7 @@ def found(
     return {
         sample.values: round(sample.value, 3)
         for sample in usage_anomalies.render(view)
-        if sample.family == usage_anomalies.ANOMALY
+        if sample.family == usage_families.ANOMALY
     }
 
 
@@ -154,7 +155,7 @@ def test_a_metric_that_comes_a_day_later_is_assessed_on_its_newest_day(ledger: L
     assert found(ledger, now=NOW.replace(hour=7)) == of_storage
     assert found(ledger, now=NOW.replace(hour=8)) == of_both
     view = ViewContext(ledger=ledger, now=NOW, settings=None, names={PROD: "prod"})
-    (day,) = (s.value for s in usage_anomalies.render(view) if s.family == usage_anomalies.DAY_TIMESTAMP)
+    (day,) = (s.value for s in usage_anomalies.render(view) if s.family == usage_families.DAY_TIMESTAMP)
     assert day == start_of_day(TESTED).timestamp()
     source = Source(ledger=ledger, config=Config(), now=NOW, names={PROD: "prod"})
     for days in (1, 3):

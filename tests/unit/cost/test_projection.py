@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as st_numpy
 from exporter.collectors import cost
 from exporter.core.amounts import Amounts
 from exporter.core.moments import days_between, month_start, start_of_day
-from exporter.cost import projection_view
-from exporter.cost.projection_view import FORECAST_DAILY, MONTH_PROJECTION, Projected, project, render
+from exporter.cost.projection_families import FORECAST_DAILY, MONTH_PROJECTION
+from exporter.cost.projection_view import Projected, project, render
 from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.expectation.projection import Costs, complete, expect, input_days
@@ -497,4 +497,6 @@ def test_the_view_renders_both_families(ledger: Ledger) -> None:
         (MONTH_PROJECTION, (EC2[0], "prod", "Tax"), 100),
         *((FORECAST_DAILY, (str(number),), 10) for number in range(1, 8)),
     ]
-    assert projection_view.until_next_month(view) == datetime(2026, 6, 1, tzinfo=UTC)
+    (declared,) = (each for each in cost.COLLECTOR.views if each.name == "projection")
+    assert declared.valid_until is not None
+    assert declared.valid_until(view) == datetime(2026, 6, 1, tzinfo=UTC)

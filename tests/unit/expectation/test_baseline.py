@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from exporter.expectation import baseline
-from exporter.expectation.baseline import Limits, assess, input_days
+from exporter.expectation.baseline import assess, input_days
+from exporter.expectation.limits import Limits
 
 TESTED = date(2026, 5, 20)  # a Wednesday in the middle of a month
 DAY = timedelta(days=1)

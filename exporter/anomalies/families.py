@@ -1,0 +1,48 @@
+"""Families of what stands out in cost; without numpy, for declarations that every command reads."""
+
+from __future__ import annotations
+
+from exporter.core.metric import Family
+
+_SERIES = ("account_id", "account", "service")
+EXPECTED = Family(
+    "aws_cost_expected_usd",
+    "Expected usage of the assessed day at amortized cost, from the days before it.",
+    _SERIES,
+)
+USAGE = Family(
+    "aws_cost_assessed_usage_usd",
+    "Usage of the assessed day at amortized cost: what is compared with the expected cost.",
+    _SERIES,
+)
+SCORE = Family(
+    "aws_cost_deviation_score",
+    "How far the usage of the assessed day is from the expected cost, in robust deviations; negative below it.",
+    _SERIES,
+)
+
+
+def anomaly_family(group_labels: tuple[str, ...]) -> Family:
+    """`aws_cost_anomaly_usd` with the labels of the accounts' groups, by which alerts are routed."""
+    return Family(
+        "aws_cost_anomaly_usd",
+        "Dollars off the expectation while a finding of the kind stands on the assessed day; negative below it.",
+        (*_SERIES, "kind", *group_labels),
+    )
+
+
+ANOMALY = anomaly_family(())
+CAUSE = Family(
+    "aws_cost_anomaly_cause_usd",
+    "Dollars by which a usage type grew on the day of a spike that stands, the five that grew most, where asked for.",
+    (*_SERIES, "usage_type", "operation", "region"),
+)
+DAY_TIMESTAMP = Family(
+    "aws_cost_anomaly_day_timestamp_seconds", "Start of the UTC day that expected cost and anomalies are of."
+)
+SETTING = Family(
+    "aws_cost_anomaly_setting",
+    "Limits of findings: score (deviations), percentage, usd_per_day, new_service_usd_per_day.",
+    ("setting",),
+)
+FAMILIES = (EXPECTED, USAGE, SCORE, ANOMALY, CAUSE, DAY_TIMESTAMP, SETTING)
