@@ -58,8 +58,13 @@ class AssessedHistory:
         window: timedelta,
         history_months: int,
         clock: Clock,
+        *,
+        values_a_call: int = _VALUES_A_CALL,
+        values_a_transaction: int = _VALUES_A_TRANSACTION,
     ) -> None:
         """Days older than `window`, or than the months that the ledger is to hold, are left out."""
+        self._values_a_call = values_a_call
+        self._values_a_transaction = values_a_transaction
         self._ledger = ledger
         self._settings = settings
         self._window = window
@@ -81,7 +86,7 @@ class AssessedHistory:
         values: list[DailyValue] = []
         versions: dict[date, int] = {}
         for day, wanted in self._out_of_date(oldest, newest, inputs):
-            if stopped() or count >= _VALUES_A_CALL:
+            if stopped() or count >= self._values_a_call:
                 self._commit(values, versions, now)
                 return True
             usage.drop(newer_than=day)
@@ -89,7 +94,7 @@ class AssessedHistory:
             values += found
             versions[day] = wanted
             count += len(found)
-            if len(values) >= _VALUES_A_TRANSACTION:
+            if len(values) >= self._values_a_transaction:
                 self._commit(values, versions, now)
                 values, versions = [], {}
         self._commit(values, versions, now)

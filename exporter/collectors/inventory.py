@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 
@@ -212,36 +212,41 @@ def missing_tags(resource: Resource, required: Iterable[str]) -> list[str]:
 
 
 def _counts(target: Target, resources: Sequence[Resource], required_tags: Iterable[str]) -> Iterator[Sample]:
-    counts: Counter[tuple[Family, tuple[str, ...], str]] = Counter()
-    dollars: defaultdict[tuple[Family, tuple[str, ...], str], Decimal] = defaultdict(Decimal)
+    required = tuple(required_tags)
+    sums: dict[tuple[Family, tuple[str, ...], str], Decimal] = {}
     for resource in resources:
         where = (target.account_id, target.account, resource.region or target.region, resource.type)
-        counts[RESOURCES, where, resource.state] += 1
-        if resource.state in _GONE:
-            continue
-        if resource.monthly_usd is None:
-            counts[UNPRICED, where, ""] += 1
-        else:
-            dollars[RUN_RATE, where, ""] += resource.monthly_usd / HOURS_A_MONTH
-        if resource.unused_reason:
-            counts[UNUSED, where, resource.unused_reason] += 1
-            if resource.wasted_usd is not None:
-                dollars[UNUSED_COST, where, resource.unused_reason] += resource.wasted_usd
-        for key in missing_tags(resource, required_tags):
-            counts[UNTAGGED, where, key] += 1
-        for saving in resource.savings:
-            counts[SAVING, where, saving.kind] += 1
-            if saving.monthly_usd is not None:
-                dollars[SAVING_COST, where, saving.kind] += saving.monthly_usd
-    for values in (counts, dollars):
-        for (family, place, last), value in values.items():
-            yield Sample(family, (*place, last)[: len(family.labels)], float(value))
+        for family, last, value in _counted(resource, required):
+            sums[family, where, last] = sums.get((family, where, last), Decimal(0)) + value
+    for (family, place, last), total in sums.items():
+        yield Sample(family, (*place, last)[: len(family.labels)], float(total))
     instances = [
         (resource.subtype, resource.state, resource.lifecycle)
         for resource in resources
         if resource.type == INSTANCE
     ]
     yield from ec2_instances.samples(target, Counter(instances))
+
+
+def _counted(resource: Resource, required_tags: Sequence[str]) -> Iterator[tuple[Family, str, Decimal | int]]:
+    """Families that a resource counts in, with the last label and what it adds: 1, or dollars."""
+    yield RESOURCES, resource.state, 1
+    if resource.state in _GONE:
+        return
+    if resource.monthly_usd is None:
+        yield UNPRICED, "", 1
+    else:
+        yield RUN_RATE, "", resource.monthly_usd / HOURS_A_MONTH
+    if resource.unused_reason:
+        yield UNUSED, resource.unused_reason, 1
+        if resource.wasted_usd is not None:
+            yield UNUSED_COST, resource.unused_reason, resource.wasted_usd
+    for key in missing_tags(resource, required_tags):
+        yield UNTAGGED, key, 1
+    for saving in resource.savings:
+        yield SAVING, saving.kind, 1
+        if saving.monthly_usd is not None:
+            yield SAVING_COST, saving.kind, saving.monthly_usd
 
 
 # Views
@@ -330,9 +335,7 @@ def render_ratio(view: ViewContext[InventorySettings]) -> Iterator[Sample]:
     if day is None:
         return
     files = {f"{COLLECTOR.name}_{file.name}": file for file in all_resource_files()}
-    failing = {(unit, account_id) for unit, account_id in view.failing()}
     listed: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    partly: set[tuple[str, str]] = set()
     names: dict[str, str] = {}
     for held in _held(view):
         names[held.account_id] = held.account
@@ -340,20 +343,33 @@ def render_ratio(view: ViewContext[InventorySettings]) -> Iterator[Sample]:
             service = files[held.unit].cost_services.get(resource.type) if held.unit in files else None
             if service and resource.monthly_usd is not None:
                 listed[held.account_id, service] += resource.monthly_usd / HOURS_A_MONTH * 24
-    for unit, account_id in failing:
-        services = list(files[unit].cost_services.values()) if unit in files else []
-        if unit == COLLECTOR.name:  # its regions are not known
-            services = [service for account, service in listed if account == account_id]
-        partly |= {(account_id, service) for service in services}
+    partly = set(_partly_listed(view, files, listed))
+    costs = _usage_costs(view, day)
+    for (account_id, service), usd in listed.items():
+        cost = costs.get((account_id, service))
+        if usd > 0 and cost is not None and (account_id, service) not in partly:
+            yield RATIO(cost / usd, account_id=account_id, account=names[account_id], service=service)
+
+
+def _partly_listed(
+    view: ViewContext[InventorySettings], files: Mapping[str, ResourceFile], listed: Iterable[tuple[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """Pairs of account id and service of which a unit fails."""
+    for unit, account_id in set(view.failing()):
+        if unit in files:
+            yield from ((account_id, service) for service in files[unit].cost_services.values())
+        elif unit == COLLECTOR.name:  # its regions are not known
+            yield from (pair for pair in listed if pair[0] == account_id)
+
+
+def _usage_costs(view: ViewContext[InventorySettings], day: date) -> Mapping[tuple[str, str], Decimal]:
+    """What usage cost on a day, in USD by account id and service."""
     cost_type = view.sections.of(CostSettings).cost_type
     costs: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for row in view.ledger.cost.rows(day, day + timedelta(days=1)):
         if row.charge_class is ChargeClass.USAGE:
             costs[row.account_id, row.service] += getattr(row.amounts, cost_type)
-    for (account_id, service), usd in listed.items():
-        cost = costs.get((account_id, service))
-        if usd > 0 and cost is not None and (account_id, service) not in partly:
-            yield RATIO(cost / usd, account_id=account_id, account=names[account_id], service=service)
+    return costs
 
 
 def free_calls(settings: InventorySettings, scale: Scale) -> Iterator[FreeCall]:

@@ -293,13 +293,9 @@ def _ask(
                 # What failed on one page is not complete with the last.
                 if status.get(result["Id"], "PartialData") == "PartialData":
                     status[result["Id"]] = result["StatusCode"]
-                query = batch[int(result["Id"][1:])]
-                for at, value in zip(result["Timestamps"], result["Values"], strict=True):
-                    moment = int(at.timestamp())
-                    if moment % query.period or not start <= moment < end or not math.isfinite(value):
-                        raise ValueError(f"{query.row.metric} is {value} at {at}")
-                    amounts[int(result["Id"][1:])][moment] = value * query.row.scale
-    # Only those: each is paid for anew, and the others are complete.
+                index = int(result["Id"][1:])
+                amounts[index] |= _amounts(result, batch[index], start, end)
+    # Only those: each is paid for again, and the others are complete.
     failed = [index for index in range(len(batch)) if again and status.get(f"m{index}") == "InternalError"]
     if failed:
         yield from _ask(asker, [batch[index] for index in failed], start, end, again=False)
@@ -313,6 +309,17 @@ def _ask(
                 f" {query.row.metric} of {query.listed.series.resource_id}",
             )
         yield Reading(query.listed.id, query.row.name, _form(query.row), amounts[index], start)
+
+
+def _amounts(result: Mapping[str, Any], query: _Query, start: int, end: int) -> dict[int, float]:
+    """The amounts of one result by the start of their period; ValueError for one that was not asked for."""
+    amounts = {}
+    for at, value in zip(result["Timestamps"], result["Values"], strict=True):
+        moment = int(at.timestamp())
+        if moment % query.period or not start <= moment < end or not math.isfinite(value):
+            raise ValueError(f"{query.row.metric} is {value} at {at}")
+        amounts[moment] = value * query.row.scale
+    return amounts
 
 
 def _form(row: UsageMetric) -> Form:

@@ -14,7 +14,7 @@ from exporter.anomalies.settings import THRESHOLD_VARIABLE
 from exporter.core.fields import format_duration, parse_duration
 from exporter.declarations.collector import AnyCollector
 
-_SELDOM = timedelta(hours=1)
+_CHANGES_RARELY = timedelta(hours=1)
 _LEVELS = {
     "debug": "debug", "info": "info", "warn": "warning", "warning": "warning",
     "error": "error", "critical": "error", "fatal": "error",
@@ -45,16 +45,20 @@ def apply_plain_variables(
             raise ValueError(message) from None
         _fill(data, "anomalies", "percentage", percentage)
     if interval := given.get("DATA_REFRESH_INTERVAL"):
-        try:
-            every = format_duration(parse_duration(f"{interval}s" if interval.isdigit() else interval))
-        except ValueError:
-            message = f"DATA_REFRESH_INTERVAL: found {interval!r}, expected seconds such as 300"
-            raise ValueError(message) from None
-        for collector in collectors:
-            # What is paid keeps to its plan, and what changes seldom, such as prices, to its day.
-            if collector.is_free and collector.settings().interval <= _SELDOM:
-                _fill(data, "collectors", collector.name, {})
-                _fill(data["collectors"], collector.name, "interval", every)
+        _fill_intervals(data, interval, collectors)
+
+
+def _fill_intervals(data: dict[str, Any], interval: str, collectors: tuple[AnyCollector, ...]) -> None:
+    try:
+        every = format_duration(parse_duration(f"{interval}s" if interval.isdigit() else interval))
+    except ValueError:
+        message = f"DATA_REFRESH_INTERVAL: found {interval!r}, expected seconds such as 300"
+        raise ValueError(message) from None
+    for collector in collectors:
+        # What is paid keeps to its plan, and what changes rarely, such as prices, to its day.
+        if collector.is_free and collector.settings().interval <= _CHANGES_RARELY:
+            _fill(data, "collectors", collector.name, {})
+            _fill(data["collectors"], collector.name, "interval", every)
 
 
 def _fill(data: Any, section: str, key: str, value: Any) -> None:

@@ -235,17 +235,8 @@ def commit(ledger: Ledger, target: UsageTarget, account_id: str, region: str, po
     daily_levels: set[str] = set()
     with ledger.transaction(), ledger.connection() as db:
         epoch = target.epoch if target.epoch is not None else poll.through
-        if (anew := recount_from(target, poll.period)) is not None:
-            # Amounts of hours and of minutes cannot be compared: what was read until here is final.
-            db.execute(
-                "DELETE FROM usage_amounts WHERE series IN"
-                " (SELECT id FROM usage_series WHERE target = ? AND metric LIKE '%\\_total' ESCAPE '\\')",
-                (target.id,),
-            )
-            db.execute(
-                "UPDATE usage_series SET final_before = ? WHERE target = ? AND final_before IS NOT NULL",
-                (anew, target.id),
-            )
+        if (since := recount_from(target, poll.period)) is not None:
+            _count_from(db, target, since)
         for reading in poll.readings:
             if reading.form is Form.SUMS:
                 _add_sums(db, reading, poll, epoch, days)
@@ -292,6 +283,19 @@ def commit(ledger: Ledger, target: UsageTarget, account_id: str, region: str, po
 
         _put_days(ledger, db, target, account_id, region, poll.at, is_due)
         _retire(db, target, poll.at)
+
+
+def _count_from(db: sqlite3.Connection, target: UsageTarget, since: int) -> None:
+    """Amounts of hours and of minutes cannot be compared: what was read until here is final."""
+    db.execute(
+        "DELETE FROM usage_amounts WHERE series IN"
+        " (SELECT id FROM usage_series WHERE target = ? AND metric LIKE '%\\_total' ESCAPE '\\')",
+        (target.id,),
+    )
+    db.execute(
+        "UPDATE usage_series SET final_before = ? WHERE target = ? AND final_before IS NOT NULL",
+        (since, target.id),
+    )
 
 
 def _add_sums(db: sqlite3.Connection, reading: Reading, poll: Poll, epoch: int, days: _Days) -> None:

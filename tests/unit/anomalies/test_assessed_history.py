@@ -223,12 +223,13 @@ def test_stopped_anywhere_it_goes_on_where_it_was(
     ledger.close()
 
 
-def test_much_is_done_in_several_calls(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_much_is_done_in_several_calls(ledger: Ledger) -> None:
     read(ledger, ORGANIZATION, FIRST, NOW.date())
-    monkeypatch.setattr("exporter.anomalies.history._VALUES_A_CALL", 100)
-    monkeypatch.setattr("exporter.anomalies.history._VALUES_A_TRANSACTION", 30)
+    assessed = AssessedHistory(
+        ledger, AnomalySettings(), WINDOW, MONTHS, lambda: NOW, values_a_call=100, values_a_transaction=30
+    )
     days = []
-    while history(ledger).update():
+    while assessed.update():
         days.append(len(held(ledger)))
     assert days == sorted(set(days))
     assert len(days) > 3
