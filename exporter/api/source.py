@@ -84,7 +84,7 @@ class Endpoint(Generic[Q]):
     answer: Callable[[Source, Q], dict[str, Any]]
 
     def reply(self, source: Source, query: Q) -> dict[str, Any]:
-        """The answer; ValueError also where it would say $0 of an account that nobody knows."""
+        """The answer; ValueError also where it would say $0 of an unknown account."""
         account_id = getattr(query, "account_id", None)
         if account_id is not None and not source.has_account(account_id):
             raise ValueError(f"account_id: found {account_id!r}, expected the id of an account that is known")

@@ -66,7 +66,7 @@ def context_resolver() -> CredentialResolver:
 
 
 def surroundings(session: Session) -> tuple[str | None, ...]:
-    """What credentials and clients are made of besides settings: digests of the AWS tools' files and of the CAs."""
+    """What credentials and clients are made of beside settings: digests of the AWS tools' files and of the CAs."""
     paths = (session.get_config_variable(name) for name in ("config_file", "credentials_file", "ca_bundle"))
     return tuple(_digest(Path(os.path.expandvars(path)).expanduser()) if path else None for path in paths)
 

@@ -93,7 +93,7 @@ def _shares(anomaly: Mapping[str, Any], today: date) -> Iterator[AnomalyShare]:
     # Without an end it goes on.
     ended = anomaly.get("AnomalyEndDate")
     last_day = date.fromisoformat(ended[:10]) if ended else today
-    # The name of a monitor is a paid request of its own; its id is the end of its ARN.
+    # The name of a monitor is a further paid request; its id is the end of its ARN.
     monitor = anomaly["MonitorArn"].rpartition("/")[2]
     causes = [
         (

@@ -76,7 +76,7 @@ _DIMENSIONS = {
 
 
 class CostBreakdownsSettings(CollectorSettings):
-    """Cost by further keys; each key is a query of its own, and its price is in `plan`."""
+    """Cost by further keys; each key is a separate query, priced in `plan`."""
 
     interval: Duration = Field(default=timedelta(days=1), description="Time between two reads of a key.")
     by: tuple[Literal["region", "charge_type", "usage_type"], ...] = Field(

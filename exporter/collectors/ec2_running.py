@@ -1,6 +1,6 @@
 """Seconds that EC2 instances have run, which no CloudWatch metric says, from DescribeInstances.
 
-An instance that runs has run since its launch time, which is set anew at each start; one that has stopped
+An instance that runs has run since its launch time, which is set again at each start; one that has stopped
 says when. So polls may be late, and the exporter may have been away: what can be shown to have run is
 counted, and nothing else. Instances that began and ended unseen are missing, which takes more than the hour
 for which EC2 still shows terminated ones; days with such a gap get no dated total.

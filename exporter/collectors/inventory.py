@@ -45,12 +45,12 @@ _WHICH = (*_WHERE, "resource_id")
 RESOURCES = Family("aws_resources", "Resources by type and state.", (*_WHERE, "state"))
 UNUSED = Family(
     "aws_resources_unused",
-    "Resources that nobody uses, by type and the reason to think so.",
+    "Unused resources, by type and the reason to think so.",
     (*_WHERE, "reason"),
 )
 UNUSED_COST = Family(
     "aws_resources_unused_estimated_monthly_cost_usd",
-    "List price of a month of the resources that nobody uses.",
+    "List price of a month of the unused resources.",
     (*_WHERE, "reason"),
 )
 UNTAGGED = Family(
@@ -393,7 +393,7 @@ def _iam_actions() -> tuple[str, ...]:
 
 COLLECTOR = Collector(
     name="inventory",
-    help="Resources of every account and region: what runs, since when, its list price, and what nobody uses.",
+    help="Resources of every account and region: what runs, since when, its list price, and what is unused.",
     scope=Scope.REGION,
     settings=InventorySettings,
     families=(

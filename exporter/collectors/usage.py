@@ -197,7 +197,7 @@ def _poll(
     final_before = through - math.ceil(settings.late_window.total_seconds() / period) * period
     daily = state.daily_polled_at is None or now >= state.daily_polled_at + _DAILY_INTERVAL * 0.9
     assert state.listed_at is not None
-    anew = usage_ledger.recount_from(state, period)
+    since = usage_ledger.recount_from(state, period)
     recheck = _recheck_from(state, settings, final_before, oldest)
     late = (
         settings.late_window
@@ -215,15 +215,15 @@ def _poll(
             queries.append(_Query(listed, row, start, DAY))
         elif row.is_counter:
             first = listed.final_before or oldest
-            if anew is not None and listed.final_before is not None:
-                first = anew
+            if since is not None and listed.final_before is not None:
+                first = since
             start = max(oldest, min(first, through - period))
             queries.append(_Query(listed, row, start if recheck is None else min(start, recheck), period))
         else:
             back = math.ceil(_LEVEL_LOOK_BACK.total_seconds() / period) * period
             start = through - back
             queries.append(_Query(listed, row, start if recheck is None else min(start, recheck), period))
-    read_through = state.read_through if anew is None else anew
+    read_through = state.read_through if since is None else since
     gap = read_through is not None and (read_through < oldest or read_through != state.read_through)
     start = max(oldest, read_through or 0)
     return Poll(
@@ -344,7 +344,7 @@ def _query(name: str, query: _Query, source: str | None) -> dict[str, Any]:
 
 
 def restore(ctx: Context[UsageSettings], target: Target) -> RestoredSamples | None:
-    """What the ledger knows of a target; a counter that nobody has seen yet is 0."""
+    """What the ledger knows of a target; a counter that was not scraped yet is 0."""
     state = usage_ledger.target_of(ctx.ledger, CLOUDWATCH, target.account_id, target.region)
     if state is None or state.polled_at is None:
         return None

@@ -1,4 +1,4 @@
-"""Environment variables besides `AWS_SPEND_EXPORTER_*`: those that AWS tools and the first version of this exporter read.
+"""Environment variables other than `AWS_SPEND_EXPORTER_*`: those that AWS tools and the first version of this exporter read.
 
 They are defaults: what config.yaml or an `AWS_SPEND_EXPORTER_*` variable says wins. botocore itself reads
 AWS_PROFILE, AWS_REGION and the like.

@@ -46,7 +46,7 @@ class Movers(Share):
 
 
 class Waste(Share):
-    """List price of what nobody uses, in USD a month."""
+    """List price of unused resources, in USD a month."""
 
     account_id: str
     account: str

@@ -66,7 +66,7 @@ class HistorySettings(StrictModel):
     timeout: Duration = Field(default=timedelta(seconds=30), description="Time for one request.")
     read_back: Duration | None = Field(
         default=timedelta(days=1),
-        description="How often the history is compared with the ledger and mended; null: never.",
+        description="How often the history is compared with the ledger and fixed; null: never.",
     )
 
     @model_validator(mode="after")

@@ -457,7 +457,7 @@ def _retire(db: sqlite3.Connection, target: UsageTarget, at: datetime) -> None:
         db.execute("DELETE FROM usage_amounts WHERE series = ?", (number,))
         db.execute("DELETE FROM usage_series_days WHERE series = ?", (number,))
         db.execute("DELETE FROM usage_series WHERE id = ?", (number,))
-        # Should it come back, its own counter begins anew.
+        # Should it come back, its counter begins again at zero.
         db.execute(
             "DELETE FROM usage_born WHERE target = ? AND metric = ? AND resource_id = ? AND variant = ?",
             (target.id, metric, resource, variant),

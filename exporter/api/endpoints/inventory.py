@@ -21,7 +21,7 @@ class Query(StrictModel):
     """Which resources; every filter that is given must hold."""
 
     account_id: str | None = Field(default=None, description="Only this account.")
-    region: str | None = Field(default=None, description="Only this region; `global` has one of its own.")
+    region: str | None = Field(default=None, description="Only this region; `global` for what has none.")
     service: str | None = Field(default=None, description="Only this service, e.g. ec2 or rds.")
     type: str | None = Field(default=None, description="Only this type, e.g. ec2:volume.")
     unused: bool | None = Field(default=None, description="Only what is unused, or only what is used.")
@@ -35,7 +35,7 @@ class Query(StrictModel):
 
 
 def _refuse_unknown(source: Source, query: Query) -> None:
-    """ValueError for a service or type that nothing here lists: its answer would be no resource, which nobody has said."""
+    """ValueError for a service or type that no file lists: an empty answer would be wrong."""
     types = {kind for file in all_resource_files() for kind in file.types}
     # Those of the Tagging API are declared nowhere.
     types |= {resource.type for held in source.published_resources for resource in held.resources}

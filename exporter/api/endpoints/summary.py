@@ -125,7 +125,7 @@ def _movers(
 
 
 def _waste(source: Source) -> Sequence[Waste] | None:
-    """Unused resources by account, type and reason; None where nobody looks for them."""
+    """Unused resources by account, type and reason; None where the inventory is off."""
     sums: defaultdict[tuple[str, str, str, str], float] = defaultdict(float)
     found = False
     for sample in source.samples:
