@@ -111,7 +111,13 @@ def test_a_month_is_first_read_at_noon_of_the_1st_and_nothing_of_it_is_served_un
         cost_breakdowns.collect(context, target)
         samples = list(
             cost_breakdowns.render(
-                ViewContext(ledger=ledger, now=now, settings=settings, names={}, sections=cost.CostSettings())
+                ViewContext(
+                    ledger=ledger,
+                    now=now,
+                    settings=settings,
+                    names={},
+                    sections=Sections(cost.CostSettings()),
+                )
             )
         )
         served = sum(sample.value for sample in samples) if samples else None
