@@ -30,17 +30,21 @@ def project_folder() -> Path:
     return folder
 
 
-def prometheus_config(shipped: Path, ports: Mapping[str, int], rules: Path) -> dict[str, Any]:
-    """prometheus.yml with the demo's addresses, a scrape and an evaluation each second, room for 450 days."""
+def prometheus_config(
+    shipped: Path, ports: Mapping[str, int], rules: Path, scrape_seconds: int = 1
+) -> dict[str, Any]:
+    """prometheus.yml with the demo's addresses, an evaluation each second, room for 450 days.
+
+    `scrape_seconds` is the time between two scrapes, and what one may take.
+    """
+    scrapes = {"scrape_interval": f"{scrape_seconds}s", "scrape_timeout": f"{scrape_seconds}s"}
     config = _load(shipped)
-    config.setdefault("global", {}).update(
-        {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    )
+    config.setdefault("global", {}).update({**scrapes, "evaluation_interval": "1s"})
     config["rule_files"] = [f"{rules}/*.yml"]
     config.setdefault("storage", {}).setdefault("tsdb", {})["out_of_order_time_window"] = "450d"
     jobs = [job for job in config.get("scrape_configs", []) if _replace_targets(job, ports)]
     for job in jobs:
-        job.update({"scrape_interval": "1s", "scrape_timeout": "1s"})
+        job.update(scrapes)
     config["scrape_configs"] = jobs
     for alertmanager in config.get("alerting", {}).get("alertmanagers", []):
         _replace_targets(alertmanager, ports)

@@ -40,6 +40,8 @@ class Options:
     inventory: bool = False
     """Also list what the accounts own, which the simulator fills on first use: in half a minute."""
     ports: Mapping[str, int] = field(default_factory=dict)
+    scrape_seconds: int = 1
+    """Between two scrapes, and for one: a scrape that takes longer fails, and nothing is live until the next."""
     patience: float = 90.0
     """Seconds that each server may take to be ready; one that dies is reported at once."""
 
@@ -188,7 +190,8 @@ class Stack:
         rules = configs.write_rules(project / "prometheus" / "rules", folder / "rules")
         shipped = project / "prometheus" / "prometheus.yml"
         config = configs.write_yaml(
-            folder / "prometheus.yml", configs.prometheus_config(shipped, self.ports, rules)
+            folder / "prometheus.yml",
+            configs.prometheus_config(shipped, self.ports, rules, self.options.scrape_seconds),
         )
         self._start(
             "prometheus",

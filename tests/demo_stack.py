@@ -22,7 +22,8 @@ SPIKED = ("prod", "Amazon Elastic Compute Cloud - Compute")
 _LEAST_FACTOR = Decimal(4)
 DENIED = "sandbox"
 _PATIENCE = 200
-_OPTIONS = Options(grafana=False, inventory=True, patience=_PATIENCE)
+# A second is too short for a scrape on a busy machine, and one that fails would empty a dashboard for that long.
+_OPTIONS = Options(grafana=False, inventory=True, scrape_seconds=5, patience=_PATIENCE)
 # Each is true once the chain has carried everything that the dashboards show.
 _FILLED = {
     "thirteen months of cost are read": "aws_spend_exporter_ledger_missing_dates == 0",

@@ -61,3 +61,11 @@ def test_a_job_for_a_server_that_does_not_run_here_is_left_out(tmp_path: Path) -
 def test_written_files_are_private(tmp_path: Path) -> None:
     path = configs.write_yaml(tmp_path / "config.yaml", {"a": 1})
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_scrape_may_take_the_time_between_two() -> None:
+    config = configs.prometheus_config(
+        PROJECT / "prometheus" / "prometheus.yml", PORTS, Path("/r"), scrape_seconds=5
+    )
+    for section in (config["global"], *config["scrape_configs"]):
+        assert (section["scrape_interval"], section["scrape_timeout"]) == ("5s", "5s")
