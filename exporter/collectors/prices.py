@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from pydantic import Field
 
-from exporter.aws.errors import AwsError, Kind
+from exporter.aws.errors import AwsError, Kind, reading
 from exporter.core.fields import CollectorSettings, Duration, Region
 from exporter.core.metric import Sample
 from exporter.core.moments import times_a_month
@@ -132,19 +132,12 @@ def _rows(
         "ServiceCode": query.service,
         "Filters": [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in filters.items()],
     }
-    # The payer need not be among the accounts that are collected from.
-    payer = ctx.accounts.get(target.account_id)
-    pages = ctx.aws.paginate(payer, "pricing", "GetProducts", _ENDPOINT, params, deadline=ctx.deadline)
-    for page in pages:
+    for page in ctx.paginate_payer(target, "pricing", "GetProducts", _ENDPOINT, params):
         for text in page["PriceList"]:
-            try:
+            with reading(f"a product of {query.service}"):
                 product = json.loads(text)
                 key = query.key(product["product"]["attributes"])
                 usd = _on_demand(product)
-            except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation) as error:
-                raise AwsError(
-                    Kind.MALFORMED_RESPONSE, f"a product of {query.service} is malformed: {error!r}"
-                ) from error
             # What is free of charge here is paid for elsewhere: no price is no zero.
             if key is not None and usd:
                 yield key, usd

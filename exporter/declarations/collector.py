@@ -20,7 +20,7 @@ from exporter.declarations.view import View
 class RestoredSamples:
     """What a collector that keeps its state in the ledger serves of a target, as AWS was read at `read_at`.
 
-    `seen` is to be called once the samples have been scraped twice, and whatever is restored then published.
+    `seen` is to be called once the samples have been scraped twice; what is restored then is published.
     """
 
     samples: tuple[Sample, ...]
