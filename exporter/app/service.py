@@ -31,10 +31,10 @@ from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
+from exporter.collection.due import Patience
 from exporter.collection.metrics import RunnerMetrics
 from exporter.collection.plan import declared_requests, refusal
 from exporter.collection.runner import Runner
-from exporter.collection.schedule import Patience
 from exporter.collection.store import Store
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
@@ -117,7 +117,9 @@ class Service:
         self.aws, self.history, self.runner = self._make(config)
         self.live_write = self._make_live_write(config)
         self._expect_requests(config)
-        self.registry.register(_StateMetrics(self._meter, self._books, lambda: self.aws))
+        self.registry.register(
+            _StateMetrics(self._meter, self._books, lambda: self.aws, lambda: self.runner.seconds_late())
+        )
 
     def _make(self, config: Config, previous: Aws | None = None) -> tuple[Aws, History, Runner]:
         """What runs one configuration; clients and sessions of `previous` stay where AWS is reached as before."""

@@ -19,6 +19,11 @@ CEILING_REMAINING = Family(
 LEDGER_ROWS = Family("aws_spend_exporter_ledger_rows", "Cost rows in the ledger.")
 LEDGER_BYTES = Family("aws_spend_exporter_ledger_bytes", "Size of the ledger's file and write-ahead log.")
 AWS_CLIENTS = Family("aws_spend_exporter_aws_clients", "AWS clients made, one a service and region.")
+COLLECTION_LAG = Family(
+    "aws_spend_exporter_collection_lag_seconds",
+    "How long the unit of the collector that has waited longest is overdue; 0 while collection keeps up.",
+    ("collector",),
+)
 RELOADED = Family(
     "aws_spend_exporter_config_last_reload_successful",
     "1 if the last reload of the configuration succeeded.",
@@ -33,6 +38,7 @@ STATE_FAMILIES = (
     LEDGER_ROWS,
     LEDGER_BYTES,
     AWS_CLIENTS,
+    COLLECTION_LAG,
     RELOADED,
     RELOADED_AT,
     BUILD_INFO,
@@ -40,9 +46,16 @@ STATE_FAMILIES = (
 
 
 class _StateMetrics:
-    """Gauges that are read when they are scraped: the budget that remains, and the ledger's size."""
+    """Gauges that are read when they are scraped: the budget that remains, the ledger's size, what waits."""
 
-    def __init__(self, meter: Meter, ledger: Ledger, aws: Callable[[], Aws]) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        ledger: Ledger,
+        aws: Callable[[], Aws],
+        seconds_late: Callable[[], Mapping[str, float]],
+    ) -> None:
+        self._seconds_late = seconds_late
         self._meter = meter
         self._ledger = ledger
         self._aws = aws
@@ -55,6 +68,7 @@ class _StateMetrics:
             _gauge(LEDGER_ROWS, {(): self._ledger.cost.row_count()}),
             _gauge(LEDGER_BYTES, {(): self._ledger.size_bytes()}),
             _gauge(AWS_CLIENTS, {(): self._aws().clients_created}),
+            _gauge(COLLECTION_LAG, {(name,): late for name, late in self._seconds_late().items()}),
         ]
 
 

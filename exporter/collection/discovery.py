@@ -14,6 +14,7 @@ from exporter.accounts.settings import AccountsSettings
 from exporter.accounts.sharding import ShardSettings
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError, Kind, classify
+from exporter.collection.due import Patience, backoff
 from exporter.collection.metrics import RunnerMetrics
 from exporter.collection.result import CollectionResult
 from exporter.collection.schedule import Schedule
@@ -52,6 +53,7 @@ class Discovery:
         again: Callable[[], None],
         found: Callable[[Directory | None, Directory], None],
         committed: Callable[[], None],
+        patience: Patience,
         *,
         discover: Discover = discover,
     ) -> None:
@@ -72,6 +74,8 @@ class Discovery:
         self._found = found
         self._notify_committed = committed
         self._ask = discover
+        self._patience = patience
+        self._failures = 0  # in a row
 
     def ensure(self) -> Directory:
         """Find the accounts in the calling thread's time, unless they are known; AwsError if AWS cannot say."""
@@ -93,10 +97,9 @@ class Discovery:
             return
         if self._stop.is_set():
             return
-        self._schedule.succeeded(DISCOVERY)
+        self._failures = 0
         before, self.directory = self.directory, directory
-        known = {*directory.accounts, directory.payer_id, ""}
-        self._store.forget(lambda key: key.account_id in known)
+        self._store.forget_accounts({*directory.accounts, directory.payer_id})
         self._metrics.accounts.set(len(directory.accounts))
         samples = tuple(account_samples(directory, self._config.accounts))
         self._store.publish(
@@ -133,7 +136,9 @@ class Discovery:
             CollectionResult(samples=(), attempted_at=now, succeeded_at=None, error=failure.kind),
             interval=_INTERVAL,
         )
-        self._schedule.at(DISCOVERY, self._again, self._schedule.retry_of_discovery(DISCOVERY, now))
+        self._failures += 1
+        wait = backoff(self._patience.first_retry, self._failures, self._patience.longest_retry)
+        self._schedule.at(DISCOVERY, self._again, now + wait)
 
     @property
     def _has_units(self) -> bool:
@@ -162,9 +167,15 @@ class Regions:
         self._clock = clock
         self._ask = regions_of
         self._known: dict[str, tuple[datetime, tuple[str, ...]]] = {}
+        # An account's regions are asked for once, however many collectors want them at a time.
+        self._locks: dict[str, threading.Lock] = {}
 
     def of(self, account: Account) -> tuple[str, ...]:
         """The regions of one account; AwsError if AWS cannot say."""
+        with self._locks.setdefault(account.id, threading.Lock()):
+            return self._of(account)
+
+    def _of(self, account: Account) -> tuple[str, ...]:
         now = self._clock()
         read_at, regions = self._known.get(account.id, (None, ()))
         if read_at is None or now >= read_at + _REGIONS_KEPT:

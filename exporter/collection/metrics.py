@@ -1,4 +1,4 @@
-"""Self metrics of the runs."""
+"""Self metrics of collection."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def kinds_of(collector: AnyCollector, scope: Scope) -> frozenset[Kind]:
 
 
 class RunnerMetrics:
-    """What is counted and timed of the runs; a reload goes on counting."""
+    """What is counted and timed of the attempts; a reload goes on counting."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """`registry` is the one that is scraped."""
         self.duration = Histogram(
             "aws_spend_exporter_collector_duration_seconds",
-            "Duration of a run of the collector over all its accounts and regions.",
+            "Duration of one attempt at a unit of the collector: one account, and region where it has regions.",
             ("collector",),
             buckets=(0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
             registry=registry,
@@ -57,7 +57,7 @@ class RunnerMetrics:
         """
         for part in collector.units(settings):
             self.expect_errors(part.name, kinds_of(collector, part.scope))
-        # Under its own name a run fails as a whole, the regions of an account are listed, and views fail.
+        # Under its own name the regions of an account are listed, and views fail.
         self.expect_errors(collector.name, kinds_of(collector, collector.scope))
         self.duration.labels(collector.name)
 

@@ -14,7 +14,8 @@ from datetime import datetime
 from prometheus_client import Counter
 
 from exporter.aws.errors import Kind
-from exporter.collection.publisher import Publisher, Run
+from exporter.collection.attempt import Attempt
+from exporter.collection.publisher import Publisher
 from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
 from exporter.core.places import Target
@@ -42,22 +43,22 @@ class Restored:
         self._stop = stop
         self._submit = submit
 
-    def publish_at_first(self, run: Run, key: Key, target: Target, now: datetime) -> None:
+    def publish_at_first(self, attempt: Attempt, key: Key, target: Target, now: datetime) -> None:
         """Until AWS answers, serve what was read before the process began, for as long as it is fresh."""
-        if run.collector.restore is not None and key not in self._store.results():
-            self.publish(run, key, target, now)
+        if attempt.collector.restore is not None and self._store.result(key) is None:
+            self.publish(attempt, key, target, now)
 
-    def publish(self, run: Run, key: Key, target: Target, now: datetime) -> bool:
+    def publish(self, attempt: Attempt, key: Key, target: Target, now: datetime) -> bool:
         """Serve what the ledger has of a target; returns whether the collector works like that."""
-        restore = run.collector.restore
+        restore = attempt.collector.restore
         if restore is None:
             return False
         with self._publisher.publishing:
-            restored = restore(run.context, target)
+            restored = restore(attempt.context, target)
             if restored is None or self._stop.is_set():
                 return True
             self._publisher.publish(
-                run,
+                attempt,
                 key,
                 target.account,
                 CollectionResult(samples=restored.samples, attempted_at=now, succeeded_at=restored.read_at),
@@ -66,25 +67,25 @@ class Restored:
 
             def republish() -> None:
                 # Not in the scrape's thread: it writes to the ledger.
-                self._submit(key.account_id, lambda: self._after_seen(run, key, target, seen))
+                self._submit(key.account_id, lambda: self._after_seen(attempt, key, target, seen))
 
             self._store.after_scrapes(key, _SCRAPES_OF_A_NEW_COUNTER, republish)
         return True
 
-    def _after_seen(self, run: Run, key: Key, target: Target, seen: Callable[[], None]) -> bool:
+    def _after_seen(self, attempt: Attempt, key: Key, target: Target, seen: Callable[[], None]) -> bool:
         if self._stop.is_set():
             return True
         try:
             seen()
-            with self._publisher.publishing:  # what a run publishes meanwhile is newer than this
-                result = self._store.results().get(key)
+            with self._publisher.publishing:  # what an attempt publishes meanwhile is newer than this
+                result = self._store.result(key)
                 if result is None:
                     return True
                 at, error = result.attempted_at, result.error
-                self.publish(run, key, target, at)
+                self.publish(attempt, key, target, at)
                 if error is not None:
                     self._publisher.publish(
-                        run,
+                        attempt,
                         key,
                         target.account,
                         CollectionResult(samples=(), attempted_at=at, succeeded_at=None, error=error),

@@ -1,16 +1,15 @@
 """Everything that happens while the exporter runs, for one configuration.
 
-`discovery` finds accounts and regions, `schedule` decides when a collector is due, `units` fans a run out
-over the pool, `run` records what became of each unit, `views` serves what the ledger has.
+`discovery` finds accounts and regions, `units` knows what is to be read of them, `stream` does what is due,
+`attempts` records what became of each unit, `views` serves what the ledger has.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -18,17 +17,17 @@ from typing import Any
 
 from exporter.accounts.discovery import Directory, discover, regions_of
 from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws, Deadline
-from exporter.aws.errors import Kind
+from exporter.collection.attempts import Attempts, free_bytes
 from exporter.collection.discovery import DISCOVERY, Discover, Discovery, Regions, RegionsOf
+from exporter.collection.due import Patience
 from exporter.collection.metrics import COUNTED, RunnerMetrics
 from exporter.collection.plan import refused_collectors
-from exporter.collection.pool import Pool
-from exporter.collection.publisher import Publisher, Run
+from exporter.collection.publisher import Publisher
 from exporter.collection.restored import Restored
-from exporter.collection.run import Attempts, free_bytes
-from exporter.collection.schedule import Patience, Schedule
+from exporter.collection.schedule import Schedule
 from exporter.collection.store import Key, Store
-from exporter.collection.units import Units, unit_names
+from exporter.collection.stream import Stream
+from exporter.collection.units import Reading, Units, unit_names
 from exporter.collection.views import THRESHOLDS, Views
 from exporter.collectors import all_collectors, without_replaced
 from exporter.config.model import Config
@@ -41,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _READ_A_MOMENT_AGO = timedelta(minutes=5)
 _REFRESH_PATIENCE = timedelta(minutes=2)
+_NAMED_CALLS = 3  # at a time: discovery, views, midnight
 
 
 class Runner:
@@ -82,24 +82,29 @@ class Runner:
         self.collectors = tuple(
             without_replaced([c for c in declared if config.settings(c).enabled and config.shard.runs(c)])
         )
-        self._finished: set[str] = set()
-        self._pool = Pool(config.aws.threads, CALLS_PER_ACCOUNT)
-        self.schedule = Schedule(clock, stop, len(self.collectors) + 2, patience)
+        self._sections = config.sections()
+        self._stream = Stream(config.aws.threads, CALLS_PER_ACCOUNT)
+        self.schedule = Schedule(clock, stop, _NAMED_CALLS)
         self.discovery = Discovery(
             config, aws, ledger, store, metrics, clock, stop, self.schedule,
-            self._start_discovery, self._found, committed, discover=discover,
+            self._start_discovery, self._found, committed, patience, discover=discover,
         )  # fmt: skip
         self.views = Views(
             config, self.collectors, ledger, store, metrics.errors, clock, stop,
             lambda: self.directory, self.schedule.at,
         )  # fmt: skip
         publisher = Publisher(store, stop, lambda: self.directory)
-        restored = Restored(publisher, store, metrics.errors, stop, self._pool.submit)
+        restored = Restored(publisher, store, metrics.errors, stop, self._stream.put_call)
         self._attempts = Attempts(
             ledger, store, publisher, restored, self.views, metrics, clock, stop, free_bytes
         )
         self._regions = Regions(config, aws, clock, regions_of)
-        self.units = Units(self._pool, store, self._regions, self._attempts, clock, stop)
+        self._refused: Mapping[str, str] = {}
+        self._is_started = False
+        self.units = Units(
+            self._stream, store, self._regions, self._attempts, metrics, clock, stop, patience,
+            lambda: self.directory, aws.region, config.settings, self._context,
+        )  # fmt: skip
 
     @property
     def directory(self) -> Directory | None:
@@ -116,7 +121,8 @@ class Runner:
             self._metrics.expect(collector, self.config.settings(collector))
             served |= unit_names(collector, self.config.settings(collector))
             served |= {view.name for view in collector.views}
-        self._store.forget(lambda key: key.unit in served)
+        self._store.forget_units(served)
+        self._is_started = True
         self.views.render()
         self.schedule.at_midnight(self.views.render)
         self.schedule.at(DISCOVERY, self._start_discovery, self._clock())
@@ -126,27 +132,35 @@ class Runner:
         """End within `timeout` seconds, or once `give_up` returns True; False if a request is still in flight."""
         self._stop.set()
         self.schedule.stop()
-        return self._pool.close(timeout, give_up)
+        return self._stream.close(timeout, give_up)
 
     def clock_was_set(self, step: timedelta) -> None:
         """Plan by the clock as it is now; `step` is by how much it was set, negative for back."""
+        log.warning("the clock was set", extra={"seconds": round(step.total_seconds())})
         self.schedule.clock_was_set(step)
+        if step > timedelta(0):
+            self._stream.hasten(step.total_seconds())
+
+    def seconds_late(self) -> dict[str, float]:
+        """How long the unit of each collector that has waited longest is overdue."""
+        late = self._stream.seconds_late()
+        return {collector.name: late.get(collector.name, 0.0) for collector in self.collectors}
 
     def unready(self) -> list[str]:
-        """Why the exporter is not ready yet; empty once every collector has finished a first run."""
+        """Why the exporter is not ready yet; empty once every unit was attempted, or after an interval of its collector."""
         if self.directory is None:
-            failure = self._store.results().get(Key(DISCOVERY))
+            failure = self._store.result(Key(DISCOVERY))
             reason = f"failed: {failure.error}" if failure and failure.error else "has not finished"
             return [f"account discovery {reason}"]
-        waiting = [c.name for c in self.collectors if c.name not in self._finished]
-        return [f"the first run of {name} has not finished" for name in waiting]
+        return [
+            f"{count} units of {name} have not been read yet" for name, count in self.units.unread().items()
+        ]
 
     def problems(self) -> list[str]:
         """Current failures: a line for each account and kind, however many units and regions it is."""
         failing: defaultdict[tuple[str, str], list[Key]] = defaultdict(list)
-        for key, result in sorted(self._store.results().items(), key=lambda item: str(item[0])):
-            if result.error:
-                failing[key.account_id, result.error].append(key)
+        for key, kind in sorted(self._store.failures(), key=lambda item: str(item[0])):
+            failing[key.account_id, kind].append(key)
         lines = []
         for (account_id, kind), keys in failing.items():
             units = ", ".join(dict.fromkeys(key.unit for key in keys))
@@ -164,8 +178,8 @@ class Runner:
             self.discovery.run()
             return True
 
-        # On the pool, whose threads a hanging call cannot keep from ending with the process.
-        self._pool.submit(DISCOVERY, task)
+        # On the stream, whose threads a hanging call cannot keep from ending with the process.
+        self._stream.put_call(DISCOVERY, task)
 
     def _found(self, before: Directory | None, directory: Directory) -> None:
         """Serve what discovery has found; after the first one, run what the plan allows."""
@@ -173,17 +187,19 @@ class Runner:
             self.views.render_thresholds()
         else:
             self.views.render()
-        if before is not None:
-            return
-        # Discovery shows how large the plan really is.
-        refused = self._refused_by_plan(len(directory.accounts))
-        for collector in self.collectors:
-            if reason := refused.get(collector.name):
-                interval = self.config.settings(collector).interval
-                self._attempts.refuse(collector, interval, directory, reason)
-                self._finished.add(collector.name)
-            else:
-                self.schedule.at(collector.name, partial(self._run, collector), self._clock())
+        if before is None:
+            # Discovery shows how large the plan really is.
+            self._refused = self._refused_by_plan(len(directory.accounts))
+            for collector in self.collectors:
+                if reason := self._refused.get(collector.name):
+                    interval = self.config.settings(collector).interval
+                    self._attempts.refuse(collector, interval, directory, reason)
+        allowed = [c for c in self.collectors if c.name not in self._refused]
+        if before is None and self._is_started:
+            self.units.start(allowed, directory)
+        elif before is not None:
+            for collector in allowed:
+                self.units.follow(collector, directory)
 
     def _refused_by_plan(self, accounts: int) -> dict[str, str]:
         """Why collectors may not run, by name."""
@@ -193,37 +209,12 @@ class Runner:
 
     # Collection
 
-    def _run(self, collector: AnyCollector) -> None:
-        """Run a collector that is due, and plan its next run."""
-        if self._stop.is_set():
-            return
-        started = self._clock()
-        interval = self.config.settings(collector).interval
-        at = started + interval
-        try:
-            clock_start = time.monotonic()
-            # Accounts that hang may outlast the interval; the others are not to wait for them.
-            run = self.collect(collector, None if collector.due else interval.total_seconds())
-            if self._stop.is_set():
-                return
-            self.views.catch_up_with_resources()
-            self._metrics.duration.labels(collector.name).observe(time.monotonic() - clock_start)
-            self._finished.add(collector.name)
-            at = self.schedule.next_run(collector, run.context, started, interval, run.failed > 0)
-        except Exception:
-            # E.g. the ledger's disk is full: there is a next run after any failure.
-            log.exception("the run failed", extra={"collector": collector.name})
-            self._metrics.errors.labels(collector.name, Kind.INTERNAL).inc()
-            at = self.schedule.retry_of_run(collector, at)
-        finally:
-            self.schedule.at(collector.name, partial(self._run, collector), at)
-
     def collect_now(self, collector: AnyCollector) -> int:
-        """Run one collector to its end in the calling thread's time; returns the failed units."""
+        """Read every unit of one collector while the caller waits; returns how many failed."""
         self.discovery.ensure()
-        run = self.collect(collector)
+        reading = self.collect(collector)
         self.views.catch_up_with_resources()
-        return run.failed
+        return reading.failed
 
     def refresh(self, name: str, patience: timedelta = _REFRESH_PATIENCE) -> str | None:
         """Read AWS for one collector now, ahead of its schedule.
@@ -241,41 +232,41 @@ class Runner:
         if collector.due is not None and name in self._refused_by_plan(len(directory.accounts)):
             return f"the plan of {name} passes a ceiling; `aws-spend-exporter plan` shows it"
         seconds = patience.total_seconds()
-        end = time.monotonic() + seconds
-        run = self.collect(collector, seconds, early=True)
-        while (reading := Units.read_by_another(run, self.units.under_way())) and time.monotonic() < end:
-            if self._stop.wait(0.1):
-                break
+        reading = self.collect(collector, seconds, early=True)
         self.views.catch_up_with_resources()
-        if run.pending or reading:
+        if reading.pending:
             return f"{name} is still being read after {seconds:.0f} s"
-        results = self._store.results()
-        failed = run.failed + sum(
-            results[key].error is not None for key in Units.read_by_another(run, results)
-        )
-        return f"{failed} units of {name} failed, see /-/ready" if failed else None
+        return f"{reading.failed} units of {name} failed, see /-/ready" if reading.failed else None
 
-    def collect(self, collector: AnyCollector, patience: float | None = None, *, early: bool = False) -> Run:
-        """One run; returns when all of it is done, or what is done after `patience` seconds.
+    def collect(
+        self, collector: AnyCollector, patience: float | None = None, *, early: bool = False
+    ) -> Reading:
+        """Read every unit of a collector now; returns when all are read, or after `patience` seconds.
 
-        An `early` one takes what is due for due already, unless it was read a moment ago. The accounts must
+        An `early` reading takes what is due for due already, unless it was read a moment ago. The accounts must
         have been discovered.
         """
         directory = self.directory
         assert directory is not None
-        run = Run(
-            collector,
-            self._context(collector, directory, early=early),
-            self.config.settings(collector).interval,
-        )
-        self.units.start(run, directory, self._aws.region)
-        self.units.wait(run, patience)
-        return run
+        reading = self.units.read_now(collector, directory, early=early)
+        self.units.wait(reading, patience)
+        return reading
 
-    def _context(self, collector: AnyCollector, directory: Directory, *, early: bool) -> Context[Any]:
+    def _context(
+        self, collector: AnyCollector, directory: Directory, early: bool, note: Callable[[], None]
+    ) -> Context[Any]:
+        """What an attempt at a unit of a collector is given; `note` is called after each commit."""
         settings = self.config.settings(collector)
         if early and collector.due is not None:
             settings = settings.model_copy(update={"interval": min(settings.interval, _READ_A_MOMENT_AGO)})
+
+        def committed() -> None:
+            note()
+            self._notify_committed()
+            # A view may read what another collector commits, but none reads what is restored by target.
+            if collector.restore is None:
+                self.views.follow_commit()
+
         return Context(
             aws=self._aws,
             ledger=self._ledger,
@@ -283,13 +274,8 @@ class Runner:
             accounts=directory.accounts,
             settings=settings,
             deadline=Deadline(self.config.aws.run_deadline.total_seconds()),
-            # A view may read what another collector commits, but none reads what is restored by target.
-            committed=self._notify_committed if collector.restore else self._committed,
-            sections=self.config.sections(),
+            committed=committed,
+            sections=self._sections,
             regions=partial(self._regions.of_all, directory),
             names=directory.names,
         )
-
-    def _committed(self) -> None:
-        self._notify_committed()
-        self.views.follow_commit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -132,8 +132,20 @@ class Store:
                 self._intervals[key.unit] = interval
             self._body = None
 
-    def forget(self, keep: Callable[[Key], bool]) -> None:
-        """Drop every result that `keep` refuses, e.g. of an account that left the organization."""
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Drop these results."""
+        gone = set(keys)
+        self._keep(lambda key: key not in gone)
+
+    def forget_accounts(self, keep: Container[str]) -> None:
+        """Drop the results of every account that is not in `keep`."""
+        self._keep(lambda key: not key.account_id or key.account_id in keep)
+
+    def forget_units(self, keep: Container[str]) -> None:
+        """Drop the results of every unit that is not in `keep`."""
+        self._keep(lambda key: key.unit in keep)
+
+    def _keep(self, keep: Callable[[Key], bool]) -> None:
         with self._lock:
             self._entries = {key: entry for key, entry in self._entries.items() if keep(key)}
             units = {key.unit for key in self._entries}
@@ -145,6 +157,19 @@ class Store:
             self._intervals = {unit: value for unit, value in self._intervals.items() if unit in units}
             self._waiting = {key: wait for key, wait in self._waiting.items() if keep(key)}
             self._body = None
+
+    def result(self, key: Key) -> CollectionResult | None:
+        with self._lock:
+            entry = self._entries.get(key)
+            return entry.result if entry else None
+
+    def keys_of(self, account_id: str) -> list[Key]:
+        with self._lock:
+            return [key for key in self._entries if key.account_id == account_id]
+
+    def failures(self) -> list[tuple[Key, str]]:
+        with self._lock:
+            return [(k, e.result.error) for k, e in self._entries.items() if e.result.error is not None]
 
     def after_scrapes(self, key: Key, scrapes: int, callback: Callable[[], None]) -> None:
         """Call back once what is published of `key` now has been scraped so often; it returns at once.

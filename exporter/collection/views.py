@@ -110,9 +110,7 @@ class Views:
             if directory
             else {},
             published_resources=self._store.published_resources,
-            failing=lambda: [
-                (key.unit, key.account_id) for key, result in self._store.results().items() if result.error
-            ],
+            failing=lambda: [(key.unit, key.account_id) for key, _ in self._store.failures()],
         )
 
     def succeeded_at(self, collector: AnyCollector, now: datetime | None) -> datetime | None:
@@ -210,7 +208,7 @@ class Views:
             read_at = view.read_at(context)
             if read_at is None:
                 if view.of_resources:
-                    self._store.forget(lambda key: key != Key(view.name))
+                    self._store.forget([Key(view.name)])
                 return
             until = view.valid_until(context) if view.valid_until else None
             samples, _, folded = sort_found(view.render(context))

@@ -108,7 +108,7 @@ def paid_calls(settings: AnomalyCausesSettings, scale: Scale) -> Iterable[PaidCa
     )
 
 
-def due(ctx: Context[AnomalyCausesSettings]) -> datetime:
+def due(ctx: Context[AnomalyCausesSettings], target: Target) -> datetime:
     """An interval from now: spikes are looked for in the ledger."""
     return ctx.clock() + ctx.settings.interval
 

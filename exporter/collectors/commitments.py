@@ -165,7 +165,7 @@ def _due(ctx: Context[CommitmentsSettings], kind: str, service: str, now: dateti
     return told.observed_at + ctx.settings.interval if told else now
 
 
-def due(ctx: Context[CommitmentsSettings]) -> datetime:
+def due(ctx: Context[CommitmentsSettings], target: Target) -> datetime:
     """When the first of the kinds has to be read again."""
     now = ctx.clock()
     moments = [_due(ctx, kind, service, now) for kind, service in ctx.settings.asked()]

@@ -141,7 +141,7 @@ def _answered_days(query: CostQuery, estimated: Mapping[date, bool], today: date
     return {day: estimated.get(day, False) for day in asked}
 
 
-def due(ctx: Context[CostSettings]) -> datetime:
+def due(ctx: Context[CostSettings], target: Target) -> datetime:
     """Now while anything is missing; otherwise an interval after the last refresh."""
     now = ctx.clock()
     if next_query(ctx.ledger, ctx.settings, now) is not None:

@@ -139,7 +139,7 @@ def attribute(
     return dict(amounts)
 
 
-def due(ctx: Context[CostAnomalyDetectionSettings]) -> datetime:
+def due(ctx: Context[CostAnomalyDetectionSettings], target: Target) -> datetime:
     """When the last answer ends to hold; now where there is none."""
     return _holds_until(ctx) or ctx.clock()
 

@@ -137,7 +137,7 @@ def _due(ctx: Context[CostBreakdownsSettings], breakdown: Breakdown, now: dateti
     return again if again < start_of_day(next_month) else start_of_day(next_month) + _FIRST_READ
 
 
-def due(ctx: Context[CostBreakdownsSettings]) -> datetime:
+def due(ctx: Context[CostBreakdownsSettings], target: Target) -> datetime:
     """When the first of the keys has to be read again."""
     now = ctx.clock()
     moments = [_due(ctx, breakdown, now) for breakdown in ctx.settings.breakdowns()]

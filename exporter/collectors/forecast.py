@@ -89,7 +89,7 @@ def read_answer(answer: Mapping[str, Any]) -> Interval:
     return Interval(mean, lower, upper)
 
 
-def due(ctx: Context[ForecastSettings]) -> datetime:
+def due(ctx: Context[ForecastSettings], target: Target) -> datetime:
     """When the last answer ends to hold; now where there is none."""
     return _holds_until(ctx) or ctx.clock()
 

@@ -363,15 +363,11 @@ def _served(row: UsageMetric) -> Served:
     return Served(_FAMILIES[row.name], row.variant[0] if row.variant else None, row.across, stale_after)
 
 
-def due(ctx: Context[UsageSettings]) -> datetime:
-    """An interval after the oldest poll of those that are up to date."""
-    now = ctx.clock()
-    times = [
-        at
-        for account_id, _, at in usage_ledger.polled(ctx.ledger, CLOUDWATCH)
-        if account_id in ctx.accounts and at > now - ctx.settings.interval
-    ]
-    return min(times, default=now) + ctx.settings.interval
+def due(ctx: Context[UsageSettings], target: Target) -> datetime:
+    """An interval after the last poll of the account's region."""
+    state = usage_ledger.target_of(ctx.ledger, CLOUDWATCH, target.account_id, target.region)
+    last = state.polled_at if state else None
+    return ctx.clock() if last is None else last + ctx.settings.interval
 
 
 def paid_calls(settings: UsageSettings, scale: Scale) -> Iterable[PaidCall]:

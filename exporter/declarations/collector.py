@@ -66,8 +66,8 @@ class Collector(Generic[S]):
     collect: Callable[[Context[S], Target], Iterable[Sample | Resource | Folded]] | None = None
     views: tuple[View[S], ...] = ()
     paid_calls: Callable[[S, Scale], Iterable[PaidCall]] = _no_paid_calls
-    due: Callable[[Context[S]], datetime] | None = None
-    """When to run next, for a collector whose state is in the ledger; others run each interval."""
+    due: Callable[[Context[S], Target], datetime] | None = None
+    """When to read a target next, for a collector whose state is in the ledger; others are read each interval."""
     restore: Callable[[Context[S], Target], RestoredSamples | None] | None = None
     """What to serve of a target instead of what `collect` returns: counters that outlive the process (usage, ec2_running)."""
     free_calls: Callable[[S, Scale], Iterable[FreeCall]] | None = None

@@ -167,16 +167,6 @@ def target_of(ledger: Ledger, source: str, account_id: str, region: str) -> Usag
     return _target(row) if row else None
 
 
-def polled(ledger: Ledger, source: str) -> list[tuple[str, str, datetime]]:
-    """Account id, region and time of the last poll of every target that has one."""
-    with ledger.connection() as db:
-        rows = db.execute(
-            "SELECT account_id, region, polled_at FROM usage_targets WHERE source = ? AND polled_at IS NOT NULL",
-            (source,),
-        ).fetchall()
-    return [(account, region, to_moment(at)) for account, region, at in rows]
-
-
 def list_series(
     ledger: Ledger, source: str, account_id: str, region: str, found: Iterable[Series], at: datetime
 ) -> UsageTarget:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from exporter.accounts.discovery import Directory
 from exporter.aws.errors import AwsError, Kind, classify
+from exporter.collection.attempt import Attempt
 from exporter.collection.metrics import RunnerMetrics
-from exporter.collection.publisher import Publisher, Run
+from exporter.collection.publisher import Publisher
 from exporter.collection.restored import Restored
 from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
@@ -60,24 +61,24 @@ class Attempts:
         self._stop = stop
         self._free_bytes = free_bytes
 
-    def attempt(self, run: Run, part: AnyPart, target: Target) -> AwsError | None:
+    def attempt(self, attempt: Attempt, part: AnyPart, target: Target) -> AwsError | None:
         """Collect one unit and publish what became of it; returns the failure, and never raises."""
-        collector = run.collector
+        collector = attempt.collector
         region = target.region if part.scope is Scope.REGION else ""
         key = Key(part.name, target.account_id, region)
         now = self._clock()
         try:
-            self._restored.publish_at_first(run, key, target, now)
+            self._restored.publish_at_first(attempt, key, target, now)
             if not collector.is_free:
                 self._require_room()
             try:
-                samples, resources, folded = sort_found(part.collect(run.context, target))
+                samples, resources, folded = sort_found(part.collect(attempt.context, target))
             finally:
                 self._views.catch_up()
             for sample in samples:
                 if sample.family not in collector.families:
                     raise ValueError(f"{collector.name} does not declare {sample.family.name}")
-            if not self._restored.publish(run, key, target, now):
+            if not self._restored.publish(attempt, key, target, now):
                 read_at = self._views.succeeded_at(collector, now)
                 result = CollectionResult(
                     samples=samples,
@@ -86,14 +87,14 @@ class Attempts:
                     resources=resources,
                     folded=folded,
                 )
-                self._publisher.publish(run, key, target.account, result)
+                self._publisher.publish(attempt, key, target.account, result)
         except Exception as error:
-            return self.fail(run, key, target.account, now, error)
+            return self.fail(attempt, key, target.account, now, error)
         finally:
             self._views.follow_resources(collector)
         return None
 
-    def fail(self, run: Run, key: Key, account: str, now: datetime, error: Exception) -> AwsError:
+    def fail(self, attempt: Attempt, key: Key, account: str, now: datetime, error: Exception) -> AwsError:
         """Log, count and publish that a unit failed; returns the classified failure."""
         where = f"{key.unit} of {key.account_id}{f' in {key.region}' if key.region else ''}"
         failure = classify(error, where)
@@ -115,9 +116,9 @@ class Attempts:
         self._metrics.errors.labels(key.unit, failure.kind).inc()
         read_at = None
         with suppress(sqlite3.DatabaseError):  # the ledger itself may be what is broken
-            read_at = self._views.succeeded_at(run.collector, None)
+            read_at = self._views.succeeded_at(attempt.collector, None)
         self._publisher.publish(
-            run,
+            attempt,
             key,
             account,
             CollectionResult(samples=(), attempted_at=now, succeeded_at=read_at, error=failure.kind),

@@ -1,0 +1,40 @@
+"""When a unit is due again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from zlib import crc32
+
+_MOST_DOUBLINGS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How soon what failed is tried again."""
+
+    first_retry: timedelta = timedelta(seconds=5)
+    """Of account discovery; doubled after each failure."""
+    longest_retry: timedelta = timedelta(minutes=5)
+    """Of account discovery."""
+    first_paid_retry: timedelta = timedelta(minutes=1)
+    """Of a unit of a collector that has a `due` date; doubled after each failure, its interval at most."""
+
+
+def backoff(first: timedelta, failures: int, longest: timedelta) -> timedelta:
+    """`first` after the first failure in a row, doubled after each."""
+    return min(longest, first * (1 << min(failures - 1, _MOST_DOUBLINGS)))
+
+
+def phase(name: str) -> float:
+    """A part of an interval, from a quarter to the whole, that is always the same for a name.
+
+    After its first read a unit waits for so much of its interval and from then on for all of it: what was
+    read at once at the start of the process is spread from then on, and nothing is older than an interval.
+    """
+    return 0.25 + 0.75 * crc32(name.encode()) / (1 << 32)
+
+
+def next_on_grid(grid: float, now: float, seconds: float) -> float:
+    """The first moment after `now` that is a whole number of intervals after `grid`; `grid` itself if it is to come."""
+    return grid if grid > now else grid + ((now - grid) // seconds + 1) * seconds
