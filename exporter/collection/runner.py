@@ -148,7 +148,7 @@ class Runner:
 
     def unready(self) -> list[str]:
         """Why the exporter is not ready yet; empty once every unit was attempted, or after an interval of its collector."""
-        if self.directory is None:
+        if self.directory is None or not self.units.are_known:
             failure = self._store.result(Key(DISCOVERY))
             reason = f"failed: {failure.error}" if failure and failure.error else "has not finished"
             return [f"account discovery {reason}"]

@@ -121,6 +121,8 @@ class Units:
         self._settings = settings
         self._context = context
         self._is_started = False
+        self.are_known = False
+        """Whether every unit but the regional ones is due or was read."""
         self._units: dict[Key, _Unit] = {}
         self._regional: defaultdict[tuple[str, str], dict[Key, _Unit]] = defaultdict(dict)
         self._unread: defaultdict[str, int] = defaultdict(int)  # by collector
@@ -131,14 +133,16 @@ class Units:
     def start(self, collectors: Sequence[AnyCollector], directory: Directory) -> None:
         """From now on the units of these collectors are due by themselves, at first all of them at once."""
         self._is_started = True
+        interval = {each.name: self._settings(each).interval.total_seconds() for each in collectors}
         # What the payer alone is asked for comes first: cost.
         for collector in sorted(collectors, key=lambda each: each.scope is not Scope.PAYER):
             self.follow(collector, directory)
         with self._changed:
-            for collector in collectors:
-                if self._unread[collector.name]:
-                    interval = self._settings(collector).interval.total_seconds()
-                    self._first_pass[collector.name] = time.monotonic() + interval
+            now = time.monotonic()
+            self._first_pass = {
+                name: now + seconds for name, seconds in interval.items() if self._unread[name]
+            }
+            self.are_known = True
 
     def follow(self, collector: AnyCollector, directory: Directory) -> list[_Unit]:
         """Take over the accounts that there are now; returns the units that do not need the regions to be known.

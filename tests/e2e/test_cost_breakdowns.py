@@ -121,7 +121,7 @@ def test_a_month_is_first_read_at_noon_of_the_1st_and_nothing_of_it_is_served_un
             )
         )
         served = sum(sample.value for sample in samples) if samples else None
-        return len(aws.requests.entries()), served, cost_breakdowns.due(context)
+        return len(aws.requests.entries()), served, cost_breakdowns.due(context, target)
 
     try:
         of_may = read(datetime(2026, 5, 31, 14, tzinfo=UTC))

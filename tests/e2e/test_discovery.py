@@ -11,7 +11,7 @@ import pytest
 from running_exporter import Client, MakeAws, collectors, in_process, organization, warm
 from waiting import wait_for
 
-from exporter.collection.schedule import Patience
+from exporter.collection.due import Patience
 from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack

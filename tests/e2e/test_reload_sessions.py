@@ -167,7 +167,7 @@ def test_an_answer_that_was_paid_for_before_a_reload_is_shown_as_the_new_configu
             assert exporter.reload().status_code == 200
         wait_for("it is ready", exporter.is_ready)
         # It was asked before the reload, and comes after what the next runner has asked.
-        wait_for("the late answer is committed", lambda: not before.units.under_way())
+        wait_for("the late answer is committed", lambda: not before._stream._running)
 
         month = now.date().replace(day=1), now.date() + timedelta(days=1)
         held = ledger.cost.sums(*month, "net_unblended")

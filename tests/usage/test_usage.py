@@ -83,7 +83,7 @@ def test_a_restart_within_the_interval_asks_nothing(aws: SimulatedAws, make_poll
     again = make_poller()
     again.poll()
     assert (aws.requests.count(), again.charged(), again.show()) == (0, charged, shown)
-    assert usage.due(again.context()) == NOW + HOUR
+    assert usage.due(again.context(), again.target()) == NOW + HOUR
 
 
 def test_an_empty_ledger_starts_a_new_epoch(aws: SimulatedAws, make_poller: MakePoller) -> None:

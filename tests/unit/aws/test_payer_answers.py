@@ -129,7 +129,7 @@ def test_each_kind_is_due_by_itself(wire: Wire) -> None:
     settings = commitments.CommitmentsSettings(reservations=("rds",))
     now = [NOW]
     context = wire.context(settings, lambda: now[0])
-    assert commitments.due(context) == NOW
+    assert commitments.due(context, PAYER) == NOW
     wire.answers = {
         "GetSavingsPlansUtilization": ["AccessDeniedException", "DataUnavailableException"],
         "GetReservationUtilization": ["DataUnavailableException"],
@@ -141,7 +141,7 @@ def test_each_kind_is_due_by_itself(wire: Wire) -> None:
     assert [operation for operation, _ in wire.asked] == [
         "GetSavingsPlansUtilization", "GetReservationUtilization", "GetSavingsPlansUtilization",
     ]  # fmt: skip
-    assert commitments.due(context) == NOW + settings.interval
+    assert commitments.due(context, PAYER) == NOW + settings.interval
     now[0] = NOW + settings.interval
     commitments.collect(context, PAYER)
     assert [operation for operation, _ in wire.asked[3:]] == ["GetReservationUtilization"]

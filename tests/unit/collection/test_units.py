@@ -1,0 +1,153 @@
+"""Units are due by themselves: again within an interval, at once when they are new, never once they are gone."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runner_world import ACCOUNTS, NOW, World, value
+from waiting import wait_for
+
+from exporter.aws.errors import AwsError, Kind
+from exporter.collection.due import Patience
+from exporter.core.metric import Sample
+from exporter.core.places import Account, Scope, Target
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.made.stop(30)
+    world.ledger.close()
+
+
+def test_each_unit_is_read_again_and_again(world: World) -> None:
+    reads: Counter[tuple[str, str]] = Counter()
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        reads[target.account_id, target.region] += 1
+        if target.account_id.startswith("2"):
+            raise AwsError(Kind.ACCESS_DENIED, "no")
+        return [value(target)]
+
+    world.collect, world.scope = collect, Scope.REGION
+    world.name, world.interval = "ec2_instances", "1s"
+    runner = world.runner()
+    runner.start()
+    units = {(account_id, region) for account_id in ACCOUNTS for region in ("eu-west-1", "us-east-1")}
+    wait_for("each is read four times", lambda: all(reads[unit] >= 4 for unit in units))
+    assert set(reads) == units
+    assert runner.stop(30)
+
+
+def test_an_account_that_joins_is_read_at_once_and_one_that_leaves_no_more(world: World) -> None:
+    reads: Counter[str] = Counter()
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        reads[target.account_id] += 1
+        return [value(target)]
+
+    world.collect, world.scope = collect, Scope.REGION
+    runner = world.runner()
+    runner.start()
+    wait_for("it is ready", lambda: not runner.unready())
+    assert reads == dict.fromkeys(ACCOUNTS, 2)
+    world.accounts["444444444444"] = Account("444444444444", "new")
+    del world.accounts["333333333333"]
+    runner.discovery.run()
+    wait_for("the new one is read", lambda: reads["444444444444"] == 2)
+    assert reads == dict.fromkeys([*ACCOUNTS, "444444444444"], 2)
+    runner._stream.hasten(2 * 3600)
+    wait_for("all are read again", lambda: sum(reads.values()) >= 14)
+    assert runner.stop(30)
+    assert reads == {"111111111111": 4, "222222222222": 4, "333333333333": 2, "444444444444": 4}
+
+
+def test_what_cannot_be_kept_up_with_is_late_and_nothing_fails(world: World) -> None:
+    release, reading = threading.Event(), threading.Event()
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        reading.set()
+        release.wait(60)
+        return [value(target)]
+
+    world.collect, world.threads = collect, 1
+    runner = world.runner()
+    runner.start()
+    assert reading.wait(60)
+    wait_for("the others are late", lambda: runner.seconds_late()["cost"] > 0.05)
+    assert runner.unready() == ["3 units of cost have not been read yet"]
+    release.set()
+    wait_for("it is ready", lambda: not runner.unready())
+    assert runner.seconds_late() == {"cost": 0}
+    assert {key: result.error for key, result in world.store.results().items() if result.error} == {}
+    assert runner.stop(30)
+
+
+def test_a_unit_that_hangs_is_waited_for_until_its_interval_is_over(world: World) -> None:
+    release = threading.Event()
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        if target.account_id.startswith("2"):
+            release.wait(60)
+        return [value(target)]
+
+    world.collect, world.name, world.interval = collect, "ec2_instances", "1s"
+    runner = world.runner()
+    runner.start()
+    wait_for("the accounts are known", lambda: runner.directory)
+    wait_for("it is ready", lambda: not runner.unready())
+    assert "222222222222" not in {key.account_id for key in world.store.results()}
+    release.set()
+    assert runner.stop(30)
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["after a commit", "without a commit"])
+def test_what_a_deadline_has_ended_goes_on_at_once_if_something_was_committed(
+    world: World, commits: bool
+) -> None:
+    runs: list[int] = []
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        runs.append(1)
+        if commits:
+            ctx.committed()
+        return ()
+
+    world.collect, world.scope, world.due = collect, Scope.PAYER, lambda ctx, target: NOW
+    world.patience = Patience(first_paid_retry=timedelta(hours=1))
+    runner = world.runner()
+    runner.start()
+    if commits:
+        wait_for("it goes on", lambda: len(runs) >= 3)
+    else:
+        wait_for("it is ready", lambda: runs and not runner.unready())
+        runner._stream.hasten(3590)
+        assert len(runs) == 1
+        runner._stream.hasten(20)
+        wait_for("it is read again", lambda: len(runs) == 2)
+    assert runner.stop(30)
+
+
+def test_a_unit_that_fails_is_tried_again_without_the_others(world: World) -> None:
+    reads: Counter[str] = Counter()
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        reads[target.account_id] += 1
+        if target.account_id.startswith("2"):
+            raise AwsError(Kind.THROTTLED, "slower")
+        return [value(target)]
+
+    world.collect, world.due = collect, lambda ctx, target: NOW + timedelta(hours=1)
+    world.patience = Patience(first_paid_retry=timedelta(seconds=0.05))
+    runner = world.runner()
+    runner.start()
+    wait_for("it is tried again", lambda: reads["222222222222"] >= 4)
+    assert (reads["111111111111"], reads["333333333333"]) == (1, 1)
+    assert runner.stop(30)
