@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test clocks full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write clean
+.PHONY: help setup demo check test clocks full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -73,6 +73,9 @@ bench-live-write: setup ## measure the CPU of one push of the current samples
 
 bench-first-start: setup ## measure the seconds from a first start to thirteen months in Prometheus
 	$(BIN)/python -m bench.first_start
+
+bench-scale: setup ## measure collection at 10, 100 and 1,000 accounts, and the first fill of 13 months at 1,000 (needs Go, hours)
+	$(BIN)/python -m bench.scale
 
 clean: ## remove everything that make has fetched or built
 	rm -rf $(BROWSER)/node_modules $(BROWSER)/dist
