@@ -95,8 +95,7 @@ class Discovery:
             return
         self._schedule.succeeded(DISCOVERY)
         before, self.directory = self.directory, directory
-        known = {*directory.accounts, directory.payer_id, ""}
-        self._store.forget(lambda key: key.account_id in known)
+        self._store.forget_accounts({*directory.accounts, directory.payer_id})
         self._metrics.accounts.set(len(directory.accounts))
         samples = tuple(account_samples(directory, self._config.accounts))
         self._store.publish(

@@ -50,6 +50,6 @@ class Publisher:
         with self.publishing:
             self._store.publish(key, result, account=account, interval=run.interval, owner=run.collector.name)
         directory = self._directory()
-        if directory and key.account_id not in {*directory.accounts, directory.payer_id}:
+        if directory and key.account_id not in directory.accounts and key.account_id != directory.payer_id:
             # The account left while it was being read.
-            self._store.forget(lambda known: known != key)
+            self._store.forget([key])

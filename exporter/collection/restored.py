@@ -44,7 +44,7 @@ class Restored:
 
     def publish_at_first(self, run: Run, key: Key, target: Target, now: datetime) -> None:
         """Until AWS answers, serve what was read before the process began, for as long as it is fresh."""
-        if run.collector.restore is not None and key not in self._store.results():
+        if run.collector.restore is not None and self._store.result(key) is None:
             self.publish(run, key, target, now)
 
     def publish(self, run: Run, key: Key, target: Target, now: datetime) -> bool:
@@ -77,7 +77,7 @@ class Restored:
         try:
             seen()
             with self._publisher.publishing:  # what a run publishes meanwhile is newer than this
-                result = self._store.results().get(key)
+                result = self._store.result(key)
                 if result is None:
                     return True
                 at, error = result.attempted_at, result.error

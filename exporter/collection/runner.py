@@ -116,7 +116,7 @@ class Runner:
             self._metrics.expect(collector, self.config.settings(collector))
             served |= unit_names(collector, self.config.settings(collector))
             served |= {view.name for view in collector.views}
-        self._store.forget(lambda key: key.unit in served)
+        self._store.forget_units(served)
         self.views.render()
         self.schedule.at_midnight(self.views.render)
         self.schedule.at(DISCOVERY, self._start_discovery, self._clock())
@@ -135,7 +135,7 @@ class Runner:
     def unready(self) -> list[str]:
         """Why the exporter is not ready yet; empty once every collector has finished a first run."""
         if self.directory is None:
-            failure = self._store.results().get(Key(DISCOVERY))
+            failure = self._store.result(Key(DISCOVERY))
             reason = f"failed: {failure.error}" if failure and failure.error else "has not finished"
             return [f"account discovery {reason}"]
         waiting = [c.name for c in self.collectors if c.name not in self._finished]
@@ -144,9 +144,8 @@ class Runner:
     def problems(self) -> list[str]:
         """Current failures: a line for each account and kind, however many units and regions it is."""
         failing: defaultdict[tuple[str, str], list[Key]] = defaultdict(list)
-        for key, result in sorted(self._store.results().items(), key=lambda item: str(item[0])):
-            if result.error:
-                failing[key.account_id, result.error].append(key)
+        for key, error in sorted(self._store.failures(), key=str):
+            failing[key.account_id, error].append(key)
         lines = []
         for (account_id, kind), keys in failing.items():
             units = ", ".join(dict.fromkeys(key.unit for key in keys))

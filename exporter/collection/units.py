@@ -144,7 +144,9 @@ class Units:
             if part.offered(region)
         }
         names = {part.name for part in parts} | {run.collector.name}
-        self._store.forget(lambda key: key.unit not in names or key.account_id != account.id or key in units)
+        self._store.forget(
+            key for key in self._store.keys_of(account.id) if key.unit in names and key not in units
+        )
         for key, part in units.items():
             target = directory.target(account, key.region)
             self._submit(run, account.id, key, self._task(run, part, target))
