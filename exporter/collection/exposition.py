@@ -14,8 +14,8 @@ from exporter.core.exposition import header
 from exporter.core.gzip_parts import Part, compress, join, member
 from exporter.core.metric import Family
 
-BLOCK_BYTES = 64 << 10
-"""Most text of a block, unless one slot has more. Four times as much would save 1% of the body and cost each change four times as much."""
+BLOCK_BYTES = 32 << 10
+"""Most text of a block, unless one slot has more. Eight times as much saves 6% of the body, and a change costs eight times as much."""
 
 _FILLED_BYTES = BLOCK_BYTES * 3 // 4  # values grow by a few digits, and that must not split every block
 _PROBE_BYTES = 256
