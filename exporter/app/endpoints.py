@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from exporter.api.endpoints import all_endpoints
 from exporter.api.source import AnyEndpoint, Source
 from exporter.app.pages import api_page, landing_page
 from exporter.collection.store import Store
+from exporter.web.encodings import accepts_gzip
 
 _MOST_WAITING = 4
 """Requests that wait for a reload or a refresh at once; each holds one of the threads that answer the JSON API."""
@@ -58,18 +58,18 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
 
 def _add_metrics(app: FastAPI, store: Store, registry: CollectorRegistry) -> None:
     def exposition(accepted: str) -> Response:
-        plain, packed = store.exposition()
+        snapshot = store.scrape()
         own = generate_latest(registry)
         headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Vary": "Accept-Encoding"}
-        if "gzip" in accepted:
-            # Gzip members may follow each other: the big one comes from the cache.
-            return Response(packed + gzip.compress(own, 1), headers={**headers, "Content-Encoding": "gzip"})
-        return Response(plain + own, headers=headers)
+        if accepts_gzip(accepted):
+            return Response(snapshot.gzipped(own), headers={**headers, "Content-Encoding": "gzip"})
+        return Response(snapshot.plain(own), headers=headers)
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="All metrics, text format 0.0.4")
     async def metrics(request: Request) -> Response:
         # Not on the threads of the JSON API: a scrape does not queue behind it.
-        return await asyncio.to_thread(exposition, request.headers.get("accept-encoding", ""))
+        accepted = ",".join(request.headers.getlist("accept-encoding"))
+        return await asyncio.to_thread(exposition, accepted)
 
 
 def _add_states(app: FastAPI, probes: Probes) -> None:

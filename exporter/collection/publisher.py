@@ -33,6 +33,6 @@ class Publisher:
                 key, result, account=account, interval=attempt.interval, owner=attempt.collector.name
             )
         directory = self._directory()
-        if directory and key.account_id not in {*directory.accounts, directory.payer_id}:
+        if directory and key.account_id not in directory.accounts and key.account_id != directory.payer_id:
             # The account left while it was being read.
             self._store.forget([key])

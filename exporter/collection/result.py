@@ -1,4 +1,4 @@
-"""What became of one unit of collection."""
+"""One unit of collection, and what became of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from datetime import datetime
 
 from exporter.core.metric import Sample
 from exporter.core.resource import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a result is of: a collector's part or a view, an account and a region; empty where it has none."""
+
+    unit: str
+    account_id: str = ""
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,75 +1,51 @@
-"""The last results, already rendered: a scrape joins strings and computes nothing."""
+"""The last results, already rendered: what a publish, a look-up or a scrape costs does not grow with their number."""
 
 from __future__ import annotations
 
-import gzip
+import heapq
 import threading
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from exporter.collection.result import CollectionResult
-from exporter.core.exposition import DuplicateSeriesError, header, render
+from exporter.collection.exposition import Exposition, Snapshot
+from exporter.collection.health import Health
+from exporter.collection.ownership import Ownership
+from exporter.collection.result import CollectionResult, Key
+from exporter.core.exposition import render
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import Clock
 from exporter.core.resource import PublishedResources
 from exporter.declarations.collector import expires_at
 
-SUCCESS = Family(
-    "aws_spend_exporter_collector_success",
-    "1 if the last attempt of the collector succeeded for the account in every region, else 0.",
-    ("collector", "account_id", "account"),
-)
-LAST_SUCCESS = Family(
-    "aws_spend_exporter_collector_last_success_timestamp_seconds",
-    "When AWS was last read in full by the collector for the account.",
-    ("collector", "account_id", "account"),
-)
-FAILURE = Family(
-    "aws_spend_exporter_collector_failure_info",
-    "1 while the collector fails for the account and region, with the kind of failure.",
-    ("collector", "account_id", "account", "region", "kind"),
-)
-INTERVAL = Family(
-    "aws_spend_exporter_collector_interval_seconds", "Time between two runs of the collector.", ("collector",)
-)
-SERIES = Family("aws_spend_exporter_series", "Series that the collector or view serves now.", ("collector",))
-FOLDED = Family(
-    "aws_spend_exporter_folded_series",
-    "Series that a limit of the collector or view has summed up as `other`.",
-    ("collector",),
-)
-FAMILIES = (SUCCESS, LAST_SUCCESS, FAILURE, INTERVAL, SERIES, FOLDED)
+__all__ = ["Key", "Store"]
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What a result is of: a collector or view, an account and a region; empty where it has none."""
-
-    unit: str
-    account_id: str = ""
-    region: str = ""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry:
+    key: Key
+    owner: str
     result: CollectionResult
     account: str
-    interval: timedelta | None
-    rendered: dict[Family, str]
+    expires: datetime | None
+    rendered: Mapping[Family, bytes]
+    is_served: bool = False
 
-    @property
-    def expires(self) -> datetime | None:
-        until = self.result.valid_until
-        if self.interval is None or self.result.succeeded_at is None:
-            return until
-        expires = expires_at(self.result.succeeded_at, self.interval)
-        return expires if until is None else min(expires, until)
+    def has_expired(self, now: datetime) -> bool:
+        return self.expires is not None and now >= self.expires
+
+
+def _expires(result: CollectionResult, interval: timedelta | None) -> datetime | None:
+    until = result.valid_until
+    if interval is None or result.succeeded_at is None:
+        return until
+    expires = expires_at(result.succeeded_at, interval)
+    return expires if until is None else min(expires, until)
 
 
 def _after_failure(
     failed: CollectionResult, previous: _Entry | None
-) -> tuple[CollectionResult, dict[Family, str]]:
+) -> tuple[CollectionResult, Mapping[Family, bytes]]:
     """The failure with what is still served of the last success."""
     if previous is None:
         return replace(failed, samples=(), resources=()), {}
@@ -91,11 +67,19 @@ class Store:
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: dict[Key, _Entry] = {}
-        self._owners: dict[str, str] = {}
-        self._units: dict[str, frozenset[str]] = {}  # of an owner
-        self._intervals: dict[str, timedelta] = {}
-        self._body: tuple[datetime | None, bytes, bytes] | None = None
+        self._by_account: dict[str, dict[Key, None]] = {}
+        self._ownership = Ownership()
+        self._failing: dict[Key, str] = {}
+        self._expiries: list[tuple[datetime, int, _Entry]] = []  # a heap; some are of what was replaced
+        self._expired: dict[Key, _Entry] = {}
+        self._pushed = 0
+        self._looked_at: datetime | None = None
+        self._health = Health()
+        self._self_samples: dict[Hashable, tuple[Sample, ...]] = {}
+        self._exposition = Exposition()
         self._waiting: dict[Key, tuple[int, Callable[[], None]]] = {}
+
+    # Changes
 
     def publish(
         self,
@@ -113,63 +97,45 @@ class Store:
         nothing, if a series occurs twice or another owner publishes one of the families. All units of a
         collector have it as their `owner`; without one, a unit is its own.
         """
-        rendered = render(result.samples) if result.error is None else None
-        wanted = owner or key.unit
+        rendered: Mapping[Family, bytes] | None = None
+        if result.error is None:
+            rendered = {family: text.encode() for family, text in render(result.samples).items()}
+        owner = owner or key.unit
+        now = self._clock()
         with self._lock:
-            for family in rendered or ():
-                known = self._owners.get(family.name, wanted)
-                if known != wanted:
-                    raise DuplicateSeriesError(f"{family.name} is published by {known} and by {wanted}")
+            self._ownership.take(owner, key, rendered or ())
             # Nothing is refused from here on.
             previous = self._entries.get(key)
+            if previous is not None and previous.owner != owner:
+                self._drop(previous)
+                self._ownership.take(owner, key, rendered or ())
+                previous = None
             if rendered is None:
                 result, rendered = _after_failure(result, previous)
-            elif rendered:
-                self._owners.update({family.name: wanted for family in rendered})
-                self._units[wanted] = self._units.get(wanted, frozenset()) | {key.unit}
-            self._entries[key] = _Entry(result, account, interval, rendered)
+            entry = _Entry(key, owner, result, account, _expires(result, interval), rendered)
+            self._replace(previous, entry, now)
             if interval is not None:
-                self._intervals[key.unit] = interval
-            self._body = None
+                self._health.interval(owner, interval)
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """Drop these results."""
-        gone = set(keys)
-        self._keep(lambda key: key not in gone)
+        """Drop the results of these, e.g. of a region that an account no longer uses."""
+        keys = list(keys)  # what makes them may ask the store
+        with self._lock:
+            self._forget(keys)
 
     def forget_accounts(self, keep: Container[str]) -> None:
-        """Drop the results of every account that is not in `keep`."""
-        self._keep(lambda key: not key.account_id or key.account_id in keep)
+        """Drop the results of accounts that are not in `keep`; what has no account stays."""
+        with self._lock:
+            for account_id, keys in list(self._by_account.items()):
+                if account_id and account_id not in keep:
+                    self._forget(list(keys))
 
     def forget_units(self, keep: Container[str]) -> None:
-        """Drop the results of every unit that is not in `keep`."""
-        self._keep(lambda key: key.unit in keep)
-
-    def _keep(self, keep: Callable[[Key], bool]) -> None:
+        """Drop the results of units that are not in `keep`."""
         with self._lock:
-            self._entries = {key: entry for key, entry in self._entries.items() if keep(key)}
-            units = {key.unit for key in self._entries}
-            self._owners = {
-                name: owner
-                for name, owner in self._owners.items()
-                if self._units.get(owner, frozenset()) & units
-            }
-            self._intervals = {unit: value for unit, value in self._intervals.items() if unit in units}
-            self._waiting = {key: wait for key, wait in self._waiting.items() if keep(key)}
-            self._body = None
-
-    def result(self, key: Key) -> CollectionResult | None:
-        with self._lock:
-            entry = self._entries.get(key)
-            return entry.result if entry else None
-
-    def keys_of(self, account_id: str) -> list[Key]:
-        with self._lock:
-            return [key for key in self._entries if key.account_id == account_id]
-
-    def failures(self) -> list[tuple[Key, str]]:
-        with self._lock:
-            return [(k, e.result.error) for k, e in self._entries.items() if e.result.error is not None]
+            for unit in self._ownership.units():
+                if unit not in keep:
+                    self._forget(self._ownership.keys_of_unit(unit))
 
     def after_scrapes(self, key: Key, scrapes: int, callback: Callable[[], None]) -> None:
         """Call back once what is published of `key` now has been scraped so often; it returns at once.
@@ -179,62 +145,100 @@ class Store:
         with self._lock:
             self._waiting[key] = (scrapes, callback)
 
+    # Look-ups
+
+    def result(self, key: Key) -> CollectionResult | None:
+        """The current result of one unit; a failed one carries the samples that are still served."""
+        with self._lock:
+            entry = self._entries.get(key)
+        return entry.result if entry else None
+
     def results(self) -> dict[Key, CollectionResult]:
-        """The current results; a failed one carries the samples that are still served."""
+        """A copy of all current results, for status pages, the command line and tests."""
         with self._lock:
             return {key: entry.result for key, entry in self._entries.items()}
 
-    def samples(self) -> Iterator[Sample]:
-        """Every sample that is served now, without the self metrics of the store."""
+    def keys_of(self, account_id: str) -> list[Key]:
+        """What is published of one account."""
         with self._lock:
-            served = self._served(self._clock())
-        for _, entry in served:
-            yield from entry.result.samples
+            return list(self._by_account.get(account_id, ()))
 
-    def published_resources(self) -> list[PublishedResources]:
-        """The resources of every unit whose last good result is still served."""
+    def failures(self) -> list[tuple[Key, str]]:
+        """The units that fail now, with the kind of failure."""
         with self._lock:
-            served = self._served(self._clock())
+            return list(self._failing.items())
+
+    def published_resources(
+        self, account_id: str | None = None, owner: str | None = None
+    ) -> list[PublishedResources]:
+        """The resources of every unit whose last good result is still served, of one account or owner, or of all."""
+        now = self._clock()
+        with self._lock:
+            if account_id is not None:
+                entries = [self._entries[key] for key in self._by_account.get(account_id, ())]
+            elif owner is not None:
+                entries = [self._entries[key] for key in self._ownership.keys_of(owner)]
+            else:
+                entries = list(self._entries.values())
         return [
             PublishedResources(
-                unit=key.unit,
-                account_id=key.account_id,
+                unit=entry.key.unit,
+                account_id=entry.key.account_id,
                 account=entry.account,
-                region=key.region,
+                region=entry.key.region,
                 read_at=entry.result.succeeded_at,
                 resources=entry.result.resources,
                 error=entry.result.error,
                 expires=entry.expires,
             )
-            for key, entry in served
-            if entry.result.succeeded_at is not None
+            for entry in entries
+            if owner in (None, entry.owner)
+            and entry.result.succeeded_at is not None
+            and not entry.has_expired(now)
         ]
 
-    def exposition(self) -> tuple[bytes, bytes]:
-        """The text of every family, plain and gzipped, from the cache while nothing has changed.
+    # What is served
 
-        It counts as a scrape.
-        """
+    def samples(self) -> Iterator[Sample]:
+        """Every sample that is served now, without the self metrics of the store."""
         now = self._clock()
         with self._lock:
-            if self._body is None or (self._body[0] is not None and now >= self._body[0]):
-                self._body = self._join(now)
-            body = self._body
+            entries = list(self._entries.values())
+        for entry in entries:
+            if not entry.has_expired(now):
+                yield from entry.result.samples
+
+    def scrape(self) -> Snapshot:
+        """All that is served now, to be joined and compressed without the lock; it counts as a scrape."""
+        now = self._clock()
+        with self._lock:
+            self._expire(now)
+            self._follow_health()
+            snapshot = self._exposition.snapshot()
             seen = self._count_scrape()
         for callback in seen:
             callback()
-        return body[1], body[2]
+        return snapshot
+
+    def exposition(self) -> tuple[bytes, bytes]:
+        """The text of every family, plain and gzipped; it counts as a scrape."""
+        snapshot = self.scrape()
+        return snapshot.plain(), snapshot.gzipped()
 
     def scraped_samples(self) -> list[Sample]:
-        """What `exposition` has as text, the self metrics of the store included; it counts as a scrape."""
+        """What `scrape` has as text, the self metrics of the store included; it counts as a scrape."""
         now = self._clock()
         with self._lock:
-            samples = [sample for _, entry in self._served(now) for sample in entry.result.samples]
-            samples += self._self_samples(now)
+            self._expire(now)
+            self._follow_health()
+            served = [entry.result.samples for entry in self._entries.values() if entry.is_served]
+            served += self._self_samples.values()
             seen = self._count_scrape()
         for callback in seen:
             callback()
-        return samples
+        return [sample for samples in served for sample in samples]
+
+    # Under the lock
 
     def _count_scrape(self) -> list[Callable[[], None]]:
         """What waits for this scrape, to be called once the lock is released."""
@@ -247,58 +251,100 @@ class Store:
                 del self._waiting[key]
         return seen
 
-    def _served(self, now: datetime) -> list[tuple[Key, _Entry]]:
-        """The results that have not expired."""
-        return [
-            (key, entry)
-            for key, entry in self._entries.items()
-            if entry.expires is None or now < entry.expires
-        ]
+    def _forget(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._waiting.pop(key, None)
+            if (entry := self._entries.get(key)) is not None:
+                self._drop(entry)
 
-    def _join(self, now: datetime) -> tuple[datetime | None, bytes, bytes]:
-        blocks: dict[Family, list[str]] = {}
-        served = self._served(now)
-        for _, entry in served:
-            for family, text in entry.rendered.items():
-                blocks.setdefault(family, []).append(text)
-        for family, text in render(self._self_samples(now)).items():
-            blocks.setdefault(family, []).append(text)
-        body = "".join(
-            header(family) + "".join(blocks[family]) for family in sorted(blocks, key=lambda f: f.name)
-        ).encode()
-        next_expiry = min((entry.expires for _, entry in served if entry.expires is not None), default=None)
-        # Level 1: nearly as small for this text, and several times quicker.
-        return next_expiry, body, gzip.compress(body, 1)
+    def _drop(self, entry: _Entry) -> None:
+        key = entry.key
+        self._withdraw(entry)
+        self._expired.pop(key, None)
+        self._failing.pop(key, None)
+        del self._entries[key]
+        del self._by_account[key.account_id][key]
+        if not self._by_account[key.account_id]:
+            del self._by_account[key.account_id]
+        self._health.count(key.unit, -1, 0, 0)
+        if key.account_id:
+            self._health.drop(entry.owner, key)
+        if not self._ownership.release(entry.owner, key):
+            self._health.interval(entry.owner, None)
 
-    def _self_samples(self, now: datetime) -> Iterator[Sample]:
-        series = {key.unit: 0 for key in self._entries}
-        folded = dict(series)
-        for key, entry in self._served(now):
-            series[key.unit] += len(entry.result.samples)
-            folded[key.unit] += entry.result.folded
-        for unit, count in series.items():
-            yield SERIES(count, collector=unit)
-            yield FOLDED(folded[unit], collector=unit)
-        for unit, interval in self._intervals.items():
-            yield INTERVAL(interval.total_seconds(), collector=unit)
-        yield from self._health_samples()
+    def _replace(self, previous: _Entry | None, entry: _Entry, now: datetime) -> None:
+        key, result = entry.key, entry.result
+        self._entries[key] = entry
+        self._by_account.setdefault(key.account_id, {})[key] = None
+        self._expired.pop(key, None)
+        if result.error is None:
+            self._failing.pop(key, None)
+        else:
+            self._failing[key] = result.error
+        if key.account_id:
+            self._health.put(
+                entry.owner, key, entry.account, result.attempted_at, result.succeeded_at, result.error
+            )
+        if previous is None:
+            self._health.count(key.unit, 1, 0, 0)
+        if entry.has_expired(now):
+            if previous is not None:
+                self._withdraw(previous)
+            self._expired[key] = entry
+        else:
+            self._serve(entry, previous)
 
-    def _health_samples(self) -> Iterator[Sample]:
-        by_account: dict[tuple[str, str], list[tuple[Key, _Entry]]] = {}
-        for key, entry in self._entries.items():
-            if key.account_id:
-                by_account.setdefault((key.unit, key.account_id), []).append((key, entry))
-        for (unit, account_id), entries in by_account.items():
-            # One name, whichever region was collected last: a rename must not make two series.
-            account = max(entries, key=lambda item: item[1].result.attempted_at)[1].account
-            labels = {"collector": unit, "account_id": account_id, "account": account}
-            failed = [(key, entry) for key, entry in entries if entry.result.error is not None]
-            yield SUCCESS(not failed, **labels)
-            # Where the regions themselves could not be listed, those known so far say when they were read.
-            regional = [entry for key, entry in entries if key.region] or [entry for _, entry in entries]
-            read = [entry.result.succeeded_at for entry in regional]
-            known = [moment for moment in read if moment is not None]
-            if len(known) == len(read):
-                yield LAST_SUCCESS(min(known).timestamp(), **labels)
-            for key, entry in failed:
-                yield FAILURE(1, region=key.region, kind=str(entry.result.error), **labels)
+    def _serve(self, entry: _Entry, previous: _Entry | None = None) -> None:
+        """Serve the text of an entry, instead of that of `previous`."""
+        series, folded = len(entry.result.samples), entry.result.folded
+        if previous is not None and previous.is_served:
+            series -= len(previous.result.samples)
+            folded -= previous.result.folded
+            for family in previous.rendered:
+                if family not in entry.rendered:
+                    self._exposition.drop(entry.key, family)
+        for family, text in entry.rendered.items():
+            self._exposition.put(entry.key, family, text)
+        self._health.count(entry.key.unit, 0, series, folded)
+        entry.is_served = True
+        if entry.expires is not None:
+            self._pushed += 1  # entries have no order
+            heapq.heappush(self._expiries, (entry.expires, self._pushed, entry))
+            if len(self._expiries) > 2 * len(self._entries) + 64:
+                self._expiries = [held for held in self._expiries if self._is_current(held[2])]
+                heapq.heapify(self._expiries)
+
+    def _is_current(self, entry: _Entry) -> bool:
+        return entry.is_served and self._entries.get(entry.key) is entry
+
+    def _withdraw(self, entry: _Entry) -> None:
+        """Serve the text of an entry no longer."""
+        if entry.is_served:
+            entry.is_served = False
+            for family in entry.rendered:
+                self._exposition.drop(entry.key, family)
+            self._health.count(entry.key.unit, 0, -len(entry.result.samples), -entry.result.folded)
+
+    def _expire(self, now: datetime) -> None:
+        if self._looked_at is not None and now < self._looked_at:
+            # The clock was set back.
+            for entry in [entry for entry in self._expired.values() if not entry.has_expired(now)]:
+                del self._expired[entry.key]
+                self._serve(entry)
+        self._looked_at = now
+        while self._expiries and self._expiries[0][0] <= now:
+            entry = heapq.heappop(self._expiries)[2]
+            if self._is_current(entry):
+                self._withdraw(entry)
+                self._expired[entry.key] = entry
+
+    def _follow_health(self) -> None:
+        for subject, samples in self._health.changes():
+            families = {sample.family: None for sample in self._self_samples.pop(subject, ())}
+            for family, text in render(samples).items():
+                self._exposition.put(subject, family, text.encode())
+                families.pop(family, None)
+            for family in families:
+                self._exposition.drop(subject, family)
+            if samples:
+                self._self_samples[subject] = samples

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 
 from prometheus_client import Counter
 
@@ -109,7 +110,7 @@ class Views:
             groups={account.id: account.groups for account in directory.accounts.values()}
             if directory
             else {},
-            published_resources=self._store.published_resources,
+            published_resources=partial(self._store.published_resources, owner=collector.name),
             failing=lambda: [(key.unit, key.account_id) for key, _ in self._store.failures()],
         )
 
@@ -197,7 +198,11 @@ class Views:
             self._resources_due = ended + _RENDER_BACKOFF_FACTOR * (ended - started)
         # The views must not outlive what they are made of: the next unit that expires has them rendered.
         expiries = [
-            held.expires for held in self._store.published_resources() if held.resources and held.expires
+            held.expires
+            for collector in self._collectors
+            if any(view.of_resources for view in collector.views)
+            for held in self._store.published_resources(owner=collector.name)
+            if held.resources and held.expires
         ]
         if expiries:
             self._schedule(_RESOURCES, self.render_resources, min(expiries))

@@ -14,7 +14,7 @@ from exporter.app.dated_history import DATED_FAMILIES
 from exporter.app.state_metrics import STATE_FAMILIES
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.meter import Meter
-from exporter.collection import store
+from exporter.collection import health
 from exporter.collection.metrics import RunnerMetrics
 from exporter.collectors import all_collectors
 from exporter.config.model import Config
@@ -65,7 +65,7 @@ def _families() -> list[tuple[str, Family]]:
         }
         found += [(collector.name, family) for family in collector.families if family not in elsewhere]
         found += [(collector.name, family) for view in collector.views for family in view.families]
-    found += [("exporter", family) for family in (*store.FAMILIES, *STATE_FAMILIES, *_self_metrics())]
+    found += [("exporter", family) for family in (*health.FAMILIES, *STATE_FAMILIES, *_self_metrics())]
     return found
 
 

@@ -129,9 +129,11 @@ class World:
 
     def failures(self) -> set[tuple[str, str, str, str]]:
         """Failing units: unit, account, region and kind."""
+        directory = self.runner.directory
+        assert directory is not None
         return {
-            (labels["collector"], labels["account"], labels.get("region", ""), labels["kind"])
-            for labels in map(dict, self.samples().get("aws_spend_exporter_collector_failure_info", {}))
+            (key.unit, directory.names[key.account_id], key.region, kind)
+            for key, kind in self.store.failures()
         }
 
     def close(self) -> None:

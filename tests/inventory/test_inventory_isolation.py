@@ -32,14 +32,17 @@ def test_a_service_that_an_scp_denies_is_absent_and_the_others_are_there(
             for labels in map(dict, series):
                 if labels.get("account_id") == prod.id and name.startswith("aws_resource"):
                     assert labels["resource_type"] != "sqs:queue"
-        assert (
-            world.total("aws_spend_exporter_collector_success", collector="inventory_sqs", account="prod")
-            == 0
-        )
-        assert (
-            world.total("aws_spend_exporter_collector_success", collector="inventory_sns", account="prod")
-            == 1
-        )
+        own = {("account_id", prod.id), ("account", "prod"), ("collector", "inventory")}
+        served = world.samples()
+        assert {
+            labels
+            for labels in served["aws_spend_exporter_collector_success"]
+            if labels >= {("account", "prod")}
+        } == {frozenset(own)}
+        # All regions, and one unit.
+        assert served["aws_spend_exporter_collector_failure_info"] == {
+            frozenset({*own, ("unit", "inventory_sqs"), ("kind", "access_denied")}): 1
+        }
 
 
 def test_a_region_that_fails_is_absent_and_visible(aws: SimulatedAws, tmp_path: Path) -> None:
@@ -258,7 +261,7 @@ def test_an_account_that_leaves_takes_its_resources_with_it(aws: SimulatedAws, t
     with world_of(tmp_path, aws, {"services": ["sns"]}) as world:
         world.collect()
         assert world.total("aws_resource_info", account_id=prod) == 4
-        world.store.forget(lambda key: key.account_id != prod)
+        world.store.forget(world.store.keys_of(prod))
         world.runner.views.render_resources()
         assert world.total("aws_resource_info", account_id=prod) == 0
         assert world.total("aws_resource_info") == 4

@@ -141,8 +141,8 @@ def _ages() -> bargauge.Panel:
     return (
         ranking_bars(
             "Age of the oldest success, in intervals",
-            "For the twelve collectors that have waited longest, how many of its intervals ago the account that has waited longest was last read in "
-            "full. After three, its values go absent. As old as the last scrape.",
+            "For the twelve collectors that have waited longest, how many of its intervals ago the unit that has waited longest was last read. "
+            "After three, its values go absent. As old as the last scrape.",
             width=12,
             height=8,
         )
@@ -165,14 +165,14 @@ def _failing() -> table.Panel:
     return (
         table_panel(
             "Current failures",
-            "Collections of one account and region that fail, with the kind of failure, at most 50. Their last good "
-            "values stay for three intervals. As old as the last scrape.",
+            "Collectors that fail for an account, by kind of failure, at most 50; unit and region where it is a single one. Their last "
+            "good values stay for three intervals. As old as the last scrape.",
             width=12,
             height=8,
         )
         .no_value("nothing fails")
         .with_target(
-            rows("A", f"topk(50, max by (collector, account_id, account, region, kind) ({_FAILURES}))")
+            rows("A", f"topk(50, max by (collector, account_id, account, unit, region, kind) ({_FAILURES}))")
         )
         .transformations(
             columns(
@@ -180,6 +180,7 @@ def _failing() -> table.Panel:
                     "collector": "Collector",
                     "account": "Account",
                     "account_id": "Account id",
+                    "unit": "Unit",
                     "region": "Region",
                     "kind": "Kind",
                 }

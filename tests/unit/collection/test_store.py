@@ -12,6 +12,7 @@ from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
 from exporter.core.exposition import DuplicateSeriesError, render, render_labels, render_value
 from exporter.core.metric import Family, Sample
+from exporter.core.resource import Resource
 
 COST = Family("aws_test_cost_usd", "A cost.", ("account_id", "service"))
 CALLS = Family("aws_test_calls_total", "Calls.", ("account_id",), "counter")
@@ -33,6 +34,15 @@ def text(store: Store) -> str:
 
 def lines(store: Store, prefix: str) -> list[str]:
     return [line for line in text(store).splitlines() if line.startswith(prefix)]
+
+
+def all_lines(store: Store) -> list[str]:
+    """Within a family, the order depends on what was published before."""
+    return sorted(text(store).splitlines())
+
+
+def failed(kind: str = "throttled", at: datetime = START) -> CollectionResult:
+    return CollectionResult(samples=(), attempted_at=at, succeeded_at=None, error=kind)
 
 
 def good(*samples: Sample, at: datetime = START) -> CollectionResult:
@@ -115,10 +125,11 @@ def test_a_failure_keeps_the_last_good_samples_for_three_intervals() -> None:
     assert list(store.samples()) == []
     own = 'collector="cost",account_id="1",account="prod"'
     assert lines(store, "aws_spend_exporter_collector_success") == [
-        f"aws_spend_exporter_collector_success{{{own}}} 0"
+        'aws_spend_exporter_collector_success{collector="cost"} 0',
+        f"aws_spend_exporter_collector_success{{{own}}} 0",
     ]
     assert lines(store, "aws_spend_exporter_collector_failure_info") == [
-        f'aws_spend_exporter_collector_failure_info{{{own},region="eu-west-1",kind="throttled"}} 1'
+        f'aws_spend_exporter_collector_failure_info{{{own},unit="cost",region="eu-west-1",kind="throttled"}} 1'
     ]
     assert lines(store, "aws_spend_exporter_collector_last_success") == [
         f"aws_spend_exporter_collector_last_success_timestamp_seconds{{{own}}} {int(START.timestamp())}"
@@ -236,14 +247,14 @@ def test_a_refused_publish_leaves_everything_as_it_was(rows: list[Publish]) -> N
     store = Store(Clock())
     taken = []
     for row in rows:
-        before = text(store), store.results()
+        before = all_lines(store), store.results()
         if publish(store, *row):
             taken.append(row)
         else:
-            assert (text(store), store.results()) == before
+            assert (all_lines(store), store.results()) == before
     without = Store(Clock())
     assert all(publish(without, *row) for row in taken)
-    assert (text(store), store.results()) == (text(without), without.results())
+    assert (all_lines(store), store.results()) == (all_lines(without), without.results())
     for family in FAMILIES:
         later: Publish = ("d", "1", [family])
         assert publish(store, *later) == publish(without, *later), "the families have the same owners"
@@ -253,26 +264,100 @@ def test_what_is_forgotten_is_gone() -> None:
     store = Store(Clock())
     for account in ("1", "2"):
         store.publish(Key("cost", account), good(COST(3, account_id=account, service="S3")), interval=HOUR)
-    store.forget(lambda key: key.account_id != "1")
+    store.forget([Key("cost", "1"), Key("cost", "never there")])
 
     assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="2",service="S3"} 3']
     assert not any('account_id="1"' in line for line in text(store).splitlines())
+    assert store.result(Key("cost", "1")) is None
 
 
-def test_a_scrape_without_a_change_is_served_from_the_cache() -> None:
+def served(store: Store) -> set[str]:
+    """The units, accounts and regions of which there are results."""
+    return {":".join((key.unit, key.account_id, key.region)) for key in store.results()}
+
+
+def many() -> Store:
     store = Store(Clock())
+    for key in (
+        Key("accounts"),
+        Key("ec2", "1", "a"),
+        Key("ec2", "1", "b"),
+        Key("ec2", "2", "a"),
+        Key("s3", "2"),
+    ):
+        store.publish(key, good(), interval=HOUR)
+    return store
+
+
+def test_accounts_that_left_are_forgotten() -> None:
+    store = many()
+    store.forget_accounts({"2", "3"})
+    assert served(store) == {"accounts::", "ec2:2:a", "s3:2:"}
+    assert store.keys_of("1") == []
+
+
+def test_units_that_no_longer_run_are_forgotten() -> None:
+    store = many()
+    store.forget_units({"ec2", "rds"})
+    assert served(store) == {"ec2:1:a", "ec2:1:b", "ec2:2:a"}
+    assert store.keys_of("1") == [Key("ec2", "1", "a"), Key("ec2", "1", "b")]
+    assert store.keys_of("2") == [Key("ec2", "2", "a")]
+
+
+def test_what_is_forgotten_may_depend_on_what_is_there() -> None:
+    store = many()
+    store.forget(key for account in "12" for key in store.keys_of(account) if key.region == "a")
+    assert served(store) == {"accounts::", "ec2:1:b", "s3:2:"}
+
+
+def test_resources_are_looked_up_by_account_and_owner() -> None:
+    clock = Clock()
+    store = Store(clock)
+    for owner, unit, account in (
+        ("inventory", "inventory_ec2", "1"),
+        ("inventory", "inventory_s3", "2"),
+        ("other", "x", "1"),
+    ):
+        result = CollectionResult(
+            samples=(), attempted_at=START, succeeded_at=START, resources=(Resource(id=unit, type="t"),)
+        )
+        store.publish(Key(unit, account), result, account="prod", interval=HOUR, owner=owner)
+    store.publish(Key("inventory_sqs", "1"), failed(), interval=HOUR, owner="inventory")
+
+    def found(**which: str) -> list[str]:
+        return [resource.id for held in store.published_resources(**which) for resource in held.resources]
+
+    assert found() == ["inventory_ec2", "inventory_s3", "x"]
+    assert found(owner="inventory") == ["inventory_ec2", "inventory_s3"]
+    assert found(account_id="1") == ["inventory_ec2", "x"]
+    assert found(account_id="1", owner="inventory") == ["inventory_ec2"]
+    assert found(account_id="3") == found(owner="none") == []
+    clock.now += 3 * HOUR
+    assert found() == []
+
+
+def test_what_has_expired_is_served_again_once_the_clock_is_set_back() -> None:
+    clock = Clock()
+    store = Store(clock)
     store.publish(Key("cost", "1"), good(COST(3, account_id="1", service="S3")), interval=HOUR)
-    assert store.exposition()[0] is store.exposition()[0]
+    clock.now += 3 * HOUR
+    assert lines(store, "aws_test_cost_usd") == []
+    assert lines(store, "aws_spend_exporter_series") == ['aws_spend_exporter_series{collector="cost"} 0']
+    clock.now -= HOUR
+    assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="1",service="S3"} 3']
+    clock.now += HOUR
+    assert lines(store, "aws_test_cost_usd") == []
 
 
-def test_a_rename_leaves_one_series_of_each_self_metric() -> None:
-    """Regions of one account are collected one after the other: for a while two names are known."""
+def test_a_result_that_is_old_already_is_not_served() -> None:
+    """E.g. one that is restored."""
     store = Store(Clock())
-    store.publish(Key("ec2", "1", "a"), good(at=START), account="old", interval=HOUR)
-    store.publish(Key("ec2", "1", "b"), good(at=START + HOUR), account="new", interval=HOUR)
-    assert lines(store, "aws_spend_exporter_collector_success") == [
-        'aws_spend_exporter_collector_success{collector="ec2",account_id="1",account="new"} 1'
-    ]
+    store.publish(
+        Key("cost", "1"), good(COST(3, account_id="1", service="S3"), at=START - 3 * HOUR), interval=HOUR
+    )
+    assert lines(store, "aws_test_cost_usd") == []
+    store.publish(Key("cost", "1"), good(COST(4, account_id="1", service="S3")), interval=HOUR)
+    assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="1",service="S3"} 4']
 
 
 @pytest.mark.parametrize(
