@@ -120,9 +120,7 @@ class Page(msgspec.Struct, rename="pascal", gc=False):
 _DECODER = msgspec.json.Decoder(Page)
 
 
-def take_body(
-    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
-) -> None:
+def take_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
     """Read the page of a successful answer, and leave botocore an empty one.
 
     ResponseParserError if it is no JSON object: then the same request may succeed a moment later.

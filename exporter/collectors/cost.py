@@ -1,8 +1,8 @@
 """Cost by linked account and service, from Cost Explorer into the ledger, and the views of it.
 
 Every page is paid, so the ledger decides what is asked: `next_query` names the one query that is
-most worth its price now, `collect` runs it, commits it and asks again. Killed in between, at most
-the query in flight is paid twice.
+most worth its price now, `collect` reads the newest slice of it, commits that and asks again. Killed
+or cut off anywhere, at most one slice is paid twice.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from exporter.anomalies import usage_families
 from exporter.aws.cost_explorer import NON_USAGE_FILTER
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
+from exporter.core.amounts import Units
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.core.places import Scope, Target
 from exporter.cost import projection_families
 from exporter.cost.queries import ask_costs
 from exporter.cost.refresh_plan import (
-    PAGE_SIZE_FACT,
     PURPOSES,
     CostPart,
-    CostQuery,
     assumed_scale,
     first_fill_pages,
     missing_days,
@@ -35,11 +34,13 @@ from exporter.cost.refresh_plan import (
     refreshed_at,
 )
 from exporter.cost.settings import CostSettings
+from exporter.cost.slices import Slice, newest_slice, remember_pages
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.declarations.view import View, ViewContext
-from exporter.ledger.reads import CostRead
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead, RefreshRest
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,10 @@ _ANNOUNCED_DAYS = 31
 
 
 def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
-    """Bring the ledger up to date, one committed query at a time; the views make the samples."""
+    """Bring the ledger up to date, one committed slice at a time; the views make the samples.
+
+    Return between two slices once the run's deadline has passed; `due` is now then.
+    """
     missing, days = missing_days(ctx.ledger, ctx.settings, ctx.clock())
     if missing > _ANNOUNCED_DAYS:
         scale = assumed_scale(len(ctx.accounts))
@@ -65,8 +69,12 @@ def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
                 "assumed_services": scale.services,
             },
         )
-    while (query := next_query(ctx.ledger, ctx.settings, ctx.clock())) is not None:
-        _run(ctx, target, query)
+    while ctx.deadline is None or ctx.deadline.remaining() > 0:
+        now = ctx.clock()
+        query = next_query(ctx.ledger, ctx.settings, now)
+        if query is None:
+            break
+        _read(ctx, target, newest_slice(ctx.ledger, query, now))
     return ()
 
 
@@ -78,32 +86,28 @@ _GROUP_BY: Mapping[CostPart, Sequence[str]] = {
 }
 
 
-def _run(ctx: Context[CostSettings], target: Target, query: CostQuery) -> None:
+def _read(ctx: Context[CostSettings], target: Target, part: Slice) -> None:
+    """Ask for a slice and commit it; nothing of it is kept if a page fails for good."""
     observed_at = ctx.clock()
+    query = part.query
     answer = ask_costs(
         ctx,
         target,
-        query.start,
-        query.end,
+        part.start,
+        part.end,
         _GROUP_BY[query.part],
         record_filter=NON_USAGE_FILTER if query.part is CostPart.OTHER else None,
         budget=query.budget,
+        # The deadline ends a run between slices: what is paid for is taken.
+        deadline=None,
     )
-    days = _answered_days(query, answer.estimated, observed_at.date())
-    amounts: dict[Any, Any] = {key: value for key, value in answer.amounts.items() if key[0] in days}
+    days = _answered_days(part, answer.estimated, observed_at.date())
+    costs: Mapping[Any, Units] = answer.units
+    if not answer.estimated.keys() <= days.keys():
+        costs = {key: units for key, units in costs.items() if key[0] in days}
     ledger = ctx.ledger
     with ledger.transaction():
-        match query.part:
-            case CostPart.COSTS:
-                ledger.reads.commit(CostRead(observed_at, days, amounts))
-            case CostPart.OTHER:
-                ledger.reads.commit_non_usage(CostRead(observed_at, days, amounts))
-            case CostPart.SCAN_SERVICES:
-                ledger.reads.commit_scan("service", observed_at, days, amounts)
-            case CostPart.SCAN_ACCOUNTS:
-                ledger.reads.commit_scan("account", observed_at, days, amounts)
-        if query.ends_refresh:
-            ledger.reads.mark_scan("refresh", observed_at)
+        _commit(ledger, part, observed_at, days, costs)
         # A name given by hand or found by discovery wins: it is the one on every other family.
         names = {
             account_id: name
@@ -111,30 +115,53 @@ def _run(ctx: Context[CostSettings], target: Target, query: CostQuery) -> None:
             if account_id not in ctx.names
         }
         ledger.accounts.name(names, observed_at.date())
-        if answer.full_page_groups:
-            ledger.facts.remember(PAGE_SIZE_FACT, answer.full_page_groups)
+        remember_pages(ledger, query.part, days, costs, answer)
     ctx.committed()
     log.info(
         "cost is read",
         extra={
             "part": query.part,
-            "first_day": query.start,
-            "last_day": query.end - timedelta(days=1),
-            "keys": len(amounts),
+            "first_day": part.start,
+            "last_day": part.end - timedelta(days=1),
+            "keys": len(costs),
             "pages": answer.pages,
+            "seconds": round(answer.seconds, 1),
             "usd": answer.pages * COST_EXPLORER_REQUEST_USD,
         },
     )
 
 
-def _answered_days(query: CostQuery, estimated: Mapping[date, bool], today: date) -> dict[date, bool]:
+def _commit(
+    ledger: Ledger, part: Slice, observed_at: datetime, days: Mapping[date, bool], costs: Mapping[Any, Units]
+) -> None:
+    """Commit what was read; a scan, and a refresh, are done with their last slice only."""
+    match part.query.part:
+        case CostPart.COSTS:
+            ledger.reads.commit(CostRead(observed_at, days, costs))
+        case CostPart.OTHER:
+            ledger.reads.commit_non_usage(CostRead(observed_at, days, costs))
+        case CostPart.SCAN_SERVICES:
+            ledger.reads.commit_scan("service", observed_at, days, costs, complete=part.is_last)
+        case CostPart.SCAN_ACCOUNTS:
+            ledger.reads.commit_scan("account", observed_at, days, costs, complete=part.is_last)
+    if not part.query.ends_refresh:
+        return
+    if part.is_last:
+        ledger.reads.mark_scan("refresh", observed_at)
+        ledger.reads.keep_rest(None)
+    else:
+        began_at = part.query.began_at or observed_at
+        ledger.reads.keep_rest(RefreshRest(part.query.part, part.query.start, part.start, began_at))
+
+
+def _answered_days(part: Slice, estimated: Mapping[date, bool], today: date) -> dict[date, bool]:
     """The asked days with their Estimated flag.
 
     Cost Explorer answers for every day, with or without cost. Before the organisation's first
     bill it may not: such days of the past months count as empty. Any other gap is an error.
     """
-    asked = list(days_between(query.start, query.end))
-    first = min(estimated, default=query.end)
+    asked = list(days_between(part.start, part.end))
+    first = min(estimated, default=part.end)
     for day in asked:
         if day not in estimated and not day < min(first, month_start(today, 1)):
             raise AwsError(Kind.MALFORMED_RESPONSE, f"Cost Explorer's answer lacks {day}")

@@ -126,8 +126,7 @@ class CostTable:
         """The first day with cost by (account id, service)."""
         with self._database.connection() as db:
             rows = db.execute(
-                "SELECT account_id, service, MIN(day) FROM cost JOIN series ON series.id = cost.series"
-                " WHERE total_unblended != 0 GROUP BY series"
+                "SELECT account_id, service, first_day FROM series WHERE first_day IS NOT NULL"
             ).fetchall()
         return {(account_id, service): date.fromordinal(day) for account_id, service, day in rows}
 
