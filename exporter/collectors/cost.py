@@ -225,14 +225,18 @@ DATA_THROUGH = Family(
 
 def render(view: ViewContext[CostSettings]) -> Iterable[Sample]:
     """Every cost family that the ledger can answer for; what has not been read is absent."""
+    yield from render_days(view)
+    yield from render_months(view)
+    yield from render_first_seen(view)
+
+
+def render_days(view: ViewContext[CostSettings]) -> Iterable[Sample]:
+    """The newest days, and how far the ledger reaches: what is looked at first, and quickest to read."""
     today = view.now.date()
     tomorrow = today + timedelta(days=1)
-    states = view.ledger.reads.day_states(month_start(today, 1), tomorrow)
-    read = {day for day, state in states.items() if state.read_at is not None}
     yesterday = today - timedelta(days=1)
     day_before = today - timedelta(days=2)
-    this_month = month_start(today)
-    last_month = month_start(today, 1)
+    read = _days_read(view, day_before)
 
     if today in read:
         yield from _by_service(view, TODAY, today, tomorrow)
@@ -240,11 +244,6 @@ def render(view: ViewContext[CostSettings]) -> Iterable[Sample]:
         yield from _by_service(view, YESTERDAY, yesterday, today)
     if day_before in read:
         yield from _by_service(view, DAY_BEFORE_YESTERDAY, day_before, yesterday)
-    # Today may be unread just after midnight; a gap before it would make a sum too small.
-    if read & set(days_between(this_month, tomorrow)) and set(days_between(this_month, today)) <= read:
-        yield from _by_service(view, MONTH_TO_DATE, this_month, tomorrow)
-    if set(days_between(last_month, this_month)) <= read:
-        yield from _by_service(view, LAST_MONTH, last_month, this_month)
 
     if (assessed := view.ledger.cost.assessed_day(view.now)) is not None:
         yield from _by_service(view, ASSESSED_DAY, assessed, assessed + timedelta(days=1))
@@ -254,6 +253,27 @@ def render(view: ViewContext[CostSettings]) -> Iterable[Sample]:
 
     yield MISSING_DAYS(missing_days(view.ledger, view.settings, view.now)[0])
 
+
+def _days_read(view: ViewContext[CostSettings], start: date) -> set[date]:
+    states = view.ledger.reads.day_states(start, view.now.date() + timedelta(days=1))
+    return {day for day, state in states.items() if state.read_at is not None}
+
+
+def render_months(view: ViewContext[CostSettings]) -> Iterable[Sample]:
+    """The current and the last calendar month."""
+    today = view.now.date()
+    tomorrow = today + timedelta(days=1)
+    this_month, last_month = month_start(today), month_start(today, 1)
+    read = _days_read(view, last_month)
+    # Today may be unread just after midnight; a gap before it would make a sum too small.
+    if read & set(days_between(this_month, tomorrow)) and set(days_between(this_month, today)) <= read:
+        yield from _by_service(view, MONTH_TO_DATE, this_month, tomorrow)
+    if set(days_between(last_month, this_month)) <= read:
+        yield from _by_service(view, LAST_MONTH, last_month, this_month)
+
+
+def render_first_seen(view: ViewContext[CostSettings]) -> Iterable[Sample]:
+    """Since when each service has had cost."""
     names = view.ledger.accounts.names()
     for (account_id, service), day in sorted(view.ledger.cost.first_seen().items()):
         yield FIRST_SEEN(
@@ -306,6 +326,7 @@ COLLECTOR = Collector(
     iam_actions=("ce:GetCostAndUsage",),
     collect=collect,
     views=(
+        # Each is served as soon as it is rendered: the quickest first.
         View(
             name="cost",
             families=(
@@ -314,13 +335,25 @@ COLLECTOR = Collector(
                 DAY_BEFORE_YESTERDAY,
                 ASSESSED_DAY,
                 ASSESSED_DAY_TIMESTAMP,
-                MONTH_TO_DATE,
-                LAST_MONTH,
-                FIRST_SEEN,
                 DATA_THROUGH,
                 MISSING_DAYS,
             ),
-            render=render,
+            render=render_days,
+            read_at=lambda view: refreshed_at(view.ledger, view.now),
+        ),
+        View(
+            name="cost_months",
+            families=(
+                MONTH_TO_DATE,
+                LAST_MONTH,
+            ),
+            render=render_months,
+            read_at=lambda view: refreshed_at(view.ledger, view.now),
+        ),
+        View(
+            name="cost_first_seen",
+            families=(FIRST_SEEN,),
+            render=render_first_seen,
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
         View(

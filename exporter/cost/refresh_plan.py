@@ -303,12 +303,12 @@ def assumed_scale(accounts: int) -> Scale:
 def known_scale(ledger: Ledger, now: datetime) -> CostScale:
     """The scale that the ledger has seen over the last complete week."""
     end = now.date()
-    keys = ledger.cost.keys_per_day(end - timedelta(days=7), end)
-    pairs = ledger.cost.sums(end - timedelta(days=7), end, "unblended")
+    start = end - timedelta(days=7)
+    accounts, services = ledger.cost.accounts_and_services(start, end)
     return CostScale(
-        accounts=len({account_id for account_id, _ in pairs}),
-        services=len({service for _, service in pairs}),
-        keys=keys,
+        accounts=accounts,
+        services=services,
+        keys=ledger.cost.keys_per_day(start, end),
         groups_per_page=ledger.facts.get(PAGE_SIZE_FACT) or ASSUMED_GROUPS_PER_PAGE,
         pages_a_slice=pages_a_slice(ledger),
     )

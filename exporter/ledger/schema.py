@@ -178,6 +178,11 @@ MIGRATIONS = (
         SELECT series, MIN(day) AS day FROM cost WHERE total_unblended != 0 GROUP BY series
     ) AS found WHERE found.series = series.id
     """,
+    # Refused samples are few, and looked for at each start.
+    """
+    CREATE INDEX stamps_refused ON stamps (day) WHERE refused IS NOT NULL;
+    CREATE INDEX dated_stamps_refused ON dated_stamps (day) WHERE refused IS NOT NULL
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)
