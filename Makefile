@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test clocks full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale clean
+.PHONY: help setup demo check test clocks full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale bench-cost-pages bench-start clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -67,6 +67,12 @@ bench-forecast: setup ## measure month-end forecasts against simulated bills
 
 bench-ledger: setup ## measure a ledger of 1,000 accounts: its size, and the times to fill and refresh it
 	$(BIN)/python -m bench.ledger
+
+bench-cost-pages: setup ## measure how many rows of Cost Explorer's answers a CPU second reads
+	$(BIN)/python -m bench.cost_pages
+
+bench-start: setup ## measure the seconds from the start to cost on /metrics, with 8 million rows in the ledger
+	$(BIN)/python -m bench.start
 
 bench-live-write: setup ## measure the CPU of one push of the current samples
 	$(BIN)/python -m bench.live_write

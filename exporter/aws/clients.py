@@ -27,6 +27,7 @@ from botocore.exceptions import NoCredentialsError
 from botocore.paginate import Paginator
 from botocore.parsers import ResponseParserError
 
+from exporter.aws import cost_pages
 from exporter.aws.credentials import (
     SESSION_SECONDS,
     RoleCredentials,
@@ -143,7 +144,9 @@ class Aws:
             raise classify(error, "AWS profile") from error
         self._session = botocore.session.Session()
         self._session.register_component("credential_provider", context_resolver())
-        self._session.get_component("event_emitter").register("before-parse", _refuse_malformed_body)
+        events = self._session.get_component("event_emitter")
+        events.register("before-parse", _refuse_malformed_body)
+        events.register(cost_pages.EVENT, cost_pages.take_body)  # the more specific event comes first
         self._payer_role = Account("", "payer", role_arn=role_arn, external_id=external_id)
         self._roles = RoleCredentials(self._assume_role)
         self._made_of = (

@@ -77,6 +77,7 @@ def _ask(ctx: Context[AnomalyCausesSettings], target: Target, finding: Finding) 
                 {"Dimensions": {"Key": "RECORD_TYPE", "Values": list(USAGE_RECORD_TYPES)}},
             ]
         },
+        deadline=ctx.deadline,
     )
     by_day: dict[date, dict[tuple[str, str], Decimal]] = {
         finding.day - number * _DAY: {} for number in range(8)

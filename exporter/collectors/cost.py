@@ -1,8 +1,8 @@
 """Cost by linked account and service, from Cost Explorer into the ledger, and the views of it.
 
 Every page is paid, so the ledger decides what is asked: `next_query` names the one query that is
-most worth its price now, `collect` runs it, commits it and asks again. Killed in between, at most
-the query in flight is paid twice.
+most worth its price now, `collect` reads the newest slice of it, commits that and asks again. Killed
+or cut off anywhere, at most one slice is paid twice.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from exporter.anomalies import usage_families
 from exporter.aws.cost_explorer import NON_USAGE_FILTER
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
+from exporter.core.amounts import Units
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.core.places import Scope, Target
 from exporter.cost import projection_families
 from exporter.cost.queries import ask_costs
 from exporter.cost.refresh_plan import (
-    PAGE_SIZE_FACT,
     PURPOSES,
     CostPart,
-    CostQuery,
     assumed_scale,
     first_fill_pages,
     missing_days,
@@ -35,11 +34,13 @@ from exporter.cost.refresh_plan import (
     refreshed_at,
 )
 from exporter.cost.settings import CostSettings
+from exporter.cost.slices import Slice, newest_slice, remember_pages
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.declarations.view import View, ViewContext
-from exporter.ledger.reads import CostRead
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead, RefreshRest
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,10 @@ _ANNOUNCED_DAYS = 31
 
 
 def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
-    """Bring the ledger up to date, one committed query at a time; the views make the samples."""
+    """Bring the ledger up to date, one committed slice at a time; the views make the samples.
+
+    Return between two slices once the run's deadline has passed; `due` is now then.
+    """
     missing, days = missing_days(ctx.ledger, ctx.settings, ctx.clock())
     if missing > _ANNOUNCED_DAYS:
         scale = assumed_scale(len(ctx.accounts))
@@ -65,8 +69,12 @@ def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
                 "assumed_services": scale.services,
             },
         )
-    while (query := next_query(ctx.ledger, ctx.settings, ctx.clock())) is not None:
-        _run(ctx, target, query)
+    while ctx.deadline is None or ctx.deadline.remaining() > 0:
+        now = ctx.clock()
+        query = next_query(ctx.ledger, ctx.settings, now)
+        if query is None:
+            break
+        _read(ctx, target, newest_slice(ctx.ledger, query, now))
     return ()
 
 
@@ -78,32 +86,28 @@ _GROUP_BY: Mapping[CostPart, Sequence[str]] = {
 }
 
 
-def _run(ctx: Context[CostSettings], target: Target, query: CostQuery) -> None:
+def _read(ctx: Context[CostSettings], target: Target, part: Slice) -> None:
+    """Ask for a slice and commit it; nothing of it is kept if a page fails for good."""
     observed_at = ctx.clock()
+    query = part.query
     answer = ask_costs(
         ctx,
         target,
-        query.start,
-        query.end,
+        part.start,
+        part.end,
         _GROUP_BY[query.part],
         record_filter=NON_USAGE_FILTER if query.part is CostPart.OTHER else None,
         budget=query.budget,
+        # The deadline ends a run between slices: what is paid for is taken.
+        deadline=None,
     )
-    days = _answered_days(query, answer.estimated, observed_at.date())
-    amounts: dict[Any, Any] = {key: value for key, value in answer.amounts.items() if key[0] in days}
+    days = _answered_days(part, answer.estimated, observed_at.date())
+    costs: Mapping[Any, Units] = answer.units
+    if not answer.estimated.keys() <= days.keys():
+        costs = {key: units for key, units in costs.items() if key[0] in days}
     ledger = ctx.ledger
     with ledger.transaction():
-        match query.part:
-            case CostPart.COSTS:
-                ledger.reads.commit(CostRead(observed_at, days, amounts))
-            case CostPart.OTHER:
-                ledger.reads.commit_non_usage(CostRead(observed_at, days, amounts))
-            case CostPart.SCAN_SERVICES:
-                ledger.reads.commit_scan("service", observed_at, days, amounts)
-            case CostPart.SCAN_ACCOUNTS:
-                ledger.reads.commit_scan("account", observed_at, days, amounts)
-        if query.ends_refresh:
-            ledger.reads.mark_scan("refresh", observed_at)
+        _commit(ledger, part, observed_at, days, costs)
         # A name given by hand or found by discovery wins: it is the one on every other family.
         names = {
             account_id: name
@@ -111,30 +115,53 @@ def _run(ctx: Context[CostSettings], target: Target, query: CostQuery) -> None:
             if account_id not in ctx.names
         }
         ledger.accounts.name(names, observed_at.date())
-        if answer.full_page_groups:
-            ledger.facts.remember(PAGE_SIZE_FACT, answer.full_page_groups)
+        remember_pages(ledger, query.part, days, costs, answer)
     ctx.committed()
     log.info(
         "cost is read",
         extra={
             "part": query.part,
-            "first_day": query.start,
-            "last_day": query.end - timedelta(days=1),
-            "keys": len(amounts),
+            "first_day": part.start,
+            "last_day": part.end - timedelta(days=1),
+            "keys": len(costs),
             "pages": answer.pages,
+            "seconds": round(answer.seconds, 1),
             "usd": answer.pages * COST_EXPLORER_REQUEST_USD,
         },
     )
 
 
-def _answered_days(query: CostQuery, estimated: Mapping[date, bool], today: date) -> dict[date, bool]:
+def _commit(
+    ledger: Ledger, part: Slice, observed_at: datetime, days: Mapping[date, bool], costs: Mapping[Any, Units]
+) -> None:
+    """Commit what was read; a scan, and a refresh, are done with their last slice only."""
+    match part.query.part:
+        case CostPart.COSTS:
+            ledger.reads.commit(CostRead(observed_at, days, costs))
+        case CostPart.OTHER:
+            ledger.reads.commit_non_usage(CostRead(observed_at, days, costs))
+        case CostPart.SCAN_SERVICES:
+            ledger.reads.commit_scan("service", observed_at, days, costs, complete=part.is_last)
+        case CostPart.SCAN_ACCOUNTS:
+            ledger.reads.commit_scan("account", observed_at, days, costs, complete=part.is_last)
+    if not part.query.ends_refresh:
+        return
+    if part.is_last:
+        ledger.reads.mark_scan("refresh", observed_at)
+        ledger.reads.keep_rest(None)
+    else:
+        began_at = part.query.began_at or observed_at
+        ledger.reads.keep_rest(RefreshRest(part.query.part, part.query.start, part.start, began_at))
+
+
+def _answered_days(part: Slice, estimated: Mapping[date, bool], today: date) -> dict[date, bool]:
     """The asked days with their Estimated flag.
 
     Cost Explorer answers for every day, with or without cost. Before the organisation's first
     bill it may not: such days of the past months count as empty. Any other gap is an error.
     """
-    asked = list(days_between(query.start, query.end))
-    first = min(estimated, default=query.end)
+    asked = list(days_between(part.start, part.end))
+    first = min(estimated, default=part.end)
     for day in asked:
         if day not in estimated and not day < min(first, month_start(today, 1)):
             raise AwsError(Kind.MALFORMED_RESPONSE, f"Cost Explorer's answer lacks {day}")
@@ -198,14 +225,18 @@ DATA_THROUGH = Family(
 
 def render(view: ViewContext[CostSettings]) -> Iterable[Sample]:
     """Every cost family that the ledger can answer for; what has not been read is absent."""
+    yield from render_days(view)
+    yield from render_months(view)
+    yield from render_first_seen(view)
+
+
+def render_days(view: ViewContext[CostSettings]) -> Iterable[Sample]:
+    """The newest days, and how far the ledger reaches: what is looked at first, and quickest to read."""
     today = view.now.date()
     tomorrow = today + timedelta(days=1)
-    states = view.ledger.reads.day_states(month_start(today, 1), tomorrow)
-    read = {day for day, state in states.items() if state.read_at is not None}
     yesterday = today - timedelta(days=1)
     day_before = today - timedelta(days=2)
-    this_month = month_start(today)
-    last_month = month_start(today, 1)
+    read = _days_read(view, day_before)
 
     if today in read:
         yield from _by_service(view, TODAY, today, tomorrow)
@@ -213,11 +244,6 @@ def render(view: ViewContext[CostSettings]) -> Iterable[Sample]:
         yield from _by_service(view, YESTERDAY, yesterday, today)
     if day_before in read:
         yield from _by_service(view, DAY_BEFORE_YESTERDAY, day_before, yesterday)
-    # Today may be unread just after midnight; a gap before it would make a sum too small.
-    if read & set(days_between(this_month, tomorrow)) and set(days_between(this_month, today)) <= read:
-        yield from _by_service(view, MONTH_TO_DATE, this_month, tomorrow)
-    if set(days_between(last_month, this_month)) <= read:
-        yield from _by_service(view, LAST_MONTH, last_month, this_month)
 
     if (assessed := view.ledger.cost.assessed_day(view.now)) is not None:
         yield from _by_service(view, ASSESSED_DAY, assessed, assessed + timedelta(days=1))
@@ -227,6 +253,27 @@ def render(view: ViewContext[CostSettings]) -> Iterable[Sample]:
 
     yield MISSING_DAYS(missing_days(view.ledger, view.settings, view.now)[0])
 
+
+def _days_read(view: ViewContext[CostSettings], start: date) -> set[date]:
+    states = view.ledger.reads.day_states(start, view.now.date() + timedelta(days=1))
+    return {day for day, state in states.items() if state.read_at is not None}
+
+
+def render_months(view: ViewContext[CostSettings]) -> Iterable[Sample]:
+    """The current and the last calendar month."""
+    today = view.now.date()
+    tomorrow = today + timedelta(days=1)
+    this_month, last_month = month_start(today), month_start(today, 1)
+    read = _days_read(view, last_month)
+    # Today may be unread just after midnight; a gap before it would make a sum too small.
+    if read & set(days_between(this_month, tomorrow)) and set(days_between(this_month, today)) <= read:
+        yield from _by_service(view, MONTH_TO_DATE, this_month, tomorrow)
+    if set(days_between(last_month, this_month)) <= read:
+        yield from _by_service(view, LAST_MONTH, last_month, this_month)
+
+
+def render_first_seen(view: ViewContext[CostSettings]) -> Iterable[Sample]:
+    """Since when each service has had cost."""
     names = view.ledger.accounts.names()
     for (account_id, service), day in sorted(view.ledger.cost.first_seen().items()):
         yield FIRST_SEEN(
@@ -279,6 +326,7 @@ COLLECTOR = Collector(
     iam_actions=("ce:GetCostAndUsage",),
     collect=collect,
     views=(
+        # Each is served as soon as it is rendered: the quickest first.
         View(
             name="cost",
             families=(
@@ -287,13 +335,25 @@ COLLECTOR = Collector(
                 DAY_BEFORE_YESTERDAY,
                 ASSESSED_DAY,
                 ASSESSED_DAY_TIMESTAMP,
-                MONTH_TO_DATE,
-                LAST_MONTH,
-                FIRST_SEEN,
                 DATA_THROUGH,
                 MISSING_DAYS,
             ),
-            render=render,
+            render=render_days,
+            read_at=lambda view: refreshed_at(view.ledger, view.now),
+        ),
+        View(
+            name="cost_months",
+            families=(
+                MONTH_TO_DATE,
+                LAST_MONTH,
+            ),
+            render=render_months,
+            read_at=lambda view: refreshed_at(view.ledger, view.now),
+        ),
+        View(
+            name="cost_first_seen",
+            families=(FIRST_SEEN,),
+            render=render_first_seen,
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
         View(

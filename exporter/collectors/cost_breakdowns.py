@@ -106,6 +106,8 @@ class CostBreakdownsSettings(CollectorSettings):
 def collect(ctx: Context[CostBreakdownsSettings], target: Target) -> Iterable[Sample]:
     """Read each key that is due, and commit it before the next."""
     for breakdown in ctx.settings.breakdowns():
+        if ctx.deadline is not None and ctx.deadline.remaining() <= 0:
+            break
         now = ctx.clock()
         month = month_start(now.date())
         if now < _due(ctx, breakdown, now):
@@ -118,6 +120,8 @@ def collect(ctx: Context[CostBreakdownsSettings], target: Target) -> Iterable[Sa
             now.date() + timedelta(days=1),
             ("LINKED_ACCOUNT", breakdown.group),
             granularity="MONTHLY",
+            # A key is committed whole: the deadline ends a run between keys.
+            deadline=None,
         )
         costs = {
             (account, breakdown.value(value)): usd for (_, account, value), usd in answer.amounts.items()

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    pass
+from typing import NamedTuple
 
 
 class Amounts(NamedTuple):
@@ -20,6 +17,16 @@ class Amounts(NamedTuple):
     amortized: Decimal = Decimal(0)
     net_unblended: Decimal = Decimal(0)
     net_amortized: Decimal = Decimal(0)
+
+
+class Units(NamedTuple):
+    """The five cost types as integers of 1e-10 USD: what large answers are kept as."""
+
+    unblended: int = 0
+    blended: int = 0
+    amortized: int = 0
+    net_unblended: int = 0
+    net_amortized: int = 0
 
 
 AMOUNTS = Amounts._fields

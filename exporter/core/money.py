@@ -6,7 +6,9 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 _EXACT = Context(prec=40, rounding=ROUND_HALF_EVEN)
 _LARGEST = 2**63 - 1
-_UNITS_PER_USD = Decimal(10**10)
+_DECIMALS = 10
+_SAFE_DIGITS = 8  # so many before the point always fit
+_UNITS_PER_USD = Decimal(10**_DECIMALS)
 
 
 def to_units(usd: Decimal) -> int:
@@ -20,6 +22,20 @@ def to_units(usd: Decimal) -> int:
     if abs(units) > _LARGEST:
         raise ValueError(f"{usd} USD in one row is more than the ledger holds")
     return units
+
+
+def parse_units(text: str) -> int:
+    """`to_units(Decimal(text))`, several times as fast for what AWS usually sends; ValueError or InvalidOperation."""
+    whole, _, fraction = text.partition(".")
+    if (
+        len(fraction) <= _DECIMALS
+        and len(whole) <= _SAFE_DIGITS
+        and text.isascii()  # other scripts have digits, too
+        and whole.removeprefix("-").isdigit()
+        and (fraction.isdigit() or not fraction)
+    ):
+        return int(whole + fraction.ljust(_DECIMALS, "0"))
+    return to_units(Decimal(text))
 
 
 def to_usd(units: int) -> Decimal:

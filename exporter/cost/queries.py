@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Literal
 
+from exporter.aws.clients import Deadline
 from exporter.aws.cost_explorer import DailyCosts, daily_costs
 from exporter.core.fields import CollectorSettings
 from exporter.core.places import Target
@@ -23,8 +24,12 @@ def ask_costs(
     granularity: Literal["DAILY", "MONTHLY"] = "DAILY",
     record_filter: Mapping[str, Any] | None = None,
     budget: str | None = None,
+    deadline: Deadline | None,
 ) -> DailyCosts:
-    """Cost over [start, end), see `daily_costs`; every page is a paid request."""
+    """Cost over [start, end), see `daily_costs`; every page is a paid request.
+
+    Once `deadline` has passed, no page is asked for any more, and those before it were paid for nothing.
+    """
     return daily_costs(
         ctx.aws,
         ctx.accounts.get(target.account_id),
@@ -36,5 +41,5 @@ def ask_costs(
         record_filter=record_filter,
         billing_view_arn=ctx.sections.of(CostSettings).billing_view_arn,
         budget=budget,
-        deadline=ctx.deadline,
+        deadline=deadline,
     )

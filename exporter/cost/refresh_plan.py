@@ -26,11 +26,18 @@ from exporter.ledger.reads import DayState
 ASSUMED_GROUPS_PER_PAGE = 2000
 ASSUMED_SERVICES = 20
 PAGE_SIZE_FACT = "cost_explorer_groups_per_page"
+PAGE_MILLISECONDS_FACT = "cost_explorer_page_milliseconds"
+_SLICE_PAGES = 20
+_SLICE_SECONDS = 30
+FIRST_SLICE_DAYS = 2
+"""Days of the first slice, before anything is known: a whole day and today."""
+_ABANDONED_AFTER = timedelta(hours=1)
 _ONCE_A_DAY = timedelta(hours=20)  # at any hour of the refreshes
 _EVERY_THIRD_DAY = timedelta(hours=68)
 _SETTLED_AFTER_DAYS = 3  # what moves later moves for weeks, a little of it in some account each day
 _REFRESHES_PER_SCAN = 3
 _OLDER_DAYS_A_MONTH = 25  # restated one by one, most of them while the last bill is finalised
+_NON_USAGE_LINES_A_MONTH = 4  # of an account
 _BILL_IS_FINAL_ON = 11  # bills are finalised from the 1st to the 7th
 
 
@@ -42,6 +49,9 @@ class CostPart(StrEnum):
     SCAN_ACCOUNTS = "scan_accounts"  # totals by account: which days moved
     SCAN_SERVICES = "scan_services"  # totals by service: which days moved, within an account too
 
+
+GROUPS_A_DAY_FACTS = {part: f"cost_explorer_groups_a_day_{part}" for part in CostPart}
+"""The facts of how many groups a day of each kind of query had last."""
 
 PURPOSES = {
     CostPart.COSTS: "cost by account and service: the days that moved, or the whole window",
@@ -61,6 +71,8 @@ class CostQuery:
     budget: str = "cost"
     ends_refresh: bool = False
     """Whether its commit completes a refresh of the restatable window."""
+    began_at: datetime | None = None
+    """When the first slice of it was read, where this is what is left of it."""
 
 
 def restatable_from(today: date) -> date:
@@ -89,6 +101,8 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
             budget = "cost" if ledger.reads.scanned_at("refresh") else FIRST_FILL
             return CostQuery(CostPart.COSTS, run[0], run[-1] + timedelta(days=1), budget)
 
+    if (rest := _rest_of_refresh(ledger, settings, now)) is not None:
+        return rest
     refreshed = refreshed_at(ledger, now)
     if refreshed is None or now >= refreshed + settings.interval:
         return _refresh(ledger, settings, states, now)
@@ -110,6 +124,14 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
     if run := _newest_run(_other_moved(states, now), join=31):
         return CostQuery(CostPart.OTHER, run[0], run[-1] + timedelta(days=1), FIRST_FILL)
     return None
+
+
+def _rest_of_refresh(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQuery | None:
+    """What a refresh that is read in slices has left, unless it began so long ago that the next one is due."""
+    rest = ledger.reads.rest()
+    if rest is None or now >= rest.began_at + max(settings.interval, _ABANDONED_AFTER):
+        return None
+    return CostQuery(CostPart(rest.part), rest.start, rest.end, ends_refresh=True, began_at=rest.began_at)
 
 
 def missing_days(ledger: Ledger, settings: CostSettings, now: datetime) -> tuple[int, int]:
@@ -148,15 +170,10 @@ def _refresh(
         settings.refresh == "auto" and known_scale(ledger, now).reads_whole(today)
     ):
         return whole
-    # Once the previous bill is final, both months are read again, regardless of the scans.
-    months_back = 0 if today.day >= _BILL_IS_FINAL_ON else 1
-    finalised = month_start(today, months_back) + timedelta(days=_BILL_IS_FINAL_ON - 1)
-    read_whole = _read_whole_at(ledger, recent, today - timedelta(days=1))
-    if read_whole is None or read_whole < start_of_day(finalised):
-        return whole
     by_account, by_service = ledger.reads.scanned_at("account"), ledger.reads.scanned_at("service")
     scanned = max((at for at in (by_account, by_service) if at is not None), default=None)
-    if scanned is not None and now < scanned + (_REFRESHES_PER_SCAN - 0.5) * settings.interval:
+    scan_is_due = scanned is None or now >= scanned + (_REFRESHES_PER_SCAN - 0.5) * settings.interval
+    if not scan_is_due or _not_read_since_the_bill_is_final(states, now):
         moving = {today - timedelta(days=1), today} | _moved(states, now)
         run = _newest_run(moving, join=known_scale(ledger, now).days_per_page)
         return CostQuery(CostPart.COSTS, run[0], tomorrow, ends_refresh=True)
@@ -185,10 +202,24 @@ def _moved(states: Mapping[date, DayState], now: datetime) -> set[date]:
             return True
         return now >= read_at + (_ONCE_A_DAY if age <= _SETTLED_AFTER_DAYS else _EVERY_THIRD_DAY)
 
-    return {
+    moved = {
         day
         for day, state in states.items()
         if (state.moved or is_partial(day, state.read_at)) and due(day, state.read_at)
+    }
+    return moved | _not_read_since_the_bill_is_final(states, now)
+
+
+def _not_read_since_the_bill_is_final(states: Mapping[date, DayState], now: datetime) -> set[date]:
+    """The days of both months that are read again, regardless of the scans, once the previous bill is final."""
+    today = now.date()
+    months_back = 0 if today.day >= _BILL_IS_FINAL_ON else 1
+    final = start_of_day(month_start(today, months_back) + timedelta(days=_BILL_IS_FINAL_ON - 1))
+    recent = month_start(today, 1)
+    return {
+        day
+        for day, state in states.items()
+        if recent <= day < today and state.read_at is not None and state.read_at < final
     }
 
 
@@ -221,6 +252,13 @@ class CostScale:
     keys: int
     """Pairs of account and service with cost on a day."""
     groups_per_page: int
+    pages_a_slice: int = _SLICE_PAGES
+
+    def pages_of(self, days: int, groups_a_day: int) -> int:
+        """Pages of a query over so many days, cut into slices as it is read."""
+        size = days_a_slice(groups_a_day, self.groups_per_page, self.pages_a_slice)
+        slices, rest = divmod(days, size)
+        return slices * self.pages(size * groups_a_day) + (self.pages(rest * groups_a_day) if rest else 0)
 
     def pages(self, groups: int) -> int:
         """Pages of a query that returns so many groups; an empty answer is a page too."""
@@ -235,9 +273,25 @@ class CostScale:
         """Whether re-reading both months needs no more pages than the days that always move, and the scans."""
         full_days = (today - month_start(today, 1)).days + 1
         scan_days = (today - restatable_from(today)).days + 1
-        scan = self.pages(scan_days * self.accounts)
-        moving = self.pages(2 * self.keys)
-        return self.pages(full_days * self.keys) <= moving + scan / _REFRESHES_PER_SCAN
+        scan = self.pages_of(scan_days, self.accounts)
+        moving = self.pages_of(2, self.keys)
+        return self.pages_of(full_days, self.keys) <= moving + scan / _REFRESHES_PER_SCAN
+
+
+def days_a_slice(groups_a_day: int, groups_per_page: int, pages: int) -> int:
+    """Days that are read and committed together: as many as fit on so many pages, at least one."""
+    return max(1, pages * groups_per_page // max(1, groups_a_day))
+
+
+def pages_a_slice(ledger: Ledger) -> int:
+    """Pages of a slice, from how long the last ones took."""
+    milliseconds = ledger.facts.get(PAGE_MILLISECONDS_FACT)
+    return max(1, min(_SLICE_PAGES, _SLICE_SECONDS * 1000 // milliseconds)) if milliseconds else _SLICE_PAGES
+
+
+def non_usage_groups_a_day(accounts: int) -> int:
+    """Non-usage charges of a day in the mean: a few lines an account and month."""
+    return -(-_NON_USAGE_LINES_A_MONTH * accounts // 30)
 
 
 def assumed_scale(accounts: int) -> Scale:
@@ -249,13 +303,14 @@ def assumed_scale(accounts: int) -> Scale:
 def known_scale(ledger: Ledger, now: datetime) -> CostScale:
     """The scale that the ledger has seen over the last complete week."""
     end = now.date()
-    keys = ledger.cost.keys_per_day(end - timedelta(days=7), end)
-    pairs = ledger.cost.sums(end - timedelta(days=7), end, "unblended")
+    start = end - timedelta(days=7)
+    accounts, services = ledger.cost.accounts_and_services(start, end)
     return CostScale(
-        accounts=len({account_id for account_id, _ in pairs}),
-        services=len({service for _, service in pairs}),
-        keys=keys,
+        accounts=accounts,
+        services=services,
+        keys=ledger.cost.keys_per_day(start, end),
         groups_per_page=ledger.facts.get(PAGE_SIZE_FACT) or ASSUMED_GROUPS_PER_PAGE,
+        pages_a_slice=pages_a_slice(ledger),
     )
 
 
@@ -274,19 +329,19 @@ def month_of_pages(settings: CostSettings, scale: Scale) -> Mapping[CostPart, De
         full_days = (today - month_start(today, 1)).days + 1
         refreshes = Decimal(str(a_day))
         if settings.refresh == "full" or (settings.refresh == "auto" and cost.reads_whole(today)):
-            totals[CostPart.COSTS] += refreshes * cost.pages(full_days * cost.keys)
+            totals[CostPart.COSTS] += refreshes * cost.pages_of(full_days, cost.keys)
         else:
             if today.day == _BILL_IS_FINAL_ON:
-                totals[CostPart.COSTS] += cost.pages(full_days * cost.keys)
+                totals[CostPart.COSTS] += cost.pages_of(full_days, cost.keys)
                 refreshes = max(Decimal(0), refreshes - 1)
             scan_days = (today - restatable_from(today)).days + 1
             scans = refreshes / _REFRESHES_PER_SCAN / 2
-            totals[CostPart.SCAN_ACCOUNTS] += scans * cost.pages(scan_days * cost.accounts)
-            totals[CostPart.SCAN_SERVICES] += scans * cost.pages(full_days * cost.services)
+            totals[CostPart.SCAN_ACCOUNTS] += scans * cost.pages_of(scan_days, cost.accounts)
+            totals[CostPart.SCAN_SERVICES] += scans * cost.pages_of(full_days, cost.services)
             once = min(Decimal(1), refreshes)
             totals[CostPart.COSTS] += Decimal(_OLDER_DAYS_A_MONTH) / 30 * cost.pages(cost.keys)
-            totals[CostPart.COSTS] += (refreshes - once) * cost.pages(2 * cost.keys) + once * cost.pages(
-                3 * cost.keys
+            totals[CostPart.COSTS] += (refreshes - once) * cost.pages_of(2, cost.keys) + once * cost.pages_of(
+                3, cost.keys
             )
         totals[CostPart.OTHER] += min(Decimal(1), refreshes) * cost.pages(3 * cost.accounts)
     return {part: pages for part, pages in totals.items() if pages}
@@ -299,7 +354,12 @@ def first_fill_pages(settings: CostSettings, scale: Scale, today: date) -> int:
     for months_back in range(settings.history_months + 1):
         month = month_start(today, months_back)
         end = min(month_start(today, months_back - 1), today + timedelta(days=1))
-        pages += cost.pages((end - month).days * cost.keys)
-    months = settings.history_months + 1
-    # Non-usage charges: the two newest months, then all others; a few lines an account and month.
-    return pages + cost.pages(2 * 4 * scale.accounts) + cost.pages(4 * scale.accounts * months)
+        days = (end - month).days
+        if months_back == 0 and days > FIRST_SLICE_DAYS:
+            pages += cost.pages(FIRST_SLICE_DAYS * cost.keys)
+            days -= FIRST_SLICE_DAYS
+        pages += cost.pages_of(days, cost.keys)
+    # Non-usage charges: the two newest months, then all others.
+    lines = non_usage_groups_a_day(scale.accounts)
+    older = 30 * (settings.history_months - 1)
+    return pages + cost.pages_of(60, lines) + (cost.pages_of(older, lines) if older else 0)

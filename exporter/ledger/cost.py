@@ -27,8 +27,10 @@ class CostTable:
             raise ValueError(f"{cost_type} is not a cost type")
         with self._database.connection() as db:
             rows = db.execute(
-                f"SELECT account_id, service, SUM(total_{cost_type}) FROM cost"  # noqa: S608 # a known column
-                " JOIN series ON series.id = cost.series WHERE day >= ? AND day < ? GROUP BY series",
+                # Summed before it is joined: half the time of the other way round.
+                f"SELECT account_id, service, units FROM (SELECT series, SUM(total_{cost_type}) AS units"  # noqa: S608 # a known column
+                " FROM cost WHERE day >= ? AND day < ? GROUP BY series) AS summed"
+                " JOIN series ON series.id = summed.series",
                 (start.toordinal(), end.toordinal()),
             ).fetchall()
         return {(account_id, service): to_usd(units) for account_id, service, units in rows}
@@ -58,6 +60,16 @@ class CostTable:
                 (start.toordinal(), end.toordinal()),
             ).fetchone()
         return int(count)
+
+    def accounts_and_services(self, start: date, end: date) -> tuple[int, int]:
+        """How many accounts, and how many services, have rows in [start, end)."""
+        with self._database.connection() as db:
+            accounts, services = db.execute(
+                "SELECT COUNT(DISTINCT account_id), COUNT(DISTINCT service) FROM series WHERE id IN"
+                " (SELECT DISTINCT series FROM cost WHERE day >= ? AND day < ?)",
+                (start.toordinal(), end.toordinal()),
+            ).fetchone()
+        return int(accounts), int(services)
 
     def rows(self, start: date, end: date) -> Iterator[CostRow]:
         """Every row of [start, end), one per charge class, in the order of day, account and service."""
@@ -126,8 +138,7 @@ class CostTable:
         """The first day with cost by (account id, service)."""
         with self._database.connection() as db:
             rows = db.execute(
-                "SELECT account_id, service, MIN(day) FROM cost JOIN series ON series.id = cost.series"
-                " WHERE total_unblended != 0 GROUP BY series"
+                "SELECT account_id, service, first_day FROM series WHERE first_day IS NOT NULL"
             ).fetchall()
         return {(account_id, service): date.fromordinal(day) for account_id, service, day in rows}
 

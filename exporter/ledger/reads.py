@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from operator import add
 
-from exporter.core.amounts import AMOUNTS, Amounts
+from exporter.core.amounts import AMOUNTS, Amounts, Units
 from exporter.core.moments import to_milliseconds, to_moment
 from exporter.core.money import to_units
 from exporter.ledger.database import Database
@@ -24,12 +23,22 @@ class CostRead:
     """One finished Cost Explorer query by LINKED_ACCOUNT x SERVICE over whole days.
 
     `days` are those that AWS answered for, with their `Estimated` flag; `costs` holds what it
-    returned, by key; a key of those days that is missing here cost nothing.
+    returned, by key, in USD or in units of 1e-10 USD; a key of those days that is missing here cost nothing.
     """
 
     observed_at: datetime
     days: Mapping[date, bool]
-    costs: Mapping[CostKey, Amounts]
+    costs: Mapping[CostKey, Amounts | Units]
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshRest:
+    """What is left of a refresh of which some slices are committed: `part` over [start, end)."""
+
+    part: str
+    start: date
+    end: date
+    began_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +77,23 @@ class CostReads:
             rows_before = sum(self._day_rows(db, day) for day in read.days)
             for day, estimated in read.days.items():
                 self._zero_day(db, day, columns, estimated, at)
-            rows = []
-            sums = {day: [0] * len(AMOUNTS) for day in read.days}
-            for (day, account_id, service), amounts in read.costs.items():
-                units = [to_units(amount) for amount in amounts]
-                sums[day] = list(map(add, sums[day], units))
-                rows.append(
-                    (day.toordinal(), self._series(db, account_id, service), read.days[day], at, *units)
-                )
+            for _, account_id, service in read.costs:
+                self._series(db, account_id, service)
             db.executemany(
                 f"INSERT INTO cost (day, series, estimated, observed_at, {', '.join(columns)})"  # noqa: S608
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (day, series) DO UPDATE SET"
                 f" estimated = excluded.estimated, observed_at = excluded.observed_at, {updates}",
-                rows,
+                # One row at a time: a slice of a large organization has a hundred thousand.
+                (
+                    (
+                        day.toordinal(),
+                        self._series_ids[account_id, service],
+                        read.days[day],
+                        at,
+                        *_units(amounts),
+                    )
+                    for (day, account_id, service), amounts in read.costs.items()
+                ),
             )
             # Counted here, because a scrape must not count millions of rows.
             added = sum(self._day_rows(db, day) for day in read.days) - rows_before
@@ -89,24 +102,30 @@ class CostReads:
                 " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
                 (added,),
             )
-            for day in read.days:
-                if part == "total":
-                    # What is not usage may have moved with the total: it is read again when it is due.
-                    db.execute(
-                        "INSERT INTO days (day, read_at, other_moved) VALUES (?, ?, 1)"
-                        " ON CONFLICT (day) DO UPDATE SET moved = 0,"
-                        # Whoever follows the reads of a day must see two within a millisecond as two.
-                        " read_at = CASE read_at WHEN excluded.read_at THEN read_at + 1"
-                        " ELSE excluded.read_at END,"
-                        " other_moved = MAX(other_moved, ?)",
-                        (day.toordinal(), at, sums[day] != held[day]),
-                    )
-                    self._add_day_total(db, day, at, sums[day][0])
-                else:
-                    db.execute(
-                        "UPDATE days SET other_read_at = ?, other_moved = 0 WHERE day = ?",
-                        (at, day.toordinal()),
-                    )
+            if part == "total":
+                self._settle_totals(db, held, at)
+                _keep_first_days(db, sorted(day.toordinal() for day in read.days))
+            else:
+                db.executemany(
+                    "UPDATE days SET other_read_at = ?, other_moved = 0 WHERE day = ?",
+                    [(at, day.toordinal()) for day in read.days],
+                )
+
+    def _settle_totals(self, db: sqlite3.Connection, held: Mapping[date, list[int]], at: int) -> None:
+        """Record that the totals of these days were read, and whether they differ from what was `held`."""
+        for day, before in held.items():
+            sums = self._day_sums(db, day)
+            # What is not usage may have moved with the total: it is read again when it is due.
+            db.execute(
+                "INSERT INTO days (day, read_at, other_moved) VALUES (?, ?, 1)"
+                " ON CONFLICT (day) DO UPDATE SET moved = 0,"
+                # Whoever follows the reads of a day must see two within a millisecond as two.
+                " read_at = CASE read_at WHEN excluded.read_at THEN read_at + 1"
+                " ELSE excluded.read_at END,"
+                " other_moved = MAX(other_moved, ?)",
+                (day.toordinal(), at, sums != before),
+            )
+            self._add_day_total(db, day, at, sums[0])
 
     def _day_sums(self, db: sqlite3.Connection, day: date) -> list[int]:
         sums = ", ".join(f"COALESCE(SUM(total_{name}), 0)" for name in AMOUNTS)
@@ -146,21 +165,28 @@ class CostReads:
         kind: str,
         observed_at: datetime,
         days: Iterable[date],
-        totals: Mapping[tuple[date, str], Amounts],
+        totals: Mapping[tuple[date, str], Amounts | Units],
+        *,
+        complete: bool = True,
     ) -> tuple[date, ...]:
         """Compare a scan (`kind` is `account` or `service`) with what is held, and mark the days that moved.
 
-        `totals` are by day and account id, or by day and service. Returns the days that moved.
+        `totals` are by day and account id, or by day and service. Returns the days that moved. A slice of
+        a scan is `complete` only where it is the last.
         """
         column = {"account": "account_id", "service": "service"}[kind]
         sums = ", ".join(f"SUM(total_{name})" for name in AMOUNTS)
         at = to_milliseconds(observed_at)
-        scanned = {key: tuple(map(to_units, value)) for key, value in totals.items()}
+        scanned: dict[date, dict[str, tuple[int, ...]]] = {}
+        for (day, subject), amounts in totals.items():
+            units = tuple(_units(amounts))
+            if any(units):
+                scanned.setdefault(day, {})[subject] = units
         moved = []
         with self._database.transaction() as db:
             for day in days:
                 held = {
-                    (day, subject): tuple(units)
+                    subject: tuple(units)
                     for subject, *units in db.execute(
                         f"SELECT {column}, {sums} FROM cost JOIN series ON series.id = cost.series"  # noqa: S608
                         f" WHERE day = ? GROUP BY {column}",
@@ -168,7 +194,7 @@ class CostReads:
                     )
                     if any(units)
                 }
-                seen = {key: units for key, units in scanned.items() if key[0] == day and any(units)}
+                seen = scanned.get(day, {})
                 if held != seen:
                     moved.append(day)
                     db.execute(
@@ -177,7 +203,8 @@ class CostReads:
                     )
                 else:
                     self._add_day_total(db, day, at, sum(units[0] for units in seen.values()))
-            db.execute("INSERT OR REPLACE INTO scans VALUES (?, ?)", (kind, at))
+            if complete:
+                db.execute("INSERT OR REPLACE INTO scans VALUES (?, ?)", (kind, at))
             oldest = (observed_at - timedelta(days=_READS_KEPT_DAYS)).date()
             db.execute("DELETE FROM day_totals WHERE day < ?", (oldest.toordinal(),))
         return tuple(moved)
@@ -192,6 +219,30 @@ class CostReads:
         """Record that a read of `kind` (e.g. `full`) is complete."""
         with self._database.transaction() as db:
             db.execute("INSERT OR REPLACE INTO scans VALUES (?, ?)", (kind, to_milliseconds(observed_at)))
+
+    def keep_rest(self, rest: RefreshRest | None) -> None:
+        """Remember what is left of the refresh under way; None: nothing."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM refresh_rest")
+            if rest is not None:
+                db.execute(
+                    "INSERT INTO refresh_rest VALUES (?, ?, ?, ?)",
+                    (
+                        rest.part,
+                        rest.start.toordinal(),
+                        rest.end.toordinal(),
+                        to_milliseconds(rest.began_at),
+                    ),
+                )
+
+    def rest(self) -> RefreshRest | None:
+        """What is left of the refresh under way."""
+        with self._database.connection() as db:
+            row = db.execute("SELECT part, start, end, began_at FROM refresh_rest").fetchone()
+        if row is None:
+            return None
+        part, start, end, began_at = row
+        return RefreshRest(part, date.fromordinal(start), date.fromordinal(end), to_moment(began_at))
 
     def day_states(self, start: date, end: date) -> dict[date, DayState]:
         """The known days in [start, end)."""
@@ -220,3 +271,39 @@ class CostReads:
                 (start.toordinal(), end.toordinal()),
             ).fetchall()
         return {date.fromordinal(day): to_moment(at) for day, at in rows}
+
+
+def _units(amounts: Amounts | Units) -> Iterable[int]:
+    return amounts if isinstance(amounts, Units) else map(to_units, amounts)
+
+
+def _keep_first_days(db: sqlite3.Connection, days: Sequence[int]) -> None:
+    """Have each series keep its first day with cost, after the totals of these days (ascending) have changed."""
+    if not days:
+        return
+    marks = ", ".join("?" * len(days))
+    # Those that began on one of these days may begin later now.
+    unknown = {
+        number
+        for (number,) in db.execute(f"SELECT id FROM series WHERE first_day IN ({marks})", days)  # noqa: S608
+    }
+    if unknown:
+        db.execute(f"UPDATE series SET first_day = NULL WHERE first_day IN ({marks})", days)  # noqa: S608
+        later = db.execute("SELECT day FROM days WHERE day >= ? ORDER BY day", (days[0],)).fetchall()
+        for (day,) in later:
+            begun = unknown.intersection(_with_cost(db, day))
+            db.executemany("UPDATE series SET first_day = ? WHERE id = ?", [(day, each) for each in begun])
+            unknown -= begun
+            if not unknown:
+                break
+    for day in days:
+        db.execute(
+            "UPDATE series SET first_day = ? WHERE (first_day IS NULL OR first_day > ?) AND id IN"
+            " (SELECT series FROM cost WHERE day = ? AND total_unblended != 0)",
+            (day, day, day),
+        )
+
+
+def _with_cost(db: sqlite3.Connection, day: int) -> Iterator[int]:
+    for (number,) in db.execute("SELECT series FROM cost WHERE day = ? AND total_unblended != 0", (day,)):
+        yield number

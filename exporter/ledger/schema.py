@@ -165,6 +165,24 @@ MIGRATIONS = (
     """,
     # Assessed days whose figures are dated values (exporter/anomalies/history.py), and what they were made of.
     "CREATE TABLE assessed_days (day INTEGER PRIMARY KEY, version INTEGER NOT NULL)",
+    # What is left of a refresh that is read in slices: its oldest days, up to `end`.
+    """
+    CREATE TABLE refresh_rest (
+        part TEXT NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, began_at INTEGER NOT NULL
+    )
+    """,
+    # The first day with cost, kept by each commit: to look for it would be to read every row.
+    """
+    ALTER TABLE series ADD COLUMN first_day INTEGER;
+    UPDATE series SET first_day = found.day FROM (
+        SELECT series, MIN(day) AS day FROM cost WHERE total_unblended != 0 GROUP BY series
+    ) AS found WHERE found.series = series.id
+    """,
+    # Refused samples are few, and looked for at each start.
+    """
+    CREATE INDEX stamps_refused ON stamps (day) WHERE refused IS NOT NULL;
+    CREATE INDEX dated_stamps_refused ON dated_stamps (day) WHERE refused IS NOT NULL
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

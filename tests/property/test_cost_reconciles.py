@@ -24,14 +24,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from recording_endpoint import RecordingEndpoint
 
-from exporter.aws import cost_explorer
+from exporter.aws import cost_explorer, cost_pages
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
 from exporter.aws.settings import Ceiling, CeilingSettings
 from exporter.collectors import cost
-from exporter.core.amounts import Amounts
 from exporter.core.exposition import render
 from exporter.core.moments import Clock, month_start, start_of_day, to_milliseconds, utc_now
 from exporter.core.places import Account, Target
@@ -308,10 +307,11 @@ def test_every_family_equals_the_truth_for_long(simulator: SimulatedAws, aws: Aw
 def drop_the_later_pages(patch: pytest.MonkeyPatch) -> None:
     whole = cost_explorer._add_page
 
-    def drop(collected: Any, answer: Any, keys: int) -> int:
+    def drop(collected: Any, page: cost_pages.Page, keys: int) -> int:
         if collected.pages:
-            answer = {**answer, "ResultsByTime": [dict(day, Groups=[]) for day in answer["ResultsByTime"]]}
-        return whole(collected, answer, keys)
+            for period in page.results_by_time:
+                period.groups = []
+        return whole(collected, page, keys)
 
     patch.setattr(cost_explorer, "_add_page", drop)
 
@@ -352,11 +352,9 @@ def keep_vanished_keys(patch: pytest.MonkeyPatch) -> None:
 
 
 def take_one_cost_type_for_another(patch: pytest.MonkeyPatch) -> None:
-    swapped = {**cost_explorer.METRICS, "amortized": "BlendedCost"}
+    exact = cost_pages.Metrics.units
     patch.setattr(
-        cost_explorer,
-        "_amounts",
-        lambda metrics: Amounts(**{name: Decimal(metrics[key]["Amount"]) for name, key in swapped.items()}),
+        cost_pages.Metrics, "units", lambda self: exact(self)._replace(amortized=exact(self).blended)
     )
 
 
