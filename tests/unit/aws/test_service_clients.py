@@ -196,7 +196,7 @@ def test_a_proxy_is_chosen_by_the_host_of_each_region(
             client.get_caller_identity()
         assert proxy.connections == 1
         monkeypatch.setattr("socket.getaddrinfo", _no_names)
-        with acting_as(KEYS), in_region("eu-west-1"), pytest.raises(Exception, match="sts.eu-west-1"):
+        with acting_as(KEYS), in_region("eu-west-1"), pytest.raises(Exception, match=r"sts\.eu-west-1"):
             client.get_caller_identity()
         assert proxy.connections == 1
     finally:
