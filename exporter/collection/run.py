@@ -90,7 +90,7 @@ class Attempts:
         except Exception as error:
             return self.fail(run, key, target.account, now, error)
         finally:
-            self._views.follow_resources(collector)
+            self._views.follow_resources(collector, target.account_id)
         return None
 
     def fail(self, run: Run, key: Key, account: str, now: datetime, error: Exception) -> AwsError:

@@ -154,10 +154,14 @@ class Store:
         with self._lock:
             self._waiting[key] = (scrapes, callback)
 
-    def results(self) -> dict[Key, CollectionResult]:
-        """The current results; a failed one carries the samples that are still served."""
+    def results(self, account_id: str | None = None) -> dict[Key, CollectionResult]:
+        """The current results, or those of one account; a failed one carries the samples that are still served."""
         with self._lock:
-            return {key: entry.result for key, entry in self._entries.items()}
+            return {
+                key: entry.result
+                for key, entry in self._entries.items()
+                if account_id in (None, key.account_id)
+            }
 
     def samples(self) -> Iterator[Sample]:
         """Every sample that is served now, without the self metrics of the store."""
@@ -166,8 +170,8 @@ class Store:
         for _, entry in served:
             yield from entry.result.samples
 
-    def published_resources(self) -> list[PublishedResources]:
-        """The resources of every unit whose last good result is still served."""
+    def published_resources(self, account_id: str | None = None) -> list[PublishedResources]:
+        """The resources of every unit, or of each of one account, whose last good result is still served."""
         with self._lock:
             served = self._served(self._clock())
         return [
@@ -182,7 +186,7 @@ class Store:
                 expires=entry.expires,
             )
             for key, entry in served
-            if entry.result.succeeded_at is not None
+            if entry.result.succeeded_at is not None and account_id in (None, key.account_id)
         ]
 
     def exposition(self) -> tuple[bytes, bytes]:

@@ -24,6 +24,7 @@ from exporter.core.fields import (
     StrictModel,
 )
 from exporter.core.logs import LogSettings
+from exporter.core.series_settings import SeriesSettings
 from exporter.declarations.collector import Collector, S
 from exporter.declarations.sections import Sections
 from exporter.history.live_settings import LiveWriteSettings
@@ -65,6 +66,7 @@ class Config(StrictModel):
         description="Regions of regional collectors: a list, or `discover` for those that each account opted in.",
     )
     shard: ShardSettings = Field(default=ShardSettings(), description="One of several exporters.")
+    series: SeriesSettings = Field(default=SeriesSettings(), description="Most series.")
     ceilings: CeilingSettings = Field(default=CeilingSettings(), description="Spend limits of the exporter.")
     thresholds: ThresholdSettings = Field(default=ThresholdSettings(), description="Alert thresholds.")
     anomalies: AnomalySettings = Field(default=AnomalySettings(), description="What counts as an anomaly.")
