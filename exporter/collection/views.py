@@ -170,7 +170,7 @@ class Views:
         with_cost = {account_id: names.get(account_id, account_id) for account_id, _ in spending}
         accounts = accounts_of(directory, config.accounts, with_cost)
         resolved = resolve(config.thresholds, accounts, spending, config.accounts.group_labels)
-        samples = (*group_samples(accounts.values()), *resolved.samples)
+        samples = (*group_samples(accounts.values()), *filter(self._is_comparable, resolved.samples))
         if self._stop.is_set():
             return  # the store belongs to the next configuration
         try:
@@ -189,6 +189,12 @@ class Views:
                         "a threshold matches nothing that has cost or is collected", extra={"setting": key}
                     )
             self._warned_of |= set(resolved.unmatched)
+
+    def _is_comparable(self, threshold: Sample) -> bool:
+        """Whether what a threshold is of has series, and is not a part of `other`."""
+        labels = dict(zip(threshold.family.labels, threshold.values, strict=True))
+        named = self._memory.named.get(labels["account_id"])
+        return labels["scope"] != "account_service" or named is None or labels["service"] in named
 
     def follow_resources(self, collector: AnyCollector, account_id: str) -> None:
         """The views of an account's resources follow a unit at once, unless that would slow the others."""

@@ -219,3 +219,6 @@ class FoldMemory:
 
     steps: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     named: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By account, of those that are folded by name."""
+    version: object = None
+    """What `named` was chosen from."""
