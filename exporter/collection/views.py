@@ -226,6 +226,9 @@ class Views:
                 whole = self._view_context(collector)
                 for account_id in expired:
                     self._render_resources_of(collector, views, whole, account_id)
+                for view in collector.views:
+                    if view.of_configuration:
+                        self._render(collector, view, whole, Key(view.name))
             ended = time.monotonic()
             self._resources_due = ended + _RENDER_BACKOFF_FACTOR * (ended - started)
             first = min(self._expiries.values(), default=None)
