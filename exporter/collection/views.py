@@ -23,6 +23,7 @@ from exporter.core.folding import FoldMemory
 from exporter.core.metric import Folded, Sample
 from exporter.core.moments import Clock
 from exporter.core.resource import Resource
+from exporter.core.series_settings import SeriesShares
 from exporter.declarations.collector import AnyCollector, Collector, S
 from exporter.declarations.view import View, ViewContext
 from exporter.ledger.file import Ledger
@@ -82,7 +83,6 @@ class Views:
         self._warned_of: set[str] = set()
         self._sections = config.sections()
         self._memory = FoldMemory()
-        self._weights = sum(collector.series_weight for collector in collectors)
         self._spending_accounts = 0
         self._resources_due = 0.0
         self._moved: set[str] = set()
@@ -119,7 +119,7 @@ class Views:
             groups={account.id: account.groups for account in directory.accounts.values()}
             if directory
             else {},
-            account_series=self._config.series.share(accounts, collector.series_weight, self._weights),
+            account_series=self._sections.of(SeriesShares).of(collector.name, accounts),
             memory=self._memory,
         )
 

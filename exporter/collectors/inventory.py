@@ -227,8 +227,8 @@ def _counted(resource: Resource, required_tags: Sequence[str]) -> Iterator[tuple
 
 _BY_TYPE = GroupFold(label="resource_type", steps=(("region",), ("region", "resource_type")))
 _BY_INSTANCE_TYPE = GroupFold(label="instance_type", steps=(("region",), ("region", "instance_type")))
-# Of an account's series: as many go to EC2's instance types, and to the detail at least.
-_INSTANCES_PART, _DETAIL_PART = 8, 3
+# Of an account's series: as many go to EC2's instance types, to the detail at least, and to the ratios at most.
+_INSTANCES_PART, _DETAIL_PART, _RATIO_PART = 8, 3, 10
 _FAMILIES_OF_A_RESOURCE = 3
 _STEP = 4  # of the number of resources with a series, so that one type more does not move it
 
@@ -272,7 +272,7 @@ def render(view: ViewContext[InventorySettings]) -> Iterator[Sample | Folded]:
         for resource in held.resources
         if resource.state not in _GONE
     ]
-    limit = view.account_series
+    limit = view.account_series - view.account_series // _RATIO_PART
     served = yield from view.folded(
         "instances", account[0], _BY_INSTANCE_TYPE, instances, limit // _INSTANCES_PART, instance_importance
     )
@@ -382,7 +382,8 @@ def render_ratio(view: ViewContext[InventorySettings]) -> Iterator[Sample]:
                 listed[held.account_id, service] += resource.monthly_usd / HOURS_A_MONTH * 24
     partly = set(_partly_listed(view, files, listed))
     costs = _usage_costs(view, day) if listed else {}
-    for (account_id, service), usd in listed.items():
+    most = max(1, view.account_series // _RATIO_PART)
+    for (account_id, service), usd in heapq.nlargest(most, listed.items(), key=lambda item: item[1]):
         cost = costs.get((account_id, service))
         if usd > 0 and cost is not None and (account_id, service) not in partly:
             yield RATIO(cost / usd, account_id=account_id, account=names[account_id], service=service)

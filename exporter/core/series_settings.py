@@ -8,7 +8,8 @@ from exporter.core.fields import StrictModel
 
 _STEP = 10  # of the bound, so that one account more does not move it
 _LEAST = 30
-_FIXED_SHARE = 10  # percent: the account's info, its thresholds, findings and the like
+_UNBOUNDED = 1_000_000
+_FIXED_SHARE = 20  # percent: info, thresholds, findings, breakdowns and the like
 
 
 class SeriesSettings(StrictModel):
@@ -28,6 +29,20 @@ class SeriesSettings(StrictModel):
         share = self.total // max(1, accounts)
         return min(self.per_account, max(_LEAST, share // _STEP * _STEP))
 
-    def share(self, accounts: int, weight: int, weights: int) -> int:
-        """A collector's part of an account's series, if it weighs `weight` of `weights`."""
-        return self.of_account(accounts) * (100 - _FIXED_SHARE) * weight // (100 * max(1, weights))
+
+class SeriesShares(StrictModel):
+    """How an account's series are shared by the collectors that are enabled."""
+
+    series: SeriesSettings = SeriesSettings()
+    weights: dict[str, int] = Field(default_factory=dict)
+
+    def of(self, collector: str, accounts: int) -> int:
+        """A collector's part of the series of each of so many accounts, without a fifth for all the rest.
+
+        What has no weight is not bounded by it.
+        """
+        weight = self.weights.get(collector)
+        if not weight:
+            return _UNBOUNDED
+        percent = 100 - _FIXED_SHARE
+        return self.series.of_account(accounts) * percent * weight // (100 * sum(self.weights.values()))

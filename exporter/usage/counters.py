@@ -177,6 +177,19 @@ def polled(ledger: Ledger, source: str) -> list[tuple[str, str, datetime]]:
     return [(account, region, to_moment(at)) for account, region, at in rows]
 
 
+def families_of_account(ledger: Ledger, source: str, account_id: str) -> dict[str, int]:
+    """How many series an account's usage is where resources are served together, by region."""
+    with ledger.connection() as db:
+        return dict(
+            db.execute(
+                "SELECT region, COUNT(*) FROM (SELECT DISTINCT region, metric, variant FROM usage_targets"
+                " JOIN usage_series ON usage_series.target = usage_targets.id"
+                " WHERE source = ? AND account_id = ?) GROUP BY region",
+                (source, account_id),
+            ).fetchall()
+        )
+
+
 def list_series(
     ledger: Ledger, source: str, account_id: str, region: str, found: Iterable[Series], at: datetime
 ) -> UsageTarget:

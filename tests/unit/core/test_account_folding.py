@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.core.folding import OTHER, GroupFold, choose_named, fold_unnamed
 from exporter.core.metric import Family, Folded, Sample
-from exporter.core.series_settings import SeriesSettings
+from exporter.core.series_settings import SeriesSettings, SeriesShares
 
 COUNT = Family("test_things", "Things.", ("account_id", "account", "region", "kind", "state"))
 USD = Family("test_things_usd", "Their price.", ("account_id", "account", "region", "kind"))
@@ -189,6 +189,9 @@ def test_an_account_has_its_bound_and_less_where_there_are_many(accounts: int, b
     assert SeriesSettings().of_account(accounts) == bound
 
 
-def test_collectors_share_an_account_by_weight_and_leave_a_tenth_to_the_rest() -> None:
-    assert [SeriesSettings().share(10, weight, 20) for weight in (8, 7, 5, 0)] == [90, 78, 56, 0]
-    assert SeriesSettings().share(10, 8, 8) == 225
+def test_collectors_share_an_account_by_weight_and_leave_a_fifth_to_the_rest() -> None:
+    shares = SeriesShares(weights={"cost": 8, "inventory": 7, "usage": 5, "prices": 0})
+    assert [shares.of(name, 10) for name in ("cost", "inventory", "usage")] == [80, 70, 50]
+    assert shares.of("prices", 10) > 10**5
+    assert SeriesShares(weights={"cost": 8}).of("cost", 10) == 200
+    assert SeriesShares(weights={"cost": 8}).of("cost", 2500) == 80
