@@ -19,6 +19,7 @@ SCORE = Family(
     "aws_cost_deviation_score",
     "How far the usage of the assessed day is from the expected cost, in robust deviations; negative below it.",
     _SERIES,
+    is_summable=False,
 )
 
 

@@ -1,4 +1,4 @@
-"""One botocore client per (service, region), shared by every account, and the one way to call it.
+"""One botocore client a service, shared by every account and region, and the one way to call it.
 
 Retries stand outside botocore, because its retry quota belongs to a client: a failing account
 would eat the retries of a healthy one.
@@ -7,7 +7,6 @@ would eat the retries of a healthy one.
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import random
 import threading
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
-from xml.etree import ElementTree
 
 import botocore.session
 from botocore import xform_name
@@ -25,19 +23,17 @@ from botocore.config import Config as BotocoreConfig
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 from botocore.paginate import Paginator
-from botocore.parsers import ResponseParserError
 
-from exporter.aws import cost_pages
 from exporter.aws.credentials import (
     SESSION_SECONDS,
     RoleCredentials,
     acting_as,
-    context_resolver,
     frozen,
     surroundings,
 )
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.aws.meter import Meter
+from exporter.aws.service_clients import ServiceClients, in_region
 from exporter.core.places import Account
 
 log = logging.getLogger(__name__)
@@ -122,13 +118,11 @@ class Aws:
         self.meter = meter
         self._backoff = backoff
         self._stop = stop or threading.Event()
-        self._endpoint_url = endpoint_url
         self._lock = threading.Lock()
-        self._clients: dict[tuple[str, str], Any] = {}
         self._in_flight: dict[str, threading.BoundedSemaphore] = {}
         # A simulated endpoint has no rate to respect.
         self._pace = None if simulated else _Pace(_COST_EXPLORER_REQUESTS_PER_SECOND)
-        self._config = BotocoreConfig(
+        config = BotocoreConfig(
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=read_timeout,
@@ -142,11 +136,7 @@ class Aws:
             self.region = region or self._ambient_session.get_config_variable("region") or "us-east-1"
         except Exception as error:
             raise classify(error, "AWS profile") from error
-        self._session = botocore.session.Session()
-        self._session.register_component("credential_provider", context_resolver())
-        events = self._session.get_component("event_emitter")
-        events.register("before-parse", _refuse_malformed_body)
-        events.register(cost_pages.EVENT, cost_pages.take_body)  # the more specific event comes first
+        self._clients = ServiceClients(config, self.region, endpoint_url)
         self._payer_role = Account("", "payer", role_arn=role_arn, external_id=external_id)
         self._roles = RoleCredentials(self._assume_role)
         self._made_of = (
@@ -226,21 +216,8 @@ class Aws:
 
     @property
     def clients_created(self) -> int:
-        """How many clients there are, one a service and region."""
+        """How many clients there are, one a service."""
         return len(self._clients)
-
-    def client(self, service: str, region: str) -> Any:
-        """The shared client; signing it is left to `call`."""
-        key = (service, region)
-        client = self._clients.get(key)
-        if client is None:
-            with self._lock:
-                client = self._clients.get(key)
-                if client is None:
-                    client = self._clients[key] = self._session.create_client(
-                        service, region_name=region, endpoint_url=self._endpoint_url, config=self._config
-                    )
-        return client
 
     def call(
         self,
@@ -290,12 +267,10 @@ class Aws:
         deadline: Deadline | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Every page of an operation that botocore has a paginator for."""
-        client = self.client(service, region)
-        config = self._session.get_paginator_model(service).get_paginator(operation)
         paginator = Paginator(
             lambda **page: self.call(account, service, operation, region, page, deadline=deadline),
-            config,
-            client.meta.service_model.operation_model(operation),
+            self._clients.paginator_config(service, operation),
+            self._clients.of(service).meta.service_model.operation_model(operation),
         )
         pages = iter(paginator.paginate(**(params or {})))
         while True:
@@ -321,7 +296,7 @@ class Aws:
         request = f"{service} {operation} for {who} in {region}"
         self._wait(0, request, deadline)
         try:
-            client = self.client(service, region)
+            client = self._clients.of(service)
         except Exception as error:
             raise classify(error, request) from error
         method = partial(getattr(client, xform_name(operation)), **params)
@@ -341,7 +316,7 @@ class Aws:
                 self._wait(0, request, deadline)  # what went before may have hung for long
                 self.meter.before(service, operation, params, budget)
                 try:
-                    with acting_as(keys):
+                    with acting_as(keys), in_region(region):
                         answer: dict[str, Any] = method()
                 except Exception as error:
                     failure = classify(error, request)
@@ -367,28 +342,4 @@ class Aws:
 
     def close(self) -> None:
         """Close every connection."""
-        with self._lock:
-            for client in self._clients.values():
-                client.close()
-            self._clients.clear()
-
-
-def _refuse_malformed_body(operation_model: Any, response_dict: Mapping[str, Any], **_: Any) -> None:
-    """Refuse what botocore would silently read as an empty answer: a 200 whose body is not the protocol's."""
-    if response_dict["status_code"] >= 300 or operation_model.has_streaming_output:
-        return
-    body = response_dict["body"]
-    protocol = operation_model.service_model.resolved_protocol
-    try:
-        if protocol in ("json", "rest-json"):
-            if body and not isinstance(json.loads(body), dict):
-                raise ValueError("not a JSON object")
-            if not body and protocol == "json" and operation_model.output_shape is not None:
-                raise ValueError("an empty body")
-        elif protocol in ("ec2", "query") and operation_model.output_shape is not None:
-            # The XML comes from the endpoint that botocore itself parses with the same parser.
-            tag = ElementTree.fromstring(body).tag.rpartition("}")[2]  # noqa: S314
-            if tag != f"{operation_model.name}Response":
-                raise ValueError(f"a root element {tag!r}")
-    except (ValueError, ElementTree.ParseError) as error:
-        raise ResponseParserError(f"the answer is malformed: {error}") from error
+        self._clients.close()

@@ -1,7 +1,7 @@
 """Credentials that follow the account of the current call, so that every account shares one client.
 
 botocore asks its credentials object for keys each time it signs a request. Ours answers from a
-`ContextVar`: a client per (service, region) then serves any number of accounts.
+`ContextVar`: a client then serves any number of accounts.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Attempts:
         except Exception as error:
             return self.fail(attempt, key, target.account, now, error)
         finally:
-            self._views.follow_resources(collector)
+            self._views.follow_resources(collector, target.account_id)
         return None
 
     def fail(self, attempt: Attempt, key: Key, account: str, now: datetime, error: Exception) -> AwsError:

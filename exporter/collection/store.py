@@ -163,10 +163,13 @@ class Store:
         with self._lock:
             return list(self._by_account.get(account_id, ()))
 
-    def failures(self) -> list[tuple[Key, str]]:
-        """The units that fail now, with the kind of failure."""
+    def failures(self, account_id: str | None = None) -> list[tuple[Key, str]]:
+        """The units that fail now, of one account or of all, with the kind of failure."""
         with self._lock:
-            return list(self._failing.items())
+            if account_id is None:
+                return list(self._failing.items())
+            keys = self._by_account.get(account_id, ())
+            return [(key, self._failing[key]) for key in keys if key in self._failing]
 
     def published_resources(
         self, account_id: str | None = None, owner: str | None = None

@@ -7,8 +7,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
-from functools import partial
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from prometheus_client import Counter
 
@@ -19,9 +19,11 @@ from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
 from exporter.config.model import Config
 from exporter.core.exposition import DuplicateSeriesError
+from exporter.core.folding import FoldMemory
 from exporter.core.metric import Folded, Sample
 from exporter.core.moments import Clock
 from exporter.core.resource import Resource
+from exporter.core.series_settings import SeriesShares
 from exporter.declarations.collector import AnyCollector, Collector, S
 from exporter.declarations.view import View, ViewContext
 from exporter.ledger.file import Ledger
@@ -32,7 +34,7 @@ THRESHOLDS = "thresholds"
 """The unit under which thresholds and groups are served."""
 
 _RENDER_BACKOFF_FACTOR = 9  # of a first fill's time, at most
-_RESOURCES = "views of resources"
+_EXPIRED_RESOURCES, _MOVED_RESOURCES = "views of expired resources", "views of moved resources"
 
 
 def sort_found(
@@ -77,10 +79,16 @@ class Views:
         self._schedule = schedule
         self._lock = threading.Lock()
         self._due = 0.0
-        self._resources_due = 0.0
         self._are_behind = False
-        self._resources_moved = False
         self._warned_of: set[str] = set()
+        self._sections = config.sections()
+        self._memory = FoldMemory()
+        self._spending_accounts = 0
+        self._resources_due = 0.0
+        self._moved: set[str] = set()
+        """Accounts whose resources have moved since they were rendered."""
+        self._expiries: dict[str, datetime] = {}
+        """When the first of what an account serves of its units expires."""
 
     def catch_up(self) -> None:
         """Render what `follow_commit` has put off."""
@@ -89,7 +97,7 @@ class Views:
 
     def catch_up_with_resources(self) -> None:
         """Render what `follow_resources` has put off."""
-        if self._resources_moved:
+        if self._moved:
             self.render_resources()
 
     def follow_commit(self) -> None:
@@ -100,18 +108,19 @@ class Views:
 
     def _view_context(self, collector: Collector[S]) -> ViewContext[S]:
         directory = self._directory()
+        accounts = max(len(directory.accounts) if directory else 0, self._spending_accounts)
         return ViewContext(
             ledger=self._ledger,
             now=self._clock(),
             settings=self._config.settings(collector),
             names=directory.names if directory else {},
-            sections=self._config.sections(),
+            sections=self._sections,
             group_labels=tuple(sorted(self._config.accounts.group_labels)),
             groups={account.id: account.groups for account in directory.accounts.values()}
             if directory
             else {},
-            published_resources=partial(self._store.published_resources, owner=collector.name),
-            failing=lambda: [(key.unit, key.account_id) for key, _ in self._store.failures()],
+            account_series=self._sections.of(SeriesShares).of(collector.name, accounts),
+            memory=self._memory,
         )
 
     def succeeded_at(self, collector: AnyCollector, now: datetime | None) -> datetime | None:
@@ -119,7 +128,7 @@ class Views:
 
         Then it is when the ledger was written from AWS last, None if it never was.
         """
-        of_the_ledger = [view for view in collector.views if not view.of_resources]
+        of_the_ledger = [view for view in collector.views if not (view.of_resources or view.of_configuration)]
         if not of_the_ledger:
             return now
         context = self._view_context(collector)
@@ -133,9 +142,12 @@ class Views:
         with self._lock:
             started = time.monotonic()
             self._are_behind = False
+            self._spending_accounts = len({account for account, _ in self._ledger.cost.series().values()})
             for collector in self._collectors:
+                context = self._view_context(collector)
                 for view in collector.views:
-                    self._render(collector, view)
+                    if not view.of_resources:
+                        self._render(collector, view, context, Key(view.name))
             self._publish_thresholds()
             ended = time.monotonic()
             self._due = ended + _RENDER_BACKOFF_FACTOR * (ended - started)
@@ -158,7 +170,7 @@ class Views:
         with_cost = {account_id: names.get(account_id, account_id) for account_id, _ in spending}
         accounts = accounts_of(directory, config.accounts, with_cost)
         resolved = resolve(config.thresholds, accounts, spending, config.accounts.group_labels)
-        samples = (*group_samples(accounts.values()), *resolved.samples)
+        samples = (*group_samples(accounts.values()), *filter(self._is_comparable, resolved.samples))
         if self._stop.is_set():
             return  # the store belongs to the next configuration
         try:
@@ -178,42 +190,72 @@ class Views:
                     )
             self._warned_of |= set(resolved.unmatched)
 
-    def follow_resources(self, collector: AnyCollector) -> None:
-        """The views of resources follow a unit at once, unless that would slow the others."""
-        if any(view.of_resources for view in collector.views):
-            self._resources_moved = True
-            if time.monotonic() >= self._resources_due and not self._stop.is_set():
-                self.render_resources()
+    def _is_comparable(self, threshold: Sample) -> bool:
+        """Whether what a threshold is of has series, and is not a part of `other`."""
+        labels = dict(zip(threshold.family.labels, threshold.values, strict=True))
+        named = self._memory.named.get(labels["account_id"])
+        return labels["scope"] != "account_service" or named is None or labels["service"] in named
+
+    def follow_resources(self, collector: AnyCollector, account_id: str) -> None:
+        """The views of an account's resources follow a unit at once, unless that would slow the others."""
+        if not any(view.of_resources for view in collector.views):
+            return
+        self._moved.add(account_id)
+        if self._stop.is_set():
+            return
+        wait = self._resources_due - time.monotonic()
+        if wait <= 0:
+            self.render_resources()
+        else:
+            self._schedule(
+                _MOVED_RESOURCES, self.catch_up_with_resources, self._clock() + timedelta(seconds=wait)
+            )
 
     def render_resources(self) -> None:
-        """Render the views of resources."""
+        """Render the views of resources of each account whose resources have moved or expired."""
         with self._lock:
             started = time.monotonic()
-            self._resources_moved = False
+            now = self._clock()
+            expired = {account_id for account_id, expires in self._expiries.items() if expires <= now}
+            while self._moved:
+                expired.add(self._moved.pop())
             for collector in self._collectors:
+                views = [view for view in collector.views if view.of_resources]
+                if not views:
+                    continue
+                whole = self._view_context(collector)
+                for account_id in expired:
+                    self._render_resources_of(collector, views, whole, account_id)
                 for view in collector.views:
-                    if view.of_resources:
-                        self._render(collector, view)
+                    if view.of_configuration:
+                        self._render(collector, view, whole, Key(view.name))
             ended = time.monotonic()
             self._resources_due = ended + _RENDER_BACKOFF_FACTOR * (ended - started)
+            first = min(self._expiries.values(), default=None)
         # The views must not outlive what they are made of: the next unit that expires has them rendered.
-        expiries = [
-            held.expires
-            for collector in self._collectors
-            if any(view.of_resources for view in collector.views)
-            for held in self._store.published_resources(owner=collector.name)
-            if held.resources and held.expires
-        ]
-        if expiries:
-            self._schedule(_RESOURCES, self.render_resources, min(expiries))
+        if first is not None:
+            self._schedule(_EXPIRED_RESOURCES, self.render_resources, first)
 
-    def _render(self, collector: Collector[S], view: View[S]) -> None:
-        context = self._view_context(collector)
+    def _render_resources_of(
+        self, collector: Collector[S], views: Sequence[View[S]], whole: ViewContext[S], account_id: str
+    ) -> None:
+        found = self._store.published_resources(account_id, collector.name)
+        failing = [(key.unit, account_id) for key, _ in self._store.failures(account_id)]
+        context = replace(whole, published_resources=lambda: found, failing=lambda: failing)
+        for view in views:
+            self._render(collector, view, context, Key(view.name, account_id))
+        expiries = [held.expires for held in found if held.resources and held.expires]
+        if expiries:
+            self._expiries[account_id] = min(expiries)
+        else:
+            self._expiries.pop(account_id, None)
+
+    def _render(self, collector: Collector[S], view: View[S], context: ViewContext[S], key: Key) -> None:
         try:
             read_at = view.read_at(context)
             if read_at is None:
                 if view.of_resources:
-                    self._store.forget([Key(view.name)])
+                    self._store.forget([key])
                 return
             until = view.valid_until(context) if view.valid_until else None
             samples, _, folded = sort_found(view.render(context))
@@ -226,7 +268,7 @@ class Views:
             )
             if self._stop.is_set():
                 return  # the store belongs to the next configuration
-            self._store.publish(Key(view.name), result, interval=context.settings.interval)
+            self._store.publish(key, result, interval=context.settings.interval)
         except sqlite3.DatabaseError as error:
             # What needs no ledger goes on, and says by its alerts that something is wrong here.
             failure = classify(error, f"the view {view.name}")

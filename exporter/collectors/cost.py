@@ -8,17 +8,20 @@ or cut off anywhere, at most one slice is paid twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from exporter.anomalies import families as anomaly_families
 from exporter.anomalies import usage_families
+from exporter.anomalies.named_services import named_services
 from exporter.aws.cost_explorer import NON_USAGE_FILTER
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
 from exporter.core.amounts import Units
-from exporter.core.metric import Family, Sample
+from exporter.core.folding import fold_unnamed
+from exporter.core.metric import Family, Folded, Sample
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.core.places import Scope, Target
 from exporter.cost import projection_families
@@ -45,6 +48,7 @@ from exporter.ledger.reads import CostRead, RefreshRest
 log = logging.getLogger(__name__)
 
 _ANNOUNCED_DAYS = 31
+_NEW_DAYS = 62
 
 
 # Asking
@@ -212,7 +216,10 @@ MONTH_TO_DATE = Family(
 )
 LAST_MONTH = Family("aws_cost_last_month_usd", "Cost of the previous calendar month, UTC.", _BY_SERVICE)
 FIRST_SEEN = Family(
-    "aws_cost_first_seen_timestamp_seconds", "Start of the first day with cost in the ledger.", _BY_SERVICE
+    "aws_cost_first_seen_timestamp_seconds",
+    "Start of the first day with cost in the ledger, of services that began in the last 62 days.",
+    _BY_SERVICE,
+    is_summable=False,
 )
 MISSING_DAYS = Family(
     "aws_spend_exporter_ledger_missing_dates",
@@ -275,7 +282,10 @@ def render_months(view: ViewContext[CostSettings]) -> Iterable[Sample]:
 def render_first_seen(view: ViewContext[CostSettings]) -> Iterable[Sample]:
     """Since when each service has had cost."""
     names = view.ledger.accounts.names()
+    today = view.now.date()
     for (account_id, service), day in sorted(view.ledger.cost.first_seen().items()):
+        if (today - day).days > _NEW_DAYS:
+            continue
         yield FIRST_SEEN(
             start_of_day(day).timestamp(),
             account_id=account_id,
@@ -291,13 +301,20 @@ def _by_service(view: ViewContext[CostSettings], family: Family, start: date, en
         yield family(usd, account_id=account_id, account=view.account(account_id, names), service=service)
 
 
+def _render_named(
+    render: Callable[[ViewContext[CostSettings]], Iterable[Sample]], view: ViewContext[CostSettings]
+) -> Iterable[Sample | Folded]:
+    """What is rendered, with the services that an account has no room for as `other`."""
+    return fold_unnamed(render(view), "service", named_services(view))
+
+
 # numpy is imported with the first rendering: the relay and most commands read this declaration only.
 
 
-def _render_projection(view: ViewContext[CostSettings]) -> Iterable[Sample]:
+def _render_projection(view: ViewContext[CostSettings]) -> Iterable[Sample | Folded]:
     from exporter.cost import projection_view
 
-    return projection_view.render(view)
+    return fold_unnamed(projection_view.render(view), "service", named_services(view))
 
 
 def _until_next_month(view: ViewContext[CostSettings]) -> datetime:
@@ -305,10 +322,10 @@ def _until_next_month(view: ViewContext[CostSettings]) -> datetime:
     return start_of_day(month_start(view.now.date(), -1))
 
 
-def _render_anomalies(view: ViewContext[CostSettings]) -> Iterable[Sample]:
+def _render_anomalies(view: ViewContext[CostSettings]) -> Iterable[Sample | Folded]:
     from exporter.anomalies import cost
 
-    return cost.render(view)
+    return fold_unnamed(cost.render(view), "service", named_services(view))
 
 
 def _render_usage_anomalies(view: ViewContext[CostSettings]) -> Iterable[Sample]:
@@ -338,7 +355,7 @@ COLLECTOR = Collector(
                 DATA_THROUGH,
                 MISSING_DAYS,
             ),
-            render=render_days,
+            render=partial(_render_named, render_days),
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
         View(
@@ -347,13 +364,13 @@ COLLECTOR = Collector(
                 MONTH_TO_DATE,
                 LAST_MONTH,
             ),
-            render=render_months,
+            render=partial(_render_named, render_months),
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
         View(
             name="cost_first_seen",
             families=(FIRST_SEEN,),
-            render=render_first_seen,
+            render=partial(_render_named, render_first_seen),
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
         View(
@@ -376,6 +393,7 @@ COLLECTOR = Collector(
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
     ),
+    series_weight=8,
     paid_calls=paid_calls,
     due=due,
 )

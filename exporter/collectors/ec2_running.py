@@ -122,7 +122,7 @@ def restore(ctx: Context[Ec2RunningSettings], target: Target) -> RestoredSamples
     state = usage_ledger.target_of(ctx.ledger, SOURCE, target.account_id, target.region)
     if state is None or state.polled_at is None:
         return None
-    return restored(ctx.ledger, state, target, {RUNNING: Served(RUNNING_SECONDS, "instance_type")})
+    return restored(ctx.ledger, [state], target, {RUNNING: Served(RUNNING_SECONDS, "instance_type")})
 
 
 COLLECTOR = Collector(

@@ -1,7 +1,7 @@
 """What runs in the accounts: one unit for each file of exporter/resources, account and region.
 
-A file that fails leaves the others alone. What is counted is served by each unit; what bears a
-resource's id is made of all units together, the most expensive first.
+A file that fails leaves the others alone. A unit keeps its resources; what is served is made of all units of
+one account at a time, within the account's share of series: see `exporter.core.folding`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from weakref import WeakKeyDictionary
 
 from pydantic import Field, field_validator
 
 from exporter.collectors import ec2_instances
 from exporter.core.amounts import ChargeClass
 from exporter.core.fields import CollectorSettings, Duration, Usd
-from exporter.core.folding import OTHER, fold
+from exporter.core.folding import OTHER, GroupFold
 from exporter.core.metric import Family, Folded, Sample, info_label
 from exporter.core.moments import times_a_month
 from exporter.core.places import Scope, Target
-from exporter.core.resource import PublishedResources, Resource
+from exporter.core.resource import PublishedResources, Resource, Sharing
 from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import FreeCall, Scale
 from exporter.declarations.collector import Collector, Part
@@ -32,6 +33,7 @@ from exporter.declarations.view import View, ViewContext
 from exporter.inventory.first_seen import first_seen
 from exporter.inventory.listing import HOURS_A_MONTH, Listing, ResourceFile
 from exporter.inventory.prices import load_prices
+from exporter.ledger.file import Ledger
 from exporter.resources import all_resource_files
 from exporter.resources.ec2 import INSTANCE
 
@@ -82,6 +84,7 @@ CREATED = Family(
     "aws_resource_created_timestamp_seconds",
     "When the resource was created, or where AWS does not tell, seen first; most expensive first, limited.",
     _WHICH,
+    is_summable=False,
 )
 COST = Family(
     "aws_resource_estimated_monthly_cost_usd",
@@ -92,6 +95,7 @@ RATIO = Family(
     "aws_cost_realised_to_list_ratio",
     "Usage cost of the assessed day by the list price of a day of what exists now, by Cost Explorer's service.",
     ("account_id", "account", "service"),
+    is_summable=False,
 )
 PRICE_TABLE = Family(
     "aws_spend_exporter_price_table_timestamp_seconds",
@@ -116,12 +120,6 @@ class InventorySettings(CollectorSettings):
     )
     snapshot_age: Duration = Field(
         default=timedelta(days=90), description="From this age on, snapshots of what is gone are unused."
-    )
-    series_limit: int = Field(
-        default=6000, ge=100, description="Series that bear a resource's id, over all accounts."
-    )
-    series_limit_per_unit: int = Field(
-        default=200, ge=10, description="Series of each other family, a unit (file x account x region)."
     )
     prices: dict[str, dict[str, Usd]] = Field(
         default_factory=dict,
@@ -157,10 +155,8 @@ def parts(settings: InventorySettings) -> list[Part[InventorySettings]]:
     ]
 
 
-def collect(
-    file: ResourceFile, ctx: Context[InventorySettings], target: Target
-) -> Iterator[Sample | Resource | Folded]:
-    """The resources of one file in one account and region, and what is counted of them."""
+def collect(file: ResourceFile, ctx: Context[InventorySettings], target: Target) -> Iterator[Resource]:
+    """The resources of one file in one account and region."""
     now = ctx.clock()
     prices = load_prices(ctx.ledger, ctx.settings.prices, target.region)
     listing = Listing(ctx, prices, now, ctx.settings.unused_after, ctx.settings.snapshot_age)
@@ -169,14 +165,8 @@ def collect(
         (resource.type, resource.region or target.region, resource.id): resource
         for resource in file.list(listing, target)
     }
-    resources = _dated(ctx, file, target, list(found.values()), now)
-    yield from resources
-    samples = list(_counts(target, resources, ctx.settings.required_tags))
-    limit = ctx.settings.series_limit_per_unit
-    yield from fold(
-        [s for s in samples if s.family is not ec2_instances.INSTANCES], ("resource_type",), limit
-    )
-    yield from fold([s for s in samples if s.family is ec2_instances.INSTANCES], ("instance_type",), limit)
+    sharing = Sharing()
+    yield from map(sharing.share, _dated(ctx, file, target, list(found.values()), now))
 
 
 def _dated(
@@ -211,23 +201,6 @@ def missing_tags(resource: Resource, required: Iterable[str]) -> list[str]:
     return missing
 
 
-def _counts(target: Target, resources: Sequence[Resource], required_tags: Iterable[str]) -> Iterator[Sample]:
-    required = tuple(required_tags)
-    sums: dict[tuple[Family, tuple[str, ...], str], Decimal] = {}
-    for resource in resources:
-        where = (target.account_id, target.account, resource.region or target.region, resource.type)
-        for family, last, value in _counted(resource, required):
-            sums[family, where, last] = sums.get((family, where, last), Decimal(0)) + value
-    for (family, place, last), total in sums.items():
-        yield Sample(family, (*place, last)[: len(family.labels)], float(total))
-    instances = [
-        (resource.subtype, resource.state, resource.lifecycle)
-        for resource in resources
-        if resource.type == INSTANCE
-    ]
-    yield from ec2_instances.samples(target, Counter(instances))
-
-
 def _counted(resource: Resource, required_tags: Sequence[str]) -> Iterator[tuple[Family, str, Decimal | int]]:
     """Families that a resource counts in, with the last label and what it adds: 1, or dollars."""
     yield RESOURCES, resource.state, 1
@@ -252,6 +225,14 @@ def _counted(resource: Resource, required_tags: Sequence[str]) -> Iterator[tuple
 # Views
 
 
+_BY_TYPE = GroupFold(label="resource_type", steps=(("region",), ("region", "resource_type")))
+_BY_INSTANCE_TYPE = GroupFold(label="instance_type", steps=(("region",), ("region", "instance_type")))
+# Of an account's series: as many go to EC2's instance types, to the detail at least, and to the ratios at most.
+_INSTANCES_PART, _DETAIL_PART, _RATIO_PART = 8, 3, 10
+_FAMILIES_OF_A_RESOURCE = 3
+_STEP = 4  # of the number of resources with a series, so that one type more does not move it
+
+
 def _held(view: ViewContext[InventorySettings]) -> list[PublishedResources]:
     return [held for held in view.published_resources() if held.unit.startswith(f"{COLLECTOR.name}_")]
 
@@ -268,55 +249,106 @@ def info_family(tags: Iterable[str]) -> Family:
         "aws_resource_info",
         "1 for each resource, with its name and the configured tags; most expensive first, limited.",
         (*_WHICH, "name", *labels),
+        is_summable=False,
     )
 
 
-def render_detail(view: ViewContext[InventorySettings]) -> Iterator[Sample | Folded]:
-    """What bears a resource's id: as much of it as the limit allows, the most expensive first."""
-    settings: InventorySettings = view.settings
-    family = info_family(settings.info_tags)
-    everything = [
+def render(view: ViewContext[InventorySettings]) -> Iterator[Sample | Folded]:
+    """What the units of one account have found, in as many series as the account has for it.
+
+    Types are folded as a whole, the cheapest first: their regions, then their names. The most expensive
+    resources have series of their own; the others are one sum.
+    """
+    found = _held(view)
+    if not found:
+        return
+    newest = max(found, key=lambda held: held.read_at)
+    account = newest.account_id, newest.account
+    counts, importance = _counts(account, found, view.settings.required_tags)
+    instances, instance_importance = _instances(account, found)
+    there = [
         (resource.monthly_usd or Decimal(0), index, resource.id, held, resource)
-        for index, held in enumerate(_held(view))
+        for index, held in enumerate(found)
         for resource in held.resources
         if resource.state not in _GONE
     ]
-    priced = {_group(held, resource) for *_, held, resource in everything if resource.monthly_usd is not None}
-    chosen, rest = everything, []
-    if 3 * len(everything) > settings.series_limit:
-        sums = min(len(priced), settings.series_limit // 4)
-        count = (settings.series_limit - sums) // 3
-        chosen = heapq.nlargest(count, everything, key=lambda item: (item[0], -item[1], item[2]))
-        taken = {id(item) for item in chosen}
-        rest = [item for item in everything if id(item) not in taken]
-    for *_, held, resource in chosen:
-        yield from _detail(family, held, resource, settings.info_tags)
-    yield PRICE_TABLE(load_prices(view.ledger, settings.prices).as_of.timestamp())
-    if not rest:
-        return
-    others: defaultdict[tuple[str, ...], Decimal] = defaultdict(Decimal)
-    lost = 0
-    for *_, held, resource in rest:
-        lost += 2 + (resource.monthly_usd is not None)
-        if resource.monthly_usd is not None:
-            others[_group(held, resource)] += resource.monthly_usd
-    summed = [Sample(COST, (*group, OTHER), float(usd)) for group, usd in others.items()]
-    yield Folded(lost)
-    yield from (
-        each
-        for each in fold(summed, ("account_id", "account", "region"), settings.series_limit // 4)
-        if isinstance(each, Sample)
+    limit = view.account_series - view.account_series // _RATIO_PART
+    served = yield from view.folded(
+        "instances", account[0], _BY_INSTANCE_TYPE, instances, limit // _INSTANCES_PART, instance_importance
     )
+    limit -= served
+    least = min(_FAMILIES_OF_A_RESOURCE * len(there), limit // _DETAIL_PART)
+    limit -= yield from view.folded("types", account[0], _BY_TYPE, counts, limit - least, importance)
+    yield from _detail(account, there, max(limit, least), view.settings.info_tags)
 
 
-def _group(held: PublishedResources, resource: Resource) -> tuple[str, str, str, str]:
-    return held.account_id, held.account, resource.region or held.region, resource.type
+def _counts(
+    account: tuple[str, str], found: Sequence[PublishedResources], required_tags: Iterable[str]
+) -> tuple[list[Sample], dict[str, tuple[Decimal, int]]]:
+    """What is counted of an account's resources; and by type the list price of a month, and how many there are."""
+    required = tuple(required_tags)
+    sums: dict[tuple[Family, tuple[str, ...], str], Decimal] = {}
+    importance: defaultdict[str, tuple[Decimal, int]] = defaultdict(lambda: (Decimal(0), 0))
+    for held in found:
+        for resource in held.resources:
+            where = (*account, resource.region or held.region, resource.type)
+            usd, count = importance[resource.type]
+            importance[resource.type] = usd + (resource.monthly_usd or 0), count + 1
+            for family, last, value in _counted(resource, required):
+                sums[family, where, last] = sums.get((family, where, last), Decimal(0)) + value
+    samples = [
+        Sample(family, (*place, last)[: len(family.labels)], float(total))
+        for (family, place, last), total in sums.items()
+    ]
+    return samples, importance
+
+
+def _instances(
+    account: tuple[str, str], found: Sequence[PublishedResources]
+) -> tuple[list[Sample], Counter[str]]:
+    """EC2 instances of an account, and how many there are of each type."""
+    by_region: defaultdict[str, Counter[tuple[str, str, str]]] = defaultdict(Counter)
+    types: Counter[str] = Counter()
+    for held in found:
+        for resource in held.resources:
+            if resource.type == INSTANCE:
+                kind = resource.subtype, resource.state, resource.lifecycle
+                by_region[resource.region or held.region][kind] += 1
+                types[resource.subtype] += 1
+    return [
+        sample
+        for region, counts in by_region.items()
+        for sample in ec2_instances.samples(Target(*account, region), counts)
+    ], types
 
 
 def _detail(
-    family: Family, held: PublishedResources, resource: Resource, tags: Sequence[str]
+    account: tuple[str, str],
+    there: Sequence[tuple[Decimal, int, str, PublishedResources, Resource]],
+    limit: int,
+    tags: Sequence[str],
+) -> Iterator[Sample | Folded]:
+    """Series that bear a resource's id: of the most expensive ones, and the price of the others as one."""
+    family = info_family(tags)
+    count = len(there)
+    if _FAMILIES_OF_A_RESOURCE * count > limit:
+        count = max(0, limit - 1) // _FAMILIES_OF_A_RESOURCE // _STEP * _STEP
+    chosen = heapq.nlargest(count, there, key=lambda item: (item[0], -item[1], item[2]))
+    for *_, held, resource in chosen:
+        yield from _of_resource(family, (*account, resource.region or held.region), resource, tags)
+    taken = {id(item) for item in chosen}
+    rest = [resource for item in there if id(item) not in taken for resource in item[4:]]
+    priced = [resource.monthly_usd for resource in rest if resource.monthly_usd is not None]
+    if priced:
+        yield Sample(COST, (*account, OTHER, OTHER, OTHER), float(sum(priced)))
+    if rest:
+        yield Folded(2 * len(rest) + len(priced))
+
+
+def _of_resource(
+    family: Family, where: tuple[str, str, str], resource: Resource, tags: Sequence[str]
 ) -> Iterator[Sample]:
-    which = (*_group(held, resource), resource.id)
+    which = (*where, resource.type, resource.id)
     labels: dict[str, str] = {}
     for key in tags:
         # Keys that differ only in signs share a label: the first that is there counts.
@@ -327,6 +359,11 @@ def _detail(
         yield Sample(CREATED, which, resource.created.timestamp())
     if resource.monthly_usd is not None:
         yield Sample(COST, which, float(resource.monthly_usd))
+
+
+def render_prices(view: ViewContext[InventorySettings]) -> Iterator[Sample]:
+    """How old the list prices are."""
+    yield PRICE_TABLE(load_prices(view.ledger, view.settings.prices).as_of.timestamp())
 
 
 def render_ratio(view: ViewContext[InventorySettings]) -> Iterator[Sample]:
@@ -344,8 +381,9 @@ def render_ratio(view: ViewContext[InventorySettings]) -> Iterator[Sample]:
             if service and resource.monthly_usd is not None:
                 listed[held.account_id, service] += resource.monthly_usd / HOURS_A_MONTH * 24
     partly = set(_partly_listed(view, files, listed))
-    costs = _usage_costs(view, day)
-    for (account_id, service), usd in listed.items():
+    costs = _usage_costs(view, day) if listed else {}
+    most = max(1, view.account_series // _RATIO_PART)
+    for (account_id, service), usd in heapq.nlargest(most, listed.items(), key=lambda item: item[1]):
         cost = costs.get((account_id, service))
         if usd > 0 and cost is not None and (account_id, service) not in partly:
             yield RATIO(cost / usd, account_id=account_id, account=names[account_id], service=service)
@@ -362,13 +400,25 @@ def _partly_listed(
             yield from (pair for pair in listed if pair[0] == account_id)
 
 
+_costs: WeakKeyDictionary[Ledger, tuple[object, Mapping[tuple[str, str], Decimal]]] = WeakKeyDictionary()
+
+
 def _usage_costs(view: ViewContext[InventorySettings], day: date) -> Mapping[tuple[str, str], Decimal]:
-    """What usage cost on a day, in USD by account id and service."""
+    """What usage cost on a day, in USD by account id and service; read once while the ledger says the same.
+
+    Views are rendered one at a time.
+    """
     cost_type = view.sections.of(CostSettings).cost_type
+    tomorrow = day + timedelta(days=1)
+    version = day, cost_type, view.ledger.reads.day_states(day, tomorrow)
+    known = _costs.get(view.ledger)
+    if known is not None and known[0] == version:
+        return known[1]
     costs: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    for row in view.ledger.cost.rows(day, day + timedelta(days=1)):
+    for row in view.ledger.cost.rows(day, tomorrow):
         if row.charge_class is ChargeClass.USAGE:
             costs[row.account_id, row.service] += getattr(row.amounts, cost_type)
+    _costs[view.ledger] = version, costs
     return costs
 
 
@@ -396,30 +446,41 @@ COLLECTOR = Collector(
     help="Resources of every account and region: what runs, since when, its list price, and what is unused.",
     scope=Scope.REGION,
     settings=InventorySettings,
-    families=(
-        RESOURCES,
-        UNUSED,
-        UNUSED_COST,
-        UNTAGGED,
-        RUN_RATE,
-        UNPRICED,
-        SAVING,
-        SAVING_COST,
-        ec2_instances.INSTANCES,
-    ),
+    families=(),
     iam_actions=_iam_actions(),
     views=(
         View(
-            name="inventory_detail",
-            families=(info_family(()), CREATED, COST, PRICE_TABLE),
-            render=render_detail,
+            name="inventory_resources",
+            families=(
+                RESOURCES,
+                UNUSED,
+                UNUSED_COST,
+                UNTAGGED,
+                RUN_RATE,
+                UNPRICED,
+                SAVING,
+                SAVING_COST,
+                ec2_instances.INSTANCES,
+                info_family(()),
+                CREATED,
+                COST,
+            ),
+            render=render,
             read_at=read_at,
             of_resources=True,
         ),
         View(
             name="inventory_ratio", families=(RATIO,), render=render_ratio, read_at=read_at, of_resources=True
         ),
+        View(
+            name="inventory_prices",
+            families=(PRICE_TABLE,),
+            render=render_prices,
+            read_at=lambda view: view.now,
+            of_configuration=True,
+        ),
     ),
+    series_weight=7,
     free_calls=free_calls,
     parts=parts,
     replaces=("ec2_instances",),

@@ -7,8 +7,9 @@ far back as it is needed. What is read goes to the ledger; what is served comes 
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Self
@@ -17,9 +18,11 @@ from pydantic import Field, field_validator, model_validator
 
 from exporter.aws.errors import AwsError, Kind, reading
 from exporter.core.fields import AccountId, CollectorSettings, Duration, RoleArn
+from exporter.core.folding import OTHER
 from exporter.core.metric import Sample
 from exporter.core.moments import times_a_month
 from exporter.core.places import Account, Scope, Target
+from exporter.core.series_settings import SeriesShares
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector, RestoredSamples
 from exporter.declarations.context import Context
@@ -36,6 +39,8 @@ _DAILY_INTERVAL = timedelta(hours=6)  # a metric that is published once a day is
 _DAILY_LOOK_BACK_DAYS = 3
 _LEVEL_LOOK_BACK = timedelta(hours=3)
 _RECHECKED_DAYS = 3
+# Resources of a kind up to which one listing by namespace, of 20 metrics each and 500 a page, is as few pages.
+_LISTED_TOGETHER = 50
 _PERIODS = (60, 300, 900, 3600)
 _FAMILIES = {row.name: row.family for row in USAGE_METRICS}
 
@@ -131,7 +136,8 @@ def collect(ctx: Context[UsageSettings], target: Target) -> Iterable[Sample]:
     if state is None or state.listed_at is None or now >= state.listed_at + ctx.settings.discovery_interval:
         # After a longer silence, and before the first poll, what was active in between counts, too.
         recent = last is not None and now < last + _RECENTLY_ACTIVE
-        found = list(_discover(asker, rows, recent))
+        known = usage_ledger.listed(ctx.ledger, state, state.listed_at) if state and state.listed_at else ()
+        found = list(_discover(asker, rows, recent, Counter(each.series.metric for each in known)))
         state = usage_ledger.list_series(ctx.ledger, CLOUDWATCH, target.account_id, target.region, found, now)
     usage_ledger.commit(
         ctx.ledger, state, target.account_id, target.region, _poll(ctx, asker, state, rows, now)
@@ -164,21 +170,38 @@ class _Asker:
         )
 
 
-def _discover(asker: _Asker, rows: Iterable[UsageMetric], recent: bool) -> Iterator[Series]:
-    """The series of every row that CloudWatch lists."""
+def _discover(
+    asker: _Asker, rows: Iterable[UsageMetric], recent: bool, known: Mapping[str, int]
+) -> Iterator[Series]:
+    """The series of every row that CloudWatch lists; `known` is how many it listed of each the last time."""
+    groups: defaultdict[tuple[str, bool], list[UsageMetric]] = defaultdict(list)
     for row in rows:
-        params: dict[str, Any] = {"Namespace": row.namespace, "MetricName": row.metric}
-        if recent and not row.once_a_day:
+        groups[row.namespace, row.once_a_day].append(row)
+    for (namespace, once_a_day), members in groups.items():
+        params: dict[str, Any] = {"Namespace": namespace}
+        if recent and not once_a_day:
             params["RecentlyActive"] = "PT3H"
         if asker.source is not None:
             params |= {"IncludeLinkedAccounts": True, "OwningAccount": asker.source}
-        for page in asker.pages("ListMetrics", params):
-            owners = page.get("OwningAccounts") or [asker.source] * len(page["Metrics"])
-            for metric, owner in zip(page["Metrics"], owners, strict=True):
-                dimensions = {each["Name"]: each["Value"] for each in metric.get("Dimensions", ())}
-                resource = row.resource_id(dimensions)
-                if resource is None or owner != asker.source:
-                    continue
+        # One listing for all of them, unless the namespace's other metrics would be more pages than that saves.
+        if len(members) > 1 and max(known.get(row.name, 0) for row in members) <= _LISTED_TOGETHER:
+            yield from _listed(asker, params, members)
+        else:
+            for row in members:
+                yield from _listed(asker, {**params, "MetricName": row.metric}, [row])
+
+
+def _listed(asker: _Asker, params: Mapping[str, Any], rows: Sequence[UsageMetric]) -> Iterator[Series]:
+    by_metric = {row.metric: row for row in rows}
+    for page in asker.pages("ListMetrics", params):
+        owners = page.get("OwningAccounts") or [asker.source] * len(page["Metrics"])
+        for metric, owner in zip(page["Metrics"], owners, strict=True):
+            row = by_metric.get(metric["MetricName"])
+            if row is None or owner != asker.source:
+                continue
+            dimensions = {each["Name"]: each["Value"] for each in metric.get("Dimensions", ())}
+            resource = row.resource_id(dimensions)
+            if resource is not None:
                 variant = dimensions[row.variant[1]] if row.variant else ""
                 yield Series(row.name, resource, variant, tuple(sorted(dimensions.items())))
 
@@ -344,18 +367,47 @@ def _query(name: str, query: _Query, source: str | None) -> dict[str, Any]:
 
 
 def restore(ctx: Context[UsageSettings], target: Target) -> RestoredSamples | None:
-    """What the ledger knows of a target; a counter that was not scraped yet is 0."""
+    """What the ledger knows of a target; a counter that was not scraped yet is 0.
+
+    Where an account's regions have more series than its share, only the first few are served one by one. The
+    others are served as one, `other`, by the first of them.
+    """
     state = usage_ledger.target_of(ctx.ledger, CLOUDWATCH, target.account_id, target.region)
     if state is None or state.polled_at is None:
         return None
-    rows = rows_of(ctx.settings, target.region)
+    rows = rows_of(ctx.settings)
     alone = frozenset(
         row.name
         for row in rows
         if any(fnmatchcase(row.name, pattern) for pattern in ctx.settings.per_resource)
     )
     served = {row.name: _served(row) for row in rows}
-    return restored(ctx.ledger, state, target, served, alone)
+    together = _regions_together(ctx, target, len(rows))
+    if target.region not in together:
+        return restored(ctx.ledger, [state], target, served, alone)
+    states = [
+        found
+        for region in together
+        if (found := usage_ledger.target_of(ctx.ledger, CLOUDWATCH, target.account_id, region))
+        and found.polled_at
+    ]
+    if target.region != together[0]:
+        return RestoredSamples(samples=(), read_at=state.polled_at)
+    return restored(ctx.ledger, states, replace(target, region=OTHER), served, alone)
+
+
+def _regions_together(ctx: Context[UsageSettings], target: Target, families: int) -> list[str]:
+    """The account's regions that are served as one; none while there is room for each by itself.
+
+    Which they are depends on no figure: a counter that moved into a sum would raise it.
+    """
+    share = ctx.sections.of(SeriesShares).of(COLLECTOR.name, len(ctx.accounts))
+    count = usage_ledger.families_of_account(ctx.ledger, CLOUDWATCH, target.account_id)
+    if sum(count.values()) <= share:
+        return []
+    home = ctx.aws.region
+    ordered = sorted(count, key=lambda region: (region != home, region))
+    return ordered[max(0, share // families - 1) :]
 
 
 def _served(row: UsageMetric) -> Served:
@@ -381,7 +433,8 @@ def paid_calls(settings: UsageSettings, scale: Scale) -> Iterable[PaidCall]:
         note="metrics of usage, each interval; paid by metric",
     )
     # What reports for the whole world is listed in one region.
-    listings = scale.accounts * sum(1 if row.region else scale.regions for row in rows_of(settings))
+    namespaces = {(row.namespace, row.once_a_day): row.region for row in rows_of(settings)}
+    listings = scale.accounts * sum(1 if region else scale.regions for region in namespaces.values())
     yield PaidCall(
         service="cloudwatch",
         operation="ListMetrics",
@@ -396,6 +449,7 @@ COLLECTOR = Collector(
     scope=Scope.REGION,
     settings=UsageSettings,
     families=tuple(_FAMILIES.values()),
+    series_weight=5,
     iam_actions=("cloudwatch:GetMetricData", "cloudwatch:ListMetrics"),
     collect=collect,
     restore=restore,

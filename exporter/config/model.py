@@ -24,6 +24,7 @@ from exporter.core.fields import (
     StrictModel,
 )
 from exporter.core.logs import LogSettings
+from exporter.core.series_settings import SeriesSettings, SeriesShares
 from exporter.declarations.collector import Collector, S
 from exporter.declarations.sections import Sections
 from exporter.history.live_settings import LiveWriteSettings
@@ -65,6 +66,7 @@ class Config(StrictModel):
         description="Regions of regional collectors: a list, or `discover` for those that each account opted in.",
     )
     shard: ShardSettings = Field(default=ShardSettings(), description="One of several exporters.")
+    series: SeriesSettings = Field(default=SeriesSettings(), description="Most series.")
     ceilings: CeilingSettings = Field(default=CeilingSettings(), description="Spend limits of the exporter.")
     thresholds: ThresholdSettings = Field(default=ThresholdSettings(), description="Alert thresholds.")
     anomalies: AnomalySettings = Field(default=AnomalySettings(), description="What counts as an anomaly.")
@@ -122,7 +124,11 @@ class Config(StrictModel):
     def sections(self) -> Sections:
         """Every section, and the settings of every collector, by type."""
         own = [value for _, value in self if isinstance(value, StrictModel) and value is not self.collectors]
-        return Sections(*own, *(self.settings(collector) for collector in all_collectors()))
+        settings = {collector: self.settings(collector) for collector in all_collectors()}
+        weights = {
+            collector.name: collector.series_weight for collector, own in settings.items() if own.enabled
+        }
+        return Sections(*own, SeriesShares(series=self.series, weights=weights), *settings.values())
 
     @property
     def ledger_path(self) -> Path:

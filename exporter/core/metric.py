@@ -18,6 +18,8 @@ class Family:
     help: str
     labels: tuple[str, ...] = ()
     type: Literal["gauge", "counter", "histogram"] = "gauge"
+    is_summable: bool = True
+    """Whether values of several series have a meaning as one: not of timestamps, scores, ratios and infos."""
 
     def __post_init__(self) -> None:
         """Refuse names that Prometheus' conventions reject."""
@@ -47,6 +49,6 @@ def info_label(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """How many series were summed up as `other`, to be yielded beside samples."""
+    """How many series were summed up as `other`, or left out, to be yielded beside samples."""
 
     series: int

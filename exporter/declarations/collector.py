@@ -74,6 +74,8 @@ class Collector(Generic[S]):
     """Where None, one request of each IAM action a target and run is assumed."""
     parts: Callable[[S], Sequence[Part[S]]] | None = None
     """Units that fail each by itself, instead of `collect` (inventory: one for each file of `resources/`)."""
+    series_weight: int = 0
+    """Its part of an account's series, among the enabled collectors; 0 where an account has only a few."""
     replaces: tuple[str, ...] = ()
     """Collectors that rest while this one runs: it serves their families from the same requests (inventory: ec2_instances)."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from exporter.core.fields import CollectorSettings
+from exporter.core.folding import FoldMemory, GroupFold
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.resource import PublishedResources
 from exporter.declarations.sections import Sections
@@ -33,9 +34,13 @@ class ViewContext(Generic[S_co]):
     groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The values of these labels by account id."""
     published_resources: Callable[[], Iterable[PublishedResources]] = tuple
-    """The resources of every unit that are known now."""
+    """The resources of the units that are known now; of one account in a view of resources."""
     failing: Callable[[], Iterable[tuple[str, str]]] = tuple
     """Units that fail now, with the account id."""
+    account_series: int = 10_000
+    """How many series of an account the collector has to itself."""
+    memory: FoldMemory = field(default_factory=FoldMemory)
+    """What was folded the last time."""
 
     def account(self, account_id: str, ledger_names: Mapping[str, str]) -> str:
         """The name of an account; its id where unknown."""
@@ -45,6 +50,22 @@ class ViewContext(Generic[S_co]):
         """The account's value of each group label, empty where it has none."""
         own = self.groups.get(account_id, {})
         return {label: own.get(label, "") for label in self.group_labels}
+
+    def folded(
+        self,
+        subject: str,
+        account_id: str,
+        how: GroupFold,
+        samples: Sequence[Sample],
+        limit: int,
+        importance: Mapping[str, Any],
+    ) -> Generator[Sample | Folded, None, int]:
+        """At most `limit` of an account's series, folded as the last time where that is possible; returns how many."""
+        before = self.memory.steps.get((subject, account_id), {})
+        found, steps = how.fold(samples, limit, importance, before)
+        self.memory.steps[subject, account_id] = steps
+        yield from found
+        return sum(isinstance(each, Sample) for each in found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,4 +82,6 @@ class View(Generic[S_contra]):
     read_at: Callable[[ViewContext[S_contra]], datetime | None]
     valid_until: Callable[[ViewContext[S_contra]], datetime] | None = None
     of_resources: bool = False
-    """Render what units have found instead of the ledger, after each of them (inventory)."""
+    """Render what the units of one account have found instead of the ledger, after each of them (inventory)."""
+    of_configuration: bool = False
+    """Shows what is configured or shipped: when it is rendered says nothing about when AWS was read."""

@@ -167,6 +167,19 @@ def target_of(ledger: Ledger, source: str, account_id: str, region: str) -> Usag
     return _target(row) if row else None
 
 
+def families_of_account(ledger: Ledger, source: str, account_id: str) -> dict[str, int]:
+    """How many series an account's usage is where resources are served together, by region."""
+    with ledger.connection() as db:
+        return dict(
+            db.execute(
+                "SELECT region, COUNT(*) FROM (SELECT DISTINCT region, metric, variant FROM usage_targets"
+                " JOIN usage_series ON usage_series.target = usage_targets.id"
+                " WHERE source = ? AND account_id = ?) GROUP BY region",
+                (source, account_id),
+            ).fetchall()
+        )
+
+
 def list_series(
     ledger: Ledger, source: str, account_id: str, region: str, found: Iterable[Series], at: datetime
 ) -> UsageTarget:

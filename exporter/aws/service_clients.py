@@ -1,0 +1,153 @@
+"""One botocore client a service, whatever the region: the region is of the request, as the credentials are.
+
+Clients of further regions would cost 0.2 to 1.4 MiB each and hold connections, TLS contexts and parsed shapes
+of their own. Host and signature follow the region by botocore's events, and the rules of each service's
+endpoints decide as they would for a client of that region: see tests/unit/aws/test_service_clients.py.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.httpsession import URLLib3Session
+from botocore.utils import get_environ_proxies
+
+from exporter.aws import cost_pages
+from exporter.aws.credentials import context_resolver
+from exporter.aws.parsing import StrictParsers, refuse_malformed_body
+from exporter.aws.service_models import SmallModels
+
+_HOSTS = 1000  # each service in each region is one; urllib3 would keep ten
+_SOCKET_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+)
+
+_region: ContextVar[str] = ContextVar("current_region")
+
+
+@contextmanager
+def in_region(region: str) -> Iterator[None]:
+    """Send every request of this thread to `region` while inside."""
+    token = _region.set(region)
+    try:
+        yield
+    finally:
+        _region.reset(token)
+
+
+class _ManyHosts(URLLib3Session):  # type: ignore[misc] # botocore ships no types
+    def _get_pool_manager_kwargs(self, **extra: Any) -> dict[str, Any]:
+        return {**super()._get_pool_manager_kwargs(**extra), "num_pools": _HOSTS}
+
+
+class _Connections:
+    """The connections of all clients, in place of botocore's HTTP session."""
+
+    def __init__(self, config: Config, verify: str | bool) -> None:
+        self._config = config
+        self._verify = verify
+        self._lock = threading.Lock()
+        self._proxies: dict[str, tuple[tuple[str, str], ...]] = {}
+        self._sessions: dict[tuple[tuple[str, str], ...], URLLib3Session] = {}
+
+    def send(self, request: Any) -> Any:
+        """Send one request, through the proxy that the environment names for its host."""
+        host = request.url[: request.url.find("/", 8)]
+        proxies = self._proxies.get(host)
+        if proxies is None:
+            proxies = self._proxies[host] = tuple(sorted(get_environ_proxies(request.url).items()))
+        return self._session(proxies).send(request)
+
+    def _session(self, proxies: tuple[tuple[str, str], ...]) -> URLLib3Session:
+        with self._lock:
+            session = self._sessions.get(proxies)
+            if session is None:
+                session = self._sessions[proxies] = _ManyHosts(
+                    verify=self._verify,
+                    proxies=dict(proxies),
+                    timeout=(self._config.connect_timeout, self._config.read_timeout),
+                    max_pool_connections=self._config.max_pool_connections,
+                    socket_options=list(_SOCKET_OPTIONS),
+                )
+            return session
+
+    def close(self) -> None:
+        """Close what is idle."""
+        with self._lock:
+            for session in self._sessions.values():
+                session.close()
+
+
+class ServiceClients:
+    """Clients by service, made when they are first needed; thread-safe."""
+
+    def __init__(self, config: Config, region: str, endpoint_url: str | None) -> None:
+        """`region` is any of the partition, whose endpoints the clients begin with."""
+        self._config = config
+        self._region = region
+        self.endpoint_url = endpoint_url
+        self._lock = threading.Lock()
+        self._clients: dict[str, Any] = {}
+        self._session = session = botocore.session.Session()
+        session.register_component("credential_provider", context_resolver())
+        session.register_component("response_parser_factory", StrictParsers())
+        session.get_component("data_loader").file_loader = SmallModels()
+        events = session.get_component("event_emitter")
+        events.register("before-parse", refuse_malformed_body)
+        events.register(cost_pages.EVENT, cost_pages.take_body)  # the more specific event comes first
+        verify = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE") or True
+        self._connections = _Connections(config, verify)
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def of(self, service: str) -> Any:
+        """The client of a service; its requests are to be sent `in_region`."""
+        client = self._clients.get(service)
+        if client is None:
+            with self._lock:
+                client = self._clients.get(service)
+                if client is None:
+                    client = self._clients[service] = self._make(service)
+        return client
+
+    def _make(self, service: str) -> Any:
+        client = self._session.create_client(
+            service, region_name=self._region, endpoint_url=self.endpoint_url, config=self._config
+        )
+        events, name = client.meta.events, client.meta.service_model.service_id.hyphenize()
+        # First, so that botocore's own handlers win, such as that of a bucket in another region.
+        events.register_first(f"before-endpoint-resolution.{name}", _resolve_in_region)
+        events.register_first(f"before-sign.{name}", _sign_for_region)
+        client._endpoint.http_session = self._connections  # botocore lets no one choose it
+        return client
+
+    def paginator_config(self, service: str, operation: str) -> Any:
+        """How an operation is paged; ValueError if botocore has no pages for it."""
+        return self._session.get_paginator_model(service).get_paginator(operation)
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            self._connections.close()
+            self._clients.clear()
+
+
+def _resolve_in_region(builtins: dict[str, Any], **_: Any) -> None:
+    if region := _region.get(None):
+        builtins["AWS::Region"] = region
+
+
+def _sign_for_region(request: Any, **_: Any) -> None:
+    """Sign for the region, unless the endpoint's rules name another, as those of global services do."""
+    if region := _region.get(None):
+        request.context.setdefault("signing", {}).setdefault("region", region)

@@ -1,0 +1,173 @@
+"""Timestamps are the moments that botocore reads, and what is not the protocol's is refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
+from types import SimpleNamespace
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.parsers import ResponseParserError
+from botocore.utils import parse_timestamp
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from exporter.aws.parsing import StrictParsers, read_timestamp, refuse_malformed_body
+
+_OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+_MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=_OFFSETS)  # noqa: DTZ001 # bounds have none
+_EPOCHS = st.one_of(
+    st.integers(0, 7_000_000_000), st.floats(0, 7e9), st.integers(-(10**12), 10**13), st.booleans()
+)
+
+
+@st.composite
+def forms(draw: st.DrawFn) -> str:
+    """A moment as AWS's protocols write it, and near misses."""
+    moment = draw(_MOMENTS)
+    utc = moment.astimezone(UTC).replace(tzinfo=None)
+    return draw(
+        st.sampled_from(
+            [
+                moment.isoformat(),
+                moment.isoformat(timespec="seconds"),
+                moment.isoformat(timespec="milliseconds"),
+                f"{utc.isoformat()}Z",
+                f"{utc.isoformat(timespec='milliseconds')}Z",
+                f"{utc.isoformat(timespec='microseconds')}123Z",
+                utc.isoformat(),
+                utc.strftime("%Y%m%dT%H%M%SZ"),
+                utc.strftime("%Y-%m-%d"),
+                utc.strftime("%Y-%m-%dT%H:%MZ"),
+                utc.strftime("%Y-%m-%d %H:%M:%SZ"),
+                moment.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                format_datetime(moment.astimezone(UTC), usegmt=True),
+                format_datetime(moment),
+                utc.strftime("%a %b %d %H:%M:%S %Y"),
+                str(int(moment.timestamp())),
+                f"{moment.timestamp():.3f}",
+                repr(moment.timestamp()),
+            ]
+        )
+    )
+
+
+def moment_of(read: Any, value: Any) -> Any:
+    """What a reader says: a moment, a time without a zone, or the kind of error."""
+    try:
+        found = read(value)
+        return found if found.tzinfo is None else found.astimezone(UTC)
+    except Exception as error:
+        return type(error)
+
+
+@given(st.one_of(forms(), _EPOCHS, st.text(max_size=30), st.none()))
+@example("2026-02-30T00:00:00Z")
+@example("2026-03-17T24:00:00Z")
+@example("2026-03-17T23:59:60Z")
+@example("2026-03-17T14:20:00+99:00")
+@example("２０２６-03-17T14:20:00Z")
+@example("99999999999.5")
+@example(1e300)
+@example(float("nan"))
+@example(b"2026-03-17T14:20:00Z")
+def test_a_timestamp_is_the_moment_that_botocore_reads(value: Any) -> None:
+    assert moment_of(read_timestamp, value) == moment_of(parse_timestamp, value)
+
+
+@given(_MOMENTS)
+def test_what_has_an_offset_is_read_as_utc(moment: datetime) -> None:
+    read = read_timestamp(moment.isoformat())
+    assert (read, read.tzinfo) == (moment, UTC)
+
+
+def parsed(service: str, operation: str, body: bytes, status: int = 200) -> Any:
+    """An answer as the clients parse it."""
+    model = botocore.session.Session().get_service_model(service)
+    operation_model = model.operation_model(operation)
+    response = {"status_code": status, "headers": {}, "body": body, "context": {"operation_name": operation}}
+    refuse_malformed_body(operation_model, response)
+    return (
+        StrictParsers().create_parser(model.resolved_protocol).parse(response, operation_model.output_shape)
+    )
+
+
+JSON = (("organizations", "ListRoots"), ("lambda", "ListFunctions"))
+XML = (("sts", "GetCallerIdentity"), ("ec2", "DescribeRegions"))
+
+
+@pytest.mark.parametrize(("service", "operation"), JSON)
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>Bad gateway</html>", b'{"Roots": [', b'["Roots"]', b'"Roots"', b"{}{}", b"null", b"\xff\xfe"],
+)
+def test_a_200_that_is_no_json_object_is_refused(service: str, operation: str, body: bytes) -> None:
+    with pytest.raises(ResponseParserError):
+        parsed(service, operation, body)
+
+
+def test_an_empty_200_is_refused_where_the_protocol_is_json() -> None:
+    with pytest.raises(ResponseParserError, match="an empty body"):
+        parsed("organizations", "ListRoots", b"")
+
+
+@pytest.mark.parametrize(("service", "operation"), XML)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html></html>",
+        b'<?xml version="1.0"?><Other/>',
+        b"{}",
+        b"<DescribeRegionsResponse><a>",
+        b"<GetCallerIdentityResponse><a>",
+    ],
+)
+def test_a_200_of_another_root_or_no_xml_is_refused(service: str, operation: str, body: bytes) -> None:
+    with pytest.raises(ResponseParserError):
+        parsed(service, operation, body)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "",
+        '<?xml version="1.0" encoding="UTF-8"?>\n',
+        "<!-- a comment -->",
+        '<?xml version="1.0"?><!-- b -->\n',
+    ],
+)
+def test_xml_is_read_with_anything_before_its_root(start: str) -> None:
+    space = 'xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'
+    item = "<regionInfo><item><regionName>eu-west-1</regionName></item></regionInfo>"
+    body = f"{start}<DescribeRegionsResponse {space}>{item}</DescribeRegionsResponse>".encode()
+    assert parsed("ec2", "DescribeRegions", body)["Regions"] == [{"RegionName": "eu-west-1"}]
+
+
+@given(st.dictionaries(st.sampled_from(["NextToken", "Roots", "x"]), st.text(), max_size=3))
+def test_json_is_read_as_botocore_reads_it(body: dict[str, str]) -> None:
+    body.pop("Roots", None)
+    model = botocore.session.Session().get_service_model("organizations")
+    shape = model.operation_model("ListRoots").output_shape
+    response = {"status_code": 200, "headers": {}, "body": json.dumps(body).encode(), "context": {}}
+    plain = botocore.session.Session().get_component("response_parser_factory").create_parser("json")
+    assert StrictParsers().create_parser("json").parse(response, shape) == plain.parse(response, shape)
+
+
+def test_numbers_that_are_not_json_for_everyone_are_read_as_botocore_reads_them() -> None:
+    body = b'{"NextToken": "a", "x": NaN, "y": 340282366920938463463374607431768211456}'
+    assert parsed("organizations", "ListRoots", body)["NextToken"] == "a"
+
+
+@pytest.mark.parametrize(("service", "operation"), JSON)
+def test_an_error_that_is_no_json_keeps_its_text(service: str, operation: str) -> None:
+    found = parsed(service, operation, b"<html>No such page</html>", 404)
+    assert (found["Error"]["Code"], found["Error"]["Message"]) == ("404", "<html>No such page</html>")
+
+
+def test_streams_are_left_alone() -> None:
+    operation = SimpleNamespace(has_streaming_output=True, output_shape=object(), service_model=None)
+    refuse_malformed_body(operation, {"status_code": 200, "body": b"anything"})
