@@ -59,7 +59,7 @@ class Backoff:
 
 
 class Deadline:
-    """A point on the monotonic clock after which a run sends nothing more."""
+    """A point on the monotonic clock after which a unit sends nothing more."""
 
     def __init__(self, seconds: float) -> None:
         """It passes `seconds` from now."""
@@ -336,7 +336,7 @@ class Aws:
 
     def _wait(self, seconds: float, request: str, deadline: Deadline | None) -> None:
         if deadline is not None and deadline.remaining() <= seconds:
-            raise AwsError(Kind.DEADLINE, "the run's deadline has passed", request=request)
+            raise AwsError(Kind.DEADLINE, "the unit's deadline has passed", request=request)
         if self._stop.wait(seconds) if seconds > 0 else self._stop.is_set():
             raise AwsError(Kind.STOPPED, "the exporter is stopping", request=request)
 

@@ -57,7 +57,7 @@ _NEW_DAYS = 62
 def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
     """Bring the ledger up to date, one committed slice at a time; the views make the samples.
 
-    Return between two slices once the run's deadline has passed; `due` is now then.
+    Return between two slices once the attempt's deadline has passed; `due` is now then.
     """
     missing, days = missing_days(ctx.ledger, ctx.settings, ctx.clock())
     if missing > _ANNOUNCED_DAYS:
@@ -102,7 +102,7 @@ def _read(ctx: Context[CostSettings], target: Target, part: Slice) -> None:
         _GROUP_BY[query.part],
         record_filter=NON_USAGE_FILTER if query.part is CostPart.OTHER else None,
         budget=query.budget,
-        # The deadline ends a run between slices: what is paid for is taken.
+        # The deadline ends an attempt between slices: what is paid for is taken.
         deadline=None,
     )
     days = _answered_days(part, answer.estimated, observed_at.date())

@@ -120,7 +120,7 @@ def collect(ctx: Context[CostBreakdownsSettings], target: Target) -> Iterable[Sa
             now.date() + timedelta(days=1),
             ("LINKED_ACCOUNT", breakdown.group),
             granularity="MONTHLY",
-            # A key is committed whole: the deadline ends a run between keys.
+            # A key is committed whole: the deadline ends an attempt between keys.
             deadline=None,
         )
         costs = {

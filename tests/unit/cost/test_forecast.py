@@ -76,12 +76,14 @@ class Exporter:
             sections=Sections(self.cost_settings),
         )
 
+    def target(self) -> Target:
+        return Target(self.simulator.payer_id, "payer", "us-east-1")
+
     def read_cost(self) -> None:
-        cost.collect(self.context(self.cost_settings), Target(self.simulator.payer_id, "payer", "us-east-1"))
+        cost.collect(self.context(self.cost_settings), self.target())
 
     def ask(self) -> None:
-        target = Target(self.simulator.payer_id, "payer", "us-east-1")
-        assert list(COLLECTOR.collect(self.context(self.settings), target)) == []
+        assert list(COLLECTOR.collect(self.context(self.settings), self.target())) == []
 
     def shown(self) -> dict[str, float]:
         view = ViewContext(
@@ -325,7 +327,7 @@ def test_a_restart_shows_the_forecast_at_no_cost(exporter: Exporter) -> None:
 
     assert exporter.shown() == before != {}
     assert exporter.simulator.requests.entries() == []
-    assert due(exporter.context(exporter.settings)) == NOW + DAY
+    assert due(exporter.context(exporter.settings), exporter.target()) == NOW + DAY
 
 
 def test_each_month_begins_with_a_forecast_of_its_own(exporter: Exporter) -> None:
@@ -335,7 +337,7 @@ def test_each_month_begins_with_a_forecast_of_its_own(exporter: Exporter) -> Non
     exporter.ask()
     assert exporter.shown()
     midnight = datetime(2026, 4, 1, tzinfo=UTC)
-    assert due(exporter.context(exporter.settings)) == midnight
+    assert due(exporter.context(exporter.settings), exporter.target()) == midnight
 
     exporter.simulator.clock.set(midnight)
     assert exporter.shown() == {}  # March's
@@ -427,7 +429,7 @@ def test_another_currency_is_an_error_and_leaves_the_last_forecast(exporter: Exp
 
     assert caught.value.kind is Kind.CURRENCY
     assert exporter.shown() == before
-    assert due(exporter.context(exporter.settings)) == NOW + DAY  # it stays due
+    assert due(exporter.context(exporter.settings), exporter.target()) == NOW + DAY  # it stays due
 
 
 def test_a_denied_request_is_an_error(exporter: Exporter) -> None:
