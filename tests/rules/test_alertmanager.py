@@ -160,12 +160,14 @@ def test_only_what_another_alert_explains_is_inhibited(shipped: Alertmanager) ->
         {"alertname": "AwsAccountCollectionStalled", "collector": "ec2", **ONE},
         {"alertname": "AwsAccountCollectionFailing", "collector": "cost", **TWO},
         {"alertname": "AwsAccountCollectionStalled", "collector": "cost", "account_id": "333333333333"},
+        {"alertname": "AwsAccountCollectionStalled", "collector": "inventory"},
     ]
     explaining = [
         daily("account", **ONE),
         {"alertname": "AwsCostDataStale", "component": "freshness", "severity": "warning"},
         {"alertname": "AwsAccountCollectionFailing", "collector": "ec2", **ONE},
         {"alertname": "AwsRequestCeilingReached", "collector": "cost"},
+        {"alertname": "AwsCollectionLagging", "collector": "inventory"},
     ]
     others = [
         daily("organization"),
@@ -180,6 +182,7 @@ def test_only_what_another_alert_explains_is_inhibited(shipped: Alertmanager) ->
         {"alertname": "AwsCostAnomaly", "kind": "spike", "severity": "warning", **ONE, **EC2},
         {"alertname": "AwsCostAnomaly", "kind": "new_service", "severity": "warning", **ONE, **EC2},
         {"alertname": "AwsAccountCollectionStalled", "collector": "ec2", **TWO},
+        {"alertname": "AwsAccountCollectionStalled", "collector": "inventory", **ONE},
         {
             "alertname": "AwsUnusedResourcesAboveThreshold",
             "component": "resources",

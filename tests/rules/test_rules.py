@@ -36,6 +36,7 @@ _ROUTES = {
     "AwsSpendReloadFailed": ("telex", "telex"),
     "AwsAccountCollectionFailing": ("telex", "telex"),
     "AwsAccountCollectionStalled": ("telex", "telex"),
+    "AwsCollectionLagging": ("telex", "telex"),
     "AwsRequestCeilingReached": ("telex", "telex"),
     "AwsSpendRelayDown": _DELIVERY,
     "AwsSpendRelayDeliveryFailing": _DELIVERY,
