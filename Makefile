@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test clocks full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale bench-cost-pages bench-start clean
+.PHONY: help setup demo check test clocks full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale bench-cost-pages bench-start bench-scrape clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -76,6 +76,9 @@ bench-start: setup ## measure the seconds from the start to cost on /metrics, wi
 
 bench-live-write: setup ## measure the CPU of one push of the current samples
 	$(BIN)/python -m bench.live_write
+
+bench-scrape: setup ## measure the CPU and the time of a scrape, against prometheus_client and, with go on the PATH, a Go exporter
+	$(BIN)/python -m bench.scrape
 
 bench-first-start: setup ## measure the seconds from a first start to thirteen months in Prometheus
 	$(BIN)/python -m bench.first_start

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sees to Prometheus and Alertmanager, with promtool and amtool, and to what only tests ask for: VictoriaMetrics,
-# kubectl, and QEMU's user mode with libfaketime, by which servers run at another time. What is on the PATH is used as it is; else Debian's packages are installed (as root) or unpacked
+# curl, kubectl, and QEMU's user mode with libfaketime, by which servers run at another time. What is on the PATH is used as it is; else Debian's packages are installed (as root) or unpacked
 # into FOLDER (otherwise).
 set -eu
 tools=${1:?usage: install-servers.sh FOLDER}
@@ -23,6 +23,7 @@ has_prometheus || packages="prometheus"
 has_alertmanager || packages="$packages prometheus-alertmanager"
 if has apt-get && has dpkg; then
   has victoria-metrics || packages="$packages victoria-metrics"
+  has curl || packages="$packages curl"
   has kubectl || packages="$packages kubernetes-client"
   has "qemu-$(uname -m)" || packages="$packages qemu-user"
   has_faketime || packages="$packages libfaketime"
