@@ -138,6 +138,8 @@ def replay_server(spec: ReplaySpec) -> Iterator[Replay]:
     finally:
         popen.terminate()
         popen.wait()
+        if popen.stdout is not None:
+            popen.stdout.close()
 
 
 class Exporter(Process):

@@ -183,7 +183,8 @@ class FirstPass:
         for each in recorded["exchanges"]:
             operation = f"{each['service']}:{each['operation']}"
             regions.setdefault(operation, set()).add(each["request"]["region"])
-        self._expected = {operation: accounts * len(found) for operation, found in regions.items()}
+        self.regions = {operation: len(found) for operation, found in regions.items()}
+        self._expected = {operation: accounts * count for operation, count in self.regions.items()}
         self._grown_at = time.monotonic()
         self._most = 0
         self.ratio = 0.0
