@@ -2,7 +2,7 @@
 
 python -m bench.record
 
-Writes bench/replay/recording.json.gz: each answer of the inventory's requests as it went over the wire, and every
+Writes the recording in bench/replay: each answer of the inventory's requests as it went over the wire, and every
 metric that CloudWatch lists. Run it again when the exporter sends other requests; `bench.scale` prints how many
 the recording lacks.
 """

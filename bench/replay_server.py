@@ -52,11 +52,14 @@ def build() -> Path:
             "the replay server is written in Go, and there is no `go` on the PATH: install Go 1.22 or newer"
         )
     PROGRAM.parent.mkdir(exist_ok=True)
+    # Another process may run the old one, or build as well.
+    built = PROGRAM.with_name(f"replay.{os.getpid()}")
     done = subprocess.run(  # noqa: S603 # the project's own source, standard library only
-        [go, "build", "-o", str(PROGRAM), "."], cwd=SOURCE, capture_output=True, text=True, check=False
+        [go, "build", "-o", str(built), "."], cwd=SOURCE, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise click.ClickException(f"go build failed:\n{done.stderr}")
+    built.replace(PROGRAM)
     return PROGRAM
 
 
@@ -138,6 +141,8 @@ def replay_server(spec: ReplaySpec) -> Iterator[Replay]:
     finally:
         popen.terminate()
         popen.wait()
+        if popen.stdout is not None:
+            popen.stdout.close()
 
 
 class Exporter(Process):

@@ -95,7 +95,7 @@ func (c *counts) describe(now time.Time, detail bool) map[string]any {
 	defer c.mutex.Unlock()
 	gaps := map[string]float64{}
 	keys := map[string]map[string]int{} // by operation: how many accounts and regions, least and most reads
-	all := make([]readsOfKey, 0, len(c.reads))
+	all := []readsOfKey{}
 	for name, found := range c.reads {
 		gap := max(found.gap, now.Sub(found.last)).Seconds()
 		gaps[name.operation] = max(gaps[name.operation], gap)
@@ -107,7 +107,9 @@ func (c *counts) describe(now time.Time, detail bool) map[string]any {
 		summary["keys"]++
 		summary["least_reads"] = min(summary["least_reads"], found.since)
 		summary["most_reads"] = max(summary["most_reads"], found.since)
-		all = append(all, readsOfKey{name.account, name.operation, name.region, found.since, gap})
+		if detail {
+			all = append(all, readsOfKey{name.account, name.operation, name.region, found.since, gap})
+		}
 	}
 	answer := map[string]any{
 		"seconds":             now.Sub(c.marked).Seconds(),

@@ -79,7 +79,9 @@ def _add_states(app: FastAPI, probes: Probes) -> None:
     async def healthy() -> str:
         return "aws-spend-exporter is healthy.\n"
 
-    @app.get("/-/ready", response_class=PlainTextResponse, summary="Every unit of collection was attempted once")
+    @app.get(
+        "/-/ready", response_class=PlainTextResponse, summary="Every unit of collection was attempted once"
+    )
     def ready() -> PlainTextResponse:
         waiting = probes.unready()
         problems = "".join(f"Failing: {problem}\n" for problem in probes.problems())

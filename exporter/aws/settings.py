@@ -35,7 +35,8 @@ class AwsSettings(StrictModel):
     )
     threads: int = Field(default=16, ge=1, le=128, strict=True, description="Units collected at a time.")
     run_deadline: Duration = Field(
-        default=timedelta(minutes=10), description="Longest that a unit (one account and region) is read; cost ends after the slice that is being read."
+        default=timedelta(minutes=10),
+        description="Longest that a unit (one account and region) is read; cost ends after the slice that is being read.",
     )
     read_timeout: Duration = Field(
         default=timedelta(seconds=15), description="Time to wait for one answer of AWS."
