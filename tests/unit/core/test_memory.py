@@ -10,7 +10,7 @@ import pytest
 
 _THREADS = """
 import ctypes, threading
-from exporter.core.memory import bound_arenas
+from exporter.core.memory import bound_memory
 bounded = {bound}
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
@@ -45,5 +45,5 @@ def arenas(bound: str, **environment: str) -> tuple[int, str]:
 def test_threads_share_two_arenas_unless_the_environment_says_how_many() -> None:
     unbounded, _ = arenas("None")
     assert unbounded > 2
-    assert arenas("bound_arenas()") == (2, "True")
-    assert arenas("bound_arenas()", MALLOC_ARENA_MAX="1") == (1, "False")
+    assert arenas("bound_memory()") == (2, "True")
+    assert arenas("bound_memory()", MALLOC_ARENA_MAX="1") == (1, "False")
