@@ -40,6 +40,7 @@ from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
 from exporter.config.read import ConfigError, load_config
 from exporter.core.logs import configure_logging
+from exporter.core.memory import bound_memory
 from exporter.core.moments import Clock, utc_now
 from exporter.history.live import LiveWrite, LiveWriteMetrics
 from exporter.history.sample_timestamps import Stamps
@@ -354,6 +355,7 @@ def run_exporter(config: Config, config_path: Path | None, allow_plan_over_ceili
     Exit code 0; 1 if it cannot start; 2 if the plan passes a ceiling and that is not allowed, or the web
     configuration file is bad.
     """
+    bound_memory()
     configure_logging(config.log)
     try:
         service = Service(config, config_path, allow_plan_over_ceiling=allow_plan_over_ceiling)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +14,10 @@ from usage_harness import DAY, HOUR, NOW, REGION, TRUE_SOURCES, MakePoller, Poll
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.collectors import usage
+from exporter.core.folding import OTHER
+from exporter.core.series_settings import SeriesSettings, SeriesShares
+from exporter.declarations.sections import Sections
+from exporter.usage import counters as usage_ledger
 from exporter.usage.metrics import USAGE_METRICS
 from simulated_aws import SimulatedAws
 
@@ -303,7 +308,7 @@ def test_a_metric_of_once_a_day_is_not_asked_for_each_hour(
         poller.poll()
     listed = aws.requests.count("cloudwatch", "ListMetrics")
     metrics = 3 + 1 + 3  # sizes of three buckets and one of them in Glacier, objects
-    assert first == (metrics + 2) * Decimal("0.00001")
+    assert first == (metrics + 1) * Decimal("0.00001")
     assert poller.charged() == (metrics + listed) * Decimal("0.00001")
     aws.clock.advance(HOUR)
     poller.poll()
@@ -379,7 +384,7 @@ def test_a_poll_is_charged_by_its_metrics(aws: SimulatedAws, make_poller: MakePo
     with poller.ledger.connection() as db:
         (series,) = db.execute("SELECT COUNT(*) FROM usage_series").fetchone()
     listings = aws.requests.count("cloudwatch", "ListMetrics")
-    assert listings == len(usage.rows_of(poller.settings, REGION)) == 26
+    assert listings == len({row.namespace for row in usage.rows_of(poller.settings, REGION)}) == 15
     assert poller.charged() == (series + listings) * Decimal("0.00001")
     aws.clock.advance(HOUR)
     before = poller.charged()
@@ -387,6 +392,121 @@ def test_a_poll_is_charged_by_its_metrics(aws: SimulatedAws, make_poller: MakePo
     daily = 7
     assert poller.charged() - before == (series - daily) * Decimal("0.00001")
     assert aws.requests.count("cloudwatch", "ListMetrics") == listings  # discovery is remembered
+
+
+def listed_by_metric(poller: Poller) -> dict[tuple[str, str, str], Any]:
+    """The dimensions of what CloudWatch lists when it is asked for each metric by itself."""
+    found: dict[tuple[str, str, str], Any] = {}
+    for row in usage.rows_of(poller.settings, REGION):
+        params = {"Namespace": row.namespace, "MetricName": row.metric}
+        account = poller.accounts[poller.simulated.payer_id]
+        for page in poller.aws.paginate(account, "cloudwatch", "ListMetrics", REGION, params):
+            for metric in page["Metrics"]:
+                dimensions = {each["Name"]: each["Value"] for each in metric["Dimensions"]}
+                if (resource := row.resource_id(dimensions)) is not None:
+                    variant = dimensions[row.variant[1]] if row.variant else ""
+                    found[row.name, resource, variant] = [list(each) for each in sorted(dimensions.items())]
+    return found
+
+
+def listed_in_the_ledger(poller: Poller) -> dict[tuple[str, str, str], Any]:
+    with poller.ledger.connection() as db:
+        rows = db.execute("SELECT metric, resource_id, variant, dimensions FROM usage_series").fetchall()
+    return {(metric, resource, variant): json.loads(text) for metric, resource, variant, text in rows}
+
+
+def test_a_listing_of_a_namespace_finds_what_listings_of_its_metrics_find(
+    aws: SimulatedAws, make_poller: MakePoller
+) -> None:
+    poller = make_poller(metrics=ALL)
+    poller.poll()
+    assert len(listed_in_the_ledger(poller)) > 50
+    assert listed_in_the_ledger(poller) == listed_by_metric(poller)
+
+
+def test_where_there_are_many_resources_each_metric_is_listed_by_itself(
+    aws: SimulatedAws, make_poller: MakePoller
+) -> None:
+    poller = make_poller(metrics=["aws_ec2_*", "aws_lambda_*"])
+    poller.poll()
+    assert aws.requests.count("cloudwatch", "ListMetrics") == 2
+    state = usage_ledger.target_of(poller.ledger, "cloudwatch", aws.payer_id, REGION)
+    assert state is not None
+    assert state.listed_at is not None
+    many = [usage_ledger.Series("aws_ec2_network_in_bytes_total", f"i-{number}") for number in range(60)]
+    usage_ledger.list_series(poller.ledger, "cloudwatch", aws.payer_id, REGION, many, state.listed_at)
+    aws.clock.advance(4 * HOUR)
+    poller.poll()
+    # The two namespaces of the first poll; then Lambda's as one, and EC2's three metrics.
+    assert aws.requests.count("cloudwatch", "ListMetrics") == 2 + 1 + 3
+
+
+# Many regions
+
+
+def regions_shown(poller: Poller, per_account: int) -> dict[str, dict[str, float]]:
+    """What each region's unit serves once its counters were seen at zero: by its label, the sum of invocations."""
+    shares = SeriesShares(series=SeriesSettings(per_account=per_account), weights={"usage": 1})
+    shown: dict[str, dict[str, float]] = {}
+    for region in poller.simulated.spec.regions:
+        ctx = poller.context(sections=Sections(shares))
+        found = usage.restore(ctx, poller.target(region=region))
+        assert found is not None
+        if found.seen is not None:
+            found.seen()
+            found = usage.restore(ctx, poller.target(region=region))
+            assert found is not None
+        shown[region] = {}
+        for sample in found.samples:
+            if sample.family.name == LAMBDA:
+                assert sample.values[2] not in shown[region]
+                shown[region][sample.values[2]] = sample.value
+        assert len(found.samples) == len({(each.family, each.values) for each in found.samples})
+    return shown
+
+
+def test_regions_that_are_too_many_are_served_as_one_with_the_same_total(
+    aws: SimulatedAws, make_poller: MakePoller
+) -> None:
+    poller = make_poller(metrics=ALL)
+    other = next(region for region in aws.spec.regions if region != REGION)
+    for region in aws.spec.regions:
+        poller.poll(region=region)
+    regions_shown(poller, 1000)  # seen at zero
+    aws.clock.advance(HOUR)
+    for region in aws.spec.regions:
+        poller.poll(region=region)
+    alone = regions_shown(poller, 1000)
+    values = {
+        region: true_sum(aws, LAMBDA, EPOCH, EPOCH + HOUR, region=region) for region in aws.spec.regions
+    }
+    assert alone == {region: {region: values[region]} for region in aws.spec.regions}
+    assert min(values.values()) > 0
+    # Room for one family a region and no more: all of them are one, served by the first.
+    together = regions_shown(poller, 50)
+    assert together == {REGION: {OTHER: pytest.approx(sum(values.values()))}, other: {}}
+
+
+def test_a_counter_of_several_regions_is_zero_until_it_was_seen(
+    aws: SimulatedAws, make_poller: MakePoller
+) -> None:
+    poller = make_poller(metrics=ALL)
+    for _ in range(2):
+        for region in aws.spec.regions:
+            poller.poll(region=region)
+        aws.clock.advance(HOUR)
+    shares = SeriesShares(series=SeriesSettings(per_account=50), weights={"usage": 1})
+    ctx = poller.context(sections=Sections(shares))
+    found = usage.restore(ctx, poller.target())
+    assert found is not None
+    counters = [each for each in found.samples if each.family.type == "counter"]
+    assert len(counters) > 10
+    assert {each.value for each in counters} == {0.0}
+    assert found.seen is not None
+    found.seen()
+    again = usage.restore(ctx, poller.target())
+    assert again is not None
+    assert again.seen is None
 
 
 def test_a_ceiling_cannot_be_passed_and_what_is_known_stays(

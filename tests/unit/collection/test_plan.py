@@ -179,14 +179,14 @@ def usage_lines(*arguments: str) -> dict[str, tuple[float, str]]:
 
 def test_usage_is_priced_by_its_metrics() -> None:
     Path("config.yaml").write_text(yaml.safe_dump(USAGE))
-    # 24 metrics each hour and 2 each six hours, of one resource each; 26 listings each three hours. One of them,
-    # CloudFront's, is in one region only.
+    # 24 metrics each hour and 2 each six hours, of one resource each; 15 listings each three hours, one a
+    # namespace. One of them, CloudFront's, is in one region only.
     places = 60 * 3
     metrics = places * (23 * 720 + 2 * 120) + 60 * 720
-    listings = (places * 25 + 60) * 240
+    listings = (places * 14 + 60) * 240
     assert usage_lines("--accounts", "60", "--regions", "3") == {
         "GetMetricData": (metrics, "30.67"),
-        "ListMetrics": (listings, "10.94"),
+        "ListMetrics": (listings, "6.19"),
     }
 
 
@@ -195,7 +195,7 @@ def test_fewer_metrics_and_longer_intervals_of_usage_cost_less() -> None:
     Path("config.yaml").write_text(yaml.safe_dump({"collectors": {"usage": settings}}))
     assert usage_lines("--accounts", "60", "--regions", "3") == {
         "GetMetricData": (180 * 4 * 360, "2.59"),
-        "ListMetrics": (180 * 4 * 240, "1.73"),
+        "ListMetrics": (180 * 240, "0.43"),
     }
 
 
