@@ -10,10 +10,12 @@ import gzip
 import json
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from botocore.loaders import JSONFileLoader
+import botocore.session
+from botocore.loaders import JSONFileLoader, Loader, create_loader
 
 _CHANGES = (
     "Accept",
@@ -52,6 +54,20 @@ _CHANGES = (
     "Update",
 )
 """Verbs of operations that no client here has."""
+
+
+@cache
+def _loader(data_path: str | None) -> Loader:
+    loader = create_loader(data_path)
+    loader.file_loader = SmallModels()
+    return loader
+
+
+def session_with_small_models() -> botocore.session.Session:
+    """A session of botocore; all of them have the same descriptions."""
+    session = botocore.session.Session()
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    return session
 
 
 class SmallModels(JSONFileLoader):  # type: ignore[misc] # botocore ships no types
