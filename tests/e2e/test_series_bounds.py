@@ -59,7 +59,8 @@ def costs_by_account(exporter: Client, family: str) -> dict[str, float]:
 
 
 @pytest.mark.stack
-@pytest.mark.alone
+@pytest.mark.long
+@pytest.mark.timeout(600)
 def test_ten_accounts_with_everything_stay_within_their_series_and_memory(
     make_aws: MakeAws, make_exporter: MakeExporter, capsys: pytest.CaptureFixture[str]
 ) -> None:
