@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-import botocore.session
 from botocore.config import Config
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
@@ -23,7 +22,7 @@ from botocore.utils import get_environ_proxies
 from exporter.aws import cost_pages
 from exporter.aws.credentials import context_resolver
 from exporter.aws.parsing import StrictParsers, refuse_malformed_body
-from exporter.aws.service_models import SmallModels
+from exporter.aws.service_models import session_with_small_models
 
 _HOSTS = 1000  # each service in each region is one; urllib3 would keep ten
 _SOCKET_OPTIONS = (
@@ -97,10 +96,9 @@ class ServiceClients:
         self.endpoint_url = endpoint_url
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
-        self._session = session = botocore.session.Session()
+        self._session = session = session_with_small_models()
         session.register_component("credential_provider", context_resolver())
         session.register_component("response_parser_factory", StrictParsers())
-        session.get_component("data_loader").file_loader = SmallModels()
         events = session.get_component("event_emitter")
         events.register("before-parse", refuse_malformed_body)
         events.register(cost_pages.EVENT, cost_pages.take_body)  # the more specific event comes first

@@ -101,6 +101,7 @@ class Runner:
         self._regions = Regions(config, aws, clock, regions_of)
         self._refused: Mapping[str, str] = {}
         self._is_started = False
+        self._was_ready = False
         self.units = Units(
             self._stream, store, self._regions, self._attempts, metrics, clock, stop, patience,
             lambda: self.directory, aws.region, config.settings, self._context,
@@ -152,9 +153,11 @@ class Runner:
             failure = self._store.result(Key(DISCOVERY))
             reason = f"failed: {failure.error}" if failure and failure.error else "has not finished"
             return [f"account discovery {reason}"]
-        return [
-            f"{count} units of {name} have not been read yet" for name, count in self.units.unread().items()
-        ]
+        waiting = self.units.unread()
+        if not waiting and not self._was_ready:
+            self._was_ready = True
+            self.views.catch_up_with_resources()
+        return [f"{count} units of {name} have not been read yet" for name, count in waiting.items()]
 
     def problems(self) -> list[str]:
         """Current failures: a line for each account and kind, however many units and regions it is."""

@@ -359,7 +359,7 @@ class Units:
         collector = unit.collector
         if collector.due is None or unit.part is None:
             seconds, now = interval.total_seconds(), time.monotonic()
-            grid = began + seconds * phase(str(unit.key)) if unit.grid is None else unit.grid
+            grid = began + seconds * phase(unit.lane, str(unit.key)) if unit.grid is None else unit.grid
             unit.grid = next_on_grid(grid, now, seconds)
             self._put(unit, timedelta(seconds=unit.grid - now))
             return

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 THRESHOLDS = "thresholds"
 """The unit under which thresholds and groups are served."""
 
+_FOLLOWED_AFTER_SECONDS = 5.0
 _RENDER_BACKOFF_FACTOR = 9  # of a first fill's time, at most
 _EXPIRED_RESOURCES, _MOVED_RESOURCES = "views of expired resources", "views of moved resources"
 
@@ -81,10 +82,13 @@ class Views:
         self._due = 0.0
         self._are_behind = False
         self._warned_of: set[str] = set()
+        self._grouped: Directory | None = None
+        self._groups: Mapping[str, Mapping[str, str]] = {}
         self._sections = config.sections()
         self._memory = FoldMemory()
         self._spending_accounts = 0
         self._resources_due = 0.0
+        self._moving = threading.Lock()
         self._moved: set[str] = set()
         """Accounts whose resources have moved since they were rendered."""
         self._expiries: dict[str, datetime] = {}
@@ -108,6 +112,11 @@ class Views:
 
     def _view_context(self, collector: Collector[S]) -> ViewContext[S]:
         directory = self._directory()
+        if directory is not self._grouped:
+            self._grouped = directory
+            self._groups = (
+                {account.id: account.groups for account in directory.accounts.values()} if directory else {}
+            )
         accounts = max(len(directory.accounts) if directory else 0, self._spending_accounts)
         return ViewContext(
             ledger=self._ledger,
@@ -116,9 +125,7 @@ class Views:
             names=directory.names if directory else {},
             sections=self._sections,
             group_labels=tuple(sorted(self._config.accounts.group_labels)),
-            groups={account.id: account.groups for account in directory.accounts.values()}
-            if directory
-            else {},
+            groups=self._groups,
             account_series=self._sections.of(SeriesShares).of(collector.name, accounts),
             memory=self._memory,
         )
@@ -197,19 +204,20 @@ class Views:
         return labels["scope"] != "account_service" or named is None or labels["service"] in named
 
     def follow_resources(self, collector: AnyCollector, account_id: str) -> None:
-        """The views of an account's resources follow a unit at once, unless that would slow the others."""
-        if not any(view.of_resources for view in collector.views):
+        """The views of an account's resources follow within seconds: its units are read one after the other."""
+        if self._stop.is_set() or not any(view.of_resources for view in collector.views):
             return
-        self._moved.add(account_id)
-        if self._stop.is_set():
-            return
-        wait = self._resources_due - time.monotonic()
-        if wait <= 0:
-            self.render_resources()
-        else:
-            self._schedule(
-                _MOVED_RESOURCES, self.catch_up_with_resources, self._clock() + timedelta(seconds=wait)
-            )
+        with self._moving:
+            is_planned = bool(self._moved)
+            self._moved.add(account_id)
+        if not is_planned:
+            self._plan_resources()
+
+    def _plan_resources(self) -> None:
+        wait = max(_FOLLOWED_AFTER_SECONDS, self._resources_due - time.monotonic())
+        self._schedule(
+            _MOVED_RESOURCES, self.catch_up_with_resources, self._clock() + timedelta(seconds=wait)
+        )
 
     def render_resources(self) -> None:
         """Render the views of resources of each account whose resources have moved or expired."""
@@ -217,8 +225,9 @@ class Views:
             started = time.monotonic()
             now = self._clock()
             expired = {account_id for account_id, expires in self._expiries.items() if expires <= now}
-            while self._moved:
-                expired.add(self._moved.pop())
+            with self._moving:
+                expired |= self._moved
+                self._moved = set()
             for collector in self._collectors:
                 views = [view for view in collector.views if view.of_resources]
                 if not views:

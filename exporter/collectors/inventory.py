@@ -225,8 +225,18 @@ def _counted(resource: Resource, required_tags: Sequence[str]) -> Iterator[tuple
 # Views
 
 
-_BY_TYPE = GroupFold(label="resource_type", steps=(("region",), ("region", "resource_type")))
-_BY_INSTANCE_TYPE = GroupFold(label="instance_type", steps=(("region",), ("region", "instance_type")))
+_BY_TYPE = GroupFold(
+    label="resource_type",
+    steps=(
+        ("region",),
+        ("region", "resource_type"),
+        ("region", "resource_type", "state", "reason", "kind"),
+    ),
+)
+_BY_INSTANCE_TYPE = GroupFold(
+    label="instance_type",
+    steps=(("region",), ("region", "instance_type"), ("region", "instance_type", "state", "lifecycle")),
+)
 # Of an account's series: as many go to EC2's instance types, to the detail at least, and to the ratios at most.
 _INSTANCES_PART, _DETAIL_PART, _RATIO_PART = 8, 3, 10
 _FAMILIES_OF_A_RESOURCE = 3
@@ -480,7 +490,7 @@ COLLECTOR = Collector(
             of_configuration=True,
         ),
     ),
-    series_weight=7,
+    series_weight=8,
     free_calls=free_calls,
     parts=parts,
     replaces=("ec2_instances",),

@@ -9,7 +9,7 @@ from exporter.core.fields import StrictModel
 _STEP = 10  # of the bound, so that one account more does not move it
 _LEAST = 30
 _UNBOUNDED = 1_000_000
-_FIXED_SHARE = 20  # percent: info, thresholds, findings, breakdowns and the like
+_FIXED_SHARE = 15  # percent: info, thresholds, findings, breakdowns and the like
 
 
 class SeriesSettings(StrictModel):
@@ -37,7 +37,7 @@ class SeriesShares(StrictModel):
     weights: dict[str, int] = Field(default_factory=dict)
 
     def of(self, collector: str, accounts: int) -> int:
-        """A collector's part of the series of each of so many accounts, without a fifth for all the rest.
+        """A collector's part of the series of each of so many accounts, without a seventh for all the rest.
 
         What has no weight is not bounded by it.
         """

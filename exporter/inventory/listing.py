@@ -9,9 +9,8 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, TypeVar
 
-import botocore.session
-
 from exporter.aws.errors import AwsError, Kind
+from exporter.aws.service_models import session_with_small_models
 from exporter.core.fields import CollectorSettings
 from exporter.core.places import Scope, Target
 from exporter.core.resource import Resource
@@ -290,7 +289,7 @@ def in_region(target: Target, region: str) -> Target:
 
 @cache
 def _regions(service: str) -> frozenset[str]:
-    session = botocore.session.get_session()
+    session = session_with_small_models()
     found: set[str] = set()
     for partition in session.get_available_partitions():
         found.update(session.get_available_regions(service, partition, allow_non_regional=False))

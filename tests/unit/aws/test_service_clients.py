@@ -115,19 +115,42 @@ def test_every_collector_asks_only_services_that_are_compared_here() -> None:
     assert signed - known == {"cloudwatch", "tag"}
 
 
-def test_a_description_is_as_botocore_has_it_without_documentation() -> None:
-    def without(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {
-                key: "" if key == "documentation" and isinstance(value, str) else without(value)
-                for key, value in node.items()
-            }
-        return [without(value) for value in node] if isinstance(node, list) else node
+def without_documentation(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: "" if key == "documentation" and isinstance(value, str) else without_documentation(value)
+            for key, value in node.items()
+        }
+    return [without_documentation(value) for value in node] if isinstance(node, list) else node
 
-    small = ServiceClients(_CONFIG, "us-east-1", None).of("apigateway").meta.service_model
-    whole = _PLAIN.get_service_model("apigateway")
-    assert small._service_description == without(whole._service_description)
+
+@pytest.mark.parametrize("service", ["apigateway", "s3", "cloudwatch"])
+def test_a_description_is_as_botocore_has_it_without_documentation_and_changes(service: str) -> None:
+    small = ServiceClients(_CONFIG, "us-east-1", None).of(service).meta.service_model
+    whole = _PLAIN.get_service_model(service)
     assert len(whole.documentation) > len(small.documentation) == 0
+    left_out = set(whole.operation_names) - set(small.operation_names)
+    assert left_out
+    assert not any(name.startswith((*_VERBS, "Put", "Head", "Assume", "Start")) for name in left_out)
+    for name in small.operation_names:
+        for shape in ("input_shape", "output_shape"):
+            ours, theirs = (getattr(each.operation_model(name), shape) for each in (small, whole))
+            assert described(ours, set()) == described(theirs, set())
+    description = without_documentation(whole._service_description)
+    for name, shape in small._service_description["shapes"].items():
+        assert shape == description["shapes"][name]
+
+
+def described(shape: Any, above: set[str]) -> Any:
+    """A shape and all that it is made of."""
+    if shape is None or shape.name in above:
+        return shape and shape.name
+    inner = above | {shape.name}
+    parts = getattr(shape, "members", None) or {
+        name: getattr(shape, name) for name in ("member", "key", "value") if hasattr(shape, name)
+    }
+    parts = parts if isinstance(parts, dict) else dict(parts)
+    return shape.name, shape.type_name, {name: described(part, inner) for name, part in parts.items()}
 
 
 class _Answer(BaseHTTPRequestHandler):

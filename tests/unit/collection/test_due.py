@@ -24,14 +24,19 @@ def test_what_was_read_is_due_within_an_interval_and_on_its_grid(
 
 
 def test_units_that_were_read_together_are_spread_over_the_interval() -> None:
-    phases = [phase(f"inventory_{number % 25} of {number:012}") for number in range(10_000)]
+    phases = [phase(f"{number:012}", f"inventory_{number % 25}") for number in range(10_000)]
     assert min(phases) >= 0.25
     assert max(phases) <= 1
     parts = [
         sum(0.25 + 0.075 * part <= each < 0.25 + 0.075 * (part + 1) for each in phases) for part in range(10)
     ]
     assert min(parts) > 0.8 * len(phases) / 10
-    assert phase("the same") == phase("the same")
+    assert phase("the same", "unit") == phase("the same", "unit")
+
+
+def test_the_units_of_an_account_are_read_one_after_the_other() -> None:
+    phases = [phase("111111111111", f"inventory_{number}") for number in range(100)]
+    assert 0 < max(phases) - min(phases) < 0.01
 
 
 def test_each_failure_in_a_row_doubles_the_wait_up_to_a_limit() -> None:

@@ -189,9 +189,9 @@ def test_an_account_has_its_bound_and_less_where_there_are_many(accounts: int, b
     assert SeriesSettings().of_account(accounts) == bound
 
 
-def test_collectors_share_an_account_by_weight_and_leave_a_fifth_to_the_rest() -> None:
-    shares = SeriesShares(weights={"cost": 8, "inventory": 7, "usage": 5, "prices": 0})
-    assert [shares.of(name, 10) for name in ("cost", "inventory", "usage")] == [80, 70, 50]
+def test_collectors_share_an_account_by_weight_and_leave_a_seventh_to_the_rest() -> None:
+    shares = SeriesShares(weights={"cost": 8, "inventory": 8, "usage": 4, "prices": 0})
+    assert [shares.of(name, 10) for name in ("cost", "inventory", "usage")] == [85, 85, 42]
     assert shares.of("prices", 10) > 10**5
-    assert SeriesShares(weights={"cost": 8}).of("cost", 10) == 200
-    assert SeriesShares(weights={"cost": 8}).of("cost", 2500) == 80
+    assert SeriesShares(weights={"cost": 8}).of("cost", 10) == 212
+    assert SeriesShares(weights={"cost": 8}).of("cost", 2500) == 85
