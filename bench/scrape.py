@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import os
 import shutil
 import subprocess
 import sys
@@ -19,11 +20,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from statistics import quantiles
+from statistics import mean, quantiles
 from typing import IO
 
 import click
-from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, start_http_server
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from exporter.api.source import Source
@@ -66,6 +67,7 @@ def values(family: int, unit: int, series: int, turn: int) -> Values:
 
 def serve_ours(families: int, series: int) -> tuple[int, Publish]:
     """Store and endpoints as the exporter has them, with the metrics of its own process."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     now = datetime.now(UTC)
     store, registry, config = Store(lambda: now), CollectorRegistry(), Config()
     metrics = RunnerMetrics(registry)
@@ -206,6 +208,7 @@ class Measured:
     rest: float
     publish: float
     after_one: float
+    after_one_p99: float
     after_more: float
     p50: float
     p99: float
@@ -216,15 +219,15 @@ def measure(served: Served, scrapes: int) -> Measured:
     """The mean of so many scrapes at rest; of fewer after publishes."""
     size = served.check()
 
-    def scraped(publishes: int, times: int) -> float:
-        total = 0.0
+    def scraped(publishes: int, times: int) -> list[float]:
+        took = []
         for _ in range(times):
             for _ in range(publishes):
                 served.publish()
             before = served.cpu()
             served.scrape()
-            total += served.cpu() - before
-        return total / times
+            took.append(served.cpu() - before)
+        return took
 
     rest = scraped(0, scrapes)
     after_one = scraped(1, max(3, scrapes // 2))
@@ -236,8 +239,21 @@ def measure(served: Served, scrapes: int) -> Measured:
     served.scrape()
     took = latencies(served, 2 * scrapes)
     served.check()
-    cuts = quantiles(took, n=100, method="inclusive")
-    return Measured(rest, publish, after_one, after_more, cuts[49], cuts[98], size)
+    return Measured(
+        rest=mean(rest),
+        publish=publish,
+        after_one=mean(after_one),
+        after_one_p99=percentile(after_one, 99),
+        after_more=mean(after_more),
+        p50=percentile(took, 50),
+        p99=percentile(took, 99),
+        size=size,
+    )
+
+
+def percentile(took: Sequence[float], percent: int) -> float:
+    """That of which so many percent are not above it."""
+    return quantiles(took, n=100, method="inclusive")[percent - 1]
 
 
 def latencies(served: Served, scrapes: int) -> list[float]:
@@ -272,41 +288,55 @@ def commands() -> dict[str, tuple[list[str | Path], int]]:
     return found | {"go": ([program], 30)}
 
 
-def report(series: int, figures: dict[str, Measured]) -> bool:
-    """Print the figures of one size; returns whether what is promised holds."""
+def report(series: int, figures: dict[str, Measured], is_idle: bool) -> bool:
+    """Print the figures of one size; returns whether what is promised holds, of latencies on an idle machine only."""
     click.echo(
-        f"\n{series} series      CPU of a scrape, ms: at rest  after 1 publish  after {_PUBLISHES}"
-        "   of a publish   latency, ms: p50      p99   body, kB"
+        f"\n{series} series         CPU of a scrape, ms: at rest   after 1   its p99   after {_PUBLISHES}"
+        "  CPU of a publish, ms   latency, ms: p50       p99  body, kB"
     )
     for name, m in figures.items():
+        of_scrape = (m.rest, m.after_one, m.after_one_p99, m.after_more)
         click.echo(
-            f"  {name:<18} {m.rest * 1000:>25.2f} {m.after_one * 1000:>15.2f} {m.after_more * 1000:>9.2f} "
-            f"{m.publish * 1000:>14.2f} {m.p50 * 1000:>20.1f} {m.p99 * 1000:>8.1f} {m.size / 1000:>10.0f}"
+            f"  {name:<18}{m.rest * 1000:>26.2f}"
+            + "".join(f"{seconds * 1000:>10.2f}" for seconds in of_scrape[1:])
+            + f"{m.publish * 1000:>22.2f}{m.p50 * 1000:>19.1f}{m.p99 * 1000:>10.1f}{m.size / 1000:>10.0f}"
         )
-    ours = figures["ours"]
+    ours, library, go = (figures.get(name) for name in ("ours", "prometheus_client", "go"))
+    if ours is None:
+        return True
     for name, m in figures.items():
         if name != "ours":
             click.echo(
-                f"  {name} / ours: {m.rest / ours.rest:.1f} times at rest, {m.after_one / ours.after_one:.1f} after 1, "
-                f"{m.after_more / ours.after_more:.1f} after {_PUBLISHES}"
+                f"  {name} / ours: {m.rest / ours.rest:.1f} times the CPU at rest, {m.after_one / ours.after_one:.1f} "
+                f"after 1 publish, {m.after_more / ours.after_more:.1f} after {_PUBLISHES}"
             )
-    library, go = figures["prometheus_client"], figures.get("go")
     return (
-        library.rest >= _LEAST_RATIO * ours.rest
-        and library.after_one >= _LEAST_RATIO * ours.after_one
+        (library is None or library.rest >= _LEAST_RATIO * ours.rest)
+        and (library is None or library.after_one >= _LEAST_RATIO * ours.after_one)
         and (go is None or (ours.rest < go.rest and ours.after_one < go.after_one))
-        and ours.p99 < _MOST_SECONDS
+        and (ours.p99 < _MOST_SECONDS or not is_idle)
     )
 
 
 @click.group(invoke_without_command=True)
 @click.option("--series", multiple=True, type=int, default=(10_000, 100_000, 500_000), show_default=True)
+@click.option(
+    "--server",
+    multiple=True,
+    type=click.Choice([*SERVERS, "go"]),
+    default=(*SERVERS, "go"),
+    show_default=True,
+)
 @click.pass_context
-def main(context: click.Context, series: Sequence[int]) -> None:
+def main(context: click.Context, series: Sequence[int], server: Sequence[str]) -> None:
     """Measure each server at each size; exit code 1 if what is promised at 100,000 series does not hold."""
     if context.invoked_subcommand is not None:
         return
-    servers = commands()
+    load = os.getloadavg()[0]
+    is_idle = load < 1
+    if not is_idle:
+        click.echo(f"the load is {load:.1f}: latencies are not those of an idle machine, and are not judged")
+    servers = {name: command for name, command in commands().items() if name in server}
     holds = True
     sizes: dict[int, dict[str, Measured]] = {}
     for count in series:
@@ -317,7 +347,7 @@ def main(context: click.Context, series: Sequence[int]) -> None:
                 figures[name] = measure(served, max(3, scrapes * 100_000 // max(count, 100_000)))
             finally:
                 served.stop()
-        kept = report(count, figures)
+        kept = report(count, figures, is_idle)
         if count == _PROMISED:
             holds = kept
             click.echo(

@@ -189,7 +189,7 @@ class _FamilyBlocks:
     def _settle(self, block: _Block) -> None:
         """Split a block that has grown, and join one that has shrunk with a neighbour."""
         self._joined = None
-        if block.size > BLOCK_BYTES and len(block.texts) > 1:
+        if block.size > BLOCK_BYTES:
             self._split(block)
         elif not block.texts:
             self._blocks.remove(block)
@@ -203,7 +203,9 @@ class _FamilyBlocks:
                 del self._blocks[place]
 
     def _split(self, block: _Block) -> None:
-        """Move the later half of a block into a new one after it."""
+        """Move the later half of a block into a new one after it, until none is too long but those of one slot."""
+        if block.size <= BLOCK_BYTES or len(block.texts) == 1:
+            return
         later, half = _Block(), block.size // 2
         for slot, text in reversed(list(block.texts.items())):
             if later.texts and (later.size + len(text) > half or len(block.texts) == 1):
@@ -213,6 +215,8 @@ class _FamilyBlocks:
             self._block_of[slot] = later
         later.texts = dict(reversed(later.texts.items()))
         self._blocks.insert(self._blocks.index(block) + 1, later)
+        self._split(block)
+        self._split(later)
 
 
 class Exposition:

@@ -349,6 +349,31 @@ def test_what_has_expired_is_served_again_once_the_clock_is_set_back() -> None:
     assert lines(store, "aws_test_cost_usd") == []
 
 
+def test_what_has_expired_and_was_replaced_does_not_return_when_the_clock_is_set_back() -> None:
+    clock = Clock()
+    store = Store(clock)
+    key = Key("cost", "1")
+    store.publish(key, good(COST(3, account_id="1", service="S3")), interval=HOUR)
+    clock.now += 3 * HOUR
+    assert lines(store, "aws_test_cost_usd") == []
+    store.publish(key, good(COST(4, account_id="1", service="S3"), at=clock.now), interval=HOUR)
+    clock.now -= HOUR
+    assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="1",service="S3"} 4']
+
+
+def test_a_family_is_free_once_no_unit_of_its_owner_publishes_it() -> None:
+    store = Store(Clock())
+    sample = COST(1, account_id="1", service="S3")
+    for account in ("1", "2"):
+        store.publish(Key("cost", account), good(COST(1, account_id=account, service="S3")), interval=HOUR)
+    store.forget([Key("cost", "1")])
+    with pytest.raises(DuplicateSeriesError, match="published by cost and by other"):
+        store.publish(Key("other", "1"), good(sample), interval=HOUR)
+    store.forget([Key("cost", "2")])
+    store.publish(Key("other", "1"), good(sample), interval=HOUR)
+    assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="1",service="S3"} 1']
+
+
 def test_a_result_that_is_old_already_is_not_served() -> None:
     """E.g. one that is restored."""
     store = Store(Clock())
