@@ -1,9 +1,10 @@
 """Which Cost Explorer query is worth its price now, and how many a month that makes.
 
 Cost is restated for weeks, and reading all of it again at each refresh would cost dollars. Today
-and yesterday always move: each refresh reads them. Every third refresh first finds the older
+and yesterday always move: each refresh reads them. Every fourth refresh first finds the older
 days that moved, by totals over the restatable window, and re-reads just those: once a day at most, and
-every third day where they are older than a few days. These scans go by account and by service in turn: at the price of one, they also find cost
+every third day where they are older than a few days, and then of the accounts or services alone that
+moved. These scans go by account and by service in turn: at the price of one, they also find cost
 that moved between the services of an account. Where the whole window fits on as few pages as
 that, it is read whole. Non-usage charges (tax, credits, fees) are read about once a day.
 """
@@ -36,8 +37,8 @@ _ABANDONED_AFTER = timedelta(hours=1)
 _ONCE_A_DAY = timedelta(hours=20)  # at any hour of the refreshes
 _EVERY_THIRD_DAY = timedelta(hours=68)
 _SETTLED_AFTER_DAYS = 3  # what moves later moves for weeks, a little of it in some account each day
-_REFRESHES_PER_SCAN = 3
-_OLDER_DAYS_A_MONTH = 25  # restated one by one, most of them while the last bill is finalised
+_REFRESHES_PER_SCAN = 4
+_ACCOUNTS_THAT_MOVE = 3  # on older days, between two scans by account
 _NON_USAGE_LINES_A_MONTH = 4  # of an account
 _BILL_IS_FINAL_ON = 11  # bills are finalised from the 1st to the 7th
 
@@ -118,7 +119,7 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
     if refreshed is None or now >= refreshed + settings.interval:
         return _refresh(ledger, settings, states, now)
 
-    if moved := _moved(states, now):
+    if moved := _moved(states, now) - _wait_for_accounts(ledger, states, now):
         scale = known_scale(ledger, now)
         if (query := _subjects_that_moved(ledger, states, scale, now)) is not None:
             return query
@@ -191,6 +192,7 @@ def _refresh(
     if not scan_is_due or _not_read_since_the_bill_is_final(states, now):
         scale = known_scale(ledger, now)
         moving = {today - timedelta(days=1), today} | _moved(states, now)
+        moving -= _wait_for_accounts(ledger, states, now)
         if (older := _subjects_that_moved(ledger, states, scale, now)) is not None:
             # They are read by themselves, and need not be read with all that did not move.
             moving -= set(days_between(older.start, older.end))
@@ -238,7 +240,7 @@ def _subjects_that_moved(
     """
     if _not_read_since_the_bill_is_final(states, now):
         return None
-    due = _moved(states, now)
+    due = _moved(states, now) - _wait_for_accounts(ledger, states, now)
     older = {day for day, state in states.items() if state.moved and _is_settled(day, state, now)}
     if not older & due:
         return None
@@ -258,6 +260,20 @@ def _subjects_that_moved(
         if scale.pages_of((end - start).days, groups) <= runs:
             return CostQuery(CostPart.COSTS, start, end, only=Subjects(kind, tuple(sorted(names))))
     return None
+
+
+def _wait_for_accounts(ledger: Ledger, states: Mapping[date, DayState], now: datetime) -> set[date]:
+    """Older days of which the services are known that moved, and the next scan will show the accounts.
+
+    The accounts are the fewer pages: a service is used by most accounts, an account moves by itself.
+    """
+    by_account, by_service = ledger.reads.scanned_at("account"), ledger.reads.scanned_at("service")
+    if by_service is None or (by_account is not None and by_account > by_service):
+        return set()
+    start, end = restatable_from(now.date()), now.date()
+    moved = ledger.reads.moved_subjects("service", start, end).keys()
+    known = ledger.reads.moved_subjects("account", start, end).keys()
+    return {day for day in moved - known if day in states and _is_settled(day, states[day], now)}
 
 
 def _is_settled(day: date, state: DayState, now: datetime) -> bool:
@@ -391,8 +407,8 @@ def known_scale(ledger: Ledger, now: datetime) -> CostScale:
 def month_of_pages(settings: CostSettings, scale: Scale) -> Mapping[CostPart, Decimal]:
     """Pages that a month of 30 days takes, by the same decisions as `next_query`.
 
-    Assumed to move are today and yesterday at each refresh, once a day the day before, and some
-    days of the month one that is older.
+    Assumed to move are today and yesterday at each refresh, once a day the day before, and between
+    two scans some accounts on older days.
     """
     cost = CostScale(scale.accounts, scale.services, scale.keys, scale.groups_per_page)
     a_day = timedelta(days=1) / settings.interval
@@ -406,17 +422,19 @@ def month_of_pages(settings: CostSettings, scale: Scale) -> Mapping[CostPart, De
             totals[CostPart.COSTS] += refreshes * cost.pages_of(full_days, cost.keys)
         else:
             if today.day == _BILL_IS_FINAL_ON:
-                totals[CostPart.COSTS] += cost.pages_of(full_days, cost.keys)
-                refreshes = max(Decimal(0), refreshes - 1)
+                days = (month_start(today) - month_start(today, 1)).days
+                totals[CostPart.COSTS] += cost.pages_of(days, cost.keys)
             scan_days = (today - restatable_from(today)).days + 1
             scans = refreshes / _REFRESHES_PER_SCAN / 2
             totals[CostPart.SCAN_ACCOUNTS] += scans * cost.pages_of(scan_days, cost.accounts)
             totals[CostPart.SCAN_SERVICES] += scans * cost.pages_of(full_days, cost.services)
             once = min(Decimal(1), refreshes)
-            totals[CostPart.COSTS] += Decimal(_OLDER_DAYS_A_MONTH) / 30 * cost.pages(cost.keys)
-            totals[CostPart.COSTS] += (refreshes - once) * cost.pages_of(2, cost.keys) + once * cost.pages_of(
-                3, cost.keys
-            )
+            # What moved of older days, after each scan by account.
+            moved = cost.groups_of("account", _ACCOUNTS_THAT_MOVE)
+            older = min(cost.pages_of(scan_days, moved), 3 * cost.pages(cost.keys))
+            totals[CostPart.COSTS] += scans * older
+            totals[CostPart.COSTS] += (refreshes - once) * cost.pages_of(2, cost.keys)
+            totals[CostPart.COSTS] += once * cost.pages_of(3, cost.keys)
         totals[CostPart.OTHER] += min(Decimal(1), refreshes) * cost.pages(3 * cost.accounts)
     return {part: pages for part, pages in totals.items() if pages}
 
