@@ -429,10 +429,10 @@ def month_of_pages(settings: CostSettings, scale: Scale) -> Mapping[CostPart, De
             totals[CostPart.SCAN_ACCOUNTS] += scans * cost.pages_of(scan_days, cost.accounts)
             totals[CostPart.SCAN_SERVICES] += scans * cost.pages_of(full_days, cost.services)
             once = min(Decimal(1), refreshes)
-            # What moved of older days, after each scan by account.
+            # What moved of older days, after each scan by account; some of it is not due yet, and follows.
             moved = cost.groups_of("account", _ACCOUNTS_THAT_MOVE)
             older = min(cost.pages_of(scan_days, moved), 3 * cost.pages(cost.keys))
-            totals[CostPart.COSTS] += scans * older
+            totals[CostPart.COSTS] += 2 * scans * older
             totals[CostPart.COSTS] += (refreshes - once) * cost.pages_of(2, cost.keys)
             totals[CostPart.COSTS] += once * cost.pages_of(3, cost.keys)
         totals[CostPart.OTHER] += min(Decimal(1), refreshes) * cost.pages(3 * cost.accounts)

@@ -109,7 +109,7 @@ def test_a_month_takes_what_was_planned(
 
 
 MONTHS = (
-    # The first of these was looked at while the rules were made; the others only judge them.
+    # The first two were looked at while the rules were made; the others only judge them.
     (11, datetime(2026, 4, 1, 1, tzinfo=UTC)),
     (5, datetime(2026, 2, 1, 1, tzinfo=UTC)),
     (8, datetime(2026, 5, 1, 7, tzinfo=UTC)),
