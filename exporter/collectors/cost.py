@@ -29,6 +29,7 @@ from exporter.cost.queries import ask_costs
 from exporter.cost.refresh_plan import (
     PURPOSES,
     CostPart,
+    CostQuery,
     assumed_scale,
     first_fill_pages,
     missing_days,
@@ -100,7 +101,7 @@ def _read(ctx: Context[CostSettings], target: Target, part: Slice) -> None:
         part.start,
         part.end,
         _GROUP_BY[query.part],
-        record_filter=NON_USAGE_FILTER if query.part is CostPart.OTHER else None,
+        record_filter=_filter_of(query),
         budget=query.budget,
         # The deadline ends an attempt between slices: what is paid for is taken.
         deadline=None,
@@ -119,7 +120,7 @@ def _read(ctx: Context[CostSettings], target: Target, part: Slice) -> None:
             if account_id not in ctx.names
         }
         ledger.accounts.name(names, observed_at.date())
-        remember_pages(ledger, query.part, days, costs, answer)
+        remember_pages(ledger, query, days, costs, answer)
     ctx.committed()
     log.info(
         "cost is read",
@@ -135,11 +136,22 @@ def _read(ctx: Context[CostSettings], target: Target, part: Slice) -> None:
     )
 
 
+_DIMENSIONS = {"account": "LINKED_ACCOUNT", "service": "SERVICE"}
+
+
+def _filter_of(query: CostQuery) -> Mapping[str, Any] | None:
+    if query.only is not None:
+        return {"Dimensions": {"Key": _DIMENSIONS[query.only.kind], "Values": list(query.only.names)}}
+    return NON_USAGE_FILTER if query.part is CostPart.OTHER else None
+
+
 def _commit(
     ledger: Ledger, part: Slice, observed_at: datetime, days: Mapping[date, bool], costs: Mapping[Any, Units]
 ) -> None:
     """Commit what was read; a scan, and a refresh, are done with their last slice only."""
     match part.query.part:
+        case CostPart.COSTS if (only := part.query.only) is not None:
+            ledger.reads.commit_subjects(CostRead(observed_at, days, costs), only.kind, only.names)
         case CostPart.COSTS:
             ledger.reads.commit(CostRead(observed_at, days, costs))
         case CostPart.OTHER:

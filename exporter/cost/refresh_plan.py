@@ -1,20 +1,22 @@
 """Which Cost Explorer query is worth its price now, and how many a month that makes.
 
 Cost is restated for weeks, and reading all of it again at each refresh would cost dollars. Today
-and yesterday always move: each refresh reads them. Every third refresh first finds the older
+and yesterday always move: each refresh reads them. Every fourth refresh first finds the older
 days that moved, by totals over the restatable window, and re-reads just those: once a day at most, and
-every third day where they are older than a few days. These scans go by account and by service in turn: at the price of one, they also find cost
+every third day where they are older than a few days, and then of the accounts or services alone that
+moved. These scans go by account and by service in turn: at the price of one, they also find cost
 that moved between the services of an account. Where the whole window fits on as few pages as
 that, it is read whole. Non-usage charges (tax, credits, fees) are read about once a day.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from typing import Literal
 
 from exporter.aws.meter import FIRST_FILL
 from exporter.core.moments import days_between, month_start, start_of_day
@@ -35,8 +37,8 @@ _ABANDONED_AFTER = timedelta(hours=1)
 _ONCE_A_DAY = timedelta(hours=20)  # at any hour of the refreshes
 _EVERY_THIRD_DAY = timedelta(hours=68)
 _SETTLED_AFTER_DAYS = 3  # what moves later moves for weeks, a little of it in some account each day
-_REFRESHES_PER_SCAN = 3
-_OLDER_DAYS_A_MONTH = 25  # restated one by one, most of them while the last bill is finalised
+_REFRESHES_PER_SCAN = 4
+_ACCOUNTS_THAT_MOVE = 3  # on older days, between two scans by account
 _NON_USAGE_LINES_A_MONTH = 4  # of an account
 _BILL_IS_FINAL_ON = 11  # bills are finalised from the 1st to the 7th
 
@@ -62,6 +64,14 @@ PURPOSES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Subjects:
+    """Some accounts, or some services."""
+
+    kind: Literal["account", "service"]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CostQuery:
     """One Cost Explorer query over [start, end) that is worth its price now."""
 
@@ -71,6 +81,8 @@ class CostQuery:
     budget: str = "cost"
     ends_refresh: bool = False
     """Whether its commit completes a refresh of the restatable window."""
+    only: Subjects | None = None
+    """The accounts or services that it is about; None: all."""
     began_at: datetime | None = None
     """When the first slice of it was read, where this is what is left of it."""
 
@@ -107,8 +119,12 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
     if refreshed is None or now >= refreshed + settings.interval:
         return _refresh(ledger, settings, states, now)
 
-    if moved := _newest_run(_moved(states, now), join=known_scale(ledger, now).days_per_page):
-        return CostQuery(CostPart.COSTS, moved[0], moved[-1] + timedelta(days=1))
+    if moved := _moved(states, now) - _wait_for_accounts(ledger, states, now):
+        scale = known_scale(ledger, now)
+        if (query := _subjects_that_moved(ledger, states, scale, now)) is not None:
+            return query
+        run = _newest_run(moved, join=scale.days_per_page)
+        return CostQuery(CostPart.COSTS, run[0], run[-1] + timedelta(days=1))
 
     recent = month_start(today, 1)
     newer = {day: state for day, state in states.items() if day >= recent}
@@ -174,8 +190,13 @@ def _refresh(
     scanned = max((at for at in (by_account, by_service) if at is not None), default=None)
     scan_is_due = scanned is None or now >= scanned + (_REFRESHES_PER_SCAN - 0.5) * settings.interval
     if not scan_is_due or _not_read_since_the_bill_is_final(states, now):
+        scale = known_scale(ledger, now)
         moving = {today - timedelta(days=1), today} | _moved(states, now)
-        run = _newest_run(moving, join=known_scale(ledger, now).days_per_page)
+        moving -= _wait_for_accounts(ledger, states, now)
+        if (older := _subjects_that_moved(ledger, states, scale, now)) is not None:
+            # They are read by themselves, and need not be read with all that did not move.
+            moving -= set(days_between(older.start, older.end))
+        run = _newest_run(moving, join=scale.days_per_page)
         return CostQuery(CostPart.COSTS, run[0], tomorrow, ends_refresh=True)
     if by_service is None or (by_account is not None and by_account > by_service):
         # Few groups a day: both months fit where the accounts' window does.
@@ -210,24 +231,82 @@ def _moved(states: Mapping[date, DayState], now: datetime) -> set[date]:
     return moved | _not_read_since_the_bill_is_final(states, now)
 
 
+def _subjects_that_moved(
+    ledger: Ledger, states: Mapping[date, DayState], scale: CostScale, now: datetime
+) -> CostQuery | None:
+    """The older days that moved, of the accounts or services that did: where that needs fewer pages.
+
+    None while such a day has to be read whole. What is not due yet comes along: it costs no page.
+    """
+    if _not_read_since_the_bill_is_final(states, now):
+        return None
+    due = _moved(states, now) - _wait_for_accounts(ledger, states, now)
+    older = {day for day, state in states.items() if state.moved and _is_settled(day, state, now)}
+    if not older & due:
+        return None
+    for kind, in_all in _KINDS:
+        most = max(1, in_all(scale) // 4)
+        moved = ledger.reads.moved_subjects(kind, min(older), max(older) + timedelta(days=1))
+        days = {day: names for day, names in moved.items() if day in older and len(names) <= most}
+        names = frozenset[str]().union(*days.values())
+        if not days.keys() & due or len(names) > _MOST_VALUES_OF_A_FILTER:
+            continue
+        start, end = min(days), max(days) + timedelta(days=1)
+        groups = scale.groups_of(kind, len(names))
+        runs, left = 0, days.keys() & due
+        while run := _newest_run(left, join=scale.days_per_page):
+            runs += scale.pages_of(len(run), scale.keys)
+            left -= set(run)
+        if scale.pages_of((end - start).days, groups) <= runs:
+            return CostQuery(CostPart.COSTS, start, end, only=Subjects(kind, tuple(sorted(names))))
+    return None
+
+
+def _wait_for_accounts(ledger: Ledger, states: Mapping[date, DayState], now: datetime) -> set[date]:
+    """Older days of which the services are known that moved, and the next scan will show the accounts.
+
+    The accounts are the fewer pages: a service is used by most accounts, an account moves by itself.
+    """
+    by_account, by_service = ledger.reads.scanned_at("account"), ledger.reads.scanned_at("service")
+    if by_service is None or (by_account is not None and by_account > by_service):
+        return set()
+    start, end = restatable_from(now.date()), now.date()
+    moved = ledger.reads.moved_subjects("service", start, end).keys()
+    known = ledger.reads.moved_subjects("account", start, end).keys()
+    return {day for day in moved - known if day in states and _is_settled(day, states[day], now)}
+
+
+def _is_settled(day: date, state: DayState, now: datetime) -> bool:
+    """Whether a day is old enough that little of it moves, and was read after its end."""
+    return (
+        (now.date() - day).days > _SETTLED_AFTER_DAYS
+        and state.read_at is not None
+        and state.read_at >= start_of_day(day + timedelta(days=1))
+    )
+
+
 def _not_read_since_the_bill_is_final(states: Mapping[date, DayState], now: datetime) -> set[date]:
     """The days of both months that are read again, regardless of the scans, once the previous bill is final."""
     today = now.date()
     months_back = 0 if today.day >= _BILL_IS_FINAL_ON else 1
     final = start_of_day(month_start(today, months_back) + timedelta(days=_BILL_IS_FINAL_ON - 1))
-    recent = month_start(today, 1)
+    # Those of the current month have their turn when its own bill is final.
+    last_month, this_month = month_start(today, months_back + 1), month_start(today, months_back)
     return {
         day
         for day, state in states.items()
-        if recent <= day < today and state.read_at is not None and state.read_at < final
+        if last_month <= day < this_month and state.read_at is not None and state.read_at < final
     }
 
 
 def _other_moved(states: Mapping[date, DayState], now: datetime) -> set[date]:
     """The days whose part that is not usage may have moved, once a complete one is due: a page serves all."""
     moved = {day: state for day, state in states.items() if state.read_at is not None and state.other_moved}
-    times = [state.other_read_at for day, state in moved.items() if day < now.date()]
-    return set(moved) if any(at is None or now >= at + _ONCE_A_DAY for at in times) else set()
+    complete = [state.other_read_at for day, state in moved.items() if day < now.date()]
+    if None in complete:
+        return set(moved)
+    last = max((state.other_read_at for state in states.values() if state.other_read_at), default=now)
+    return set(moved) if complete and now >= last + _ONCE_A_DAY else set()
 
 
 def _newest_run(days: set[date], join: int = 0) -> list[date]:
@@ -269,6 +348,10 @@ class CostScale:
         """Days that may lie between two that are read together before the gap costs a page."""
         return min(31, self.groups_per_page // max(1, self.keys))
 
+    def groups_of(self, kind: Literal["account", "service"], names: int) -> int:
+        """Groups a day of so many accounts or services."""
+        return -(-self.keys * names // max(1, self.accounts if kind == "account" else self.services))
+
     def reads_whole(self, today: date) -> bool:
         """Whether re-reading both months needs no more pages than the days that always move, and the scans."""
         full_days = (today - month_start(today, 1)).days + 1
@@ -276,6 +359,13 @@ class CostScale:
         scan = self.pages_of(scan_days, self.accounts)
         moving = self.pages_of(2, self.keys)
         return self.pages_of(full_days, self.keys) <= moving + scan / _REFRESHES_PER_SCAN
+
+
+_KINDS: tuple[tuple[Literal["account", "service"], Callable[[CostScale], int]], ...] = (
+    ("account", lambda scale: scale.accounts),
+    ("service", lambda scale: scale.services),
+)
+_MOST_VALUES_OF_A_FILTER = 100
 
 
 def days_a_slice(groups_a_day: int, groups_per_page: int, pages: int) -> int:
@@ -317,8 +407,8 @@ def known_scale(ledger: Ledger, now: datetime) -> CostScale:
 def month_of_pages(settings: CostSettings, scale: Scale) -> Mapping[CostPart, Decimal]:
     """Pages that a month of 30 days takes, by the same decisions as `next_query`.
 
-    Assumed to move are today and yesterday at each refresh, once a day the day before, and some
-    days of the month one that is older.
+    Assumed to move are today and yesterday at each refresh, once a day the day before, and between
+    two scans some accounts on older days.
     """
     cost = CostScale(scale.accounts, scale.services, scale.keys, scale.groups_per_page)
     a_day = timedelta(days=1) / settings.interval
@@ -332,17 +422,19 @@ def month_of_pages(settings: CostSettings, scale: Scale) -> Mapping[CostPart, De
             totals[CostPart.COSTS] += refreshes * cost.pages_of(full_days, cost.keys)
         else:
             if today.day == _BILL_IS_FINAL_ON:
-                totals[CostPart.COSTS] += cost.pages_of(full_days, cost.keys)
-                refreshes = max(Decimal(0), refreshes - 1)
+                days = (month_start(today) - month_start(today, 1)).days
+                totals[CostPart.COSTS] += cost.pages_of(days, cost.keys)
             scan_days = (today - restatable_from(today)).days + 1
             scans = refreshes / _REFRESHES_PER_SCAN / 2
             totals[CostPart.SCAN_ACCOUNTS] += scans * cost.pages_of(scan_days, cost.accounts)
             totals[CostPart.SCAN_SERVICES] += scans * cost.pages_of(full_days, cost.services)
             once = min(Decimal(1), refreshes)
-            totals[CostPart.COSTS] += Decimal(_OLDER_DAYS_A_MONTH) / 30 * cost.pages(cost.keys)
-            totals[CostPart.COSTS] += (refreshes - once) * cost.pages_of(2, cost.keys) + once * cost.pages_of(
-                3, cost.keys
-            )
+            # What moved of older days, after each scan by account; some of it is not due yet, and follows.
+            moved = cost.groups_of("account", _ACCOUNTS_THAT_MOVE)
+            older = min(cost.pages_of(scan_days, moved), 3 * cost.pages(cost.keys))
+            totals[CostPart.COSTS] += 2 * scans * older
+            totals[CostPart.COSTS] += (refreshes - once) * cost.pages_of(2, cost.keys)
+            totals[CostPart.COSTS] += once * cost.pages_of(3, cost.keys)
         totals[CostPart.OTHER] += min(Decimal(1), refreshes) * cost.pages(3 * cost.accounts)
     return {part: pages for part, pages in totals.items() if pages}
 

@@ -49,7 +49,10 @@ class Slice:
 
 def newest_slice(ledger: Ledger, query: CostQuery, now: datetime) -> Slice:
     """The part of `query` to read now; the rest of it is found again by `next_query`."""
-    groups = _groups_a_day(ledger, query.part, now)
+    if query.only is not None:
+        groups = known_scale(ledger, now).groups_of(query.only.kind, len(query.only.names))
+    else:
+        groups = _groups_a_day(ledger, query.part, now)
     if groups:
         size = ledger.facts.get(PAGE_SIZE_FACT) or ASSUMED_GROUPS_PER_PAGE
         days = days_a_slice(groups, size, pages_a_slice(ledger))
@@ -76,15 +79,17 @@ def _groups_a_day(ledger: Ledger, part: CostPart, now: datetime) -> int:
 
 def remember_pages(
     ledger: Ledger,
-    part: CostPart,
+    query: CostQuery,
     days: Collection[date],
     keys: Iterable[tuple[Any, ...]],
     answer: DailyCosts,
 ) -> None:
     """Learn from the answer to a slice; `keys` are those of its groups, each beginning with its day."""
-    counts = Counter(key[0] for key in keys)
-    groups = -(-counts.total() // len(days)) if part is CostPart.OTHER else max(counts.values(), default=0)
-    ledger.facts.remember(GROUPS_A_DAY_FACTS[part], groups)
+    if query.only is None:
+        counts = Counter(key[0] for key in keys)
+        mean, most = -(-counts.total() // len(days)), max(counts.values(), default=0)
+        groups = mean if query.part is CostPart.OTHER else most
+        ledger.facts.remember(GROUPS_A_DAY_FACTS[query.part], groups)
     if answer.full_page_groups:
         ledger.facts.remember(PAGE_SIZE_FACT, answer.full_page_groups)
     milliseconds = round(answer.seconds * 1000 / answer.pages)

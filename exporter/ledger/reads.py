@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -64,19 +64,24 @@ class CostReads:
         """Replace the totals of the days of `read`; keys that AWS no longer returns become zero."""
         self._commit(read, "total")
 
+    def commit_subjects(self, read: CostRead, kind: str, subjects: Collection[str]) -> None:
+        """Replace only the totals of these accounts or services (`kind` is `account` or `service`)."""
+        self._commit(read, "total", (kind, frozenset(subjects)))
+
     def commit_non_usage(self, read: CostRead) -> None:
         """Replace the part of the days' totals that is not usage (tax, credits, refunds, support, fees)."""
         self._commit(read, "other")
 
-    def _commit(self, read: CostRead, part: str) -> None:
+    def _commit(self, read: CostRead, part: str, only: tuple[str, frozenset[str]] | None = None) -> None:
         at = to_milliseconds(read.observed_at)
         columns = [f"{part}_{name}" for name in AMOUNTS]
         updates = ", ".join(f"{column} = excluded.{column}" for column in columns)
         with self._database.transaction() as db:
             held = {day: self._day_sums(db, day) for day in read.days}
             rows_before = sum(self._day_rows(db, day) for day in read.days)
+            numbers = None if only is None else self._numbers(db, *only)
             for day, estimated in read.days.items():
-                self._zero_day(db, day, columns, estimated, at)
+                self._zero_day(db, day, columns, estimated, at, numbers)
             for _, account_id, service in read.costs:
                 self._series(db, account_id, service)
             db.executemany(
@@ -103,7 +108,10 @@ class CostReads:
                 (added,),
             )
             if part == "total":
-                self._settle_totals(db, held, at)
+                if only is None:
+                    self._settle_totals(db, held, at)
+                else:
+                    self._settle_subjects(db, held, at, *only)
                 _keep_first_days(db, sorted(day.toordinal() for day in read.days))
             else:
                 db.executemany(
@@ -126,6 +134,48 @@ class CostReads:
                 (day.toordinal(), at, sums != before),
             )
             self._add_day_total(db, day, at, sums[0])
+            db.execute("DELETE FROM moved_subjects WHERE day = ?", (day.toordinal(),))
+
+    def _settle_subjects(
+        self,
+        db: sqlite3.Connection,
+        held: Mapping[date, list[int]],
+        at: int,
+        kind: str,
+        subjects: frozenset[str],
+    ) -> None:
+        """Record which of these days agree now with what scans saw of them."""
+        for day, before in held.items():
+            ordinal = day.toordinal()
+            marks = db.execute(
+                "SELECT kind, subject, seen FROM moved_subjects WHERE day = ?", (ordinal,)
+            ).fetchall()
+            sums = self._day_sums(db, day)
+            if not marks and sums == before:
+                continue
+            now = {each: _held_by(db, each, day) for each in {mark[0] for mark in marks}}
+            # What moved within the accounts that were read is seen by service, too: one read serves both.
+            done = [
+                (ordinal, of, subject)
+                for of, subject, seen in marks
+                if (of == kind and subject in subjects) or _seen(now[of].get(subject)) == seen
+            ]
+            db.executemany("DELETE FROM moved_subjects WHERE day = ? AND kind = ? AND subject = ?", done)
+            agrees = bool(marks) and len(done) == len(marks)
+            db.execute(
+                "UPDATE days SET moved = CASE WHEN ? THEN 0 ELSE moved END,"
+                # A day that is not done stays due; whoever follows the reads of a day sees it nevertheless.
+                " read_at = CASE WHEN ? AND read_at < ? THEN ? ELSE read_at + 1 END,"
+                " other_moved = MAX(other_moved, ?) WHERE day = ?",
+                (agrees, agrees, at, at, sums != before, ordinal),
+            )
+            self._add_day_total(db, day, at, sums[0])
+
+    def _numbers(self, db: sqlite3.Connection, kind: str, subjects: frozenset[str]) -> list[int]:
+        column = _COLUMNS[kind]
+        marks = ", ".join("?" * len(subjects))
+        rows = db.execute(f"SELECT id FROM series WHERE {column} IN ({marks})", sorted(subjects))  # noqa: S608
+        return [number for (number,) in rows]
 
     def _day_sums(self, db: sqlite3.Connection, day: date) -> list[int]:
         sums = ", ".join(f"COALESCE(SUM(total_{name}), 0)" for name in AMOUNTS)
@@ -137,14 +187,28 @@ class CostReads:
         return int(row[0])
 
     def _zero_day(
-        self, db: sqlite3.Connection, day: date, columns: Iterable[str], estimated: bool, at: int
+        self,
+        db: sqlite3.Connection,
+        day: date,
+        columns: Iterable[str],
+        estimated: bool,
+        at: int,
+        numbers: Sequence[int] | None,
     ) -> None:
-        """What AWS no longer returns for a day is zero; what it does return is written after this."""
-        zeros = ", ".join(f"{column} = 0" for column in columns)
-        db.execute(
-            f"UPDATE cost SET {zeros}, estimated = ?, observed_at = ? WHERE day = ?",  # noqa: S608
-            (estimated, at, day.toordinal()),
+        """What AWS no longer returns for a day is zero; what it does return is written after this.
+
+        `numbers` are the series that were asked for; None: all.
+        """
+        update = (
+            f"UPDATE cost SET {', '.join(f'{column} = 0' for column in columns)},"  # noqa: S608
+            " estimated = ?, observed_at = ? WHERE day = ?"
         )
+        if numbers is None:
+            db.execute(update, (estimated, at, day.toordinal()))
+        else:
+            db.executemany(
+                update + " AND series = ?", [(estimated, at, day.toordinal(), number) for number in numbers]
+            )
 
     def _series(self, db: sqlite3.Connection, account_id: str, service: str) -> int:
         key = (account_id, service)
@@ -174,8 +238,6 @@ class CostReads:
         `totals` are by day and account id, or by day and service. Returns the days that moved. A slice of
         a scan is `complete` only where it is the last.
         """
-        column = {"account": "account_id", "service": "service"}[kind]
-        sums = ", ".join(f"SUM(total_{name})" for name in AMOUNTS)
         at = to_milliseconds(observed_at)
         scanned: dict[date, dict[str, tuple[int, ...]]] = {}
         for (day, subject), amounts in totals.items():
@@ -185,21 +247,21 @@ class CostReads:
         moved = []
         with self._database.transaction() as db:
             for day in days:
-                held = {
-                    subject: tuple(units)
-                    for subject, *units in db.execute(
-                        f"SELECT {column}, {sums} FROM cost JOIN series ON series.id = cost.series"  # noqa: S608
-                        f" WHERE day = ? GROUP BY {column}",
-                        (day.toordinal(),),
-                    )
-                    if any(units)
-                }
-                seen = scanned.get(day, {})
+                held, seen = _held_by(db, kind, day), scanned.get(day, {})
+                db.execute("DELETE FROM moved_subjects WHERE day = ? AND kind = ?", (day.toordinal(), kind))
                 if held != seen:
                     moved.append(day)
                     db.execute(
                         "INSERT INTO days (day, moved) VALUES (?, 1) ON CONFLICT (day) DO UPDATE SET moved = 1",
                         (day.toordinal(),),
+                    )
+                    db.executemany(
+                        "INSERT INTO moved_subjects VALUES (?, ?, ?, ?)",
+                        [
+                            (day.toordinal(), kind, subject, _seen(seen.get(subject)))
+                            for subject in held.keys() | seen.keys()
+                            if held.get(subject) != seen.get(subject)
+                        ],
                     )
                 else:
                     self._add_day_total(db, day, at, sum(units[0] for units in seen.values()))
@@ -219,6 +281,18 @@ class CostReads:
         """Record that a read of `kind` (e.g. `full`) is complete."""
         with self._database.transaction() as db:
             db.execute("INSERT OR REPLACE INTO scans VALUES (?, ?)", (kind, to_milliseconds(observed_at)))
+
+    def moved_subjects(self, kind: str, start: date, end: date) -> dict[date, frozenset[str]]:
+        """The accounts or services that the last scan of `kind` saw differ, by day of [start, end)."""
+        with self._database.connection() as db:
+            rows = db.execute(
+                "SELECT day, subject FROM moved_subjects WHERE kind = ? AND day >= ? AND day < ?",
+                (kind, start.toordinal(), end.toordinal()),
+            ).fetchall()
+        found: dict[date, set[str]] = {}
+        for day, subject in rows:
+            found.setdefault(date.fromordinal(day), set()).add(subject)
+        return {day: frozenset(subjects) for day, subjects in found.items()}
 
     def keep_rest(self, rest: RefreshRest | None) -> None:
         """Remember what is left of the refresh under way; None: nothing."""
@@ -271,6 +345,26 @@ class CostReads:
                 (start.toordinal(), end.toordinal()),
             ).fetchall()
         return {date.fromordinal(day): to_moment(at) for day, at in rows}
+
+
+_COLUMNS = {"account": "account_id", "service": "service"}
+"""The column of each kind of scan."""
+
+
+def _held_by(db: sqlite3.Connection, kind: str, day: date) -> dict[str, tuple[int, ...]]:
+    """Totals of a day by account or service, without those that are zero."""
+    column = _COLUMNS[kind]
+    sums = ", ".join(f"SUM(total_{name})" for name in AMOUNTS)
+    rows = db.execute(
+        f"SELECT {column}, {sums} FROM cost JOIN series ON series.id = cost.series"  # noqa: S608
+        f" WHERE day = ? GROUP BY {column}",
+        (day.toordinal(),),
+    )
+    return {subject: tuple(units) for subject, *units in rows if any(units)}
+
+
+def _seen(units: tuple[int, ...] | None) -> str:
+    return ",".join(map(str, units or ()))
 
 
 def _units(amounts: Amounts | Units) -> Iterable[int]:

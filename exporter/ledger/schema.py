@@ -178,6 +178,13 @@ MIGRATIONS = (
         SELECT series, MIN(day) AS day FROM cost WHERE total_unblended != 0 GROUP BY series
     ) AS found WHERE found.series = series.id
     """,
+    # Of days that moved: the accounts or services that a scan saw differ, and their totals as it saw them.
+    """
+    CREATE TABLE moved_subjects (
+        day INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, seen TEXT NOT NULL,
+        PRIMARY KEY (day, kind, subject)
+    ) WITHOUT ROWID
+    """,
     # Refused samples are few, and looked for at each start.
     """
     CREATE INDEX stamps_refused ON stamps (day) WHERE refused IS NOT NULL;
