@@ -238,6 +238,8 @@ class Stack:
                 "aws": {"region": self.options.regions[0], "endpoint_url": self.urls["simulator"]},
                 "accounts": {"discovery": "organizations", "role_name": "aws-spend-exporter-member"},
                 "regions": list(self.options.regions),
+                # Few accounts, and dashboards that are to show each service and resource.
+                "series": {"per_account": 2000},
                 "collectors": {
                     # An injected spike begins some days ago: each refresh reads all of both months.
                     "cost": {"interval": f"{COST_INTERVAL_SECONDS}s", "refresh": "full"},

@@ -107,26 +107,28 @@ class _Folding:
                 self._groups[sample.values[sample.family.labels.index(how.label)]].append(sample)
             else:
                 self._fixed.append(sample)
+        self._known: dict[tuple[str, int], list[_Key | None]] = {}
         ranked = sorted(self._groups, key=lambda group: (importance[group], group))
         self._rest, self._few = ranked[:-_FEW], ranked[-_FEW:]
 
-    def _key(self, sample: Sample, step: int) -> _Key | None:
-        labels = self._how.steps[step - 1] if step else ()
-        return _key_without(sample, labels)
-
-    def _keys(self, group: str, step: int) -> Iterator[_Key]:
-        return (key for sample in self._groups[group] if (key := self._key(sample, step)))
+    def _keys(self, group: str, step: int) -> list[_Key | None]:
+        """What each of a group's samples is a part of after a step; None of those that are left out."""
+        keys = self._known.get((group, step))
+        if keys is None:
+            labels = self._how.steps[step - 1] if step else ()
+            keys = self._known[group, step] = [_key_without(each, labels) for each in self._groups[group]]
+        return keys
 
     def steps_for(self, limit: int, start: Mapping[str, int]) -> dict[str, int]:
         """The steps with which there are at most `limit` series, if there are such; none is below `start`."""
         steps = {group: start.get(group, 0) for group in self._groups}
-        served: Counter[_Key] = Counter()
+        served: Counter[_Key | None] = Counter()
         for group, step in steps.items():
             served.update(self._keys(group, step))
         for groups in (self._rest, self._few):
             for step in range(1, len(self._how.steps) + 1):
                 for group in groups:
-                    if len(served) + len(self._fixed) <= limit:
+                    if len(served) - (None in served) + len(self._fixed) <= limit:
                         return steps
                     if steps[group] < step:
                         for key in self._keys(group, steps[group]):
@@ -141,8 +143,7 @@ class _Folding:
         sums: dict[_Key, float] = {}
         lost = 0
         for group, step in steps.items():
-            for sample in self._groups[group]:
-                key = self._key(sample, step)
+            for sample, key in zip(self._groups[group], self._keys(group, step), strict=True):
                 if key is not None:
                     sums[key] = sums.get(key, 0.0) + sample.value
                 lost += step > 0

@@ -26,6 +26,10 @@ class Family:
         if not _METRIC_NAME.fullmatch(self.name) or self.name.endswith("_total") != (self.type == "counter"):
             raise ValueError(f"{self.name} is not a conventional name for a {self.type}")
 
+    def __hash__(self) -> int:
+        """By the name alone: families are keys of every table of samples."""
+        return hash(self.name)
+
     def __call__(self, value: float | Decimal, /, **labels: str) -> Sample:
         """A sample of this family; raises TypeError unless exactly the declared labels are given."""
         if len(labels) != len(self.labels) or not all(name in labels for name in self.labels):
