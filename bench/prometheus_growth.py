@@ -40,7 +40,7 @@ RULES = Path(__file__).parents[1] / "prometheus" / "rules"
 RULE_LIMIT = 0.25  # of a group's interval
 POINTS_A_REQUEST = 10_000
 _QUIET_SECONDS = 130.0  # Prometheus looks for what to compact once a minute
-_COMPACTION_PATIENCE_SECONDS = 3600.0
+_COMPACTION_PATIENCE_SECONDS = 6 * 3600.0
 _USAGE = (
     "aws_lambda_invocations_daily",
     "aws_s3_bucket_size_bytes_daily",
@@ -301,11 +301,15 @@ def _await_ready(prometheus: Prometheus) -> None:
 # Measuring
 
 
-def fill(prometheus: Prometheus, series: list[bytes], days: int) -> int:
-    """Write all of the history; the number of samples."""
+def fill(prometheus: Prometheus, series: list[bytes], days: int, compact: bool) -> int:
+    """Write all of the history; the number of samples.
+
+    Prometheus compacts its head, and with it what is out of order, when the head spans more than three hours. It
+    begins four hours ago with `compact`, so that the first scrapes begin it; now without, as on a first start.
+    """
     now = datetime.now(UTC)
-    # The head begins four hours ago, so that it is compacted, and with it what is out of order, once scrapes begin.
-    prometheus.write([(encode_labels("bench_begin", {}), to_milliseconds(now - timedelta(hours=4)), 1.0)])
+    begin = now - timedelta(hours=4) if compact else now
+    prometheus.write([(encode_labels("bench_begin", {}), to_milliseconds(begin), 1.0)])
     written = 0
     for month in months(now.date() - timedelta(days=1), days):
         for points in requests_of(series, month):
@@ -315,7 +319,7 @@ def fill(prometheus: Prometheus, series: list[bytes], days: int) -> int:
 
 
 def await_compaction(prometheus: Prometheus) -> float:
-    """Wait until no compaction has ended for two minutes, ClickException after an hour; the peak of memory in MB."""
+    """Wait until no compaction has ended for two minutes, ClickException after six hours; the peak of memory in MB."""
     peak, count, since = 0.0, -1.0, time.monotonic()
     end = since + _COMPACTION_PATIENCE_SECONDS
     while time.monotonic() < end:
@@ -326,7 +330,7 @@ def await_compaction(prometheus: Prometheus) -> float:
         elif count > 0 and time.monotonic() - since > _QUIET_SECONDS:
             return peak
         time.sleep(1)
-    raise click.ClickException("Prometheus still compacts after an hour")
+    raise click.ClickException("Prometheus still compacts after six hours")
 
 
 def watch_rules(prometheus: Prometheus, seconds: float) -> tuple[RuleGroup, ...]:
@@ -348,18 +352,20 @@ def watch_rules(prometheus: Prometheus, seconds: float) -> tuple[RuleGroup, ...]
     )
 
 
-def measure(accounts: int, services: int, days: int, minutes: float, folder: Path) -> Growth:
+def measure(
+    accounts: int, services: int, days: int, minutes: float, folder: Path, *, compact: bool = True
+) -> Growth:
     """Fill, compact, scrape and evaluate."""
     series, body = list(dated_series(accounts, services)), live_body(accounts, services)
     with served(body) as port, running_prometheus(folder) as prometheus:
         began, cpu = time.monotonic(), prometheus.cpu_seconds
-        samples = fill(prometheus, series, days)
+        samples = fill(prometheus, series, days, compact)
         fill_seconds, fill_cpu = time.monotonic() - began, prometheus.cpu_seconds - cpu
         fill_memory = prometheus.memory_mb("VmRSS")
         wal, wbl = prometheus.disk_mb("wal"), prometheus.disk_mb("wbl")
         cpu = prometheus.cpu_seconds
         prometheus.observe(port)
-        peak = await_compaction(prometheus)
+        peak = await_compaction(prometheus) if compact else fill_memory
         compaction_cpu = prometheus.cpu_seconds - cpu
         began, cpu = time.monotonic(), prometheus.cpu_seconds
         groups = watch_rules(prometheus, 60 * minutes)
@@ -423,12 +429,16 @@ def table(found: Growth) -> Table:
 @click.option("--services", default=20, show_default=True)
 @click.option("--days", default=400, show_default=True)
 @click.option("--minutes", default=5.0, show_default=True, help="Of rules, after compaction.")
+@click.option("--compact/--no-compact", default=True, help="Without: as in the first two hours.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep Prometheus' data there.")
 @click.option("--json", "as_json", is_flag=True)
-def main(accounts: int, services: int, days: int, minutes: float, folder: Path | None, as_json: bool) -> None:
+def main(
+    accounts: int, services: int, days: int, minutes: float, compact: bool, folder: Path | None, as_json: bool
+) -> None:
     """Measure one size."""
     with tempfile.TemporaryDirectory() as temporary:
-        found = measure(accounts, services, days, minutes, folder or Path(temporary))
+        home = folder or Path(temporary)
+        found = measure(accounts, services, days, minutes, home, compact=compact)
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2))
     else:
