@@ -226,7 +226,7 @@ class Prometheus(Process):
         return requests.get(f"{self.url}/metrics", timeout=60).content
 
     def value(self, name: str) -> float:
-        """A sum over one of its own families."""
+        """A sum over one of the families that it serves about itself."""
         return float(values(self.metrics(), name).total())
 
     def disk_mb(self, *folders: str) -> float:
