@@ -46,7 +46,8 @@ GROWTH_LIMIT = 1.2
 _QUIET_SECONDS = 20.0
 _POLL_SECONDS = 1.0  # five at 1,000 accounts: to sum up 300,000 counts takes the server some milliseconds
 _MOST_OPERATIONS = 0.8
-# Read every three hours at most, once at the start, or of the payer alone: no part of a collection.
+_POLL = "cloudwatch:GetMetricData"
+# Read every three hours at most, or once at the start: no part of a collection.
 _NO_UNIT = frozenset({"cloudwatch:ListMetrics", "ec2:DescribeRegions"})
 
 
@@ -179,7 +180,7 @@ class FirstPass:
 
     def __init__(self, accounts: int) -> None:
         recorded = recording()
-        regions: dict[str, set[str]] = {"cloudwatch:GetMetricData": set(REGIONS)}
+        regions: dict[str, set[str]] = {_POLL: set(REGIONS)}
         for each in recorded["exchanges"]:
             operation = f"{each['service']}:{each['operation']}"
             regions.setdefault(operation, set()).add(each["request"]["region"])
@@ -355,7 +356,9 @@ def measure_collection(
         rss, peak = exporter.memory_mb("VmRSS"), exporter.memory_mb("VmHWM")
         scrapes, body = measured.scrapes()
         share = measured.replay_share
-    found = units(counts)
+    lists = {*recorded_lists(), _POLL}
+    # A description of a single resource may be kept longer; each unit has a list, or polls metrics.
+    found = {operation: keys for operation, keys in units(counts).items() if operation in lists}
     gaps = {operation: counts["longest_gap_seconds"][operation] for operation in found}
     longest = max(gaps, key=lambda operation: gaps[operation], default="")
     return Collection(

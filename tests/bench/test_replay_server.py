@@ -1,4 +1,4 @@
-"""The replay server answers each account with resources of its own, times as asked, and cost that adds up."""
+"""The replay server answers each account with separate resources, times as asked, and cost that adds up."""
 
 from __future__ import annotations
 
@@ -93,9 +93,7 @@ def members(aws: Aws) -> list[str]:
     ]
 
 
-def test_each_account_has_resources_of_its_own_and_is_understood_by_their_ids(
-    aws: Aws, replay: Replay
-) -> None:
+def test_each_account_has_separate_resources_and_is_understood_by_their_ids(aws: Aws, replay: Replay) -> None:
     accounts = members(aws)
     assert len(accounts) == SPEC.accounts - 1
     seen: set[str] = set()
