@@ -7,6 +7,8 @@ from datetime import timedelta
 from zlib import crc32
 
 _MOST_DOUBLINGS = 16
+GRID = 0.99
+"""Of its interval a unit waits so much: what then waits a little for a thread is still read within the interval."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from exporter.aws.errors import AwsError, Kind
 from exporter.collection.attempt import Attempt
 from exporter.collection.attempts import Attempts
 from exporter.collection.discovery import Regions
-from exporter.collection.due import Patience, backoff, next_on_grid, phase
+from exporter.collection.due import GRID, Patience, backoff, next_on_grid, phase
 from exporter.collection.metrics import RunnerMetrics
 from exporter.collection.store import Key, Store
 from exporter.collection.stream import Item, Stream
@@ -358,7 +358,7 @@ class Units:
         interval = attempt.interval
         collector = unit.collector
         if collector.due is None or unit.part is None:
-            seconds, now = interval.total_seconds(), time.monotonic()
+            seconds, now = GRID * interval.total_seconds(), time.monotonic()
             grid = began + seconds * phase(unit.lane, str(unit.key)) if unit.grid is None else unit.grid
             unit.grid = next_on_grid(grid, now, seconds)
             self._put(unit, timedelta(seconds=unit.grid - now))
