@@ -294,6 +294,7 @@ class Store:
             if previous is not None:
                 self._withdraw(previous)
             self._expired[key] = entry
+            self._looked_at = max(now, self._looked_at or now)
         else:
             self._serve(entry, previous)
 

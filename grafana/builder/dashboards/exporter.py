@@ -143,7 +143,7 @@ def _ages() -> bargauge.Panel:
             "Age of the oldest success, in intervals",
             "For the twelve collectors that have waited longest, how many of its intervals ago the unit that has waited longest was last read. "
             "After three, its values go absent. As old as the last scrape.",
-            width=12,
+            width=9,
             height=8,
         )
         .unit("none")
@@ -167,7 +167,7 @@ def _failing() -> table.Panel:
             "Current failures",
             "Collectors that fail for an account, by kind of failure, at most 50; unit and region where it is a single one. Their last "
             "good values stay for three intervals. As old as the last scrape.",
-            width=12,
+            width=15,
             height=8,
         )
         .no_value("nothing fails")

@@ -349,6 +349,16 @@ def test_what_has_expired_is_served_again_once_the_clock_is_set_back() -> None:
     assert lines(store, "aws_test_cost_usd") == []
 
 
+def test_what_was_old_when_it_was_published_is_served_once_the_clock_is_set_back() -> None:
+    clock = Clock()
+    store = Store(clock)
+    assert lines(store, "aws_test_cost_usd") == []
+    clock.now += 4 * HOUR
+    store.publish(Key("cost", "1"), good(COST(3, account_id="1", service="S3")), interval=HOUR)
+    clock.now -= 2 * HOUR
+    assert lines(store, "aws_test_cost_usd") == ['aws_test_cost_usd{account_id="1",service="S3"} 3']
+
+
 def test_what_has_expired_and_was_replaced_does_not_return_when_the_clock_is_set_back() -> None:
     clock = Clock()
     store = Store(clock)
