@@ -38,7 +38,7 @@ _ONCE_A_DAY = timedelta(hours=20)  # at any hour of the refreshes
 _EVERY_THIRD_DAY = timedelta(hours=68)
 _SETTLED_AFTER_DAYS = 3  # what moves later moves for weeks, a little of it in some account each day
 _REFRESHES_PER_SCAN = 4
-_ACCOUNTS_THAT_MOVE = 3  # on older days, between two scans by account
+_PERCENT_THAT_MOVES = 3  # of the accounts, on older days, between two scans by account
 _NON_USAGE_LINES_A_MONTH = 4  # of an account
 _BILL_IS_FINAL_ON = 11  # bills are finalised from the 1st to the 7th
 
@@ -429,10 +429,12 @@ def month_of_pages(settings: CostSettings, scale: Scale) -> Mapping[CostPart, De
             totals[CostPart.SCAN_ACCOUNTS] += scans * cost.pages_of(scan_days, cost.accounts)
             totals[CostPart.SCAN_SERVICES] += scans * cost.pages_of(full_days, cost.services)
             once = min(Decimal(1), refreshes)
-            # What moved of older days, after each scan by account; some of it is not due yet, and follows.
-            moved = cost.groups_of("account", _ACCOUNTS_THAT_MOVE)
+            # What moved of older days, after each scan by account; with many accounts, some of it is not
+            # due yet, and follows.
+            reads = scans * (1 + Decimal(min(100, cost.accounts)) / 100)
+            moved = cost.groups_of("account", -(-cost.accounts * _PERCENT_THAT_MOVES // 100))
             older = min(cost.pages_of(scan_days, moved), 3 * cost.pages(cost.keys))
-            totals[CostPart.COSTS] += 2 * scans * older
+            totals[CostPart.COSTS] += reads * older
             totals[CostPart.COSTS] += (refreshes - once) * cost.pages_of(2, cost.keys)
             totals[CostPart.COSTS] += once * cost.pages_of(3, cost.keys)
         totals[CostPart.OTHER] += min(Decimal(1), refreshes) * cost.pages(3 * cost.accounts)
