@@ -1,4 +1,4 @@
-"""Which services of an account have cost series of their own: the same ones in every family."""
+"""Which services of an account have separate cost series: the same ones in every family."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAMILIES_OF_A_SERVICE = 10
 def named_services(view: ViewContext[CollectorSettings]) -> Mapping[str, Collection[str]]:
     """The services that stay, of each account that has more than its series are enough for.
 
-    Those that cost most this month and the last, but first those with a threshold of their own and those
+    Those that cost most this month and the last, but first those that a threshold names and those
     of a finding that stands now. Found again only when the ledger says something else.
     """
     today = view.now.date()
@@ -61,7 +61,7 @@ def named_services(view: ViewContext[CollectorSettings]) -> Mapping[str, Collect
 
 
 def _patterns(thresholds: ThresholdSettings) -> Iterable[str]:
-    """Names and globs of the services with a threshold of their own."""
+    """Names and globs of the services that a threshold names."""
     yield from thresholds.services.overrides
     for services in thresholds.account_services.overrides.values():
         yield from services

@@ -1,7 +1,7 @@
-"""One botocore client a service, whatever the region: the region is of the request, as the credentials are.
+"""One botocore client a service for every region: the region is of the request, as the credentials are.
 
 Clients of further regions would cost 0.2 to 1.4 MiB each and hold connections, TLS contexts and parsed shapes
-of their own. Host and signature follow the region by botocore's events, and the rules of each service's
+again. Host and signature follow the region by botocore's events, and the rules of each service's
 endpoints decide as they would for a client of that region: see tests/unit/aws/test_service_clients.py.
 """
 

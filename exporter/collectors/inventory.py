@@ -267,7 +267,7 @@ def render(view: ViewContext[InventorySettings]) -> Iterator[Sample | Folded]:
     """What the units of one account have found, in as many series as the account has for it.
 
     Types are folded as a whole, the cheapest first: their regions, then their names. The most expensive
-    resources have series of their own; the others are one sum.
+    resources have separate series; the others are one sum.
     """
     found = _held(view)
     if not found:

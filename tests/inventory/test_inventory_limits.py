@@ -66,7 +66,7 @@ def test_series_stay_under_the_limit_and_totals_are_conserved(crowd: World) -> N
     ]
     own = Counter(labels["account_id"] for labels in with_id)
     assert len(own) == 2
-    assert all(300 < count <= 360 for count in own.values())
+    assert all(340 < count <= 380 for count in own.values())
     prices = [Decimal(number) / 100 for _ in range(4) for number in range(COUNT // 4) if number % 3]
     assert crowd.total("aws_resources") == COUNT
     assert crowd.total("aws_resource_estimated_monthly_cost_usd") == pytest.approx(float(sum(prices)))

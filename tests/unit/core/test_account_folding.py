@@ -148,6 +148,34 @@ def test_names_stay_while_costs_move_by_less_than_half(
     assert choose_named(moved, most, before=named) == named
 
 
+def test_a_group_stays_folded_until_there_is_room_to_spare() -> None:
+    samples = [
+        Sample(USD, (*ACCOUNT, "us-east-1", f"kind-{number:02}"), 20.0 - number) for number in range(12)
+    ]
+    ranks = importance(samples)
+    _, narrow = FOLD.fold(samples, 9, ranks)
+    _, wider = FOLD.fold(samples, 10, ranks)
+    assert {kind for kind, step in narrow.items() if step == 2} == {
+        f"kind-{number:02}" for number in range(8, 12)
+    }
+    assert {kind for kind, step in wider.items() if step == 2} == {
+        f"kind-{number:02}" for number in range(9, 12)
+    }
+    assert FOLD.fold(samples, 10, ranks, narrow)[1] == narrow
+    assert FOLD.fold(samples, 14, ranks, narrow) == (samples, {})
+
+
+def test_where_even_the_last_step_is_too_many_a_family_is_one_series() -> None:
+    samples = [
+        Sample(COUNT, (*ACCOUNT, "us-east-1", "kind-1", f"state-{number}"), 2.0) for number in range(30)
+    ]
+    samples.append(Sample(BEGAN, (*ACCOUNT, "us-east-1", "kind-1"), 1.7e9))
+    found, _ = FOLD.fold(samples, 5, importance(samples))
+    assert [each for each in found if isinstance(each, Sample)] == [
+        Sample(COUNT, (*ACCOUNT, OTHER, OTHER, OTHER), 60.0)
+    ]
+
+
 def test_what_must_stay_stays_and_a_much_larger_one_replaces_another() -> None:
     costs = {"a": 100.0, "b": 90.0, "c": 1.0, "d": 80.0}
     assert choose_named(costs, 3) == {"a", "b"}
