@@ -45,6 +45,7 @@ ROLE = "aws-spend-exporter-member"
 GROWTH_LIMIT = 1.2
 _QUIET_SECONDS = 20.0
 _POLL_SECONDS = 1.0  # five at 1,000 accounts: to sum up 300,000 counts takes the server some milliseconds
+_BEGIN_SECONDS = 600.0
 _MOST_OPERATIONS = 0.8
 _POLL = "cloudwatch:GetMetricData"
 # Read every three hours at most, or once at the start: no part of a collection.
@@ -208,7 +209,7 @@ class FirstPass:
 
 
 class CostIsQuiet:
-    """Whether the first fill has ended: Cost Explorer was asked, and is not any more."""
+    """Whether the first fill has ended: Cost Explorer is not asked any more."""
 
     def __init__(self, ce_latency: int) -> None:
         self._quiet = max(_QUIET_SECONDS, 10 * ce_latency / 1000)
@@ -219,7 +220,9 @@ class CostIsQuiet:
         calls = int(counts["by_operation"].get("ce:GetCostAndUsage", 0))
         if calls != self._calls:
             self._calls, self.last_call = calls, time.monotonic()
-        return calls > 0 and time.monotonic() - self.last_call > self._quiet
+        # What has not begun within minutes does not begin: then the figures say that nothing was read.
+        quiet = self._quiet if calls else _BEGIN_SECONDS
+        return time.monotonic() - self.last_call > quiet
 
 
 # Measuring
