@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"sort"
 	"sync"
 	"time"
@@ -114,10 +115,10 @@ func (c *counts) describe(now time.Time, detail bool) map[string]any {
 	answer := map[string]any{
 		"seconds":             now.Sub(c.marked).Seconds(),
 		"calls":               c.calls,
-		"by_operation":        c.byOperation,
-		"by_account":          c.byAccount,
-		"errors":              c.errors,
-		"approximated":        c.approximated,
+		"by_operation":        maps.Clone(c.byOperation), // it is written once the lock is given back
+		"by_account":          maps.Clone(c.byAccount),
+		"errors":              maps.Clone(c.errors),
+		"approximated":        maps.Clone(c.approximated),
 		"keys":                keys,
 		"longest_gap_seconds": gaps,
 	}

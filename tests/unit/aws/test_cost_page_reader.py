@@ -15,7 +15,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.aws import cost_explorer, cost_pages
-from exporter.aws.clients import _refuse_malformed_body
 from exporter.aws.cost_explorer import METRICS
 from exporter.aws.errors import AwsError, Kind, classify, reading
 from exporter.core.money import parse_units, to_units
@@ -27,9 +26,13 @@ Read = tuple[dict[Any, tuple[int, ...]], dict[date, bool], dict[str, str], str |
 
 def old_reader(body: bytes, keys: int) -> Read:
     """As it was read before: JSON, botocore's parser, and dictionaries."""
-    answered = {"status_code": 200, "body": body, "headers": {}}
-    _refuse_malformed_body(MODEL, answered)
-    answer = PARSER.parse(answered, MODEL.output_shape)
+    try:
+        whole = json.loads(body)
+    except ValueError as error:
+        raise ResponseParserError(str(error)) from error
+    if not isinstance(whole, dict):
+        raise ResponseParserError("not a JSON object")
+    answer = PARSER.parse({"status_code": 200, "body": body, "headers": {}}, MODEL.output_shape)
     amounts: dict[Any, tuple[int, ...]] = {}
     estimated: dict[date, bool] = {}
     names: dict[str, str] = {}
