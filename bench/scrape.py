@@ -2,7 +2,7 @@
 
 python -m bench.scrape --series 100000
 
-Each serves the same series from a process of its own, and is asked over HTTP, for gzip, as Prometheus asks. CPU is that
+Each serves the same series from a separate process, and is asked over HTTP, for gzip, as Prometheus asks. CPU is that
 of its whole process. A publish replaces the result of one unit, 100 series in 10 families.
 """
 
@@ -66,7 +66,7 @@ def values(family: int, unit: int, series: int, turn: int) -> Values:
 
 
 def serve_ours(families: int, series: int) -> tuple[int, Publish]:
-    """Store and endpoints as the exporter has them, with the metrics of its own process."""
+    """Store and endpoints as the exporter has them, with the metrics of the process."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     now = datetime.now(UTC)
     store, registry, config = Store(lambda: now), CollectorRegistry(), Config()
@@ -144,7 +144,7 @@ def serve(name: str, families: int, units: int, series: int) -> None:
 
 
 class Served:
-    """A server in a process of its own."""
+    """A server in a separate process."""
 
     def __init__(self, command: Sequence[str | Path], units: int) -> None:
         """`command` serves what its last three arguments say."""

@@ -1,4 +1,4 @@
-"""The text of a scrape in blocks: a publish changes the text of its own blocks, and only these are compressed again.
+"""The text of a scrape in blocks: a publish changes the text of its blocks, and only these are compressed again.
 
 `Exposition` is guarded by the lock of the store. A `Snapshot` of it does not change: whoever needs it joined or
 compressed first does that without a lock, and what comes out is kept for the next scrape.

@@ -29,6 +29,8 @@ class _Entry:
     account: str
     expires: datetime | None
     rendered: Mapping[Family, bytes]
+    has_health: bool
+    """Whether it says how a collector fares in an account."""
     is_served: bool = False
 
     def has_expired(self, now: datetime) -> bool:
@@ -89,6 +91,7 @@ class Store:
         account: str = "",
         interval: timedelta | None,
         owner: str | None = None,
+        is_view: bool = False,
     ) -> None:
         """Replace the published result of `key`.
 
@@ -96,6 +99,7 @@ class Store:
         `succeeded_at`; never expire them if `interval` is None. Raise DuplicateSeriesError, and change
         nothing, if a series occurs twice or another owner publishes one of the families. All units of a
         collector have it as their `owner`; without one, a unit is its own.
+        A view (`is_view`) says nothing about how collection fares.
         """
         rendered: Mapping[Family, bytes] | None = None
         if result.error is None:
@@ -112,7 +116,15 @@ class Store:
                 previous = None
             if rendered is None:
                 result, rendered = _after_failure(result, previous)
-            entry = _Entry(key, owner, result, account, _expires(result, interval), rendered)
+            entry = _Entry(
+                key,
+                owner,
+                result,
+                account,
+                _expires(result, interval),
+                rendered,
+                bool(key.account_id) and not is_view,
+            )
             self._replace(previous, entry, now)
             if interval is not None:
                 self._health.interval(owner, interval)
@@ -270,7 +282,7 @@ class Store:
         if not self._by_account[key.account_id]:
             del self._by_account[key.account_id]
         self._health.count(key.unit, -1, 0, 0)
-        if key.account_id:
+        if entry.has_health:
             self._health.drop(entry.owner, key)
         if not self._ownership.release(entry.owner, key):
             self._health.interval(entry.owner, None)
@@ -284,7 +296,7 @@ class Store:
             self._failing.pop(key, None)
         else:
             self._failing[key] = result.error
-        if key.account_id:
+        if entry.has_health:
             self._health.put(
                 entry.owner, key, entry.account, result.attempted_at, result.succeeded_at, result.error
             )

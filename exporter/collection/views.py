@@ -277,7 +277,7 @@ class Views:
             )
             if self._stop.is_set():
                 return  # the store belongs to the next configuration
-            self._store.publish(key, result, interval=context.settings.interval)
+            self._store.publish(key, result, interval=context.settings.interval, is_view=True)
         except sqlite3.DatabaseError as error:
             # What needs no ledger goes on, and says by its alerts that something is wrong here.
             failure = classify(error, f"the view {view.name}")

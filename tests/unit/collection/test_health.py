@@ -95,6 +95,17 @@ def test_an_account_that_fails_has_one_series_a_kind(served: Served) -> None:
     assert served.lines("failure_info") == set()
 
 
+def test_a_view_of_an_account_is_no_collector(served: Served) -> None:
+    served.publish("inventory_ec2", "1", "eu-west-1")
+    before = served.lines("success"), served.lines("last_success_timestamp_seconds")
+    key = Key("inventory_resources", "1")
+    result = CollectionResult(samples=(), attempted_at=START, succeeded_at=START)
+    served.store.publish(key, result, account="name-1", interval=HOUR, is_view=True)
+    assert (served.lines("success"), served.lines("last_success_timestamp_seconds")) == before
+    served.store.forget([key])
+    assert (served.lines("success"), served.lines("last_success_timestamp_seconds")) == before
+
+
 def test_the_last_success_is_that_of_the_unit_that_was_read_the_longest_ago(served: Served) -> None:
     def seconds(hours: int) -> int:
         return int((START + hours * HOUR).timestamp())
