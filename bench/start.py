@@ -31,7 +31,6 @@ from exporter.ledger.reads import CostKey, CostRead
 FAMILIES = (
     "aws_cost_yesterday_usd",
     "aws_cost_month_to_date_usd",
-    "aws_cost_first_seen_timestamp_seconds",
     "aws_cost_month_projection_usd",
     "aws_cost_expected_usd",
 )

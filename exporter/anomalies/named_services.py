@@ -25,13 +25,15 @@ def named_services(view: ViewContext[CollectorSettings]) -> Mapping[str, Collect
     Those that cost most this month and the last, but first those that a threshold names and those
     of a finding that stands now. Found again only when the ledger says something else.
     """
+    memory = view.memory
+    if memory.is_of_the_last_process:
+        return memory.named
     today = view.now.date()
     start, end = month_start(today, 1), today + timedelta(days=1)
     thresholds = view.sections.of(ThresholdSettings)
     found = tuple(_with_finding(view))
     states = tuple(view.ledger.reads.day_states(start, end).items())
     version = start, states, view.account_series, thresholds, found
-    memory = view.memory
     if memory.version == version:
         return memory.named
     costs: defaultdict[str, dict[str, float]] = defaultdict(dict)

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -26,6 +27,7 @@ from exporter.core.resource import Resource
 from exporter.core.series_settings import SeriesShares
 from exporter.declarations.collector import AnyCollector, Collector, S
 from exporter.declarations.view import View, ViewContext
+from exporter.ledger import named_services
 from exporter.ledger.file import Ledger
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,7 @@ class Views:
         self._groups: Mapping[str, Mapping[str, str]] = {}
         self._sections = config.sections()
         self._memory = FoldMemory()
+        self._remembered: Mapping[str, frozenset[str]] | None = None
         self._spending_accounts = 0
         self._resources_due = 0.0
         self._moving = threading.Lock()
@@ -149,6 +152,7 @@ class Views:
         with self._lock:
             started = time.monotonic()
             self._are_behind = False
+            self._recall_named_services()
             self._spending_accounts = len({account for account, _ in self._ledger.cost.series().values()})
             for collector in self._collectors:
                 context = self._view_context(collector)
@@ -156,8 +160,27 @@ class Views:
                     if not view.of_resources:
                         self._render(collector, view, context, Key(view.name))
             self._publish_thresholds()
+            self._remember_named_services()
             ended = time.monotonic()
             self._due = ended + _RENDER_BACKOFF_FACTOR * (ended - started)
+
+    def _recall_named_services(self) -> None:
+        """Before the first rendering of the process: the services that the last one has named are good for it."""
+        if self._remembered is not None:
+            return
+        self._remembered = {}
+        with suppress(sqlite3.DatabaseError):  # each view reports what is wrong with the ledger
+            self._remembered = named_services.remembered(self._ledger)
+        self._memory.named = self._remembered
+        self._memory.is_of_the_last_process = bool(self._remembered)
+
+    def _remember_named_services(self) -> None:
+        self._memory.is_of_the_last_process = False
+        if self._memory.named == self._remembered or self._stop.is_set():
+            return
+        with suppress(sqlite3.DatabaseError):
+            named_services.remember(self._ledger, self._memory.named)
+            self._remembered = self._memory.named
 
     def render_thresholds(self) -> None:
         """Take over what discovery has found of thresholds and groups."""

@@ -221,5 +221,7 @@ class FoldMemory:
     steps: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     named: dict[str, frozenset[str]] = field(default_factory=dict)
     """By account, of those that are folded by name."""
+    is_of_the_last_process: bool = False
+    """Whether `named` is to be used as it is: at the start, cost is not to wait until it was found again."""
     version: object = None
     """What `named` was chosen from."""

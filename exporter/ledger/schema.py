@@ -190,6 +190,12 @@ MIGRATIONS = (
     CREATE INDEX stamps_refused ON stamps (day) WHERE refused IS NOT NULL;
     CREATE INDEX dated_stamps_refused ON dated_stamps (day) WHERE refused IS NOT NULL
     """,
+    # Services that are served by name (exporter/ledger/named_services.py), of accounts that have too many.
+    """
+    CREATE TABLE named_services (
+        account_id TEXT NOT NULL, service TEXT NOT NULL, PRIMARY KEY (account_id, service)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -10,14 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from exporter.accounts.threshold_settings import ThresholdSettings
+from exporter.collection.metrics import RunnerMetrics
+from exporter.collection.store import Store
+from exporter.collection.views import Views
 from exporter.collectors.cost import COLLECTOR
+from exporter.config.model import Config
 from exporter.core.amounts import Amounts
 from exporter.core.folding import OTHER, FoldMemory
 from exporter.core.metric import Sample
 from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
+from exporter.ledger import named_services
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
 
@@ -158,3 +165,42 @@ def test_services_stay_named_while_costs_move_a_little(ledger: Ledger) -> None:
     assert named(before) == named(after)
     # Without the memory of before they would have been others.
     assert named(shown(ledger, 80)["aws_cost_last_month_usd"]) != named(before)
+
+
+def test_a_start_names_what_the_last_process_has_named_and_the_next_rendering_finds_it_again(
+    ledger: Ledger,
+) -> None:
+    """Finding them reads two months and assesses every series: cost is not to wait for that."""
+    fill(ledger)
+    config = Config.model_validate({"series": {"per_account": 100}, "collectors": {"cost": {}}})
+
+    def views() -> tuple[Views, Store]:
+        store = Store(lambda: NOW)
+        errors = RunnerMetrics(CollectorRegistry()).errors
+        made = Views(
+            config, (COLLECTOR,), ledger, store, errors, lambda: NOW, threading.Event(),
+            lambda: None, lambda name, call, at: None,
+        )  # fmt: skip
+        return made, store
+
+    def served(store: Store) -> set[str]:
+        return {
+            sample.values[2]
+            for sample in store.samples()
+            if sample.family.name == "aws_cost_last_month_usd" and sample.values[0] == LARGE
+        }
+
+    first, store = views()
+    first.render()
+    found = served(store)
+    assert OTHER in found
+    assert named_services.remembered(ledger) == {LARGE: found - {OTHER}}
+
+    odd = {LARGE: frozenset({service(18), service(19)})}
+    named_services.remember(ledger, odd)
+    second, store = views()
+    second.render()
+    assert served(store) == {service(18), service(19), OTHER}
+    assert named_services.remembered(ledger) == odd
+    second.render()
+    assert served(store) - {OTHER} == named_services.remembered(ledger)[LARGE] != odd[LARGE]
