@@ -88,6 +88,7 @@ class Views:
         self._groups: Mapping[str, Mapping[str, str]] = {}
         self._sections = config.sections()
         self._memory = FoldMemory()
+        self._has_recalled = False
         self._remembered: Mapping[str, frozenset[str]] | None = None
         self._spending_accounts = 0
         self._resources_due = 0.0
@@ -166,17 +167,20 @@ class Views:
 
     def _recall_named_services(self) -> None:
         """Before the first rendering of the process: the services that the last one has named are good for it."""
-        if self._remembered is not None:
+        if self._has_recalled:
             return
-        self._remembered = {}
+        self._has_recalled = True
         with suppress(sqlite3.DatabaseError):  # each view reports what is wrong with the ledger
             self._remembered = named_services.remembered(self._ledger)
-        self._memory.named = self._remembered
-        self._memory.is_of_the_last_process = bool(self._remembered)
+        if self._remembered is not None:
+            self._memory.named = dict(self._remembered)
+            self._memory.is_of_the_last_process = True
 
     def _remember_named_services(self) -> None:
-        self._memory.is_of_the_last_process = False
-        if self._memory.named == self._remembered or self._stop.is_set():
+        if self._memory.is_of_the_last_process:
+            self._memory.is_of_the_last_process = False
+            return
+        if self._memory.version is None or self._memory.named == self._remembered or self._stop.is_set():
             return
         with suppress(sqlite3.DatabaseError):
             named_services.remember(self._ledger, self._memory.named)

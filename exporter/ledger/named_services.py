@@ -7,9 +7,16 @@ from collections.abc import Collection, Mapping
 
 from exporter.ledger.file import Ledger
 
+_COUNT_FACT = "named_services"
 
-def remembered(ledger: Ledger) -> dict[str, frozenset[str]]:
-    """The services that were remembered last, by account id; accounts that are served whole are not among them."""
+
+def remembered(ledger: Ledger) -> dict[str, frozenset[str]] | None:
+    """The services that were remembered last, by account id; accounts that are served whole are not among them.
+
+    None if nothing was ever remembered.
+    """
+    if ledger.facts.get(_COUNT_FACT) is None:
+        return None
     with ledger.connection() as db:
         rows = db.execute("SELECT account_id, service FROM named_services").fetchall()
     found: defaultdict[str, set[str]] = defaultdict(set)
@@ -24,3 +31,4 @@ def remember(ledger: Ledger, named: Mapping[str, Collection[str]]) -> None:
     with ledger.transaction() as db:
         db.execute("DELETE FROM named_services")
         db.executemany("INSERT INTO named_services VALUES (?, ?)", rows)
+        ledger.facts.remember(_COUNT_FACT, len(rows))

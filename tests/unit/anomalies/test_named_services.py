@@ -190,6 +190,7 @@ def test_a_start_names_what_the_last_process_has_named_and_the_next_rendering_fi
             if sample.family.name == "aws_cost_last_month_usd" and sample.values[0] == LARGE
         }
 
+    assert named_services.remembered(ledger) is None
     first, store = views()
     first.render()
     found = served(store)
