@@ -5,9 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,14 +20,6 @@ from exporter.collection.store import Key
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Scope, Target
 from exporter.declarations.view import View
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.made.stop(30)
-    world.ledger.close()
 
 
 def test_one_failure_is_one_failed_unit(world: World) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +16,6 @@ from exporter.aws.errors import AwsError, Kind
 from exporter.collection.due import Patience
 from exporter.core.metric import Sample
 from exporter.core.places import Account, Scope, Target
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.made.stop(30)
-    world.ledger.close()
 
 
 def test_each_unit_is_read_again_and_again(world: World) -> None:
