@@ -72,7 +72,8 @@ class Store:
         self._by_account: dict[str, dict[Key, None]] = {}
         self._ownership = Ownership()
         self._failing: dict[Key, str] = {}
-        self._expiries: list[tuple[datetime, int, _Entry]] = []  # a heap; some are of what was replaced
+        # A heap; some are of what was replaced. Without the entries: those replaced would be kept for hours.
+        self._expiries: list[tuple[datetime, int, Key]] = []
         self._expired: dict[Key, _Entry] = {}
         self._pushed = 0
         self._looked_at: datetime | None = None
@@ -324,14 +325,17 @@ class Store:
         self._health.count(entry.key.unit, 0, series, folded)
         entry.is_served = True
         if entry.expires is not None:
-            self._pushed += 1  # entries have no order
-            heapq.heappush(self._expiries, (entry.expires, self._pushed, entry))
+            self._pushed += 1  # keys have no order
+            heapq.heappush(self._expiries, (entry.expires, self._pushed, entry.key))
             if len(self._expiries) > 2 * len(self._entries) + 64:
-                self._expiries = [held for held in self._expiries if self._is_current(held[2])]
+                held = {each[2]: each for each in self._expiries if self._held_by(each) is not None}
+                self._expiries = list(held.values())
                 heapq.heapify(self._expiries)
 
-    def _is_current(self, entry: _Entry) -> bool:
-        return entry.is_served and self._entries.get(entry.key) is entry
+    def _held_by(self, held: tuple[datetime, int, Key]) -> _Entry | None:
+        """The entry that is served and expires then; None if it was replaced."""
+        entry = self._entries.get(held[2])
+        return entry if entry is not None and entry.is_served and entry.expires == held[0] else None
 
     def _withdraw(self, entry: _Entry) -> None:
         """Serve the text of an entry no longer."""
@@ -349,10 +353,10 @@ class Store:
                 self._serve(entry)
         self._looked_at = now
         while self._expiries and self._expiries[0][0] <= now:
-            entry = heapq.heappop(self._expiries)[2]
-            if self._is_current(entry):
-                self._withdraw(entry)
-                self._expired[entry.key] = entry
+            due = self._held_by(heapq.heappop(self._expiries))
+            if due is not None:
+                self._withdraw(due)
+                self._expired[due.key] = due
 
     def _follow_health(self) -> None:
         for subject, samples in self._health.changes():

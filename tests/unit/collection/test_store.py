@@ -1,5 +1,6 @@
 """The store serves whole results, already rendered, and lets old ones go absent."""
 
+import gc
 import gzip
 from datetime import UTC, datetime, timedelta
 
@@ -407,3 +408,31 @@ def test_an_unconventional_family_cannot_be_declared(name: str, type_: str) -> N
 def test_a_sample_has_exactly_the_declared_labels(labels: dict[str, str]) -> None:
     with pytest.raises(TypeError, match="has the labels"):
         COST(1, **labels)
+
+
+def test_what_was_replaced_is_not_kept() -> None:
+    """Not even until it would have expired: a cost view of a thousand accounts is rendered many times in that time."""
+    clock = Clock()
+    store = Store(clock)
+    family = Family("test_kept", "A value.", ("series",))
+
+    def publish(number_of_round: int, *, error: str | None = None) -> None:
+        samples = tuple(family(1, series=f"kept {number_of_round} {number}") for number in range(3))
+        result = CollectionResult(
+            samples=samples, attempted_at=clock.now, succeeded_at=None if error else clock.now, error=error
+        )
+        store.publish(Key("unit", "1"), result, account="one", interval=timedelta(hours=6))
+
+    for number_of_round in range(20):
+        publish(number_of_round)
+        store.exposition()
+        publish(number_of_round, error="throttled")
+        store.exposition()
+        clock.now += timedelta(minutes=1)
+    gc.collect()
+    rounds = {
+        each.values[0].split()[1]
+        for each in gc.get_objects()
+        if isinstance(each, Sample) and each.family is family
+    }
+    assert rounds == {"19"}
