@@ -6,6 +6,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 _EXACT = Context(prec=40, rounding=ROUND_HALF_EVEN)
 _LARGEST = 2**63 - 1
+_MOST_EXPONENT = 8  # of 2^63 units of 1e-10
 _DECIMALS = 10
 _SAFE_DIGITS = 8  # so many before the point always fit
 _UNITS_PER_USD = Decimal(10**_DECIMALS)
@@ -13,6 +14,9 @@ _UNITS_PER_USD = Decimal(10**_DECIMALS)
 
 def to_units(usd: Decimal) -> int:
     """USD to whole units of 1e-10 USD; ValueError if it is not a number that fits."""
+    if usd.is_finite() and usd and usd.adjusted() > _MOST_EXPONENT:
+        # Before it is an integer: one of 1e999999 takes seconds to make.
+        raise ValueError(f"{usd} USD in one row is more than the ledger holds")
     scaled = _EXACT.multiply(usd, _UNITS_PER_USD)
     if not scaled.is_finite():
         raise ValueError(f"{usd} is not an amount of money")

@@ -213,6 +213,11 @@ def test_what_is_no_json_object_may_be_asked_for_again(body: bytes) -> None:
 @example("9223372036.8547758079")
 @example("0.00000000005")
 @example("0.00000000015")
+@example("9e99999999")
+@example("-9E99999999")
+@example("9e999900")
+@example("1e-99999999")
+@example("0e99999")
 def test_an_amount_is_rounded_as_decimal_rounds_it(text: str) -> None:
     def units(parse: Any) -> int | str:
         try:
