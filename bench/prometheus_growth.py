@@ -32,6 +32,7 @@ from rich.table import Table
 
 from bench.record import REGIONS
 from bench.replay_server import Process, values
+from demo import http
 from demo.processes import choose_ports
 from exporter.core.moments import start_of_day, to_milliseconds
 from exporter.history.request import HEADERS, Point, compress, encode_labels, encode_points
@@ -293,11 +294,8 @@ def running_prometheus(folder: Path) -> Iterator[Prometheus]:
 def _await_ready(prometheus: Prometheus) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        try:
-            if requests.get(f"{prometheus.url}/-/ready", timeout=5).ok:
-                return
-        except requests.RequestException:
-            pass
+        if http.answers(f"{prometheus.url}/-/ready"):
+            return
         time.sleep(0.2)
     raise click.ClickException("Prometheus is not ready after a minute")
 

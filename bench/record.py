@@ -13,20 +13,17 @@ import base64
 import gzip
 import json
 import os
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import boto3
 import click
-import requests
 import yaml
 
-from demo.processes import choose_ports
+from demo.processes import DemoError, Processes, choose_ports
 from exporter.core.moments import utc_now
 from simulated_aws import OrganizationSpec, SimulatedAws
 from simulated_aws.wire import AwsCall, Response, read_call
@@ -115,14 +112,14 @@ def _access(environment: Mapping[str, str], url: str, region: str) -> dict[str, 
     }
 
 
-def _collect_once(aws: RecordedAws, folder: Path) -> None:
-    """Run the exporter with inventory and usage until its requests repeat; ClickException after ten minutes."""
+def _collect_once(aws: RecordedAws, processes: Processes) -> None:
+    """Run the exporter with inventory and usage until it has read everything; DemoError after ten minutes."""
     port = choose_ports({"exporter": 0})["exporter"]
-    config = folder / "config.yaml"
+    config = processes.folder / "config.yaml"
     config.write_text(
         yaml.safe_dump(
             {
-                "data_dir": str(folder / "data"),
+                "data_dir": str(processes.folder / "data"),
                 "server": {"port": port},
                 "accounts": {"discovery": "organizations", "role_name": aws.spec.member_role},
                 "regions": list(REGIONS),
@@ -137,35 +134,9 @@ def _collect_once(aws: RecordedAws, folder: Path) -> None:
             }
         )
     )
-    with (folder / "log").open("wb") as log:
-        exporter = subprocess.Popen(  # noqa: S603 # our own program
-            [sys.executable, "-m", "exporter", "run", "--config", str(config)],
-            env={**os.environ, **aws.environment()},
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            _await_ready(exporter, port)
-        except click.ClickException:
-            click.echo((folder / "log").read_text()[-4000:], err=True)
-            raise
-        finally:
-            exporter.terminate()
-            exporter.wait()
-
-
-def _await_ready(exporter: subprocess.Popen[bytes], port: int) -> None:
-    began = time.monotonic()
-    while time.monotonic() - began < TIMEOUT_SECONDS:
-        if exporter.poll() is not None:
-            raise click.ClickException("the exporter ended")
-        try:
-            if requests.get(f"http://127.0.0.1:{port}/-/ready", timeout=5).ok:
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(0.5)
-    raise click.ClickException(f"the exporter has not read everything after {TIMEOUT_SECONDS} s")
+    argv = [sys.executable, "-m", "exporter", "run", "--config", str(config)]
+    exporter = processes.start("exporter", argv, {**os.environ, **aws.environment()})
+    processes.wait_ready(exporter, f"http://127.0.0.1:{port}/-/ready", TIMEOUT_SECONDS)
 
 
 @click.command()
@@ -174,8 +145,11 @@ def main(output: Path) -> None:
     """Record one account in four regions."""
     aws = RecordedAws(OrganizationSpec(accounts=2, regions=REGIONS))
     with aws:
-        with tempfile.TemporaryDirectory() as folder:
-            _collect_once(aws, Path(folder))
+        with Processes(Event()) as processes:
+            try:
+                _collect_once(aws, processes)
+            except DemoError as error:
+                raise click.ClickException(str(error)) from None
         recording = {
             "recorded_at": utc_now().strftime("%Y-%m-%dT%H:%M:%SZ"),
             "account_id": aws.recorded_id,
