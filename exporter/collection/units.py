@@ -151,9 +151,13 @@ class Units:
         """
         wanted = dict(self._of(collector, directory))
         with self._changed:
-            known = [unit for unit in self._units.values() if unit.collector is collector]
-            gone = [unit for unit in known if unit.key.account_id not in directory.accounts]
-            gone = [unit for unit in gone if unit.key not in wanted]
+            gone = [
+                unit
+                for unit in self._units.values()
+                if unit.collector is collector
+                and unit.key.account_id not in directory.accounts
+                and unit.key not in wanted
+            ]
             for unit in gone:
                 self._forget(unit)
             found = [self._units.get(key) or self._add(unit) for key, unit in wanted.items()]

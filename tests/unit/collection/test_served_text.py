@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import threading
-import zlib
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from gzip_member import unpacked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,15 +34,6 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
-
-
-def unpacked(packed: bytes) -> bytes:
-    """The text of a gzip file of one member."""
-    reader = zlib.decompressobj(31)
-    text = reader.decompress(packed)
-    assert reader.eof
-    assert reader.unused_data == b""
-    return text
 
 
 def noise(seed: int, size: int) -> str:

@@ -3,21 +3,13 @@
 import gzip
 import zlib
 
+from gzip_member import unpacked
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.core.gzip_parts import Part, compress, join, member
 
 TEXTS = st.lists(st.one_of(st.binary(max_size=40), st.integers(0, 5000).map(bytes)), max_size=8)
-
-
-def unpacked(packed: bytes) -> bytes:
-    """The text of the first member, after which nothing may follow."""
-    reader = zlib.decompressobj(31)
-    text = reader.decompress(packed)
-    assert reader.eof
-    assert reader.unused_data == b""
-    return text
 
 
 @given(TEXTS)
