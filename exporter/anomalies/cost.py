@@ -22,8 +22,10 @@ from exporter.core.metric import Sample
 from exporter.core.moments import start_of_day
 from exporter.declarations.view import ViewContext
 from exporter.expectation import baseline
-from exporter.expectation.baseline import Baseline, Flags, Values
+from exporter.expectation.arrays import Flags, Values
+from exporter.expectation.baseline import Baseline
 from exporter.expectation.limits import Limits
+from exporter.expectation.rhythm import WEEKS
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import DayState
 
@@ -55,7 +57,7 @@ class Finding:
     upper: float
     deviation: float | None
     score: float | None
-    from_earlier_month: bool
+    recurs: bool
     same_weekdays: tuple[tuple[date, float], ...]
 
     @property
@@ -249,7 +251,7 @@ def _findings(
         "stopped_service": found.stopped,
     }
     place = {known: number for number, known in enumerate(days)}
-    weeks = [day - 7 * number * _DAY for number in range(1, baseline.WEEKS + 1)]
+    weeks = [day - 7 * number * _DAY for number in range(1, WEEKS + 1)]
     findings = []
     for flag, flagged in flags.items():
         for number in np.flatnonzero(flagged).tolist():
@@ -277,7 +279,7 @@ def _findings(
                     0.0 if new else float(found.upper[number]),
                     None if new else float(found.deviation[number]),
                     None if new else float(found.score[number]),
-                    bool(found.twin[number]),
+                    bool(found.recurs[number]),
                     tuple(
                         (same, float(values[number, place[same]]))
                         for same in weeks

@@ -17,6 +17,7 @@ from exporter.anomalies.settings import AnomalySettings
 from exporter.core.metric import Family
 from exporter.core.moments import Clock, month_start
 from exporter.expectation import baseline
+from exporter.expectation.rhythm import WEEKS
 from exporter.ledger.daily_values import DailyValue, totals, upsert
 from exporter.ledger.file import Ledger
 
@@ -124,7 +125,7 @@ class AssessedHistory:
                 continue
             made_of = baseline.input_days(day)
             # While a first start reads the past, an older day waits for those before it: it is written once.
-            recent = max(oldest, day - baseline.WEEKS * 7 * _DAY)
+            recent = max(oldest, day - WEEKS * 7 * _DAY)
             if day != newest and not all(
                 each in inputs and inputs[each].is_complete for each in made_of if each >= recent
             ):

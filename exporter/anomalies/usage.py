@@ -22,7 +22,9 @@ from exporter.core.metric import Sample
 from exporter.core.moments import start_of_day
 from exporter.declarations.view import ViewContext
 from exporter.expectation import baseline
+from exporter.expectation.arrays import Values
 from exporter.expectation.limits import Limits
+from exporter.expectation.rhythm import WEEKS
 from exporter.ledger.daily_values import totals
 from exporter.ledger.file import Ledger
 from exporter.usage.metrics import USAGE_FAMILIES
@@ -132,7 +134,7 @@ def _assess_day(
                 float(found.score[number]),
                 tuple(
                     (same, float(values[number, days.index(same)]))
-                    for same in (day - 7 * week * _DAY for week in range(1, baseline.WEEKS + 1))
+                    for same in (day - 7 * week * _DAY for week in range(1, WEEKS + 1))
                     if not np.isnan(values[number, days.index(same)])
                 ),
             )
@@ -142,7 +144,7 @@ def _assess_day(
 
 def _totals(
     ledger: Ledger, days: Sequence[date], families: Sequence[str]
-) -> tuple[list[tuple[str, str, str]], baseline.Values]:
+) -> tuple[list[tuple[str, str, str]], Values]:
     """Account id, metric and region of each series, and its totals by day; NaN where there is none."""
     place = {day: number for number, day in enumerate(days)}
     found: dict[tuple[str, str, str], dict[int, float]] = {}

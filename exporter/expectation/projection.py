@@ -4,8 +4,11 @@ Each series is split into a level, a weekday rhythm and charges of the month's f
 
 - What recurs on the 1st to 3rd of months (tax, support, fees, credits) is predicted from the same
   weekday a week later, and expected on those days only.
+- What recurs on other calendars (the 15th, the first Monday, the last working day) is expected on their days
+  (coming.py).
 - The rhythm is the median over whole weeks of each weekday's share, drawn towards none the more
-  it is lost in noise.
+  it is lost in noise; or that of two weeks, where every other week is different.
+- Steady growth is carried on (growth.py).
 - The level is a mean of the last four weeks, newer days weighing more and outliers clipped, or of
   the days since the level shifted. What came once is not continued, what stopped is over.
 """
@@ -18,7 +21,9 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.core.moments import month_start
+from exporter.expectation.arrays import median
+from exporter.expectation.coming import recurring
+from exporter.expectation.growth import growth
 
 Costs = NDArray[np.float64]
 """Series by days, in USD."""
@@ -29,8 +34,12 @@ _Numbers = NDArray[np.int64]
 MONTH_START_DAYS = 3
 FEWEST_DAYS = 7  # a whole week: below it there is no rhythm, and no projection
 _RECENT_DAYS = 42
+_CALENDAR_DAYS = 165
+_AT_A_TIME = 1000  # series
 _RHYTHM_WEEKS = 5
 _LEAST_COVERED = 0.7
+_FORTNIGHTS = 3
+_FORTNIGHT_EXPLAINS = 0.6  # the share of the distances that is left where every other week is different
 _LEVEL_DAYS = 28
 _MONTH_STARTS = 3
 _SHIFTS = (3, 4, 5, 7, 10, 14)  # a level shift is looked for so many days back
@@ -39,15 +48,12 @@ _HALF_LIFE_DAYS = 7.0
 _CLIPPED_DEVIATIONS = 3.0
 _FEWEST_BURSTS = 3
 _CENT = 0.01
+_NOTHING = 1e-12
 
 
 def input_days(today: date) -> list[date]:
-    """The days before `today` that `expect` makes use of: six weeks, and three months' first ten days."""
-    recent = {today - timedelta(days=back) for back in range(1, _RECENT_DAYS + 3)}
-    for months_back in range(_MONTH_STARTS + 1):
-        first = month_start(today, months_back)
-        recent |= {first + timedelta(days=number) for number in range(MONTH_START_DAYS + 7)}
-    return sorted(day for day in recent if day < today)
+    """The days before `today` that `expect` makes use of: five months, so that a calendar's last four days are there."""
+    return [today - timedelta(days=back) for back in range(_CALENDAR_DAYS, 0, -1)]
 
 
 def expect(history: Costs, days: Sequence[date], reported: Costs, ahead: Sequence[date]) -> Costs:
@@ -62,14 +68,47 @@ def expect(history: Costs, days: Sequence[date], reported: Costs, ahead: Sequenc
     recent = [number for number, day in enumerate(days) if (days[-1] - day).days < _RECENT_DAYS]
     if len(recent) < FEWEST_DAYS:
         raise ValueError(f"{len(recent)} days are too few to expect anything from")
+    parts = [
+        _expect(history[rows], days, recent, known, reported[rows], ahead)
+        for start in range(0, max(len(history), 1), _AT_A_TIME)
+        for rows in [slice(start, start + _AT_A_TIME)]
+    ]
+    return np.concatenate(parts)
+
+
+def _expect(
+    history: Costs,
+    days: Sequence[date],
+    recent: Sequence[int],
+    known: dict[date, int],
+    reported: Costs,
+    ahead: Sequence[date],
+) -> Costs:
     monthly = _month_start_charges(history, days, known)
-    plain = _without(history, monthly, known)[:, recent]
+    plain = _without(history, monthly, known)
     recent_days = [days[number] for number in recent]
+    rhythm = _rhythm(plain[:, recent], recent_days, _first_cost(plain[:, recent]))
+    fortnight = _fortnightly(plain[:, recent], recent_days, rhythm)
+
+    def shares(wanted: Sequence[date]) -> Costs:
+        return np.asarray(
+            rhythm[:, [day.weekday() for day in wanted]]
+            * fortnight[:, [day.toordinal() % 14 for day in wanted]]
+        )
+
+    recurs = recurring(plain, days, shares(days), ahead)
+    plain = (plain - recurs.covered)[:, recent]
     began = _first_cost(plain)
-    rhythm = _rhythm(plain, recent_days, began)
-    level = _level(plain, recent_days, began, rhythm)
-    level[_came_once(plain, reported) | _stopped(plain, reported, began)] = 0
-    out = level[:, None] * rhythm[:, [day.weekday() for day in ahead]]
+    level = _level(plain, recent_days, began, shares(recent_days))
+    gone = _came_once(plain, reported) | _stopped(plain, reported, began)
+    level[gone] = 0
+    slope, grown = _growth(plain, recent_days, shares(recent_days))
+    growing = (slope != 0) & ~gone
+    level = np.where(growing, grown, level)
+    distance = np.array([(day - days[-1]).days for day in ahead])
+    grown_by = np.exp(np.where(growing, slope, 0.0)[:, None] * distance)
+    usual = level[:, None] * grown_by * shares(ahead)
+    out = np.where(gone[:, None], 0.0, usual * (1 + recurs.share)) + recurs.amount
     for number, day in enumerate(ahead):
         if day.day <= MONTH_START_DAYS:
             out[:, number] += monthly[:, day.day - 1]
@@ -188,14 +227,71 @@ def _rhythm(plain: Costs, days: Sequence[date], began: _Numbers) -> Costs:
     return flat
 
 
+def _fortnightly(plain: Costs, days: Sequence[date], rhythm: Costs) -> Costs:
+    """What every other week is different by: series by day of the fortnight, 1 where two weeks say no more than one.
+
+    Each cycle is predicted from the others, with and without.
+    """
+    known = {day: number for number, day in enumerate(days)}
+    spans = [
+        sorted(
+            (days[-1] - timedelta(days=14 * back + number) for number in range(14)),
+            key=lambda day: day.toordinal() % 14,
+        )
+        for back in range(_FORTNIGHTS)
+    ]
+    cycles = [
+        (plain[:, [known[day] for day in span]], rhythm[:, [day.weekday() for day in span]], span)
+        for span in spans
+        if all(day in known for day in span)
+    ]
+    flat = np.ones((len(plain), 14))
+    if len(cycles) < _FORTNIGHTS:
+        return flat
+    means = [cost.mean(axis=1) for cost, _, _ in cycles]
+    # What grows is more at the end of each fortnight: that is no rhythm.
+    grown = np.divide(means[0], means[-1], out=np.ones_like(means[0]), where=(means[0] > 0) & (means[-1] > 0))
+    slope = np.log(grown) / (14 * (_FORTNIGHTS - 1))
+    held = np.full((_FORTNIGHTS, len(plain), 14), np.nan)
+    for number, (cost, share, span) in enumerate(cycles):
+        place = np.array([(day - days[-1]).days + 14 * number + 6.5 for day in span])
+        usual = means[number][:, None] * share * np.exp(slope[:, None] * place)
+        usable = (share >= 0.02) & (abs(means[number]) > 0.2 * abs(cost).mean(axis=1))[:, None]
+        usable &= abs(usual) > _NOTHING
+        np.divide(cost, usual, out=held[number], where=usable)
+    with_, without = np.zeros(len(plain)), np.zeros(len(plain))
+    weekday = np.array([(number + 7) % 14 for number in range(14)])
+    for left in range(_FORTNIGHTS):
+        others = np.delete(held, left, axis=0)
+        alternating = median(np.moveaxis(others, 0, -1))
+        weekly = median(np.moveaxis(np.concatenate([others, others[:, :, weekday]]), 0, -1))
+        with_ += np.nansum(abs(held[left] - alternating), axis=1)
+        without += np.nansum(abs(held[left] - weekly), axis=1)
+    typical = median(np.moveaxis(held, 0, -1))
+    typical = np.where(np.isnan(typical), 1.0, typical)
+    better = with_ < _FORTNIGHT_EXPLAINS * without
+    return np.where(better[:, None], typical, flat)
+
+
 # Level
 
 
-def _level(plain: Costs, days: Sequence[date], began: _Numbers, rhythm: Costs) -> Costs:
+def _growth(plain: Costs, days: Sequence[date], shares: Costs) -> tuple[Costs, Costs]:
+    """The growth a day of the logarithm, and what the last day costs without its rhythm."""
+    whole = np.full((len(plain), _RECENT_DAYS), np.nan)
+    for number, day in enumerate(days):
+        back = (days[-1] - day).days
+        if back < _RECENT_DAYS:
+            usable = shares[:, number] >= 0.05
+            whole[usable, -1 - back] = plain[usable, number] / shares[usable, number]
+    return growth(whole)
+
+
+def _level(plain: Costs, days: Sequence[date], began: _Numbers, shares: Costs) -> Costs:
     """What an average day costs now."""
     first = next(number for number, day in enumerate(days) if (days[-1] - day).days < _LEVEL_DAYS)
     cost = plain[:, first:]
-    weight = rhythm[:, [day.weekday() for day in days[first:]]].copy()
+    weight = shares[:, first:].copy()
     columns = np.arange(first, len(days))
     weight[columns[None, :] < began[:, None]] = 0
     weight[weight < 0.02] = 0

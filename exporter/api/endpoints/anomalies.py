@@ -129,7 +129,7 @@ def _row(source: Source, finding: Finding) -> dict[str, Any]:
         "percentage": _cents(finding.percentage),
         "deviation_usd": _cents(finding.deviation),
         "score": _cents(finding.score),
-        "from_earlier_month": finding.from_earlier_month,
+        "recurs": finding.recurs,
         "same_weekdays": [
             {"day": day.isoformat(), "cost_usd": _cents(usd)} for day, usd in finding.same_weekdays
         ],

@@ -342,7 +342,7 @@ def test_the_api_gives_the_evidence_and_the_cause(ledger: Ledger) -> None:
         "percentage": 200.0,
         "deviation_usd": pytest.approx(3.2, abs=0.2),
         "score": pytest.approx(200 / deviation, abs=0.01),
-        "from_earlier_month": False,
+        "recurs": False,
         "same_weekdays": [
             {"day": f"{TESTED - 7 * number * DAY}", "cost_usd": 100.0} for number in range(1, 9)
         ],

@@ -223,10 +223,10 @@ def test_noise_is_no_rhythm() -> None:
     assert max(got) / min(got) < 1.2
 
 
-def test_what_is_made_use_of_is_six_weeks_and_the_first_ten_days_of_three_months_before() -> None:
-    recent = [TODAY - number * DAY for number in range(43, 0, -1)]
-    starts = [date(2026, month, number) for month in (2, 3, 4) for number in range(1, 11)]
-    assert input_days(TODAY) == sorted({*recent, *starts})
+def test_what_is_made_use_of_are_the_last_four_days_of_each_calendar() -> None:
+    used = input_days(TODAY)
+    assert used == [TODAY - number * DAY for number in range(165, 0, -1)]
+    assert {date(2026, 1, 31), date(2025, 12, 31)} < set(used)
 
 
 def test_too_few_days_expect_nothing() -> None:

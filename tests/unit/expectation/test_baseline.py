@@ -76,7 +76,7 @@ def test_the_tested_day_is_not_among_the_days_that_it_is_compared_with() -> None
 def test_noise_widens_what_is_usual() -> None:
     rng = np.random.default_rng(3)
     drawn = {
-        day: float(factor) for day, factor in zip(input_days(TESTED), rng.lognormal(0, 0.3, 57), strict=True)
+        day: float(factor) for day, factor in zip(input_days(TESTED), rng.lognormal(0, 0.3, 401), strict=True)
     }
 
     def noisy(factor: float) -> Daily:
@@ -109,7 +109,7 @@ def test_what_recurs_at_month_ends_is_expected_there_only() -> None:
 
     for tested in (date(2026, 2, 28), date(2026, 5, 31), date(2026, 6, 1), date(2026, 6, 2)):
         assert found(closing, fee, tested=tested) == ["", ""]
-    assert result_of(closing, date(2026, 5, 31)).twin.tolist() == [True]
+    assert result_of(closing, date(2026, 5, 31)).recurs.tolist() == [True]
     # The closing's amount in the middle of a month, and twice it at the end.
     assert found(lambda day: 500.0 if day == TESTED else closing(day)) == ["spike"]
     end = date(2026, 5, 31)
@@ -246,7 +246,7 @@ def at_the_limits(limits: Limits, side: int) -> baseline.Baseline:
     value, expected, score = np.array([100.0 + side * 25]), np.array([100.0]), np.array([side * 5.0])
     return baseline.Baseline(
         value, expected, np.array([5.0]), score, expected, expected,
-        twin=flag, low_before=~flag, new=flag, stopped=flag, may_be_restated=flag, usual=expected,
+        recurs=flag, low_before=~flag, often_silent=flag, new=flag, stopped=flag, may_be_restated=flag, usual=expected,
     )  # fmt: skip
 
 

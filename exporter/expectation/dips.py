@@ -1,0 +1,100 @@
+"""Single low days: a day that cost far less than expected between two days that cost what they always do.
+
+Late data looks the same until it arrives. So a day is looked at when the two days after it are known, by whoever asks
+only of days that were read long enough after their end; and a day on which several services of an account fell, or
+the same service elsewhere, is left out: that is data, not use.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import numpy as np
+
+from exporter.expectation import baseline
+from exporter.expectation.arrays import Flags, Values
+from exporter.expectation.baseline import Baseline
+from exporter.expectation.limits import Limits
+
+DAYS_AFTER = 2
+"""So many days after it must be known."""
+FELL_TOGETHER = 3
+"""Services of one account that fall on one day are late data; of one service in several accounts, two are."""
+_SAME_SERVICE = 2
+_BACK = 0.5  # of the fall, that the days around have to be without
+_MOVED_DAYS = 3
+_DAY = timedelta(days=1)
+
+
+def candidates(values: Values, days: Sequence[date]) -> Flags:
+    """Series whose day is lower than both of its neighbours: all that a dip can be, found cheaply.
+
+    The tested day is the last but `DAYS_AFTER` of `days`, which follow each other there.
+    """
+    day = -1 - DAYS_AFTER
+    low = values[:, day] < np.fmin(values[:, day - 1], values[:, day + 1])
+    # The days before and after may be of another place in the week.
+    week = (values[:, day] < values[:, day - 7]) if values.shape[1] > 7 - day else low
+    return np.asarray(low | week)
+
+
+def dips(
+    values: Values,
+    days: Sequence[date],
+    accounts: Sequence[str],
+    services: Sequence[str],
+    limits: Limits,
+) -> tuple[Flags, Baseline]:
+    """Which series dipped on the last day but `DAYS_AFTER`, and the baseline of that day.
+
+    `values` are series by `days`, of the `accounts` and `services` of the same number.
+    """
+    tested = days[-1] - DAYS_AFTER * _DAY
+    until = [number for number, day in enumerate(days) if day <= tested]
+    if (
+        not until
+        or days[until[-1]] != tested
+        or days[-DAYS_AFTER:] != [tested + back * _DAY for back in range(1, DAYS_AFTER + 1)]
+    ):
+        raise ValueError("the tested day and those after it")
+    found = baseline.assess(values[:, until], [days[number] for number in until], limits)
+    low = baseline.is_low(found, limits) & ~found.stopped
+    single = low & ~found.low_before & _is_back(values, found) & ~_moved(values, found)
+    fallen = np.flatnonzero(low).tolist()
+    of_account = Counter(accounts[number] for number in fallen)
+    of_service = Counter(services[number] for number in fallen)
+    late = np.zeros(len(values), dtype=bool)
+    for number in fallen:
+        late[number] = (
+            of_account[accounts[number]] >= FELL_TOGETHER or of_service[services[number]] >= _SAME_SERVICE
+        )
+    return np.asarray(single & ~late), found
+
+
+def _is_back(values: Values, found: Baseline) -> Flags:
+    """Whether the days after cost again what the same weekdays did."""
+    back = np.ones(len(values), dtype=bool)
+    fall = (found.expected - found.value) / np.maximum(abs(found.expected), 1e-9)
+    for after in range(-DAYS_AFTER, 0):
+        usual = (
+            np.fmin(values[:, after - 7], values[:, after - 14])
+            if values.shape[1] >= 14 - after
+            else values[:, after]
+        )
+        missing = (usual - values[:, after]) / np.maximum(abs(usual), 1e-9)
+        back &= missing <= _BACK * fall
+    return back
+
+
+def _moved(values: Values, found: Baseline) -> Flags:
+    """Whether a day nearby cost as much more as this one cost less."""
+    fall = found.expected - found.value
+    day = -1 - DAYS_AFTER
+    moved = np.zeros(len(values), dtype=bool)
+    for by in range(-_MOVED_DAYS, DAYS_AFTER + 1):
+        if by and values.shape[1] >= 7 - day - by:
+            more = values[:, day + by] - values[:, day + by - 7]
+            moved |= more >= _BACK * fall
+    return moved

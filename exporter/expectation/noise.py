@@ -1,0 +1,74 @@
+"""How far the days of a series are from what is expected of them as a rule."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from exporter.expectation.arrays import MAD, Flags, Numbers, Values, median
+from exporter.expectation.limits import Limits
+from exporter.expectation.rhythm import LEVEL_DAYS, WEEKS, weeks
+
+LEAST_DEVIATION = 0.03  # of what is expected: no cost is more regular than that for good
+HABIT_DEVIATIONS = 3.0
+_HABIT_WEEKS = 3
+_HABIT_FROM = 7  # days before the tested one that are no habit yet
+_FACTORS_AT = 4.0  # deviations at which a factor and an amount say the same
+_SHORT_DAYS = 12  # days that have neighbours, for these alone to tell the deviation
+_LONG_AGAINST_SHORT = 2.0
+
+
+def relative_deviation(flat: Values, near: Values) -> Values:
+    """The robust distance of a day from the days around it (`near`), relative to them.
+
+    What varies over weeks counts too, up to twice that: a change of level is no noise.
+    """
+    short, count = _spread(flat, near)
+    # Four weeks, or all of it where few days of a week have cost.
+    rare = (~np.isnan(flat[:, -2 * LEVEL_DAYS :])).sum(axis=1) < _SHORT_DAYS
+    newest = flat.copy()
+    newest[~rare, : -2 * LEVEL_DAYS] = np.nan
+    long, _ = _spread(newest, median(newest)[:, None])
+    short = np.maximum(short, LEAST_DEVIATION)
+    several = np.fmax(short, np.fmin(long, _LONG_AGAINST_SHORT * short))
+    return np.asarray(np.where(count >= _SHORT_DAYS, several, np.fmax(long, short)))
+
+
+def factor(value: Values, expected: Values, noise: Values) -> Values:
+    """One deviation to the side of the value, as a share of the expectation.
+
+    Cost varies by factors: as far up as down is a larger amount.
+    """
+    upwards = np.expm1(_FACTORS_AT * noise) / _FACTORS_AT
+    downwards = -np.expm1(-_FACTORS_AT * noise) / _FACTORS_AT
+    return np.where((value >= expected) == (expected >= 0), upwards, downwards)
+
+
+def bursty(flat: Values, near: Values, noise: Values, near_end: Flags, limits: Limits) -> Flags:
+    """Whether single days of three different weeks stood out, of two weeks away from the ends of months."""
+    reach = np.maximum(np.maximum(limits.score * noise[:, None], limits.ratio) * abs(near), limits.least)
+    out = flat - near > reach  # False where either is not known
+    away = weeks(out & ~near_end).any(axis=2).sum(axis=1)
+    return np.asarray((weeks(out).any(axis=2).sum(axis=1) >= _HABIT_WEEKS) & (away >= _HABIT_WEEKS - 1))
+
+
+def habit(flat: Values) -> tuple[Values, Values]:
+    """How low and how high three different weeks went, the last one aside; NaN where there are too few weeks."""
+    by_week = weeks(flat)[:, : WEEKS - _HABIT_FROM // 7, :]
+    empty = np.isnan(by_week).all(axis=2)
+    highest = np.where(np.isnan(by_week), -np.inf, by_week).max(axis=2)
+    lowest = np.where(np.isnan(by_week), np.inf, by_week).min(axis=2)
+    high = np.sort(highest, axis=1)[:, -_HABIT_WEEKS]
+    low = np.sort(lowest, axis=1)[:, _HABIT_WEEKS - 1]
+    few = (~empty).sum(axis=1) < _HABIT_WEEKS
+    return np.where(few, np.nan, low), np.where(few, np.nan, high)
+
+
+def _spread(flat: Values, middle: Values) -> tuple[Values, Numbers]:
+    """The median distance from the middle, relative to it, as a standard deviation; and of how many days."""
+    ratio = np.divide(
+        abs(flat - middle), abs(middle), out=np.full_like(flat, np.nan), where=abs(middle) > 1e-9
+    )
+    count = (~np.isnan(ratio)).sum(axis=1)
+    # Few days tell less than there is.
+    deviation = MAD * median(ratio) * (1 + 2 / np.maximum(count, 1))
+    return np.where(np.isnan(deviation), 0.0, deviation), count
