@@ -59,7 +59,8 @@ docs: setup dashboards ## write all that is generated: metrics reference, schema
 bench: setup ## measure, and print the figures
 	$(BIN)/aws-spend-exporter demo --check --repeat 10
 
-bench-anomaly: setup ## measure anomaly findings against labelled organisations
+bench-anomaly: setup ## judge anomaly findings on classes of labelled series that they were not tuned on
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python -m bench.anomaly
 
 bench-forecast: setup ## measure month-end forecasts against simulated bills

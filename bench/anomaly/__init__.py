@@ -1,0 +1,1 @@
+"""How good anomaly findings are, on labelled series of classes that they were not developed on."""
