@@ -6,9 +6,10 @@ Nothing of the tested day is in its own expectation. Each series has
 - a level: the median of the last fourteen days without that rhythm, so that a lasting change is learnt
   once it is older than a week;
 - a deviation: the median distance of single days from the week around them, which neither a spike nor a
-  change of level widens. Where three earlier weeks had a day that went further, that is how the series
+  change of level widens. Where several earlier weeks had a day that went further, that is how the series
   is: its deviation to that side is widened;
-- calendars: what recurred on the days of a calendar is expected on its next day (recurrence.py);
+- calendars: what recurred on the days of a calendar is expected on its next day (recurrence.py), and
+  on no other (excursions.py);
 - silences: where days without cost are usual, the sizes of the others tell how large one may be.
 
 A day that was not read is NaN and says nothing: missing is never a drop.
@@ -17,14 +18,15 @@ A day that was not read is NaN and says nothing: missing is never a drop.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 
 import numpy as np
 
 from exporter.expectation import lifetimes, noise, recurrence, rhythm
-from exporter.expectation.arrays import Flags, Values
+from exporter.expectation.arrays import Flags, Numbers, Values
 from exporter.expectation.calendars import DAYS_BACK
+from exporter.expectation.excursions import Excursions, excursions
 from exporter.expectation.limits import Limits
 from exporter.expectation.rhythm import WEEKS
 
@@ -35,10 +37,12 @@ LIFE_DAYS = 182
 _AT_A_TIME = 1000  # series whose arrays stay in the processor's cache
 _FEWEST_OWN_DAYS = 14  # since a series began
 _RHYTHM_KNOWN_DAYS = 28
-_MONTH_END_DAYS = 4  # at either end of a month
 _RESTATED = 2.0  # times the ratio that a difference takes which a restatement can explain
-_SIZE_DEVIATIONS = 0.8  # deviations of the logarithm that count as one of the score
+_SIZE_DEVIATIONS = 0.65  # deviations of the logarithm that count as one of the score
 _LOOKED_UP = 2.0  # deviations from which on calendars are asked
+_LOOKED_BACK = 5
+_LOW_DAYS = 3
+_AS_LOW = 0.5
 _DAY = timedelta(days=1)
 
 
@@ -57,8 +61,8 @@ class Baseline:
     lower: Values
     upper: Values
     recurs: Flags
-    low_before: Flags
-    """The last known day before was low too; without it a low day may be late data."""
+    low_days: Numbers
+    """How many known days before it were low, too, three at most; without one a low day may be late data."""
     often_silent: Flags
     """Days without cost are usual: a low day says nothing."""
     new: Flags
@@ -121,79 +125,134 @@ def is_low(baseline: Baseline, limits: Limits) -> Flags:
 
 def drops(baseline: Baseline, limits: Limits) -> Flags:
     """Low for the second day at least, without having ended."""
-    return np.asarray(is_low(baseline, limits) & baseline.low_before & ~baseline.stopped)
+    return np.asarray(is_low(baseline, limits) & (baseline.low_days >= 1) & ~baseline.stopped)
 
 
 # One part of the series
 
 
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What rhythm and level let expect of the tested day; `noise` is one deviation of a day as a share of it."""
+
+    before: Values
+    shares: Values
+    flat: Values
+    level: Values
+    noise: Values
+    own: Numbers
+    expected: Values
+
+    @classmethod
+    def of(cls, before: Values, value: Values) -> _Base:
+        """From the eight weeks before, NaN where a day is not known."""
+        before = before.copy()
+        # A series that did not exist yet did not cost zero.
+        before[np.arange(before.shape[1])[None, :] < rhythm.began(before)[:, None]] = np.nan
+        own = (~np.isnan(before)).sum(axis=1)
+        shares = rhythm.rhythm(before)
+        flat = rhythm.flattened(before, shares)
+        level = rhythm.level(flat)
+        # Column 0 of the rhythm is the weekday of the oldest column, which is the tested day's.
+        expected = level * shares[:, 0]
+        # Until the rhythm of a young series is known, the same weekday of the last two weeks may tell it.
+        for same_weekday in (before[:, -7], before[:, -14]):
+            taken = (own < _RHYTHM_KNOWN_DAYS) & (abs(value - same_weekday) < abs(value - expected))
+            expected = np.where(taken, same_weekday, expected)
+        noise_ = noise.relative_deviation(flat, rhythm.around(flat))
+        return cls(before, shares, flat, level, noise_, own, expected)
+
+    def deviation(self, value: Values, limits: Limits) -> Values:
+        """To the side of a value."""
+        expected = abs(self.expected)
+        deviation = np.maximum(noise.factor(value, self.expected, self.noise) * expected, limits.least)
+        return np.maximum(deviation, noise.LEAST_DEVIATION * expected)
+
+
 def _assess(history: Values, tested: date, limits: Limits, last_month_is_open: bool) -> Baseline:
     """`history` has a column for each of `DAYS_BACK` days and the tested one."""
     value = history[:, -1].copy()
-    before = history[:, -WEEKS * 7 - 1 : -1].copy()
-    width = before.shape[1]
+    before = history[:, -WEEKS * 7 - 1 : -1]
     enough = (~np.isnan(before)).sum(axis=1) >= FEWEST_DAYS
     began = rhythm.began(before)
-    # A series that did not exist yet did not cost zero.
-    before[np.arange(width)[None, :] < began[:, None]] = np.nan
-    own = (~np.isnan(before)).sum(axis=1)
 
-    shares = rhythm.rhythm(before)
-    # Column 0 of the rhythm is the weekday of the oldest column, which is the tested day's.
-    weekday = shares[:, 0]
-    flat = rhythm.flattened(before, shares)
-    level = rhythm.level(flat)
-    near = rhythm.around(flat)
-    relative = noise.relative_deviation(flat, near)
-
-    expected = level * weekday
-    deviation = np.maximum(noise.factor(value, expected, relative) * abs(expected), limits.least)
-    # Until the rhythm of a young series is known, the same weekday of the last two weeks may tell it.
-    for same_weekday in (before[:, -7], before[:, -14]):
-        taken = (own < _RHYTHM_KNOWN_DAYS) & (abs(value - same_weekday) < abs(value - expected))
-        expected = np.where(taken, same_weekday, expected)
-    deviation = np.maximum(deviation, noise.LEAST_DEVIATION * abs(expected))
-
-    near_end = _near_month_end(tested)
-    low, high = noise.habit(np.where(near_end, np.nan, flat))
-    bursty = noise.bursty(flat, near, relative, near_end, limits)
-    # Bursts keep to no weekday.
-    high = np.fmax(high * weekday, np.where(bursty, noise.habit(before)[1], np.nan))
+    base = _Base.of(before, value)
     life = history[:, -LIFE_DAYS - 1 :]
-    often_silent = lifetimes.is_often_silent(*lifetimes.silences(life[:, :-1], shares, limits))
-    up = np.fmax(deviation, (high - expected) / noise.HABIT_DEVIATIONS)
-    up = np.where(often_silent, np.fmax(up, _by_size(life[:, :-1], expected, limits)), up)
-    down = np.fmax(deviation, (expected - low * weekday) / noise.HABIT_DEVIATIONS)
+    often_silent = lifetimes.is_often_silent(*lifetimes.silences(life[:, :-1], base.shares, limits))
+    usual = _Usual(
+        base.expected.copy(),
+        _either_side(base, limits, down=True),
+        _either_side(base, limits, down=False),
+        np.zeros(len(value), dtype=bool),
+    )
+    # What costs as it always does needs no closer look.
+    off = abs(value - base.expected) > np.maximum(_LOOKED_UP * base.deviation(value, limits), limits.least)
+    rows = np.flatnonzero(off | often_silent)
+    if len(rows):
+        usual.put(rows, _looked_at(history[rows], often_silent[rows], base.noise[rows], tested, limits))
 
-    side = np.where(value >= expected, up, down)
-    expected, side, recurs = _with_calendars(history, expected, side, relative, tested, limits)
-    up, down = np.where(value >= expected, side, up), np.where(value >= expected, down, side)
-
-    assessed = enough & (own >= _FEWEST_OWN_DAYS) & ~np.isnan(value)
-    stopped, usual = lifetimes.stopped(life, np.roll(shares, -1, axis=1), limits)
+    assessed = enough & (base.own >= _FEWEST_OWN_DAYS) & ~np.isnan(value)
+    stopped, cost_before = lifetimes.stopped(life, np.roll(base.shares, -1, axis=1), limits)
     stopped &= assessed
 
     def where_assessed(numbers: Values) -> Values:
         return np.where(assessed, numbers, np.nan)
 
+    side = np.where(value >= usual.expected, usual.up, usual.down)
     return Baseline(
         value=value,
-        expected=where_assessed(expected),
+        expected=where_assessed(usual.expected),
         deviation=where_assessed(side),
-        score=where_assessed((value - expected) / side),
-        lower=where_assessed(expected - limits.score * down),
-        upper=where_assessed(expected + limits.score * up),
-        recurs=recurs & assessed,
-        low_before=_low_before(before, level, shares, limits),
+        score=where_assessed((value - usual.expected) / side),
+        lower=where_assessed(usual.expected - limits.score * usual.down),
+        upper=where_assessed(usual.expected + limits.score * usual.up),
+        recurs=usual.recurs & assessed,
+        low_days=_low_days(base, value, usual.expected),
         often_silent=often_silent,
         # Most of the eight weeks are known to have cost nothing.
-        new=enough & (began > width - lifetimes.NEWS_DAYS) & (value >= limits.new_amount),
+        new=enough & (began > before.shape[1] - lifetimes.NEWS_DAYS) & (value >= limits.new_amount),
         stopped=stopped,
-        may_be_restated=_began_with_month(before, value, expected, level, shares, tested)
+        may_be_restated=_began_with_month(base.before, value, usual.expected, base.level, base.shares, tested)
         if last_month_is_open
         else np.zeros(len(value), dtype=bool),
-        usual=where_assessed(np.where(stopped, usual, expected)),
+        usual=where_assessed(np.where(stopped, cost_before, usual.expected)),
     )
+
+
+def _either_side(base: _Base, limits: Limits, *, down: bool) -> Values:
+    return base.deviation(base.expected - 1 if down else base.expected + 1, limits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Usual:
+    """The expectation, one deviation to either side, and whether something recurs today; by series."""
+
+    expected: Values
+    down: Values
+    up: Values
+    recurs: Flags
+
+    def put(self, rows: Numbers, other: _Usual) -> None:
+        """Replace some series."""
+        self.expected[rows], self.down[rows], self.up[rows] = other.expected, other.down, other.up
+        self.recurs[rows] = other.recurs
+
+
+def _looked_at(history: Values, often_silent: Flags, noise_: Values, tested: date, limits: Limits) -> _Usual:
+    """A closer look over thirteen months: without what recurs, with what went as far before, and on calendars."""
+    value, past = history[:, -1], history[:, :-1]
+    found = excursions(past, noise_, tested - _DAY, limits)
+    plain = np.where(found.recurred, found.normal, past)
+    base = _Base.of(plain[:, -WEEKS * 7 :], value)
+    low, high = _usual_levels(base, found)
+    down = np.fmax(_either_side(base, limits, down=True), (base.expected - low) / noise.HABIT_DEVIATIONS)
+    up = np.fmax(_either_side(base, limits, down=False), (high - base.expected) / noise.HABIT_DEVIATIONS)
+    up = np.where(often_silent, _by_size(past[:, -LIFE_DAYS:], base.expected, limits), up)
+    usual = _Usual(base.expected, down, up, np.zeros(len(value), dtype=bool))
+    # Where silence is usual every cost stands out; what recurs has to be larger than others.
+    large = past > (base.expected + limits.score * up)[:, None]
+    found = replace(found, stood=found.stood & (large | ~often_silent[:, None]))
+    return _with_calendars(usual, history, found, tested, limits)
 
 
 def _whole(values: Values, days: Sequence[date]) -> Values:
@@ -206,37 +265,46 @@ def _whole(values: Values, days: Sequence[date]) -> Values:
     return whole
 
 
+def _usual_levels(base: _Base, past: Excursions) -> tuple[Values, Values]:
+    """How low and how high the tested day may be by what several earlier weeks were."""
+    weekday, expected = base.shares[:, 0], base.expected
+    low, high = (ends * weekday for ends in noise.usual_levels(base.flat))
+    # A rhythm that is none moves days beyond where any has been.
+    lowest, highest = noise.usual_levels(base.before)
+    low, high = np.fmax(low, np.fmin(lowest, expected)), np.fmin(high, np.fmax(highest, expected))
+    below, above = noise.habit(past)
+    return (
+        np.fmin(low, expected + below * abs(expected)),
+        np.fmax(high, expected + above * abs(expected)),
+    )
+
+
 def _by_size(past: Values, expected: Values, limits: Limits) -> Values:
     """One deviation upwards of a series that is often silent, from the sizes of the days that are not."""
     middle, spread = lifetimes.usual_size(past, limits)
     highest = np.exp(np.minimum(middle + _SIZE_DEVIATIONS * limits.score * spread, 100))
-    return np.asarray((highest - expected) / limits.score)
+    return np.asarray(
+        np.maximum((highest - expected) / limits.score, noise.LEAST_DEVIATION * abs(expected) + limits.least)
+    )
 
 
-def _with_calendars(
-    history: Values, expected: Values, deviation: Values, relative: Values, tested: date, limits: Limits
-) -> tuple[Values, Values, Flags]:
-    """Expectation and deviation with what recurs today, and the series for which something does.
-
-    Only where the day is off: what costs as it always does needs no calendar. Between the base and what recurs all
-    is usual, as when a part of a charge is due.
-    """
-    off = history[:, -1] - expected
-    rows = np.flatnonzero(abs(off) > np.maximum(_LOOKED_UP * deviation, limits.least))
-    recurs = np.zeros(len(history), dtype=bool)
-    if not len(rows):
-        return expected, deviation, recurs
-    found = recurrence.recurring(history[rows], expected[rows], relative[rows], tested, limits)
+def _with_calendars(usual: _Usual, history: Values, past: Excursions, tested: date, limits: Limits) -> _Usual:
+    """With what recurs today. Between the base and what recurs all is usual, as when a part of a charge is due."""
+    value = history[:, -1]
+    found = recurrence.recurring(history, usual.expected, past, tested, limits)
     known = ~np.isnan(found.size)
-    rows, size, spread = rows[known], found.size[known], found.deviation[known]
-    expected, deviation = expected.copy(), deviation.copy()
-    within = abs(off[rows]) <= abs(size)
-    wide = np.maximum(deviation[rows], abs(size) / (2 * limits.score) * 1.01)
-    nearer = abs(off[rows] - size) < abs(off[rows])
-    deviation[rows] = np.where(within, wide, np.maximum(spread, deviation[rows]))
-    expected[rows] += np.where(nearer | ~within, size, 0.0)
-    recurs[rows] = nearer | ~within
-    return expected, deviation, recurs
+    size = np.where(known, found.size, 0.0)
+    off = value - usual.expected
+    within = abs(off) <= abs(size)
+    taken = known & (~within | (abs(off - size) < abs(off)))
+    wide = abs(size) / (2 * limits.score) * 1.01
+    least = np.where(within, wide, np.where(known, found.deviation, 0.0))
+    return _Usual(
+        np.where(taken, usual.expected + size, usual.expected),
+        np.fmax(usual.down, least),
+        np.fmax(usual.up, least),
+        taken,
+    )
 
 
 # Parts
@@ -270,22 +338,15 @@ def _off(value: Values, expected: Values) -> Values:
     )
 
 
-def _near_month_end(tested: date) -> Flags:
-    """Which of the eight weeks' days lie at an end of a month, where the same place of earlier months tells more."""
-    days = [tested - timedelta(days=back) for back in range(WEEKS * 7, 0, -1)]
-    return np.array(
-        [day.day <= _MONTH_END_DAYS or (day + _MONTH_END_DAYS * _DAY).day <= _MONTH_END_DAYS for day in days]
-    )
-
-
-def _low_before(before: Values, level: Values, shares: Values, limits: Limits) -> Flags:
-    """Whether the newest known day of the last three was low by ratio and amount, too."""
-    low = np.zeros(len(before), dtype=bool)
-    open_ = np.ones(len(before), dtype=bool)
-    for back in range(1, 4):
-        value, usual = before[:, -back], level * shares[:, -back % 7]
-        known = ~np.isnan(value) & (usual > 0)
-        off = usual - value
-        low |= open_ & known & (off >= limits.ratio * usual) & (off >= limits.amount / 2)
-        open_ &= ~known
-    return low
+def _low_days(base: _Base, value: Values, expected: Values) -> Numbers:
+    """How many known days before the tested one were low in a row, at least half as far as it is; three at most."""
+    found = np.zeros(len(value), dtype=np.int64)
+    open_ = np.ones(len(value), dtype=bool)
+    today = _off(value, expected)
+    for back in range(1, _LOOKED_BACK + 1):
+        earlier = _off(base.before[:, -back], base.level * base.shares[:, -back % 7])
+        known = ~np.isnan(earlier)
+        low = known & (earlier <= _AS_LOW * today)
+        found += open_ & low
+        open_ &= low | ~known
+    return np.minimum(found, _LOW_DAYS)

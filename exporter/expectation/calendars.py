@@ -19,7 +19,7 @@ DAYS_BACK = 400
 REMEMBERED = 4
 """So many earlier days of a calendar are looked at."""
 _DAY = timedelta(days=1)
-_WEEKS = ((7, 2), (14, 2), (28, 2))
+_WEEKS = ((14, 2), (28, 2))
 _INTERVALS = tuple(days for days in range(3, 46) if days % 7)
 _FEWEST_OF_INTERVAL = 3
 _NAMED_FROM_END = 7
@@ -69,20 +69,23 @@ class Rule:
 
 
 @lru_cache(maxsize=16)
-def rules(oldest: date, newest: date, until: date) -> tuple[Rule, ...]:
-    """All rules that name days of [oldest, newest], with their days after it up to `until`; simpler ones first."""
+def rules(oldest: date, newest: date, until: date, most: int = REMEMBERED) -> tuple[Rule, ...]:
+    """All rules that name days of [oldest, newest], with their days after it up to `until`; simpler ones first.
+
+    Of the past, the newest `most` days of each.
+    """
     found: dict[tuple[tuple[date, ...], tuple[date, ...]], Rule] = {}
     first, last = (day.year * 12 + day.month - 1 for day in (oldest, until))
     for name, place in _PLACES.items():
         days = [day for month in range(first - 1, last + 2) if (day := _at(place, month))]
-        past = tuple(sorted((day for day in days if oldest <= day <= newest), reverse=True)[:REMEMBERED])
+        past = tuple(sorted((day for day in days if oldest <= day <= newest), reverse=True)[:most])
         coming = tuple(day for day in days if newest < day <= until)
         if len(past) > 1:
             found.setdefault((past, coming), Rule(name, past, coming, 2 if name in _PLAIN else 3))
     for back in range(28):
-        known = [newest - (back + 28 * number) * _DAY for number in range(REMEMBERED)]
+        known = [newest - (back + 28 * number) * _DAY for number in range(most)]
         coming = tuple(newest + (28 * number - back) * _DAY for number in (1, 2))
-        past = tuple(day for day in known if day >= oldest)
+        past = tuple(day for day in known if day >= oldest)[:most]
         if len(past) > 1:
             found.setdefault((past, coming), Rule("every 28 days", past, coming, 3))
     return tuple(found.values())

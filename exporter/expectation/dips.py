@@ -7,7 +7,6 @@ the same service elsewhere, is left out: that is data, not use.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import date, timedelta
 
@@ -16,28 +15,14 @@ import numpy as np
 from exporter.expectation import baseline
 from exporter.expectation.arrays import Flags, Values
 from exporter.expectation.baseline import Baseline
+from exporter.expectation.late_data import may_be_late
 from exporter.expectation.limits import Limits
 
 DAYS_AFTER = 2
 """So many days after it must be known."""
-FELL_TOGETHER = 3
-"""Services of one account that fall on one day are late data; of one service in several accounts, two are."""
-_SAME_SERVICE = 2
 _BACK = 0.5  # of the fall, that the days around have to be without
 _MOVED_DAYS = 3
 _DAY = timedelta(days=1)
-
-
-def candidates(values: Values, days: Sequence[date]) -> Flags:
-    """Series whose day is lower than both of its neighbours: all that a dip can be, found cheaply.
-
-    The tested day is the last but `DAYS_AFTER` of `days`, which follow each other there.
-    """
-    day = -1 - DAYS_AFTER
-    low = values[:, day] < np.fmin(values[:, day - 1], values[:, day + 1])
-    # The days before and after may be of another place in the week.
-    week = (values[:, day] < values[:, day - 7]) if values.shape[1] > 7 - day else low
-    return np.asarray(low | week)
 
 
 def dips(
@@ -56,21 +41,13 @@ def dips(
     if (
         not until
         or days[until[-1]] != tested
-        or days[-DAYS_AFTER:] != [tested + back * _DAY for back in range(1, DAYS_AFTER + 1)]
+        or list(days[-DAYS_AFTER:]) != [tested + back * _DAY for back in range(1, DAYS_AFTER + 1)]
     ):
         raise ValueError("the tested day and those after it")
     found = baseline.assess(values[:, until], [days[number] for number in until], limits)
     low = baseline.is_low(found, limits) & ~found.stopped
-    single = low & ~found.low_before & _is_back(values, found) & ~_moved(values, found)
-    fallen = np.flatnonzero(low).tolist()
-    of_account = Counter(accounts[number] for number in fallen)
-    of_service = Counter(services[number] for number in fallen)
-    late = np.zeros(len(values), dtype=bool)
-    for number in fallen:
-        late[number] = (
-            of_account[accounts[number]] >= FELL_TOGETHER or of_service[services[number]] >= _SAME_SERVICE
-        )
-    return np.asarray(single & ~late), found
+    single = low & ~(found.low_days >= 1) & _is_back(values, found) & ~_moved(values, found)
+    return np.asarray(single & ~may_be_late(low, accounts, services)), found
 
 
 def _is_back(values: Values, found: Baseline) -> Flags:
@@ -96,5 +73,5 @@ def _moved(values: Values, found: Baseline) -> Flags:
     for by in range(-_MOVED_DAYS, DAYS_AFTER + 1):
         if by and values.shape[1] >= 7 - day - by:
             more = values[:, day + by] - values[:, day + by - 7]
-            moved |= more >= _BACK * fall
+            moved |= (more >= _BACK * fall) & (more <= (2 - _BACK) * fall)
     return moved

@@ -1,17 +1,20 @@
-"""How far the days of a series are from what is expected of them as a rule."""
+"""How far the days of a series are from what is expected of them as a rule, and how far they went at times."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from exporter.expectation.arrays import MAD, Flags, Numbers, Values, median
-from exporter.expectation.limits import Limits
-from exporter.expectation.rhythm import LEVEL_DAYS, WEEKS, weeks
+from exporter.expectation.arrays import MAD, Numbers, Values, median
+from exporter.expectation.excursions import Excursions
+from exporter.expectation.rhythm import LEVEL_DAYS, weeks
 
 LEAST_DEVIATION = 0.03  # of what is expected: no cost is more regular than that for good
 HABIT_DEVIATIONS = 3.0
-_HABIT_WEEKS = 3
+_LEVEL_WEEKS = 3
 _HABIT_FROM = 7  # days before the tested one that are no habit yet
+_HABIT_BLOCK = 7  # days of which the furthest counts
+_HABITS = ((17, 3), (56, 5))
+"""In so many of the newest blocks, so many went as far: that is how a series is."""
 _FACTORS_AT = 4.0  # deviations at which a factor and an amount say the same
 _SHORT_DAYS = 12  # days that have neighbours, for these alone to tell the deviation
 _LONG_AGAINST_SHORT = 2.0
@@ -43,24 +46,40 @@ def factor(value: Values, expected: Values, noise: Values) -> Values:
     return np.where((value >= expected) == (expected >= 0), upwards, downwards)
 
 
-def bursty(flat: Values, near: Values, noise: Values, near_end: Flags, limits: Limits) -> Flags:
-    """Whether single days of three different weeks stood out, of two weeks away from the ends of months."""
-    reach = np.maximum(np.maximum(limits.score * noise[:, None], limits.ratio) * abs(near), limits.least)
-    out = flat - near > reach  # False where either is not known
-    away = weeks(out & ~near_end).any(axis=2).sum(axis=1)
-    return np.asarray((weeks(out).any(axis=2).sum(axis=1) >= _HABIT_WEEKS) & (away >= _HABIT_WEEKS - 1))
+def usual_levels(values: Values) -> tuple[Values, Values]:
+    """How low and how high three of the weeks before the last one went; NaN where there are too few.
 
-
-def habit(flat: Values) -> tuple[Values, Values]:
-    """How low and how high three different weeks went, the last one aside; NaN where there are too few weeks."""
-    by_week = weeks(flat)[:, : WEEKS - _HABIT_FROM // 7, :]
+    What a series returns to after a change is nothing new.
+    """
+    by_week = weeks(values)[:, :-1, :]
     empty = np.isnan(by_week).all(axis=2)
     highest = np.where(np.isnan(by_week), -np.inf, by_week).max(axis=2)
     lowest = np.where(np.isnan(by_week), np.inf, by_week).min(axis=2)
-    high = np.sort(highest, axis=1)[:, -_HABIT_WEEKS]
-    low = np.sort(lowest, axis=1)[:, _HABIT_WEEKS - 1]
-    few = (~empty).sum(axis=1) < _HABIT_WEEKS
+    few = (~empty).sum(axis=1) < _LEVEL_WEEKS
+    high, low = np.sort(highest, axis=1)[:, -_LEVEL_WEEKS], np.sort(lowest, axis=1)[:, _LEVEL_WEEKS - 1]
     return np.where(few, np.nan, low), np.where(few, np.nan, high)
+
+
+def habit(past: Excursions) -> tuple[Values, Values]:
+    """How far down and up single days went several times, as a share of what was normal; 0 where they did not.
+
+    What recurs on a calendar is expected on its days, and no excuse for others.
+    """
+    share = np.where(past.recurred | ~past.stood, 0.0, np.nan_to_num(past.share))
+    share = share[:, share.shape[1] % _HABIT_BLOCK : -_HABIT_FROM or None]
+    share = share[:, share.shape[1] % _HABIT_BLOCK :]
+    blocks = share.reshape(len(share), -1, _HABIT_BLOCK)
+    return -_often(-blocks.min(axis=2)), _often(blocks.max(axis=2))
+
+
+def _often(furthest: Values) -> Values:
+    """What was reached in several of the newest blocks."""
+    reached = np.zeros(len(furthest))
+    for blocks, times in _HABITS:
+        newest = np.sort(furthest[:, -blocks:], axis=1)
+        if newest.shape[1] >= times:
+            reached = np.maximum(reached, newest[:, -times])
+    return reached
 
 
 def _spread(flat: Values, middle: Values) -> tuple[Values, Numbers]:
