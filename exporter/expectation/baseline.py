@@ -18,7 +18,7 @@ A day that was not read is NaN and says nothing: missing is never a drop.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 
 import numpy as np
@@ -66,6 +66,9 @@ class Baseline:
     often_silent: Flags
     """Days without cost are usual: a low day says nothing."""
     new: Flags
+    """No cost before the last week, as far as is known: thirteen months at most."""
+    back: Flags
+    """No cost in the weeks before the last one, but before these: there is nothing to compare it with."""
     stopped: Flags
     may_be_restated: Flags
     """The difference began with the month, while the bill of the month before is not final."""
@@ -109,6 +112,7 @@ def spikes(baseline: Baseline, limits: Limits) -> Flags:
         & (off >= _ratio(baseline, limits) * np.maximum(abs(baseline.expected), limits.least))
         & (off >= limits.amount)
         & ~baseline.new
+        | baseline.back
     )
 
 
@@ -174,11 +178,13 @@ def _assess(history: Values, tested: date, limits: Limits, last_month_is_open: b
     value = history[:, -1].copy()
     before = history[:, -WEEKS * 7 - 1 : -1]
     enough = (~np.isnan(before)).sum(axis=1) >= FEWEST_DAYS
-    began = rhythm.began(before)
+    # Most of the eight weeks are known to have cost nothing.
+    appeared = enough & (rhythm.began(before) > before.shape[1] - lifetimes.NEWS_DAYS)
+    earlier = (np.nan_to_num(history[:, : -WEEKS * 7 - 1]) != 0).any(axis=1)
 
     base = _Base.of(before, value)
     life = history[:, -LIFE_DAYS - 1 :]
-    often_silent = lifetimes.is_often_silent(*lifetimes.silences(life[:, :-1], base.shares, limits))
+    often_silent = lifetimes.is_often_idle(life[:, :-1], base.shares, limits)
     usual = _Usual(
         base.expected.copy(),
         _either_side(base, limits, down=True),
@@ -209,8 +215,8 @@ def _assess(history: Values, tested: date, limits: Limits, last_month_is_open: b
         recurs=usual.recurs & assessed,
         low_days=_low_days(base, value, usual.expected),
         often_silent=often_silent,
-        # Most of the eight weeks are known to have cost nothing.
-        new=enough & (began > before.shape[1] - lifetimes.NEWS_DAYS) & (value >= limits.new_amount),
+        new=appeared & ~earlier & (value >= limits.new_amount),
+        back=appeared & earlier & (value >= limits.amount),
         stopped=stopped,
         may_be_restated=_began_with_month(base.before, value, usual.expected, base.level, base.shares, tested)
         if last_month_is_open
@@ -241,17 +247,19 @@ class _Usual:
 def _looked_at(history: Values, often_silent: Flags, noise_: Values, tested: date, limits: Limits) -> _Usual:
     """A closer look over thirteen months: without what recurs, with what went as far before, and on calendars."""
     value, past = history[:, -1], history[:, :-1]
-    found = excursions(past, noise_, tested - _DAY, limits)
+    largest = lifetimes.largest_usual(past[:, -LIFE_DAYS:], _SIZE_DEVIATIONS * limits.score, limits)
+    found = excursions(past, noise_, np.where(often_silent, largest, -np.inf), tested - _DAY, limits)
     plain = np.where(found.recurred, found.normal, past)
     base = _Base.of(plain[:, -WEEKS * 7 :], value)
-    low, high = _usual_levels(base, found)
-    down = np.fmax(_either_side(base, limits, down=True), (base.expected - low) / noise.HABIT_DEVIATIONS)
-    up = np.fmax(_either_side(base, limits, down=False), (high - base.expected) / noise.HABIT_DEVIATIONS)
-    up = np.where(often_silent, _by_size(past[:, -LIFE_DAYS:], base.expected, limits), up)
+    reach_down, reach_up = _reached(base, found)
+    down = np.fmax(_either_side(base, limits, down=True), reach_down)
+    up = np.fmax(_either_side(base, limits, down=False), reach_up)
+    by_size = np.maximum(
+        (largest - base.expected) / limits.score,
+        noise.LEAST_DEVIATION * abs(base.expected) + limits.least,
+    )
+    up = np.where(often_silent, by_size, up)
     usual = _Usual(base.expected, down, up, np.zeros(len(value), dtype=bool))
-    # Where silence is usual every cost stands out; what recurs has to be larger than others.
-    large = past > (base.expected + limits.score * up)[:, None]
-    found = replace(found, stood=found.stood & (large | ~often_silent[:, None]))
     return _with_calendars(usual, history, found, tested, limits)
 
 
@@ -265,26 +273,17 @@ def _whole(values: Values, days: Sequence[date]) -> Values:
     return whole
 
 
-def _usual_levels(base: _Base, past: Excursions) -> tuple[Values, Values]:
-    """How low and how high the tested day may be by what several earlier weeks were."""
+def _reached(base: _Base, past: Excursions) -> tuple[Values, Values]:
+    """One deviation down and up by how far the series has been: on several days, or for several weeks."""
     weekday, expected = base.shares[:, 0], base.expected
     low, high = (ends * weekday for ends in noise.usual_levels(base.flat))
     # A rhythm that is none moves days beyond where any has been.
     lowest, highest = noise.usual_levels(base.before)
     low, high = np.fmax(low, np.fmin(lowest, expected)), np.fmin(high, np.fmax(highest, expected))
-    below, above = noise.habit(past)
+    below, above = (ends * abs(expected) / noise.HABIT_DEVIATIONS for ends in noise.habit(past))
     return (
-        np.fmin(low, expected + below * abs(expected)),
-        np.fmax(high, expected + above * abs(expected)),
-    )
-
-
-def _by_size(past: Values, expected: Values, limits: Limits) -> Values:
-    """One deviation upwards of a series that is often silent, from the sizes of the days that are not."""
-    middle, spread = lifetimes.usual_size(past, limits)
-    highest = np.exp(np.minimum(middle + _SIZE_DEVIATIONS * limits.score * spread, 100))
-    return np.asarray(
-        np.maximum((highest - expected) / limits.score, noise.LEAST_DEVIATION * abs(expected) + limits.least)
+        np.fmax((expected - low) / noise.LEVEL_DEVIATIONS, -below),
+        np.fmax((high - expected) / noise.LEVEL_DEVIATIONS, above),
     )
 
 

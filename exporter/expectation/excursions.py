@@ -44,14 +44,18 @@ class Excursions:
         )
 
 
-def excursions(past: Values, noise: Values, newest: date, limits: Limits) -> Excursions:
-    """Those of each series; `noise` is one deviation of a day as a share of its expectation, `newest` the last day."""
+def excursions(past: Values, noise: Values, usual: Values, newest: date, limits: Limits) -> Excursions:
+    """Those of each series.
+
+    `noise` is one deviation of a day as a share of its expectation, `usual` what a day may cost anyway (0 where the days
+    around it say it all), `newest` the last day.
+    """
     normal = _normal(past)
     out = _off(past, normal)
     reach = np.maximum(
         np.maximum(_STOOD_OUT_DEVIATIONS * noise[:, None], limits.ratio) * abs(normal), limits.least
     )
-    stood = abs(out) > reach  # False where it is not known
+    stood = (abs(out) > reach) & (past > usual[:, None])  # False where it is not known
     recurred = np.zeros(stood.shape, dtype=bool)
     for side in (stood & (out > 0), stood & (out < 0)):
         recurred |= _recurred(side, newest)

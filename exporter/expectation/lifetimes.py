@@ -18,7 +18,12 @@ _OFTEN = 0.12
 _OFTEN_TIMES = 4
 _FEWEST_SIZES = 4
 _UNKNOWN_SPREAD = 0.5
-_LEAST_SPREAD = 0.15
+_LEAST_SPREAD = 0.06
+_REACHED_TIMES = 3
+_BEYOND_REACHED = 1.2
+_BUSY = 0.85
+_IDLE = 0.2  # of a busy day
+_HALF_DAY = 0.4  # of a mean day: a weekday that costs less is no busy one
 
 
 def silences(history: Values, shares: Values, limits: Limits) -> tuple[Values, Numbers]:
@@ -42,14 +47,29 @@ def is_often_silent(share: Values, times: Numbers) -> Flags:
     return np.asarray((share >= _OFTEN) & (times >= _OFTEN_TIMES))
 
 
-def usual_size(history: Values, limits: Limits) -> tuple[Values, Values]:
-    """Of the days with cost, the middle of the logarithms and their deviation; NaN where there is none."""
-    positive = ~np.isnan(history) & (history > _STOPPED_SHARE * limits.least)
-    sizes = np.log(np.where(positive, history, np.nan))
+def is_often_idle(history: Values, shares: Values, limits: Limits) -> Flags:
+    """Whether days that cost next to nothing, against the others, are how a series is; `history` as of `silences`."""
+    with np.errstate(invalid="ignore"):
+        busy = np.nanquantile(np.where(np.isnan(history), 0.0, history), _BUSY, axis=1)
+    idle = np.where(history < _IDLE * busy[:, None], 0.0, history)
+    return is_often_silent(*silences(idle, np.where(shares < _HALF_DAY, 0.0, shares), limits))
+
+
+def largest_usual(history: Values, deviations: float, limits: Limits) -> Values:
+    """What a day may cost by the days that were not idle: so many deviations of the logarithm, or a little more
+    than what was reached three times; infinite where there were none.
+    """
+    known = np.where(np.isnan(history), 0.0, history)
+    busy = np.quantile(known, _BUSY, axis=1)[:, None]
+    counted = (known > _IDLE * busy) & (known > _STOPPED_SHARE * limits.least)
+    sizes = np.log(np.where(counted, known, np.nan))
     middle = median(sizes)
     spread = MAD * median(abs(sizes - middle[:, None]))
-    few = positive.sum(axis=1) < _FEWEST_SIZES
-    return middle, np.maximum(spread, np.where(few, _UNKNOWN_SPREAD, _LEAST_SPREAD))
+    few = counted.sum(axis=1) < _FEWEST_SIZES
+    spread = np.maximum(spread, np.where(few, _UNKNOWN_SPREAD, _LEAST_SPREAD))
+    reached = np.sort(known, axis=1)[:, -_REACHED_TIMES]
+    by_size = np.exp(np.minimum(middle + deviations * spread, 100))
+    return np.asarray(np.where(np.isnan(middle), np.inf, np.fmax(by_size, _BEYOND_REACHED * reached)))
 
 
 def stopped(history: Values, shares: Values, limits: Limits) -> tuple[Flags, Values]:

@@ -10,6 +10,9 @@ from exporter.expectation.rhythm import LEVEL_DAYS, weeks
 
 LEAST_DEVIATION = 0.03  # of what is expected: no cost is more regular than that for good
 HABIT_DEVIATIONS = 3.0
+"""What single days went several times is so many deviations."""
+LEVEL_DEVIATIONS = 4.0
+"""What a series was for several weeks is so many."""
 _LEVEL_WEEKS = 3
 _HABIT_FROM = 7  # days before the tested one that are no habit yet
 _HABIT_BLOCK = 7  # days of which the furthest counts

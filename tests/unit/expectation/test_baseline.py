@@ -246,7 +246,8 @@ def at_the_limits(limits: Limits, side: int) -> baseline.Baseline:
     value, expected, score = np.array([100.0 + side * 25]), np.array([100.0]), np.array([side * 5.0])
     return baseline.Baseline(
         value, expected, np.array([5.0]), score, expected, expected,
-        recurs=flag, low_before=~flag, often_silent=flag, new=flag, stopped=flag, may_be_restated=flag, usual=expected,
+        recurs=flag, low_days=np.ones(1, dtype=np.int64), often_silent=flag,
+            back=flag, new=flag, stopped=flag, may_be_restated=flag, usual=expected,
     )  # fmt: skip
 
 
