@@ -31,6 +31,11 @@ def sum_to_units(usd: Decimal) -> int:
     return _whole_units(usd, _MOST_EXPONENT_OF_A_SUM)
 
 
+def stored_sum(units: int) -> int | float:
+    """A sum of many rows as a column keeps it: a float, exact to a millionth of a dollar, where 64 bits are not enough."""
+    return units if abs(units) <= _LARGEST else float(units)
+
+
 def _whole_units(usd: Decimal, most_exponent: int) -> int:
     if usd.is_finite() and usd and usd.adjusted() > most_exponent:
         # Before it is an integer: one of 1e999999 takes seconds to make.
@@ -58,8 +63,8 @@ def parse_units(text: str) -> int:
     return sum_to_units(Decimal(text))
 
 
-def to_usd(units: int) -> Decimal:
-    """Units of 1e-10 USD to exact USD."""
+def to_usd(units: int | float) -> Decimal:
+    """Units of 1e-10 USD to exact USD; a float is what `stored_sum` has made of them."""
     return _EXACT.scaleb(Decimal(units), -10)
 
 

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 from exporter.core.amounts import AMOUNTS, Amounts, Units
 from exporter.core.moments import to_milliseconds, to_moment
-from exporter.core.money import exact_sum, joined, row_units, to_units
+from exporter.core.money import exact_sum, joined, row_units, stored_sum, to_units
 from exporter.ledger.database import Database
 
 _READS_KEPT_DAYS = 60  # days settle within two months
@@ -221,9 +221,8 @@ class CostReads:
         return self._series_ids[key]
 
     def _add_day_total(self, db: sqlite3.Connection, day: date, at: int, units: int) -> None:
-        # Only compared with others of its day: where 64 bits are not enough, a float is exact enough.
-        stored = units if abs(units) < 1 << 63 else float(units)
-        db.execute("INSERT OR REPLACE INTO day_totals VALUES (?, ?, ?)", (day.toordinal(), at, stored))
+        row = (day.toordinal(), at, stored_sum(units))
+        db.execute("INSERT OR REPLACE INTO day_totals VALUES (?, ?, ?)", row)
 
     def commit_scan(
         self,
