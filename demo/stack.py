@@ -243,7 +243,7 @@ class Stack:
                 "collectors": {
                     # An injected spike begins some days ago: each refresh reads all of both months.
                     "cost": {"interval": f"{COST_INTERVAL_SECONDS}s", "refresh": "full"},
-                    "anomaly_causes": {"enabled": True, "interval": "5s"},
+                    "anomaly_causes": {"enabled": True},  # due after each read of cost
                     "commitments": {"enabled": True},
                     "savings_opportunities": {"enabled": True},
                     "budgets": {"enabled": True, "interval": "30s"},

@@ -62,7 +62,7 @@ def _field(found: Mapping[str, Any], name: str) -> Any:
 
 def products(region: str) -> Iterator[dict[str, Any]]:
     """Every product of a region."""
-    for of_service in (_instances, _disks, _gateways, _databases, _caches, _load_balancers):
+    for of_service in (_instances, _disks, _gateways, _databases, _containers, _caches, _load_balancers):
         yield from of_service(region, region_prefix(region))
 
 
@@ -83,7 +83,31 @@ def _instances(region: str, prefix: str) -> Iterator[dict[str, Any]]:
             "AmazonEC2", "Compute Instance", region, "Hrs", price_of(region, usd, times) * (1 if plain else 2),
             instanceType=kind, operatingSystem=system, preInstalledSw=software, tenancy="Shared",
             capacitystatus=used, marketoption="OnDemand", usagetype=f"{prefix}{usage}:{kind}",
+            operation="RunInstances" if plain else "RunInstances:0002", licenseModel="No License required",
         )  # fmt: skip
+    # What the filters of a reader let through, or what it forgets to filter: none of it is a list price of m5.large.
+    large = price_of(region, _FAMILIES["m5"])
+    for usage, operation, licence, tenancy in (
+        ("BoxUsage", "RunInstances:0800", "Bring your own license", "Shared"),
+        ("HostBoxUsage", "RunInstances", "No License required", "Host"),
+        ("DedicatedUsage", "RunInstances", "No License required", "Dedicated"),
+        ("Reservation", "RunInstances", "No License required", "Shared"),
+    ):
+        yield _product(
+            "AmazonEC2", "Compute Instance", region, "Hrs", large * 3, instanceType="m5.large",
+            operatingSystem="Linux", preInstalledSw="NA", tenancy=tenancy, capacitystatus="Used",
+            marketoption="OnDemand", usagetype=f"{prefix}{usage}:m5.large", operation=operation,
+            licenseModel=licence,
+        )  # fmt: skip
+    for unit, kind, more in (("Quantity", "x9.large", Decimal(0)), ("Hrs", "x8.large", large)):
+        # Of an odd unit; and said twice, with two prices.
+        for price in sorted({large, large + more}):
+            yield _product(
+                "AmazonEC2", "Compute Instance", region, unit, price, instanceType=kind,
+                operatingSystem="Linux", preInstalledSw="NA", tenancy="Shared", capacitystatus="Used",
+                marketoption="OnDemand", usagetype=f"{prefix}BoxUsage:{kind}", operation="RunInstances",
+                licenseModel="No License required", said=str(price),
+            )  # fmt: skip
 
 
 def _disks(region: str, prefix: str) -> Iterator[dict[str, Any]]:
@@ -101,14 +125,46 @@ def _gateways(region: str, prefix: str) -> Iterator[dict[str, Any]]:
 
 
 def _databases(region: str, prefix: str) -> Iterator[dict[str, Any]]:
-    for engine in ("MySQL", "PostgreSQL", "Aurora MySQL", "Oracle"):
-        for deployment, times in (("Single-AZ", 1), ("Multi-AZ", 2)):
-            yield _product(
-                "AmazonRDS", "Database Instance", region, "Hrs", price_of(region, "0.22", times),
-                instanceType="db.r6g.large", databaseEngine=engine, deploymentOption=deployment,
-                licenseModel="License included" if engine == "Oracle" else "No license required",
-                usagetype=f"{prefix}InstanceUsage:db.r6g.large",
-            )  # fmt: skip
+    for (engine, edition, licence, usd), (deployment, times) in product(
+        (
+            ("MySQL", "", "No license required", "0.22"),
+            ("PostgreSQL", "", "No license required", "0.23"),
+            ("Aurora MySQL", "", "No license required", "0.27"),
+            ("Oracle", "Standard Two", "License included", "0.49"),
+            ("Oracle", "Standard Two", "Bring your own license", "0.24"),
+            ("Oracle", "Enterprise", "Bring your own license", "0.24"),
+            ("SQL Server", "Standard", "License included", "0.98"),
+            ("SQL Server", "Web", "License included", "0.33"),
+        ),
+        (("Single-AZ", 1), ("Multi-AZ", 2)),
+    ):
+        yield _product(
+            "AmazonRDS", "Database Instance", region, "Hrs", price_of(region, usd, times),
+            instanceType="db.r6g.large", databaseEngine=engine, deploymentOption=deployment,
+            licenseModel=licence, usagetype=f"{prefix}InstanceUsage:db.r6g.large",
+            **({"databaseEdition": edition} if edition else {}),
+        )  # fmt: skip
+    yield _product(
+        "AmazonRDS", "Database Instance", region, "Hrs", price_of(region, "0.36"),
+        instanceType="db.r6g.large", databaseEngine="Aurora MySQL", deploymentOption="Single-AZ",
+        licenseModel="No license required", usagetype=f"{prefix}InstanceUsageIOOptimized:db.r6g.large",
+    )  # fmt: skip
+
+
+def _containers(region: str, prefix: str) -> Iterator[dict[str, Any]]:
+    # The price list of ECS has a prefix in us-east-1, too.
+    for usage, unit, usd in (
+        ("Fargate-vCPU-Hours:perCPU", "hours", "0.041"),
+        ("Fargate-GB-Hours", "hours", "0.0045"),
+        ("Fargate-ARM-vCPU-Hours:perCPU", "hours", "0.033"),
+        ("Fargate-ARM-GB-Hours", "hours", "0.0036"),
+        ("Fargate-Windows-vCPU-Hours:perCPU", "hours", "0.047"),
+        ("Fargate-Windows-OS-Hours:perCPU", "hours", "0.046"),
+        ("Fargate-EphemeralStorage-GB-Hours", "GB-Hours", "0.0001"),
+        ("SpotUsage-Fargate-vCPU-Hours:perCPU", "hours", "0.012"),
+    ):
+        yield _product("AmazonECS", "Compute", region, unit, price_of(region, usd),
+                       usagetype=f"{prefix or 'USE1-'}{usage}")  # fmt: skip
 
 
 def _caches(region: str, prefix: str) -> Iterator[dict[str, Any]]:
@@ -131,7 +187,7 @@ def _product(
     named = ":".join((service, family, region, *attributes.values()))
     sku = hashlib.sha256(named.encode()).hexdigest()[:16].upper()
     rate = f"{sku}.JRTCKXETXF.6YS6EN2CT7"
-    term = {
+    term: dict[str, Any] = {
         "priceDimensions": {
             rate: {
                 "unit": unit,
@@ -148,6 +204,21 @@ def _product(
         "offerTermCode": "JRTCKXETXF",
         "termAttributes": {},
     }
+    # As of caches and databases: what a reservation covers is a free dimension of the same product.
+    covered = {
+        **term,
+        "offerTermCode": "6QCMYABX3D",
+        "priceDimensions": {
+            f"{sku}.6QCMYABX3D.6YS6EN2CT7": {
+                **term["priceDimensions"][rate],
+                "description": "reserved instance applied",
+                "pricePerUnit": {"USD": "0.0000000000"},
+            }
+        },
+    }
+    terms = {f"{sku}.JRTCKXETXF": term}
+    if service == "AmazonElastiCache":
+        terms[f"{sku}.6QCMYABX3D"] = covered
     return {
         "product": {
             "productFamily": family,
@@ -160,7 +231,7 @@ def _product(
             "sku": sku,
         },
         "serviceCode": service,
-        "terms": {"OnDemand": {f"{sku}.JRTCKXETXF": term}},
+        "terms": {"OnDemand": terms},
         "version": "20260101000000",
         "publicationDate": "2026-01-01T00:00:00Z",
     }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Protocol, TypeVar
 
-from exporter.core.moments import to_milliseconds
+from exporter.core.moments import start_of_day, to_milliseconds, to_moment
 from exporter.core.money import to_units, to_usd
 from exporter.ledger.file import Ledger
 
@@ -26,6 +27,20 @@ _REGIONS = {
     "USE1": "us-east-1", "USE2": "us-east-2", "USW1": "us-west-1", "USW2": "us-west-2",
 }  # fmt: skip
 _ELSEWHERE = ("Amazon CloudFront",)  # EU and the like are edge locations there
+
+
+class Spike(Protocol):
+    """What is asked about: a finding of this kind."""
+
+    @property
+    def day(self) -> date: ...
+    @property
+    def account_id(self) -> str: ...
+    @property
+    def service(self) -> str: ...
+
+
+AnySpike = TypeVar("AnySpike", bound=Spike)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +126,74 @@ def asked_since(ledger: Ledger, since: datetime) -> int:
             "SELECT COUNT(*) FROM anomaly_cause_reads WHERE observed_at >= ?", (to_milliseconds(since),)
         ).fetchone()
     return int(count)
+
+
+def to_ask(
+    ledger: Ledger, spikes: Iterable[AnySpike], now: datetime, requests_per_day: int
+) -> list[AnySpike]:
+    """The spikes that are to be asked about, of those that stand, the most important first; no more than are left today."""
+    left = requests_per_day - asked_since(ledger, start_of_day(now.date()))
+    unasked = [s for s in spikes if explain(ledger, s.day, s.account_id, s.service) is None]
+    return unasked[: max(0, left)]
+
+
+def waits(
+    ledger: Ledger, spikes: Sequence[AnySpike], asked: Sequence[AnySpike], now: datetime, longest: timedelta
+) -> Mapping[tuple[str, str], datetime]:
+    """Until when the alert of a spike waits for its cause, by account and service; without those that do not wait.
+
+    `asked` of the `spikes` are to be asked about. The moment is kept in the ledger when a spike is seen first, so
+    that neither a restart nor a later refusal makes an alert wait again.
+    """
+    known = {}
+    with ledger.connection() as db:
+        for spike in spikes:
+            row = db.execute(
+                "SELECT until FROM anomaly_cause_waits"
+                " WHERE account_id = ? AND service = ? AND day <= ? AND day > ? ORDER BY day DESC LIMIT 1",
+                (
+                    spike.account_id,
+                    spike.service,
+                    spike.day.toordinal(),
+                    (spike.day - timedelta(days=SAME_SPIKE_DAYS)).toordinal(),
+                ),
+            ).fetchone()
+            if row is not None:
+                known[spike.account_id, spike.service] = int(row[0])
+    waiting = {(spike.account_id, spike.service) for spike in asked}
+    latest = to_milliseconds(now + longest)
+    new = {
+        (spike.account_id, spike.service): (
+            spike.day.toordinal(),
+            latest if (spike.account_id, spike.service) in waiting else 0,
+        )
+        for spike in spikes
+        if (spike.account_id, spike.service) not in known
+    }
+    if new:
+        with ledger.transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO anomaly_cause_waits VALUES (?, ?, ?, ?)",
+                [(day, account_id, service, until) for (account_id, service), (day, until) in new.items()],
+            )
+    known |= {key: until for key, (_, until) in new.items()}
+    # A clock that was set back must not make it longer.
+    return {
+        key: to_moment(min(until, latest))
+        for key, until in known.items()
+        if key in waiting and until > to_milliseconds(now)
+    }
+
+
+def end_waits(ledger: Ledger, spikes: Iterable[Spike]) -> None:
+    """No alert waits for a cause any longer, nor begins to, of `spikes` that were to be asked about or seen before."""
+    with ledger.transaction() as db:
+        db.execute("UPDATE anomaly_cause_waits SET until = 0 WHERE until != 0")
+        # Also those that no view has seen yet: the refusal may be quicker.
+        db.executemany(
+            "INSERT OR REPLACE INTO anomaly_cause_waits VALUES (?, ?, ?, 0)",
+            [(spike.day.toordinal(), spike.account_id, spike.service) for spike in spikes],
+        )
 
 
 def grown(

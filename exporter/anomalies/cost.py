@@ -6,6 +6,8 @@ spread over the hours that they cover. A day is assessed when it has settled and
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -15,8 +17,17 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from exporter.anomalies import causes as anomaly_causes
-from exporter.anomalies.families import CAUSE, DAY_TIMESTAMP, EXPECTED, SCORE, SETTING, USAGE, anomaly_family
-from exporter.anomalies.settings import AnomalySettings, Kind, Sensitivity
+from exporter.anomalies.families import (
+    CAUSE,
+    CAUSE_DUE,
+    DAY_TIMESTAMP,
+    EXPECTED,
+    SCORE,
+    SETTING,
+    USAGE,
+    anomaly_family,
+)
+from exporter.anomalies.settings import AnomalyCausesSettings, AnomalySettings, Kind, Sensitivity
 from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Sample
 from exporter.core.moments import start_of_day
@@ -28,6 +39,8 @@ from exporter.expectation.limits import Limits
 from exporter.expectation.rhythm import WEEKS
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import DayState
+
+log = logging.getLogger(__name__)
 
 SHOWN_CAUSES = 5
 _COMPLETE_AFTER = timedelta(hours=24)  # AWS updates cost at least once a day
@@ -76,6 +89,11 @@ class Assessment:
     shown: Flags
     """Series with cost on the day or the days before."""
     findings: tuple[Finding, ...]
+
+    @property
+    def spikes(self) -> tuple[Finding, ...]:
+        """The findings that are asked about: what grew."""
+        return tuple(finding for finding in self.findings if finding.kind == "spike")
 
 
 # Assessing
@@ -341,3 +359,23 @@ def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
                 operation=cause.operation,
                 region=cause.region,
             )
+    for (account_id, service), until in _cause_waits(view, assessment).items():
+        yield CAUSE_DUE(until.timestamp(), **labels(account_id, service))
+
+
+def _cause_waits(
+    view: ViewContext[CollectorSettings], assessment: Assessment
+) -> Mapping[tuple[str, str], datetime]:
+    """Until when the alerts of spikes wait for their causes; of none where no cause will come."""
+    settings = view.sections.of(AnomalyCausesSettings)
+    if not settings.enabled:
+        return {}
+    asked: Sequence[Finding] = ()
+    if "anomaly_causes" not in view.refused():
+        asked = anomaly_causes.to_ask(view.ledger, assessment.spikes, view.now, settings.requests_per_day)
+    try:
+        return anomaly_causes.waits(view.ledger, assessment.spikes, asked, view.now, settings.alert_waits)
+    except sqlite3.DatabaseError:
+        # A disk that is full must not hold an alert.
+        log.exception("no alert waits for its cause")
+        return {}

@@ -38,6 +38,12 @@ CAUSE = Family(
     "Dollars by which a usage type grew on the day of a spike that stands, the five that grew most, where asked for.",
     (*_SERIES, "usage_type", "operation", "region"),
 )
+CAUSE_DUE = Family(
+    "aws_cost_anomaly_cause_due_timestamp_seconds",
+    "Until when the alert of a spike waits for its cause, while Cost Explorer is to be asked for it; absent otherwise.",
+    _SERIES,
+    is_summable=False,
+)
 DAY_TIMESTAMP = Family(
     "aws_cost_anomaly_day_timestamp_seconds", "Start of the UTC day that expected cost and anomalies are of."
 )
@@ -46,4 +52,4 @@ SETTING = Family(
     "Limits of findings: score (deviations), percentage, usd_per_day, new_service_usd_per_day.",
     ("setting",),
 )
-FAMILIES = (EXPECTED, USAGE, SCORE, ANOMALY, CAUSE, DAY_TIMESTAMP, SETTING)
+FAMILIES = (EXPECTED, USAGE, SCORE, ANOMALY, CAUSE, CAUSE_DUE, DAY_TIMESTAMP, SETTING)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from exporter.core.fields import StrictModel, Usd
+from exporter.core.fields import CollectorSettings, Duration, StrictModel, Usd
 from exporter.expectation.limits import Limits
 
 THRESHOLD_VARIABLE = "COST_ANOMALY_THRESHOLD"
@@ -18,6 +19,9 @@ Sensitivity = Literal["low", "medium", "high"]
 
 SCORES: dict[Sensitivity, float] = {"low": 6.5, "medium": 5.0, "high": 3.5}
 """The robust deviations that a finding takes."""
+
+
+_LONGEST_WAIT = timedelta(minutes=14)  # less than keep_firing_for of prometheus/rules/anomalies.yml
 
 
 class AnomalyKinds(StrictModel):
@@ -71,3 +75,26 @@ class AnomalySettings(StrictModel):
             amount=float(self.usd_per_day),
             new_amount=float(self.new_service_usd_per_day),
         )
+
+
+class AnomalyCausesSettings(CollectorSettings):
+    """The usage types and operations behind a spike; $0.01 a spike, once for each."""
+
+    interval: Duration = Field(
+        default=timedelta(hours=1),
+        description="Time between two looks for spikes, beside one after each read of cost; looking costs nothing.",
+    )
+    requests_per_day: int = Field(
+        default=5, ge=1, le=100, description="Most spikes a UTC day that are asked about, the largest first."
+    )
+    alert_waits: Duration = Field(
+        default=timedelta(minutes=10),
+        description="How long the alert of a spike waits for its cause at most; up to 14m.",
+    )
+
+    @field_validator("alert_waits")
+    @classmethod
+    def _shorter_than_alerts_go_on(cls, value: timedelta) -> timedelta:
+        if value > _LONGEST_WAIT:
+            raise ValueError("at most 14m: an alert that fires goes on for 15m without its spike")
+        return value

@@ -42,6 +42,7 @@ from exporter.config.read import ConfigError, load_config
 from exporter.core.logs import configure_logging
 from exporter.core.memory import bound_memory
 from exporter.core.moments import Clock, utc_now
+from exporter.core.money import usd_text
 from exporter.history.live import LiveWrite, LiveWriteMetrics
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.writer import History, HistoryMetrics
@@ -327,7 +328,8 @@ class Service:
                 for key, result in self.store.results().items()
             ],
             "ceiling_remaining_usd": {
-                f"{budget}.{period}": str(usd) for (budget, period), usd in self._meter.remaining().items()
+                f"{budget}.{period}": usd_text(usd)
+                for (budget, period), usd in self._meter.remaining().items()
             },
         }
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from exporter.cli.finding import CheckFinding
+    from exporter.cli.prices_update import RegionChange
     from exporter.collection.plan import Plan
+    from exporter.inventory.prices import Source
 
 _LOG_EVERY_SECONDS = 2.0
 
@@ -62,6 +66,38 @@ def plan_table(plan: Plan) -> None:
     console.print(f"Planned with {scale}.")
     for text in plan.over:
         console.print(f"Over its ceiling: {text}", style="red")
+
+
+def price_changes_table(lines: Sequence[RegionChange], path: Path) -> None:
+    """Print what `prices --update` found."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 160)
+    table = Table(title="List prices against the shipped table")
+    table.add_column("Region")
+    for heading in ("Rows", "New", "Changed", "Ambiguous"):
+        table.add_column(heading, justify="right")
+    for line in lines:
+        counts = (line.rows, line.new, len(line.changed), len(line.ambiguous))
+        table.add_row(line.region, *(f"{count:,}" for count in counts))
+    console.print(table)
+    console.print(f"Written to {path}. Ambiguous rows have several prices, and are left out.")
+
+
+def price_sources_table(counts: Mapping[Source, int]) -> None:
+    """Print where the shipped list prices are from, the newest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Sources of list prices")
+    table.add_column("Source", overflow="fold")
+    table.add_column("Version")
+    table.add_column("Date")
+    table.add_column("Rows", justify="right")
+    for source, count in sorted(counts.items(), key=lambda item: item[0].date, reverse=True):
+        table.add_row(source.name, source.version, str(source.date), f"{count:,}")
+    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
 
 
 @contextmanager

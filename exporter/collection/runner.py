@@ -186,10 +186,6 @@ class Runner:
 
     def _found(self, before: Directory | None, directory: Directory) -> None:
         """Serve what discovery has found; after the first one, run what the plan allows."""
-        if before is not None and before.names == directory.names:
-            self.views.render_thresholds()
-        else:
-            self.views.render()
         if before is None:
             # Discovery shows how large the plan really is.
             self._refused = self._refused_by_plan(len(directory.accounts))
@@ -197,6 +193,11 @@ class Runner:
                 if reason := self._refused.get(collector.name):
                     interval = self.config.settings(collector).interval
                     self._attempts.refuse(collector, interval, directory, reason)
+        # After that, since a view shows what refused collectors leave out.
+        if before is not None and before.names == directory.names:
+            self.views.render_thresholds()
+        else:
+            self.views.render()
         allowed = [c for c in self.collectors if c.name not in self._refused]
         if before is None and self._is_started:
             self.units.start(allowed, directory)

@@ -125,6 +125,7 @@ class Units:
         """Whether every unit but the regional ones is due or was read."""
         self._units: dict[Key, _Unit] = {}
         self._regional: defaultdict[tuple[str, str], dict[Key, _Unit]] = defaultdict(dict)
+        self._followers: defaultdict[str, dict[Key, _Unit]] = defaultdict(dict)  # by the collector followed
         self._unread: defaultdict[str, int] = defaultdict(int)  # by collector
         self._first_pass: dict[str, float] = {}  # of a collector: until when it is waited for, monotonic
         # Guards the units that there are, who waits for them, and the counts; nothing else is done while it is held.
@@ -189,6 +190,9 @@ class Units:
 
     def _add(self, unit: _Unit) -> _Unit:
         self._units[unit.key] = unit
+        if unit.part is not None:
+            for followed in unit.collector.follows:
+                self._followers[followed][unit.key] = unit
         if unit.key.region:
             self._regional[unit.collector.name, unit.key.account_id][unit.key] = unit
         self._unread[unit.collector.name] += 1
@@ -196,6 +200,8 @@ class Units:
 
     def _forget(self, unit: _Unit) -> None:
         self._units.pop(unit.key, None)
+        for followed in unit.collector.follows:
+            self._followers[followed].pop(unit.key, None)
         if unit.key.region:
             self._regional[unit.collector.name, unit.key.account_id].pop(unit.key, None)
         else:
@@ -268,6 +274,7 @@ class Units:
         def note() -> None:
             nonlocal committed
             committed = True
+            self._wake_followers(unit.collector)
 
         failure: AwsError | None = AwsError(Kind.INTERNAL, "the attempt ended early")
         began = time.monotonic()
@@ -354,6 +361,15 @@ class Units:
         return None
 
     # Planning
+
+    def _wake_followers(self, collector: AnyCollector) -> None:
+        """What follows a collector is due now; not what fails, which is tried again at its own pace."""
+        if not self._is_started:
+            return
+        with self._changed:
+            followers = [each for each in self._followers[collector.name].values() if not each.failures]
+        for each in followers:
+            self._stream.put(each)
 
     def _plan(
         self, unit: _Unit, attempt: Attempt, directory: Directory, began: float, *, committed: bool

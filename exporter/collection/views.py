@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from exporter.accounts.discovery import Directory, accounts_of, group_samples
 from exporter.accounts.thresholds import resolve
-from exporter.aws.errors import Kind, classify
+from exporter.aws.errors import RETRIED, Kind, classify
 from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
 from exporter.config.model import Config
@@ -132,7 +132,11 @@ class Views:
             groups=self._groups,
             account_series=self._sections.of(SeriesShares).of(collector.name, accounts),
             memory=self._memory,
+            refused=self._refused,
         )
+
+    def _refused(self) -> frozenset[str]:
+        return frozenset(key.unit for key, kind in self._store.failures() if kind not in RETRIED)
 
     def succeeded_at(self, collector: AnyCollector, now: datetime | None) -> datetime | None:
         """When AWS was read for what a collector serves: `now`, unless its views show what the ledger has.

@@ -7,14 +7,11 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from exporter.anomalies import causes as anomaly_causes
-from exporter.anomalies.settings import AnomalySettings
+from exporter.anomalies.settings import AnomalyCausesSettings, AnomalySettings
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
-from exporter.core.fields import CollectorSettings, Duration
+from exporter.aws.errors import RETRIED, Kind, classify
 from exporter.core.metric import Sample
-from exporter.core.moments import start_of_day
 from exporter.core.places import Scope, Target
 from exporter.cost.queries import ask_costs
 from exporter.declarations.calls import PaidCall, Scale
@@ -25,20 +22,10 @@ if TYPE_CHECKING:
     from exporter.anomalies.cost import Finding
 
 _KEPT_CAUSES = 20
+_TRIED_AGAIN_SOON = RETRIED | {Kind.DEADLINE, Kind.STOPPED}
 _WEEK = timedelta(days=7)
 _DAY = timedelta(days=1)
 _SPIKES_PER_KEY = Decimal("0.02")  # a month: what `plan` assumes of real and false ones
-
-
-class AnomalyCausesSettings(CollectorSettings):
-    """The usage types and operations behind a spike; $0.01 a spike, once for each."""
-
-    interval: Duration = Field(
-        default=timedelta(hours=1), description="Time between two looks for spikes; looking costs nothing."
-    )
-    requests_per_day: int = Field(
-        default=5, ge=1, le=100, description="Most spikes a UTC day that are asked about, the largest first."
-    )
 
 
 def collect(ctx: Context[AnomalyCausesSettings], target: Target) -> Iterable[Sample]:
@@ -48,18 +35,19 @@ def collect(ctx: Context[AnomalyCausesSettings], target: Target) -> Iterable[Sam
     settings = ctx.sections.of(AnomalySettings)
     now = ctx.clock()
     assessment = assess(ctx.ledger, now, settings) if settings.enabled else None
-    left = ctx.settings.requests_per_day - anomaly_causes.asked_since(ctx.ledger, start_of_day(now.date()))
-    for finding in assessment.findings if assessment else ():
-        if left <= 0:
-            break
-        if finding.kind != "spike" or anomaly_causes.explain(
-            ctx.ledger, finding.day, finding.account_id, finding.service
-        ):
-            continue
-        told = _ask(ctx, target, finding)
+    spikes = assessment.spikes if assessment else ()
+    asked = anomaly_causes.to_ask(ctx.ledger, spikes, now, ctx.settings.requests_per_day)
+    for finding in asked:
+        try:
+            told = _ask(ctx, target, finding)
+        except Exception as error:
+            if classify(error).kind not in _TRIED_AGAIN_SOON:
+                # A ceiling or a missing permission: no alert is to wait for what will not come.
+                anomaly_causes.end_waits(ctx.ledger, asked)
+                ctx.committed()
+            raise
         anomaly_causes.commit(ctx.ledger, finding.account_id, finding.service, told, now)
         ctx.committed()
-        left -= 1
     return ()
 
 
@@ -124,4 +112,5 @@ COLLECTOR = Collector(
     collect=collect,
     paid_calls=paid_calls,
     due=due,
+    follows=("cost",),
 )

@@ -233,6 +233,12 @@ FIRST_SEEN = Family(
     _BY_SERVICE,
     is_summable=False,
 )
+COST_TYPE = Family(
+    "aws_cost_type_info",
+    "The cost type of each family of cost whose name or help does not name another; alerts show it.",
+    ("cost_type",),
+    is_summable=False,
+)
 MISSING_DAYS = Family(
     "aws_spend_exporter_ledger_missing_dates",
     "Days of the configured history that have not been read yet; the first fill brings it to 0.",
@@ -270,6 +276,7 @@ def render_days(view: ViewContext[CostSettings]) -> Iterable[Sample]:
     if (through := view.ledger.cost.data_through(view.now)) is not None:
         yield DATA_THROUGH(start_of_day(through + timedelta(days=1)).timestamp())
 
+    yield COST_TYPE(1, cost_type=view.settings.cost_type)
     yield MISSING_DAYS(missing_days(view.ledger, view.settings, view.now)[0])
 
 
@@ -365,6 +372,7 @@ COLLECTOR = Collector(
                 ASSESSED_DAY,
                 ASSESSED_DAY_TIMESTAMP,
                 DATA_THROUGH,
+                COST_TYPE,
                 MISSING_DAYS,
             ),
             render=partial(_render_named, render_days),

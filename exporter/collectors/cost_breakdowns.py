@@ -64,8 +64,14 @@ class Breakdown:
     fixed: tuple[str, ...] = ()
 
     def value(self, answered: str) -> str:
-        """The value behind what Cost Explorer answers: tags come back as `key$value`."""
-        return answered.partition("$")[2] if self.fixed else answered
+        """The value behind what Cost Explorer answers: tags and cost categories come back as `key$value`.
+
+        Both may contain a dollar sign; the key is the one that was asked for.
+        """
+        if not self.fixed:
+            return answered
+        prefix = f"{self.fixed[0]}$"
+        return answered.removeprefix(prefix) if answered.startswith(prefix) else answered.partition("$")[2]
 
 
 _DIMENSIONS = {

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+from exporter.core.money import usd_text
+
+Dollars = Annotated[Decimal, PlainSerializer(usd_text, return_type=str, when_used="json")]
+"""US dollars; text in JSON."""
 
 
 class Share(BaseModel):
@@ -19,7 +25,7 @@ class Span(Share):
 
     start: date
     end: date
-    usd: Decimal | None
+    usd: Dollars | None
     """None where a day of it has not been read: unknown is never zero."""
     settled: bool = False
     """Whether AWS is done with all of it, as far as can be known."""
@@ -31,8 +37,8 @@ class Mover(Share):
     account_id: str
     account: str
     service: str
-    usd: Decimal
-    change_usd: Decimal
+    usd: Dollars
+    change_usd: Dollars
 
 
 class Movers(Share):
@@ -52,7 +58,7 @@ class Waste(Share):
     account: str
     resource_type: str
     reason: str
-    usd: Decimal
+    usd: Dollars
 
 
 class Summary(Share):
@@ -67,15 +73,15 @@ class Summary(Share):
     """To the day before yesterday: yesterday is partial, and the week would look like a fall."""
     previous_7_days: Span
     month_to_date: Span
-    budget_day_usd: Decimal | None
-    budget_month_usd: Decimal | None
-    projected_month_usd: Decimal | None
+    budget_day_usd: Dollars | None
+    budget_month_usd: Dollars | None
+    projected_month_usd: Dollars | None
     settled_days: tuple[Span, ...] = ()
     """The newest settled day and the six before it, newest last; empty in answers of older exporters."""
     movers_day: Movers | None
     """The newest settled day against the day before."""
     movers_week: Movers | None
     """The seven days to the newest settled one against the seven before."""
-    waste_usd: Decimal | None
+    waste_usd: Dollars | None
     waste: tuple[Waste, ...]
     """The most expensive first, as many as movers were asked for."""

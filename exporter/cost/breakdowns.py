@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from exporter.core.amounts import AMOUNTS, Amounts
 from exporter.core.moments import to_milliseconds, to_moment
-from exporter.core.money import to_units
+from exporter.core.money import stored_sum, sum_to_units
 from exporter.ledger.file import Ledger
 
 Costs = Mapping[tuple[str, str], Amounts]
@@ -18,7 +18,7 @@ def commit(ledger: Ledger, month: date, key: str, observed_at: datetime, costs: 
     """Replace what is held of a month (its first day) by `key`."""
     marks = ", ".join("?" * (4 + len(AMOUNTS)))
     rows = [
-        (month.toordinal(), key, account_id, value, *map(to_units, amounts))
+        (month.toordinal(), key, account_id, value, *(stored_sum(sum_to_units(usd)) for usd in amounts))
         for (account_id, value), amounts in costs.items()
     ]
     with ledger.transaction(), ledger.connection() as db:
@@ -48,4 +48,4 @@ def costs(ledger: Ledger, month: date, key: str, cost_type: str) -> dict[tuple[s
             f"SELECT account_id, value, {cost_type} FROM breakdowns WHERE month = ? AND key = ?",  # noqa: S608 # a known column
             (month.toordinal(), key),
         ).fetchall()
-    return {(account_id, value): units for account_id, value, units in rows}
+    return {(account_id, value): int(units) for account_id, value, units in rows}

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from exporter.core.moments import to_milliseconds, to_moment
-from exporter.core.money import to_units, to_usd
+from exporter.core.money import stored_sum, sum_to_units, to_usd
 from exporter.ledger.file import Ledger
 
 
@@ -48,7 +48,7 @@ def keep(ledger: Ledger, told: Commitment) -> None:
                 told.days,
                 told.start.toordinal(),
                 to_milliseconds(told.observed_at),
-                *(None if number is None else to_units(number) for number in numbers),
+                *(None if number is None else stored_sum(sum_to_units(number)) for number in numbers),
             ),
         )
 

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from exporter.core.moments import to_milliseconds, to_moment
-from exporter.core.money import to_units, to_usd
+from exporter.core.money import stored_sum, sum_to_units, to_usd
 from exporter.ledger.file import Ledger
 
 
@@ -35,7 +35,8 @@ class MonthForecast:
 def add_forecast(ledger: Ledger, cost_type: str, level: int, forecast: MonthForecast) -> None:
     """Record AWS's forecast of a cost type with prediction intervals of `level` percent."""
     cost = forecast.cost
-    units = (to_units(cost.mean), to_units(cost.lower), to_units(cost.upper)) if cost else (None,) * 3
+    amounts = (cost.mean, cost.lower, cost.upper) if cost else ()
+    units = tuple(stored_sum(sum_to_units(usd)) for usd in amounts) or (None,) * 3
     with ledger.transaction(), ledger.connection() as db:
         db.execute(
             "INSERT OR REPLACE INTO forecasts VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -74,7 +74,8 @@ def project(ledger: Ledger, now: datetime, cost_type: str) -> Projected | None:
     open_days = len(incomplete)
     expected[:, :open_days] = projection.complete(reported, expected[:, :open_days])
 
-    known = sum(read[day].units for day in month if day not in incomplete) / _UNITS_PER_USD
+    # As floats: a month's sum may be more than 64 bits of units hold.
+    known = sum(read[day].units / _UNITS_PER_USD for day in month if day not in incomplete)
     rest = [number for number, day in enumerate(ahead) if first <= day < next_month]
     total = known + expected[:, rest].sum(axis=1)
     shown = np.any([read[day].seen for day in month], axis=0) | (total != 0)

@@ -78,6 +78,8 @@ class Collector(Generic[S]):
     """Its part of an account's series, among the enabled collectors; 0 where an account has only a few."""
     replaces: tuple[str, ...] = ()
     """Collectors that rest while this one runs: it serves their families from the same requests (inventory: ec2_instances)."""
+    follows: tuple[str, ...] = ()
+    """Collectors after each of whose commits this one is due at once (anomaly_causes: cost)."""
 
     @property
     def is_free(self) -> bool:

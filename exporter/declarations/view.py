@@ -37,6 +37,8 @@ class ViewContext(Generic[S_co]):
     """The resources of the units that are known now; of one account in a view of resources."""
     failing: Callable[[], Iterable[tuple[str, str]]] = tuple
     """Units that fail now, with the account id."""
+    refused: Callable[[], frozenset[str]] = frozenset
+    """Collectors that fail now in a way that no early attempt changes: over a ceiling, without permission."""
     account_series: int = 10_000
     """How many series of an account the collector has to itself."""
     memory: FoldMemory = field(default_factory=FoldMemory)

@@ -290,7 +290,7 @@ class Stamps:
         series, stamps = self.source.series, self.source.stamps
         with self.ledger.connection() as db:
             rows = db.execute(
-                f"SELECT day, {self.source.family}, account_id, SUM(units), SUM(units != 0) FROM {stamps}"
+                f"SELECT day, {self.source.family}, account_id, TOTAL(units), SUM(units != 0) FROM {stamps}"
                 f" JOIN {series} ON {series}.id = {stamps}.series"
                 " WHERE day >= ? AND day < ? AND units IS NOT NULL GROUP BY 1, 2, 3",
                 (start.toordinal(), end.toordinal()),

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 from exporter.core.money import to_units, to_usd
 from exporter.ledger.file import Ledger
@@ -33,28 +33,48 @@ class Scale(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where prices are from: what published them, its version (may be empty), and their date."""
+
+    name: str
+    version: str
+    date: date
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """A list price in us-east-1, in US dollars, and how it scales."""
+    """A list price in us-east-1, in US dollars, how it scales, and where it is from."""
 
     usd: Decimal
     scale: Scale
+    source: Source
+
+
+_BASE = "us-east-1"
+_SCALES = {
+    "ec2": Scale.COMPUTE,
+    "rds": Scale.COMPUTE,
+    "elasticache": Scale.COMPUTE,
+    "ebs": Scale.STORAGE,
+}
+"""How rows of a source scale that prices.json does not have; others do not: they are known where they are written down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region's usual ratios to us-east-1, and the prices that are known there."""
+    """A region's usual ratios to us-east-1 (None where they are not known), and the prices that are known there."""
 
-    compute: Decimal
-    storage: Decimal
-    rows: Mapping[str, Decimal]
+    compute: Decimal | None
+    storage: Decimal | None
+    rows: Mapping[str, tuple[Decimal, Source]]
 
     def scaled(self, row: Row) -> Decimal | None:
         """The price of a row of us-east-1 here; None where it is not known."""
         match row.scale:
             case Scale.COMPUTE:
-                return row.usd * self.compute
+                return None if self.compute is None else row.usd * self.compute
             case Scale.STORAGE:
-                return row.usd * self.storage
+                return None if self.storage is None else row.usd * self.storage
             case Scale.SAME:
                 return row.usd
             case Scale.UNSCALED:
@@ -66,7 +86,8 @@ class Shipped:
     """The table that comes with the exporter."""
 
     as_of: datetime
-    source: str
+    """The date of its oldest source."""
+    sources: tuple[Source, ...]
     rows: Mapping[str, Row]
     regions: Mapping[str, Region]
 
@@ -76,36 +97,88 @@ class Shipped:
         if known is None:
             return None
         if key in known.rows:
-            return known.rows[key]
+            return known.rows[key][0]
         row = self.rows.get(key)
         return None if row is None else known.scaled(row)
 
+    def source(self, key: str, region: str) -> Source | None:
+        """Where the price of a row in a region is from; None where it has none."""
+        if self.usd(key, region) is None:
+            return None
+        own = self.regions[region].rows.get(key)
+        return own[1] if own is not None else self.rows[key].source
 
-def _rows(tables: Mapping[str, Mapping[str, str]]) -> dict[str, Row]:
+
+class PriceFile(NamedTuple):
+    """A file of `price_tables/`: the exact prices of one source by region and row."""
+
+    source: Source
+    regions: Mapping[str, Mapping[str, Decimal]]
+
+
+def price_file(data: Mapping[str, Any]) -> PriceFile:
+    """Read what `prices --update` writes; KeyError, TypeError or ValueError if it is something else."""
+    return PriceFile(
+        _source(data["source"]),
+        {
+            region: {key: Decimal(usd) for key, usd in rows.items()}
+            for region, rows in data["regions"].items()
+        },
+    )
+
+
+def _source(data: Mapping[str, str]) -> Source:
+    return Source(data["name"], data.get("version", ""), date.fromisoformat(data["date"]))
+
+
+def _rows(tables: Mapping[str, Mapping[str, str]], source: Source) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     for scale, table in tables.items():
         for key, usd in table.items():
             if key in rows:
                 raise ValueError(f"{key} is priced twice: as {rows[key].scale} and as {scale}")
-            rows[key] = Row(Decimal(usd), Scale(scale))
+            rows[key] = Row(Decimal(usd), Scale(scale), source)
     return rows
-
-
-def _region(known: Mapping[str, Any]) -> Region:
-    rows = {key: Decimal(usd) for key, usd in known["rows"].items()}
-    return Region(Decimal(known["compute"]), Decimal(known["storage"]), rows)
 
 
 @cache
 def shipped() -> Shipped:
-    """What prices.json holds; ValueError if a row is in two of its tables."""
-    data = json.loads(resources.files("exporter.inventory").joinpath("prices.json").read_text())
+    """What prices.json and the files of `price_tables/` hold, the newest source first; ValueError if a row is twice in one."""
+    folder = resources.files("exporter.inventory")
+    data = json.loads(folder.joinpath("prices.json").read_text())
+    base = _source(data["source"])
+    rows = _rows(data["rows"], base)
+    own = {
+        region: {key: (Decimal(usd), base) for key, usd in known["rows"].items()}
+        for region, known in data["regions"].items()
+    }
+    files = [
+        price_file(json.loads(path.read_text()))
+        for path in sorted(folder.joinpath("price_tables").iterdir(), key=lambda path: path.name)
+        if path.name.endswith(".json")
+    ]
+    for source, regions in sorted(files, key=lambda file: file.source.date):
+        for region, prices in regions.items():
+            of_region = own.setdefault(region, {})
+            for key, usd in prices.items():
+                if region == _BASE:
+                    kind = _SCALES.get(key.partition(".")[0], Scale.UNSCALED)
+                    rows[key] = Row(usd, rows[key].scale if key in rows else kind, source)
+                else:
+                    of_region[key] = (usd, source)
+    sources = (base, *(file.source for file in files))
+    oldest = min(source.date for source in sources)
     return Shipped(
-        datetime.fromisoformat(data["as_of"]).replace(tzinfo=UTC),
-        data["source"],
-        _rows(data["rows"]),
-        {name: _region(known) for name, known in data["regions"].items()},
+        datetime(oldest.year, oldest.month, oldest.day, tzinfo=UTC),
+        sources,
+        rows,
+        {region: _region(data["regions"].get(region, {}), known) for region, known in own.items()},
     )
+
+
+def _region(ratios: Mapping[str, Any], rows: Mapping[str, tuple[Decimal, Source]]) -> Region:
+    compute, storage = (Decimal(ratios[name]) if name in ratios else None for name in ("compute", "storage"))
+    return Region(compute, storage, rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from exporter.core.amounts import AMOUNTS, Amounts, ChargeClass, CostRow
 from exporter.core.moments import start_of_day, to_moment
-from exporter.core.money import to_usd
+from exporter.core.money import exact_sum, joined, to_usd
 from exporter.ledger.database import Database
 from exporter.ledger.facts import Facts
 
@@ -28,12 +28,14 @@ class CostTable:
         with self._database.connection() as db:
             rows = db.execute(
                 # Summed before it is joined: half the time of the other way round.
-                f"SELECT account_id, service, units FROM (SELECT series, SUM(total_{cost_type}) AS units"  # noqa: S608 # a known column
+                f"SELECT account_id, service, summed.* FROM (SELECT {exact_sum(f'total_{cost_type}')}, series"  # noqa: S608 # a known column
                 " FROM cost WHERE day >= ? AND day < ? GROUP BY series) AS summed"
                 " JOIN series ON series.id = summed.series",
                 (start.toordinal(), end.toordinal()),
             ).fetchall()
-        return {(account_id, service): to_usd(units) for account_id, service, units in rows}
+        return {
+            (account_id, service): to_usd(joined(high, low)) for account_id, service, high, low, _ in rows
+        }
 
     def series(self) -> dict[int, tuple[str, str]]:
         """Account id and service by the number of the series."""

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 from exporter.core.amounts import AMOUNTS, Amounts, Units
 from exporter.core.moments import to_milliseconds, to_moment
-from exporter.core.money import to_units
+from exporter.core.money import exact_sum, joined, row_units, stored_sum, to_units
 from exporter.ledger.database import Database
 
 _READS_KEPT_DAYS = 60  # days settle within two months
@@ -95,7 +95,7 @@ class CostReads:
                         self._series_ids[account_id, service],
                         read.days[day],
                         at,
-                        *_units(amounts),
+                        *map(row_units, _units(amounts)),
                     )
                     for (day, account_id, service), amounts in read.costs.items()
                 ),
@@ -178,9 +178,8 @@ class CostReads:
         return [number for (number,) in rows]
 
     def _day_sums(self, db: sqlite3.Connection, day: date) -> list[int]:
-        sums = ", ".join(f"COALESCE(SUM(total_{name}), 0)" for name in AMOUNTS)
-        row = db.execute(f"SELECT {sums} FROM cost WHERE day = ?", (day.toordinal(),))  # noqa: S608
-        return list(row.fetchone())
+        row = db.execute(f"SELECT {_SUMS} FROM cost WHERE day = ?", (day.toordinal(),))  # noqa: S608
+        return list(_joined(row.fetchone()))
 
     def _day_rows(self, db: sqlite3.Connection, day: date) -> int:
         row = db.execute("SELECT COUNT(*) FROM cost WHERE day = ?", (day.toordinal(),)).fetchone()
@@ -222,7 +221,8 @@ class CostReads:
         return self._series_ids[key]
 
     def _add_day_total(self, db: sqlite3.Connection, day: date, at: int, units: int) -> None:
-        db.execute("INSERT OR REPLACE INTO day_totals VALUES (?, ?, ?)", (day.toordinal(), at, units))
+        row = (day.toordinal(), at, stored_sum(units))
+        db.execute("INSERT OR REPLACE INTO day_totals VALUES (?, ?, ?)", row)
 
     def commit_scan(
         self,
@@ -350,17 +350,25 @@ class CostReads:
 _COLUMNS = {"account": "account_id", "service": "service"}
 """The column of each kind of scan."""
 
+_SUMS = ", ".join(exact_sum(f"total_{name}") for name in AMOUNTS)
+"""The total of each cost type; `_joined` reads it."""
+
 
 def _held_by(db: sqlite3.Connection, kind: str, day: date) -> dict[str, tuple[int, ...]]:
     """Totals of a day by account or service, without those that are zero."""
     column = _COLUMNS[kind]
-    sums = ", ".join(f"SUM(total_{name})" for name in AMOUNTS)
     rows = db.execute(
-        f"SELECT {column}, {sums} FROM cost JOIN series ON series.id = cost.series"  # noqa: S608
+        f"SELECT {column}, {_SUMS} FROM cost JOIN series ON series.id = cost.series"  # noqa: S608
         f" WHERE day = ? GROUP BY {column}",
         (day.toordinal(),),
     )
-    return {subject: tuple(units) for subject, *units in rows if any(units)}
+    found = {subject: _joined(halves) for subject, *halves in rows}
+    return {subject: units for subject, units in found.items() if any(units)}
+
+
+def _joined(halves: Sequence[int | None]) -> tuple[int, ...]:
+    """The sums of `_SUMS`, in the order of `AMOUNTS`."""
+    return tuple(map(joined, halves[::2], halves[1::2]))
 
 
 def _seen(units: tuple[int, ...] | None) -> str:

@@ -196,6 +196,13 @@ MIGRATIONS = (
         account_id TEXT NOT NULL, service TEXT NOT NULL, PRIMARY KEY (account_id, service)
     ) WITHOUT ROWID
     """,
+    # Until when the alert of a spike waits for its cause (exporter/anomalies/causes.py); 0 if it does not.
+    """
+    CREATE TABLE anomaly_cause_waits (
+        day INTEGER NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL, until INTEGER NOT NULL,
+        PRIMARY KEY (day, account_id, service)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

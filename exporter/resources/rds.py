@@ -30,6 +30,8 @@ _PREVIOUS = {"m3": "m5", "m4": "m5", "r3": "r5", "r4": "r5", "t2": "t3", "m1": N
 _VCPUS = {"micro": 2, "small": 2, "medium": 2, "large": 2, "xlarge": 4}
 _OTHER_SERVICES = ("docdb", "neptune")
 """Engines that RDS lists and that are other services on the bill, with other prices."""
+_WITH_LICENCE = ("oracle", "sqlserver")
+"""Engines that cost more by the hour where the licence is AWS's."""
 _LARGE_GP3 = {"oracle": 200, "sqlserver": None}
 """From how many GB on gp3 includes 12,000 IOPS and 500 MB/s, where that is not 400."""
 
@@ -94,7 +96,9 @@ def _instance(ctx: Listing, target: Target, instance: Mapping[str, Any], connect
     stopped = state in ("stopped", "stopping")
     # I/O-Optimized costs more by the hour, and its price is not in the table.
     listed = instance.get("StorageType") != "aurora-iopt1"
-    compute = Decimal(0) if stopped else ctx.hourly(target, f"rds.{engine}.{size}") if listed else None
+    own_licence = instance.get("LicenseModel") == "bring-your-own-license"
+    row_name = f"{engine}.byol" if own_licence and engine.startswith(_WITH_LICENCE) else engine
+    compute = Decimal(0) if stopped else ctx.hourly(target, f"rds.{row_name}.{size}") if listed else None
     price = add(*[compute, storage] * copies)
     savings = []
     row = None if stopped else _extended_support(ctx, instance)
@@ -106,7 +110,7 @@ def _instance(ctx: Listing, target: Target, instance: Mapping[str, Any], connect
         savings.append(Saving("extended_support", surcharge))
     family = size.split(".")[1]
     if family in _PREVIOUS:
-        newer = ctx.hourly(target, f"rds.{engine}.{size.replace(family, str(_PREVIOUS[family]))}")
+        newer = ctx.hourly(target, f"rds.{row_name}.{size.replace(family, str(_PREVIOUS[family]))}")
         saved = (compute - newer) * copies if compute and newer is not None and newer < compute else None
         savings.append(Saving("previous_generation", saved))
     # AWS starts a stopped one again after seven days; until then its storage is paid for.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from running_exporter import MakeAws, ShiftedClock, collectors, in_process, organization
 from waiting import wait_for
@@ -161,3 +163,65 @@ def test_values_beyond_the_limit_are_other_and_the_total_stays(make_aws: MakeAws
         )
         assert max(len(rows) for rows in by_account.values()) == 3
         assert "other" in {name for rows in by_account.values() for name, _ in rows}
+
+
+@given(st.text(min_size=1), st.text())
+@example("cost$center", "x")
+@example("cost$center", "$x$")
+@example("a", "a$b")
+@example("$", "")
+def test_a_value_is_what_follows_the_key_that_was_asked_for(key: str, value: str) -> None:
+    breakdowns = cost_breakdowns.CostBreakdownsSettings(by=(), tags=(key,), cost_categories=(key,))
+    assert [each.value(f"{key}${value}") for each in breakdowns.breakdowns()] == [value, value]
+
+
+def test_a_tag_whose_key_holds_a_dollar_sign_is_read_and_sums_past_64_bits_are_right(
+    make_aws: MakeAws, tmp_path: Path
+) -> None:
+    """Two services of $800 million a day in each of two accounts: no row is more than 64 bits hold, but all sums are."""
+    start = datetime(2026, 5, 3, 12, 30, tzinfo=UTC)
+    aws = make_aws(now=start, accounts=3, services=3)
+    spending = [account.id for account in aws.accounts[:2]]
+    first = datetime(2026, 5, 2, tzinfo=UTC).date()
+    for account_id in spending:
+        for name in ("Big One", "Big Other"):
+            aws.inject_service(account_id, name, Decimal("800000000.01"), since=first)
+    config = organization(
+        aws={"endpoint_url": aws.url},
+        collectors=collectors(
+            cost={"history_months": 1}, cost_breakdowns={"by": [], "tags": ["cost$center"]}
+        ),
+    )
+
+    def truth(since: date, until: date, *by: str, metric: str = "UnblendedCost") -> dict[Any, float]:
+        totals = aws.truth.totals(since, until, at=start, by=by, metric=metric)
+        return {key: float(usd) for key, usd in totals.items() if usd}
+
+    with in_process(tmp_path, aws, config, ShiftedClock(start)) as exporter:
+        wait_for("it is ready", exporter.is_ready)
+        wait_for("all of it is read", lambda: exporter.value("aws_spend_exporter_ledger_missing_dates") == 0)
+        samples = exporter.samples()
+        month, tomorrow = start.date().replace(day=1), start.date() + timedelta(days=1)
+        for family, since, until in (
+            ("aws_cost_month_to_date_usd", month, tomorrow),
+            ("aws_cost_yesterday_usd", first, start.date()),
+        ):
+            served = {
+                (labels["account_id"], labels["service"]): value for labels, value in samples[family] if value
+            }
+            assert served == pytest.approx(truth(since, until, "account", "service"), rel=1e-12), family
+        assert min(truth(month, tomorrow, "account")[account_id,] for account_id in spending) > 2**63 / 1e10
+        assert {
+            (labels["account_id"], labels.get("tag_value", "")): value
+            for labels, value in samples["aws_cost_month_to_date_by_tag_usd"]
+            if labels["tag_key"] == "cost$center" and value
+        } == pytest.approx(
+            {(account, ""): usd for (account,), usd in truth(month, tomorrow, "account").items()}, rel=1e-12
+        )
+        days = exporter.get("/api/v1/costs?by=day&start=2026-05-01&end=2026-05-03").json()
+        assert {row["day"]: float(row["usd"]) for row in days["rows"]} == pytest.approx(
+            {day: usd for (day,), usd in truth(month, tomorrow, "day").items()}, rel=1e-12
+        )
+        # A scan, which has whole accounts in one amount, agrees with what is held.
+        assert exporter.service.runner.collect_now(exporter.collector("cost")) == 0
+        assert exporter.failures("cost") == {}

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 import yaml
-from running_exporter import InProcess, MakeAws, ShiftedClock, collectors, in_process, organization
+from running_exporter import (
+    InProcess,
+    MakeAws,
+    MakeExporter,
+    ShiftedClock,
+    collectors,
+    in_process,
+    organization,
+)
 from waiting import wait_for
 
 from demo.control import changed_since
@@ -110,10 +118,16 @@ def test_an_injected_spike_is_the_same_everywhere_and_its_cause_is_asked_for_onc
     )
     clock = ShiftedClock(NOW)
     with in_process(tmp_path, aws, config, clock) as exporter:
+
+        def explained() -> bool:
+            return "aws_cost_anomaly_cause_due_timestamp_seconds" not in exporter.samples()
+
         wait_for("it is ready", exporter.is_ready)
-        # The cost may have come after the first look for spikes.
         causes = exporter.collector("anomaly_causes")
-        assert exporter.service.runner.collect_now(causes) == 0
+        # Nothing but the read of cost makes it due, and no alert waits any longer.
+        wait_for(
+            "the cause is known", lambda: exporter.samples().get("aws_cost_anomaly_cause_usd") and explained()
+        )
         rows = in_api(exporter)
         findings = {(row["kind"], row["account_id"], row["service"]) for row in rows}
         assert findings >= {("spike", account.id, EC2), ("new_service", other.id, "New Service")}
@@ -210,9 +224,11 @@ def test_what_the_demo_injects_is_found_on_every_date(now: str, make_aws: MakeAw
         wait_for("the spike is found", found, 40)
 
 
-def test_causes_are_not_asked_for_past_their_limit_nor_past_the_ceiling(
-    make_aws: MakeAws, tmp_path: Path
-) -> None:
+CAUSE_DUE = "aws_cost_anomaly_cause_due_timestamp_seconds"
+FOR_A_CAUSE = {"service": "ce", "operation": "GetCostAndUsage", "resource": "OPERATION"}
+
+
+def test_causes_are_not_asked_for_past_their_limit(make_aws: MakeAws, tmp_path: Path) -> None:
     aws = make_aws(now=NOW, accounts=5, services=6)
     for account in aws.accounts:
         aws.inject_spike(account.id, EC2, 9, since=TESTED, days=1)
@@ -222,19 +238,90 @@ def test_causes_are_not_asked_for_past_their_limit_nor_past_the_ceiling(
     )
     with in_process(tmp_path, aws, config, ShiftedClock(NOW)) as exporter:
         wait_for("it is ready", exporter.is_ready)
-        causes = exporter.collector("anomaly_causes")
-        assert exporter.service.runner.collect_now(causes) == 0
+        cost = exporter.collector("cost")
+        assert exporter.service.runner.collect_now(cost) == 0
+        wait_for("two are explained", lambda: sum(bool(row["cause"]) for row in in_api(exporter)) == 2)
+        assert exporter.service.runner.collect_now(exporter.collector("anomaly_causes")) == 0
         explained = [row for row in in_api(exporter) if row["cause"]]
         assert len(in_api(exporter)) > 2
         # The largest first.
         assert explained == [row for row in in_api(exporter) if row["kind"] == "spike"][:2]
+        assert CAUSE_DUE not in exporter.samples()
 
+
+def test_no_alert_waits_where_a_ceiling_is_reached(make_aws: MakeAws, tmp_path: Path) -> None:
+    """The spike comes after cost was read; its cause would pass the ceiling, and is not paid for."""
+    aws = make_aws(now=NOW, accounts=3, services=4)
+    account = max(aws.accounts, key=lambda account: account.daily_usd)
+    config = organization(
+        aws={"endpoint_url": aws.url},
+        ceilings={"cost": {"day": None, "month": None}, "first_fill": None},
+        collectors=collectors(
+            cost={"history_months": 3, "interval": "1h", "refresh": "full"}, anomaly_causes={}
+        ),
+    )
+    clock = ShiftedClock(NOW)
+    with in_process(tmp_path, aws, config, clock) as exporter:
+        wait_for("it is ready", exporter.is_ready)
+        wait_for("the past is read", lambda: exporter.value("aws_spend_exporter_ledger_missing_dates") == 0)
+        denied = aws.faults.add("access_denied", **FOR_A_CAUSE)
+        aws.inject_spike(account.id, EC2, 9, since=TESTED, days=1)
+        cost = exporter.collector("cost")
+
+        def found() -> bool:
+            clock.advance(timedelta(hours=1))
+            assert exporter.service.runner.collect_now(cost) == 0
+            return "aws_cost_anomaly_usd" in exporter.samples()
+
+        wait_for("it is found", found)
+        wait_for("its cause is refused", lambda: exporter.failures("anomaly_causes"))
+        wait_for("no alert waits", lambda: CAUSE_DUE not in exporter.samples())
+
+        # Another spike does not even begin to wait, for a ceiling either.
+        aws.faults.clear(denied)
         spent = exporter.value("aws_spend_exporter_api_charges_usd_total", operation="GetCostAndUsage")
         limit = {"cost": {"day": 0.01, "month": 0.01}, "first_fill": None}
         exporter.service._meter.ceilings = type(exporter.service.config.ceilings).model_validate(limit)
-        object.__setattr__(exporter.service.config.settings(causes), "requests_per_day", 100)
-        assert exporter.service.runner.collect_now(causes) == 1
-        assert exporter.failures("anomaly_causes") != {}
+        assert exporter.service.runner.collect_now(exporter.collector("anomaly_causes")) == 1
+        assert exporter.failures("anomaly_causes") == {"management": {"ceiling_reached"}}
         assert (
             exporter.value("aws_spend_exporter_api_charges_usd_total", operation="GetCostAndUsage") == spent
         )
+        assert CAUSE_DUE not in exporter.samples()
+
+
+def test_a_kill_while_a_cause_is_asked_for_neither_loses_the_alert_nor_holds_it_longer(
+    make_aws: MakeAws, make_exporter: MakeExporter
+) -> None:
+    aws = make_aws(accounts=3, services=4)
+    account = max(aws.accounts, key=lambda account: account.daily_usd)
+    # Early enough to be of the assessed day, at any hour and on any date.
+    aws.inject_spike(account.id, EC2, 9, since=changed_since(datetime.now(UTC).date()))
+    hanging = aws.faults.add("hang", **FOR_A_CAUSE)
+    exporter = make_exporter(
+        aws, organization(collectors=collectors(cost={"history_months": 3}, anomaly_causes={}))
+    )
+    exporter.start()
+
+    def due() -> list[tuple[dict[str, str], float]]:
+        return exporter.samples().get(CAUSE_DUE, [])
+
+    waits = wait_for("an alert waits", due)
+    spike = {"account_id": account.id, "service": EC2}
+    (_, until) = next(each for each in waits if spike.items() <= each[0].items())
+    assert 0 < until - datetime.now(UTC).timestamp() <= 600
+    assert exporter.value("aws_cost_anomaly_usd", **spike, kind="spike")
+    exporter.kill()
+    exporter.start()
+    again = wait_for("it waits again", due)
+    assert until in [value for labels, value in again if spike.items() <= labels.items()]
+    aws.faults.clear(hanging)
+    wait_for(
+        "its cause has come",
+        lambda: any(
+            spike.items() <= labels.items()
+            for labels, _ in exporter.samples().get("aws_cost_anomaly_cause_usd", [])
+        ),
+    )
+    wait_for("no alert waits", lambda: not due())
+    assert exporter.value("aws_cost_anomaly_usd", **spike, kind="spike")

@@ -130,7 +130,7 @@ def test_a_tick_is_taken_at_once_and_answered_from_the_organization(
     assert [line for line in lines if not line.startswith("Period: ")] == [
         "AWS Spend Monitor: above threshold",
         "Account: all accounts of the organization",
-        "Spend: $123.46",
+        "Spend: $123.46 (amortized)",
         "Threshold: $100.50, spend is 123% of it",
         "Status: above threshold",
         "AWS may still add to this cost.",

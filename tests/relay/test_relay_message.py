@@ -130,6 +130,20 @@ def test_amounts(spend: str, threshold: str, lines: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"days": "2026-01-05", "cost_type": "net unblended"}, " (2026-01-05, net unblended)"),
+        ({"days": "2026-01-05", "cost_type": ""}, " (2026-01-05)"),
+        ({"cost_type": "amortized"}, ""),
+    ],
+)
+def test_spend_names_its_day_and_cost_type(more: dict[str, str], words: str) -> None:
+    alert = spend_alert()
+    alert["annotations"] |= {"spend": "5", **more}
+    assert f"Spend: $5.00 in a day{words}" in rendered(notification(alert)).parts[0].splitlines()
+
+
+@pytest.mark.parametrize(
     ("period", "words"),
     [("day", " in a day"), ("month", " this month"), ("last_month", " last month"), ("", "")],
 )

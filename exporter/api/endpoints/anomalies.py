@@ -16,6 +16,7 @@ from exporter.anomalies.cost import Finding
 from exporter.anomalies.settings import SCORES, Kind, Sensitivity
 from exporter.api.source import Endpoint, Source
 from exporter.core.fields import StrictModel
+from exporter.core.money import usd_text
 from exporter.cost.refresh_plan import refreshed_at
 
 
@@ -154,7 +155,7 @@ def _row(source: Source, finding: Finding) -> dict[str, Any]:
 
 
 def _text(usd: Decimal) -> str:
-    return f"{usd.normalize():f}"
+    return usd_text(usd.normalize())
 
 
 def _cents(value: float | None) -> float | None:

@@ -12,7 +12,7 @@ from exporter.api.source import Endpoint, Source
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.fields import StrictModel
 from exporter.core.moments import month_start
-from exporter.core.money import to_usd
+from exporter.core.money import to_usd, usd_text
 from exporter.cost import breakdowns
 
 
@@ -41,7 +41,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
             sums[(account_id, value) if query.by_account else (value,)] += amount
     rows = []
     for names, amount in sorted(sums.items(), key=lambda item: (-item[1], item[0])):
-        row: dict[str, Any] = {"value": names[-1], "usd": str(to_usd(amount))}
+        row: dict[str, Any] = {"value": names[-1], "usd": usd_text(to_usd(amount))}
         if query.by_account:
             row = {"account_id": names[0], "account": source.account(names[0]), **row}
         rows.append(row)
@@ -50,7 +50,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         "month": month.isoformat(),
         "cost_type": cost_type,
         "read_at": read_at.isoformat(),
-        "total_usd": str(sum((to_usd(amount) for amount in sums.values()), Decimal(0))),
+        "total_usd": usd_text(sum((to_usd(amount) for amount in sums.values()), Decimal(0))),
         "rows": rows,
     }
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from exporter.api.source import DayRange, Endpoint, Source
 from exporter.collectors.cost import COLLECTOR as COST
-from exporter.core.money import to_usd
+from exporter.core.money import to_usd, usd_text
 from exporter.cost.refresh_plan import refreshed_at
 
 _DEFAULT_DAYS = 30
@@ -57,7 +57,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         if "account" in row:
             row["account_id"] = row.pop("account")
             row["account"] = source.account(row["account_id"])
-        rows.append((units, {**row, "usd": str(to_usd(units))}))
+        rows.append((units, {**row, "usd": usd_text(to_usd(units))}))
     rows.sort(key=lambda item: (-item[0], str(item[1])))
     read_at = refreshed_at(ledger, source.now)
     return {
@@ -66,7 +66,9 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         "cost_type": cost_type,
         "read_at": read_at.isoformat() if read_at else None,
         "missing_days": [day.isoformat() for day in missing],
-        "total_usd": str(sum((to_usd(units) for units, _ in rows), Decimal(0))) if missing != days else None,
+        "total_usd": usd_text(sum((to_usd(units) for units, _ in rows), Decimal(0)))
+        if missing != days
+        else None,
         "rows": [row for _, row in rows],
     }
 

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from exporter.api.source import Endpoint, Source
 from exporter.collectors.inventory import COLLECTOR, missing_tags
 from exporter.core.fields import StrictModel, parse_duration
+from exporter.core.money import usd_text
 from exporter.core.resource import PublishedResources, Resource
 from exporter.resources import all_resource_files
 
@@ -105,7 +106,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
 
 def _row(held: PublishedResources, resource: Resource, missing: list[str]) -> dict[str, Any]:
     def text(usd: Decimal | None) -> str | None:
-        return None if usd is None else str(usd)
+        return None if usd is None else usd_text(usd)
 
     return {
         "account_id": held.account_id,

@@ -13,7 +13,7 @@ from pydantic import Field
 from exporter.api.source import Endpoint, Source
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.fields import StrictModel
-from exporter.core.money import to_usd
+from exporter.core.money import to_usd, usd_text
 from exporter.cost.projection_view import project
 from exporter.cost.refresh_plan import refreshed_at
 
@@ -65,12 +65,12 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         "days": [
             {
                 "day": day.isoformat(),
-                "usd": str(usd) if usd is not None else None,
+                "usd": usd_text(usd) if usd is not None else None,
                 "average_7d_usd": _average(found, day),
             }
             for day, usd in shown
         ],
-        "total_usd": str(sum(known, Decimal(0))) if known else None,
+        "total_usd": usd_text(sum(known, Decimal(0))) if known else None,
         "missing_days": [day.isoformat() for day, usd in shown if usd is None],
         "mean_usd": f"{statistics.fmean(known):.2f}" if known else None,
         "deviation_usd": f"{statistics.pstdev(map(float, known)):.2f}" if len(known) > 1 else None,

@@ -15,6 +15,8 @@ from exporter.relay.neutral import Neutral, link
 _CENT = Decimal("0.01")
 _DAY = timedelta(days=1)
 _SETTLED_AFTER = timedelta(hours=36)
+COST_TYPE = "amortized"
+"""Of every answer; thresholds of the exporter are of `collectors.cost.cost_type`, which each of its alerts names."""
 ORGANIZATION = "all accounts of the organization"
 
 
@@ -34,7 +36,7 @@ def of_organization(api: ExporterApi, wanted: Wanted, today: date) -> Spend:
     """From the ledger of the exporter; NoAnswerError."""
     start, end = wanted.period(today)
     try:
-        costs = api.costs(start, end, "amortized")
+        costs = api.costs(start, end, COST_TYPE)
     except ExporterError as error:
         raise NoAnswerError(str(error)) from None
     if costs.missing_days or costs.total_usd is None:
@@ -65,6 +67,7 @@ def values(
         "start": start,
         "end": end,
         "spend": usd,
+        "cost_type": COST_TYPE,
         "threshold": wanted.threshold if wanted else None,
         "ratio": usd / wanted.threshold if usd is not None and wanted and wanted.threshold else None,
         "over": over,

@@ -16,11 +16,11 @@ from exporter.anomalies import cost as anomalies
 from exporter.anomalies import families
 from exporter.anomalies.causes import Cause, Explanation, region_of
 from exporter.anomalies.cost import assess, assessed_day
-from exporter.anomalies.settings import AnomalyKinds, AnomalySettings
+from exporter.anomalies.settings import AnomalyCausesSettings, AnomalyKinds, AnomalySettings
 from exporter.api.endpoints.anomalies import Query, answer
 from exporter.api.source import Source
 from exporter.collection.plan import make_plan
-from exporter.collectors.anomaly_causes import AnomalyCausesSettings, paid_calls
+from exporter.collectors.anomaly_causes import paid_calls
 from exporter.config.model import Config
 from exporter.config.read import ConfigError, load_config
 from exporter.core.amounts import Amounts
@@ -405,6 +405,69 @@ def test_a_spike_of_several_days_is_explained_once(ledger: Ledger) -> None:
     assert anomaly_causes.explain(ledger, TESTED, PROD, "b") is None
     assert anomaly_causes.asked_since(ledger, NOW) == 1
     assert anomaly_causes.asked_since(ledger, NOW + DAY) == 0
+
+
+def waiting(ledger: Ledger, at: datetime = NOW, **settings: Any) -> dict[str, float]:
+    """Seconds from NOW until the alert of a service goes out at the latest, of those that wait."""
+    refused = settings.pop("refused", frozenset())
+    causes = AnomalyCausesSettings.model_validate({"enabled": True, **settings})
+    asked = replace(view(ledger), now=at, sections=Sections(SETTINGS, causes), refused=lambda: refused)
+    return {
+        sample.values[2]: sample.value - NOW.timestamp()
+        for sample in anomalies.render(asked)
+        if sample.family is families.CAUSE_DUE
+    }
+
+
+def test_the_alert_of_a_spike_waits_for_its_cause_for_a_bounded_time(ledger: Ledger) -> None:
+    fill(ledger, {(PROD, "spike"): spiking(100), (PROD, "steady"): lambda day: 100})
+    assert waiting(ledger) == {"spike": 600}
+    # The moment was set when the spike was seen first, and no later rendering or process moves it.
+    assert waiting(ledger, NOW + timedelta(minutes=9)) == {"spike": 600}
+    assert waiting(ledger, NOW - timedelta(minutes=5)) == {"spike": 300}, "a clock that was set back"
+    assert waiting(ledger, NOW + timedelta(minutes=10)) == {}
+    anomaly_causes.commit(ledger, PROD, "spike", Explanation(TESTED, TESTED - 7 * DAY, ()), NOW)
+    assert waiting(ledger) == {}, "it was asked about, and nothing grew"
+
+
+def test_no_alert_waits_for_a_cause_that_is_not_asked_for(ledger: Ledger) -> None:
+    fill(ledger, {(PROD, name): spiking(usd) for name, usd in (("a", 300), ("b", 200), ("c", 100))})
+    assert waiting(ledger, enabled=False) == {}
+    # The largest first; what is beyond the limit does not begin to wait when the next day's limit allows it.
+    assert waiting(ledger, requests_per_day=2) == {"a": 600, "b": 600}
+    assert waiting(ledger, requests_per_day=3) == {"a": 600, "b": 600}
+    assert waiting(ledger, refused=frozenset({"anomaly_causes"})) == {}
+    anomaly_causes.end_waits(ledger, ())
+    assert waiting(ledger) == {}
+
+
+def test_a_refused_collector_never_begins_to_hold_an_alert(ledger: Ledger) -> None:
+    fill(ledger, {(PROD, "a"): spiking(100)})
+    assert waiting(ledger, refused=frozenset({"anomaly_causes"})) == {}
+    assert waiting(ledger) == {}, "the alert has gone out already"
+
+
+def test_a_refusal_that_comes_before_any_view_has_seen_the_spike_holds_no_alert(ledger: Ledger) -> None:
+    fill(ledger, {(PROD, "a"): spiking(100)})
+    assessment = assess(ledger, NOW, SETTINGS)
+    assert assessment
+    anomaly_causes.end_waits(ledger, assessment.spikes)
+    assert waiting(ledger) == {}
+
+
+def test_a_ledger_that_takes_nothing_holds_no_alert(ledger: Ledger) -> None:
+    fill(ledger, {(PROD, "a"): spiking(100)})
+    unwritable = Ledger(ledger.path, read_only=True)
+    assert waiting(unwritable) == {}
+    unwritable.close()
+    assert waiting(ledger) == {"a": 600}
+
+
+def test_an_alert_waits_less_than_it_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("collectors: {anomaly_causes: {alert_waits: 15m}}")
+    with pytest.raises(ConfigError, match=r"collectors\.anomaly_causes\.alert_waits.*at most 14m"):
+        load_config(path, {})
 
 
 def test_a_region_is_read_off_a_usage_type_where_it_says_one() -> None:

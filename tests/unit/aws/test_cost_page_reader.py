@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from exporter.aws import cost_explorer, cost_pages
 from exporter.aws.cost_explorer import METRICS
 from exporter.aws.errors import AwsError, Kind, classify, reading
-from exporter.core.money import parse_units, to_units
+from exporter.core.money import parse_units, sum_to_units
 
 MODEL = botocore.session.Session().get_service_model("ce").operation_model("GetCostAndUsage")
 PARSER = create_parser("json")
@@ -61,7 +61,7 @@ def old_amounts(metrics: Any) -> tuple[int, ...]:
             raise ValueError(metric)
         if metrics[metric].get("Unit") != "USD" and amount:
             raise AwsError(Kind.CURRENCY, metric)
-        values.append(to_units(amount))
+        values.append(sum_to_units(amount))
     return tuple(values)
 
 
@@ -225,4 +225,4 @@ def test_an_amount_is_rounded_as_decimal_rounds_it(text: str) -> None:
         except (ValueError, InvalidOperation):
             return "refused"
 
-    assert units(parse_units) == units(lambda each: to_units(Decimal(each)))
+    assert units(parse_units) == units(lambda each: sum_to_units(Decimal(each)))

@@ -44,6 +44,8 @@ class World:
     due: Callable[[Any, Target], datetime] | None = None
     scope: Scope = Scope.ACCOUNT
     views: tuple[View, ...] = ()
+    more: tuple[Collector, ...] = ()
+    """Further collectors, of names that the configuration has; each is enabled."""
     accounts: dict[str, Account] = field(default_factory=lambda: dict(ACCOUNTS))
     discovery_error: Exception | None = None
     discoveries: int = 0
@@ -87,7 +89,10 @@ class World:
         self.made = Runner(
             Config.model_validate(
                 {
-                    "collectors": {self.name: {"enabled": True, "interval": self.interval}},
+                    "collectors": {
+                        self.name: {"enabled": True, "interval": self.interval},
+                        **{each.name: {"enabled": True} for each in self.more},
+                    },
                     "aws": {"threads": self.threads},
                 }
             ),
@@ -98,7 +103,7 @@ class World:
             lambda: self.now,
             self.stop,
             allow_plan_over_ceiling=True,  # what the plan says is not under test here
-            collectors=(self.collector,),
+            collectors=(self.collector, *self.more),
             discover=self.discover,
             regions_of=self.regions,
             patience=self.patience,

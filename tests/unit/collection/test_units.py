@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
@@ -14,8 +15,10 @@ from waiting import wait_for
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.collection.due import Patience
+from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Sample
 from exporter.core.places import Account, Scope, Target
+from exporter.declarations.collector import Collector
 
 
 def test_each_unit_is_read_again_and_again(world: World) -> None:
@@ -142,3 +145,52 @@ def test_a_unit_that_fails_is_tried_again_without_the_others(world: World) -> No
     wait_for("it is tried again", lambda: reads["222222222222"] >= 4)
     assert (reads["111111111111"], reads["333333333333"]) == (1, 1)
     assert runner.stop(30)
+
+
+def test_what_follows_a_collector_is_due_after_each_of_its_commits_unless_it_fails(world: World) -> None:
+    read: list[bool] = []
+    fails = threading.Event()
+
+    def follow(ctx: Any, target: Target) -> Iterable[Sample]:
+        read.append(not fails.is_set())
+        if fails.is_set():
+            raise AwsError(Kind.ACCESS_DENIED, "no")
+        return ()
+
+    def commit(ctx: Any, target: Target) -> Iterable[Sample]:
+        ctx.committed()
+        return ()
+
+    follower = Collector(
+        name="forecast",
+        help="",
+        scope=Scope.PAYER,
+        settings=CollectorSettings,
+        families=(),
+        iam_actions=(),
+        collect=follow,
+        due=lambda ctx, target: NOW + timedelta(days=1),
+        follows=("cost",),
+    )
+    world.collect, world.scope, world.more = commit, Scope.PAYER, (follower,)
+    runner = world.runner()
+    runner.start()
+    wait_for("it is ready", lambda: not runner.unready())
+
+    def after_a_commit() -> int:
+        before = len(read)
+        assert runner.collect_now(world.collector) == 0
+        return before
+
+    for _ in range(2):
+        before = after_a_commit()
+        wait_for("it follows", lambda before=before: len(read) > before)
+    fails.set()
+    after_a_commit()
+    wait_for("it fails", lambda: runner.problems())
+    failed = len(read)
+    after_a_commit()
+    time.sleep(0.2)
+    assert runner.stop(30)
+    # What fails is tried again after a minute, which has not passed.
+    assert len(read) == failed

@@ -6,20 +6,21 @@ import random
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.meter import Charges
-from exporter.core.amounts import Amounts, ChargeClass
-from exporter.core.money import to_units, to_usd
+from exporter.core.amounts import Amounts, ChargeClass, Units
+from exporter.core.money import exact_sum, joined, sum_to_units, to_units, to_usd, usd_text
 from exporter.ledger.database import LedgerLockedError
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead, DayState
@@ -65,6 +66,61 @@ def test_what_is_not_money_is_refused(bad: str) -> None:
 )
 def test_what_is_finer_than_the_ledger_is_rounded_and_never_cut(amount: str, units: int) -> None:
     assert to_units(Decimal(amount)) == units
+
+
+def test_sums_past_64_bits_are_exact_in_every_view_of_a_day(ledger: Ledger) -> None:
+    """Of units of 1e-10 USD, 64 bits hold $922 million: two rows of $500 million are more."""
+    rows = {(DAY, account, service): usd("500000000.0000000001") for account in "12" for service in "abc"}
+    rows |= {(DAY, "3", "refund"): usd("-499999999.9999999999"), (DAY, "3", "none"): usd("0")}
+    for _ in range(2):
+        ledger.reads.commit(CostRead(NOON, {DAY: False}, rows))
+        ledger.reads.commit_non_usage(CostRead(NOON, {DAY: False}, rows))
+        ledger.reads.commit_subjects(
+            CostRead(NOON, {DAY: False}, {key: rows[key] for key in rows if key[1] == "1"}), "account", {"1"}
+        )
+    ledger.reads.commit(
+        CostRead(NOON, {NEXT: False}, {(NEXT, *key[1:]): value for key, value in rows.items()})
+    )
+    sums = ledger.cost.sums(DAY, NEXT + timedelta(days=1), "amortized")
+    assert sums[("1", "a")] == Decimal("1000000000.0000000002")
+    assert sums[("3", "refund")] == Decimal("-999999999.9999999998")
+    assert sum(sums.values()) == Decimal("5000000000.0000000014")
+    # A scan that agrees finds nothing, one that differs by the smallest unit does.
+    scan = {(DAY, "1"): usd("1500000000.0000000003"), (DAY, "2"): usd("1500000000.0000000003"),
+            (DAY, "3"): usd("-499999999.9999999999")}  # fmt: skip
+    assert ledger.reads.commit_scan("account", NOON, [DAY], _scanned(scan)) == ()
+    differs = _scanned(scan | {(DAY, "2"): usd("1500000000.0000000004")})
+    assert ledger.reads.commit_scan("account", NOON, [DAY], differs) == (DAY,)
+    later = NOON + timedelta(days=4)
+    ledger.reads.commit(CostRead(later, {DAY: False, NEXT: False}, rows))
+    assert ledger.cost.assessed_day(later) == NEXT
+    with pytest.raises(ValueError, match="in one row is more than the ledger holds"):
+        ledger.reads.commit(CostRead(NOON, {DAY: False}, _scanned({(DAY, "1", "a"): usd("922337204")})))
+
+
+def _scanned(amounts: Mapping[Any, Amounts]) -> dict[Any, Units]:
+    return {key: Units(*map(sum_to_units, each)) for key, each in amounts.items()}
+
+
+@given(st.lists(st.integers(-(2**63) + 1, 2**63 - 1), max_size=40))
+def test_a_sum_in_two_parts_is_that_of_python(values: list[int]) -> None:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.execute("CREATE TABLE t (v INTEGER)")
+        db.executemany("INSERT INTO t VALUES (?)", [(value,) for value in values])
+        halves = db.execute(f"SELECT {exact_sum('v')} FROM t").fetchone()  # noqa: S608 # a fixed column
+        assert joined(*halves) == sum(values)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=10, min_value=-(10**15), max_value=10**15))
+@example(Decimal("0E-10"))
+@example(Decimal("-0E-10"))
+@example(Decimal("5E-10"))
+@example(Decimal("1E+3"))
+def test_an_amount_is_written_as_people_write_it(amount: Decimal) -> None:
+    text = usd_text(amount)
+    assert Decimal(text) == amount
+    assert "E" not in text
+    assert amount or text == "0"
 
 
 def test_three_dimes_are_thirty_cents(ledger: Ledger) -> None:
