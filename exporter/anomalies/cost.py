@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from threading import Lock
 from weakref import WeakKeyDictionary
@@ -24,59 +24,34 @@ from exporter.anomalies.families import (
     EXPECTED,
     SCORE,
     SETTING,
+    UNSENT,
     USAGE,
     anomaly_family,
 )
+from exporter.anomalies.finding import Finding
+from exporter.anomalies.messages import Candidate, listed_only
 from exporter.anomalies.settings import AnomalyCausesSettings, AnomalySettings, Kind, Sensitivity
+from exporter.anomalies.usage_days import DayInput, UsageDays, day_inputs, usage_is_known
 from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Sample
 from exporter.core.moments import start_of_day
 from exporter.declarations.view import ViewContext
-from exporter.expectation import baseline
-from exporter.expectation.arrays import Flags, Values
+from exporter.expectation import baseline, dips
+from exporter.expectation.arrays import Flags, Given
 from exporter.expectation.baseline import Baseline
+from exporter.expectation.calibration import score_by_chance
+from exporter.expectation.late_data import is_settled
 from exporter.expectation.limits import Limits
 from exporter.expectation.rhythm import WEEKS
 from exporter.ledger.file import Ledger
-from exporter.ledger.reads import DayState
 
 log = logging.getLogger(__name__)
 
 SHOWN_CAUSES = 5
-_COMPLETE_AFTER = timedelta(hours=24)  # AWS updates cost at least once a day
-_FEES_COME_UNTIL = 3  # tax, support and fees of a month are charged on its first days
 _ASSESSED_BACK = 4
+_DIP_AFTER = timedelta(hours=72)  # from its end, before which a low day may be late data
 _BILL_IS_FINAL_AFTER = 7  # days into the next month; a day that did not move keeps the flag of its last read
-_UNITS_PER_USD = 1e10
 _DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that stands out on a day, in USD; `usd` is what it is off, negative below the expectation.
-
-    `lower` and `upper` are the ends of what is usual, `same_weekdays` the days compared, the newest first.
-    `deviation` and `score` are None where there is nothing to compare with, as of a new service.
-    """
-
-    day: date
-    account_id: str
-    service: str
-    kind: Kind
-    usd: float
-    cost: float
-    expected: float
-    lower: float
-    upper: float
-    deviation: float | None
-    score: float | None
-    recurs: bool
-    same_weekdays: tuple[tuple[date, float], ...]
-
-    @property
-    def percentage(self) -> float | None:
-        """The difference in percent of the expectation; None where nothing was expected."""
-        return self.usd / self.expected * 100 if self.expected else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +64,8 @@ class Assessment:
     shown: Flags
     """Series with cost on the day or the days before."""
     findings: tuple[Finding, ...]
+    unsent: frozenset[tuple[str, str, str]] = frozenset()
+    """Account, service and kind of the findings that no message is sent of: the digest lists them."""
 
     @property
     def spikes(self) -> tuple[Finding, ...]:
@@ -106,16 +83,7 @@ def assessed_day(ledger: Ledger, now: datetime) -> date | None:
         return None
     days = [settled - number * _DAY for number in range(_ASSESSED_BACK)]
     states = ledger.reads.day_states(days[-1], settled + _DAY)
-    return next((day for day in days if day in states and _usage_is_known(day, states[day])), None)
-
-
-def _usage_is_known(day: date, state: DayState) -> bool:
-    if state.read_at is None or state.other_read_at is None:
-        return False
-    # Where fees are due, a total that moved after they were read may hold more of them.
-    return state.other_read_at >= start_of_day(day + _DAY) and not (
-        day.day <= _FEES_COME_UNTIL and state.other_moved
-    )
+    return next((day for day in days if day in states and usage_is_known(day, states[day])), None)
 
 
 _assessed: WeakKeyDictionary[Ledger, tuple[object, Assessment]] = WeakKeyDictionary()
@@ -123,42 +91,107 @@ _lock = Lock()
 
 
 def assess(ledger: Ledger, now: datetime, settings: AnomalySettings) -> Assessment | None:
-    """The newest assessed day; None while there is none. The same object while the ledger says the same."""
+    """The newest assessed day; None while there is none. The same object while the ledger says the same.
+
+    Which of its findings are worth a message is decided here, once, and kept in the ledger.
+    """
     day = assessed_day(ledger, now)
     if day is None:
         return None
     days = baseline.input_days(day)
-    told = ledger.reads.confirmed_at(days[0], day + _DAY)
+    reported = ledger.reads.confirmed_at(days[0], day + _DAY)
     version = (
         day,
         settings,
         _last_month_is_open(ledger, day),
         tuple(ledger.reads.day_states(days[0], day + _DAY).items()),
-        tuple(told.items()),
+        tuple(reported.items()),
     )
     with _lock:
         held = _assessed.get(ledger)
         if held is None or held[0] != version:
-            held = _assessed[ledger] = version, assess_day(ledger, day, settings)
+            found = assess_day(ledger, day, settings)
+            found = replace(found, unsent=_listed_only(ledger, found, settings, now))
+            held = _assessed[ledger] = version, found
     return held[1]
 
 
 def assess_day(
-    ledger: Ledger, day: date, settings: AnomalySettings, sensitivity: Sensitivity | None = None
+    ledger: Ledger,
+    day: date,
+    settings: AnomalySettings,
+    sensitivity: Sensitivity | None = None,
+    usage: UsageDays | None = None,
 ) -> Assessment:
-    """One day, from what the ledger holds now of it and of the days before."""
+    """One day, from what the ledger holds now of it and of the days before; `usage` serves several days."""
     days = baseline.input_days(day)
-    usage = UsageDays(ledger, day_inputs(ledger, days[0], day + _DAY))
+    inputs = day_inputs(ledger, days[0], day + _DAY)
+    usage = usage or UsageDays(ledger, inputs)
+    days, limits = usage.days(days), settings.limits(sensitivity)
+    if not days:
+        days = [day]
     values = usage.values(days)
-    limits = settings.limits(sensitivity)
-    found = baseline.assess(values, days, limits, last_month_is_open=_last_month_is_open(ledger, day))
+    found = _of_day(usage, values, days, limits, last_month_is_open=_last_month_is_open(ledger, day))
     back = _had_cost_before(ledger, days[0], np.flatnonzero(found.new).tolist())
-    findings = _findings(day, days, values, usage.series, found, limits, settings, back)
-    return Assessment(day, usage.series, found, _shown(values, found), findings)
+    findings = _Findings(usage.series, values, days, limits, settings)
+    for kind, flagged in _flags(usage, found, limits).items():
+        findings.add(kind, flagged, found, day, back)
+    _add_dips(findings, usage, values, days, inputs)
+    return Assessment(day, usage.series, found, _shown(values, found), findings.sorted())
 
 
-def _shown(values: Values, found: Baseline) -> Flags:
-    return np.asarray(~np.isnan(found.value) & ((values != 0) & ~np.isnan(values)).any(axis=1))
+def _of_day(
+    usage: UsageDays, values: Given, days: Sequence[date], limits: Limits, *, last_month_is_open: bool
+) -> Baseline:
+    found = baseline.assess(values, days, limits, last_month_is_open=last_month_is_open)
+    # The day itself in full precision: it is shown.
+    return replace(found, value=np.where(np.isnan(found.value), np.nan, usage.exact(days[-1])))
+
+
+def _flags(usage: UsageDays, found: Baseline, limits: Limits) -> dict[Kind, Flags]:
+    accounts, services = _places(usage)
+    low = baseline.is_low(found, limits) | found.stopped
+    settled = is_settled(found, low, accounts, services)
+    return {
+        "spike": baseline.spikes(found, limits),
+        "drop": baseline.drops(found, limits) & settled,
+        "new_service": found.new,
+        "stopped_service": found.stopped & settled,
+    }
+
+
+def _places(usage: UsageDays) -> tuple[list[str], list[str]]:
+    """The account and the service of each series; empty where a number has none."""
+    size = max(usage.series, default=0) + 1
+    pairs = [usage.series.get(number, ("", "")) for number in range(size)]
+    return [account for account, _ in pairs], [service for _, service in pairs]
+
+
+def _add_dips(
+    findings: _Findings,
+    usage: UsageDays,
+    values: Given,
+    days: Sequence[date],
+    inputs: Mapping[date, DayInput],
+) -> None:
+    """Single low days, once the days after them are known, and they were read long after their end."""
+    tested = days[-1] - dips.DAYS_AFTER * _DAY
+    known = inputs.get(tested)
+    if (
+        not findings.settings.kinds.dip
+        or known is None
+        or not known.is_complete
+        or known.confirmed_at < start_of_day(tested + _DAY) + _DIP_AFTER
+        or tested not in days
+    ):
+        return
+    flagged, found = dips.dips(values, days, *_places(usage), findings.limits)
+    findings.add("dip", flagged, found, tested, frozenset())
+
+
+def _shown(values: Given, found: Baseline) -> Flags:
+    recent = values[:, -WEEKS * 7 - 1 :]
+    return np.asarray(~np.isnan(found.value) & ((recent != 0) & ~np.isnan(recent)).any(axis=1))
 
 
 def _last_month_is_open(ledger: Ledger, day: date) -> bool:
@@ -166,74 +199,35 @@ def _last_month_is_open(ledger: Ledger, day: date) -> bool:
     return day.day <= _BILL_IS_FINAL_AFTER and ledger.cost.is_estimated(day.replace(day=1) - _DAY)
 
 
-@dataclass(frozen=True, slots=True)
-class DayInput:
-    """How well the usage of a day is known, and the reads of AWS that say so."""
-
-    is_known: bool
-    """Its cost and its non-usage charges have been read: it can be assessed."""
-    is_complete: bool
-    """It was read late enough to be compared with."""
-    read_at: datetime | None
-    other_read_at: datetime | None
-
-
-def day_inputs(ledger: Ledger, start: date, end: date) -> dict[date, DayInput]:
-    """The days of [start, end) of which the ledger holds anything."""
-    confirmed = ledger.reads.confirmed_at(start, end)
-    found = {}
-    for day, state in ledger.reads.day_states(start, end).items():
-        known = _usage_is_known(day, state)
-        complete = known and confirmed[day] >= start_of_day(day + _DAY) + _COMPLETE_AFTER
-        found[day] = DayInput(known, complete, state.read_at, state.other_read_at)
-    return found
-
-
-class UsageDays:
-    """Usage at amortized cost by series and UTC day, in USD; reads each day of the ledger once."""
-
-    def __init__(self, ledger: Ledger, inputs: Mapping[date, DayInput]) -> None:
-        self.series = ledger.cost.series()
-        self._ledger = ledger
-        self._inputs = inputs
-        self._size = max(self.series, default=0) + 1
-        self._columns: dict[date, Values] = {}
-
-    def values(self, days: Sequence[date]) -> Values:
-        """Series by days, the last of them the tested one; NaN on days that are not known well enough."""
-        tested = days[-1]
-        values = np.full((self._size, len(days)), np.nan)
-        for number, day in enumerate(days):
-            known = self._inputs.get(day)
-            if known is not None and (known.is_known if day == tested else known.is_complete):
-                values[:, number] = self._column(day)
-        return values
-
-    def drop(self, newer_than: date) -> None:
-        """Give the memory of newer days back."""
-        for day in [day for day in self._columns if day > newer_than]:
-            del self._columns[day]
-
-    def _column(self, day: date) -> Values:
-        column = self._columns.get(day)
-        if column is None:
-            with self._ledger.connection() as db:
-                rows = db.execute(
-                    "SELECT series, total_amortized - other_amortized FROM cost WHERE day = ? AND series < ?",
-                    (day.toordinal(), self._size),
-                ).fetchall()
-            found = np.array(rows, dtype=np.int64).reshape(-1, 2)
-            column = self._columns[day] = np.zeros(self._size)
-            column[found[:, 0]] = found[:, 1] / _UNITS_PER_USD
-        return column
-
-
 def expectations(day: date, settings: AnomalySettings, usage: UsageDays) -> tuple[list[int], Baseline]:
     """The numbers of the series that have an expectation on a day, and their baseline; `usage` serves several days."""
-    days = baseline.input_days(day)
+    days = usage.days(baseline.input_days(day)) or [day]
     values = usage.values(days)
-    found = baseline.assess(values, days, settings.limits())
+    found = _of_day(usage, values, days, settings.limits(), last_month_is_open=False)
     return np.flatnonzero(_shown(values, found) & ~np.isnan(found.expected)).tolist(), found
+
+
+def _listed_only(
+    ledger: Ledger, found: Assessment, settings: AnomalySettings, now: datetime
+) -> frozenset[tuple[str, str, str]]:
+    """The findings that no message is sent of, as `Assessment.unsent`."""
+    needed = score_by_chance(found.baseline.score, times_a_week=1.0)
+
+    def is_worth(finding: Finding) -> bool:
+        if finding.kind in ("new_service", "stopped_service"):
+            return True
+        return finding.kind != "dip" and (finding.score is None or abs(finding.score) >= needed)
+
+    candidates = [
+        Candidate(each.account_id, each.service, each.kind, each.usd, is_worth(each))
+        for each in found.findings
+    ]
+    try:
+        return listed_only(ledger, found.day, candidates, settings.cost_messages_per_week, now)
+    except sqlite3.DatabaseError:
+        # A disk that is full must not hold a message.
+        log.exception("every finding is worth a message")
+        return frozenset()
 
 
 def _had_cost_before(ledger: Ledger, day: date, numbers: Sequence[int]) -> frozenset[int]:
@@ -251,62 +245,66 @@ def _had_cost_before(ledger: Ledger, day: date, numbers: Sequence[int]) -> froze
     return frozenset(number for (number,) in rows)
 
 
-def _findings(
-    day: date,
-    days: Sequence[date],
-    values: Values,
-    series: Mapping[int, tuple[str, str]],
-    found: Baseline,
-    limits: Limits,
-    settings: AnomalySettings,
-    back: frozenset[int],
-) -> tuple[Finding, ...]:
-    """The flagged series that the settings ask for; a service that is `back` is a spike."""
-    flags: dict[Kind, Flags] = {
-        "spike": baseline.spikes(found, limits),
-        "drop": baseline.drops(found, limits),
-        "new_service": found.new,
-        "stopped_service": found.stopped,
-    }
-    place = {known: number for number, known in enumerate(days)}
-    weeks = [day - 7 * number * _DAY for number in range(1, WEEKS + 1)]
-    findings = []
-    for flag, flagged in flags.items():
+class _Findings:
+    """Collects the flagged series that the settings ask for."""
+
+    def __init__(
+        self,
+        series: Mapping[int, tuple[str, str]],
+        values: Given,
+        days: Sequence[date],
+        limits: Limits,
+        settings: AnomalySettings,
+    ) -> None:
+        self.limits = limits
+        self.settings = settings
+        self._series = series
+        self._values = values
+        self._place = {known: number for number, known in enumerate(days)}
+        self._found: list[Finding] = []
+
+    def add(self, flag: Kind, flagged: Flags, found: Baseline, day: date, back: frozenset[int]) -> None:
+        """The findings of one kind; a new service that is `back` is a spike."""
         for number in np.flatnonzero(flagged).tolist():
-            account_id, service = series[number]
-            cost = float(found.value[number])
-            new = flag == "new_service"  # nothing to compare with
-            kind: Kind = flag
-            if new and number in back:
-                kind = "spike"
-                if cost < limits.amount:
-                    continue
-            if not getattr(settings.kinds, kind):
+            if number not in self._series:
                 continue
-            expected = 0.0 if new else float(found.usual[number])
-            findings.append(
-                Finding(
-                    day,
-                    account_id,
-                    service,
-                    kind,
-                    cost - expected,
-                    cost,
-                    expected,
-                    0.0 if new else float(found.lower[number]),
-                    0.0 if new else float(found.upper[number]),
-                    None if new else float(found.deviation[number]),
-                    None if new else float(found.score[number]),
-                    bool(found.recurs[number]),
-                    tuple(
-                        (same, float(values[number, place[same]]))
-                        for same in weeks
-                        if not np.isnan(values[number, place[same]])
-                    ),
-                )
-            )
-    findings.sort(key=lambda finding: (-abs(finding.usd), finding.account_id, finding.service))
-    return tuple(findings)
+            kind, cost = flag, float(found.value[number])
+            # With nothing to compare with.
+            alone = flag == "new_service" or bool(found.back[number])
+            if flag == "new_service" and number in back:
+                kind = "spike"
+                if cost < self.limits.amount:
+                    continue
+            if getattr(self.settings.kinds, kind):
+                self._found.append(self._finding(kind, number, found, day, alone=alone))
+
+    def _finding(self, kind: Kind, number: int, found: Baseline, day: date, *, alone: bool) -> Finding:
+        cost = float(found.value[number])
+        expected = 0.0 if alone else float(found.usual[number])
+        weeks = [day - 7 * week * _DAY for week in range(1, WEEKS + 1)]
+        same = [
+            (week, float(self._values[number, self._place[week]])) for week in weeks if week in self._place
+        ]
+        return Finding(
+            day,
+            *self._series[number],
+            kind,
+            cost - expected,
+            cost,
+            expected,
+            0.0 if alone else float(found.lower[number]),
+            0.0 if alone else float(found.upper[number]),
+            None if alone else float(found.deviation[number]),
+            None if alone else float(found.score[number]),
+            bool(found.recurs[number]),
+            tuple((week, usd) for week, usd in same if not np.isnan(usd)),
+        )
+
+    def sorted(self) -> tuple[Finding, ...]:
+        """The most dollars first, to either side."""
+        return tuple(
+            sorted(self._found, key=lambda finding: (-abs(finding.usd), finding.account_id, finding.service))
+        )
 
 
 # View
@@ -348,6 +346,8 @@ def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
             kind=finding.kind,
             **view.group_values(finding.account_id),
         )
+        if (finding.account_id, finding.service, finding.kind) in assessment.unsent:
+            yield UNSENT(1, **labels(finding.account_id, finding.service), kind=finding.kind)
         if finding.kind != "spike":
             continue
         told = anomaly_causes.explain(view.ledger, finding.day, finding.account_id, finding.service)

@@ -44,6 +44,13 @@ CAUSE_DUE = Family(
     _SERIES,
     is_summable=False,
 )
+UNSENT = Family(
+    "aws_cost_anomaly_unsent_info",
+    "1 for a finding that no message is sent of: a single low day, or one beyond the messages of a week; the digest"
+    " lists it.",
+    (*_SERIES, "kind"),
+    is_summable=False,
+)
 DAY_TIMESTAMP = Family(
     "aws_cost_anomaly_day_timestamp_seconds", "Start of the UTC day that expected cost and anomalies are of."
 )
@@ -52,4 +59,4 @@ SETTING = Family(
     "Limits of findings: score (deviations), percentage, usd_per_day, new_service_usd_per_day.",
     ("setting",),
 )
-FAMILIES = (EXPECTED, USAGE, SCORE, ANOMALY, CAUSE, CAUSE_DUE, DAY_TIMESTAMP, SETTING)
+FAMILIES = (EXPECTED, USAGE, SCORE, ANOMALY, CAUSE, CAUSE_DUE, UNSENT, DAY_TIMESTAMP, SETTING)

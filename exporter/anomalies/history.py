@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from importlib.metadata import version
 
-from exporter.anomalies.cost import DayInput, UsageDays, assessed_day, day_inputs, expectations
+from exporter.anomalies.cost import assessed_day, expectations
 from exporter.anomalies.settings import AnomalySettings
+from exporter.anomalies.usage_days import DayInput, UsageDays, day_inputs
 from exporter.core.metric import Family
 from exporter.core.moments import Clock, month_start
 from exporter.expectation import baseline
-from exporter.expectation.rhythm import WEEKS
 from exporter.ledger.daily_values import DailyValue, totals, upsert
 from exporter.ledger.file import Ledger
 
@@ -42,6 +42,7 @@ ASSESSED_FAMILIES = (DAILY_USAGE, DAILY_EXPECTED, DAILY_SCORE)
 
 
 _DAY = timedelta(days=1)
+_MADE_OF_DAYS = 131  # with the last four days of a monthly calendar; what is older matters little
 _VALUES_A_CALL = 100_000  # a few seconds, in which changed cost waits for its turn
 _VALUES_A_TRANSACTION = 5_000
 _USD_DIGITS = 4  # $0.0001: a smaller change is not written again
@@ -90,7 +91,6 @@ class AssessedHistory:
             if stopped() or count >= self._values_a_call:
                 self._commit(values, versions, now)
                 return True
-            usage.drop(newer_than=day)
             found = self._values(day, usage)
             values += found
             versions[day] = wanted
@@ -123,9 +123,9 @@ class AssessedHistory:
             day = newest - number * _DAY
             if day not in inputs or not inputs[day].is_known:
                 continue
-            made_of = baseline.input_days(day)
+            made_of = baseline.input_days(day)[-_MADE_OF_DAYS:]
             # While a first start reads the past, an older day waits for those before it: it is written once.
-            recent = max(oldest, day - WEEKS * 7 * _DAY)
+            recent = max(oldest, made_of[0])
             if day != newest and not all(
                 each in inputs and inputs[each].is_complete for each in made_of if each >= recent
             ):

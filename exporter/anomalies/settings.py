@@ -14,7 +14,7 @@ from exporter.expectation.limits import Limits
 THRESHOLD_VARIABLE = "COST_ANOMALY_THRESHOLD"
 """The environment variable that says `anomalies.percentage` where the file does not."""
 
-Kind = Literal["spike", "drop", "new_service", "stopped_service"]
+Kind = Literal["spike", "drop", "dip", "new_service", "stopped_service"]
 Sensitivity = Literal["low", "medium", "high"]
 
 SCORES: dict[Sensitivity, float] = {"low": 6.5, "medium": 5.0, "high": 3.5}
@@ -29,6 +29,9 @@ class AnomalyKinds(StrictModel):
 
     spike: bool = Field(default=True, description="More than expected.")
     drop: bool = Field(default=True, description="Less than expected, for the second day at least.")
+    dip: bool = Field(
+        default=True, description="A single low day between two usual ones: listed, never a message."
+    )
     new_service: bool = Field(default=True, description="A service that an account has not used before.")
     stopped_service: bool = Field(default=True, description="A service that has ended.")
 
@@ -63,9 +66,26 @@ class AnomalySettings(StrictModel):
     )
     kinds: AnomalyKinds = Field(default=AnomalyKinds(), description="Which kinds of findings there are.")
 
+    messages_per_week: int = Field(
+        default=10,
+        ge=0,
+        le=1000,
+        description="Most findings that are sent as messages in seven days, the largest first; the digest lists the others."
+        " Usage has a fifth of them.",
+    )
     usage: UsageAnomalySettings = Field(
         default=UsageAnomalySettings(), description="Daily usage totals, by the same baseline."
     )
+
+    @property
+    def usage_messages_per_week(self) -> int:
+        """Those of usage."""
+        return self.messages_per_week // 5 if self.usage.enabled else 0
+
+    @property
+    def cost_messages_per_week(self) -> int:
+        """Those of cost."""
+        return self.messages_per_week - self.usage_messages_per_week
 
     def limits(self, sensitivity: Sensitivity | None = None) -> Limits:
         """For the baseline; with another sensitivity than the configured one if given."""

@@ -7,6 +7,8 @@ as S3's, a day later than others.
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,24 +17,29 @@ from typing import Literal
 
 import numpy as np
 
+from exporter.anomalies.messages import Candidate, listed_only
 from exporter.anomalies.settings import AnomalySettings, Sensitivity
-from exporter.anomalies.usage_families import DAY_TIMESTAMP, anomaly_family
+from exporter.anomalies.usage_families import DAY_TIMESTAMP, UNSENT, anomaly_family
 from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Sample
 from exporter.core.moments import start_of_day
 from exporter.declarations.view import ViewContext
 from exporter.expectation import baseline
-from exporter.expectation.arrays import Values
+from exporter.expectation.arrays import Given
 from exporter.expectation.limits import Limits
 from exporter.expectation.rhythm import WEEKS
 from exporter.ledger.daily_values import totals
 from exporter.ledger.file import Ledger
 from exporter.usage.metrics import USAGE_FAMILIES
 
+log = logging.getLogger(__name__)
+
 Change = Literal["more", "less"]
 
 _LATE = timedelta(hours=8)  # late data is added to its day for hours
 _NEWEST_DAYS = 3  # an older day is no news
+_DAYS = 131  # with the last four days of a monthly calendar
+_FIRST_ROWS = 64
 _DAY = timedelta(days=1)
 _FAMILIES = tuple(family.name for family in USAGE_FAMILIES)
 _LEAST = {"_bytes": 1e9, "_seconds": 3600.0}
@@ -102,7 +109,7 @@ def _assess_day(
     settings: AnomalySettings,
     sensitivity: Sensitivity | None,
 ) -> list[UsageFinding]:
-    days = baseline.input_days(day)
+    days = baseline.input_days(day)[-_DAYS:]
     series, values = _totals(ledger, days, families)
     if not series:
         return []
@@ -116,6 +123,7 @@ def _assess_day(
     )
     found = baseline.assess(values / least, days, limits)
     more, less = baseline.spikes(found, limits), baseline.drops(found, limits) | found.stopped
+    place = {known: number for number, known in enumerate(days)}
     findings = []
     for number in np.flatnonzero(more | less).tolist():
         account_id, metric, region = series[number]
@@ -133,9 +141,9 @@ def _assess_day(
                 float(found.upper[number]) * unit,
                 float(found.score[number]),
                 tuple(
-                    (same, float(values[number, days.index(same)]))
+                    (same, float(values[number, place[same]]))
                     for same in (day - 7 * week * _DAY for week in range(1, WEEKS + 1))
-                    if not np.isnan(values[number, days.index(same)])
+                    if not np.isnan(values[number, place[same]])
                 ),
             )
         )
@@ -144,18 +152,17 @@ def _assess_day(
 
 def _totals(
     ledger: Ledger, days: Sequence[date], families: Sequence[str]
-) -> tuple[list[tuple[str, str, str]], Values]:
+) -> tuple[list[tuple[str, str, str]], Given]:
     """Account id, metric and region of each series, and its totals by day; NaN where there is none."""
     place = {day: number for number, day in enumerate(days)}
-    found: dict[tuple[str, str, str], dict[int, float]] = {}
+    rows: dict[tuple[str, str, str], int] = {}
+    values = np.full((_FIRST_ROWS, len(days)), np.nan, dtype=np.float32)
     for day, family, account_id, region, value in totals(ledger, days[0], days[-1] + _DAY, families):
-        if day in place:
-            key = (account_id, family.removesuffix("_daily"), region)
-            found.setdefault(key, {})[place[day]] = value
-    values = np.full((len(found), len(days)), np.nan)
-    for row, by_day in enumerate(found.values()):
-        values[row, list(by_day)] = list(by_day.values())
-    return list(found), values
+        row = rows.setdefault((account_id, family.removesuffix("_daily"), region), len(rows))
+        if row == len(values):
+            values = np.concatenate([values, np.full_like(values, np.nan)])
+        values[row, place[day]] = value
+    return list(rows), values[: len(rows)]
 
 
 def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
@@ -169,7 +176,9 @@ def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
     yield DAY_TIMESTAMP(start_of_day(max(days.values())).timestamp())
     names = {day: view.ledger.accounts.names(on=day) for day in set(days.values())}
     family = anomaly_family(view.group_labels)
-    for finding in assess(view.ledger, days, settings):
+    findings = assess(view.ledger, days, settings)
+    unsent = _listed_only(view, max(days.values()), findings, settings)
+    for finding in findings:
         yield family(
             finding.ratio,
             account_id=finding.account_id,
@@ -179,3 +188,32 @@ def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
             change=finding.change,
             **view.group_values(finding.account_id),
         )
+        if _key(finding) in unsent:
+            yield UNSENT(
+                1,
+                account_id=finding.account_id,
+                account=view.account(finding.account_id, names[finding.day]),
+                region=finding.region,
+                metric=finding.metric,
+                change=finding.change,
+            )
+
+
+def _key(finding: UsageFinding) -> tuple[str, str, str]:
+    return finding.account_id, f"{finding.metric} {finding.region}", finding.change
+
+
+def _listed_only(
+    view: ViewContext[CollectorSettings],
+    day: date,
+    findings: Sequence[UsageFinding],
+    settings: AnomalySettings,
+) -> frozenset[tuple[str, str, str]]:
+    """The findings that no message is sent of."""
+    candidates = [Candidate(*_key(each), None) for each in findings]
+    try:
+        return listed_only(view.ledger, day, candidates, settings.usage_messages_per_week, view.now)
+    except sqlite3.DatabaseError:
+        # A disk that is full must not hold a message.
+        log.exception("every finding is worth a message")
+        return frozenset()

@@ -20,4 +20,10 @@ DAY_TIMESTAMP = Family(
     "Start of the newest UTC day that any metric was assessed on; one that CloudWatch has later is"
     " assessed on its own newest day, up to two days before.",
 )
-FAMILIES = (ANOMALY, DAY_TIMESTAMP)
+UNSENT = Family(
+    "aws_usage_anomaly_unsent_info",
+    "1 for a finding that no message is sent of, because it is beyond those of a week.",
+    ("account_id", "account", "region", "metric", "change"),
+    is_summable=False,
+)
+FAMILIES = (ANOMALY, UNSENT, DAY_TIMESTAMP)

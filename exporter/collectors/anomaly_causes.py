@@ -19,7 +19,7 @@ from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 
 if TYPE_CHECKING:
-    from exporter.anomalies.cost import Finding
+    from exporter.anomalies.finding import Finding
 
 _KEPT_CAUSES = 20
 _TRIED_AGAIN_SOON = RETRIED | {Kind.DEADLINE, Kind.STOPPED}

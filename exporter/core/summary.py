@@ -61,6 +61,18 @@ class Waste(Share):
     usd: Dollars
 
 
+class Listed(Share):
+    """A finding that no message was sent of: what it is off its expectation, and when that was decided."""
+
+    day: date
+    account_id: str
+    account: str
+    service: str
+    kind: str
+    usd: Dollars
+    decided_at: datetime
+
+
 class Summary(Share):
     """Amounts in USD of the configured cost type; None is unknown, or a budget that is not set."""
 
@@ -85,3 +97,5 @@ class Summary(Share):
     waste_usd: Dollars | None
     waste: tuple[Waste, ...]
     """The most expensive first, as many as movers were asked for."""
+    listed: tuple[Listed, ...] = ()
+    """What stood out in the last week without a message, the largest first; empty in answers of older exporters."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 """Series by days, oldest first, or one number a series; NaN where nothing is known."""
+
+Given = NDArray[np.floating[Any]]
+"""Values of any precision, from which columns are taken."""
 
 Flags = NDArray[np.bool_]
 Numbers = NDArray[np.int64]

@@ -24,7 +24,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from exporter.expectation import lifetimes, noise, recurrence, rhythm
-from exporter.expectation.arrays import Flags, Numbers, Values
+from exporter.expectation.arrays import Flags, Given, Numbers, Values
 from exporter.expectation.calendars import DAYS_BACK
 from exporter.expectation.excursions import Excursions, excursions
 from exporter.expectation.limits import Limits
@@ -82,7 +82,7 @@ def input_days(tested: date) -> list[date]:
 
 
 def assess(
-    values: Values, days: Sequence[date], limits: Limits, *, last_month_is_open: bool = False
+    values: Given, days: Sequence[date], limits: Limits, *, last_month_is_open: bool = False
 ) -> Baseline:
     """The last of `days` against those before it.
 
@@ -263,7 +263,7 @@ def _looked_at(history: Values, often_silent: Flags, noise_: Values, tested: dat
     return _with_calendars(usual, history, found, tested, limits)
 
 
-def _whole(values: Values, days: Sequence[date]) -> Values:
+def _whole(values: Given, days: Sequence[date]) -> Values:
     """The thirteen months up to the tested day as whole columns; NaN where a day is missing."""
     whole = np.full((len(values), DAYS_BACK + 1), np.nan)
     for number, day in enumerate(days):

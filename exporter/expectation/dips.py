@@ -13,7 +13,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from exporter.expectation import baseline
-from exporter.expectation.arrays import Flags, Values
+from exporter.expectation.arrays import Flags, Given
 from exporter.expectation.baseline import Baseline
 from exporter.expectation.late_data import may_be_late
 from exporter.expectation.limits import Limits
@@ -26,7 +26,7 @@ _DAY = timedelta(days=1)
 
 
 def dips(
-    values: Values,
+    values: Given,
     days: Sequence[date],
     accounts: Sequence[str],
     services: Sequence[str],
@@ -37,20 +37,16 @@ def dips(
     `values` are series by `days`, of the `accounts` and `services` of the same number.
     """
     tested = days[-1] - DAYS_AFTER * _DAY
-    until = [number for number, day in enumerate(days) if day <= tested]
-    if (
-        not until
-        or days[until[-1]] != tested
-        or list(days[-DAYS_AFTER:]) != [tested + back * _DAY for back in range(1, DAYS_AFTER + 1)]
-    ):
+    after = [tested + back * _DAY for back in range(1, DAYS_AFTER + 1)]
+    if list(days[-DAYS_AFTER - 1 :]) != [tested, *after]:
         raise ValueError("the tested day and those after it")
-    found = baseline.assess(values[:, until], [days[number] for number in until], limits)
+    found = baseline.assess(values[:, :-DAYS_AFTER], days[:-DAYS_AFTER], limits)
     low = baseline.is_low(found, limits) & ~found.stopped
     single = low & ~(found.low_days >= 1) & _is_back(values, found) & ~_moved(values, found)
     return np.asarray(single & ~may_be_late(low, accounts, services)), found
 
 
-def _is_back(values: Values, found: Baseline) -> Flags:
+def _is_back(values: Given, found: Baseline) -> Flags:
     """Whether the days after cost again what the same weekdays did."""
     back = np.ones(len(values), dtype=bool)
     fall = (found.expected - found.value) / np.maximum(abs(found.expected), 1e-9)
@@ -65,7 +61,7 @@ def _is_back(values: Values, found: Baseline) -> Flags:
     return back
 
 
-def _moved(values: Values, found: Baseline) -> Flags:
+def _moved(values: Given, found: Baseline) -> Flags:
     """Whether a day nearby cost as much more as this one cost less."""
     fall = found.expected - found.value
     day = -1 - DAYS_AFTER

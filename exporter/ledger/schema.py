@@ -203,6 +203,15 @@ MIGRATIONS = (
         PRIMARY KEY (day, account_id, service)
     ) WITHOUT ROWID
     """,
+    # Findings of the last weeks, and whether a message was sent of them (exporter/anomalies/messages.py).
+    """
+    CREATE TABLE anomaly_messages (
+        account_id TEXT NOT NULL, subject TEXT NOT NULL, kind TEXT NOT NULL,
+        first_day INTEGER NOT NULL, last_day INTEGER NOT NULL, sent INTEGER NOT NULL,
+        usd REAL, decided_at INTEGER NOT NULL,
+        PRIMARY KEY (account_id, subject, kind, first_day)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

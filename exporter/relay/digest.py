@@ -14,7 +14,7 @@ from typing import Any
 from apscheduler.triggers.cron import CronTrigger
 
 from exporter.core.moments import Clock
-from exporter.core.summary import Mover, Movers, Span, Summary, Waste
+from exporter.core.summary import Listed, Mover, Movers, Span, Summary, Waste
 from exporter.relay.backoff import Backoff
 from exporter.relay.deliveries import Deliveries
 from exporter.relay.dispatch import Dispatcher
@@ -105,10 +105,10 @@ class Digest:
         if now < due:
             self._stopping.wait(min((due - now).total_seconds(), _LONGEST_WAIT_SECONDS))
             return True
-        self._handle(due, now)
+        self._handle(due, now, done)
         return True
 
-    def _handle(self, due: datetime, now: datetime) -> None:
+    def _handle(self, due: datetime, now: datetime, since: datetime) -> None:
         """Of what fell due while the relay was down, the newest is sent unless it is too old."""
         newest = due if due > now - self._digest.catch_up else self.next_after(now - self._digest.catch_up)
         if newest is None or newest > now:
@@ -121,18 +121,18 @@ class Digest:
         summary = self._summary()
         if self._stopping.is_set():
             return
-        result = self._send(newest, summary)
+        result = self._send(newest, summary, since)
         if result is None:
             return  # the relay ends; what the channel lacks goes out after the next start
         self._metrics.digests.labels(result).inc()
         judged = _judged(summary) if summary and result == "sent" else ()
         self._deliveries.mark_digest(self._channel, newest, judged)
 
-    def _send(self, due: datetime, summary: Summary | None) -> str | None:
+    def _send(self, due: datetime, summary: Summary | None, since: datetime) -> str | None:
         """The result for the metric; None if the relay is to end first."""
         judged = self._deliveries.judged_days(self._channel)
         max_bytes = self._dispatcher.max_bytes(self._channel)
-        message = render(summary, due, self._settings, self._templates, max_bytes, judged)
+        message = render(summary, due, self._settings, self._templates, max_bytes, judged, since)
         key = f"digest {self._channel} {due.isoformat()}"
         for wait in self._backoff.waits():
             result = self._dispatcher.send(self._channel, key, lambda: message)
@@ -172,24 +172,36 @@ def render(
     templates: Templates,
     max_bytes: int,
     judged: Collection[date] = (),
+    since: datetime | None = None,
 ) -> Message:
     """The digest as messages of at most `max_bytes`; an error where spend is over a budget.
 
-    `judged` are the days that earlier digests have finally compared with the daily budget.
+    `judged` are the days that earlier digests have finally compared with the daily budget, `since` is when the one
+    before this was due.
     """
-    text = templates.render("digest", values(summary, due, settings.dashboard_url, judged))
+    text = templates.render(
+        "digest", values(summary, due, settings.dashboard_url, judged, since, settings.digest.movers)
+    )
     parts = split(text, max_bytes)[: settings.max_parts]
     return Message(TITLE, "error" if summary is None or _over(summary, judged) else "success", tuple(parts))
 
 
 def values(
-    summary: Summary | None, due: datetime, dashboard_url: str | None, judged: Collection[date] = ()
+    summary: Summary | None,
+    due: datetime,
+    dashboard_url: str | None,
+    judged: Collection[date] = (),
+    since: datetime | None = None,
+    most_listed: int = 5,
 ) -> dict[str, Any]:
     """What the digest's template can use."""
     url = link(dashboard_url or "")
     known: dict[str, Any] = {}
     if summary is not None:
+        listed = [each for each in summary.listed if since is None or each.decided_at > since]
         known = {
+            "listed": listed[:most_listed],
+            "listed_more": max(0, len(listed) - most_listed),
             "over_day": _exceeds(summary.yesterday.usd, summary.budget_day_usd),
             "over_settled": _over_settled(summary, judged),
             "over_month": _exceeds(summary.month_to_date.usd, summary.budget_month_usd),
@@ -219,10 +231,14 @@ def samples() -> list[dict[str, Any]]:
         start=span.start, end=span.end, before_start=span.start, before_end=span.end, top=(mover,)
     )
     waste = Waste(account_id="111111111111", account="prod", resource_type="ebs_volume", reason="x", usd=usd)
+    listed = Listed(
+        day=span.start, account_id="111111111111", account="prod", service="Amazon EC2", kind="dip", usd=-usd,
+        decided_at=at,
+    )  # fmt: skip
     full = Summary(
         now=at, read_at=at, cost_type="unblended", yesterday=span, last_7_days=span, previous_7_days=span,
         month_to_date=span, budget_day_usd=usd, budget_month_usd=usd, projected_month_usd=usd,
-        settled_days=(over,), movers_day=movers, movers_week=movers, waste_usd=usd, waste=(waste,),
+        settled_days=(over,), movers_day=movers, movers_week=movers, waste_usd=usd, waste=(waste,), listed=(listed,) * 6,
     )  # fmt: skip
     bare = Summary(
         now=at, read_at=None, cost_type="unblended", yesterday=unread, last_7_days=unread,

@@ -12,12 +12,14 @@ from pydantic import Field
 from exporter.anomalies import causes as anomaly_causes
 from exporter.anomalies import cost as anomalies
 from exporter.anomalies import usage as usage_anomalies
-from exporter.anomalies.cost import Finding
+from exporter.anomalies.finding import Finding
 from exporter.anomalies.settings import SCORES, Kind, Sensitivity
+from exporter.anomalies.usage_days import UsageDays, day_inputs
 from exporter.api.source import Endpoint, Source
 from exporter.core.fields import StrictModel
 from exporter.core.money import usd_text
 from exporter.cost.refresh_plan import refreshed_at
+from exporter.expectation import baseline
 
 
 class Query(StrictModel):
@@ -41,10 +43,11 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     newest = anomalies.assessed_day(source.ledger, source.now)
     days: list[date] = []
     findings: list[dict[str, Any]] = []
+    usage = _usage_days(source, newest, query.days) if newest else None
     for number in range(query.days if newest else 0):
         assert newest is not None
         day = newest - timedelta(days=number)
-        found = anomalies.assess_day(source.ledger, day, settings, query.sensitivity)
+        found = anomalies.assess_day(source.ledger, day, settings, query.sensitivity, usage)
         if not found.shown.any():
             continue  # not read, or nothing is known of it
         days.append(day)
@@ -72,6 +75,12 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         "findings": findings,
         **_usage(source, query),
     }
+
+
+def _usage_days(source: Source, newest: date, days: int) -> UsageDays:
+    """Read once for all days that are asked for."""
+    first = baseline.input_days(newest - timedelta(days=days - 1))[0]
+    return UsageDays(source.ledger, day_inputs(source.ledger, first, newest + timedelta(days=1)))
 
 
 def _usage(source: Source, query: Query) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from typing import Any
 
 from pydantic import Field
 
+from exporter.anomalies import messages
 from exporter.api.source import Endpoint, Source
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.fields import StrictModel
 from exporter.core.moments import days_between, month_start
-from exporter.core.summary import Mover, Movers, Span, Summary, Waste
+from exporter.core.summary import Listed, Mover, Movers, Span, Summary, Waste
 from exporter.cost.projection_view import project
 from exporter.cost.refresh_plan import refreshed_at
 from exporter.ledger.file import Ledger
@@ -76,6 +77,7 @@ def summarize(source: Source, movers: int) -> Summary:
         movers_week=_movers(source, assessed, _WEEK, read, cost_type, movers),
         waste_usd=sum((part.usd for part in waste), Decimal(0)) if waste is not None else None,
         waste=tuple(waste[:movers]) if waste is not None else (),
+        listed=_listed(source, today - _WEEK),
     )
 
 
@@ -121,6 +123,23 @@ def _movers(
             )
             for account_id, service in biggest[:count]
         ),
+    )
+
+
+def _listed(source: Source, since: date) -> tuple[Listed, ...]:
+    if not source.config.anomalies.enabled:
+        return ()
+    return tuple(
+        Listed(
+            day=each.day,
+            account_id=each.account_id,
+            account=source.account(each.account_id),
+            service=each.service,
+            kind=each.kind,
+            usd=_cents(each.usd),
+            decided_at=each.decided_at,
+        )
+        for each in messages.listed(source.ledger, since)
     )
 
 

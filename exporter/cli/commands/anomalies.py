@@ -17,6 +17,7 @@ SENSITIVITIES = ("low", "medium", "high")
 KINDS = {
     "spike": "spike",
     "drop": "drop",
+    "dip": "low day",
     "new_service": "new service",
     "stopped_service": "stopped service",
 }

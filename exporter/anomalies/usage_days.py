@@ -1,0 +1,111 @@
+"""Usage at amortized cost by series and day, as the ledger knows it, and how well each day is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.core.moments import start_of_day
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import DayState
+
+_COMPLETE_AFTER = timedelta(hours=24)  # AWS updates cost at least once a day
+_FEES_COME_UNTIL = 3  # tax, support and fees of a month are charged on its first days
+_UNITS_PER_USD = 1e10
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class DayInput:
+    """How well the usage of a day is known, and the reads of AWS that say so."""
+
+    is_known: bool
+    """Its cost and its non-usage charges have been read: it can be assessed."""
+    is_complete: bool
+    """It was read late enough to be compared with."""
+    confirmed_at: datetime
+    """When AWS last reported its cost, changed or not."""
+    read_at: datetime | None
+    other_read_at: datetime | None
+
+
+def day_inputs(ledger: Ledger, start: date, end: date) -> dict[date, DayInput]:
+    """The days of [start, end) of which the ledger holds anything."""
+    confirmed = ledger.reads.confirmed_at(start, end)
+    found = {}
+    for day, state in ledger.reads.day_states(start, end).items():
+        known = usage_is_known(day, state)
+        complete = known and confirmed[day] >= start_of_day(day + _DAY) + _COMPLETE_AFTER
+        found[day] = DayInput(known, complete, confirmed[day], state.read_at, state.other_read_at)
+    return found
+
+
+def usage_is_known(day: date, state: DayState) -> bool:
+    """Whether the cost of a day and its charges that are no usage have been read."""
+    if state.read_at is None or state.other_read_at is None:
+        return False
+    # Where fees are due, a total that moved after they were read may hold more of them.
+    return state.other_read_at >= start_of_day(day + _DAY) and not (
+        day.day <= _FEES_COME_UNTIL and state.other_moved
+    )
+
+
+class UsageDays:
+    """Usage at amortized cost by series and UTC day, in USD.
+
+    One array of single precision for all days: thirteen months of 20,000 series are 32 MB. Each day of the ledger is read
+    once, when it is asked for.
+    """
+
+    def __init__(self, ledger: Ledger, inputs: Mapping[date, DayInput]) -> None:
+        self.series = ledger.cost.series()
+        self._ledger = ledger
+        self._inputs = inputs
+        self._size = max(self.series, default=0) + 1
+        known = sorted(inputs)
+        self._first = known[0] if known else None
+        count = (known[-1] - known[0]).days + 1 if known else 0
+        # Days beside each other, as they are read: a column is copied whole.
+        self._values = np.full((count, self._size), np.nan, dtype=np.float32)
+        self._held: dict[date, bool] = {}
+
+    def values(self, days: Sequence[date]) -> NDArray[np.float32]:
+        """Series by `days`, which follow each other, the last of them the tested one; NaN where not known well enough.
+
+        A view of what is held, to be read only. Days before the first one known have no column.
+        """
+        tested = days[-1]
+        for day in days:
+            known = self._inputs.get(day)
+            if known is not None:
+                self._hold(day, known.is_known if day == tested else known.is_complete)
+        if self._first is None or tested < self._first:
+            return np.empty((self._size, 0), dtype=np.float32)
+        start = max(0, (days[0] - self._first).days)
+        return self._values[start : (tested - self._first).days + 1].T
+
+    def days(self, wanted: Sequence[date]) -> list[date]:
+        """The days of `wanted` that have a column."""
+        return [day for day in wanted if self._first is not None and day >= self._first]
+
+    def exact(self, day: date) -> NDArray[np.float64]:
+        """One day in full precision, by series."""
+        with self._ledger.connection() as db:
+            rows = db.execute(
+                "SELECT series, total_amortized - other_amortized FROM cost WHERE day = ? AND series < ?",
+                (day.toordinal(), self._size),
+            ).fetchall()
+        found = np.array(rows, dtype=np.int64).reshape(-1, 2)
+        column = np.zeros(self._size)
+        column[found[:, 0]] = found[:, 1] / _UNITS_PER_USD
+        return column
+
+    def _hold(self, day: date, is_usable: bool) -> None:
+        assert self._first is not None
+        if is_usable and not self._held.get(day):
+            self._values[(day - self._first).days] = self.exact(day)
+            self._held[day] = True
