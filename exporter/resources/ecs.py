@@ -92,6 +92,8 @@ def _size(definition: Mapping[str, Any]) -> tuple[Decimal, Decimal, bool] | None
 
 
 def _fargate(ctx: Listing, target: Target, tasks: int, size: tuple[Decimal, Decimal, bool]) -> Decimal | None:
+    if not tasks:
+        return Decimal(0)  # also where the price is not known
     vcpus, gigabytes, arm = size
     row = "fargate.arm" if arm else "fargate"
     return add(

@@ -17,12 +17,12 @@ from demo.telex_sink import TelexSink
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
-_OPTIONS = Options(grafana=False, days=60, regions=("us-east-1",), scrape_seconds=1, patience=150)
+_OPTIONS = Options(grafana=False, days=60, regions=("us-east-1",), scrape_seconds=2, patience=150)
 TITLE = "FIRING: AWS cost spike"
 
 
 def test_the_first_and_only_message_of_a_spike_has_its_cause() -> None:
-    """Cost Explorer takes four seconds for the cause, in which Prometheus evaluates several times."""
+    """Cost Explorer takes ten seconds for the cause, in which Prometheus evaluates several times."""
     with TelexSink(choose_ports({"telex": 0})["telex"]) as sink, Processes(Event()) as processes:
         with Progress(Console(file=io.StringIO())) as progress:
             stack = Stack(_OPTIONS, processes, progress, sink).start()
@@ -30,7 +30,7 @@ def test_the_first_and_only_message_of_a_spike_has_its_cause() -> None:
             f"{stack.urls['simulator']}/_simulator/faults",
             # Only the question for a cause groups by operation.
             {"kind": "latency", "service": "ce", "operation": "GetCostAndUsage", "resource": "OPERATION",
-             "seconds": 4},
+             "seconds": 10},
         )  # fmt: skip
         spike = possible_spikes(stack)[0]
         stack.simulator.spike(spike.account_id, spike.service, spike.factor * 3)

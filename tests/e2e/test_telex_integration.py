@@ -137,14 +137,14 @@ def test_install_set_tick(make_aws: MakeAws, make_exporter: MakeExporter, sink: 
             "AWS Spend Monitor",
             "above threshold",
         )
-        assert found["Spend"] == f"${usd:,.2f}"
+        assert found["Spend"] == f"${usd:,.2f} (amortized)"
         assert found["Period"] == f"{yesterday} (Daily)"
         message = ticked(threshold=str(usd))
         assert (message.status, lines(message.message)["Status"]) == ("success", "within budget")
 
         usd = truth(aws, *last_month)
         message = ticked(threshold=100.5, frequency="Monthly")
-        assert lines(message.message)["Spend"] == f"${usd:,.2f}"
+        assert lines(message.message)["Spend"] == f"${usd:,.2f} (amortized)"
         assert lines(message.message)["Period"] == f"{last_month[0]} to {last_month[1]} (Monthly)"
 
         # With keys: STS and one request of Cost Explorer, on the account of the keys alone.
@@ -157,7 +157,7 @@ def test_install_set_tick(make_aws: MakeAws, make_exporter: MakeExporter, sink: 
         )
         assert (lines(message.message)["Account"], lines(message.message)["Spend"]) == (
             aws.payer_id,
-            f"${usd:,.2f}",
+            f"${usd:,.2f} (amortized)",
         )
         assert [entry.operation for entry in aws.requests.entries()] == [
             "GetCallerIdentity",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -74,6 +75,9 @@ def test_every_resource_is_listed_as_it_was_put_there(world: World, region: str)
         # What was worked out by hand holds in us-east-1.
         prices = region == "us-east-1"
         for key, resource in expected.items():
+            if key[0] == "ecs:service" and region == "eu-west-1" and resource.monthly_usd:
+                # No source has what Fargate costs there.
+                resource = replace(resource, monthly_usd=None)
             assert shown(found[key], prices=prices) == shown(resource, prices=prices), key
 
 

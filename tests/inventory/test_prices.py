@@ -71,8 +71,12 @@ def test_the_table_tells_how_each_of_its_rows_scales() -> None:
 
 _CORRECTED = {"elasticache.cache.m6g.12xlarge": "3.557", "elasticache.cache.r5.4xlarge": "1.724"}
 """Rows that were recorded wrong: what they are in us-east-1."""
-_FARGATE = {"fargate.gb": "0.00511", "fargate.vcpu": "0.04656"}
-"""In eu-central-1. Elsewhere but where it is the same as in us-east-1 it was a ratio, and up to 12% off."""
+_FARGATE = {
+    ("eu-central-1", "fargate.gb"): "0.00511", ("eu-central-1", "fargate.vcpu"): "0.04656",
+    ("ap-northeast-1", "fargate.gb"): "0.00553", ("ap-northeast-1", "fargate.vcpu"): "0.05056",
+    ("ap-northeast-1", "fargate.arm.gb"): "0.00442", ("ap-northeast-1", "fargate.arm.vcpu"): "0.04045",
+}  # fmt: skip
+"""Elsewhere, but where it is the same as in us-east-1, it was a ratio, and up to 12% off."""
 
 
 def test_prices_are_those_that_were_recorded_in_every_region() -> None:
@@ -94,11 +98,10 @@ def test_prices_are_those_that_were_recorded_in_every_region() -> None:
             )
         elif key.startswith("fargate."):
             same = {"us-east-1", "us-east-2", "us-west-2"}
+            own = {region: Decimal(usd) for (region, row_key), usd in _FARGATE.items() if row_key == key}
             assert found == {
-                region: usd if region in same else Decimal(_FARGATE[key])
-                if region == "eu-central-1" and key in _FARGATE else None
-                for region, usd in expected.items()
-            }  # fmt: skip
+                region: usd if region in same else own.get(region) for region, usd in expected.items()
+            }
         else:
             assert found == expected, key
     assert len(recorded) == 651
@@ -236,7 +239,7 @@ def test_products_come_in_pages_as_strings(aws: SimulatedAws, monkeypatch: pytes
     )
     client.close()
     products = [json.loads(text) for page in pages for text in page["PriceList"]]
-    assert [len(page["PriceList"]) for page in pages] == [50, 50, 50, 25]
+    assert [len(page["PriceList"]) for page in pages] == [50, 50, 50, 50, 17]
     assert {product["product"]["attributes"]["regionCode"] for product in products} == {"eu-west-1"}
     (large,) = (
         product
