@@ -29,6 +29,7 @@ class _Placer:
         self.end = end
         # Beyond this, noise does not reach in years.
         self.least = max(float(np.log1p(LEAST_SHARE)), 4.5 * draft.sigma)
+        self.most_left = 0.98 * min(1 - LEAST_SHARE, float(np.exp(-self.least)))
 
     def free(self, first: int, last: int, apart: int = _APART_DAYS) -> bool:
         """Whether these days are read, and apart from all other events."""
@@ -94,8 +95,7 @@ class _Placer:
 
     def dip(self) -> bool:
         """One day at zero or at a fraction; the next one is as ever."""
-        least = float(np.exp(-self.least))
-        times = 0.0 if self.draw.chance(0.4) else self.draw.between(0.05 * least, least)
+        times = 0.0 if self.draw.chance(0.4) else self.draw.between(0.05, 1) * self.most_left
         first = self.first()
         if not self.free(first, first) or not self._loses(first, first, times):
             return False
@@ -105,8 +105,7 @@ class _Placer:
 
     def drop(self) -> bool:
         """Two to six days at zero or at a fraction."""
-        least = float(np.exp(-self.least))
-        times = 0.0 if self.draw.chance(0.2) else self.draw.between(0.05 * least, least)
+        times = 0.0 if self.draw.chance(0.2) else self.draw.between(0.05, 1) * self.most_left
         first = self.first()
         last = first + self.draw.whole(2, 6) - 1
         if not self.free(first, last) or not self._loses(first, min(first + 1, last), times):
@@ -117,7 +116,7 @@ class _Placer:
 
     def shift(self) -> bool:
         """The level changes for good."""
-        by = max(self.least, 0.34)
+        by = -float(np.log(self.most_left))
         up = self.draw.chance(0.5)
         times = float(np.exp((1 if up else -1) * self.draw.between(by, by + 0.9)))
         first = self.first()
