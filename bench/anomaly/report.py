@@ -94,7 +94,7 @@ def as_json(whole: Whole, seed: int) -> dict[str, Any]:
                 "development": part.split.development,
                 "held_back": part.split.held_back,
                 "chosen": part.chosen.as_json(),
-                "messages_a_week": _weeks(part),
+                "large_organization": _large(part),
             }
             for part in whole.parts
         ],
@@ -107,7 +107,7 @@ def as_json(whole: Whole, seed: int) -> dict[str, Any]:
             }
             for name in whole.others
         },
-        "verdict": [{"holds": bound.holds, "bound": bound.text} for bound in verdict(whole)],
+        "verdict": [{"holds": bool(bound.holds), "bound": bound.text} for bound in verdict(whole)],
     }
 
 
@@ -117,13 +117,18 @@ def _interval(whole: Whole, name: str, *, equal: bool) -> list[float]:
     return [found.value, found.low, found.high]
 
 
-def _weeks(part: Judged) -> dict[str, float]:
-    sent, false = part.sent
+def _large(part: Judged) -> dict[str, float | None]:
+    found = part.realistic
     return {
-        "sent_mean": float(sent.mean()),
-        "sent_most": int(sent.max()),
-        "false_mean": float(false.mean()),
-        "false_most": int(false.max()),
+        "pairs": found.score.pairs,
+        "events": found.score.events,
+        "precision": found.score.precision,
+        "recall": found.score.recall,
+        "false_per_100_pair_months": found.score.rate,
+        "sent_a_week": float(found.sent.mean()),
+        "sent_most": int(found.sent.max()),
+        "false_a_week": float(found.false.mean()),
+        "false_most": int(found.false.max()),
     }
 
 
@@ -176,13 +181,14 @@ def _class_table(whole: Whole) -> Table:
 def print_report(whole: Whole, seed: int, console: Console) -> None:
     """Splits, tables and verdict, for people."""
     for part in whole.parts:
-        weeks = _weeks(part)
         console.print(f"split {part.split.seed}: developed on {', '.join(part.split.development)}")
         console.print(f"  chosen: {part.chosen.as_json()}")
+        large = _large(part)
         console.print(
-            f"  messages a week of an organisation of {len(part.classes) // part.sent.shape[1]} pairs:"
-            f" sent {weeks['sent_mean']:.2f}, at most {weeks['sent_most']};"
-            f" false {weeks['false_mean']:.2f}, at most {weeks['false_most']}"
+            f"  an organisation of {large['pairs']} pairs with {large['events']} events:"
+            f" precision {_number(large['precision'])}, recall {_number(large['recall'])};"
+            f" messages a week {_number(large['sent_a_week'])}, at most {large['sent_most']};"
+            f" false ones {_number(large['false_a_week'])}, at most {large['false_most']}"
         )
     console.print(_split_table(whole))
     console.print(_class_table(whole))

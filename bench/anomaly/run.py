@@ -17,21 +17,24 @@ from bench.anomaly.registry import classes
 from bench.anomaly.split import Split, split
 from bench.anomaly.tuning import Chosen, candidates, choose, variants
 
-DEVELOPMENT, HELD_BACK = 0, 1
+DEVELOPMENT, HELD_BACK, LARGE = 0, 1, 2
 Map = Callable[[Sequence[Task]], Iterator[Evaluated]]
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Organisations of each part, and series of each class in each of them."""
+    """Organisations of each part, and series of each class in each of them; and in the large one."""
 
     development: int
     held_back: int
     per_class: int
+    large: int
 
 
-FULL = Size(6, 10, 12)
-QUICK = Size(1, 1, 8)
+FULL = Size(6, 10, 12, 100)
+QUICK = Size(1, 1, 8, 10)
+_REALISTIC = 0.026
+"""The share of series with events that makes one event in 100 pairs a month."""
 
 
 @contextmanager
@@ -72,7 +75,12 @@ def hold_back(seed: int, of: Split, size: Size, run: Map, chosen: Chosen) -> Jud
         Task(each, of.held_back, size.per_class, (chosen.ours,), wanted)
         for each in _seeds(seed, of, HELD_BACK, size.held_back)
     ]
-    return judge(of, chosen, list(run(tasks)))
+    known = classes()
+    names = tuple(name for name in of.held_back if not known[name].own_events)
+    (large,) = _seeds(seed, of, LARGE, 1)
+    tasks.append(Task(large, names, size.large, (chosen.ours,), {}, keep=_REALISTIC))
+    *evaluated, realistic = run(tasks)
+    return judge(of, chosen, evaluated, realistic)
 
 
 def splits(seed: int, count: int) -> list[Split]:
