@@ -55,7 +55,7 @@ def judge(split: Split, chosen: Chosen, evaluated: Sequence[Evaluated], large: E
         false = counts[:, :, FALSE].sum(axis=1)
         enough = np.flatnonzero(false <= ours[:, FALSE].sum())
         others[name] = counts[at]
-        equal[name] = counts[int(enough[0]) if len(enough) else -1]
+        equal[name] = counts[int(enough[0])]
     return Judged(
         split,
         chosen,

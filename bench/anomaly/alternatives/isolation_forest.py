@@ -42,5 +42,5 @@ def _measure(organization: Organization, variant: float) -> Measured:
 
 ALTERNATIVE = Alternative(
     "isolation forest", 7, "Isolation of the distances from the mean of 30 or 60 days and of the weekday.",
-    _measure, (30, 60), np.linspace(0.4, 0.95, 111),
+    _measure, (30, 60), np.append(np.linspace(0.4, 0.95, 111), np.inf),
 )  # fmt: skip

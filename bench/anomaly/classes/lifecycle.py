@@ -30,8 +30,8 @@ def _label_launch(draft: Draft, first: int) -> None:
 
 @cost_class("launch", events={}, own_events=True)
 def launch(draw: Draw) -> Draft:
-    """A service that the account has never used, at once or over some days; one in ten is small change."""
-    small = draw.chance(0.1)
+    """A service that the account has never used, at once or over some days; some are small change."""
+    small = draw.chance(0.06)
     level = draw.log_between(0.02, 2) if small else draw.level(60, 20_000)
     draft = draw.plain(level, draw.log_between(0.005, 0.12))
     first = _day(draw)
@@ -44,8 +44,8 @@ def launch(draw: Draw) -> Draft:
 
 @cost_class("shutdown", events={}, own_events=True)
 def shutdown(draw: Draw) -> Draft:
-    """A service that ends; one in ten was small change."""
-    small = draw.chance(0.1)
+    """A service that ends; some were small change."""
+    small = draw.chance(0.06)
     level = draw.log_between(0.02, 2) if small else draw.level(90, 20_000)
     draft = draw.plain(level, draw.log_between(0.005, 0.1), week=draw.chance(0.7))
     first = _day(draw)
