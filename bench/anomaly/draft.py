@@ -10,6 +10,8 @@ from bench.anomaly.world import DAYS, HISTORY_DAYS, Flags, Values, World
 
 FOUND_WITHIN_DAYS = 7
 """A lasting change is found if it is reported within so many days."""
+LATEST_DAYS = 4
+"""A dip may be reported so many days after it."""
 LEARNT_WITHIN_DAYS = 14
 """From so many days after a lasting change on, it is no news: an alarm is a false one."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bench.anomaly.draft import Draft, Draw, Label
+from bench.anomaly.draft import LATEST_DAYS, Draft, Draw, Label
 from bench.anomaly.world import DAYS, HISTORY_DAYS, Numbers, Values
 
 LEAST_USD = 40.0
@@ -179,7 +179,8 @@ def put_events(draw: Draw, draft: Draft, mix: Mapping[str, float]) -> None:
         past = _Placer(draw, draft, start, HISTORY_DAYS - 20)
         _put(draw, past, mix, int(draw.rng.choice(3, p=(0.4, 0.4, 0.2))))
     if start < DAYS - 20:
-        now = _Placer(draw, draft, max(start, HISTORY_DAYS), DAYS)
+        # What happens on the last days could not be reported later than it happens.
+        now = _Placer(draw, draft, max(start, HISTORY_DAYS), DAYS - LATEST_DAYS)
         wanted = int(draw.rng.choice(3, p=_COUNTS))
         there = sum(label.first >= HISTORY_DAYS for label in draft.labels)
         _put(draw, now, mix, max(wanted - there, 0))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.anomaly.judging import Whole, verdict
-from bench.anomaly.report import OURS, class_rows, intervals, large, split_rows
+from bench.anomaly.report import OURS, class_rows, intervals, large, split_rows, spread
 from bench.anomaly.world import JUDGED_DAYS
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -112,6 +112,8 @@ def as_markdown(whole: Whole, seed: int) -> str:
             "Ours by split:",
             "",
             *_splits(whole),
+            f"False alarms per 100 pairs a month, {spread(whole)}.",
+            "",
             "Every class where it is held back:",
             "",
             *_classes(whole),
