@@ -57,9 +57,21 @@ class _Placer:
 
     def usual(self, first: int, last: int) -> Values:
         """What these days cost, or could well have cost."""
-        usage = self.draft.usage[first : last + 1]
+        usage = np.maximum(self.draft.usage[first : last + 1], self.typical(first, last))
         peak = self.draft.peak
-        return usage.copy() if peak is None else np.maximum(usage, peak[first : last + 1])
+        return usage if peak is None else np.maximum(usage, peak[first : last + 1])
+
+    def typical(self, first: int, last: int) -> Values:
+        """The median of the same weekday in the three weeks on either side of each day.
+
+        A day that noise made low would hide a rise, and one that it made high would hide a fall.
+        """
+        usage = self.draft.usage
+        around = [
+            [usage[day + 7 * by] for by in (-3, -2, -1, 1, 2, 3) if 0 <= day + 7 * by < DAYS]
+            for day in range(first, last + 1)
+        ]
+        return np.array([float(np.median(days)) for days in around])
 
     def spike(self) -> bool:
         """Some days cost 1.3 to 10 times as much."""
@@ -99,7 +111,8 @@ class _Placer:
         first = self.first()
         if not self.free(first, first) or not self._loses(first, first, times):
             return False
-        self.draft.usage[first] *= times
+        usual = min(self.draft.usage[first], self.typical(first, first)[0])
+        self.draft.usage[first] = usual * times
         self.draft.labels.append(Label("dip", -1, first, first, first))
         return True
 
@@ -110,7 +123,8 @@ class _Placer:
         last = first + self.draw.whole(2, 6) - 1
         if not self.free(first, last) or not self._loses(first, min(first + 1, last), times):
             return False
-        self.draft.usage[first : last + 1] *= times
+        days = slice(first, last + 1)
+        self.draft.usage[days] = times * np.minimum(self.draft.usage[days], self.typical(first, last))
         self.draft.labels.append(Label("drop", -1, first, last, last))
         return True
 
