@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.anomaly import ours
 from bench.anomaly.__main__ import main
+from bench.anomaly.alternatives import alternatives
 from bench.anomaly.draft import Draw, Label, Neutral
 from bench.anomaly.evaluate import Evaluated, Task, evaluate
 from bench.anomaly.events import put_events
@@ -231,6 +234,27 @@ def test_alarms_on_every_labelled_day_have_no_fault() -> None:
     assert Score(100, 90, 27, 0, 0, 1000).precision_at(1.0) == pytest.approx(0.9 / (0.9 + 0.9))
 
 
+def _without_what_follows(organization: Organization, days: int) -> Organization:
+    """The same until so many judged days are over; then something else, and no labels."""
+    usage = organization.usage.copy()
+    usage[:, HISTORY_DAYS + days :] = np.random.default_rng(1).uniform(
+        0, 9, usage[:, HISTORY_DAYS + days :].shape
+    )
+    return replace(
+        organization, usage=usage, labels=((),) * len(usage), neutral=((),) * len(usage), classes=("",) * len(usage)
+    )  # fmt: skip
+
+
+def test_ours_sees_neither_labels_nor_what_follows() -> None:
+    organization, days = generate(4, KINDS, 1), 12
+    other = _without_what_follows(organization, days)
+    candidates = [ours.DEFAULTS]
+    for _, (one, two) in zip(
+        range(days), zip(ours.replay(organization, candidates), ours.replay(other, candidates), strict=False), strict=False
+    ):  # fmt: skip
+        assert one == two
+
+
 @pytest.fixture
 def other_methods() -> None:
     """The libraries that the alternatives are made of."""
@@ -255,12 +279,23 @@ def test_ours_is_ahead_on_classes_that_it_was_not_tuned_on() -> None:
         assert not set(part["development"]) & set(part["held_back"])
     assert {row["class"] for row in report["by_class"]} == set(classes())
     means = {row["method"]: row for row in report["by_split"] if row["split"] == "mean"}
-    ours = means.pop("ours")
+    own = means.pop("ours")
     assert len(means) == 7
-    assert ours["f1"] > 0.6, seed
-    assert all(row["f1"] < ours["f1"] + 0.05 for row in means.values()), seed
+    assert own["f1"] > 0.6, seed
+    assert all(row["f1"] < own["f1"] + 0.05 for row in means.values()), seed
     false = int(whole.ours[:, FALSE].sum())
     assert all(int(counts[:, FALSE].sum()) <= false for counts in whole.equal.values()), seed
+
+
+@pytest.mark.usefixtures("other_methods")
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:Degrees of freedom", "ignore:All-NaN")
+def test_alternatives_see_neither_labels_nor_what_follows() -> None:
+    organization, days = generate(4, KINDS[::4], 1), 12
+    other = _without_what_follows(organization, days)
+    for alternative in alternatives().values():
+        variant = alternative.variants[0]
+        one, two = alternative.measure(organization, variant), alternative.measure(other, variant)
+        assert np.array_equal(one.score[:, :days], two.score[:, :days], equal_nan=True), alternative.name
 
 
 @pytest.mark.long
