@@ -41,7 +41,7 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--json", "json_", is_flag=True, help="Print JSON."),
         click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes."),
-        click.option("--quick", is_flag=True, help="Few and small organisations."),
+        click.option("--quick", is_flag=True, help="Few and small organizations."),
         click.option(
             "--seed", type=int, help="Of everything that is drawn; printed, and drawn if not given."
         ),
@@ -140,7 +140,7 @@ def tune_command(
 def judge_command(
     split_seed: int, settings: Path | None, seed: int | None, quick: bool, jobs: int, json_: bool
 ) -> None:
-    """Judge on the held-back classes of a split, in fresh organisations; tune first if no settings are given."""
+    """Judge on the held-back classes of a split, in fresh organizations; tune first if no settings are given."""
     of, drawn, size = split(split_seed, classes()), _seed(seed), QUICK if quick else FULL
     with workers(jobs, _progress) as run:
         chosen = tune(drawn, of, size, run) if settings is None else _read(settings, split_seed)

@@ -19,7 +19,7 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Realistic:
-    """Ours in a large organisation with about one event in 100 pairs a month.
+    """Ours in a large organization with about one event in 100 pairs a month.
 
     `sent` and `false` are messages in each week: all that were sent, and the false ones among them.
     """
@@ -47,7 +47,7 @@ class Judged:
 
 
 def judge(split: Split, chosen: Chosen, evaluated: Sequence[Evaluated], large: Evaluated) -> Judged:
-    """Put the organisations of one split together, and the large one beside them."""
+    """Put the organizations of one split together, and the large one beside them."""
     ours = np.concatenate([each.ours[0] for each in evaluated])
     others, equal = {}, {}
     for name, (variant, at) in chosen.others.items():
@@ -120,7 +120,7 @@ class Whole:
 
 
 def together(parts: Sequence[Judged]) -> Whole:
-    """All splits; an organisation is a group by itself."""
+    """All splits; an organization is a group by itself."""
     names = list(parts[0].others)
     return Whole(
         tuple(parts),
@@ -165,9 +165,9 @@ def verdict(whole: Whole) -> Iterator[Bound]:
     sent = np.stack([part.realistic.sent for part in whole.parts])
     false = np.stack([part.realistic.false for part in whole.parts])
     yield Bound(
-        false.mean() <= 1, f"false messages a week of a large organisation {false.mean():.2f}, at most 1"
+        false.mean() <= 1, f"false messages a week of a large organization {false.mean():.2f}, at most 1"
     )
-    yield Bound(sent.max() <= 10, f"most messages of a week of a large organisation {sent.max()}, at most 10")
+    yield Bound(sent.max() <= 10, f"most messages of a week of a large organization {sent.max()}, at most 10")
     yield from _sizes(whole)
 
 

@@ -106,14 +106,14 @@ def as_json(whole: Whole, seed: int) -> dict[str, Any]:
 
 
 def spread(whole: Whole) -> str:
-    """The range over splits and over organisations of ours' false alarms per 100 pairs a month."""
+    """The range over splits and over organizations of ours' false alarms per 100 pairs a month."""
     splits = sorted(Score.of(part.ours).rate for part in whole.parts)
     each = [
         Score.of(whole.ours[whole.organizations == number]).rate for number in np.unique(whole.organizations)
     ]
     low, middle, high = np.quantile(each, (0.05, 0.5, 0.95))
     return (
-        f"by split {splits[0]:.2f} to {splits[-1]:.2f}; by organisation {middle:.2f}"
+        f"by split {splits[0]:.2f} to {splits[-1]:.2f}; by organization {middle:.2f}"
         f" (nine in ten from {low:.2f} to {high:.2f})"
     )
 
@@ -128,7 +128,7 @@ def intervals(whole: Whole, name: str) -> dict[str, list[float]]:
 
 
 def large(part: Judged) -> dict[str, Any]:
-    """Ours in the large organisation of a split, with messages by week."""
+    """Ours in the large organization of a split, with messages by week."""
     found = part.realistic
     return {
         "pairs": found.score.pairs,
@@ -196,7 +196,7 @@ def print_report(whole: Whole, seed: int, console: Console) -> None:
         console.print(f"  chosen: {part.chosen.as_json()}")
         beside = large(part)
         console.print(
-            f"  an organisation of {beside['pairs']} pairs with {beside['events']} events:"
+            f"  an organization of {beside['pairs']} pairs with {beside['events']} events:"
             f" precision {_number(beside['precision'])}, recall {_number(beside['recall'])};"
             f" messages a week {_number(beside['sent_a_week'])}, at most {beside['sent_most']};"
             f" false ones {_number(beside['false_a_week'])}, at most {beside['false_most']}"

@@ -23,7 +23,7 @@ Map = Callable[[Sequence[Task]], Iterator[Evaluated]]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Organisations of each part, and series of each class in each of them; and in the large one."""
+    """Organizations of each part, and series of each class in each of them; and in the large one."""
 
     development: int
     held_back: int
@@ -47,14 +47,14 @@ def workers(jobs: int, progress: Callable[[str], None]) -> Iterator[Map]:
 
         def run(tasks: Sequence[Task]) -> Iterator[Evaluated]:
             for number, done in enumerate(pool.map(evaluate, tasks), start=1):
-                progress(f"organisation {number} of {len(tasks)}")
+                progress(f"organization {number} of {len(tasks)}")
                 yield done
 
         yield run
 
 
 def _seeds(seed: int, of: Split, part: int, count: int) -> list[int]:
-    """Seeds of organisations: no two parts of any split share one."""
+    """Seeds of organizations: no two parts of any split share one."""
     rng = np.random.default_rng([seed, of.seed, part])
     return [int(each) for each in rng.integers(1, 2**31, count)]
 
@@ -69,7 +69,7 @@ def tune(seed: int, of: Split, size: Size, run: Map) -> Chosen:
 
 
 def hold_back(seed: int, of: Split, size: Size, run: Map, chosen: Chosen) -> Judged:
-    """Judge on the held-back classes, in organisations that are drawn for it."""
+    """Judge on the held-back classes, in organizations that are drawn for it."""
     wanted = {name: (variant,) for name, (variant, _) in chosen.others.items()}
     tasks = [
         Task(each, of.held_back, size.per_class, (chosen.ours,), wanted)

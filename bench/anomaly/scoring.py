@@ -61,7 +61,7 @@ def collect(organization: Organization, steps: Iterable[tuple[int, Iterable[Alar
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The labels of an organisation, as arrays that scoring is quick with."""
+    """The labels of an organization, as arrays that scoring is quick with."""
 
     series: int
     events: Numbers  # by event: series, sign, first, found_by, covered

@@ -1,4 +1,4 @@
-"""The days of one organisation, and what moves many of its series at once."""
+"""The days of one organization, and what moves many of its series at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAYS = HISTORY_DAYS + JUDGED_DAYS
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What every series of an organisation shares; arrays are by day, `DAYS` long."""
+    """What every series of an organization shares; arrays are by day, `DAYS` long."""
 
     dates: tuple[date, ...]
     weekday: Numbers  # Monday is 0
@@ -33,7 +33,7 @@ class World:
     freeze: Flags  # 22 December to 2 January
     sale: Flags  # the week of Black Friday, Monday to Monday
     clock: Numbers  # hours that the day has by local time: 24, 23 or 25
-    trend: Values  # how the organisation grows and shrinks over weeks, around 1
+    trend: Values  # how the organization grows and shrinks over weeks, around 1
     traffic: Values  # what its users do: trend, weekdays, the week of Black Friday
     final_on: Numbers  # the column of the day on which the bill of that day's month becomes final
     unread: Flags  # days that are not read when they are assessed, for any account

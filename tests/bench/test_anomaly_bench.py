@@ -145,7 +145,7 @@ def test_an_alarm_counts_at_the_day_that_it_is_about_up_to_four_days_later() -> 
             collect(dip, [(414, [alarm])])
 
 
-def test_an_organisation_is_the_same_for_the_same_seed_and_shows_days_as_they_were_known() -> None:
+def test_an_organization_is_the_same_for_the_same_seed_and_shows_days_as_they_were_known() -> None:
     one, again, other = generate(5, KINDS, 1), generate(5, KINDS, 1), generate(6, KINDS, 1)
     assert np.array_equal(one.usage, again.usage)
     assert one.labels == again.labels

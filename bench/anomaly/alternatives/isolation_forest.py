@@ -1,4 +1,4 @@
-"""An isolation forest on each day's distances; one forest for all series of an organisation.
+"""An isolation forest on each day's distances; one forest for all series of an organization.
 
 Of the features and forests that were tried on development classes, one forest for all series on scaled
 distances was the best; a forest for each series has too few days to learn from.
