@@ -20,7 +20,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench.anomaly.judging import together
+from bench.anomaly.judging import Whole, together
+from bench.anomaly.markdown import write
 from bench.anomaly.registry import classes
 from bench.anomaly.report import as_json, print_report
 from bench.anomaly.run import FULL, QUICK, hold_back, splits, tune, workers
@@ -40,7 +41,7 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--json", "json_", is_flag=True, help="Print JSON."),
         click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes."),
-        click.option("--quick", is_flag=True, help="Few and small organisations."),
+        click.option("--quick", is_flag=True, help="Few and small organizations."),
         click.option(
             "--seed", type=int, help="Of everything that is drawn; printed, and drawn if not given."
         ),
@@ -61,9 +62,23 @@ def _seed(given: int | None) -> int:
     show_default=True,
     help="An even number holds each class back equally often.",
 )
+@click.option(
+    "--write",
+    "written",
+    type=click.Path(exists=True, path_type=Path),
+    help="Put the figures into this Markdown file.",
+)
 @_common
 @click.pass_context
-def main(ctx: click.Context, count: int, seed: int | None, quick: bool, jobs: int, json_: bool) -> None:
+def main(
+    ctx: click.Context,
+    count: int,
+    written: Path | None,
+    seed: int | None,
+    quick: bool,
+    jobs: int,
+    json_: bool,
+) -> None:
     """Tune and judge on several splits of the classes."""
     if ctx.invoked_subcommand is not None:
         return
@@ -74,10 +89,13 @@ def main(ctx: click.Context, count: int, seed: int | None, quick: bool, jobs: in
         for number, of in enumerate(splits(drawn, count), start=1):
             _progress(f"split {of.seed} ({number} of {count})")
             parts.append(hold_back(drawn, of, size, run, tune(drawn, of, size, run)))
-    _print(together(parts), drawn, json_)
+    whole = together(parts)
+    if written is not None:
+        write(written, whole, drawn)
+    _print(whole, drawn, json_)
 
 
-def _print(whole: Any, seed: int, json_: bool) -> None:
+def _print(whole: Whole, seed: int, json_: bool) -> None:
     if json_:
         click.echo(json.dumps(as_json(whole, seed)))
     else:
@@ -122,7 +140,7 @@ def tune_command(
 def judge_command(
     split_seed: int, settings: Path | None, seed: int | None, quick: bool, jobs: int, json_: bool
 ) -> None:
-    """Judge on the held-back classes of a split, in fresh organisations; tune first if no settings are given."""
+    """Judge on the held-back classes of a split, in fresh organizations; tune first if no settings are given."""
     of, drawn, size = split(split_seed, classes()), _seed(seed), QUICK if quick else FULL
     with workers(jobs, _progress) as run:
         chosen = tune(drawn, of, size, run) if settings is None else _read(settings, split_seed)

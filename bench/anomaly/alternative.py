@@ -79,5 +79,5 @@ def by_day(
 
 
 def steps(low: float, high: float, count: int = 48) -> Values:
-    """Thresholds of equal ratio."""
-    return np.geomspace(low, high, count)
+    """Thresholds of equal ratio; beyond the last one, nothing is an alarm."""
+    return np.append(np.geomspace(low, high, count), np.inf)

@@ -10,6 +10,8 @@ from bench.anomaly.world import DAYS, HISTORY_DAYS, Flags, Values, World
 
 FOUND_WITHIN_DAYS = 7
 """A lasting change is found if it is reported within so many days."""
+LATEST_DAYS = 4
+"""A dip may be reported so many days after it."""
 LEARNT_WITHIN_DAYS = 14
 """From so many days after a lasting change on, it is no news: an alarm is a false one."""
 
@@ -79,10 +81,16 @@ class Draft:
         """Make an alarm of this sign count neither way on this day."""
         self.neutral.append(Neutral(sign, day, day))
 
-    def recurrence(self, days: list[int], sign: int = 1) -> None:
-        """Make the first two of these occurrences count neither way, and mark all as explained."""
-        for first in days[:2]:
-            self.neutral.append(Neutral(sign, first, first))
+    def recurrence(self, days: list[int], *, neutral: int = 2) -> None:
+        """Mark these days as explained by a calendar; the first occurrences count neither way.
+
+        Consecutive days are one occurrence. `neutral` is two for each calendar that `days` are of.
+        """
+        begins = [day for day in days if day - 1 not in set(days)]
+        until = begins[neutral] if len(begins) > neutral else DAYS
+        for day in days:
+            if day < until:
+                self.neutral_day(1, day)
         self.runs[days] = True
 
 
@@ -154,7 +162,11 @@ class Draw:
         level = self.level() if level is None else level
         sigma = self.log_between(0.005, 0.1) if sigma is None else sigma
         growth = float(self.rng.normal(0, 0.0005)) if growth is None else growth
-        usage = level * np.exp(growth * (np.arange(DAYS) - HISTORY_DAYS))
+        # Nothing grows a thousandfold in a year: fast growth is young.
+        young = -min(HISTORY_DAYS, int(3 / max(abs(growth), 1e-6)))
+        usage = level * np.exp(growth * np.maximum(np.arange(DAYS) - HISTORY_DAYS, young))
+        if self.chance(0.3):
+            usage = usage * self.world.trend ** self.between(0.2, 1.0)
         if week:
             usage = usage * self.week()
         reach = sigma if tail is None else 1.8 * sigma

@@ -1,4 +1,4 @@
-"""One organisation through all methods; what a worker process does."""
+"""One organization through all methods; what a worker process does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WEEKS = JUDGED_DAYS // 7
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An organisation of so many series of each of these classes.
+    """An organization of so many series of each of these classes.
 
     `variants` names the variants of each alternative to measure, `candidates` the settings of ours.
     """
@@ -36,7 +36,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """Counts (`COUNTS`) of one organisation.
+    """Counts (`COUNTS`) of one organization.
 
     `ours` is candidates by series by counts; `others` by name and variant: thresholds by series by counts;
     `sent` is candidates by (sent, false and sent) by week.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bench.anomaly.draft import Draft, Draw, Label
+from bench.anomaly.draft import LATEST_DAYS, Draft, Draw, Label
 from bench.anomaly.world import DAYS, HISTORY_DAYS, Numbers, Values
 
 LEAST_USD = 40.0
@@ -29,6 +29,7 @@ class _Placer:
         self.end = end
         # Beyond this, noise does not reach in years.
         self.least = max(float(np.log1p(LEAST_SHARE)), 4.5 * draft.sigma)
+        self.most_left = 0.98 * min(1 - LEAST_SHARE, float(np.exp(-self.least)))
 
     def free(self, first: int, last: int, apart: int = _APART_DAYS) -> bool:
         """Whether these days are read, and apart from all other events."""
@@ -56,9 +57,21 @@ class _Placer:
 
     def usual(self, first: int, last: int) -> Values:
         """What these days cost, or could well have cost."""
-        usage = self.draft.usage[first : last + 1]
+        usage = np.maximum(self.draft.usage[first : last + 1], self.typical(first, last))
         peak = self.draft.peak
-        return usage.copy() if peak is None else np.maximum(usage, peak[first : last + 1])
+        return usage if peak is None else np.maximum(usage, peak[first : last + 1])
+
+    def typical(self, first: int, last: int) -> Values:
+        """The median of the same weekday in the three weeks on either side of each day.
+
+        A day that noise made low would hide a rise, and one that it made high would hide a fall.
+        """
+        usage = self.draft.usage
+        around = [
+            [usage[day + 7 * by] for by in (-3, -2, -1, 1, 2, 3) if 0 <= day + 7 * by < DAYS]
+            for day in range(first, last + 1)
+        ]
+        return np.array([float(np.median(days)) for days in around])
 
     def spike(self) -> bool:
         """Some days cost 1.3 to 10 times as much."""
@@ -94,30 +107,30 @@ class _Placer:
 
     def dip(self) -> bool:
         """One day at zero or at a fraction; the next one is as ever."""
-        least = float(np.exp(-self.least))
-        times = 0.0 if self.draw.chance(0.4) else self.draw.between(0.05 * least, least)
+        times = 0.0 if self.draw.chance(0.4) else self.draw.between(0.05, 1) * self.most_left
         first = self.first()
         if not self.free(first, first) or not self._loses(first, first, times):
             return False
-        self.draft.usage[first] *= times
+        usual = min(self.draft.usage[first], self.typical(first, first)[0])
+        self.draft.usage[first] = usual * times
         self.draft.labels.append(Label("dip", -1, first, first, first))
         return True
 
     def drop(self) -> bool:
         """Two to six days at zero or at a fraction."""
-        least = float(np.exp(-self.least))
-        times = 0.0 if self.draw.chance(0.2) else self.draw.between(0.05 * least, least)
+        times = 0.0 if self.draw.chance(0.2) else self.draw.between(0.05, 1) * self.most_left
         first = self.first()
         last = first + self.draw.whole(2, 6) - 1
         if not self.free(first, last) or not self._loses(first, min(first + 1, last), times):
             return False
-        self.draft.usage[first : last + 1] *= times
+        days = slice(first, last + 1)
+        self.draft.usage[days] = times * np.minimum(self.draft.usage[days], self.typical(first, last))
         self.draft.labels.append(Label("drop", -1, first, last, last))
         return True
 
     def shift(self) -> bool:
         """The level changes for good."""
-        by = max(self.least, 0.34)
+        by = -float(np.log(self.most_left))
         up = self.draw.chance(0.5)
         times = float(np.exp((1 if up else -1) * self.draw.between(by, by + 0.9)))
         first = self.first()
@@ -180,7 +193,8 @@ def put_events(draw: Draw, draft: Draft, mix: Mapping[str, float]) -> None:
         past = _Placer(draw, draft, start, HISTORY_DAYS - 20)
         _put(draw, past, mix, int(draw.rng.choice(3, p=(0.4, 0.4, 0.2))))
     if start < DAYS - 20:
-        now = _Placer(draw, draft, max(start, HISTORY_DAYS), DAYS)
+        # What happens on the last days could not be reported later than it happens.
+        now = _Placer(draw, draft, max(start, HISTORY_DAYS), DAYS - LATEST_DAYS)
         wanted = int(draw.rng.choice(3, p=_COUNTS))
         there = sum(label.first >= HISTORY_DAYS for label in draft.labels)
         _put(draw, now, mix, max(wanted - there, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,11 +18,22 @@ _RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
+class Realistic:
+    """Ours in a large organization with about one event in 100 pairs a month.
+
+    `sent` and `false` are messages in each week: all that were sent, and the false ones among them.
+    """
+
+    score: Score
+    sent: Numbers
+    false: Numbers
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """Counts of the held-back part of one split, by series; `others` at the tuned threshold.
 
     `equal` has each alternative at the lowest threshold that has no more false alarms than ours.
-    `sent` is (sent, false and sent) by organisation and week.
     """
 
     split: Split
@@ -31,11 +43,11 @@ class Judged:
     ours: Numbers
     others: Mapping[str, Numbers]
     equal: Mapping[str, Numbers]
-    sent: Numbers
+    realistic: Realistic
 
 
-def judge(split: Split, chosen: Chosen, evaluated: Sequence[Evaluated]) -> Judged:
-    """Put the organisations of one split together."""
+def judge(split: Split, chosen: Chosen, evaluated: Sequence[Evaluated], large: Evaluated) -> Judged:
+    """Put the organizations of one split together, and the large one beside them."""
     ours = np.concatenate([each.ours[0] for each in evaluated])
     others, equal = {}, {}
     for name, (variant, at) in chosen.others.items():
@@ -43,7 +55,7 @@ def judge(split: Split, chosen: Chosen, evaluated: Sequence[Evaluated]) -> Judge
         false = counts[:, :, FALSE].sum(axis=1)
         enough = np.flatnonzero(false <= ours[:, FALSE].sum())
         others[name] = counts[at]
-        equal[name] = counts[int(enough[0]) if len(enough) else -1]
+        equal[name] = counts[int(enough[0])]
     return Judged(
         split,
         chosen,
@@ -52,7 +64,7 @@ def judge(split: Split, chosen: Chosen, evaluated: Sequence[Evaluated]) -> Judge
         ours,
         others,
         equal,
-        np.stack([each.sent[0] for each in evaluated], axis=1),
+        Realistic(Score.of(large.ours[0]), large.sent[0, 0], large.sent[0, 1]),
     )
 
 
@@ -73,11 +85,17 @@ def difference(ours: Numbers, other: Numbers, groups: Numbers) -> Difference:
     sums = np.zeros((2, count, 3))
     for number, counts in enumerate((ours, other)):
         np.add.at(sums[number], group, counts[:, columns])
-    draws = np.random.default_rng(1).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
+    draws = _draws(count)
     resampled = _f1(draws @ sums[1]) - _f1(draws @ sums[0])
     value = _f1(sums[1].sum(axis=0)) - _f1(sums[0].sum(axis=0))
     low, high = np.quantile(resampled, (0.025, 0.975))
     return Difference(float(value), float(low), float(high))
+
+
+@lru_cache(maxsize=8)
+def _draws(count: int) -> Numbers:
+    """How often each of `count` groups is in each resample."""
+    return np.random.default_rng(1).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
 
 
 def _f1(counts: Values) -> Values:
@@ -102,7 +120,7 @@ class Whole:
 
 
 def together(parts: Sequence[Judged]) -> Whole:
-    """All splits; an organisation is a group by itself."""
+    """All splits; an organization is a group by itself."""
     names = list(parts[0].others)
     return Whole(
         tuple(parts),
@@ -144,6 +162,12 @@ def verdict(whole: Whole) -> Iterator[Bound]:
     yield Bound(
         not behind, "classes behind by more than 0.10 beyond the interval: " + ("; ".join(behind) or "none")
     )
+    sent = np.stack([part.realistic.sent for part in whole.parts])
+    false = np.stack([part.realistic.false for part in whole.parts])
+    yield Bound(
+        false.mean() <= 1, f"false messages a week of a large organization {false.mean():.2f}, at most 1"
+    )
+    yield Bound(sent.max() <= 10, f"most messages of a week of a large organization {sent.max()}, at most 10")
     yield from _sizes(whole)
 
 

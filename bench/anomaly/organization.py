@@ -1,4 +1,4 @@
-"""Organisations of accounts and services with labelled cost; they are the same for the same seed.
+"""Organizations of accounts and services with labelled cost; they are the same for the same seed.
 
 Nothing here depends on a detector. `Organization.seen` is what is known when a day is assessed, in the
 evening of the second day after it.
@@ -139,7 +139,7 @@ def _drafts(
 
 
 def generate(seed: int, kinds: Sequence[CostClass], per_class: int, *, keep: float = 1.0) -> Organization:
-    """An organisation with so many series of each class; `keep` is the share of series that get events."""
+    """An organization with so many series of each class; `keep` is the share of series that get events."""
     rng = np.random.default_rng(seed)
     world = draw_world(rng)
     drafts, names = _drafts(seed, world, kinds, per_class, keep)

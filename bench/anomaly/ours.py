@@ -1,7 +1,7 @@
 """The exporter's own method: the only file of the bench that knows it.
 
 `PARAMETERS` are what may be tuned, on the development classes of a split alone: name to candidate values.
-Every combination is tried, so keep their number small. `replay` runs an organisation once for all of them.
+Every combination is tried, so keep their number small. `replay` runs an organization once for all of them.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ SPIKES: Mix = MappingProxyType({"spike": 1})
 class CostClass:
     """A kind of everyday series; `events` weighs the kinds that are put into it.
 
-    A class may label events that it draws itself, too.
+    `own_events` says that the class labels an event that it draws itself.
     """
 
     name: str
@@ -31,19 +31,20 @@ class CostClass:
     text: str
     draw: Drawn
     events: Mix
+    own_events: bool
 
 
 _CLASSES: dict[str, CostClass] = {}
 
 
-def cost_class(name: str, *, events: Mix = EVERYDAY) -> Callable[[Drawn], Drawn]:
+def cost_class(name: str, *, events: Mix = EVERYDAY, own_events: bool = False) -> Callable[[Drawn], Drawn]:
     """Register a class under this name; its text is the docstring, its subject the file."""
 
     def register(draw: Drawn) -> Drawn:
         if name in _CLASSES:
             raise ValueError(f"two classes are called {name!r}")
         subject = draw.__module__.rpartition(".")[2]
-        _CLASSES[name] = CostClass(name, subject, (draw.__doc__ or "").strip(), draw, events)
+        _CLASSES[name] = CostClass(name, subject, (draw.__doc__ or "").strip(), draw, events, own_events)
         return draw
 
     return register

@@ -17,21 +17,24 @@ from bench.anomaly.registry import classes
 from bench.anomaly.split import Split, split
 from bench.anomaly.tuning import Chosen, candidates, choose, variants
 
-DEVELOPMENT, HELD_BACK = 0, 1
+DEVELOPMENT, HELD_BACK, LARGE = 0, 1, 2
 Map = Callable[[Sequence[Task]], Iterator[Evaluated]]
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Organisations of each part, and series of each class in each of them."""
+    """Organizations of each part, and series of each class in each of them; and in the large one."""
 
     development: int
     held_back: int
     per_class: int
+    large: int
 
 
-FULL = Size(6, 10, 12)
-QUICK = Size(1, 1, 8)
+FULL = Size(6, 10, 12, 100)
+QUICK = Size(1, 1, 8, 10)
+_REALISTIC = 0.026
+"""The share of series with events that makes one event in 100 pairs a month."""
 
 
 @contextmanager
@@ -44,14 +47,14 @@ def workers(jobs: int, progress: Callable[[str], None]) -> Iterator[Map]:
 
         def run(tasks: Sequence[Task]) -> Iterator[Evaluated]:
             for number, done in enumerate(pool.map(evaluate, tasks), start=1):
-                progress(f"organisation {number} of {len(tasks)}")
+                progress(f"organization {number} of {len(tasks)}")
                 yield done
 
         yield run
 
 
 def _seeds(seed: int, of: Split, part: int, count: int) -> list[int]:
-    """Seeds of organisations: no two parts of any split share one."""
+    """Seeds of organizations: no two parts of any split share one."""
     rng = np.random.default_rng([seed, of.seed, part])
     return [int(each) for each in rng.integers(1, 2**31, count)]
 
@@ -66,13 +69,18 @@ def tune(seed: int, of: Split, size: Size, run: Map) -> Chosen:
 
 
 def hold_back(seed: int, of: Split, size: Size, run: Map, chosen: Chosen) -> Judged:
-    """Judge on the held-back classes, in organisations that are drawn for it."""
+    """Judge on the held-back classes, in organizations that are drawn for it."""
     wanted = {name: (variant,) for name, (variant, _) in chosen.others.items()}
     tasks = [
         Task(each, of.held_back, size.per_class, (chosen.ours,), wanted)
         for each in _seeds(seed, of, HELD_BACK, size.held_back)
     ]
-    return judge(of, chosen, list(run(tasks)))
+    known = classes()
+    names = tuple(name for name in of.held_back if not known[name].own_events)
+    (large,) = _seeds(seed, of, LARGE, 1)
+    tasks.append(Task(large, names, size.large, (chosen.ours,), {}, keep=_REALISTIC))
+    *evaluated, realistic = run(tasks)
+    return judge(of, chosen, evaluated, realistic)
 
 
 def splits(seed: int, count: int) -> list[Split]:

@@ -15,13 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.anomaly.draft import LATEST_DAYS
 from bench.anomaly.organization import Organization
 from bench.anomaly.world import DAYS, HISTORY_DAYS, JUDGED_DAYS, Flags, Numbers
 
 Signs = NDArray[np.int8]
 
-LATEST_DAYS = 4
-"""A dip may be reported so many days after it."""
 COUNTS = ("events", "found", "false", "covered", "covered_found")
 EVENTS, FOUND, FALSE, COVERED, COVERED_FOUND = range(len(COUNTS))
 
@@ -62,7 +61,7 @@ def collect(organization: Organization, steps: Iterable[tuple[int, Iterable[Alar
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The labels of an organisation, as arrays that scoring is quick with."""
+    """The labels of an organization, as arrays that scoring is quick with."""
 
     series: int
     events: Numbers  # by event: series, sign, first, found_by, covered

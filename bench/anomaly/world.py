@@ -1,4 +1,4 @@
-"""The days of one organisation, and what moves many of its series at once."""
+"""The days of one organization, and what moves many of its series at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAYS = HISTORY_DAYS + JUDGED_DAYS
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What every series of an organisation shares; arrays are by day, `DAYS` long."""
+    """What every series of an organization shares; arrays are by day, `DAYS` long."""
 
     dates: tuple[date, ...]
     weekday: Numbers  # Monday is 0
@@ -33,7 +33,8 @@ class World:
     freeze: Flags  # 22 December to 2 January
     sale: Flags  # the week of Black Friday, Monday to Monday
     clock: Numbers  # hours that the day has by local time: 24, 23 or 25
-    traffic: Values  # what the organisation's users do, around 1
+    trend: Values  # how the organization grows and shrinks over weeks, around 1
+    traffic: Values  # what its users do: trend, weekdays, the week of Black Friday
     final_on: Numbers  # the column of the day on which the bill of that day's month becomes final
     unread: Flags  # days that are not read when they are assessed, for any account
 
@@ -65,7 +66,8 @@ def draw_world(rng: np.random.Generator) -> World:
     weekday = np.array([day.weekday() for day in dates])
     week = np.array([1.0, 1.02, 1.03, 1.02, 1.0, rng.uniform(0.6, 1.1), rng.uniform(0.6, 1.15)])
     walk = np.cumsum(rng.normal(rng.uniform(-0.0005, 0.0015), 0.008, DAYS))
-    traffic = week[weekday] * np.exp(walk - walk[HISTORY_DAYS]) * np.exp(rng.normal(0, 0.02, DAYS))
+    trend = np.exp(walk - walk[HISTORY_DAYS])
+    traffic = week[weekday] * trend * np.exp(rng.normal(0, 0.02, DAYS))
     in_sale = np.array([day in sale for day in dates])
     traffic[in_sale] *= rng.uniform(1.0, 2.0)
     return World(
@@ -78,6 +80,7 @@ def draw_world(rng: np.random.Generator) -> World:
         np.array([(day.month, day.day) >= (12, 22) or (day.month, day.day) <= (1, 2) for day in dates]),
         in_sale,
         np.array([clock.get(day, 24) for day in dates]),
+        trend,
         traffic,
         _final_on(rng, first, dates),
         rng.random(DAYS) < 0.01,

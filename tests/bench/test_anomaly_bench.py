@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from bench.anomaly import ours
+from bench.anomaly.__main__ import main
+from bench.anomaly.alternatives import alternatives
 from bench.anomaly.draft import Draw, Label, Neutral
+from bench.anomaly.evaluate import Evaluated, Task, evaluate
 from bench.anomaly.events import put_events
+from bench.anomaly.judging import together
 from bench.anomaly.organization import Organization, generate
 from bench.anomaly.registry import classes
-from bench.anomaly.scoring import Alarm, Score, Signs, collect, messages, score, truth
+from bench.anomaly.report import as_json
+from bench.anomaly.run import Size, hold_back, splits, tune
+from bench.anomaly.scoring import FALSE, Alarm, Score, Signs, collect, messages, score, truth
 from bench.anomaly.split import split
 from bench.anomaly.world import DAYS, HISTORY_DAYS, draw_world
 
@@ -83,6 +97,45 @@ def test_a_neutral_day_counts_neither_way_for_its_sign() -> None:
     ]
 
 
+def _naive(row: list[int], labels: list[Label], neutral: list[Neutral]) -> tuple[int, int, int]:
+    """The rules of the scorer, one day after the other."""
+    joined: list[tuple[int, list[int]]] = []
+    for day, sign in enumerate(row):
+        open_ = [each for each in joined if sign and each[0] == sign and day - each[1][-1] <= 2]
+        if open_:
+            open_[0][1].append(day)
+        elif sign:
+            joined.append((sign, [day]))
+    good = [(each.sign, each.first, each.excused) for each in labels]
+    good += [(each.sign, each.first, each.last) for each in neutral]
+    false = sum(
+        not any(sign == of and first <= day <= last for of, first, last in good for day in days)
+        for sign, days in joined
+    )
+    found = sum(any(row[day] == each.sign for day in range(each.first, each.found_by + 1)) for each in labels)
+    return len(labels), found, false
+
+
+_SPANS = st.tuples(st.sampled_from([-1, 1]), st.integers(HISTORY_DAYS, DAYS - 30), st.integers(0, 9))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(st.integers(HISTORY_DAYS, DAYS - 1), st.sampled_from([-1, 1]), max_size=30),
+    st.lists(_SPANS, max_size=4),
+    st.lists(_SPANS, max_size=3),
+)
+def test_scoring_arrays_is_scoring_day_by_day(
+    alarms: dict[int, int], events: list[tuple[int, int, int]], spans: list[tuple[int, int, int]]
+) -> None:
+    labels = [Label("spike", sign, first, first + days, first + 2 * days) for sign, first, days in events]
+    neutral = [Neutral(sign, first, first + days) for sign, first, days in spans]
+    row = signs(alarms)
+    assert counted(one_series(tuple(labels), tuple(neutral)), alarms) == _naive(
+        row[0].tolist(), labels, neutral
+    )
+
+
 def test_an_alarm_counts_at_the_day_that_it_is_about_up_to_four_days_later() -> None:
     dip = one_series((Label("dip", -1, 410, 410, 410),))
     found = collect(dip, [(414, [Alarm(0, 410, -1)])])
@@ -92,7 +145,7 @@ def test_an_alarm_counts_at_the_day_that_it_is_about_up_to_four_days_later() -> 
             collect(dip, [(414, [alarm])])
 
 
-def test_an_organisation_is_the_same_for_the_same_seed_and_shows_days_as_they_were_known() -> None:
+def test_an_organization_is_the_same_for_the_same_seed_and_shows_days_as_they_were_known() -> None:
     one, again, other = generate(5, KINDS, 1), generate(5, KINDS, 1), generate(6, KINDS, 1)
     assert np.array_equal(one.usage, again.usage)
     assert one.labels == again.labels
@@ -166,3 +219,100 @@ def test_events_are_worth_a_message() -> None:
             assert (moved >= 0.29 * before[days]).all(), (kind.name, label)
             checked.add(label.kind)
     assert checked == {"spike", "dip", "drop"}
+
+
+def test_alarms_on_every_labelled_day_have_no_fault() -> None:
+    organization = generate(9, KINDS, 2)
+    found = np.zeros(organization.usage.shape, dtype=np.int8)
+    for series, labels in enumerate(organization.labels):
+        for label in labels:
+            found[series, label.first] = label.sign
+    perfect = Score.of(score(truth(organization), found))
+    assert (perfect.f1, perfect.rate, perfect.covered_recall) == (1.0, 0.0, 1.0)
+    assert perfect.events > len(KINDS)
+    assert perfect.precision_at(1.0) == 1.0
+    assert Score(100, 90, 27, 0, 0, 1000).precision_at(1.0) == pytest.approx(0.9 / (0.9 + 0.9))
+
+
+def _without_what_follows(organization: Organization, days: int) -> Organization:
+    """The same until so many judged days are over; then something else, and no labels."""
+    usage = organization.usage.copy()
+    usage[:, HISTORY_DAYS + days :] = np.random.default_rng(1).uniform(
+        0, 9, usage[:, HISTORY_DAYS + days :].shape
+    )
+    return replace(
+        organization, usage=usage, labels=((),) * len(usage), neutral=((),) * len(usage), classes=("",) * len(usage)
+    )  # fmt: skip
+
+
+def test_ours_sees_neither_labels_nor_what_follows() -> None:
+    organization, days = generate(4, KINDS, 1), 12
+    other = _without_what_follows(organization, days)
+    candidates = [ours.DEFAULTS]
+    for _, (one, two) in zip(
+        range(days), zip(ours.replay(organization, candidates), ours.replay(other, candidates), strict=False), strict=False
+    ):  # fmt: skip
+        assert one == two
+
+
+@pytest.fixture
+def other_methods() -> None:
+    """The libraries that the alternatives are made of."""
+    pytest.importorskip("statsmodels", reason="the optional extra `bench`")
+    pytest.importorskip("sklearn", reason="the optional extra `bench`")
+
+
+@pytest.mark.usefixtures("other_methods")
+def test_ours_is_ahead_on_classes_that_it_was_not_tuned_on() -> None:
+    """A whole run in miniature. The bounds are wide: `make bench-anomaly` has the figures."""
+    seed = random.SystemRandom().randrange(10**6)
+
+    def run(tasks: Sequence[Task]) -> Iterator[Evaluated]:
+        return map(evaluate, tasks)
+
+    size = Size(development=1, held_back=2, per_class=2, large=2)
+    parts = [hold_back(seed, of, size, run, tune(seed, of, size, run)) for of in splits(seed, 2)]
+    whole = together(parts)
+    report = as_json(whole, seed)
+    for part in report["splits"]:
+        assert set(part["development"]) | set(part["held_back"]) == set(classes())
+        assert not set(part["development"]) & set(part["held_back"])
+    assert {row["class"] for row in report["by_class"]} == set(classes())
+    means = {row["method"]: row for row in report["by_split"] if row["split"] == "mean"}
+    own = means.pop("ours")
+    assert len(means) == 7
+    assert own["f1"] > 0.6, seed
+    assert all(row["f1"] < own["f1"] + 0.05 for row in means.values()), seed
+    false = int(whole.ours[:, FALSE].sum())
+    assert all(int(counts[:, FALSE].sum()) <= false for counts in whole.equal.values()), seed
+
+
+@pytest.mark.usefixtures("other_methods")
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:Degrees of freedom", "ignore:All-NaN")
+def test_alternatives_see_neither_labels_nor_what_follows() -> None:
+    organization, days = generate(4, KINDS[::4], 1), 12
+    other = _without_what_follows(organization, days)
+    for alternative in alternatives().values():
+        variant = alternative.variants[0]
+        one, two = alternative.measure(organization, variant), alternative.measure(other, variant)
+        assert np.array_equal(one.score[:, :days], two.score[:, :days], equal_nan=True), alternative.name
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("other_methods")
+def test_the_commands_print_what_was_judged(tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen.json"
+    tuned = CliRunner().invoke(main, ["tune", "--split", "6", "--quick", "--save", str(chosen)])
+    assert tuned.exception is None, tuned.output
+    held_back = split(6, classes()).held_back
+    judged = CliRunner().invoke(
+        main, ["judge", "--split", "6", "--quick", "--settings", str(chosen), "--json"]
+    )
+    assert judged.exception is None, judged.output
+    report = json.loads(judged.stdout)
+    assert {row["class"] for row in report["by_class"]} == set(held_back)
+    other = CliRunner().invoke(main, ["judge", "--split", "7", "--quick", "--settings", str(chosen)])
+    assert "these settings were chosen on split 6" in other.output
+    whole = CliRunner().invoke(main, ["--quick"])
+    assert whole.exception is None, whole.output
+    assert all(name.split()[0] in whole.output for name in classes())

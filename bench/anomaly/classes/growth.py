@@ -45,7 +45,7 @@ def seasons(draw: Draw) -> Draft:
 
 @cost_class("follows traffic")
 def traffic(draw: Draw) -> Draft:
-    """Data transfer in proportion to the organisation's users; the week of Black Friday counts neither way."""
+    """Data transfer in proportion to the organization's users; the week of Black Friday counts neither way."""
     draft = draw.plain(draw.level(20), draw.log_between(0.005, 0.05), week=False)
     draft.usage *= draw.world.traffic ** draw.between(0.5, 1.0)
     for day in np.flatnonzero(draw.world.sale):

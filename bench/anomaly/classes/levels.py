@@ -46,7 +46,7 @@ def staircase(draw: Draw) -> Draft:
     return Draft(usage * draw.noise(0.004), 0.01)
 
 
-@cost_class("savings plan", events={"spike": 1, "dip": 0.3})
+@cost_class("savings plan", events={"spike": 1, "dip": 0.3}, own_events=True)
 def savings_plan(draw: Draw) -> Draft:
     """Amortized cost falls for good with a commitment, or rises when it ends."""
     draft = draw.plain(draw.level(60), draw.log_between(0.005, 0.05))
@@ -68,7 +68,7 @@ def savings_plan(draw: Draw) -> Draft:
     return draft
 
 
-@cost_class("migration", events={"spike": 1})
+@cost_class("migration", events={"spike": 1}, own_events=True)
 def migration(draw: Draw) -> Draft:
     """One service is left for another within a week: this is the one or the other."""
     draft = draw.plain(draw.level(130, 20_000), draw.log_between(0.005, 0.06), week=False)

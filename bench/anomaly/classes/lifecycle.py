@@ -28,10 +28,10 @@ def _label_launch(draft: Draft, first: int) -> None:
         draft.neutral_days(1, first, first + 13)
 
 
-@cost_class("launch", events={})
+@cost_class("launch", events={}, own_events=True)
 def launch(draw: Draw) -> Draft:
-    """A service that the account has never used, at once or over some days; one in ten is small change."""
-    small = draw.chance(0.1)
+    """A service that the account has never used, at once or over some days; some are small change."""
+    small = draw.chance(0.06)
     level = draw.log_between(0.02, 2) if small else draw.level(60, 20_000)
     draft = draw.plain(level, draw.log_between(0.005, 0.12))
     first = _day(draw)
@@ -42,10 +42,10 @@ def launch(draw: Draw) -> Draft:
     return draft
 
 
-@cost_class("shutdown", events={})
+@cost_class("shutdown", events={}, own_events=True)
 def shutdown(draw: Draw) -> Draft:
-    """A service that ends; one in ten was small change."""
-    small = draw.chance(0.1)
+    """A service that ends; some were small change."""
+    small = draw.chance(0.06)
     level = draw.log_between(0.02, 2) if small else draw.level(90, 20_000)
     draft = draw.plain(level, draw.log_between(0.005, 0.1), week=draw.chance(0.7))
     first = _day(draw)
@@ -59,7 +59,7 @@ def shutdown(draw: Draw) -> Draft:
     return draft
 
 
-@cost_class("short lived", events={})
+@cost_class("short lived", events={}, own_events=True)
 def short_lived(draw: Draw) -> Draft:
     """A trial that begins and ends within two weeks; its end counts neither way."""
     draft = draw.plain(draw.level(60, 5000), draw.log_between(0.005, 0.1), week=False)
@@ -79,7 +79,7 @@ def young(draw: Draw) -> Draft:
     return draft
 
 
-@cost_class("comes back", events={})
+@cost_class("comes back", events={}, own_events=True)
 def comes_back(draw: Draw) -> Draft:
     """A service that ran last year, was off for two to six months, and is there again."""
     draft = draw.plain(draw.level(60, 20_000), draw.log_between(0.005, 0.08))

@@ -11,17 +11,15 @@ from bench.anomaly.world import DAYS, Flags, Values
 _RUNS = {"spike": 6.0, "dip": 1.0, "drop": 1.0, "shift": 1.0}
 
 
-def _charge(draw: Draw, draft: Draft, where: Flags, *, spread: float | None = None) -> Draft:
-    """Add a charge on these days, of about the same size each time; new habits begin neutral."""
+def _charge(draw: Draw, draft: Draft, where: Flags, *, calendars: int = 1) -> Draft:
+    """Add a charge on these days, of about the same size each time; the first two of a new habit are neutral."""
     since = draw.since()
     days = [int(day) for day in np.flatnonzero(where) if day >= since]
     size = float(draft.usage.mean()) * draw.log_between(0.5, 8) + draw.between(0, 60)
-    spread = draw.between(0, 0.06) if spread is None else spread
+    spread = draw.between(0, 0.06)
     for day in days:
         draft.usage[day] += size * float(np.exp(draw.rng.normal(0, spread)))
-    draft.runs[days] = True
-    if since:
-        draft.recurrence(days)
+    draft.recurrence(days, neutral=2 * calendars if since else 0)
     return draft
 
 
@@ -42,7 +40,8 @@ def day_of_month(draw: Draw) -> Draft:
 def twice_a_month(draw: Draw) -> Draft:
     """A run on two days of each month, such as the 1st and the 15th."""
     first = draw.whole(1, 13)
-    return _charge(draw, _base(draw), np.isin(draw.world.day, (first, first + draw.whole(10, 15))))
+    where = np.isin(draw.world.day, (first, first + draw.whole(10, 15)))
+    return _charge(draw, _base(draw), where, calendars=2)
 
 
 @cost_class("last days of the month", events=_RUNS)
@@ -138,4 +137,21 @@ def tiers(draw: Draw) -> Draft:
     before = _within_month(draw, draft.usage)
     times, at = draw.between(0.45, 0.85), draw.between(6, 22) * daily
     draft.usage = np.where(before > at, draft.usage * times, draft.usage)
+    return draft
+
+
+@cost_class("several habits", events=_RUNS)
+def several_habits(draw: Draw) -> Draft:
+    """A weekly job, a charge on a day of the month and a run at its end, in one service."""
+    draft, world = draw.plain(draw.level(30), draw.log_between(0.005, 0.06)), draw.world
+    level = float(np.median(draft.usage))
+    where = (
+        world.weekday == draw.whole(0, 6),
+        world.day == draw.whole(1, 25),
+        world.from_end < draw.whole(1, 2),
+    )
+    for days in where:
+        size = level * draw.log_between(0.4, 3)
+        draft.usage[days] += size * np.exp(draw.rng.normal(0, 0.04, int(days.sum())))
+        draft.runs |= days
     return draft
