@@ -23,6 +23,7 @@ _WEEKS = ((14, 2), (28, 2))
 _INTERVALS = tuple(days for days in range(3, 46) if days % 7)
 _FEWEST_OF_INTERVAL = 3
 _NAMED_FROM_END = 7
+_FOUR_WEEKS_AHEAD = 14
 _WORKING_DAYS = 10
 _WORKING_DAYS_FROM_END = 5
 
@@ -76,15 +77,17 @@ def rules(oldest: date, newest: date, until: date, most: int = REMEMBERED) -> tu
     """
     found: dict[tuple[tuple[date, ...], tuple[date, ...]], Rule] = {}
     first, last = (day.year * 12 + day.month - 1 for day in (oldest, until))
-    for name, place in _PLACES.items():
-        days = [day for month in range(first - 1, last + 2) if (day := _at(place, month))]
+    months = [_of_month(month) for month in range(first - 1, last + 2)]
+    for number, name in enumerate(_PLACES):
+        days = [day for named in months if (day := named[number])]
         past = tuple(sorted((day for day in days if oldest <= day <= newest), reverse=True)[:most])
         coming = tuple(day for day in days if newest < day <= until)
         if len(past) > 1:
             found.setdefault((past, coming), Rule(name, past, coming, 2 if name in _PLAIN else 3))
     for back in range(28):
         known = [newest - (back + 28 * number) * _DAY for number in range(most)]
-        coming = tuple(newest + (28 * number - back) * _DAY for number in (1, 2))
+        days = [newest + (28 * number - back) * _DAY for number in range(1, _FOUR_WEEKS_AHEAD)]
+        coming = tuple(day for day in days if day <= until)
         past = tuple(day for day in known if day >= oldest)[:most]
         if len(past) > 1:
             found.setdefault((past, coming), Rule("every 28 days", past, coming, 3))
@@ -95,12 +98,12 @@ def _all(tested: date) -> Iterator[Calendar]:
     for length, fewest in _WEEKS:
         yield Calendar(f"every {length} days", _back(tested, length), fewest)
     here = tested.year * 12 + tested.month - 1
-    for name, place in _PLACES.items():
+    for number, name in enumerate(_PLACES):
         for month in (here - 1, here, here + 1):
-            if _at(place, month) != tested:
+            if _of_month(month)[number] != tested:
                 continue
             for step, prefix in ((1, ""), (3, "quarterly, ")):
-                days = [_at(place, month - step * number) for number in range(1, REMEMBERED + 1)]
+                days = [_of_month(month - step * back)[number] for back in range(1, REMEMBERED + 1)]
                 if all(days):
                     yield Calendar(prefix + name, tuple(day for day in days if day))
             break
@@ -112,8 +115,10 @@ def _back(tested: date, length: int) -> tuple[date, ...]:
     return tuple(tested - timedelta(days=length * number) for number in range(1, REMEMBERED + 1))
 
 
-def _at(place: _Place, month: int) -> date | None:
-    return place(month // 12, month % 12 + 1)
+@lru_cache(maxsize=256)
+def _of_month(month: int) -> tuple[date | None, ...]:
+    """What each rule names in a month, which is counted from the year 0."""
+    return tuple(place(month // 12, month % 12 + 1) for place in _PLACES.values())
 
 
 # What a month names
