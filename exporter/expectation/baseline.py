@@ -40,7 +40,7 @@ _RHYTHM_KNOWN_DAYS = 28
 _RESTATED = 2.0  # times the ratio that a difference takes which a restatement can explain
 _SIZE_DEVIATIONS = 0.7  # deviations of the logarithm that count as one of the score
 _LOOKED_UP = 2.0  # deviations from which on calendars are asked
-_LOOKED_BACK = 5
+_LOOKED_BACK = 8  # days: some have cost once a week only
 _LOW_DAYS = 3
 _AS_LOW = 0.5
 _DAY = timedelta(days=1)
@@ -260,7 +260,7 @@ def _looked_at(history: Values, often_silent: Flags, noise_: Values, tested: dat
     )
     up = np.where(often_silent, by_size, up)
     usual = _Usual(base.expected, down, up, np.zeros(len(value), dtype=bool))
-    return _with_calendars(usual, history, found, tested, limits)
+    return _with_calendars(usual, history, base.shares, found, tested, limits)
 
 
 def _whole(values: Given, days: Sequence[date]) -> Values:
@@ -287,10 +287,12 @@ def _reached(base: _Base, past: Excursions) -> tuple[Values, Values]:
     )
 
 
-def _with_calendars(usual: _Usual, history: Values, past: Excursions, tested: date, limits: Limits) -> _Usual:
+def _with_calendars(
+    usual: _Usual, history: Values, shares: Values, past: Excursions, tested: date, limits: Limits
+) -> _Usual:
     """With what recurs today. Between the base and what recurs all is usual, as when a part of a charge is due."""
     value = history[:, -1]
-    found = recurrence.recurring(history, usual.expected, past, tested, limits)
+    found = recurrence.recurring(history, usual.expected, shares, past, tested, limits)
     known = ~np.isnan(found.size)
     size = np.where(known, found.size, 0.0)
     off = value - usual.expected
@@ -338,13 +340,17 @@ def _off(value: Values, expected: Values) -> Values:
 
 
 def _low_days(base: _Base, value: Values, expected: Values) -> Numbers:
-    """How many known days before the tested one were low in a row, at least half as far as it is; three at most."""
+    """How many known days before the tested one were low in a row, at least half as far as it is; three at most.
+
+    Weekdays that hardly cost anything say nothing.
+    """
     found = np.zeros(len(value), dtype=np.int64)
     open_ = np.ones(len(value), dtype=bool)
     today = _off(value, expected)
     for back in range(1, _LOOKED_BACK + 1):
-        earlier = _off(base.before[:, -back], base.level * base.shares[:, -back % 7])
-        known = ~np.isnan(earlier)
+        shares = base.shares[:, -back % 7]
+        earlier = _off(base.before[:, -back], base.level * shares)
+        known = ~np.isnan(earlier) & rhythm.is_due(shares)
         low = known & (earlier <= _AS_LOW * today)
         found += open_ & low
         open_ &= low | ~known

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
 
@@ -38,6 +38,7 @@ class Calendar:
     name: str
     days: tuple[date, ...]
     fewest: int = 2
+    is_monthly: bool = False
 
 
 _Place = Callable[[int, int], date | None]
@@ -52,7 +53,7 @@ def calendars(tested: date) -> tuple[Calendar, ...]:
     for each in _all(tested):
         days = tuple(day for day in each.days if day >= oldest)
         if len(days) >= each.fewest:
-            found.setdefault(days, Calendar(each.name, days, each.fewest))
+            found.setdefault(days, replace(each, days=days))
     return tuple(found.values())
 
 
@@ -105,7 +106,7 @@ def _all(tested: date) -> Iterator[Calendar]:
             for step, prefix in ((1, ""), (3, "quarterly, ")):
                 days = [_of_month(month - step * back)[number] for back in range(1, REMEMBERED + 1)]
                 if all(days):
-                    yield Calendar(prefix + name, tuple(day for day in days if day))
+                    yield Calendar(prefix + name, tuple(day for day in days if day), is_monthly=step == 1)
             break
     for length in _INTERVALS:
         yield Calendar(f"every {length} days", _back(tested, length), _FEWEST_OF_INTERVAL)

@@ -12,6 +12,7 @@ from exporter.expectation.arrays import MAD, Flags, Values, median
 from exporter.expectation.calendars import DAYS_BACK, REMEMBERED, calendars
 from exporter.expectation.excursions import Excursions
 from exporter.expectation.limits import Limits
+from exporter.expectation.rhythm import is_due
 
 _THREE_OF_FOUR = 3
 _LEAST_SPREAD = 0.05  # of what recurs
@@ -31,16 +32,21 @@ class Recurrence:
 def recurring(history: Values, base: Values, past: Excursions, tested: date, limits: Limits) -> Recurrence:
     """The calendar that explains each series' tested day best.
 
-    `history` holds `DAYS_BACK` + 1 columns, the tested day last; `base` is what is expected without calendars, `past`
-    what stood out before.
+    `history` holds `DAYS_BACK` + 1 columns, the tested day last; `base` is what is expected without calendars,
+    `shares` the rhythm that it has, the tested day's first, and `past` what stood out before.
     """
     off = history[:, -1] - base
     stood = past.stood & (past.out * np.sign(off)[:, None] > 0)
     share = past.share
     size = np.full(len(history), np.nan)
     deviation = size.copy()
+    reach = np.maximum(limits.ratio * abs(base), limits.least)[:, None]
     for each in calendars(tested):
         columns = _columns(each.days, tested)
+        if each.is_monthly:
+            # Also what stays for some days of each month, as until a tier of price is reached.
+            there = _on_this_weekday(history, columns, shares)
+            size, deviation = _level_there(size, deviation, off, there - base[:, None], reach)
         held = stood[:, columns]
         believed = np.asarray(held[:, : each.fewest].all(axis=1), dtype=np.bool_)
         if len(columns) == REMEMBERED:
@@ -50,12 +56,25 @@ def recurring(history: Values, base: Values, past: Excursions, tested: date, lim
         for sizes in (past.out[:, columns], share[:, columns] * base[:, None]):
             size, deviation = _better(size, deviation, off, np.where(held, sizes, np.nan), believed)
     # A rhythm is learnt in a month; until then the same weekday of the last two weeks tells of a new one.
-    weekly = history[:, [-8, -15]] - base[:, None]
-    reach = np.maximum(limits.ratio * abs(base), limits.least)[:, None]
-    both = np.asarray((weekly * np.sign(off)[:, None] > reach).all(axis=1), dtype=np.bool_)
-    size, deviation = _better(size, deviation, off, weekly, both)
+    size, deviation = _level_there(size, deviation, off, history[:, [-8, -15]] - base[:, None], reach)
     moved = np.asarray(stood[:, -7] & _same_sum(history), dtype=np.bool_)
     return Recurrence(*_better(size, deviation, off, past.out[:, -7:-6], moved))
+
+
+def _on_this_weekday(history: Values, columns: Sequence[int], shares: Values) -> Values:
+    """What some earlier days would have cost on the tested day's weekday; NaN where theirs hardly costs anything."""
+    theirs = shares[:, [(column - DAYS_BACK) % 7 for column in columns]]
+    ratio = np.divide(shares[:, :1], theirs, out=np.full_like(theirs, np.nan), where=is_due(theirs))
+    return np.asarray(history[:, columns] * ratio)
+
+
+def _level_there(
+    size: Values, deviation: Values, off: Values, sizes: Values, reach: Values
+) -> tuple[Values, Values]:
+    """With the newest two of some earlier days, where both were as far from what is expected today."""
+    newest = sizes[:, :2]
+    both = np.asarray((newest * np.sign(off)[:, None] > reach).all(axis=1), dtype=np.bool_)
+    return _better(size, deviation, off, newest, both)
 
 
 def _columns(days: Sequence[date], tested: date) -> list[int]:
