@@ -111,6 +111,22 @@ class CostTable:
         Settled is read at least 36 h after its end, or read twice after its end, at least 6 h
         apart, within 1%.
         """
+        return next((day for day, seen in self._reads(now).items() if _settled(day, seen)), None)
+
+    def complete_day(self, now: datetime) -> date | None:
+        """The newest complete day of the last 40: the one definition of complete for every window of days.
+
+        Complete is a day that is over, has cost, and has settled: read at least 36 h after its end, or read
+        twice after its end with cost, at least 6 h apart, within 1%. So a day that AWS has not yet begun to
+        book, or is still booking, is not complete, however often it was read.
+        """
+        today = now.date()
+        return next(
+            (day for day, seen in self._reads(now).items() if day < today and _complete(day, seen)), None
+        )
+
+    def _reads(self, now: datetime) -> dict[date, list[tuple[datetime, int]]]:
+        """When each of the last 40 days was read after its end, and its total; the newest day first."""
         first = (now - timedelta(days=40)).date()
         with self._database.connection() as db:
             rows = db.execute(
@@ -122,7 +138,7 @@ class CostTable:
             day = date.fromordinal(ordinal)
             if to_moment(at) >= start_of_day(day) + timedelta(days=1):
                 reads.setdefault(day, []).append((to_moment(at), units))
-        return next((day for day, seen in reads.items() if _settled(day, seen)), None)
+        return reads
 
     def data_through(self, now: datetime) -> date | None:
         """The newest complete day that has been read after its end and has cost."""
@@ -145,6 +161,12 @@ class CostTable:
     def row_count(self) -> int:
         """Rows of cost held, as counted by the last commit."""
         return self._facts.get("cost_rows") or 0
+
+
+def _complete(day: date, reads: list[tuple[datetime, int]]) -> bool:
+    # Two reads of nothing agree, too: the source books late.
+    with_cost = [(at, units) for at, units in reads if units]
+    return bool(reads[-1][1]) and _settled(day, with_cost)
 
 
 def _settled(day: date, reads: list[tuple[datetime, int]]) -> bool:
