@@ -209,6 +209,39 @@ def test_a_day_is_settled_36_hours_after_its_end_or_when_two_reads_agree(
     assert ledger.cost.assessed_day(now) == (DAY if settled else None)
 
 
+@pytest.mark.parametrize(
+    ("reads", "complete"),
+    [
+        ([(1, "100"), (7, "100.9")], True),
+        ([(1, "100"), (6.9, "100")], False),
+        ([(1, "98"), (7, "100")], False),  # still booked
+        ([(35.9, "100")], False),
+        ([(36, "100")], True),
+        # A source that books late: to have read nothing twice is not to have read the day.
+        ([(1, "0"), (7, "0")], False),
+        ([(1, "0"), (7, "0"), (13, "60")], False),
+        ([(1, "0"), (7, "0"), (13, "60"), (19, "100")], False),
+        ([(1, "0"), (7, "0"), (13, "100"), (19, "100")], True),
+        ([(36, "0")], False),
+        # Taken back altogether: there is no cost to speak of.
+        ([(1, "100"), (7, "100"), (13, "0")], False),
+        # Read while it lasted, and once after its end.
+        ([(-3, "100"), (4, "100")], False),
+    ],
+)
+def test_a_day_is_complete_once_its_cost_has_settled(
+    ledger: Ledger, reads: list[tuple[float, str]], complete: bool
+) -> None:
+    for hours, amount in reads:
+        at = end_of(DAY) + timedelta(hours=hours)
+        ledger.reads.commit(CostRead(at, {DAY: False}, {(DAY, "1", "S3"): usd(amount)}))
+
+    now = end_of(DAY) + timedelta(hours=reads[-1][0])
+    assert ledger.cost.complete_day(now) == (DAY if complete else None)
+    # On a clock that was set back the day is not over.
+    assert ledger.cost.complete_day(end_of(DAY) - timedelta(seconds=1)) is None
+
+
 def test_data_is_through_the_newest_complete_day_with_cost(ledger: Ledger) -> None:
     at = end_of(DAY) + timedelta(hours=2)
     ledger.reads.commit(
