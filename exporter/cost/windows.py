@@ -28,8 +28,8 @@ _MOST_DAYS = 62  # the longest reach of any window: a month and the last one
 _ACCOUNT = ("account_id", "account")
 COMPLETE_THROUGH = Family(
     "aws_cost_complete_through_timestamp_seconds",
-    "End of the newest complete UTC day, where every window of complete days ends: over, with cost, and read 36 h"
-    " after its end or twice, 6 h apart, within 1%.",
+    "End of the newest complete UTC day, where every window of complete days ends: over, with cost, and read as long"
+    " after its end as AWS needs to book a day; see docs/cost-data.md.",
 )
 
 _TRAILING = (

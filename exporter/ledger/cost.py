@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import islice, takewhile
 
 from exporter.core.amounts import AMOUNTS, Amounts, ChargeClass, CostRow
 from exporter.core.moments import start_of_day, to_moment
@@ -116,13 +117,19 @@ class CostTable:
     def complete_day(self, now: datetime) -> date | None:
         """The newest complete day of the last 40: the one definition of complete for every window of days.
 
-        Complete is a day that is over, has cost, and has settled: read at least 36 h after its end, or read
-        twice after its end with cost, at least 6 h apart, within 1%. So a day that AWS has not yet begun to
-        book, or is still booking, is not complete, however often it was read.
+        Complete is a day that is over, has cost, and was last read as long after its end as the source needs to book
+        a day: as long as the slowest of the last seven days took until its total stayed within 1%, at most 36 h. While
+        no day has shown that, 18 h.
         """
-        today = now.date()
+        reads, today = self._reads(now), now.date()
+        needed = _booking_time(reads)
         return next(
-            (day for day, seen in self._reads(now).items() if day < today and _complete(day, seen)), None
+            (
+                day
+                for day, seen in reads.items()
+                if day < today and seen[-1][1] and _age(day, seen[-1][0]) >= needed
+            ),
+            None,
         )
 
     def _reads(self, now: datetime) -> dict[date, list[tuple[datetime, int]]]:
@@ -163,10 +170,33 @@ class CostTable:
         return self._facts.get("cost_rows") or 0
 
 
-def _complete(day: date, reads: list[tuple[datetime, int]]) -> bool:
-    # Two reads of nothing agree, too: the source books late.
-    with_cost = [(at, units) for at, units in reads if units]
-    return bool(reads[-1][1]) and _settled(day, with_cost)
+_LONGEST_BOOKING = timedelta(hours=36)
+_UNKNOWN_BOOKING = timedelta(hours=18)  # AWS updates up to three times a day: two updates after the end
+_BOOKED_BY = timedelta(hours=72)  # what moves later is a restatement
+_LEARNT_FROM_DAYS = 7
+_SLACK = timedelta(hours=1)  # a refresh need not come at the same minute of each day
+
+
+def _age(day: date, at: datetime) -> timedelta:
+    return at - start_of_day(day) - timedelta(days=1)
+
+
+def _booking_time(reads: Mapping[date, list[tuple[datetime, int]]]) -> timedelta:
+    """How long after its end a day is to be read so that its cost is booked, from the newest days that show it."""
+    shown = (_booked_after(day, seen) for day, seen in reads.items())
+    times = list(islice((time for time in shown if time is not None), _LEARNT_FROM_DAYS))
+    return min(_LONGEST_BOOKING, max(times) - _SLACK) if times else _UNKNOWN_BOOKING
+
+
+def _booked_after(day: date, seen: list[tuple[datetime, int]]) -> timedelta | None:
+    """How long after its end a day was read first with a total that stayed; None if its reads do not show that."""
+    ages = [(_age(day, at), units) for at, units in seen if _age(day, at) <= _BOOKED_BY]
+    # One that was not read soon after its end, or not for long, shows nothing.
+    if not ages or ages[0][0] >= _UNKNOWN_BOOKING or ages[-1][0] < timedelta(days=1) or not ages[-1][1]:
+        return None
+    booked = ages[-1][1]
+    staying = takewhile(lambda read: abs(read[1] - booked) * 100 <= abs(booked), reversed(ages))
+    return min(age for age, _ in staying)
 
 
 def _settled(day: date, reads: list[tuple[datetime, int]]) -> bool:

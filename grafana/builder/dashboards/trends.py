@@ -30,9 +30,15 @@ from grafana.builder.style import (
 )
 
 # Complete days within the range, as steps of a subquery.
-_DAYS = complete_days(f"sum(last_over_time(aws_cost_daily_usd{{{COST}}}[1d]))") + "[$__range:1d] offset -1ms"
+COMPLETE_DAYS = (
+    complete_days(f"sum(last_over_time(aws_cost_daily_usd{{{COST}}}[1d]))") + "[$__range:1d] offset -1ms"
+)
 # Of bars that begin a day each: those of complete days. The range ends at the last midnight, as the bars do.
 _IS_COMPLETE = f"on () (vector(time()) < on () {complete_through('[3d] @ end() offset -1d')})"
+
+
+# The average of the seven days that end with each complete day.
+AVERAGE = f"avg_over_time(({daily_cost('')})[7d:1d] offset -1ms) and {_IS_COMPLETE}"
 
 
 def build() -> Dashboard:
@@ -59,16 +65,16 @@ def _range() -> stat.Panel:
     return (
         stat_panel(
             "Complete days of the range",
-            "Total, average and standard deviation of the cost of the complete UTC days in the chosen range: those that "
-            "ended by then and have settled, one or two days ago. Needs dated history.",
+            "Total, average and standard deviation of the cost of the complete UTC days in the chosen range: the newest "
+            "one ended up to two days ago. Needs dated history.",
             width=11,
             height=5,
         )
         .unit(USD)
         .decimals(2)
-        .with_target(instant("A", f"sum_over_time({_DAYS})", "Total"))
-        .with_target(instant("B", f"avg_over_time({_DAYS})", "Average day"))
-        .with_target(instant("C", f"stddev_over_time({_DAYS})", "Deviation"))
+        .with_target(instant("A", f"sum_over_time({COMPLETE_DAYS})", "Total"))
+        .with_target(instant("B", f"avg_over_time({COMPLETE_DAYS})", "Average day"))
+        .with_target(instant("C", f"stddev_over_time({COMPLETE_DAYS})", "Deviation"))
         .override_by_name("Deviation", properties(color=fixed(MUTED)))
     )
 
@@ -109,7 +115,6 @@ def _month_end() -> stat.Panel:
 
 
 def _average() -> timeseries.Panel:
-    daily = daily_cost("")
     return (
         daily_bars(
             "Daily cost and its moving average",
@@ -119,15 +124,8 @@ def _average() -> timeseries.Panel:
             height=11,
         )
         .legend(legend("mean", "Mean"))
-        .with_target(ranged("A", daily, "Day", "1d"))
-        .with_target(
-            ranged(
-                "B",
-                f"avg_over_time(({daily})[7d:1d] offset -1ms) and {_IS_COMPLETE}",
-                "Average of 7 days",
-                "1d",
-            )
-        )
+        .with_target(ranged("A", daily_cost(""), "Day", "1d"))
+        .with_target(ranged("B", AVERAGE, "Average of 7 days", "1d"))
         .override_by_name("Day", properties(color=fixed(MUTED)))
         .override_by_name("Average of 7 days", line_over_bars(NEUTRAL))
     )
