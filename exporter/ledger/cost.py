@@ -36,6 +36,20 @@ class CostTable:
             ).fetchall()
         return {(account_id, service): to_usd(units) for account_id, service, units in rows}
 
+    def of_service(
+        self, service: str, start: date, end: date, cost_type: str
+    ) -> dict[tuple[date, str], Decimal]:
+        """A service's cost by day and account id, in USD, of those that were seen on a day of [start, end)."""
+        if cost_type not in AMOUNTS:
+            raise ValueError(f"{cost_type} is not a cost type")
+        with self._database.connection() as db:
+            rows = db.execute(
+                f"SELECT day, account_id, total_{cost_type} FROM cost JOIN series ON series.id = cost.series"  # noqa: S608 # a known column
+                " WHERE day >= ? AND day < ? AND service = ?",
+                (start.toordinal(), end.toordinal(), service),
+            ).fetchall()
+        return {(date.fromordinal(day), account_id): to_usd(units) for day, account_id, units in rows}
+
     def series(self) -> dict[int, tuple[str, str]]:
         """Account id and service by the number of the series."""
         with self._database.connection() as db:
