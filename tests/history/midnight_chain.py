@@ -86,7 +86,7 @@ class Chain:
         simulator: SimulatedAws,
         server: Server,
         ledger: Ledger,
-        writer: Writer,
+        writer: Writer | None,
         source: Source,
     ) -> None:
         self.server, self.ledger, self.source = server, ledger, source
@@ -115,7 +115,7 @@ class Chain:
             list(cost.collect(self._ctx, self._target))
             commits += 1
             assert commits < 10
-        if commits:
+        if commits and self._writer is not None:
             self._writer.write()
         if commits or self._rendered_on != now.date():
             self._samples = tuple(self._render(now))
@@ -138,9 +138,9 @@ class Chain:
 
 @contextmanager
 def running_chain(
-    source: Source, until: date, server: Server, make_writer: Callable[..., Writer], ledger: Ledger
+    source: Source, until: date, server: Server, make_writer: Callable[..., Writer] | None, ledger: Ledger
 ) -> Iterator[Chain]:
-    """A chain whose source has booked 130 days up to `until`."""
+    """A chain whose source has booked 130 days up to `until`; without `make_writer` it writes no dated history."""
     start = midnight(until - _HISTORY_DAYS * DAY)
     spec = OrganizationSpec(seed=41, accounts=ACCOUNTS, services=1, instances=0, now=start)
     with SimulatedAws(spec) as simulator, pytest.MonkeyPatch.context() as patch:
@@ -151,7 +151,7 @@ def running_chain(
         meter = Meter(MemoryCharges(), _UNLIMITED, simulator.clock.now, CollectorRegistry())
         aws = Aws(meter, endpoint_url=simulator.url, simulated=True)
         try:
-            writer = make_writer(server.write_url, clock=simulator.clock.now)
+            writer = make_writer(server.write_url, clock=simulator.clock.now) if make_writer else None
             yield Chain(aws, simulator, server, ledger, writer, source)
         finally:
             aws.close()

@@ -60,10 +60,6 @@ def drawn(expression: str) -> str:
     return re.sub(r"\$(account|members|service)\b", ".*", expression).replace("$__range", "30d")
 
 
-def top(series: Vector, count: int) -> dict[tuple[str, ...], float]:
-    return dict(sorted(series.items(), key=lambda item: item[1], reverse=True)[:count])
-
-
 def questions(truth: Truth) -> Iterator[tuple[str, Vector]]:
     """What is documented, and its answer."""
     asked = cookbook()
@@ -78,7 +74,7 @@ def questions(truth: Truth) -> Iterator[tuple[str, Vector]]:
     now, before = truth.sums(truth.back(7), 1), truth.sums(truth.back(7, 7), 1)
     yield (
         asked["Which services grew most, the last seven complete days against the seven before?"],
-        {(*_JOB, "7", *key): usd - before[key] for key, usd in now.items()},
+        {("7", *key): usd - before[key] for key, usd in now.items()},
     )
     yield (
         asked["Is this month more expensive than the last, over the same days?"],
@@ -96,9 +92,6 @@ def questions(truth: Truth) -> Iterator[tuple[str, Vector]]:
         {(): max(truth.sums([day])[()] for day in truth.back(90))},
     )
     yield of_history(), truth.sums(truth.back(14), 0, 1)
-
-
-_JOB: tuple[str, ...] = ()
 
 
 def panels(truth: Truth) -> Iterator[tuple[str, Vector]]:
@@ -210,6 +203,35 @@ def test_no_window_lacks_a_day_over_the_end_of_a_leap_february(
     with running_chain(LATE, boundary + 5 * DAY, server, make_writer, ledger) as chain:
         count = walk(chain, [boundary, boundary + 2 * DAY, boundary + 3 * DAY], moments, panels_each=3)
     assert count > 60 * 30
+
+
+def test_without_dated_history_panels_compare_whole_days_that_were_scraped(
+    make_server: MakeServer, ledger: Ledger
+) -> None:
+    """What `yesterday` showed last on each day: up to the day before yesterday. A young installation says nothing."""
+    first, boundary = date(2025, 2, 12), date(2025, 3, 1)
+    server: Server = make_server(window="10000d", retention="10000d")
+    with running_chain(PROMPT, boundary + DAY, server, None, ledger) as chain:
+        now, shown = midnight(first) + timedelta(hours=4, minutes=20), set()
+        while now < midnight(boundary) + 8 * HOUR:
+            chain.move_to(now)
+            # From the day before the first scrape to the day before yesterday.
+            known = (now.date() - first).days
+            if now >= midnight(boundary) - 2 * HOUR or now.hour == 12:
+                truth = Truth(chain.ledger, chain.source, now)
+                newest = min(truth.newest(), now.date() - 2 * DAY)
+                for days in (1, 7):
+                    found = server.query(drawn(promql.movers(days, 8)), now)
+                    sides = [
+                        truth.sums([newest - (before + number) * DAY for number in range(days)], 0, 1)
+                        for before in (0, 7)
+                    ]
+                    change = {key: usd - sides[1][key] for key, usd in sides[0].items()}
+                    wanted = {key: usd for key, usd in change.items() if abs(usd) > 0.005}
+                    assert found == (pytest.approx(wanted) if known >= days + 7 else {}), (now, days)
+                    shown.add((days, bool(found)))
+            now += HOUR
+    assert shown == {(1, False), (1, True), (7, False), (7, True)}
 
 
 BOUNDARIES = [
