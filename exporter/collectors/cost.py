@@ -24,7 +24,7 @@ from exporter.core.folding import fold_unnamed
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.core.places import Scope, Target
-from exporter.cost import projection_families
+from exporter.cost import projection_families, unit_costs, windows
 from exporter.cost.queries import ask_costs
 from exporter.cost.refresh_plan import (
     PURPOSES,
@@ -385,6 +385,19 @@ COLLECTOR = Collector(
                 LAST_MONTH,
             ),
             render=partial(_render_named, render_months),
+            read_at=lambda view: refreshed_at(view.ledger, view.now),
+        ),
+        View(
+            # Sums by account, and by service: nothing of it is folded.
+            name="cost_windows",
+            families=windows.FAMILIES,
+            render=windows.render,
+            read_at=lambda view: refreshed_at(view.ledger, view.now),
+        ),
+        View(
+            name="unit_costs",
+            families=unit_costs.FAMILIES,
+            render=unit_costs.render,
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
         View(

@@ -82,7 +82,8 @@ class Summary(Share):
     cost_type: str
     yesterday: Span
     last_7_days: Span
-    """To the day before yesterday: yesterday is partial, and the week would look like a fall."""
+    """To the newest complete day, or the day before yesterday while none is: a week with a partial day would look like a
+    fall."""
     previous_7_days: Span
     month_to_date: Span
     budget_day_usd: Dollars | None

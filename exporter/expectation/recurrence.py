@@ -29,7 +29,9 @@ class Recurrence:
     deviation: Values
 
 
-def recurring(history: Values, base: Values, past: Excursions, tested: date, limits: Limits) -> Recurrence:
+def recurring(
+    history: Values, base: Values, shares: Values, past: Excursions, tested: date, limits: Limits
+) -> Recurrence:
     """The calendar that explains each series' tested day best.
 
     `history` holds `DAYS_BACK` + 1 columns, the tested day last; `base` is what is expected without calendars,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import islice, takewhile
 
 from exporter.core.amounts import AMOUNTS, Amounts, ChargeClass, CostRow
 from exporter.core.moments import start_of_day, to_moment
@@ -36,6 +37,20 @@ class CostTable:
         return {
             (account_id, service): to_usd(joined(high, low)) for account_id, service, high, low, _ in rows
         }
+
+    def of_service(
+        self, service: str, start: date, end: date, cost_type: str
+    ) -> dict[tuple[date, str], Decimal]:
+        """A service's cost by day and account id, in USD, of those that were seen on a day of [start, end)."""
+        if cost_type not in AMOUNTS:
+            raise ValueError(f"{cost_type} is not a cost type")
+        with self._database.connection() as db:
+            rows = db.execute(
+                f"SELECT day, account_id, total_{cost_type} FROM cost JOIN series ON series.id = cost.series"  # noqa: S608 # a known column
+                " WHERE day >= ? AND day < ? AND service = ?",
+                (start.toordinal(), end.toordinal(), service),
+            ).fetchall()
+        return {(date.fromordinal(day), account_id): to_usd(units) for day, account_id, units in rows}
 
     def series(self) -> dict[int, tuple[str, str]]:
         """Account id and service by the number of the series."""
@@ -113,6 +128,28 @@ class CostTable:
         Settled is read at least 36 h after its end, or read twice after its end, at least 6 h
         apart, within 1%.
         """
+        return next((day for day, seen in self._reads(now).items() if _settled(day, seen)), None)
+
+    def complete_day(self, now: datetime) -> date | None:
+        """The newest complete day of the last 40: the one definition of complete for every window of days.
+
+        Complete is a day that is over, has cost, and was last read as long after its end as the source needs to book
+        a day: as long as the slowest of the last seven days took until its total stayed within 1%, at most 36 h. While
+        no day has shown that, 18 h.
+        """
+        reads, today = self._reads(now), now.date()
+        needed = _booking_time(reads)
+        return next(
+            (
+                day
+                for day, seen in reads.items()
+                if day < today and seen[-1][1] and _age(day, seen[-1][0]) >= needed
+            ),
+            None,
+        )
+
+    def _reads(self, now: datetime) -> dict[date, list[tuple[datetime, int]]]:
+        """When each of the last 40 days was read after its end, and its total; the newest day first."""
         first = (now - timedelta(days=40)).date()
         with self._database.connection() as db:
             rows = db.execute(
@@ -124,7 +161,7 @@ class CostTable:
             day = date.fromordinal(ordinal)
             if to_moment(at) >= start_of_day(day) + timedelta(days=1):
                 reads.setdefault(day, []).append((to_moment(at), units))
-        return next((day for day, seen in reads.items() if _settled(day, seen)), None)
+        return reads
 
     def data_through(self, now: datetime) -> date | None:
         """The newest complete day that has been read after its end and has cost."""
@@ -147,6 +184,35 @@ class CostTable:
     def row_count(self) -> int:
         """Rows of cost held, as counted by the last commit."""
         return self._facts.get("cost_rows") or 0
+
+
+_LONGEST_BOOKING = timedelta(hours=36)
+_UNKNOWN_BOOKING = timedelta(hours=18)  # AWS updates up to three times a day: two updates after the end
+_BOOKED_BY = timedelta(hours=72)  # what moves later is a restatement
+_LEARNT_FROM_DAYS = 7
+_SLACK = timedelta(hours=1)  # a refresh need not come at the same minute of each day
+
+
+def _age(day: date, at: datetime) -> timedelta:
+    return at - start_of_day(day) - timedelta(days=1)
+
+
+def _booking_time(reads: Mapping[date, list[tuple[datetime, int]]]) -> timedelta:
+    """How long after its end a day is to be read so that its cost is booked, from the newest days that show it."""
+    shown = (_booked_after(day, seen) for day, seen in reads.items())
+    times = list(islice((time for time in shown if time is not None), _LEARNT_FROM_DAYS))
+    return min(_LONGEST_BOOKING, max(times) - _SLACK) if times else _UNKNOWN_BOOKING
+
+
+def _booked_after(day: date, seen: list[tuple[datetime, int]]) -> timedelta | None:
+    """How long after its end a day was read first with a total that stayed; None if its reads do not show that."""
+    ages = [(_age(day, at), units) for at, units in seen if _age(day, at) <= _BOOKED_BY]
+    # One that was not read soon after its end, or not for long, shows nothing.
+    if not ages or ages[0][0] >= _UNKNOWN_BOOKING or ages[-1][0] < timedelta(days=1) or not ages[-1][1]:
+        return None
+    booked = ages[-1][1]
+    staying = takewhile(lambda read: abs(read[1] - booked) * 100 <= abs(booked), reversed(ages))
+    return min(age for age, _ in staying)
 
 
 def _settled(day: date, reads: list[tuple[datetime, int]]) -> bool:

@@ -67,9 +67,9 @@ def month(width: int) -> stat.Panel:
     return (
         stat_panel(
             "This month",
-            "Cost of this UTC calendar month so far; of as many complete days of last month, or of all of them where it has "
-            "fewer (nothing on the 1st, and only with dated history); and our own projection of the whole month. Up to a "
-            "day behind.",
+            "Cost of this UTC calendar month so far; of days 1 to k of last month, where k days of this one are complete, or of "
+            "all of them where it has fewer (nothing until the 1st is complete, and only with dated history); and our own "
+            "projection of the whole month. Up to a day behind.",
             width=width,
             height=5,
         )
@@ -188,8 +188,8 @@ def changed(
     panel = (
         table_panel(
             title,
-            f"Accounts and services whose cost {what} changed most against the same a week before, which ended on "
-            "the day before yesterday, because yesterday still grows. With its last reading, at most six hours old.",
+            f"Accounts and services whose cost {what} changed most against the same a week before. The newest complete "
+            "day ended one or two days ago; nothing is shown unless all days of both are known.",
             width=width,
             height=height,
         )

@@ -17,6 +17,7 @@ EMPTY = {
     "Which accounts are above their daily threshold?": "no account is, until a spike is injected",
     "What is off the expectation on the assessed day?": "nothing is, until a spike is injected",
     "Which services are new in the last 30 days?": "no service began in the simulated month",
+    "Is this month more expensive than the last, over the same days?": "no day is complete on the 1st and 2nd",
     "What cannot be read, and why?": "nothing fails",
     "How much may it still spend?": "simulated requests are free, and the demo lifts the ceilings",
 }

@@ -298,12 +298,16 @@ def test_accounts_show_what_the_metrics_show(terminal: Terminal) -> None:
 
 
 def test_trends_add_up_and_their_forecast_is_the_metrics(terminal: Terminal) -> None:
-    data = terminal.json("trends", "--days", "15")
-    known = [Decimal(day["usd"]) for day in data["days"]]
-    assert len(known) == 15
-    assert sum(known) == Decimal(data["total_usd"])
-    assert float(data["days"][-1]["average_7d_usd"]) == pytest.approx(float(sum(known[-7:]) / 7), abs=0.01)
-    change = float(sum(known[7:14]) / sum(known[:7]) - 1)  # yesterday is partial
+    data = terminal.json("trends", "--days", "20")
+    assert len(data["days"]) == 20
+    assert sum(Decimal(day["usd"]) for day in data["days"]) == Decimal(data["total_usd"])
+    # Days that are not complete are shown, and in no mean.
+    complete = [day for day in data["days"] if day["day"] <= data["complete_through"]]
+    assert 17 <= len(complete) <= 20
+    assert [day["average_7d_usd"] for day in data["days"][len(complete) :]] == [None] * (20 - len(complete))
+    known = [Decimal(day["usd"]) for day in complete]
+    assert float(complete[-1]["average_7d_usd"]) == pytest.approx(float(sum(known[-7:]) / 7), abs=0.01)
+    change = float(sum(known[-7:]) / sum(known[-14:-7]) - 1)
     assert data["change_ratio"] == pytest.approx(change, abs=1e-4)
     samples = terminal.exporter.samples()
     projected = sum(value for _, value in samples["aws_cost_month_projection_usd"])

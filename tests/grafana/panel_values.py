@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from demo_stack import SPIKED
@@ -29,19 +29,27 @@ def _spiked(w: World) -> dict[str, str]:
     return {"account_id": account, "service": SPIKED[1] if service == ".*" else service}
 
 
+def _newest(w: World) -> int:
+    """How many days ago the newest complete day began."""
+    through = datetime.fromtimestamp(w.metric("aws_cost_complete_through_timestamp_seconds"), UTC)
+    return (w.today - through.date()).days + 1
+
+
 def _same_days_of_last_month(w: World) -> tuple[float, float]:
-    if w.today.day == 1:
+    complete = w.today.day - _newest(w)
+    if complete < 1:
         return w.count("B"), 0.0  # no day of this month is complete
     last = w.today.replace(day=1) - timedelta(days=1)
-    days = min(w.today.day - 1, calendar.monthrange(last.year, last.month)[1])
+    days = min(complete, calendar.monthrange(last.year, last.month)[1])
     first = (w.today - last.replace(day=1)).days
     return w.shown("B"), w.cost(first, first - days + 1)
 
 
 def _change(days: int) -> Check:
     def check(w: World) -> tuple[float, float]:
-        only = _spiked(w)
-        return w.shown("A", **only), w.cost(days + 1, 2, **only) - w.cost(days + 8, 9, **only)
+        only, newest = _spiked(w), _newest(w)
+        oldest = newest + days - 1
+        return w.shown("A", **only), w.cost(oldest, newest, **only) - w.cost(oldest + 7, newest + 7, **only)
 
     return check
 
@@ -131,10 +139,15 @@ def _dollars_beside(*services: str) -> Check:
     return check
 
 
+def _direction(w: World) -> tuple[float, float]:
+    newest = _newest(w)
+    return w.shown(), w.cost(newest + 27, newest) / w.cost(newest + 55, newest + 28) - 1
+
+
 def _million_invocations(w: World) -> tuple[float, float]:
-    """Of the days whose usage is known: in the first minutes of a day, yesterday's is not."""
+    """Of the complete days whose usage is known: in the first minutes of a day, yesterday's is not."""
     account = _spiked(w)["account_id"]
-    days = range(1, 8)
+    days = range(_newest(w), _newest(w) + 7)
     counts = {ago: w.usage("aws_lambda_invocations_daily", ago, ago, account_id=account) for ago in days}
     cost = sum(w.cost(ago, ago, account_id=account, service=LAMBDA) for ago in days if counts[ago])
     return w.shown("A", account_id=account), cost / sum(counts.values()) * 1e6
@@ -246,8 +259,8 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         "Bill against list price": lambda w: (w.count(), 0.0),
     },
     "trends": {
-        "Complete days of the range": lambda w: (w.shown("A"), w.cost(30, 1)),
-        "Direction": lambda w: (w.shown(), w.cost(29, 2) / w.cost(57, 30) - 1),
+        "Complete days of the range": lambda w: (w.shown("A"), w.cost(30, _newest(w))),
+        "Direction": _direction,
         "Month end": lambda w: (w.shown("A"), w.metric("aws_cost_month_projection_usd")),
         "Daily cost and its moving average": lambda w: (w.on_day(10, "B"), w.cost(16, 10) / 7),
         "Services, average of 7 days": lambda w: (

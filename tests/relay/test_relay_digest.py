@@ -63,7 +63,7 @@ TEXT = """\
 AWS spend digest, 2026-03-20 08:00 UTC
 Cost type: unblended
 Yesterday (2026-03-19): $1,532.20, AWS may still add to it; threshold $1,500.00 a day: over it
-7 days before yesterday (2026-03-12 to 2026-03-18): $9,000.00, 25% more than the 7 days before
+Newest 7 complete days (2026-03-12 to 2026-03-18): $9,000.00, 25% more than the 7 days before
 Month to date (2026-03-01 to 2026-03-20): $24,000.50, 50% of the budget of $48,001.00
 Projected for the whole month: $52,000.00, 108.3% of the budget: would be over it
 

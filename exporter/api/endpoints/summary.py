@@ -47,7 +47,8 @@ def summarize(source: Source, movers: int) -> Summary:
     yesterday = today - _DAY
     cost_type = source.config.settings(COST).cost_type
     assessed = ledger.cost.assessed_day(source.now)
-    first = min(month_start(today), today - 3 * _WEEK)
+    complete = ledger.cost.complete_day(source.now) or yesterday - _DAY
+    first = min(month_start(today), complete - 3 * _WEEK, today - 3 * _WEEK)
     states = ledger.reads.day_states(first, today + _DAY)
     read = {day for day, state in states.items() if state.read_at is not None}
 
@@ -64,8 +65,8 @@ def summarize(source: Source, movers: int) -> Summary:
         read_at=refreshed_at(ledger, source.now),
         cost_type=cost_type,
         yesterday=span(yesterday, yesterday),
-        last_7_days=span(yesterday - _WEEK, yesterday - _DAY),
-        previous_7_days=span(yesterday - 2 * _WEEK, yesterday - _WEEK - _DAY),
+        last_7_days=span(complete - _WEEK + _DAY, complete),
+        previous_7_days=span(complete - 2 * _WEEK + _DAY, complete - _WEEK),
         month_to_date=_month_to_date(span, today, read),
         budget_day_usd=budget.day,
         budget_month_usd=budget.month,

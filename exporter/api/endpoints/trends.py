@@ -17,6 +17,7 @@ from exporter.core.money import to_usd, usd_text
 from exporter.cost.projection_view import project
 from exporter.cost.refresh_plan import refreshed_at
 
+_DAY = timedelta(days=1)
 _WEEK = 7
 _FLAT = 0.02  # a change of less than this share from week to week is no direction
 
@@ -24,7 +25,9 @@ _FLAT = 0.02  # a change of less than this share from week to week is no directi
 class Query(StrictModel):
     """Which days, and of what."""
 
-    days: int = Field(default=30, ge=2, le=450, description="Complete UTC days up to yesterday.")
+    days: int = Field(
+        default=30, ge=2, le=450, description="UTC days up to yesterday, of which the newest may be partial."
+    )
     account_id: str | None = Field(default=None, description="Only this account.")
     service: str | None = Field(default=None, description="Only this service, e.g. ec2.")
 
@@ -32,8 +35,9 @@ class Query(StrictModel):
 def answer(source: Source, query: Query) -> dict[str, Any]:
     """Daily cost (None where a day has not been read), total (None if none has), mean, deviation, direction, forecast.
 
-    Dollars as text. `change_ratio` is of the seven days to the day before yesterday against the seven before: yesterday
-    is partial. `direction` is `rising`, `falling`, `flat`, or None where a day of the two weeks is missing.
+    Dollars as text. A day after `complete_through` is not read or partial: it is in `days` and their total, but in no
+    mean. `change_ratio` is of the seven days to `complete_through` against the seven before. `direction` is
+    `rising`, `falling`, `flat`, or None where a day of the two weeks is missing.
     """
     ledger = source.ledger
     cost_type = source.config.settings(COST).cost_type
@@ -44,7 +48,8 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         for number, (account_id, service) in ledger.cost.series().items()
         if query.account_id in (None, account_id) and wanted in (None, service)
     }
-    first = today - timedelta(days=max(query.days + _WEEK - 1, 2 * _WEEK + 1))
+    complete = ledger.cost.complete_day(source.now) or today - 2 * _DAY
+    first = min(today - (query.days + _WEEK - 1) * _DAY, complete - (2 * _WEEK - 1) * _DAY)
     states = ledger.reads.day_states(first, today)
     found: dict[date, Decimal | None] = {}
     for offset in range((today - first).days):
@@ -57,23 +62,25 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         )
     shown = list(found.items())[-query.days :]
     known = [usd for _, usd in shown if usd is not None]
-    change = _change(list(found.values())[:-1])  # without yesterday
+    whole = [usd for day, usd in shown if usd is not None and day <= complete]
+    change = _change([usd for day, usd in found.items() if day <= complete])
     read_at = refreshed_at(ledger, source.now)
     return {
         "cost_type": cost_type,
         "read_at": read_at.isoformat() if read_at else None,
+        "complete_through": complete.isoformat(),
         "days": [
             {
                 "day": day.isoformat(),
                 "usd": usd_text(usd) if usd is not None else None,
-                "average_7d_usd": _average(found, day),
+                "average_7d_usd": _average(found, day) if day <= complete else None,
             }
             for day, usd in shown
         ],
         "total_usd": usd_text(sum(known, Decimal(0))) if known else None,
         "missing_days": [day.isoformat() for day, usd in shown if usd is None],
-        "mean_usd": f"{statistics.fmean(known):.2f}" if known else None,
-        "deviation_usd": f"{statistics.pstdev(map(float, known)):.2f}" if len(known) > 1 else None,
+        "mean_usd": f"{statistics.fmean(whole):.2f}" if whole else None,
+        "deviation_usd": f"{statistics.pstdev(map(float, whole)):.2f}" if len(whole) > 1 else None,
         "change_ratio": round(change, 4) if change is not None else None,
         "direction": _direction(change),
         "forecast": _forecast(source, query.account_id, wanted, cost_type),

@@ -53,7 +53,7 @@ def _summary(data: dict[str, Any], subject: str) -> list[str]:
     lines = [f"{sparkline(values)}  {subject}"]
     direction = "direction unknown" if data["direction"] is None else str(data["direction"])
     if data["change_ratio"] is not None:
-        direction += f" ({data['change_ratio']:+.1%} from week to week, without yesterday)"
+        direction += f" ({data['change_ratio']:+.1%} from week to week, to {data['complete_through']})"
     lines.append(
         f"Total {dollars(data['total_usd'])}, {dollars(data['mean_usd'])} a day"
         f" ± {dollars(data['deviation_usd'])}, {direction}."

@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import bargauge, stat, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder.frame import frame
-from grafana.builder.promql import COST, daily_cost, days_cost, top_of_range
+from grafana.builder.promql import COST, complete_days, complete_through, daily_cost, direction, top_of_range
 from grafana.builder.style import (
     BAD,
     COLUMNS,
@@ -29,8 +29,16 @@ from grafana.builder.style import (
     thresholds,
 )
 
-# Complete days within the range, as steps of a subquery; yesterday's is still partial.
-_DAYS = f"sum(last_over_time(aws_cost_daily_usd{{{COST}}}[1d]))[$__range:1d] offset -1ms"
+# Complete days within the range, as steps of a subquery.
+COMPLETE_DAYS = (
+    complete_days(f"sum(last_over_time(aws_cost_daily_usd{{{COST}}}[1d]))") + "[$__range:1d] offset -1ms"
+)
+# Of bars that begin a day each: those of complete days. The range ends at the last midnight, as the bars do.
+_IS_COMPLETE = f"on () (vector(time()) < on () {complete_through('[3d] @ end() offset -1d')})"
+
+
+# The average of the seven days that end with each complete day.
+AVERAGE = f"avg_over_time(({daily_cost('')})[7d:1d] offset -1ms) and {_IS_COMPLETE}"
 
 
 def build() -> Dashboard:
@@ -57,27 +65,26 @@ def _range() -> stat.Panel:
     return (
         stat_panel(
             "Complete days of the range",
-            "Total, average and standard deviation of the cost of the complete UTC days in the chosen range. Needs "
-            "dated history; the newest day is yesterday, which still grows.",
+            "Total, average and standard deviation of the cost of the complete UTC days in the chosen range: the newest "
+            "one ended up to two days ago. Needs dated history.",
             width=11,
             height=5,
         )
         .unit(USD)
         .decimals(2)
-        .with_target(instant("A", f"sum_over_time({_DAYS})", "Total"))
-        .with_target(instant("B", f"avg_over_time({_DAYS})", "Average day"))
-        .with_target(instant("C", f"stddev_over_time({_DAYS})", "Deviation"))
+        .with_target(instant("A", f"sum_over_time({COMPLETE_DAYS})", "Total"))
+        .with_target(instant("B", f"avg_over_time({COMPLETE_DAYS})", "Average day"))
+        .with_target(instant("C", f"stddev_over_time({COMPLETE_DAYS})", "Deviation"))
         .override_by_name("Deviation", properties(color=fixed(MUTED)))
     )
 
 
 def _direction() -> stat.Panel:
-    last, before = days_cost("", 28, 1), days_cost("", 28, 29)
     return (
         stat_panel(
             "Direction",
-            "Cost of the 28 days up to the day before yesterday against the 28 days before those: whole weeks, so "
-            "that weekends weigh the same. Needs eight weeks of history, dated or scraped.",
+            "Cost of the newest 28 complete UTC days against the 28 days before those: whole weeks, so that weekends weigh "
+            "the same. The newest complete day ended one or two days ago. Needs eight weeks of history, dated or scraped.",
             width=4,
             height=5,
         )
@@ -85,7 +92,7 @@ def _direction() -> stat.Panel:
         .unit("percentunit")
         .decimals(1)
         .thresholds(thresholds((None, GOOD), (0.02, NEUTRAL), (0.1, WARNING), (0.25, BAD)))
-        .with_target(instant("A", f"{last} / {before} - 1", "Four weeks"))
+        .with_target(instant("A", direction(28), "Four weeks"))
     )
 
 
@@ -108,18 +115,17 @@ def _month_end() -> stat.Panel:
 
 
 def _average() -> timeseries.Panel:
-    daily = daily_cost("")
     return (
         daily_bars(
             "Daily cost and its moving average",
-            "Cost of each UTC day, and the average of the seven days that end with it, which evens out weekends. "
-            "Days before the first scrape need dated history; the last two days still grow.",
+            "Cost of each UTC day, and the average of the seven days that end with it, which evens out weekends and ends with "
+            "the newest complete day. Days before the first scrape need dated history; the last two days still grow.",
             width=COLUMNS,
             height=11,
         )
         .legend(legend("mean", "Mean"))
-        .with_target(ranged("A", daily, "Day", "1d"))
-        .with_target(ranged("B", f"avg_over_time(({daily})[7d:1d] offset -1ms)", "Average of 7 days", "1d"))
+        .with_target(ranged("A", daily_cost(""), "Day", "1d"))
+        .with_target(ranged("B", AVERAGE, "Average of 7 days", "1d"))
         .override_by_name("Day", properties(color=fixed(MUTED)))
         .override_by_name("Average of 7 days", line_over_bars(NEUTRAL))
     )
@@ -137,14 +143,16 @@ def _weeks() -> timeseries.Panel:
     return colour_services(
         line_panel(
             "Services, average of 7 days",
-            "The six services that cost most this month: average cost of the seven UTC days that end with each day. "
-            "As old as the newest day, which still grows.",
+            "The six services that cost most this month: average cost of the seven UTC days that end with each complete day, "
+            "the newest of which ended one or two days ago.",
             width=COLUMNS // 2,
             height=10,
         )
         .unit(USD)
         .decimals(2)
-        .with_target(ranged("A", f"({weekly}) and on (service) {largest}", "{{service}}", "1d"))
+        .with_target(
+            ranged("A", f"({weekly}) and on (service) {largest} and {_IS_COMPLETE}", "{{service}}", "1d")
+        )
     )
 
 

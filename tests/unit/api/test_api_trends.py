@@ -37,6 +37,9 @@ def test_flat_spend_with_a_partial_yesterday_is_flat(tmp_path: Path, days: int) 
     found = trends(tmp_path, {TODAY - DAY: "60"}, days)
     assert (found["change_ratio"], found["direction"]) == (0, "flat")
     assert (len(found["days"]), found["days"][-1]["usd"]) == (days, "60.0000000000")
+    # It is in no mean.
+    assert (found["complete_through"], found["mean_usd"]) == ("2026-03-18", "100.00")
+    assert [day["average_7d_usd"] for day in found["days"][-2:]] == ["100.00", None]
 
 
 def test_the_week_to_the_day_before_yesterday_is_compared_with_the_one_before(tmp_path: Path) -> None:

@@ -265,6 +265,62 @@ def test_a_day_is_settled_36_hours_after_its_end_or_when_two_reads_agree(
     assert ledger.cost.assessed_day(now) == (DAY if settled else None)
 
 
+def read_at(ledger: Ledger, day: date, reads: list[tuple[float, str]]) -> None:
+    """Commit reads of a day, each so many hours after its end."""
+    for hours, amount in reads:
+        at = end_of(day) + timedelta(hours=hours)
+        ledger.reads.commit(CostRead(at, {day: False}, {(day, "1", "S3"): usd(amount)}))
+
+
+@pytest.mark.parametrize(
+    ("before", "reads", "complete"),
+    [
+        # Nothing is known of the source.
+        ([], [(17.9, "100")], False),
+        ([], [(18, "100")], True),
+        ([], [(1, "90"), (18, "100")], True),
+        ([], [(18, "0")], False),
+        ([], [(-3, "100"), (4, "100")], False),
+        # It has booked a day by its end: the first read after the end is enough.
+        ([(1, "100"), (7, "100"), (31, "100.9")], [(0.5, "50")], True),
+        ([(1, "100"), (7, "100"), (31, "100.9")], [(0.5, "0")], False),
+        # It books until the evening of the next day.
+        ([(1, "40"), (7, "80"), (13, "98"), (19, "99.5"), (31, "100")], [(13, "100")], False),
+        ([(1, "40"), (7, "80"), (13, "98"), (19, "99.5"), (31, "100")], [(18.5, "100")], True),
+        # It books late and in steps: reads that agree do not show that a day is booked.
+        ([(1, "0"), (13, "0"), (19, "40"), (31, "40"), (37, "100")], [(19, "40"), (31, "40")], False),
+        ([(1, "0"), (13, "0"), (19, "40"), (31, "40"), (37, "100")], [(31, "40"), (36, "100")], True),
+        # What moves after days is a restatement.
+        ([(1, "100"), (7, "100"), (31, "100"), (80, "150")], [(1, "100")], True),
+        # Read once, or for less than a day, a day shows nothing.
+        ([(17, "100")], [(17, "100")], False),
+        ([(40, "100")], [(17, "100")], False),
+        ([(1, "100"), (23, "100")], [(17, "100")], False),
+    ],
+)
+def test_a_day_is_complete_once_it_was_read_as_late_as_the_source_books(
+    ledger: Ledger, before: list[tuple[float, str]], reads: list[tuple[float, str]], complete: bool
+) -> None:
+    earlier = DAY - timedelta(days=5)
+    read_at(ledger, earlier, before)
+    read_at(ledger, DAY, reads)
+
+    now = end_of(DAY) + timedelta(hours=reads[-1][0])
+    assert (ledger.cost.complete_day(now) == DAY) is complete
+    # On a clock that was set back the day is not over.
+    assert ledger.cost.complete_day(end_of(DAY) - timedelta(seconds=1)) != DAY
+
+
+def test_the_slowest_of_the_last_seven_days_says_how_long_a_source_books(ledger: Ledger) -> None:
+    prompt, slow = [(1.0, "100"), (31.0, "100")], [(1.0, "50"), (31.0, "100")]
+    for back in range(2, 12):
+        read_at(ledger, DAY - timedelta(days=back), slow if back == 8 else prompt)
+    read_at(ledger, DAY, [(2, "100")])
+    assert ledger.cost.complete_day(end_of(DAY) + timedelta(hours=3)) == DAY - timedelta(days=2)
+    read_at(ledger, DAY - timedelta(days=1), prompt)
+    assert ledger.cost.complete_day(end_of(DAY) + timedelta(hours=8)) == DAY
+
+
 def test_data_is_through_the_newest_complete_day_with_cost(ledger: Ledger) -> None:
     at = end_of(DAY) + timedelta(hours=2)
     ledger.reads.commit(
