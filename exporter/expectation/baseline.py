@@ -260,7 +260,9 @@ def _looked_at(history: Values, often_silent: Flags, noise_: Values, tested: dat
     )
     up = np.where(often_silent, by_size, up)
     usual = _Usual(base.expected, down, up, np.zeros(len(value), dtype=bool))
-    return _with_calendars(usual, history, base.shares, found, tested, limits)
+    # Days on and off by chance look like a rhythm.
+    shares = np.where(often_silent[:, None], 1.0, base.shares)
+    return _with_calendars(usual, history, shares, found, tested, limits)
 
 
 def _whole(values: Given, days: Sequence[date]) -> Values:
