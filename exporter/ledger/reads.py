@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from exporter.core.amounts import AMOUNTS, Amounts, Units
-from exporter.core.moments import to_milliseconds, to_moment
+from exporter.core.moments import start_of_day, to_milliseconds, to_moment
 from exporter.core.money import to_units
 from exporter.ledger.database import Database
 
@@ -49,6 +49,8 @@ class DayState:
     other_read_at: datetime | None = None
     moved: bool = False
     other_moved: bool = False
+    whole_at: datetime | None = None
+    """When all accounts and services of the day were read together."""
 
 
 class CostReads:
@@ -125,13 +127,13 @@ class CostReads:
             sums = self._day_sums(db, day)
             # What is not usage may have moved with the total: it is read again when it is due.
             db.execute(
-                "INSERT INTO days (day, read_at, other_moved) VALUES (?, ?, 1)"
-                " ON CONFLICT (day) DO UPDATE SET moved = 0,"
+                "INSERT INTO days (day, read_at, whole_at, other_moved) VALUES (?, ?, ?, 1)"
+                " ON CONFLICT (day) DO UPDATE SET moved = 0, whole_at = excluded.whole_at,"
                 # Whoever follows the reads of a day must see two within a millisecond as two.
                 " read_at = CASE read_at WHEN excluded.read_at THEN read_at + 1"
                 " ELSE excluded.read_at END,"
                 " other_moved = MAX(other_moved, ?)",
-                (day.toordinal(), at, sums != before),
+                (day.toordinal(), at, at, sums != before),
             )
             self._add_day_total(db, day, at, sums[0])
             db.execute("DELETE FROM moved_subjects WHERE day = ?", (day.toordinal(),))
@@ -265,6 +267,12 @@ class CostReads:
                     )
                 else:
                     self._add_day_total(db, day, at, sum(units[0] for units in seen.values()))
+                    # The whole day is known to be as it was read before its end: that is a reading of it.
+                    end = to_milliseconds(start_of_day(day + timedelta(days=1)))
+                    db.execute(
+                        "UPDATE days SET read_at = ? WHERE day = ? AND read_at < ? AND ? >= ?",
+                        (at, day.toordinal(), end, at, end),
+                    )
             if complete:
                 db.execute("INSERT OR REPLACE INTO scans VALUES (?, ?)", (kind, at))
             oldest = (observed_at - timedelta(days=_READS_KEPT_DAYS)).date()
@@ -322,7 +330,8 @@ class CostReads:
         """The known days in [start, end)."""
         with self._database.connection() as db:
             rows = db.execute(
-                "SELECT day, read_at, other_read_at, moved, other_moved FROM days WHERE day >= ? AND day < ?",
+                "SELECT day, read_at, other_read_at, moved, other_moved, whole_at FROM days"
+                " WHERE day >= ? AND day < ?",
                 (start.toordinal(), end.toordinal()),
             ).fetchall()
         return {
@@ -331,8 +340,9 @@ class CostReads:
                 to_moment(other) if other is not None else None,
                 bool(moved),
                 bool(other_moved),
+                to_moment(whole) if whole is not None else None,
             )
-            for day, read, other, moved, other_moved in rows
+            for day, read, other, moved, other_moved, whole in rows
         }
 
     def confirmed_at(self, start: date, end: date) -> dict[date, datetime]:
