@@ -230,21 +230,19 @@ def _moved(states: Mapping[date, DayState], now: datetime) -> set[date]:
     """
     today = now.date()
 
-    def is_partial(day: date, read_at: datetime | None) -> bool:
-        return (
-            (today - day).days > 1 and read_at is not None and read_at < start_of_day(day + timedelta(days=1))
-        )
+    def is_partial(day: date, state: DayState) -> bool:
+        return (today - day).days > 1 and state.whole_at is not None and not _was_over(day, state)
 
-    def due(day: date, read_at: datetime | None) -> bool:
+    def due(day: date, state: DayState) -> bool:
         age = (today - day).days
+        # A scan that found a day unchanged has not read its accounts and services.
+        read_at = state.read_at if _was_over(day, state) else state.whole_at
         if age <= 1 or read_at is None:
             return True
         return now >= read_at + (_ONCE_A_DAY if age <= SETTLED_AFTER_DAYS else _EVERY_THIRD_DAY)
 
     moved = {
-        day
-        for day, state in states.items()
-        if (state.moved or is_partial(day, state.read_at)) and due(day, state.read_at)
+        day for day, state in states.items() if (state.moved or is_partial(day, state)) and due(day, state)
     }
     return moved | _not_read_since_the_bill_is_final(states, now)
 
@@ -296,11 +294,12 @@ def _wait_for_accounts(ledger: Ledger, states: Mapping[date, DayState], now: dat
 
 def _is_settled(day: date, state: DayState, now: datetime) -> bool:
     """Whether a day is old enough that little of it moves, and was read after its end."""
-    return (
-        (now.date() - day).days > SETTLED_AFTER_DAYS
-        and state.read_at is not None
-        and state.read_at >= start_of_day(day + timedelta(days=1))
-    )
+    return (now.date() - day).days > SETTLED_AFTER_DAYS and _was_over(day, state)
+
+
+def _was_over(day: date, state: DayState) -> bool:
+    """Whether a day was over when all of it was read."""
+    return state.whole_at is not None and state.whole_at >= start_of_day(day + timedelta(days=1))
 
 
 def _not_read_since_the_bill_is_final(states: Mapping[date, DayState], now: datetime) -> set[date]:

@@ -30,6 +30,8 @@ from exporter.cost.refresh_plan import (
 )
 from exporter.ledger.file import Ledger
 
+_MOST_MONTHS = 14  # that Cost Explorer answers for
+
 
 @dataclass(frozen=True, slots=True)
 class Slice:
@@ -71,10 +73,8 @@ def _first_month(ledger: Ledger, query: CostQuery, now: datetime) -> date:
     groups = ledger.facts.get(GROUPS_A_DAY_FACTS[query.part]) or groups_a_month(
         query.part, scale.keys, scale.accounts
     )
-    return month_start(
-        query.end - timedelta(days=1),
-        days_a_slice(groups, scale.groups_per_page, scale.pages_a_slice) - 1,
-    )
+    months = min(_MOST_MONTHS, days_a_slice(groups, scale.groups_per_page, scale.pages_a_slice))
+    return month_start(query.end - timedelta(days=1), months - 1)
 
 
 def _groups_a_day(ledger: Ledger, part: CostPart, now: datetime) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class CostReads:
         columns = [f"{part}_{name}" for name in AMOUNTS]
         updates = ", ".join(f"{column} = excluded.{column}" for column in columns)
         with self._database.transaction() as db:
-            held = {day: self._day_sums(db, day) for day in read.days}
+            held = {day: _day_digest(db, day) for day in read.days}
             rows_before = sum(self._day_rows(db, day) for day in read.days)
             numbers = None if only is None else self._numbers(db, *only)
             for day, estimated in read.days.items():
@@ -121,10 +122,9 @@ class CostReads:
                     [(at, day.toordinal()) for day in read.days],
                 )
 
-    def _settle_totals(self, db: sqlite3.Connection, held: Mapping[date, list[int]], at: int) -> None:
-        """Record that the totals of these days were read, and whether they differ from what was `held`."""
+    def _settle_totals(self, db: sqlite3.Connection, held: Mapping[date, bytes], at: int) -> None:
+        """Record that the totals of these days were read, and whether any of them differs from what was `held`."""
         for day, before in held.items():
-            sums = self._day_sums(db, day)
             # What is not usage may have moved with the total: it is read again when it is due.
             db.execute(
                 "INSERT INTO days (day, read_at, whole_at, other_moved) VALUES (?, ?, ?, 1)"
@@ -133,15 +133,15 @@ class CostReads:
                 " read_at = CASE read_at WHEN excluded.read_at THEN read_at + 1"
                 " ELSE excluded.read_at END,"
                 " other_moved = MAX(other_moved, ?)",
-                (day.toordinal(), at, at, sums != before),
+                (day.toordinal(), at, at, _day_digest(db, day) != before),
             )
-            self._add_day_total(db, day, at, sums[0])
+            self._add_day_total(db, day, at, _day_units(db, day))
             db.execute("DELETE FROM moved_subjects WHERE day = ?", (day.toordinal(),))
 
     def _settle_subjects(
         self,
         db: sqlite3.Connection,
-        held: Mapping[date, list[int]],
+        held: Mapping[date, bytes],
         at: int,
         kind: str,
         subjects: frozenset[str],
@@ -152,8 +152,9 @@ class CostReads:
             marks = db.execute(
                 "SELECT kind, subject, seen FROM moved_subjects WHERE day = ?", (ordinal,)
             ).fetchall()
-            sums = self._day_sums(db, day)
-            if not marks and sums == before:
+            # By key: what moves between accounts and services may leave all sums of the day as they were.
+            is_moved = _day_digest(db, day) != before
+            if not marks and not is_moved:
                 continue
             now = {each: _held_by(db, each, day) for each in {mark[0] for mark in marks}}
             # What moved within the accounts that were read is seen by service, too: one read serves both.
@@ -169,20 +170,15 @@ class CostReads:
                 # A day that is not done stays due; whoever follows the reads of a day sees it nevertheless.
                 " read_at = CASE WHEN ? AND read_at < ? THEN ? ELSE read_at + 1 END,"
                 " other_moved = MAX(other_moved, ?) WHERE day = ?",
-                (agrees, agrees, at, at, sums != before, ordinal),
+                (agrees, agrees, at, at, is_moved, ordinal),
             )
-            self._add_day_total(db, day, at, sums[0])
+            self._add_day_total(db, day, at, _day_units(db, day))
 
     def _numbers(self, db: sqlite3.Connection, kind: str, subjects: frozenset[str]) -> list[int]:
         column = _COLUMNS[kind]
         marks = ", ".join("?" * len(subjects))
         rows = db.execute(f"SELECT id FROM series WHERE {column} IN ({marks})", sorted(subjects))  # noqa: S608
         return [number for (number,) in rows]
-
-    def _day_sums(self, db: sqlite3.Connection, day: date) -> list[int]:
-        sums = ", ".join(f"COALESCE(SUM(total_{name}), 0)" for name in AMOUNTS)
-        row = db.execute(f"SELECT {sums} FROM cost WHERE day = ?", (day.toordinal(),))  # noqa: S608
-        return list(row.fetchone())
 
     def _day_rows(self, db: sqlite3.Connection, day: date) -> int:
         row = db.execute("SELECT COUNT(*) FROM cost WHERE day = ?", (day.toordinal(),)).fetchone()
@@ -359,6 +355,27 @@ class CostReads:
 
 _COLUMNS = {"account": "account_id", "service": "service"}
 """The column of each kind of scan."""
+
+
+def _day_digest(db: sqlite3.Connection, day: date) -> bytes:
+    """Equal digests of a day have equal totals of each series; those that are zero do not count."""
+    digest = hashlib.blake2b(digest_size=16)
+    columns = [f"total_{name}" for name in AMOUNTS]
+    rows = db.execute(
+        f"SELECT series, {', '.join(columns)} FROM cost WHERE day = ?"  # noqa: S608
+        f" AND ({' OR '.join(f'{column} != 0' for column in columns)}) ORDER BY series",
+        (day.toordinal(),),
+    )
+    for row in rows:
+        digest.update(b"%d %d %d %d %d %d;" % row)
+    return digest.digest()
+
+
+def _day_units(db: sqlite3.Connection, day: date) -> int:
+    (units,) = db.execute(
+        "SELECT COALESCE(SUM(total_unblended), 0) FROM cost WHERE day = ?", (day.toordinal(),)
+    ).fetchone()
+    return int(units)
 
 
 def _held_by(db: sqlite3.Connection, kind: str, day: date) -> dict[str, tuple[int, ...]]:
