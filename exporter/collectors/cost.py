@@ -78,9 +78,14 @@ def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
                 "assumed_services": scale.services,
             },
         )
+    # Who waits for certain days has agreed to their price, and to no more: what else is due follows.
+    is_requested = older_months.requested_query(ctx.ledger, ctx.settings, ctx.clock()) is not None
     while ctx.deadline is None or ctx.deadline.remaining() > 0:
         now = ctx.clock()
-        query = _next_query(ctx, now)
+        if is_requested:
+            query = older_months.requested_query(ctx.ledger, ctx.settings, now)
+        else:
+            query = _next_query(ctx, now)
         if query is None:
             break
         part = newest_slice(ctx.ledger, query, now)

@@ -13,7 +13,6 @@ account.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
@@ -356,43 +355,3 @@ def month_of_pages(settings: CostSettings, scale: Scale) -> Mapping[CostPart, De
             pages = times * cost.pages(size * groups) * days / min(size, days)
             totals[part] = totals.get(part, Decimal(0)) + pages
     return totals
-
-
-@dataclass(frozen=True, slots=True)
-class RangePrice:
-    """What reading days again takes at most."""
-
-    days: int
-    pages: int
-    """Requests; each is $0.01."""
-
-
-def price_of_range(ledger: Ledger, start: date, end: date, now: datetime) -> RangePrice:
-    """Pages that reading [start, end) takes, non-usage charges included; more if AWS has more groups than before."""
-    scale = known_scale(ledger, now)
-    days = (end - start).days
-    lines = max(
-        ledger.facts.get(GROUPS_A_DAY_FACTS[CostPart.OTHER]) or 0, non_usage_groups_a_day(scale.accounts)
-    )
-    return RangePrice(days, scale.pages_of(days, scale.keys) + scale.pages_of(days, lines))
-
-
-def check_range(settings: CostSettings, start: date, end: date, now: datetime) -> str | None:
-    """Why days [start, end) cannot be read, None if they can."""
-    first, today = history_start(settings, now.date()), now.date()
-    if start >= end:
-        return f"from: found {start}, expected a day that is not after {end - _DAY}"
-    if start < first or end > today + _DAY:
-        wrong = f"from: found {start}" if start < first else f"to: found {end - _DAY}"
-        return f"{wrong}, expected days of the history, {first} to {today}"
-    return None
-
-
-def request_range(ledger: Ledger, start: date, end: date, now: datetime) -> None:
-    """Have [start, end) read before anything else; a kill loses nothing of it."""
-    with ledger.transaction():
-        ledger.pending.drop(Origin.REQUEST)
-        ledger.pending.add(
-            Origin.REQUEST,
-            [PendingRead(part, start, end, now) for part in (CostPart.COSTS, CostPart.OTHER)],
-        )
