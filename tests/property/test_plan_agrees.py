@@ -33,7 +33,7 @@ class Installation:
         self.simulator = simulator
         self.ledger = ledger
         meter = Meter(ledger.charges, UNLIMITED, simulator.clock.now, CollectorRegistry())
-        self.aws = Aws(meter, endpoint_url=simulator.url, simulated=True)
+        self.aws = Aws(meter, endpoint_url=simulator.url, simulated=True, read_timeout=120)
 
     def refresh(self, now: datetime) -> None:
         self.simulator.clock.set(now)
