@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
 from recording_endpoint import RecordingEndpoint
 
 from exporter.aws.clients import Aws
@@ -20,9 +21,11 @@ from exporter.aws.meter import Meter
 from exporter.aws.settings import Ceiling, CeilingSettings
 from exporter.collectors import cost
 from exporter.core.amounts import ChargeClass
+from exporter.core.exposition import render
 from exporter.core.moments import month_start
 from exporter.core.places import Account, Target
 from exporter.declarations.context import Context
+from exporter.declarations.view import ViewContext
 from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
@@ -142,6 +145,16 @@ class Restated:
         self.simulator.set_costs(self.rows)
 
     # What is true, and what stands where
+
+    def served(self, family: str) -> dict[tuple[str, ...], float]:
+        """The values of a family in a scrape by account id and service, without zeros."""
+        view = ViewContext(ledger=self.ledger, now=self.now, settings=self.settings, names={})
+        return {
+            (sample.labels["account_id"], sample.labels["service"]): sample.value
+            for metric in text_string_to_metric_families("".join(render(cost.render(view)).values()))
+            for sample in metric.samples
+            if sample.name == family and sample.value
+        }
 
     def truth(self, record_types: Callable[[str], bool] = lambda _: True) -> By:
         totals = self.simulator.truth.totals(

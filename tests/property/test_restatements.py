@@ -26,6 +26,11 @@ def check(made: Restated) -> None:
     usage = made.truth(lambda record_type: record_type == "Usage")
     assert made.held(ChargeClass.USAGE) == usage
     assert made.written() == {key: float(usd) for key, usd in truth.items()}
+    # Of what a scrape shows, only the last month is whole at any hour.
+    last, this = month_start(made.now.date(), 1), month_start(made.now.date())
+    assert made.served("aws_cost_last_month_usd") == {
+        key: float(usd) for key, usd in made.simulator.truth.totals(last, this).items() if usd
+    }
 
 
 def restate_ages(made: Restated, ages: range | list[int]) -> None:
