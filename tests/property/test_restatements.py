@@ -56,6 +56,21 @@ def test_a_day_of_any_age_is_put_right_within_a_week(tmp_path: Path, monkeypatch
         check(made)
 
 
+def test_a_quiet_week_has_two_comparisons_and_nothing_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with restated(tmp_path, monkeypatch, NOW, settings={"reread_days": None}) as made:
+        made.simulator.requests.clear()
+        made.run(NOW + NOTICED_WITHIN)
+        assert made.queries("MONTHLY") == 2
+        old = month_start(NOW.date(), 1).isoformat()
+        asked = [
+            entry.params["TimePeriod"] for entry in made.simulator.requests.entries() if entry.service == "ce"
+        ]
+        assert sum(period["Start"] < old for period in asked) == 2
+        check(made)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_day_of_every_age_is_put_right_within_a_week(
