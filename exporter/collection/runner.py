@@ -33,7 +33,7 @@ from exporter.collection.views import THRESHOLDS, Views
 from exporter.collectors import all_collectors, without_replaced
 from exporter.config.model import Config
 from exporter.core.moments import Clock
-from exporter.cost.rereads import Reread, days_left
+from exporter.cost.rereads import Reread
 from exporter.cost.settings import CostSettings
 from exporter.declarations.collector import AnyCollector
 from exporter.declarations.context import Context
@@ -247,6 +247,7 @@ class Runner:
             reason = self._request(collector, days)
         if reason is not None:
             return Refreshed(collector=name, reason=reason)
+        since = self._clock()
         reading = self.collect(collector, patience.total_seconds(), early=days is None)
         self.views.catch_up_with_resources()
         if reading.failed:
@@ -258,7 +259,7 @@ class Runner:
             reason=reason,
             accounts=self._accounts_of(reading),
             days=days.days if days else 0,
-            days_left=days_left(self._ledger) if days else 0,
+            days_left=days.days - days.days_read_since(self._ledger, since) if days else 0,
         )
 
     def _request(self, collector: AnyCollector, days: Reread) -> str | None:

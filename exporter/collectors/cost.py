@@ -78,14 +78,26 @@ def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
                 "assumed_services": scale.services,
             },
         )
-    # Who waits for certain days has agreed to their price, and to no more: what else is due follows.
-    is_requested = older_months.requested_query(ctx.ledger, ctx.settings, ctx.clock()) is not None
+    if older_months.requested_query(ctx.ledger, ctx.settings, ctx.clock()) is not None:
+        # Who waits for certain days has agreed to their price, and to no more: what else is due follows.
+        try:
+            _read_all(ctx, target, lambda now: older_months.requested_query(ctx.ledger, ctx.settings, now))
+        except AwsError as error:
+            if error.kind is not Kind.STOPPED:
+                # The answer is that they were not read; nothing else waits behind them.
+                ctx.ledger.pending.drop(Origin.REQUEST)
+            raise
+        return ()
+    _read_all(ctx, target, lambda now: _next_query(ctx, now, explain=True))
+    return ()
+
+
+def _read_all(
+    ctx: Context[CostSettings], target: Target, find: Callable[[datetime], CostQuery | None]
+) -> None:
     while ctx.deadline is None or ctx.deadline.remaining() > 0:
         now = ctx.clock()
-        if is_requested:
-            query = older_months.requested_query(ctx.ledger, ctx.settings, now)
-        else:
-            query = _next_query(ctx, now)
+        query = find(now)
         if query is None:
             break
         part = newest_slice(ctx.ledger, query, now)
@@ -93,16 +105,22 @@ def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
             _compare_months(ctx, target, part)
         else:
             _read_days(ctx, target, part)
-    return ()
 
 
-def _next_query(ctx: Context[CostSettings], now: datetime) -> CostQuery | None:
+def _next_query(ctx: Context[CostSettings], now: datetime, *, explain: bool = False) -> CostQuery | None:
     """What is worth its price now: what somebody waits for, then the refreshes, then what they leave alone."""
     requested = older_months.requested_query(ctx.ledger, ctx.settings, now)
     if (query := requested or next_query(ctx.ledger, ctx.settings, now)) is not None:
         return query
     older = older_months.next_query(ctx.ledger, ctx.settings, now)
-    return older if older is not None and _leaves_enough(ctx, now) else None
+    if older is None or _leaves_enough(ctx, now):
+        return older
+    if explain:
+        log.warning(
+            "old days wait: the ceilings of cost leave no more than the refreshes need",
+            extra={"part": older.part, "first_day": older.start, "last_day": older.end - timedelta(days=1)},
+        )
+    return None
 
 
 def _leaves_enough(ctx: Context[CostSettings], now: datetime) -> bool:
@@ -135,24 +153,18 @@ _GROUP_BY: Mapping[CostPart, Sequence[str]] = {
 
 def _ask(ctx: Context[CostSettings], target: Target, part: Slice) -> DailyCosts:
     query = part.query
-    try:
-        return ask_costs(
-            ctx,
-            target,
-            part.start,
-            part.end,
-            _GROUP_BY[query.part],
-            granularity="MONTHLY" if query.part.is_monthly else "DAILY",
-            record_filter=_filter_of(query),
-            budget=query.budget,
-            # The deadline ends an attempt between slices: what is paid for is taken.
-            deadline=None,
-        )
-    except AwsError as error:
-        if error.kind is not Kind.STOPPED:
-            # Who has asked for these days is answered that they were not read; nothing else waits behind them.
-            ctx.ledger.pending.drop(Origin.REQUEST)
-        raise
+    return ask_costs(
+        ctx,
+        target,
+        part.start,
+        part.end,
+        _GROUP_BY[query.part],
+        granularity="MONTHLY" if query.part.is_monthly else "DAILY",
+        record_filter=_filter_of(query),
+        budget=query.budget,
+        # The deadline ends an attempt between slices: what is paid for is taken.
+        deadline=None,
+    )
 
 
 def _compare_months(ctx: Context[CostSettings], target: Target, part: Slice) -> None:

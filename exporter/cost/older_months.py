@@ -6,8 +6,8 @@ month's sums cannot show, cost that moved between its days, is found within a qu
 its turn, a few pages at a time, so that no day pays for all.
 
 In months whose bill is open, days move all the time, and the refreshes' scans by account find them. There, only
-accounts are read whose total has not moved: cost that moved between their services, and perhaps back in another
-account.
+accounts are read in which cost has moved between services, and perhaps back in another account: their total may
+not show it.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def commit_comparison(
             keys = {
                 key
                 for key in found.keys
-                if part == "other" or first < _open_from(observed_at.date()) or key[0] not in found.accounts
+                if part == "other" or first < _open_from(observed_at.date()) or key[0] not in found.one_way
             }
             is_read = not any(read.start < until and first < read.end for read in waiting)
             ledger.pending.drop_within(Origin.MONTHS, [reader], first, until)

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, Ceilings
-from exporter.core.moments import period_start
+from exporter.core.moments import period_start, to_milliseconds, to_moment
 from exporter.cost.older_months import history_start
 from exporter.cost.refresh_plan import (
     GROUPS_A_DAY_FACTS,
@@ -72,15 +72,14 @@ class Reread:
 
     def request(self, ledger: Ledger, now: datetime) -> None:
         """Have them read before anything else; a kill loses nothing of it."""
-        with ledger.transaction():
-            ledger.pending.drop(Origin.REQUEST)
-            ledger.pending.add(
-                Origin.REQUEST,
-                [PendingRead(part, self.start, self.end, now) for part in (CostPart.COSTS, CostPart.OTHER)],
-            )
+        ledger.pending.add(
+            Origin.REQUEST,
+            [PendingRead(part, self.start, self.end, now) for part in (CostPart.COSTS, CostPart.OTHER)],
+        )
 
     def days_read_since(self, ledger: Ledger, since: datetime) -> int:
         """How many of them have been read whole, with their non-usage charges, since a moment."""
+        since = to_moment(to_milliseconds(since))  # as reads are kept
         states = ledger.reads.day_states(self.start, self.end)
         return sum(
             state.whole_at is not None
@@ -92,5 +91,5 @@ class Reread:
 
 
 def days_left(ledger: Ledger) -> int:
-    """Days that are still to be read of what was asked for last."""
+    """Days that are still to be read of the longest read that was asked for."""
     return max(((read.end - read.start).days for read in ledger.pending.of(Origin.REQUEST)), default=0)

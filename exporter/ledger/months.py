@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -22,13 +23,14 @@ _FRUITLESS_READS = 2
 class MonthDifferences:
     """Of [start, end) in one month: what AWS says minus what is held, in units of 1e-10 USD.
 
-    `keys` has each account and service that differs, `accounts` each account whose total differs.
+    `keys` has each account and service that differs, `one_way` each account whose total differs, and in which no
+    cost has moved from one service to another.
     """
 
     start: date
     end: date
     keys: Mapping[Key, Units]
-    accounts: Collection[str]
+    one_way: Collection[str]
 
 
 class CostMonths:
@@ -59,21 +61,23 @@ class CostMonths:
         rounding = (end - start).days + 1
         zero = Units()
         keys: dict[Key, Units] = {}
-        totals: dict[str, tuple[list[int], int]] = {}
+        counts: Counter[str] = Counter()
         for key in held.keys() | seen.keys():
             difference = Units(
                 *(now - then for now, then in zip(seen.get(key, zero), held.get(key, zero), strict=True))
             )
-            total, count = totals.get(key[0], ([0] * len(AMOUNTS), 0))
-            totals[key[0]] = ([a + b for a, b in zip(total, difference, strict=True)], count + 1)
+            counts[key[0]] += 1
             if any(abs(units) > rounding for units in difference):
                 keys[key] = difference
-        accounts = {
-            account
-            for account, (total, count) in totals.items()
-            if any(abs(units) > rounding * count for units in total)
+        by_account: dict[str, list[Units]] = {}
+        for (account_id, _), difference in keys.items():
+            by_account.setdefault(account_id, []).append(difference)
+        one_way = {
+            account_id
+            for account_id, moved in by_account.items()
+            if _goes_one_way(moved, rounding, counts[account_id])
         }
-        return MonthDifferences(start, end, keys, accounts)
+        return MonthDifferences(start, end, keys, one_way)
 
     def _held(self, part: str, start: date, end: date) -> dict[Key, Units]:
         sums = ", ".join(f"SUM({part}_{name})" for name in AMOUNTS)
@@ -128,3 +132,13 @@ class CostMonths:
         with self._database.connection() as db:
             (count,) = db.execute(f"SELECT COUNT(*) FROM cost WHERE {where}", given).fetchone()  # noqa: S608
         return int(count)
+
+
+def _goes_one_way(moved: Collection[Units], rounding: int, keys: int) -> bool:
+    """Whether the total of an account shows that its keys have moved: none of them makes up for another."""
+    shows = False
+    for amounts in zip(*moved, strict=True):
+        if min(amounts) < -rounding and max(amounts) > rounding:
+            return False
+        shows = shows or abs(sum(amounts)) > rounding * keys
+    return shows

@@ -168,6 +168,14 @@ def test_of_open_months_only_accounts_whose_total_stays_are_read(ledger: Ledger)
     assert waiting(ledger) == [(APRIL, MAY, "account", ("1", "2"))]
 
 
+def test_a_move_within_an_account_is_found_beside_what_moves_its_total(ledger: Ledger) -> None:
+    """In an open month, too: the account's total differs for another reason, which may be read on its day alone."""
+    fill(ledger, MARCH, MAY)
+    moved = {(APRIL, "1", "S3"): 5000, (APRIL, "1", "EC2"): -4000}
+    assert compare(ledger, moved, datetime(2026, 5, 6, 12, tzinfo=UTC)) == (APRIL,)
+    assert waiting(ledger) == [(APRIL, MAY, "account", ("1",))]
+
+
 def test_neighbours_are_read_together_where_that_takes_no_more_pages(ledger: Ledger) -> None:
     fill(ledger, MARCH, MAY)
     compare(ledger, {(MARCH, "1", "S3"): 5000, (APRIL, "1", "S3"): 5000})
