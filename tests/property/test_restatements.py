@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 from restated import DAY, SERVICES, Restated, restated
 
+from exporter.aws.errors import AwsError
 from exporter.aws.settings import Ceiling, CeilingSettings
+from exporter.collectors import cost
 from exporter.core.amounts import ChargeClass
 from exporter.core.moments import month_start
+from exporter.cost.rereads import Reread
+from exporter.ledger.pending import Origin
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 NOTICED_WITHIN = timedelta(days=7, hours=6)
@@ -191,6 +195,32 @@ def test_what_was_found_and_not_read_yet_outlives_a_kill(
         made.run(made.now + timedelta(hours=1))
         check(made)
         assert made.queries("MONTHLY") - compared <= 1  # the other of the two comparisons
+
+
+def test_days_that_are_asked_for_come_first_and_hold_up_nothing_where_they_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ceilings = CeilingSettings(cost=Ceiling(day=Decimal(1), month=None), first_fill=None)
+    with restated(tmp_path, monkeypatch, NOW, ceilings=ceilings) as made:
+        restate_ages(made, [100])
+        day = NOW.date() - 100 * DAY
+        made.simulator.clock.set(NOW + timedelta(hours=7))  # a refresh is due, too
+        made.simulator.requests.clear()
+        Reread(day, day + DAY).request(made.ledger, made.now)
+        made.collect()
+        # No more was agreed to: what is due follows by itself.
+        assert made.queries("DAILY") == 2
+        assert made.held() == made.truth()
+        assert cost.due(*made.context()) == made.now
+
+        Reread(day, day + DAY).request(made.ledger, made.now)
+        made.ledger.charges.add_charge(made.now, "cost", "ce", "GetCostAndUsage", Decimal(1))
+        with pytest.raises(AwsError, match=r"ceilings\.cost\.day is \$1"):
+            made.collect()
+        assert made.ledger.pending.of(Origin.REQUEST) == []
+        made.simulator.clock.set(NOW + DAY)
+        made.run(NOW + DAY + timedelta(hours=12))
+        check(made)
 
 
 def test_old_days_wait_while_the_ceilings_leave_no_more_than_the_refreshes_need(
