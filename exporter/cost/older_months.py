@@ -302,7 +302,7 @@ def _turn(
     while (
         (last - start).days + 1 < most
         and (day := start - _DAY) in read
-        # Of non-usage charges a page has many days, however they were read.
+        # Of non-usage charges a page has many days: all of them are read.
         and (part is CostPart.OTHER or read[day] <= oldest + interval / 4)
     ):
         start = day

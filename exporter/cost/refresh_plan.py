@@ -100,7 +100,7 @@ class CostQuery:
     pending: int | None = None
     """Its number among the ledger's pending reads."""
     is_turn: bool = False
-    """Whether it is the turn of old days that are read again however they are."""
+    """Whether it is the turn of old days, which are read again although nothing shows that they moved."""
 
 
 def restatable_from(today: date) -> date:

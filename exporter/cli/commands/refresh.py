@@ -38,7 +38,7 @@ _MOST_SECONDS = 3600.0
 def command(
     config_path: Path | None, url: str | None, start: date, end: date, yes: bool, as_json: bool
 ) -> None:
-    """Read days of cost again, whatever is known of them.
+    """Read days of cost again, also those that have not changed.
 
     Shows the price and asks. The running exporter reads them, within its ceilings; without one, this command does.
     """
