@@ -44,7 +44,8 @@ def price(config: Config, collector: str) -> Decimal:
 def refresh(config: Config, collector: str, url: str | None, days: Reread | None = None) -> dict[str, Any]:
     """Read AWS for one collector now, or days of cost again, within the ceilings; AskError if that is not done.
 
-    Returns what became of it, see `Refreshed.as_json`. Of days that take longer, some are left.
+    Returns what became of it, see `Refreshed.as_json`. Of days that take longer, some are left: an exporter goes on
+    with them (`goes_on`).
     """
     parameters = {"collector": collector, "format": "json"}
     if days is not None:
@@ -62,7 +63,7 @@ def refresh(config: Config, collector: str, url: str | None, days: Reread | None
     done: dict[str, Any] = reply.json()
     if not reply.ok:
         raise AskError(f"not refreshed: {done.get('reason') or done.get('detail')}")
-    return done
+    return {**done, "goes_on": True}
 
 
 def _refresh_here(config: Config, collector: str, days: Reread | None) -> dict[str, Any]:
@@ -85,4 +86,4 @@ def _refresh_here(config: Config, collector: str, days: Reread | None) -> dict[s
             stop.set()
     if done.reason is not None:
         raise AskError(done.reason)
-    return done.as_json()
+    return {**done.as_json(), "goes_on": False}

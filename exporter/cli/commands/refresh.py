@@ -59,7 +59,7 @@ def command(
     try:
         with waiting("Asking AWS"):
             done = refresh(config, "cost", url, Reread(start, end + timedelta(days=1)))
-            if done["days_left"]:
+            if done["days_left"] and done["goes_on"]:
                 _wait(config, url, {**asked, "since": price["now"]}, done)
     except AskError as error:
         raise click.ClickException(str(error)) from None
@@ -70,7 +70,9 @@ def command(
         read = done["days"] - done["days_left"]
         click.echo(f"{read} day was read again." if read == 1 else f"{read} days were read again.")
     if done["days_left"]:
-        raise click.ClickException(f"{done['days_left']} days have not been read: see /-/ready")
+        raise click.ClickException(
+            f"{done['days_left']} days have not been read; the log, or /-/ready, says why"
+        )
 
 
 def _wait(config: Config, url: str | None, asked: dict[str, Any], done: dict[str, Any]) -> None:
