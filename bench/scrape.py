@@ -30,6 +30,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from exporter.api.source import Source
 from exporter.app.endpoints import Probes, create_app
 from exporter.collection.metrics import RunnerMetrics
+from exporter.collection.refreshed import Refreshed
 from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
 from exporter.collectors import all_collectors
@@ -99,7 +100,7 @@ def serve_ours(families: int, series: int) -> tuple[int, Publish]:
         unready=list,
         problems=list,
         reload=lambda: None,
-        refresh=lambda _: None,
+        refresh=lambda name, _: Refreshed(collector=name),
         status=dict,
         source=no_source,
     )

@@ -21,6 +21,7 @@ from simulated_aws.wire import AwsCall, AwsError, Tokens
 
 _HISTORY_MONTHS = 13
 _CACHED_GROUPS = 600_000
+_CACHED_MONTHS = 40  # a comparison of all months asks for fourteen, twice
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _METRIC_ENUM = {
     "UNBLENDED_COST": "UnblendedCost",
@@ -80,6 +81,11 @@ class _Query:
     filter: Mapping[str, Any] | None
     billing_view: str | None = None
 
+    @property
+    def shape(self) -> Hashable:
+        """Equal shapes group the charges of a day alike."""
+        return repr(self.group_by), repr(self.filter), self.account_only
+
 
 @dataclass(slots=True)
 class _Snapshot:
@@ -126,6 +132,7 @@ class CostExplorer:
         self._uses = 0
         self._snapshots: OrderedDict[str, _Snapshot] = OrderedDict()
         self._sums: OrderedDict[Hashable, Sums] = OrderedDict()
+        self._months: OrderedDict[Hashable, Sums] = OrderedDict()
         self._summed = 0
         self._projections: OrderedDict[Hashable, dict[CostKey, Group | None]] = OrderedDict()
         self._serial = itertools.count(1)
@@ -144,6 +151,7 @@ class CostExplorer:
             self._uses += 1
             self._snapshots.clear()
             self._sums.clear()
+            self._months.clear()
             self._summed = 0
             self._projections.clear()
 
@@ -295,21 +303,36 @@ class CostExplorer:
         start = query.start
         while start < query.end:
             end = min(next_month(start), query.end) if query.monthly else start + timedelta(days=1)
-            merged: Sums = {}
-            for day in _days(start, end):
-                sums = self._day_sums(query, day, at)
-                if not query.monthly:
-                    merged = sums
-                else:
-                    for group, amounts in sums.items():
-                        known = merged.get(group)
-                        merged[group] = _plus(known, amounts) if known else amounts
+            merged = (
+                self._month_sums(query, start, end, at) if query.monthly else self._day_sums(query, start, at)
+            )
             periods.append(_Period(start, end, self.source.estimated(start, at), sorted(merged.items())))
             start = end
         return periods
 
+    def _month_sums(self, query: _Query, start: date, end: date, at: datetime) -> Sums:
+        with self._lock:
+            source, uses = self.source, self._uses
+        versions = tuple(source.version(day, at) for day in _days(start, end))
+        key = (uses, start, versions, query.shape)
+        with self._lock:
+            found = self._months.get(key)
+            if found is not None:
+                self._months.move_to_end(key)
+                return found
+        merged: Sums = {}
+        for day in _days(start, end):
+            for group, amounts in self._day_sums(query, day, at).items():
+                known = merged.get(group)
+                merged[group] = _plus(known, amounts) if known else amounts
+        with self._lock:
+            self._months[key] = merged
+            while len(self._months) > _CACHED_MONTHS:
+                self._months.popitem(last=False)
+        return merged
+
     def _day_sums(self, query: _Query, day: date, at: datetime) -> Sums:
-        shape: Hashable = (repr(query.group_by), repr(query.filter), query.account_only)
+        shape = query.shape
         with self._lock:
             # One source for all of it: what began with the last one is not kept as the next one's.
             source, uses = self.source, self._uses

@@ -6,8 +6,9 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, timedelta
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
@@ -17,8 +18,12 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from exporter.api.endpoints import all_endpoints
 from exporter.api.source import AnyEndpoint, Source
 from exporter.app.pages import api_page, landing_page
+from exporter.collection.refreshed import Refreshed
 from exporter.collection.store import Store
+from exporter.cost.rereads import Reread
 from exporter.web.encodings import accepts_gzip
+
+T = TypeVar("T")
 
 _MOST_WAITING = 4
 """Requests that wait for a reload or a refresh at once; each holds one of the threads that answer the JSON API."""
@@ -32,8 +37,8 @@ class Probes:
     problems: Callable[[], list[str]]
     reload: Callable[[], str | None]
     """Reloads the configuration; returns why it was refused, None when it was taken over."""
-    refresh: Callable[[str], str | None]
-    """Reads AWS for one collector now; returns why not, None when it is done."""
+    refresh: Callable[[str, Reread | None], Refreshed]
+    """Reads AWS for one collector now, or days of cost again; returns what became of it."""
     status: Callable[[], dict[str, Any]]
     source: Callable[[], Source]
 
@@ -99,9 +104,9 @@ def _add_actions(app: FastAPI, probes: Probes) -> None:
     """What a request sets off: a reload, or reading AWS."""
     waiting_places = threading.BoundedSemaphore(_MOST_WAITING)
 
-    def in_turn(work: Callable[[], str | None]) -> str | None:
+    def in_turn(work: Callable[[], T], refused: Callable[[str], T]) -> T:
         if not waiting_places.acquire(blocking=False):
-            return "too many wait for that already; try again"
+            return refused("too many wait for that already; try again")
         try:
             return work()
         finally:
@@ -115,7 +120,7 @@ def _add_actions(app: FastAPI, probes: Probes) -> None:
         dependencies=[Depends(_not_from_a_page)],
     )
     def reload() -> PlainTextResponse:
-        refused = in_turn(probes.reload)
+        refused = in_turn(probes.reload, lambda reason: reason)
         if refused is not None:
             return PlainTextResponse(f"failed to reload config: {refused}\n", status_code=500)
         return PlainTextResponse("configuration reloaded\n")
@@ -126,11 +131,27 @@ def _add_actions(app: FastAPI, probes: Probes) -> None:
         summary="Read AWS for one collector before it is due",
         dependencies=[Depends(_not_from_a_page)],
     )
-    def refresh(collector: str) -> PlainTextResponse:
-        refused = in_turn(lambda: probes.refresh(collector))
-        if refused is not None:
-            return PlainTextResponse(f"not refreshed: {refused}\n", status_code=409)
-        return PlainTextResponse(f"{collector} is refreshed\n")
+    def refresh(
+        collector: str,
+        start: Annotated[
+            date | None, Query(alias="from", description="First day of cost to read again.")
+        ] = None,
+        end: Annotated[date | None, Query(alias="to", description="Last day, included.")] = None,
+        shape: Annotated[Literal["text", "json"], Query(alias="format")] = "text",
+    ) -> Response:
+        if (start is None) != (end is None):
+            raise HTTPException(400, "from and to go together")
+        days = Reread(start, end + timedelta(days=1)) if start is not None and end is not None else None
+        done = in_turn(
+            lambda: probes.refresh(collector, days),
+            lambda reason: Refreshed(collector=collector, reason=reason),
+        )
+        status = 200 if done.reason is None else 409
+        if shape == "json":
+            return JSONResponse(done.as_json(), status_code=status)
+        if done.reason is not None:
+            return PlainTextResponse(f"not refreshed: {done.reason}\n", status_code=status)
+        return PlainTextResponse("".join(f"{line}\n" for line in done.lines()))
 
 
 def _add_pages(app: FastAPI, probes: Probes) -> None:

@@ -179,7 +179,7 @@ class Service:
             unready=lambda: self.runner.unready(),
             problems=lambda: self.runner.problems(),
             reload=self.request_reload,
-            refresh=lambda collector: self.runner.refresh(collector),
+            refresh=lambda collector, days: self.runner.refresh(collector, days=days),
             status=self.status,
             source=self.source,
         )

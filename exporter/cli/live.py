@@ -6,6 +6,7 @@ import threading
 from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -21,11 +22,14 @@ from exporter.collection.store import Store
 from exporter.collectors import collector_named
 from exporter.config.model import Config
 from exporter.core.moments import utc_now
+from exporter.cost.rereads import Reread
 from exporter.ledger.database import LedgerLockedError
 from exporter.ledger.file import Ledger
 from exporter.web.client import NoAnswerError, RefusedError
 
 _READ_SECONDS = 150.0
+_PATIENCE = timedelta(minutes=2)
+_PATIENCE_FOR_DAYS = timedelta(hours=1)
 _MONTH = timedelta(days=30)
 
 
@@ -37,22 +41,32 @@ def price(config: Config, collector: str) -> Decimal:
     return a_month * Decimal(interval.total_seconds()) / Decimal(_MONTH.total_seconds())
 
 
-def refresh(config: Config, collector: str, url: str | None) -> None:
-    """Read AWS for one collector now, within the ceilings; AskError if that is not done."""
+def refresh(config: Config, collector: str, url: str | None, days: Reread | None = None) -> dict[str, Any]:
+    """Read AWS for one collector now, or days of cost again, within the ceilings; AskError if that is not done.
+
+    Returns what became of it, see `Refreshed.as_json`. Of days that take longer, some are left: an exporter goes on
+    with them (`goes_on`).
+    """
+    parameters = {"collector": collector, "format": "json"}
+    if days is not None:
+        parameters |= {"from": days.start.isoformat(), "to": (days.end - timedelta(days=1)).isoformat()}
     try:
         client = exporter_client(config, url)
-        reply = client.post("-/refresh", {"collector": collector}, seconds=_READ_SECONDS)
+        reply = client.post("-/refresh", parameters, seconds=_READ_SECONDS)
     except NoAnswerError as error:
         # Who refuses us holds the ledger.
         if isinstance(error, RefusedError) or url is not None or config.client.url is not None:
             raise AskError(str(error)) from None
-        _refresh_here(config, collector)
-        return
-    if not reply.ok:
+        return _refresh_here(config, collector, days)
+    if not reply.headers.get("content-type", "").startswith("application/json"):
         raise AskError(reply.text.strip() or f"{client.shown} answered {reply.status_code}")
+    done: dict[str, Any] = reply.json()
+    if not reply.ok:
+        raise AskError(f"not refreshed: {done.get('reason') or done.get('detail')}")
+    return {**done, "goes_on": True}
 
 
-def _refresh_here(config: Config, collector: str) -> None:
+def _refresh_here(config: Config, collector: str, days: Reread | None) -> dict[str, Any]:
     try:
         ledger = Ledger(config.ledger_path)
     except (LedgerLockedError, OSError) as error:
@@ -65,10 +79,11 @@ def _refresh_here(config: Config, collector: str) -> None:
             ) as aws:
                 runner = Runner(config, aws, ledger, Store(utc_now), RunnerMetrics(registry), utc_now, stop)
                 runner.discovery.ensure()
-                refused = runner.refresh(collector)
+                done = runner.refresh(collector, _PATIENCE if days is None else _PATIENCE_FOR_DAYS, days)
         except AwsError as error:
             raise AskError(str(error)) from None
         finally:
             stop.set()
-    if refused is not None:
-        raise AskError(refused)
+    if done.reason is not None:
+        raise AskError(done.reason)
+    return {**done.as_json(), "goes_on": False}

@@ -61,14 +61,17 @@ def load(config_path: Path | None) -> Config:
 
 def asking_options(function: F) -> F:
     """`--config`, `--url`, `--json` and `--csv`, for commands that show what an exporter or its ledger knows."""
-    function = output_options(function)
-    function = click.option(
+    return config_option(url_option(output_options(function)))
+
+
+def url_option(function: F) -> F:
+    """`--url`, the exporter to ask."""
+    return click.option(
         "--url",
         metavar="URL",
         callback=_a_url,
         help="The exporter to ask; by default client.url, else the one on this machine, and its ledger if none runs.",
     )(function)
-    return config_option(function)
 
 
 def _a_url(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -86,9 +89,9 @@ def _a_day(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
         ) from None
 
 
-def day_option(flag: str, name: str, text: str) -> Callable[[F], F]:
+def day_option(flag: str, name: str, text: str, *, required: bool = False) -> Callable[[F], F]:
     """A UTC day, passed as a date."""
-    return click.option(flag, name, callback=_a_day, metavar="YYYY-MM-DD", help=text)
+    return click.option(flag, name, callback=_a_day, metavar="YYYY-MM-DD", help=text, required=required)
 
 
 def live_options(function: F) -> F:
@@ -112,15 +115,22 @@ def refresh_if_live(config: Config, collector: str, url: str | None, *, live: bo
 
     usd = price(config, collector)
     if usd and not yes:
-        question = f"Asking AWS costs about ${max(usd, _LEAST_SHOWN_USD):.2f}. Go on?"
-        if not sys.stdin.isatty():
-            raise click.UsageError(f"{question} There is no terminal to ask on: add --yes")
-        click.confirm(question, abort=True, err=True)
+        agree(f"Asking AWS costs about ${max(usd, _LEAST_SHOWN_USD):.2f}.")
     try:
         with waiting("Asking AWS"):
-            refresh(config, collector, url)
+            done = refresh(config, collector, url)
     except AskError as error:
         raise click.ClickException(str(error)) from None
+    for line in done["text"]:
+        note(line)
+
+
+def agree(price: str) -> None:
+    """Ask whether to pay; ends the process with exit code 2 where there is no one to ask."""
+    question = f"{price} Go on?"
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} There is no terminal to ask on: add --yes")
+    click.confirm(question, abort=True, err=True)
 
 
 def known_services(config: Config, url: str | None) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -23,6 +23,7 @@ from exporter.collection.due import Patience
 from exporter.collection.metrics import COUNTED, RunnerMetrics
 from exporter.collection.plan import refused_collectors
 from exporter.collection.publisher import Publisher
+from exporter.collection.refreshed import AccountReading, Outcome, Refreshed
 from exporter.collection.restored import Restored
 from exporter.collection.schedule import Schedule
 from exporter.collection.store import Key, Store
@@ -32,6 +33,8 @@ from exporter.collection.views import THRESHOLDS, Views
 from exporter.collectors import all_collectors, without_replaced
 from exporter.config.model import Config
 from exporter.core.moments import Clock
+from exporter.cost.rereads import Reread
+from exporter.cost.settings import CostSettings
 from exporter.declarations.collector import AnyCollector
 from exporter.declarations.context import Context
 from exporter.ledger.file import Ledger
@@ -220,27 +223,76 @@ class Runner:
         self.views.catch_up_with_resources()
         return reading.failed
 
-    def refresh(self, name: str, patience: timedelta = _REFRESH_PATIENCE) -> str | None:
-        """Read AWS for one collector now, ahead of its schedule.
+    def refresh(
+        self, name: str, patience: timedelta = _REFRESH_PATIENCE, days: Reread | None = None
+    ) -> Refreshed:
+        """Read AWS for one collector now, ahead of its schedule; `days` are days of cost to be read again instead.
 
-        Return None on success, otherwise the reason. A collector with a `due` date skips data read in
-        the last five minutes, so that no request is paid twice. Wait at most `patience` for the run.
+        The answer has a reason if that was not done. A collector with a `due` date skips data read in the last
+        five minutes, so that no request is paid twice. Wait at most `patience` for the run.
         """
         collector = next((found for found in self.collectors if found.name == name), None)
+        directory = self.directory
         if collector is None:
             known = ", ".join(found.name for found in self.collectors)
-            return f"collector: found {name!r}, expected one that runs here: {known}"
-        directory = self.directory
+            return Refreshed(
+                collector=name,
+                reason=f"collector: found {name!r}, expected one that runs here: {known}",
+            )
+        reason = None
         if directory is None:
-            return "account discovery has not finished"
-        if collector.due is not None and name in self._refused_by_plan(len(directory.accounts)):
-            return f"the plan of {name} passes a ceiling; `aws-spend-exporter plan` shows it"
-        seconds = patience.total_seconds()
-        reading = self.collect(collector, seconds, early=True)
+            reason = "account discovery has not finished"
+        elif collector.due is not None and name in self._refused_by_plan(len(directory.accounts)):
+            reason = f"the plan of {name} passes a ceiling; `aws-spend-exporter plan` shows it"
+        elif days is not None:
+            reason = self._request(collector, days)
+        if reason is not None:
+            return Refreshed(collector=name, reason=reason)
+        since = self._clock()
+        reading = self.collect(collector, patience.total_seconds(), early=days is None)
         self.views.catch_up_with_resources()
-        if reading.pending:
-            return f"{name} is still being read after {seconds:.0f} s"
-        return f"{reading.failed} units of {name} failed, see /-/ready" if reading.failed else None
+        if reading.failed:
+            reason = f"{reading.failed} units of {name} failed, see /-/ready"
+        elif reading.pending and days is None:
+            reason = f"{name} is still being read after {patience.total_seconds():.0f} s"
+        return Refreshed(
+            collector=name,
+            reason=reason,
+            accounts=self._accounts_of(reading),
+            days=days.days if days else 0,
+            days_left=days.days - days.days_read_since(self._ledger, since) if days else 0,
+        )
+
+    def _request(self, collector: AnyCollector, days: Reread) -> str | None:
+        """Have days of cost read next; returns why not."""
+        settings = self._sections.of(CostSettings)
+        if self.config.settings(collector) is not settings:
+            return f"days are read by the collector cost, found {collector.name}"
+        now = self._clock()
+        refusal = days.refusal(settings, now) or days.over_ceiling(self._ledger, self.config.ceilings, now)
+        if refusal is None:
+            days.request(self._ledger, now)
+        return refusal
+
+    def _accounts_of(self, reading: Reading) -> tuple[AccountReading, ...]:
+        by_account: dict[str, list[tuple[Key, Outcome]]] = {}
+        for key, outcome in reading.outcomes:
+            by_account.setdefault(key.account_id, []).append((key, outcome))
+        names = self.directory.names if self.directory else {}
+        now = self._clock()
+        found = []
+        for account_id, outcomes in sorted(by_account.items()):
+            results = [self._store.result(key) for key, _ in outcomes]
+            times = [result.succeeded_at for result in results if result and result.succeeded_at]
+            found.append(
+                AccountReading(
+                    account_id=account_id,
+                    account=names.get(account_id, account_id),
+                    outcomes=Counter(outcome for _, outcome in outcomes),
+                    minutes_old=int((now - min(times)).total_seconds() // 60) if times else None,
+                )
+            )
+        return tuple(found)
 
     def collect(
         self, collector: AnyCollector, patience: float | None = None, *, early: bool = False

@@ -22,6 +22,7 @@ from exporter.collection.attempts import Attempts
 from exporter.collection.discovery import Regions
 from exporter.collection.due import GRID, Patience, backoff, next_on_grid, phase
 from exporter.collection.metrics import RunnerMetrics
+from exporter.collection.refreshed import Outcome
 from exporter.collection.store import Key, Store
 from exporter.collection.stream import Item, Stream
 from exporter.core.fields import CollectorSettings
@@ -44,12 +45,14 @@ def unit_names(collector: AnyCollector, settings: CollectorSettings) -> set[str]
 class Reading:
     """What someone waits for: that each of some units has been read once more. Guarded by `Units._changed`."""
 
-    __slots__ = ("failed", "pending")
+    __slots__ = ("failed", "outcomes", "pending")
 
     def __init__(self) -> None:
         self.pending = 0
         """Units that are still to be read."""
         self.failed = 0
+        self.outcomes: list[tuple[Key, Outcome]] = []
+        """What became of each unit; finding the regions of an account is none."""
 
 
 class _Unit(Item):
@@ -83,6 +86,13 @@ class _Unit(Item):
 
     def run(self) -> bool:
         return self.read(self)
+
+
+def _outcome(collector: AnyCollector, failure: AwsError | None, *, committed: bool) -> Outcome:
+    if failure is not None:
+        return Outcome.FAILED
+    # A collector that decides by itself what is due commits what it has read.
+    return Outcome.READ if committed or collector.due is None else Outcome.KNOWN
 
 
 class Units:
@@ -207,7 +217,7 @@ class Units:
         else:
             self._regional.pop((unit.collector.name, unit.key.account_id), None)
         self._count_read(unit)
-        self._end_readings(unit, failed=False)
+        self._end_readings(unit)
 
     # Being asked
 
@@ -234,10 +244,12 @@ class Units:
             if not self._stream.is_running(unit):
                 self._stream.put(unit)
 
-    def _end_readings(self, unit: _Unit, *, failed: bool) -> None:
+    def _end_readings(self, unit: _Unit, outcome: Outcome | None = None) -> None:
         for reading in unit.readings:
             reading.pending -= 1
-            reading.failed += failed
+            reading.failed += outcome is Outcome.FAILED
+            if outcome is not None and (unit.part is not None or outcome is Outcome.FAILED):
+                reading.outcomes.append((unit.key, outcome))
         unit.readings = []
         self._changed.notify_all()
 
@@ -301,7 +313,7 @@ class Units:
         finally:
             with self._changed:
                 self._count_read(unit)
-                self._end_readings(unit, failed=failure is not None)
+                self._end_readings(unit, _outcome(unit.collector, failure, committed=committed))
         return failure is None or failure.kind not in _UNRESPONSIVE
 
     def _attempt(self, unit: _Unit, attempt: Attempt, directory: Directory) -> AwsError | None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from exporter.anomalies import families as anomaly_families
 from exporter.anomalies import usage_families
 from exporter.anomalies.named_services import named_services
-from exporter.aws.cost_explorer import NON_USAGE_FILTER
+from exporter.aws.cost_explorer import NON_USAGE_FILTER, DailyCosts
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
 from exporter.core.amounts import Units
@@ -24,7 +26,7 @@ from exporter.core.folding import fold_unnamed
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.core.places import Scope, Target
-from exporter.cost import projection_families, unit_costs, windows
+from exporter.cost import older_months, projection_families, unit_costs, windows
 from exporter.cost.queries import ask_costs
 from exporter.cost.refresh_plan import (
     PURPOSES,
@@ -32,6 +34,7 @@ from exporter.cost.refresh_plan import (
     CostQuery,
     assumed_scale,
     first_fill_pages,
+    known_scale,
     missing_days,
     month_of_pages,
     next_query,
@@ -44,6 +47,7 @@ from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.declarations.view import View, ViewContext
 from exporter.ledger.file import Ledger
+from exporter.ledger.pending import Origin
 from exporter.ledger.reads import CostRead, RefreshRest
 
 log = logging.getLogger(__name__)
@@ -74,13 +78,66 @@ def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
                 "assumed_services": scale.services,
             },
         )
+    if older_months.requested_query(ctx.ledger, ctx.settings, ctx.clock()) is not None:
+        # Who waits for certain days has agreed to their price, and to no more: what else is due follows.
+        try:
+            _read_all(ctx, target, lambda now: older_months.requested_query(ctx.ledger, ctx.settings, now))
+        except AwsError as error:
+            if error.kind is not Kind.STOPPED:
+                # The answer is that they were not read; nothing else waits behind them.
+                ctx.ledger.pending.drop(Origin.REQUEST)
+            raise
+        return ()
+    _read_all(ctx, target, lambda now: _next_query(ctx, now, explain=True))
+    return ()
+
+
+def _read_all(
+    ctx: Context[CostSettings], target: Target, find: Callable[[datetime], CostQuery | None]
+) -> None:
     while ctx.deadline is None or ctx.deadline.remaining() > 0:
         now = ctx.clock()
-        query = next_query(ctx.ledger, ctx.settings, now)
+        query = find(now)
         if query is None:
             break
-        _read(ctx, target, newest_slice(ctx.ledger, query, now))
-    return ()
+        part = newest_slice(ctx.ledger, query, now)
+        if query.part.is_monthly:
+            _compare_months(ctx, target, part)
+        else:
+            _read_days(ctx, target, part)
+
+
+def _next_query(ctx: Context[CostSettings], now: datetime, *, explain: bool = False) -> CostQuery | None:
+    """What is worth its price now: what somebody waits for, then the refreshes, then what they leave alone."""
+    requested = older_months.requested_query(ctx.ledger, ctx.settings, now)
+    if (query := requested or next_query(ctx.ledger, ctx.settings, now)) is not None:
+        return query
+    older = older_months.next_query(ctx.ledger, ctx.settings, now)
+    if older is None or _leaves_enough(ctx, now):
+        return older
+    if explain:
+        log.warning(
+            "old days wait: the ceilings of cost leave no more than the refreshes need",
+            extra={"part": older.part, "first_day": older.start, "last_day": older.end - timedelta(days=1)},
+        )
+    return None
+
+
+def _leaves_enough(ctx: Context[CostSettings], now: datetime) -> bool:
+    """Whether the ceilings of cost leave the refreshes of this day and month what they need.
+
+    Old days may wait for a cheaper day: today's cost may not.
+    """
+    seen, today = known_scale(ctx.ledger, now), now.date()
+    scale = Scale(seen.accounts, seen.services, seen.keys, 1, seen.groups_per_page)
+    a_month = sum(month_of_pages(ctx.settings, scale).values(), Decimal(0)) * COST_EXPLORER_REQUEST_USD
+    ends = {"day": today + timedelta(days=1), "month": month_start(today, -1)}
+    for (budget, period), left in ctx.aws.meter.remaining().items():
+        if budget == "cost" and period in ends:
+            part_of_a_month = (start_of_day(ends[period]) - now) / timedelta(days=30)
+            if left < a_month * Decimal(part_of_a_month):
+                return False
+    return True
 
 
 _GROUP_BY: Mapping[CostPart, Sequence[str]] = {
@@ -88,24 +145,50 @@ _GROUP_BY: Mapping[CostPart, Sequence[str]] = {
     CostPart.OTHER: ("LINKED_ACCOUNT", "SERVICE"),
     CostPart.SCAN_ACCOUNTS: ("LINKED_ACCOUNT",),
     CostPart.SCAN_SERVICES: ("SERVICE",),
+    CostPart.MONTHS: ("LINKED_ACCOUNT", "SERVICE"),
+    CostPart.MONTHS_OTHER: ("LINKED_ACCOUNT", "SERVICE"),
+    CostPart.REREAD: ("LINKED_ACCOUNT", "SERVICE"),
 }
 
 
-def _read(ctx: Context[CostSettings], target: Target, part: Slice) -> None:
-    """Ask for a slice and commit it; nothing of it is kept if a page fails for good."""
-    observed_at = ctx.clock()
+def _ask(ctx: Context[CostSettings], target: Target, part: Slice) -> DailyCosts:
     query = part.query
-    answer = ask_costs(
+    return ask_costs(
         ctx,
         target,
         part.start,
         part.end,
         _GROUP_BY[query.part],
+        granularity="MONTHLY" if query.part.is_monthly else "DAILY",
         record_filter=_filter_of(query),
         budget=query.budget,
         # The deadline ends an attempt between slices: what is paid for is taken.
         deadline=None,
     )
+
+
+def _compare_months(ctx: Context[CostSettings], target: Target, part: Slice) -> None:
+    """Ask for the sums of months, and remember which of them have to be read again."""
+    observed_at = ctx.clock()
+    answer = _ask(ctx, target, part)
+    asked = [start for start, _ in older_months.periods(part.start, part.end)]
+    first = min(answer.estimated, default=part.end)
+    # Before the organisation's first bill Cost Explorer may leave months out.
+    if missing := [month for month in asked if month not in answer.estimated and month >= first]:
+        raise AwsError(Kind.MALFORMED_RESPONSE, f"Cost Explorer's answer lacks the month from {missing[0]}")
+    with ctx.ledger.transaction():
+        moved = older_months.commit_comparison(
+            ctx.ledger, part.query, part.start, part.end, answer.units, observed_at
+        )
+        remember_pages(ctx.ledger, part.query, asked, answer.units, answer)
+    _log_read(part, answer, {"moved_months": [month.isoformat()[:7] for month in moved]})
+
+
+def _read_days(ctx: Context[CostSettings], target: Target, part: Slice) -> None:
+    """Ask for a slice and commit it; nothing of it is kept if a page fails for good."""
+    observed_at = ctx.clock()
+    query = part.query
+    answer = _ask(ctx, target, part)
     days = _answered_days(part, answer.estimated, observed_at.date())
     costs: Mapping[Any, Units] = answer.units
     if not answer.estimated.keys() <= days.keys():
@@ -122,16 +205,21 @@ def _read(ctx: Context[CostSettings], target: Target, part: Slice) -> None:
         ledger.accounts.name(names, observed_at.date())
         remember_pages(ledger, query, days, costs, answer)
     ctx.committed()
+    _log_read(part, answer)
+
+
+def _log_read(part: Slice, answer: DailyCosts, more: Mapping[str, Any] = MappingProxyType({})) -> None:
     log.info(
         "cost is read",
         extra={
-            "part": query.part,
+            "part": part.query.part,
             "first_day": part.start,
             "last_day": part.end - timedelta(days=1),
-            "keys": len(costs),
+            "keys": len(answer.units),
             "pages": answer.pages,
             "seconds": round(answer.seconds, 1),
             "usd": answer.pages * COST_EXPLORER_REQUEST_USD,
+            **more,
         },
     )
 
@@ -142,7 +230,7 @@ _DIMENSIONS = {"account": "LINKED_ACCOUNT", "service": "SERVICE"}
 def _filter_of(query: CostQuery) -> Mapping[str, Any] | None:
     if query.only is not None:
         return {"Dimensions": {"Key": _DIMENSIONS[query.only.kind], "Values": list(query.only.names)}}
-    return NON_USAGE_FILTER if query.part is CostPart.OTHER else None
+    return NON_USAGE_FILTER if query.part in (CostPart.OTHER, CostPart.MONTHS_OTHER) else None
 
 
 def _commit(
@@ -150,9 +238,9 @@ def _commit(
 ) -> None:
     """Commit what was read; a scan, and a refresh, are done with their last slice only."""
     match part.query.part:
-        case CostPart.COSTS if (only := part.query.only) is not None:
+        case CostPart.COSTS | CostPart.REREAD if (only := part.query.only) is not None:
             ledger.reads.commit_subjects(CostRead(observed_at, days, costs), only.kind, only.names)
-        case CostPart.COSTS:
+        case CostPart.COSTS | CostPart.REREAD:
             ledger.reads.commit(CostRead(observed_at, days, costs))
         case CostPart.OTHER:
             ledger.reads.commit_non_usage(CostRead(observed_at, days, costs))
@@ -160,6 +248,10 @@ def _commit(
             ledger.reads.commit_scan("service", observed_at, days, costs, complete=part.is_last)
         case CostPart.SCAN_ACCOUNTS:
             ledger.reads.commit_scan("account", observed_at, days, costs, complete=part.is_last)
+    if part.query.pending is not None:
+        ledger.pending.shorten(part.query.pending, part.start)
+    if part.query.is_turn:
+        ledger.reads.mark_scan(older_months.turn_kind(part.query.part), observed_at)
     if not part.query.ends_refresh:
         return
     if part.is_last:
@@ -185,18 +277,25 @@ def _answered_days(part: Slice, estimated: Mapping[date, bool], today: date) -> 
 
 
 def due(ctx: Context[CostSettings], target: Target) -> datetime:
-    """Now while anything is missing; otherwise an interval after the last refresh."""
+    """Now while anything is missing; otherwise an interval after the last refresh, or when old days have their turn."""
     now = ctx.clock()
-    if next_query(ctx.ledger, ctx.settings, now) is not None:
+    if _next_query(ctx, now) is not None:
         return now
     refreshed = refreshed_at(ctx.ledger, now)
-    return refreshed + ctx.settings.interval if refreshed else now
+    if refreshed is None:
+        return now
+    refresh = refreshed + ctx.settings.interval
+    older = older_months.due_at(ctx.ledger, ctx.settings, now)
+    # What is due already and has to wait for the ceilings waits for the next refresh.
+    return min(refresh, older) if older is not None and older > now else refresh
 
 
 def paid_calls(settings: CostSettings, scale: Scale) -> Iterable[PaidCall]:
     """Requests of a 30-day month, as the refresh plan would make them."""
-    for part, pages in month_of_pages(settings, scale).items():
-        yield PaidCall(service="ce", operation="GetCostAndUsage", per_month=pages, note=PURPOSES[part])
+    refreshes, older = month_of_pages(settings, scale), older_months.month_of_pages(settings, scale)
+    for part in CostPart:
+        if pages := refreshes.get(part, Decimal(0)) + older.get(part, Decimal(0)):
+            yield PaidCall(service="ce", operation="GetCostAndUsage", per_month=pages, note=PURPOSES[part])
 
 
 # Views

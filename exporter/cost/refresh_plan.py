@@ -6,7 +6,8 @@ days that moved, by totals over the restatable window, and re-reads just those: 
 every third day where they are older than a few days, and then of the accounts or services alone that
 moved. These scans go by account and by service in turn: at the price of one, they also find cost
 that moved between the services of an account. Where the whole window fits on as few pages as
-that, it is read whole. Non-usage charges (tax, credits, fees) are read about once a day.
+that, it is read whole. Non-usage charges (tax, credits, fees) are read about once a day. Older months
+are the subject of `exporter.cost.older_months`.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ FIRST_SLICE_DAYS = 2
 _ABANDONED_AFTER = timedelta(hours=1)
 _ONCE_A_DAY = timedelta(hours=20)  # at any hour of the refreshes
 _EVERY_THIRD_DAY = timedelta(hours=68)
-_SETTLED_AFTER_DAYS = 3  # what moves later moves for weeks, a little of it in some account each day
+SETTLED_AFTER_DAYS = 3  # what moves later moves for weeks, a little of it in some account each day
 _REFRESHES_PER_SCAN = 4
 _PERCENT_THAT_MOVES = 3  # of the accounts, on older days, between two scans by account
-_NON_USAGE_LINES_A_MONTH = 4  # of an account
-_BILL_IS_FINAL_ON = 11  # bills are finalised from the 1st to the 7th
+NON_USAGE_LINES_A_MONTH = 4  # of an account
+BILL_IS_FINAL_ON = 11  # bills are finalised from the 1st to the 7th
 
 
 class CostPart(StrEnum):
@@ -50,6 +51,14 @@ class CostPart(StrEnum):
     OTHER = "other"  # account x service, non-usage charges
     SCAN_ACCOUNTS = "scan_accounts"  # totals by account: which days moved
     SCAN_SERVICES = "scan_services"  # totals by service: which days moved, within an account too
+    MONTHS = "months"  # months by account x service: which of them moved
+    MONTHS_OTHER = "months_other"  # the same of non-usage charges
+    REREAD = "reread"  # account x service, everything, of days that refreshes do not read any more
+
+    @property
+    def is_monthly(self) -> bool:
+        """Whether the answer has a sum for each month instead of each day."""
+        return self in (CostPart.MONTHS, CostPart.MONTHS_OTHER)
 
 
 GROUPS_A_DAY_FACTS = {part: f"cost_explorer_groups_a_day_{part}" for part in CostPart}
@@ -60,6 +69,9 @@ PURPOSES = {
     CostPart.OTHER: "non-usage charges: tax, credits, refunds, support, fees",
     CostPart.SCAN_ACCOUNTS: "which days moved, by account",
     CostPart.SCAN_SERVICES: "which days moved, by service",
+    CostPart.MONTHS: "which months moved, by account and service",
+    CostPart.MONTHS_OTHER: "which months moved, non-usage charges",
+    CostPart.REREAD: "days older than last month: those of months that moved, and each once a quarter",
 }
 
 
@@ -85,6 +97,10 @@ class CostQuery:
     """The accounts or services that it is about; None: all."""
     began_at: datetime | None = None
     """When the first slice of it was read, where this is what is left of it."""
+    pending: int | None = None
+    """Its number among the ledger's pending reads."""
+    is_turn: bool = False
+    """Whether it is the turn of old days, which are read again although nothing shows that they moved."""
 
 
 def restatable_from(today: date) -> date:
@@ -92,7 +108,7 @@ def restatable_from(today: date) -> date:
 
     Until the previous bill is final all of its month may move; after that, the last days of it.
     """
-    if today.day < _BILL_IS_FINAL_ON:
+    if today.day < BILL_IS_FINAL_ON:
         return month_start(today, 1)
     return month_start(today) - timedelta(days=3)
 
@@ -138,7 +154,9 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
             return CostQuery(CostPart.COSTS, missing[0], missing[-1] + timedelta(days=1), FIRST_FILL)
     # Few groups a day: the whole history is one query.
     if run := _newest_run(_other_moved(states, now), join=31):
-        return CostQuery(CostPart.OTHER, run[0], run[-1] + timedelta(days=1), FIRST_FILL)
+        is_new = any(states[day].other_read_at is None for day in run)
+        budget = FIRST_FILL if is_new else "cost"
+        return CostQuery(CostPart.OTHER, run[0], run[-1] + timedelta(days=1), budget)
     return None
 
 
@@ -212,21 +230,19 @@ def _moved(states: Mapping[date, DayState], now: datetime) -> set[date]:
     """
     today = now.date()
 
-    def is_partial(day: date, read_at: datetime | None) -> bool:
-        return (
-            (today - day).days > 1 and read_at is not None and read_at < start_of_day(day + timedelta(days=1))
-        )
+    def is_partial(day: date, state: DayState) -> bool:
+        return (today - day).days > 1 and state.whole_at is not None and not _was_over(day, state)
 
-    def due(day: date, read_at: datetime | None) -> bool:
+    def due(day: date, state: DayState) -> bool:
         age = (today - day).days
+        # A scan that found a day unchanged has not read its accounts and services.
+        read_at = state.read_at if _was_over(day, state) else state.whole_at
         if age <= 1 or read_at is None:
             return True
-        return now >= read_at + (_ONCE_A_DAY if age <= _SETTLED_AFTER_DAYS else _EVERY_THIRD_DAY)
+        return now >= read_at + (_ONCE_A_DAY if age <= SETTLED_AFTER_DAYS else _EVERY_THIRD_DAY)
 
     moved = {
-        day
-        for day, state in states.items()
-        if (state.moved or is_partial(day, state.read_at)) and due(day, state.read_at)
+        day for day, state in states.items() if (state.moved or is_partial(day, state)) and due(day, state)
     }
     return moved | _not_read_since_the_bill_is_final(states, now)
 
@@ -249,7 +265,7 @@ def _subjects_that_moved(
         moved = ledger.reads.moved_subjects(kind, min(older), max(older) + timedelta(days=1))
         days = {day: names for day, names in moved.items() if day in older and len(names) <= most}
         names = frozenset[str]().union(*days.values())
-        if not days.keys() & due or len(names) > _MOST_VALUES_OF_A_FILTER:
+        if not days.keys() & due or len(names) > MOST_VALUES_OF_A_FILTER:
             continue
         start, end = min(days), max(days) + timedelta(days=1)
         groups = scale.groups_of(kind, len(names))
@@ -278,18 +294,19 @@ def _wait_for_accounts(ledger: Ledger, states: Mapping[date, DayState], now: dat
 
 def _is_settled(day: date, state: DayState, now: datetime) -> bool:
     """Whether a day is old enough that little of it moves, and was read after its end."""
-    return (
-        (now.date() - day).days > _SETTLED_AFTER_DAYS
-        and state.read_at is not None
-        and state.read_at >= start_of_day(day + timedelta(days=1))
-    )
+    return (now.date() - day).days > SETTLED_AFTER_DAYS and _was_over(day, state)
+
+
+def _was_over(day: date, state: DayState) -> bool:
+    """Whether a day was over when all of it was read."""
+    return state.whole_at is not None and state.whole_at >= start_of_day(day + timedelta(days=1))
 
 
 def _not_read_since_the_bill_is_final(states: Mapping[date, DayState], now: datetime) -> set[date]:
     """The days of both months that are read again, regardless of the scans, once the previous bill is final."""
     today = now.date()
-    months_back = 0 if today.day >= _BILL_IS_FINAL_ON else 1
-    final = start_of_day(month_start(today, months_back) + timedelta(days=_BILL_IS_FINAL_ON - 1))
+    months_back = 0 if today.day >= BILL_IS_FINAL_ON else 1
+    final = start_of_day(month_start(today, months_back) + timedelta(days=BILL_IS_FINAL_ON - 1))
     # Those of the current month have their turn when its own bill is final.
     last_month, this_month = month_start(today, months_back + 1), month_start(today, months_back)
     return {
@@ -365,7 +382,7 @@ _KINDS: tuple[tuple[Literal["account", "service"], Callable[[CostScale], int]], 
     ("account", lambda scale: scale.accounts),
     ("service", lambda scale: scale.services),
 )
-_MOST_VALUES_OF_A_FILTER = 100
+MOST_VALUES_OF_A_FILTER = 100
 
 
 def days_a_slice(groups_a_day: int, groups_per_page: int, pages: int) -> int:
@@ -381,7 +398,12 @@ def pages_a_slice(ledger: Ledger) -> int:
 
 def non_usage_groups_a_day(accounts: int) -> int:
     """Non-usage charges of a day in the mean: a few lines an account and month."""
-    return -(-_NON_USAGE_LINES_A_MONTH * accounts // 30)
+    return -(-NON_USAGE_LINES_A_MONTH * accounts // 30)
+
+
+def groups_a_month(part: CostPart, keys: int, accounts: int) -> int:
+    """Groups of one month in a comparison of months; `keys` are those of a day."""
+    return max(1, keys if part is CostPart.MONTHS else NON_USAGE_LINES_A_MONTH * accounts)
 
 
 def assumed_scale(accounts: int) -> Scale:
@@ -421,7 +443,7 @@ def month_of_pages(settings: CostSettings, scale: Scale) -> Mapping[CostPart, De
         if settings.refresh == "full" or (settings.refresh == "auto" and cost.reads_whole(today)):
             totals[CostPart.COSTS] += refreshes * cost.pages_of(full_days, cost.keys)
         else:
-            if today.day == _BILL_IS_FINAL_ON:
+            if today.day == BILL_IS_FINAL_ON:
                 days = (month_start(today) - month_start(today, 1)).days
                 totals[CostPart.COSTS] += cost.pages_of(days, cost.keys)
             scan_days = (today - restatable_from(today)).days + 1

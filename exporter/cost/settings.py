@@ -30,6 +30,16 @@ class CostSettings(CollectorSettings):
         description="Re-read the whole restatable window (full), or find the days that moved and re-read"
         " those (scan); auto takes what needs fewer pages.",
     )
+    compare_months: Duration | None = Field(
+        default=timedelta(days=7),
+        description="How often whole months are compared by account and service, to find those that AWS has"
+        " changed since they were read; null: never.",
+    )
+    reread_days: Duration | None = Field(
+        default=timedelta(days=90),
+        description="Within which time each day older than last month is read again, a few days at a time;"
+        " null: only where its month moved.",
+    )
     billing_view_arn: str | None = Field(
         default=None,
         description="Ask a custom billing view, as a member account that the payer shared it with.",

@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from exporter.aws.cost_explorer import DailyCosts
+from exporter.core.moments import month_start
 from exporter.cost.refresh_plan import (
     ASSUMED_GROUPS_PER_PAGE,
     FIRST_SLICE_DAYS,
@@ -22,11 +23,14 @@ from exporter.cost.refresh_plan import (
     CostPart,
     CostQuery,
     days_a_slice,
+    groups_a_month,
     known_scale,
     non_usage_groups_a_day,
     pages_a_slice,
 )
 from exporter.ledger.file import Ledger
+
+_MOST_MONTHS = 14  # that Cost Explorer answers for
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Slice:
 
 def newest_slice(ledger: Ledger, query: CostQuery, now: datetime) -> Slice:
     """The part of `query` to read now; the rest of it is found again by `next_query`."""
+    if query.part.is_monthly:
+        return Slice(query, max(query.start, _first_month(ledger, query, now)))
     if query.only is not None:
         groups = known_scale(ledger, now).groups_of(query.only.kind, len(query.only.names))
     else:
@@ -61,12 +67,22 @@ def newest_slice(ledger: Ledger, query: CostQuery, now: datetime) -> Slice:
     return Slice(query, max(query.start, query.end - timedelta(days=days)))
 
 
+def _first_month(ledger: Ledger, query: CostQuery, now: datetime) -> date:
+    """The first day of the oldest month that is compared together with the newest of a query."""
+    scale = known_scale(ledger, now)
+    groups = ledger.facts.get(GROUPS_A_DAY_FACTS[query.part]) or groups_a_month(
+        query.part, scale.keys, scale.accounts
+    )
+    months = min(_MOST_MONTHS, days_a_slice(groups, scale.groups_per_page, scale.pages_a_slice))
+    return month_start(query.end - timedelta(days=1), months - 1)
+
+
 def _groups_a_day(ledger: Ledger, part: CostPart, now: datetime) -> int:
     """How many groups a day of a query has at most; 0 while that is not known."""
     seen = ledger.facts.get(GROUPS_A_DAY_FACTS[part]) or 0
     scale = known_scale(ledger, now)
     match part:
-        case CostPart.COSTS:
+        case CostPart.COSTS | CostPart.REREAD:
             return max(seen, scale.keys)
         case CostPart.SCAN_ACCOUNTS:
             return max(seen, scale.accounts)
@@ -75,6 +91,8 @@ def _groups_a_day(ledger: Ledger, part: CostPart, now: datetime) -> int:
         case CostPart.OTHER:
             # Days differ: most of these charges come on the first of a month.
             return max(seen, non_usage_groups_a_day(scale.accounts))
+        case CostPart.MONTHS | CostPart.MONTHS_OTHER:
+            raise ValueError(f"{part} has groups by month")
 
 
 def remember_pages(
@@ -84,7 +102,7 @@ def remember_pages(
     keys: Iterable[tuple[Any, ...]],
     answer: DailyCosts,
 ) -> None:
-    """Learn from the answer to a slice; `keys` are those of its groups, each beginning with its day."""
+    """Learn from the answer to a slice of days, or of months; `keys` are those of its groups, each beginning with its day."""
     if query.only is None:
         counts = Counter(key[0] for key in keys)
         mean, most = -(-counts.total() // len(days)), max(counts.values(), default=0)

@@ -79,11 +79,13 @@ class Backfill:
             names = self._ledger.accounts.names(on=day)
             rows = []
             fresh = []
+            unsent = {change.series for change in stamps.changes(day, self._cost_type)}
             for change in stamps.changes(day, self._cost_type, everything=True):
                 row = to_send(change, names)
                 if (
                     change.written is not None
                     and change.last is not None
+                    and change.series not in unsent
                     and not stamps.source.has_changed(change.units, change.written)
                 ):
                     row = Sent(change, change.last, row.name)

@@ -18,7 +18,10 @@ from exporter.core.metric import Family
 from exporter.ledger.file import Ledger
 
 LEAST_CHANGE_UNITS = 1_000_000
-"""$0.0001: a smaller change of a written value is not written again."""
+"""$0.0001: a smaller change of a written value is not written again by itself."""
+
+MOST_UNSENT_UNITS = 50_000_000
+"""$0.005: where the smaller changes of a day make more than this, regardless of their signs, all of them are written."""
 
 DAILY = Family(
     "aws_cost_daily_usd",
@@ -74,7 +77,9 @@ class DatedSource:
     families: tuple[Family, ...]
     units_per_one: int
     least_change: int
-    """A smaller change of a written value is not written again; 0: any change is."""
+    """A smaller change of a written value is not written again by itself; 0: any change is."""
+    most_unsent: int
+    """A day whose smaller changes make more than this in sum is written again, however small each of them is."""
     writes_zeros: bool
     """Whether a value that was never written is written when it is 0."""
 
@@ -89,7 +94,7 @@ class DatedSource:
         return units / self.units_per_one
 
     def has_changed(self, units: float, written: float) -> bool:
-        """Whether a value is to be written again."""
+        """Whether a value is to be written again by itself."""
         return abs(units - written) >= self.least_change and units != written
 
     @property
@@ -114,7 +119,7 @@ class DatedSource:
 
 COST = DatedSource(
     "cost", "series", "days", "stamps", "history_days", f"'{DAILY.name}'", "service", (DAILY,),
-    units_per_one=10**10, least_change=LEAST_CHANGE_UNITS, writes_zeros=False,
+    units_per_one=10**10, least_change=LEAST_CHANGE_UNITS, most_unsent=MOST_UNSENT_UNITS, writes_zeros=False,
 )  # fmt: skip
 
 
@@ -122,7 +127,7 @@ def daily_values(families: tuple[Family, ...]) -> DatedSource:
     """What `exporter.ledger.daily_values` holds: values of these families, whose last label is beside the account."""
     return DatedSource(
         "dated_values", "dated_series", "dated_days", "dated_stamps", "dated_history_days", "family", "label",
-        families, units_per_one=1, least_change=0, writes_zeros=True,
+        families, units_per_one=1, least_change=0, most_unsent=0, writes_zeros=True,
     )  # fmt: skip
 
 
@@ -200,28 +205,34 @@ class Stamps:
         return [date.fromordinal(day) for (day,) in rows]
 
     def changes(self, day: date, cost_type: str, *, everything: bool = False) -> list[Change]:
-        """What has changed on a day since it was written; with `everything`, all that is or should be there."""
+        """What of a day is to be written; with `everything`, all that is or should be there.
+
+        That is what was never written or has changed enough, and all that has changed where what has changed too
+        little to be written by itself makes more than `most_unsent` in sum.
+        """
         source = self.source
         units = source.amount(cost_type)
         values, series, stamps = source.values, source.series, source.stamps
         known = f"COALESCE({stamps}.refused, {stamps}.units)"
         worth_it = "1" if source.writes_zeros else f"({units} != 0 OR {stamps}.stamp IS NOT NULL)"
-        changed = (
-            f"CASE WHEN {known} IS NULL THEN {worth_it}"
-            f" ELSE ABS({units} - {known}) >= {source.least_change} AND {units} != {known} END"
-        )
+        changed = f"CASE WHEN {known} IS NULL THEN {worth_it} ELSE {units} != {known} END"
         if everything:
             changed = worth_it
         with self.ledger.connection() as db:
             rows = db.execute(
                 f"SELECT {values}.series, {source.family}, account_id, {source.label}, {units}, observed_at, stamp,"
-                f" name, {stamps}.units FROM {values} JOIN {series} ON {series}.id = {values}.series"
+                f" name, {stamps}.units, ABS({units} - {known}) FROM {values} JOIN {series} ON {series}.id = {values}.series"
                 f" LEFT JOIN {stamps} ON {stamps}.day = {values}.day AND {stamps}.series = {values}.series"
                 f" LEFT JOIN history_names ON history_names.id = {stamps}.name_id"
                 f" WHERE {values}.day = ? AND {changed}",
                 (day.toordinal(),),
             ).fetchall()
-        return [Change(day, *row) for row in rows]
+        if not everything:
+            # What was never written has no difference, and is always written.
+            small = [change for *_, change in rows if change is not None and change < source.least_change]
+            if sum(small) <= source.most_unsent:
+                rows = [row for row in rows if row[-1] is None or row[-1] >= source.least_change]
+        return [Change(day, *row) for *row, _ in rows]
 
     def reserve(self, sent: Iterable[Sent]) -> None:
         """Use up the stamps; what the history holds of these series is not known from here on."""

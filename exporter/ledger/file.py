@@ -17,13 +17,16 @@ from exporter.ledger.charges import LedgerCharges
 from exporter.ledger.cost import CostTable
 from exporter.ledger.database import Database
 from exporter.ledger.facts import Facts
+from exporter.ledger.months import CostMonths
+from exporter.ledger.pending import PendingReads
 from exporter.ledger.reads import CostReads
 
 
 class Ledger:
     """The file and what it holds; thread-safe.
 
-    `reads` takes what AWS answered, `cost` returns it; `accounts` has names and organizational units, `charges`
+    `reads` takes what AWS answered, `cost` returns it; `months` compares it by month, `pending` has what is to be
+    read again; `accounts` has names and organizational units, `charges`
     what requests were charged, `facts` small numbers. Other modules keep tables through `transaction` and `connection`.
     """
 
@@ -33,6 +36,8 @@ class Ledger:
         self._database = Database(path, read_only=read_only)
         self.facts = Facts(self._database)
         self.reads = CostReads(self._database)
+        self.months = CostMonths(self._database)
+        self.pending = PendingReads(self._database)
         self.cost = CostTable(self._database, self.facts)
         self.accounts = AccountHistory(self._database)
         self.charges = LedgerCharges(self._database)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from exporter.core.amounts import AMOUNTS, Amounts, Units
-from exporter.core.moments import to_milliseconds, to_moment
+from exporter.core.moments import start_of_day, to_milliseconds, to_moment
 from exporter.core.money import exact_sum, joined, row_units, stored_sum, to_units
 from exporter.ledger.database import Database
 
@@ -49,6 +50,8 @@ class DayState:
     other_read_at: datetime | None = None
     moved: bool = False
     other_moved: bool = False
+    whole_at: datetime | None = None
+    """When all accounts and services of the day were read together."""
 
 
 class CostReads:
@@ -77,7 +80,7 @@ class CostReads:
         columns = [f"{part}_{name}" for name in AMOUNTS]
         updates = ", ".join(f"{column} = excluded.{column}" for column in columns)
         with self._database.transaction() as db:
-            held = {day: self._day_sums(db, day) for day in read.days}
+            held = {day: _day_digest(db, day) for day in read.days}
             rows_before = sum(self._day_rows(db, day) for day in read.days)
             numbers = None if only is None else self._numbers(db, *only)
             for day, estimated in read.days.items():
@@ -119,27 +122,26 @@ class CostReads:
                     [(at, day.toordinal()) for day in read.days],
                 )
 
-    def _settle_totals(self, db: sqlite3.Connection, held: Mapping[date, list[int]], at: int) -> None:
-        """Record that the totals of these days were read, and whether they differ from what was `held`."""
+    def _settle_totals(self, db: sqlite3.Connection, held: Mapping[date, bytes], at: int) -> None:
+        """Record that the totals of these days were read, and whether any of them differs from what was `held`."""
         for day, before in held.items():
-            sums = self._day_sums(db, day)
             # What is not usage may have moved with the total: it is read again when it is due.
             db.execute(
-                "INSERT INTO days (day, read_at, other_moved) VALUES (?, ?, 1)"
-                " ON CONFLICT (day) DO UPDATE SET moved = 0,"
+                "INSERT INTO days (day, read_at, whole_at, other_moved) VALUES (?, ?, ?, 1)"
+                " ON CONFLICT (day) DO UPDATE SET moved = 0, whole_at = excluded.whole_at,"
                 # Whoever follows the reads of a day must see two within a millisecond as two.
                 " read_at = CASE read_at WHEN excluded.read_at THEN read_at + 1"
                 " ELSE excluded.read_at END,"
                 " other_moved = MAX(other_moved, ?)",
-                (day.toordinal(), at, sums != before),
+                (day.toordinal(), at, at, _day_digest(db, day) != before),
             )
-            self._add_day_total(db, day, at, sums[0])
+            self._add_day_total(db, day, at, _day_units(db, day))
             db.execute("DELETE FROM moved_subjects WHERE day = ?", (day.toordinal(),))
 
     def _settle_subjects(
         self,
         db: sqlite3.Connection,
-        held: Mapping[date, list[int]],
+        held: Mapping[date, bytes],
         at: int,
         kind: str,
         subjects: frozenset[str],
@@ -150,8 +152,9 @@ class CostReads:
             marks = db.execute(
                 "SELECT kind, subject, seen FROM moved_subjects WHERE day = ?", (ordinal,)
             ).fetchall()
-            sums = self._day_sums(db, day)
-            if not marks and sums == before:
+            # By key: what moves between accounts and services may leave all sums of the day as they were.
+            is_moved = _day_digest(db, day) != before
+            if not marks and not is_moved:
                 continue
             now = {each: _held_by(db, each, day) for each in {mark[0] for mark in marks}}
             # What moved within the accounts that were read is seen by service, too: one read serves both.
@@ -167,19 +170,15 @@ class CostReads:
                 # A day that is not done stays due; whoever follows the reads of a day sees it nevertheless.
                 " read_at = CASE WHEN ? AND read_at < ? THEN ? ELSE read_at + 1 END,"
                 " other_moved = MAX(other_moved, ?) WHERE day = ?",
-                (agrees, agrees, at, at, sums != before, ordinal),
+                (agrees, agrees, at, at, is_moved, ordinal),
             )
-            self._add_day_total(db, day, at, sums[0])
+            self._add_day_total(db, day, at, _day_units(db, day))
 
     def _numbers(self, db: sqlite3.Connection, kind: str, subjects: frozenset[str]) -> list[int]:
         column = _COLUMNS[kind]
         marks = ", ".join("?" * len(subjects))
         rows = db.execute(f"SELECT id FROM series WHERE {column} IN ({marks})", sorted(subjects))  # noqa: S608
         return [number for (number,) in rows]
-
-    def _day_sums(self, db: sqlite3.Connection, day: date) -> list[int]:
-        row = db.execute(f"SELECT {_SUMS} FROM cost WHERE day = ?", (day.toordinal(),))  # noqa: S608
-        return list(_joined(row.fetchone()))
 
     def _day_rows(self, db: sqlite3.Connection, day: date) -> int:
         row = db.execute("SELECT COUNT(*) FROM cost WHERE day = ?", (day.toordinal(),)).fetchone()
@@ -265,6 +264,12 @@ class CostReads:
                     )
                 else:
                     self._add_day_total(db, day, at, sum(units[0] for units in seen.values()))
+                    # The whole day is known to be as it was read before its end: that is a reading of it.
+                    end = to_milliseconds(start_of_day(day + timedelta(days=1)))
+                    db.execute(
+                        "UPDATE days SET read_at = ? WHERE day = ? AND read_at < ? AND ? >= ?",
+                        (at, day.toordinal(), end, at, end),
+                    )
             if complete:
                 db.execute("INSERT OR REPLACE INTO scans VALUES (?, ?)", (kind, at))
             oldest = (observed_at - timedelta(days=_READS_KEPT_DAYS)).date()
@@ -322,7 +327,8 @@ class CostReads:
         """The known days in [start, end)."""
         with self._database.connection() as db:
             rows = db.execute(
-                "SELECT day, read_at, other_read_at, moved, other_moved FROM days WHERE day >= ? AND day < ?",
+                "SELECT day, read_at, other_read_at, moved, other_moved, whole_at FROM days"
+                " WHERE day >= ? AND day < ?",
                 (start.toordinal(), end.toordinal()),
             ).fetchall()
         return {
@@ -331,8 +337,9 @@ class CostReads:
                 to_moment(other) if other is not None else None,
                 bool(moved),
                 bool(other_moved),
+                to_moment(whole) if whole is not None else None,
             )
-            for day, read, other, moved, other_moved in rows
+            for day, read, other, moved, other_moved, whole in rows
         }
 
     def confirmed_at(self, start: date, end: date) -> dict[date, datetime]:
@@ -352,6 +359,25 @@ _COLUMNS = {"account": "account_id", "service": "service"}
 
 _SUMS = ", ".join(exact_sum(f"total_{name}") for name in AMOUNTS)
 """The total of each cost type; `_joined` reads it."""
+
+
+def _day_digest(db: sqlite3.Connection, day: date) -> bytes:
+    """Equal digests of a day have equal totals of each series; those that are zero do not count."""
+    digest = hashlib.blake2b(digest_size=16)
+    columns = [f"total_{name}" for name in AMOUNTS]
+    rows = db.execute(
+        f"SELECT series, {', '.join(columns)} FROM cost WHERE day = ?"  # noqa: S608
+        f" AND ({' OR '.join(f'{column} != 0' for column in columns)}) ORDER BY series",
+        (day.toordinal(),),
+    )
+    for row in rows:
+        digest.update(b"%d %d %d %d %d %d;" % row)
+    return digest.digest()
+
+
+def _day_units(db: sqlite3.Connection, day: date) -> int:
+    row = db.execute(f"SELECT {exact_sum('total_unblended')} FROM cost WHERE day = ?", (day.toordinal(),))  # noqa: S608
+    return joined(*row.fetchone())
 
 
 def _held_by(db: sqlite3.Connection, kind: str, day: date) -> dict[str, tuple[int, ...]]:

@@ -212,6 +212,21 @@ MIGRATIONS = (
         PRIMARY KEY (account_id, subject, kind, first_day)
     ) WITHOUT ROWID
     """,
+    # When a day was read whole, what is to be read again (exporter/ledger/pending.py), and the keys whose month
+    # differed when it was compared last (exporter/ledger/months.py).
+    """
+    ALTER TABLE days ADD COLUMN whole_at INTEGER;
+    UPDATE days SET whole_at = read_at;
+    CREATE TABLE pending_reads (
+        id INTEGER PRIMARY KEY, origin TEXT NOT NULL, part TEXT NOT NULL,
+        start INTEGER NOT NULL, end INTEGER NOT NULL, kind TEXT, names TEXT, began_at INTEGER NOT NULL
+    );
+    CREATE TABLE month_differences (
+        part TEXT NOT NULL, month INTEGER NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL,
+        seen TEXT NOT NULL, reads INTEGER NOT NULL,
+        PRIMARY KEY (part, month, account_id, service)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

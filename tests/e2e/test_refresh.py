@@ -33,15 +33,32 @@ def test_a_refresh_reads_what_moved_and_a_second_one_pays_nothing(make_aws: Make
     with in_process(tmp_path, aws, config, clock) as exporter:
         wait_for("it is ready", exporter.is_ready)
         before = paid()
-        assert post("cost").status_code == 200
+        answer = post("cost")
+        assert answer.status_code == 200
+        assert answer.text == "cost: not read, what is known is 0 minutes old\n"
         assert paid() == before, "it was read a moment ago"
 
         clock.advance(timedelta(minutes=10))
-        assert post("cost").status_code == 200
+        answer = post("cost")
+        assert (answer.status_code, answer.text) == (200, "cost: read\n")
         asked = paid()
         assert asked > before
-        assert post("cost").status_code == 200
+        clock.advance(timedelta(minutes=3))
+        answer = post("cost")
+        assert (answer.status_code, answer.text) == (200, "cost: not read, what is known is 3 minutes old\n")
         assert paid() == asked
+        as_json = requests.post(
+            f"{exporter.url}/-/refresh", params={"collector": "cost", "format": "json"}, timeout=60
+        ).json()
+        assert as_json["accounts"] == [
+            {
+                "account_id": aws.payer_id,
+                "account": next(account.name for account in aws.accounts if account.id == aws.payer_id),
+                "outcome": "known",
+                "units": {"read": 0, "known": 1, "failed": 0},
+                "minutes_old": 3,
+            }
+        ]
         # The next regular refresh is an interval away, as ever.
         assert exporter.value("aws_spend_exporter_collector_interval_seconds", collector="cost") == 6 * 3600
 
@@ -105,3 +122,112 @@ def test_costs_live_without_an_exporter_fills_the_ledger_itself_once_the_price_i
         for row in data["rows"]
         if Decimal(row["usd"])
     } == {key: usd for key, usd in truth.items() if usd}
+
+
+def refresh_command(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "exporter", "refresh", "-c", str(config), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_days_are_read_again_by_the_running_exporter_once_their_price_is_agreed_to(
+    make_aws: MakeAws, tmp_path: Path
+) -> None:
+    aws = make_aws(accounts=4)
+    settings = organization(
+        aws={"endpoint_url": aws.url},
+        collectors=collectors(cost={"history_months": 3, "compare_months": None, "reread_days": None}),
+    )
+    config = tmp_path / "config.yaml"
+
+    def paid() -> int:
+        return sum(entry.service == "ce" for entry in aws.requests.entries())
+
+    with in_process(tmp_path, aws, settings) as exporter:
+        wait_for("it is ready", exporter.is_ready)
+        wait_for("it has read all", lambda: exporter.value("aws_spend_exporter_ledger_missing_dates") == 0)
+        day = datetime.now(UTC).date() - timedelta(days=66)
+        account = aws.accounts[1]
+        totals = aws.truth.totals(day, day + timedelta(days=1))
+        service = max((usd, key[1]) for key, usd in totals.items() if key[0] == account.id)[1]
+        aws.restate(account.id, service, day, factor=3)
+        range_ = ("--from", (day - timedelta(days=1)).isoformat(), "--to", day.isoformat())
+        url = ("--url", exporter.url)
+
+        def held() -> Decimal:
+            units = exporter.service.ledger.cost.sums(day, day + timedelta(days=1), "unblended")
+            return units[account.id, service]
+
+        def true() -> Decimal:
+            return aws.truth.totals(day, day + timedelta(days=1))[account.id, service]
+
+        before, asked = held(), paid()
+        assert before != true()
+        unasked = refresh_command(config, *range_, *url)
+        assert unasked.returncode == 2
+        assert "Reading 2 days again costs about $0.02 (2 requests). Go on?" in unasked.stderr
+        assert "add --yes" in unasked.stderr
+        outside = refresh_command(config, "--from", "2020-01-01", "--to", "2020-01-02", "--yes", *url)
+        assert outside.returncode == 1
+        assert "from: found 2020-01-01, expected days of the history" in outside.stderr
+        backwards = refresh_command(config, "--from", range_[3], "--to", range_[1], "--yes", *url)
+        assert backwards.returncode == 1
+        assert "expected a day that is not after" in backwards.stderr
+        assert (held(), paid()) == (before, asked)
+
+        answer = refresh_command(config, *range_, *url, "--yes", "--json")
+        assert answer.returncode == 0, answer.stderr
+        assert json.loads(answer.stdout) == {
+            "start": range_[1],
+            "end": range_[3],
+            "usd": "0.02",
+            "days": 2,
+            "days_left": 0,
+        }
+        assert held() == true()
+        assert paid() == asked + 2
+
+
+def test_days_are_read_again_without_an_exporter_and_not_beyond_a_ceiling(
+    make_aws: MakeAws, tmp_path: Path
+) -> None:
+    aws = make_aws(accounts=4)
+    settings = organization(collectors=collectors(cost={"history_months": 2}))
+    config = tmp_path / "config.json"
+    whole = {"data_dir": str(tmp_path / "data"), "server": {"port": 1}, **settings}
+    config.write_text(json.dumps(whole))
+    day = datetime.now(UTC).date() - timedelta(days=35)
+    range_ = ("--from", day.isoformat(), "--to", day.isoformat())
+
+    unknown = refresh_command(config, *range_, "--yes")
+    assert unknown.returncode == 1
+    assert "there is no ledger" in unknown.stderr
+
+    filled = subprocess.run(
+        [sys.executable, "-m", "exporter", "costs", "-c", str(config), "--live", "--yes"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert filled.returncode == 0, filled.stderr
+    assert "cost: read" in filled.stderr
+
+    def paid() -> int:
+        return sum(entry.service == "ce" for entry in aws.requests.entries())
+
+    asked = paid()
+    answer = refresh_command(config, *range_, "--yes")
+    assert (answer.returncode, answer.stdout) == (0, "1 day was read again.\n"), answer.stderr
+    assert paid() == asked + 2
+
+    config.write_text(json.dumps({**whole, "ceilings": {"cost": {"month": 0.02}}}))
+    refused = refresh_command(config, *range_, "--yes")
+    assert refused.returncode == 1
+    assert "reading these days costs about $0.02, and of ceilings.cost.month $0.00 is left" in refused.stderr
+    assert paid() == asked + 2

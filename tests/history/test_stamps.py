@@ -1,13 +1,15 @@
 """Stamps lie at noon of their day and only grow; what is sent is what changed, and what was acknowledged is not sent again."""
 
+import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from history_harness import DAY, Writer, account_id, midnight, restate, today
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from recording_endpoint import RecordingEndpoint, Request
 
@@ -123,6 +125,74 @@ def test_a_ten_thousandth_is_sent_and_less_is_not(
     for value, sent in (("1", 1), ("1.00009999", 0), ("0.99990001", 0), ("1.0001", 1), ("1.00005", 0)):
         restate(ledger, YESTERDAY, {(0, 0): value})
         assert writer.write() == sent, value
+
+
+UNIT = Decimal("0.0000000001")
+"""What the ledger counts in."""
+HALF_A_CENT = 50_000_000
+
+
+def test_twenty_thousand_series_hide_no_two_dollars(
+    ledger: Ledger, endpoint: RecordingEndpoint, make_writer: MakeWriter
+) -> None:
+    """Each changes by less than is worth a sample."""
+    writer = make_writer(endpoint.write_url)
+    keys = [(account, service) for account in range(20) for service in range(10)]
+    restate(ledger, YESTERDAY, dict.fromkeys(keys, "1"))
+    assert writer.write() == 200
+    restate(ledger, YESTERDAY, dict.fromkeys(keys, "1.000025"))  # $0.005 in all, which is not more than that
+    assert writer.write() == 0
+    restate(ledger, YESTERDAY, {key: "1.000026" if key[0] % 2 else "0.999974" for key in keys})
+    assert writer.write() == 200
+    assert writer.write() == 0
+
+
+small = st.integers(-999_999, 999_999)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.lists(small | st.integers(-(10**12), 10**12), min_size=60, max_size=60),
+        min_size=1,
+        max_size=3,
+    )
+)
+@example([[900_000] * 60])
+@example([[0, *[900_000] * 59]])
+@example([[999_999, -999_999] * 30, [10**12, *[1] * 59]])
+def test_what_stays_unsent_of_a_day_is_at_most_half_a_cent(
+    endpoint: RecordingEndpoint, make_writer: MakeWriter, steps: list[list[int]]
+) -> None:
+    """And a sample is sent only where there is a change: after each of some restatements."""
+    endpoint.taken.clear()
+    keys = [(account, service) for account in range(6) for service in range(10)]
+    units = [10**10 * (number + 1) for number in range(60)]
+    with tempfile.TemporaryDirectory() as folder, closing(Ledger(Path(folder) / "ledger.sqlite")) as ledger:
+        writer = make_writer(endpoint.write_url, ledger)
+        restate(ledger, YESTERDAY, {key: each * UNIT for key, each in zip(keys, units, strict=True)})
+        writer.write()
+        sent = list(units)
+        for step in steps:
+            units = [each + more for each, more in zip(units, step, strict=True)]
+            restate(ledger, YESTERDAY, {key: each * UNIT for key, each in zip(keys, units, strict=True)})
+            changed = [new != old for new, old in zip(units, sent, strict=True)]
+            large = [abs(new - old) >= 10**6 for new, old in zip(units, sent, strict=True)]
+            unsent = sum(
+                abs(new - old) for new, old, is_large in zip(units, sent, large, strict=True) if not is_large
+            )
+            due = changed if unsent > HALF_A_CENT else large
+            assert writer.write() == sum(due)
+            sent = [new if is_due else old for new, old, is_due in zip(units, sent, due, strict=True)]
+            assert sum(abs(new - old) for new, old in zip(units, sent, strict=True)) <= HALF_A_CENT
+        newest = {
+            key[:2]: endpoint.by_stamp()[key] for key in sorted(endpoint.by_stamp(), key=lambda k: k[2])
+        }
+        assert newest == {
+            (account_id(account), f"Service {service}"): each / 10**10
+            for (account, service), each in zip(keys, sent, strict=True)
+            if each or (account_id(account), f"Service {service}") in newest
+        }
 
 
 def test_the_first_value_is_sent_however_small(

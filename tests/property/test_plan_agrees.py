@@ -33,7 +33,7 @@ class Installation:
         self.simulator = simulator
         self.ledger = ledger
         meter = Meter(ledger.charges, UNLIMITED, simulator.clock.now, CollectorRegistry())
-        self.aws = Aws(meter, endpoint_url=simulator.url, simulated=True)
+        self.aws = Aws(meter, endpoint_url=simulator.url, simulated=True, read_timeout=120)
 
     def refresh(self, now: datetime) -> None:
         self.simulator.clock.set(now)
@@ -45,7 +45,7 @@ class Installation:
             "clock": self.simulator.clock.now,
             "accounts": {payer.id: payer},
         }
-        cost.collect(Context(settings=cost.CostSettings(history_months=1), **surroundings), target)
+        cost.collect(Context(settings=cost.CostSettings(), **surroundings), target)
         forecast.collect(Context(settings=forecast.ForecastSettings(), **surroundings), target)
 
     def requests(self) -> int:
@@ -63,7 +63,7 @@ def installation(
     start: datetime = START,
 ) -> Iterator[Installation]:
     spec = OrganizationSpec(
-        seed=seed, accounts=accounts, services=services, groups_per_page=groups_per_page, now=start, days=120
+        seed=seed, accounts=accounts, services=services, groups_per_page=groups_per_page, now=start, days=430
     )
     with SimulatedAws(spec) as simulator:
         for name, value in simulator.environment().items():
@@ -123,7 +123,7 @@ MONTHS = (
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("seed", "start"), MONTHS, ids=lambda value: str(value)[:7])
-def test_a_hundred_accounts_of_twenty_services_cost_at_most_three_dollars_a_month(
+def test_a_hundred_accounts_of_twenty_services_cost_less_than_four_dollars_a_month(
     seed: int, start: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cost and forecast, and no more than a tenth from the plan."""
@@ -134,7 +134,7 @@ def test_a_hundred_accounts_of_twenty_services_cost_at_most_three_dollars_a_mont
         before = made.requests()
         made.refresh(made.simulator.clock.now())  # as after a restart
         print(f"seed {seed}, {start:%Y-%m}, {days} days: planned ${plan:.2f} of 30 days, paid ${paid:.2f}")
-        assert paid <= 3
+        assert paid <= Decimal("3.90")
         assert abs(plan - paid * 30 / days) <= paid * 30 / days / 10
         assert made.requests() == before
 

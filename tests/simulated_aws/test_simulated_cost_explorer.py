@@ -199,6 +199,35 @@ def test_the_oldest_day_and_the_last_end_are_accepted(client: Client) -> None:
     assert len(answer["ResultsByTime"]) == 14
 
 
+def test_months_by_two_keys_follow_what_is_restated(aws: SimulatedAws, client: Client) -> None:
+    """All fourteen months that are answered for, by account and service, over several pages."""
+    ce = client("ce")
+    first, end = date(2025, 2, 1), date(2026, 3, 10)
+    asked = query(first.isoformat(), end.isoformat(), BY_ACCOUNT, BY_SERVICE, Granularity="MONTHLY")
+
+    def answered() -> dict[tuple[str, ...], Decimal]:
+        found: dict[tuple[str, ...], Decimal] = {}
+        token: dict[str, str] = {}
+        while True:
+            page = ce.get_cost_and_usage(**asked, **token)
+            for line in page["ResultsByTime"]:
+                for group in line["Groups"]:
+                    key = (line["TimePeriod"]["Start"][:7], *group["Keys"])
+                    assert key not in found
+                    found[key] = Decimal(group["Metrics"]["UnblendedCost"]["Amount"])
+            if "NextPageToken" not in page:
+                return found
+            token = {"NextPageToken": page["NextPageToken"]}
+
+    before = answered()
+    assert before == aws.truth.totals(first, end, by=("month", "account", "service"))
+    account = next(account for account in aws.accounts if account.name.startswith("prod"))
+    change = aws.restate(account.id, "Amazon EC2", date(2025, 6, 17), factor=2)
+    after = answered()
+    assert after == aws.truth.totals(first, end, by=("month", "account", "service"))
+    assert {key for key in after if after[key] != before[key]} == {("2025-06", account.id, change.service)}
+
+
 def test_a_token_is_bound_to_its_parameters(aws: SimulatedAws, client: Client) -> None:
     ce = client("ce")
     asked = query("2026-03-01", "2026-03-06", BY_ACCOUNT, BY_SERVICE)

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
 from exporter.app.endpoints import Probes, create_app
+from exporter.collection.refreshed import Refreshed
 from exporter.collection.store import Store
 from exporter.core.moments import utc_now
 from exporter.web.server import Server
@@ -23,10 +24,16 @@ def test_requests_that_wait_for_aws_leave_threads_for_the_others() -> None:
         waiting.release()
         release.wait(120)
 
+    def refreshes(name: str, _: object) -> Refreshed:
+        hangs()
+        return Refreshed(collector=name)
+
     def no_source() -> None:
         raise NotImplementedError
 
-    probes = Probes(unready=list, problems=list, reload=hangs, refresh=hangs, status=dict, source=no_source)  # type: ignore[arg-type]
+    probes = Probes(
+        unready=list, problems=list, reload=hangs, refresh=refreshes, status=dict, source=no_source
+    )  # type: ignore[arg-type]
     server = Server(create_app(Store(utc_now), CollectorRegistry(), probes), "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.start()}"
     paths = ["/-/refresh?collector=cost", "/-/reload"] * 30

@@ -44,7 +44,19 @@ def test_the_plan_says_what_it_assumed_and_what_it_was_given() -> None:
         "groups_per_page": "given",
     }
     assert plan["scale"]["keys"] == 2000
-    assert Decimal(plan["usd_per_month"]) <= 3
+    assert Decimal(plan["usd_per_month"]) <= Decimal("3.90")
+
+
+def test_old_months_cost_at_most_ninety_cents_more_and_nothing_where_they_are_left_alone() -> None:
+    size = ("--accounts", "100", "--services", "20", "--groups-per-page", "5000", "--json")
+    with_them = json.loads(run(*size)[1])
+    off = {"compare_months": None, "reread_days": None}
+    Path("config.yaml").write_text(yaml.safe_dump({"collectors": {"cost": off}}))
+    without = json.loads(run(*size)[1])
+    assert Decimal(with_them["usd_per_month"]) - Decimal(without["usd_per_month"]) <= Decimal("0.90")
+    assert Decimal(without["usd_per_month"]) <= 3
+    purposes = {line["purpose"] for line in without["lines"]}
+    assert not [purpose for purpose in purposes if "months" in purpose or "quarter" in purpose]
 
 
 def test_fewer_groups_a_page_cost_more() -> None:

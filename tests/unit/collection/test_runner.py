@@ -135,9 +135,11 @@ def test_a_refresh_waits_for_what_is_being_read_already_and_says_how_that_went(
     run = threading.Thread(target=runner.collect, args=(world.collector,))
     run.start()
     assert reading.wait(60)
-    assert runner.refresh("cost", timedelta(seconds=0.3)) == "cost is still being read after 0 s"
+    assert runner.refresh("cost", timedelta(seconds=0.3)).reason == "cost is still being read after 0 s"
     answers: list[str | None] = []
-    refresh = threading.Thread(target=lambda: answers.append(runner.refresh("cost", timedelta(minutes=1))))
+    refresh = threading.Thread(
+        target=lambda: answers.append(runner.refresh("cost", timedelta(minutes=1)).reason)
+    )
     refresh.start()
     refresh.join(0.5)
     assert answers == []

@@ -225,5 +225,5 @@ def test_a_day_that_was_only_read_before_its_end_is_read_again_although_nothing_
 
     costs = [query for query in asked if query.part is CostPart.COSTS]
     assert any(query.start <= day < query.end for query in costs), spans(asked)
-    assert ledger.reads.day_states(day, day + timedelta(days=1))[day].read_at == later
+    assert ledger.reads.day_states(day, day + timedelta(days=1))[day].whole_at == later
     assert exporter.run(later + timedelta(hours=1)) == []
