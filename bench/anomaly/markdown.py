@@ -105,7 +105,7 @@ def as_markdown(whole: Whole, seed: int) -> str:
     failed = [f"- {bound.text}" for bound in verdict(whole) if not bound.holds]
     return "\n".join(
         [
-            f"One run of `python -m bench.anomaly --seed {seed}`: {len(whole.parts)} splits, {events:,} events in"
+            f"One run of `python -m bench.anomaly --seed {seed} --splits {len(whole.parts)}`: {events:,} events in"
             f" {months:,.0f} months of pairs, all held back. The mean of the splits:",
             "",
             *_methods(whole),
