@@ -29,7 +29,7 @@ from exporter.anomalies.families import (
     anomaly_family,
 )
 from exporter.anomalies.finding import Finding
-from exporter.anomalies.messages import Candidate, listed_only
+from exporter.anomalies.messages import Candidate, is_worth_a_message, listed_only
 from exporter.anomalies.settings import AnomalyCausesSettings, AnomalySettings, Kind, Sensitivity
 from exporter.anomalies.usage_days import DayInput, UsageDays, day_inputs, usage_is_known
 from exporter.core.fields import CollectorSettings
@@ -40,7 +40,7 @@ from exporter.expectation import baseline, dips
 from exporter.expectation.arrays import Flags, Given
 from exporter.expectation.baseline import Baseline
 from exporter.expectation.calibration import score_by_chance
-from exporter.expectation.late_data import is_settled
+from exporter.expectation.kinds import kinds
 from exporter.expectation.limits import Limits
 from exporter.expectation.rhythm import WEEKS
 from exporter.ledger.file import Ledger
@@ -134,7 +134,7 @@ def assess_day(
     found = _of_day(usage, values, days, limits, last_month_is_open=_last_month_is_open(ledger, day))
     back = _had_cost_before(ledger, days[0], np.flatnonzero(found.new).tolist())
     findings = _Findings(usage.series, values, days, limits, settings)
-    for kind, flagged in _flags(usage, found, limits).items():
+    for kind, flagged in kinds(found, limits, *_places(usage)).items():
         findings.add(kind, flagged, found, day, back)
     _add_dips(findings, usage, values, days, inputs)
     return Assessment(day, usage.series, found, _shown(values, found), findings.sorted())
@@ -146,18 +146,6 @@ def _of_day(
     found = baseline.assess(values, days, limits, last_month_is_open=last_month_is_open)
     # The day itself in full precision: it is shown.
     return replace(found, value=np.where(np.isnan(found.value), np.nan, usage.exact(days[-1])))
-
-
-def _flags(usage: UsageDays, found: Baseline, limits: Limits) -> dict[Kind, Flags]:
-    accounts, services = _places(usage)
-    low = baseline.is_low(found, limits) | found.stopped
-    settled = is_settled(found, low, accounts, services)
-    return {
-        "spike": baseline.spikes(found, limits),
-        "drop": baseline.drops(found, limits) & settled,
-        "new_service": found.new,
-        "stopped_service": found.stopped & settled,
-    }
 
 
 def _places(usage: UsageDays) -> tuple[list[str], list[str]]:
@@ -213,13 +201,14 @@ def _listed_only(
     """The findings that no message is sent of, as `Assessment.unsent`."""
     needed = score_by_chance(found.baseline.score, times_a_week=1.0)
 
-    def is_worth(finding: Finding) -> bool:
-        if finding.kind in ("new_service", "stopped_service"):
-            return True
-        return finding.kind != "dip" and (finding.score is None or abs(finding.score) >= needed)
-
     candidates = [
-        Candidate(each.account_id, each.service, each.kind, each.usd, is_worth(each))
+        Candidate(
+            each.account_id,
+            each.service,
+            each.kind,
+            each.usd,
+            is_worth_a_message(each.kind, each.score, needed),
+        )
         for each in found.findings
     ]
     try:

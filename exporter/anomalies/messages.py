@@ -49,6 +49,13 @@ class Listed:
     decided_at: datetime
 
 
+def is_worth_a_message(kind: str, score: float | None, needed: float) -> bool:
+    """Whether a finding of cost is sent if there is room; `needed` is the score that an organization has by chance."""
+    if kind in ("new_service", "stopped_service"):
+        return True
+    return kind != "dip" and (score is None or abs(score) >= needed)
+
+
 def listed_only(
     ledger: Ledger, day: date, candidates: Sequence[Candidate], most: int, now: datetime
 ) -> frozenset[tuple[str, str, str]]:
