@@ -63,8 +63,8 @@ class Baseline:
     recurs: Flags
     low_days: Numbers
     """How many known days before it were low, too, three at most; without one a low day may be late data."""
-    often_silent: Flags
-    """Days without cost are usual: a low day says nothing."""
+    often_idle: Flags
+    """Days that cost next to nothing are usual: a low day says nothing."""
     new: Flags
     """No cost before the last week, as far as is known: thirteen months at most."""
     back: Flags
@@ -123,7 +123,7 @@ def is_low(baseline: Baseline, limits: Limits) -> Flags:
         (baseline.score <= -limits.score)
         & (off >= _ratio(baseline, limits) * np.maximum(abs(baseline.expected), limits.least))
         & (off >= limits.amount)
-        & ~baseline.often_silent
+        & ~baseline.often_idle
     )
 
 
@@ -184,7 +184,7 @@ def _assess(history: Values, tested: date, limits: Limits, last_month_is_open: b
 
     base = _Base.of(before, value)
     life = history[:, -LIFE_DAYS - 1 :]
-    often_silent = lifetimes.is_often_idle(life[:, :-1], base.shares, limits)
+    often_idle = lifetimes.is_often_idle(life[:, :-1], base.shares, limits)
     usual = _Usual(
         base.expected.copy(),
         _either_side(base, limits, down=True),
@@ -193,9 +193,9 @@ def _assess(history: Values, tested: date, limits: Limits, last_month_is_open: b
     )
     # What costs as it always does needs no closer look.
     off = abs(value - base.expected) > np.maximum(_LOOKED_UP * base.deviation(value, limits), limits.least)
-    rows = np.flatnonzero(off | often_silent)
+    rows = np.flatnonzero(off | often_idle)
     if len(rows):
-        usual.put(rows, _looked_at(history[rows], often_silent[rows], base.noise[rows], tested, limits))
+        usual.put(rows, _looked_at(history[rows], often_idle[rows], base.noise[rows], tested, limits))
 
     assessed = enough & (base.own >= _FEWEST_OWN_DAYS) & ~np.isnan(value)
     stopped, cost_before = lifetimes.stopped(life, np.roll(base.shares, -1, axis=1), limits)
@@ -214,7 +214,7 @@ def _assess(history: Values, tested: date, limits: Limits, last_month_is_open: b
         upper=where_assessed(usual.expected + limits.score * usual.up),
         recurs=usual.recurs & assessed,
         low_days=_low_days(base, value, usual.expected),
-        often_silent=often_silent,
+        often_idle=often_idle,
         new=appeared & ~earlier & (value >= limits.new_amount),
         back=appeared & earlier & (value >= limits.amount),
         stopped=stopped,
@@ -244,11 +244,11 @@ class _Usual:
         self.recurs[rows] = other.recurs
 
 
-def _looked_at(history: Values, often_silent: Flags, noise_: Values, tested: date, limits: Limits) -> _Usual:
+def _looked_at(history: Values, often_idle: Flags, noise_: Values, tested: date, limits: Limits) -> _Usual:
     """A closer look over thirteen months: without what recurs, with what went as far before, and on calendars."""
     value, past = history[:, -1], history[:, :-1]
     largest = lifetimes.largest_usual(past[:, -LIFE_DAYS:], _SIZE_DEVIATIONS * limits.score, limits)
-    found = excursions(past, noise_, np.where(often_silent, largest, -np.inf), tested - _DAY, limits)
+    found = excursions(past, noise_, np.where(often_idle, largest, -np.inf), tested - _DAY, limits)
     plain = np.where(found.recurred, found.normal, past)
     base = _Base.of(plain[:, -WEEKS * 7 :], value)
     reach_down, reach_up = _reached(base, found)
@@ -258,10 +258,10 @@ def _looked_at(history: Values, often_silent: Flags, noise_: Values, tested: dat
         (largest - base.expected) / limits.score,
         noise.LEAST_DEVIATION * abs(base.expected) + limits.least,
     )
-    up = np.where(often_silent, by_size, up)
+    up = np.where(often_idle, by_size, up)
     usual = _Usual(base.expected, down, up, np.zeros(len(value), dtype=bool))
     # Days on and off by chance look like a rhythm.
-    shares = np.where(often_silent[:, None], 1.0, base.shares)
+    shares = np.where(often_idle[:, None], 1.0, base.shares)
     return _with_calendars(usual, history, shares, found, tested, limits)
 
 

@@ -19,6 +19,7 @@ _HABIT_BLOCK = 7  # days of which the furthest counts
 _HABITS = ((17, 3), (56, 5))
 """In so many of the newest blocks, so many went as far: that is how a series is."""
 _FACTORS_AT = 4.0  # deviations at which a factor and an amount say the same
+_LARGEST = 50.0  # of the exponential function, far beyond any noise
 _SHORT_DAYS = 12  # days that have neighbours, for these alone to tell the deviation
 _LONG_AGAINST_SHORT = 2.0
 
@@ -44,8 +45,8 @@ def factor(value: Values, expected: Values, noise: Values) -> Values:
 
     Cost varies by factors: as far up as down is a larger amount.
     """
-    upwards = np.expm1(_FACTORS_AT * noise) / _FACTORS_AT
-    downwards = -np.expm1(-_FACTORS_AT * noise) / _FACTORS_AT
+    size = np.minimum(_FACTORS_AT * noise, _LARGEST)
+    upwards, downwards = np.expm1(size) / _FACTORS_AT, -np.expm1(-size) / _FACTORS_AT
     return np.where((value >= expected) == (expected >= 0), upwards, downwards)
 
 

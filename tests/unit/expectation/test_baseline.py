@@ -245,7 +245,7 @@ def at_the_limits(limits: Limits, side: int) -> baseline.Baseline:
     value, expected, score = np.array([100.0 + side * 25]), np.array([100.0]), np.array([side * 5.0])
     return baseline.Baseline(
         value, expected, np.array([5.0]), score, expected, expected,
-        recurs=flag, low_days=np.ones(1, dtype=np.int64), often_silent=flag,
+        recurs=flag, low_days=np.ones(1, dtype=np.int64), often_idle=flag,
             back=flag, new=flag, stopped=flag, may_be_restated=flag, usual=expected,
     )  # fmt: skip
 
@@ -277,3 +277,16 @@ def test_a_silence_as_long_as_one_before_is_no_end() -> None:
         return lambda day: 0.0 if ago(day) < days or ago(day) in (20, 21) else 60.0
 
     assert found(silent(2), silent(3)) == ["drop", "stopped"]
+
+
+def test_any_values_give_numbers_or_nothing() -> None:
+    """Single precision, huge and tiny amounts, gaps: no warning, and no verdict on what is not known."""
+    rng = np.random.default_rng(7)
+    days = input_days(TESTED)
+    values = rng.choice([0.0, 0.0, 1e-9, 1.0, -3.0, 1e9, NAN], (200, len(days))).astype(np.float32)
+    values[0], values[1, :-1], values[2] = NAN, NAN, 0.0
+    seen = assess(values, days, LIMITS)
+    verdicts = baseline.spikes(seen, LIMITS) | baseline.drops(seen, LIMITS) | seen.new | seen.stopped
+    assert not verdicts[np.isnan(seen.value)].any()
+    assert not verdicts[:3].any()
+    assert np.isnan(seen.expected[:2]).all()
