@@ -21,7 +21,7 @@ from exporter.collection.attempts import Attempts, free_bytes
 from exporter.collection.discovery import DISCOVERY, Discover, Discovery, Regions, RegionsOf
 from exporter.collection.due import Patience
 from exporter.collection.metrics import COUNTED, RunnerMetrics
-from exporter.collection.plan import refused_collectors
+from exporter.collection.plan import needed_usd_as_seen, refused_collectors, waiting_days
 from exporter.collection.publisher import Publisher
 from exporter.collection.refreshed import AccountReading, Outcome, Refreshed
 from exporter.collection.restored import Restored
@@ -196,6 +196,9 @@ class Runner:
                 if reason := self._refused.get(collector.name):
                     interval = self.config.settings(collector).interval
                     self._attempts.refuse(collector, interval, directory, reason)
+            waits = waiting_days(self.config, self._ledger, self._clock(), len(directory.accounts))
+            if waits is not None:
+                log.warning("old days are read less often than configured", extra={"reason": waits})
         # After that, since a view shows what refused collectors leave out.
         if before is not None and before.names == directory.names:
             self.views.render_thresholds()
@@ -334,4 +337,5 @@ class Runner:
             sections=self._sections,
             regions=partial(self._regions.of_all, directory),
             names=directory.names,
+            needed_usd=lambda: needed_usd_as_seen(self.config, self._ledger, self._clock()),
         )

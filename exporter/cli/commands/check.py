@@ -6,12 +6,17 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from exporter.cli.commands import examples
 from exporter.cli.options import config_option, json_option, load
 from exporter.cli.tables import findings_table, progress
+from exporter.core.moments import utc_now
+
+if TYPE_CHECKING:
+    from exporter.collection.plan import Plan
 
 
 @click.command("check", epilog=examples("check", "check --aws"))
@@ -25,9 +30,11 @@ def command(config_path: Path | None, with_aws: bool, as_json: bool) -> None:
 
     Nothing of it is paid; exit code 1 if something cannot be reached.
     """
+    from exporter.collection.plan import plan_at_rest
+
     config = load(config_path)
     if not with_aws:
-        click.echo(json.dumps({"config": "valid"}) if as_json else "The configuration is valid.")
+        _report_configuration(plan_at_rest(config, utc_now()), as_json)
         return
     from exporter.cli.check import check_aws
 
@@ -38,3 +45,13 @@ def command(config_path: Path | None, with_aws: bool, as_json: bool) -> None:
     else:
         findings_table("AWS access", findings)
     sys.exit(1 if any(finding.error for finding in findings) else 0)
+
+
+def _report_configuration(plan: Plan, as_json: bool) -> None:
+    """That it is valid, and what of it waits for a ceiling."""
+    if as_json:
+        click.echo(json.dumps({"config": "valid"} | ({"waits": plan.waits} if plan.waits else {})))
+        return
+    click.echo("The configuration is valid.")
+    if plan.waits is not None:
+        click.echo(f"{plan.waits[0].upper()}{plan.waits[1:]}.")
