@@ -133,7 +133,7 @@ def _leaves_enough(ctx: Context[CostSettings], now: datetime) -> bool:
     for (budget, period), left in ctx.aws.meter.remaining().items():
         if budget == "cost" and period in ends:
             part_of_a_month = (start_of_day(ends[period]) - now) / timedelta(days=30)
-            if left < a_month * Decimal(part_of_a_month):
+            if left < a_month * older_months.KEPT_FREE * Decimal(part_of_a_month):
                 return False
     return True
 

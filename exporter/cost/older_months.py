@@ -49,6 +49,9 @@ _ASSUMED_PAGES_A_COMPARISON = Decimal("0.5")  # of months that moved: most weeks
 
 OTHER_PURPOSE = "non-usage charges of days older than last month, each in its turn"
 
+KEPT_FREE = Decimal("1.1")
+"""How many times its plan is kept free for what must not wait: by a tenth, a plan may be wrong."""
+
 SCANS = {CostPart.MONTHS: "months", CostPart.MONTHS_OTHER: "months_other"}
 """The kinds of comparisons, by which the ledger remembers when they were done."""
 
@@ -376,7 +379,7 @@ def within_ceilings(
     """
     if (ceiling := tightest(limits)) is None:
         return settings
-    room = ceiling[1] - needed_usd
+    room = ceiling[1] - needed_usd if ceiling[1] >= needed_usd * KEPT_FREE else Decimal(0)
     comparisons = usd_a_month(settings.model_copy(update={"reread_days": None}), scale)
     turns = usd_a_month(settings.model_copy(update={"compare_months": None}), scale)
     longest = timedelta(days=30 * settings.history_months)

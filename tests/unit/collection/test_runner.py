@@ -357,6 +357,24 @@ def test_a_damaged_ledger_takes_its_views_and_nothing_else(
     assert runner.stop(30)
 
 
+@pytest.mark.parametrize(("dollars", "expected"), [(0.01, 1), (1000, 0)])
+def test_the_log_has_what_waits_for_a_ceiling_once(
+    world: World, caplog: pytest.LogCaptureFixture, dollars: float, expected: int
+) -> None:
+    world.ceilings = {"cost": {"day": None, "month": dollars}}
+    runner = world.runner()
+    runner.start()
+    wait_for("accounts are discovered", lambda: not runner.unready())
+    runner.discovery.run()
+    assert runner.stop(30)
+    found = [
+        record for record in caplog.records if record.msg == "old days are read less often than configured"
+    ]
+    assert len(found) == expected
+    if found:
+        assert "months are not compared" in vars(found[0])["reason"]
+
+
 def test_views_follow_the_commits_and_never_slow_them_down(world: World) -> None:
     """A first fill commits a month at a time: rendering after each took longer than reading."""
     rendered = []
