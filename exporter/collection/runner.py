@@ -255,7 +255,7 @@ class Runner:
         reading = self.collect(collector, patience.total_seconds(), early=days is None)
         self.views.catch_up_with_resources()
         if reading.failed:
-            reason = f"{reading.failed} units of {name} failed, see /-/ready"
+            reason = self._failed(name, reading)
         elif reading.pending and days is None:
             reason = f"{name} is still being read after {patience.total_seconds():.0f} s"
         return Refreshed(
@@ -276,6 +276,12 @@ class Runner:
         if refusal is None:
             days.request(self._ledger, now)
         return refusal
+
+    def _failed(self, name: str, reading: Reading) -> str:
+        results = [self._store.result(key) for key, outcome in reading.outcomes if outcome is Outcome.FAILED]
+        kinds = sorted({str(result.error) for result in results if result is not None and result.error})
+        units = "1 unit" if reading.failed == 1 else f"{reading.failed} units"
+        return f"{units} of {name} failed{': ' if kinds else ''}{', '.join(kinds)}"
 
     def _accounts_of(self, reading: Reading) -> tuple[AccountReading, ...]:
         by_account: dict[str, list[tuple[Key, Outcome]]] = {}

@@ -146,7 +146,8 @@ def test_a_refresh_waits_for_what_is_being_read_already_and_says_how_that_went(
     release.set()
     refresh.join(60)
     run.join(60)
-    assert answers == [f"{2 if scope is Scope.REGION else 1} units of cost failed, see /-/ready"]
+    units = "2 units" if scope is Scope.REGION else "1 unit"
+    assert answers == [f"{units} of cost failed: access_denied"]
 
 
 def test_an_account_that_leaves_while_it_is_read_leaves_nothing(world: World) -> None:
