@@ -102,7 +102,10 @@ def _from_ledger(
         query = endpoint.query.model_validate(parameters)
     except ValidationError as error:
         raise AskError(_reasons({"detail": error.errors()})) from None
-    ledger = Ledger(path, read_only=True)
+    try:
+        ledger = Ledger(path, read_only=True)
+    except sqlite3.Error as error:
+        raise AskError(f"{path} cannot be read: {error}") from None
     try:
         # Names are read once: an answer asks for one a row.
         source = Source(ledger=ledger, config=config, now=clock(), names=ledger.accounts.names())

@@ -144,7 +144,7 @@ def _plan(config: Config) -> Iterator[CheckFinding]:
             "plan", "; ".join(plan.over), "raise the ceiling, or ask for less: `plan` shows what", "over"
         )
     else:
-        yield _ok("plan", f"${plan.usd:.2f} a month for AWS requests, within its ceilings")
+        yield _ok("plan", f"${plan.usd:.2f} a month for AWS requests, within its ceilings", plan.waits or "")
 
 
 # Servers

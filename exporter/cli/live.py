@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from contextlib import closing
 from datetime import timedelta
@@ -69,7 +70,7 @@ def refresh(config: Config, collector: str, url: str | None, days: Reread | None
 def _refresh_here(config: Config, collector: str, days: Reread | None) -> dict[str, Any]:
     try:
         ledger = Ledger(config.ledger_path)
-    except (LedgerLockedError, OSError) as error:
+    except (LedgerLockedError, OSError, sqlite3.Error) as error:
         raise AskError(f"data_dir: found {config.data_dir}, expected a ledger to write: {error}") from None
     registry, stop = CollectorRegistry(), threading.Event()
     with closing(ledger):
@@ -80,6 +81,10 @@ def _refresh_here(config: Config, collector: str, days: Reread | None) -> dict[s
                 runner = Runner(config, aws, ledger, Store(utc_now), RunnerMetrics(registry), utc_now, stop)
                 runner.discovery.ensure()
                 done = runner.refresh(collector, _PATIENCE if days is None else _PATIENCE_FOR_DAYS, days)
+        except KeyboardInterrupt:
+            if days is not None:
+                days.withdraw(ledger)  # no later run is to pay for it
+            raise
         except AwsError as error:
             raise AskError(str(error)) from None
         finally:

@@ -127,10 +127,15 @@ def refresh_if_live(config: Config, collector: str, url: str | None, *, live: bo
 
 def agree(price: str) -> None:
     """Ask whether to pay; ends the process with exit code 2 where there is no one to ask."""
-    question = f"{price} Go on?"
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{question} There is no terminal to ask on: add --yes")
-    click.confirm(question, abort=True, err=True)
+        raise _NotAgreedError(f"{price} There is no terminal to ask on: add --yes")
+    click.confirm(f"{price} Go on?", abort=True, err=True)
+
+
+class _NotAgreedError(click.ClickException):
+    """A price that no one can be asked about; the command line is right, so that its usage is not shown."""
+
+    exit_code = 2
 
 
 def known_services(config: Config, url: str | None) -> list[str]:

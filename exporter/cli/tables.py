@@ -61,9 +61,15 @@ def plan_table(plan: Plan) -> None:
     table.add_row(
         "", "", "a month; each request is an event in CloudTrail", f"{plan.requests:,.0f}", f"{plan.usd:,.2f}"
     )
+    if plan.may_wait_usd:
+        table.add_row(
+            "", "", "of which may wait: days older than last month", "", f"{plan.may_wait_usd:,.2f}"
+        )
     table.add_row("", "", "once, for the first read of the history", "", f"{plan.first_fill_usd:,.2f}")
     console.print(table)
     console.print(f"Planned with {scale}.")
+    if plan.waits is not None:
+        console.print(f"{plan.waits[0].upper()}{plan.waits[1:]}.", style="yellow")
     for text in plan.over:
         console.print(f"Over its ceiling: {text}", style="red")
 

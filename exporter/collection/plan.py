@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ from exporter.collectors.usage import rows_of
 from exporter.config.model import Config
 from exporter.core.moments import times_a_month
 from exporter.core.places import Scope
+from exporter.cost.older_months import tightest, usd_a_month, within_ceilings
 from exporter.cost.refresh_plan import (
     ASSUMED_GROUPS_PER_PAGE,
     ASSUMED_SERVICES,
@@ -26,6 +27,7 @@ from exporter.cost.refresh_plan import (
     known_scale,
     missing_days,
 )
+from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import Scale
 from exporter.declarations.collector import AnyCollector
 from exporter.ledger.file import Ledger
@@ -48,6 +50,8 @@ class Line:
     purpose: str
     requests: Decimal
     usd: Decimal
+    may_wait: bool = False
+    """Whether it is asked for only as far as the ceilings leave room beside the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,19 @@ class Plan:
     lines: tuple[Line, ...]
     first_fill_usd: Decimal
     over: tuple[str, ...]
-    """What passes its ceiling, one sentence each."""
+    """What passes its ceiling, one sentence each; what may wait is left out."""
+    waits: str | None
+    """How much less often old days are read than configured, so that the ceilings hold; None: they are not."""
 
     @property
     def usd(self) -> Decimal:
         """Dollars a month."""
         return sum((line.usd for line in self.lines), Decimal(0))
+
+    @property
+    def may_wait_usd(self) -> Decimal:
+        """Dollars a month of what waits where something else needs them."""
+        return sum((line.usd for line in self.lines if line.may_wait), Decimal(0))
 
     @property
     def requests(self) -> Decimal:
@@ -155,14 +166,78 @@ def _usage_metrics(
 
 
 def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: datetime) -> Plan:
-    """Price a configuration at a scale."""
+    """Price a configuration at a scale, old days as often as the ceilings have room for them."""
+    paced = _paced(config, scale)
     lines: list[Line] = []
     for collector in _running(config):
-        lines += _lines(config, collector, scale)
+        lines += _lines(config, collector, scale, paced if collector is COST else config.settings(collector))
     fill = Decimal(0)
     if config.settings(COST).enabled and config.shard.index == 0:
         fill = first_fill_pages(config.settings(COST), scale, now.date()) * COST_EXPLORER_REQUEST_USD
-    return Plan(scale, sources, tuple(lines), fill, tuple(_over(config, lines, fill)))
+    over = tuple(_over(config, lines, fill))
+    return Plan(scale, sources, tuple(lines), fill, over, _waits(config, scale, paced))
+
+
+def needed_usd(config: Config, scale: Scale) -> Decimal:
+    """Dollars a month that the running collectors need of the ceilings of cost; what may wait is left out."""
+    return sum(
+        (
+            call.per_month * unit_price(call.service, call.operation)
+            for collector in _running(config)
+            for call in collector.paid_calls(config.settings(collector), scale)
+            if budget_of(call.service) == "cost" and not call.may_wait
+        ),
+        Decimal(0),
+    )
+
+
+def _paced(config: Config, scale: Scale) -> CostSettings:
+    limits = config.ceilings.limits("cost")
+    return within_ceilings(config.settings(COST), scale, limits, needed_usd(config, scale))
+
+
+def _waits(config: Config, scale: Scale, paced: CostSettings) -> str | None:
+    settings = config.settings(COST)
+    if not settings.enabled or config.shard.index or paced == settings:
+        return None
+    usd = needed_usd(config, scale) + usd_a_month(settings, scale)
+    limits = config.ceilings.limits("cost")
+    ceiling = tightest(limits)
+    assert ceiling is not None  # nothing else makes them wait
+    period = ceiling[0]
+    return (
+        f"above ceilings.cost.{period} of ${limits[period]}, old days wait: {_intervals(settings, paced)};"
+        f" without the ceiling ${usd:.2f} a month"
+    )
+
+
+def _intervals(settings: CostSettings, paced: CostSettings) -> str:
+    return ", ".join(
+        [
+            *_interval(
+                "months are compared",
+                "months are not compared",
+                settings.compare_months,
+                paced.compare_months,
+            ),
+            *_interval(
+                "each old day is read again", "old days have no turn", settings.reread_days, paced.reread_days
+            ),
+        ]
+    )
+
+
+def _interval(is_done: str, is_not: str, wanted: timedelta | None, given: timedelta | None) -> Iterator[str]:
+    if given is None and wanted is not None:
+        yield is_not
+    elif given is not None and wanted is not None:
+        less = f" instead of every {_days(wanted)}" if given > wanted else ""
+        yield f"{is_done} about every {_days(given)}{less}"
+
+
+def _days(interval: timedelta) -> str:
+    days = ceil(interval / timedelta(days=1))
+    return f"{days} days" if days != 1 else "day"
 
 
 def _running(config: Config) -> list[AnyCollector]:
@@ -194,8 +269,7 @@ def plan_at_rest(config: Config, now: datetime, **given: int | None) -> Plan:
             ledger.close()
 
 
-def _lines(config: Config, collector: AnyCollector, scale: Scale) -> list[Line]:
-    settings = config.settings(collector)
+def _lines(config: Config, collector: AnyCollector, scale: Scale, settings: Any) -> list[Line]:
     paid = [
         Line(
             collector.name,
@@ -204,6 +278,7 @@ def _lines(config: Config, collector: AnyCollector, scale: Scale) -> list[Line]:
             call.note,
             call.per_month,
             call.per_month * unit_price(call.service, call.operation),
+            call.may_wait,
         )
         for call in collector.paid_calls(settings, scale)
     ]
@@ -232,7 +307,10 @@ def _lines(config: Config, collector: AnyCollector, scale: Scale) -> list[Line]:
 def _over(config: Config, lines: list[Line], fill: Decimal) -> list[str]:
     over = []
     for budget in _BUDGETS:
-        month = sum((line.usd for line in lines if budget_of(line.service) == budget), Decimal(0))
+        month = sum(
+            (line.usd for line in lines if budget_of(line.service) == budget and not line.may_wait),
+            Decimal(0),
+        )
         limits = config.ceilings.limits(budget)
         for period, usd in (("day", month / 30), ("month", month)):
             limit = limits[period]
@@ -268,6 +346,16 @@ def refused_collectors(config: Config, ledger: Ledger, now: datetime, accounts: 
     return refused
 
 
+def waiting_days(config: Config, ledger: Ledger, now: datetime, accounts: int) -> str | None:
+    """How much less often old days are read than configured, so that the ceilings hold; see `Plan.waits`."""
+    return _refused(config, ledger, now, accounts)[0].waits
+
+
+def needed_usd_as_seen(config: Config, ledger: Ledger, now: datetime) -> Decimal:
+    """`needed_usd` at the scale that the ledger has seen."""
+    return needed_usd(config, known_scale(ledger, now).as_scale())
+
+
 def _refused(config: Config, ledger: Ledger, now: datetime, accounts: int | None) -> tuple[Plan, list[str]]:
     known = accounts if accounts and not known_scale(ledger, now).accounts else None
     scale, sources = scale_for(config, ledger, now, accounts=known)
@@ -298,11 +386,14 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "purpose": line.purpose,
                 "requests_per_month": round(float(line.requests), 1),
                 "usd_per_month": f"{line.usd:.2f}",
+                "may_wait": line.may_wait,
             }
             for line in plan.lines
         ],
         "requests_per_month": round(float(plan.requests), 1),
         "usd_per_month": f"{plan.usd:.2f}",
+        "may_wait_usd_per_month": f"{plan.may_wait_usd:.2f}",
         "first_fill_usd": f"{plan.first_fill_usd:.2f}",
         "over_ceiling": list(plan.over),
+        "waits": plan.waits,
     }

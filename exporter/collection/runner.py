@@ -21,7 +21,7 @@ from exporter.collection.attempts import Attempts, free_bytes
 from exporter.collection.discovery import DISCOVERY, Discover, Discovery, Regions, RegionsOf
 from exporter.collection.due import Patience
 from exporter.collection.metrics import COUNTED, RunnerMetrics
-from exporter.collection.plan import refused_collectors
+from exporter.collection.plan import needed_usd_as_seen, refused_collectors, waiting_days
 from exporter.collection.publisher import Publisher
 from exporter.collection.refreshed import AccountReading, Outcome, Refreshed
 from exporter.collection.restored import Restored
@@ -196,6 +196,9 @@ class Runner:
                 if reason := self._refused.get(collector.name):
                     interval = self.config.settings(collector).interval
                     self._attempts.refuse(collector, interval, directory, reason)
+            waits = waiting_days(self.config, self._ledger, self._clock(), len(directory.accounts))
+            if waits is not None:
+                log.warning("old days are read less often than configured", extra={"reason": waits})
         # After that, since a view shows what refused collectors leave out.
         if before is not None and before.names == directory.names:
             self.views.render_thresholds()
@@ -252,7 +255,7 @@ class Runner:
         reading = self.collect(collector, patience.total_seconds(), early=days is None)
         self.views.catch_up_with_resources()
         if reading.failed:
-            reason = f"{reading.failed} units of {name} failed, see /-/ready"
+            reason = self._failed(name, reading)
         elif reading.pending and days is None:
             reason = f"{name} is still being read after {patience.total_seconds():.0f} s"
         return Refreshed(
@@ -273,6 +276,12 @@ class Runner:
         if refusal is None:
             days.request(self._ledger, now)
         return refusal
+
+    def _failed(self, name: str, reading: Reading) -> str:
+        results = [self._store.result(key) for key, outcome in reading.outcomes if outcome is Outcome.FAILED]
+        kinds = sorted({str(result.error) for result in results if result is not None and result.error})
+        units = "1 unit" if reading.failed == 1 else f"{reading.failed} units"
+        return f"{units} of {name} failed{': ' if kinds else ''}{', '.join(kinds)}"
 
     def _accounts_of(self, reading: Reading) -> tuple[AccountReading, ...]:
         by_account: dict[str, list[tuple[Key, Outcome]]] = {}
@@ -334,4 +343,5 @@ class Runner:
             sections=self._sections,
             regions=partial(self._regions.of_all, directory),
             names=directory.names,
+            needed_usd=lambda: needed_usd_as_seen(self.config, self._ledger, self._clock()),
         )

@@ -112,7 +112,7 @@ def _next_query(ctx: Context[CostSettings], now: datetime, *, explain: bool = Fa
     requested = older_months.requested_query(ctx.ledger, ctx.settings, now)
     if (query := requested or next_query(ctx.ledger, ctx.settings, now)) is not None:
         return query
-    older = older_months.next_query(ctx.ledger, ctx.settings, now)
+    older = older_months.next_query(ctx.ledger, _paced(ctx, now), now)
     if older is None or _leaves_enough(ctx, now):
         return older
     if explain:
@@ -128,16 +128,30 @@ def _leaves_enough(ctx: Context[CostSettings], now: datetime) -> bool:
 
     Old days may wait for a cheaper day: today's cost may not.
     """
-    seen, today = known_scale(ctx.ledger, now), now.date()
-    scale = Scale(seen.accounts, seen.services, seen.keys, 1, seen.groups_per_page)
-    a_month = sum(month_of_pages(ctx.settings, scale).values(), Decimal(0)) * COST_EXPLORER_REQUEST_USD
+    a_month, today = _needed_usd(ctx, now), now.date()
     ends = {"day": today + timedelta(days=1), "month": month_start(today, -1)}
     for (budget, period), left in ctx.aws.meter.remaining().items():
         if budget == "cost" and period in ends:
             part_of_a_month = (start_of_day(ends[period]) - now) / timedelta(days=30)
-            if left < a_month * Decimal(part_of_a_month):
+            if left < a_month * older_months.KEPT_FREE * Decimal(part_of_a_month):
                 return False
     return True
+
+
+def _paced(ctx: Context[CostSettings], now: datetime) -> CostSettings:
+    """The settings with intervals of old days that the ceilings have room for."""
+    limits = ctx.aws.meter.ceilings.limits("cost")
+    return older_months.within_ceilings(
+        ctx.settings, known_scale(ctx.ledger, now).as_scale(), limits, _needed_usd(ctx, now)
+    )
+
+
+def _needed_usd(ctx: Context[CostSettings], now: datetime) -> Decimal:
+    """Dollars a month that the ceilings of cost keep for what must not wait."""
+    if ctx.needed_usd is not None:
+        return ctx.needed_usd()
+    pages = month_of_pages(ctx.settings, known_scale(ctx.ledger, now).as_scale())
+    return sum(pages.values(), Decimal(0)) * COST_EXPLORER_REQUEST_USD
 
 
 _GROUP_BY: Mapping[CostPart, Sequence[str]] = {
@@ -285,7 +299,7 @@ def due(ctx: Context[CostSettings], target: Target) -> datetime:
     if refreshed is None:
         return now
     refresh = refreshed + ctx.settings.interval
-    older = older_months.due_at(ctx.ledger, ctx.settings, now)
+    older = older_months.due_at(ctx.ledger, _paced(ctx, now), now)
     # What is due already and has to wait for the ceilings waits for the next refresh.
     return min(refresh, older) if older is not None and older > now else refresh
 
@@ -293,9 +307,17 @@ def due(ctx: Context[CostSettings], target: Target) -> datetime:
 def paid_calls(settings: CostSettings, scale: Scale) -> Iterable[PaidCall]:
     """Requests of a 30-day month, as the refresh plan would make them."""
     refreshes, older = month_of_pages(settings, scale), older_months.month_of_pages(settings, scale)
-    for part in CostPart:
-        if pages := refreshes.get(part, Decimal(0)) + older.get(part, Decimal(0)):
-            yield PaidCall(service="ce", operation="GetCostAndUsage", per_month=pages, note=PURPOSES[part])
+    purposes = {**PURPOSES, CostPart.OTHER: older_months.OTHER_PURPOSE}
+    for pages, notes, may_wait in ((refreshes, PURPOSES, False), (older, purposes, True)):
+        for part in CostPart:
+            if number := pages.get(part, Decimal(0)):
+                yield PaidCall(
+                    service="ce",
+                    operation="GetCostAndUsage",
+                    per_month=number,
+                    note=notes[part],
+                    may_wait=may_wait,
+                )
 
 
 # Views

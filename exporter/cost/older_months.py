@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from exporter.aws.meter import COST_EXPLORER_REQUEST_USD
 from exporter.core.amounts import Units
 from exporter.core.moments import month_start
 from exporter.cost.refresh_plan import (
@@ -43,7 +44,13 @@ _DAY = timedelta(days=1)
 _MOST_DAYS_A_TURN = {CostPart.REREAD: 31, CostPart.OTHER: 366}
 _MOST_PAGES_A_TURN = 6
 _READ_TOGETHER = timedelta(days=7)  # days that were read within so long have their turn one after another
+_TIMES_A_MONTH = {"day": 30, "month": 1}
 _ASSUMED_PAGES_A_COMPARISON = Decimal("0.5")  # of months that moved: most weeks have none
+
+OTHER_PURPOSE = "non-usage charges of days older than last month, each in its turn"
+
+KEPT_FREE = Decimal("1.1")
+"""How many times its plan is kept free for what must not wait: by a tenth, a plan may be wrong."""
 
 SCANS = {CostPart.MONTHS: "months", CostPart.MONTHS_OTHER: "months_other"}
 """The kinds of comparisons, by which the ledger remembers when they were done."""
@@ -355,3 +362,50 @@ def month_of_pages(settings: CostSettings, scale: Scale) -> Mapping[CostPart, De
             pages = times * cost.pages(size * groups) * days / min(size, days)
             totals[part] = totals.get(part, Decimal(0)) + pages
     return totals
+
+
+def usd_a_month(settings: CostSettings, scale: Scale) -> Decimal:
+    """The price of `month_of_pages`."""
+    return sum(month_of_pages(settings, scale).values(), Decimal(0)) * COST_EXPLORER_REQUEST_USD
+
+
+def within_ceilings(
+    settings: CostSettings, scale: Scale, limits: Mapping[str, Decimal | None], needed_usd: Decimal
+) -> CostSettings:
+    """The settings with `compare_months` and `reread_days` as long as the ceilings require; None: not at all.
+
+    `limits` are those of a day and of a month; `needed_usd` is what all else needs in a month. Comparisons
+    come first: they find all but moves between the days of one month.
+    """
+    if (ceiling := tightest(limits)) is None:
+        return settings
+    room = ceiling[1] - needed_usd if ceiling[1] >= needed_usd * KEPT_FREE else Decimal(0)
+    comparisons = usd_a_month(settings.model_copy(update={"reread_days": None}), scale)
+    turns = usd_a_month(settings.model_copy(update={"compare_months": None}), scale)
+    longest = timedelta(days=30 * settings.history_months)
+    return settings.model_copy(
+        update={
+            "compare_months": _stretched(settings.compare_months, comparisons, room, longest),
+            "reread_days": _stretched(settings.reread_days, turns, room - comparisons, longest),
+        }
+    )
+
+
+def tightest(limits: Mapping[str, Decimal | None]) -> tuple[str, Decimal] | None:
+    """The period, `day` or `month`, whose limit allows least in a month of 30 days, and how many dollars."""
+    a_month = [
+        (limit * _TIMES_A_MONTH[period], period) for period, limit in limits.items() if limit is not None
+    ]
+    usd, period = min(a_month, default=(None, ""))
+    return (period, usd) if usd is not None else None
+
+
+def _stretched(
+    interval: timedelta | None, usd: Decimal, room: Decimal, longest: timedelta
+) -> timedelta | None:
+    """The interval at which what takes `usd` a month takes at most `room`; None if days leave the history before."""
+    if interval is None or usd <= room:
+        return interval
+    if room <= 0 or usd / room > Decimal(longest / interval):
+        return None
+    return interval * float(usd / room)

@@ -71,7 +71,7 @@ PURPOSES = {
     CostPart.SCAN_SERVICES: "which days moved, by service",
     CostPart.MONTHS: "which months moved, by account and service",
     CostPart.MONTHS_OTHER: "which months moved, non-usage charges",
-    CostPart.REREAD: "days older than last month: those of months that moved, and each once a quarter",
+    CostPart.REREAD: "days older than last month: those of months that moved, and each in its turn",
 }
 
 
@@ -349,6 +349,10 @@ class CostScale:
     """Pairs of account and service with cost on a day."""
     groups_per_page: int
     pages_a_slice: int = _SLICE_PAGES
+
+    def as_scale(self) -> Scale:
+        """The same for pricing what is asked of Cost Explorer, which has no regions."""
+        return Scale(self.accounts, self.services, self.keys, 1, self.groups_per_page)
 
     def pages_of(self, days: int, groups_a_day: int) -> int:
         """Pages of a query over so many days, cut into slices as it is read."""

@@ -65,8 +65,9 @@ class Reread:
             left = limit - ledger.charges.charged_since("cost", period_start(period, now))
             if usd > left:
                 return (
-                    f"reading these days costs about ${usd:.2f}, and of ceilings.cost.{period}"
-                    f" ${max(left, Decimal(0)):.2f} is left"
+                    f"reading these days again costs about ${usd:.2f},"
+                    f" and ${max(left, Decimal(0)):.2f} of ceilings.cost.{period} is left: ask for fewer"
+                    " days, or raise the ceiling"
                 )
         return None
 
@@ -76,6 +77,10 @@ class Reread:
             Origin.REQUEST,
             [PendingRead(part, self.start, self.end, now) for part in (CostPart.COSTS, CostPart.OTHER)],
         )
+
+    def withdraw(self, ledger: Ledger) -> None:
+        """Leave the rest of them as they are."""
+        ledger.pending.drop_within(Origin.REQUEST, (CostPart.COSTS, CostPart.OTHER), self.start, self.end)
 
     def days_read_since(self, ledger: Ledger, since: datetime) -> int:
         """How many of them have been read whole, with their non-usage charges, since a moment."""

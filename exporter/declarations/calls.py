@@ -37,6 +37,8 @@ class PaidCall:
     operation: str
     per_month: Decimal
     note: str
+    may_wait: bool = False
+    """Whether it is sent only as far as the ceilings leave room beside all that is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

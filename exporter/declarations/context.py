@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 from exporter.aws.clients import Aws, Deadline
@@ -34,6 +35,8 @@ class Context(Generic[S_co]):
     """Every region that is collected from, in some account."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Account names by id as configured or discovered, also of accounts that are not collected from."""
+    needed_usd: Callable[[], Decimal] | None = None
+    """Dollars a month that the running collectors need of the ceilings of cost; what may wait is left out."""
 
     def call(
         self, target: Target, service: str, operation: str, params: Mapping[str, Any] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -29,8 +30,14 @@ class Database:
         self._depth = 0
         self._lock_file: IO[str] | None = None
         if read_only:
+            # Reading, too, makes files beside it, but where no one writes it: that is for SQLite to be said.
+            is_at_rest = not path.with_name(path.name + "-wal").exists()
+            at_rest = "&immutable=1" if is_at_rest and not os.access(path.parent, os.W_OK) else ""
             self._db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
+                f"{path.absolute().as_uri()}?mode=ro{at_rest}",
+                uri=True,
+                check_same_thread=False,
+                isolation_level=None,
             )
             return
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +14,9 @@ import pytest
 import requests
 from running_exporter import MakeAws, ShiftedClock, collectors, in_process, organization
 from waiting import wait_for
+
+from exporter.ledger.file import Ledger
+from exporter.ledger.pending import Origin
 
 pytestmark = pytest.mark.stack
 
@@ -170,14 +174,18 @@ def test_days_are_read_again_by_the_running_exporter_once_their_price_is_agreed_
         assert before != true()
         unasked = refresh_command(config, *range_, *url)
         assert unasked.returncode == 2
-        assert "Reading 2 days again costs about $0.02 (2 requests). Go on?" in unasked.stderr
-        assert "add --yes" in unasked.stderr
+        assert unasked.stderr == (
+            "Error: Reading 2 days again costs about $0.02 (2 requests)."
+            " There is no terminal to ask on: add --yes\n"
+        )
         outside = refresh_command(config, "--from", "2020-01-01", "--to", "2020-01-02", "--yes", *url)
         assert outside.returncode == 1
         assert "from: found 2020-01-01, expected days of the history" in outside.stderr
         backwards = refresh_command(config, "--from", range_[3], "--to", range_[1], "--yes", *url)
         assert backwards.returncode == 1
         assert "expected a day that is not after" in backwards.stderr
+        naive = {"start": range_[1], "end": range_[3], "since": "2026-01-01"}
+        assert requests.get(f"{exporter.url}/api/v1/reread", params=naive, timeout=60).status_code == 422
         assert (held(), paid()) == (before, asked)
 
         answer = refresh_command(config, *range_, *url, "--yes", "--json")
@@ -226,8 +234,30 @@ def test_days_are_read_again_without_an_exporter_and_not_beyond_a_ceiling(
     assert (answer.returncode, answer.stdout) == (0, "1 day was read again.\n"), answer.stderr
     assert paid() == asked + 2
 
+    # Who ends the command withdraws what is left: no later run pays for it.
+    aws.faults.add("hang", service="ce")
+    stopped = subprocess.Popen(
+        [sys.executable, "-m", "exporter", "refresh", "-c", str(config), *range_, "--yes"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    ledger = Ledger(tmp_path / "data" / "ledger.sqlite", read_only=True)
+    try:
+        wait_for("it is asked for", lambda: ledger.pending.of(Origin.REQUEST))
+        stopped.send_signal(signal.SIGINT)
+        _, text = stopped.communicate(timeout=60)
+        assert (stopped.returncode, "Aborted!" in text, "Traceback" in text) == (1, True, False)
+        assert ledger.pending.of(Origin.REQUEST) == []
+    finally:
+        ledger.close()
+        stopped.kill()
+    aws.faults.clear()
+    asked = paid()
+
     config.write_text(json.dumps({**whole, "ceilings": {"cost": {"month": 0.02}}}))
     refused = refresh_command(config, *range_, "--yes")
     assert refused.returncode == 1
-    assert "reading these days costs about $0.02, and of ceilings.cost.month $0.00 is left" in refused.stderr
-    assert paid() == asked + 2
+    assert "costs about $0.02, and $0.00 of ceilings.cost.month is left: ask for fewer days" in refused.stderr
+    assert paid() <= asked + 1, "the one that hung"

@@ -14,6 +14,8 @@ from exporter.aws.settings import Ceiling, CeilingSettings
 from exporter.collectors import cost
 from exporter.core.amounts import ChargeClass
 from exporter.core.moments import month_start
+from exporter.cost.older_months import usd_a_month, within_ceilings
+from exporter.cost.refresh_plan import known_scale, month_of_pages
 from exporter.cost.rereads import Reread
 from exporter.ledger.pending import Origin
 
@@ -239,3 +241,36 @@ def test_old_days_wait_while_the_ceilings_leave_no_more_than_the_refreshes_need(
 
         made.run(datetime(2026, 6, 1, 12, tzinfo=UTC))
         check(made)
+
+
+def test_old_days_that_the_ceiling_has_no_room_for_are_read_less_often_and_refreshes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, settings = datetime(2026, 6, 1, 1, tzinfo=UTC), {"interval": "12h"}
+    with restated(tmp_path, monkeypatch, start, groups_per_page=100, settings=settings) as made:
+        scale = known_scale(made.ledger, made.now).as_scale()
+        needed = sum(month_of_pages(made.settings, scale).values(), Decimal(0)) / 100
+        comparisons = usd_a_month(made.settings.model_copy(update={"reread_days": None}), scale)
+        # A tenth is kept free, and comparisons are due every ten days.
+        limit = needed + comparisons * 7 / 10
+        assert limit > needed * Decimal("1.1")
+        paced = within_ceilings(made.settings, scale, {"month": limit}, needed)
+        assert paced.compare_months is not None
+        assert paced.compare_months == pytest.approx(timedelta(days=10), abs=timedelta(minutes=1))
+        made.ceilings = CeilingSettings(cost=Ceiling(day=None, month=limit), first_fill=None)
+        made.restart()
+        spent = made.ledger.charges.charged_since("cost", made.now)
+
+        made.run(made.now + timedelta(days=9))
+        asked = made.queries("MONTHLY")
+        restate_ages(made, [100, 200])
+        assert made.held() != made.truth()
+        made.run(made.now + timedelta(days=2))
+        assert (asked, made.queries("MONTHLY") > 0) == (0, True)
+        check(made)
+        # A request that a ceiling refuses is raised.
+        made.run(datetime(2026, 6, 30, 23, tzinfo=UTC))
+        assert made.ledger.charges.charged_since("cost", datetime(2026, 6, 1, tzinfo=UTC)) <= limit + spent
+        refreshed = made.ledger.reads.scanned_at("refresh")
+        assert refreshed is not None
+        assert made.now - refreshed <= timedelta(hours=12)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
+
+from pydantic import AwareDatetime
 
 from exporter.api.source import Endpoint, Source
 from exporter.collectors.cost import COLLECTOR as COST
@@ -17,7 +19,7 @@ class Query(StrictModel):
 
     start: date
     end: date
-    since: datetime | None = None
+    since: AwareDatetime | None = None
 
 
 def answer(source: Source, query: Query) -> dict[str, Any]:

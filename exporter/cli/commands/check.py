@@ -11,7 +11,9 @@ import click
 
 from exporter.cli.commands import examples
 from exporter.cli.options import config_option, json_option, load
+from exporter.cli.output import note
 from exporter.cli.tables import findings_table, progress
+from exporter.core.moments import utc_now
 
 
 @click.command("check", epilog=examples("check", "check --aws"))
@@ -25,9 +27,18 @@ def command(config_path: Path | None, with_aws: bool, as_json: bool) -> None:
 
     Nothing of it is paid; exit code 1 if something cannot be reached.
     """
+    import sqlite3
+
+    from exporter.collection.plan import plan_at_rest
+
     config = load(config_path)
     if not with_aws:
-        click.echo(json.dumps({"config": "valid"}) if as_json else "The configuration is valid.")
+        try:
+            waits = plan_at_rest(config, utc_now()).waits
+        except sqlite3.Error as error:
+            waits = None
+            note(f"Warning: the plan is not looked at: {config.ledger_path} cannot be read: {error}")
+        _report_configuration(waits, as_json)
         return
     from exporter.cli.check import check_aws
 
@@ -38,3 +49,13 @@ def command(config_path: Path | None, with_aws: bool, as_json: bool) -> None:
     else:
         findings_table("AWS access", findings)
     sys.exit(1 if any(finding.error for finding in findings) else 0)
+
+
+def _report_configuration(waits: str | None, as_json: bool) -> None:
+    """That it is valid, and what of it waits for a ceiling."""
+    if as_json:
+        click.echo(json.dumps({"config": "valid"} | ({"waits": waits} if waits else {})))
+        return
+    click.echo("The configuration is valid.")
+    if waits is not None:
+        click.echo(f"{waits[0].upper()}{waits[1:]}.")

@@ -33,17 +33,22 @@ def command(
 
     Requests and dollars a month. Asks AWS nothing; exit code 1 if over a ceiling.
     """
+    import sqlite3
+
     from exporter.collection.plan import plan_at_rest, plan_json
 
     config = load(config_path)
-    priced = plan_at_rest(
-        config,
-        utc_now(),
-        accounts=accounts,
-        services=services,
-        regions=regions,
-        groups_per_page=groups_per_page,
-    )
+    try:
+        priced = plan_at_rest(
+            config,
+            utc_now(),
+            accounts=accounts,
+            services=services,
+            regions=regions,
+            groups_per_page=groups_per_page,
+        )
+    except sqlite3.Error as error:
+        raise click.ClickException(f"{config.ledger_path} cannot be read: {error}") from None
     if as_json:
         click.echo(json.dumps(plan_json(priced), indent=2))
     else:

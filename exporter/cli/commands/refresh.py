@@ -20,6 +20,7 @@ from exporter.cli.options import (
     load,
     url_option,
 )
+from exporter.cli.output import note
 
 if TYPE_CHECKING:
     from exporter.config.model import Config
@@ -49,7 +50,8 @@ def command(
 
     config = load(config_path)
     asked = {"start": start.isoformat(), "end": end.isoformat()}
-    price = ask_or_fail(config, "reread", asked, url).data
+    answer = ask_or_fail(config, "reread", asked, url)
+    price = answer.data
     if price["over_ceiling"] is not None:
         raise click.ClickException(price["over_ceiling"])
     if not yes:
@@ -63,6 +65,10 @@ def command(
                 _wait(config, url, {**asked, "since": price["now"]}, done)
     except AskError as error:
         raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        if answer.where != str(config.ledger_path):
+            note(f"The exporter at {answer.where} goes on reading these days.")
+        raise
     if as_json:
         found = {**asked, "usd": price["usd"], "days": done["days"], "days_left": done["days_left"]}
         click.echo(json.dumps(found, indent=2))

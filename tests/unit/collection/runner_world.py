@@ -56,6 +56,7 @@ class World:
     """One that the configuration has; the interval of one that is free may be short."""
     interval: str = "1h"
     threads: int = 16
+    ceilings: dict[str, Any] = field(default_factory=dict)
     now: datetime = NOW
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -94,6 +95,7 @@ class World:
                         **{each.name: {"enabled": True} for each in self.more},
                     },
                     "aws": {"threads": self.threads},
+                    "ceilings": self.ceilings,
                 }
             ),
             NoAws(),  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from exporter.collection.plan import make_plan, refusal, refused_collectors, sca
 from exporter.config.model import Config
 from exporter.config.read import load_config
 from exporter.core.moments import days_between, month_start
+from exporter.cost.refresh_plan import PAGE_SIZE_FACT
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
 from exporter.usage.counters import Series, list_series
@@ -151,8 +152,76 @@ def test_a_plan_that_is_as_dear_as_its_ceiling_is_within_it() -> None:
         ceilings = CeilingSettings(cost=Ceiling(day=None, month=month), first_fill=None)
         return len(make_plan(config.model_copy(update={"ceilings": ceilings}), scale, sources, NOW).over)
 
-    usd = make_plan(config, scale, sources, NOW).usd
+    plan = make_plan(config, scale, sources, NOW)
+    usd = plan.usd - plan.may_wait_usd
     assert (over(usd), over(usd - Decimal("0.01"))) == (0, 1)
+
+
+LARGE = ("--accounts", "1000", "--services", "20", "--groups-per-page", "10000")
+
+
+def test_old_days_that_a_ceiling_has_no_room_for_wait_and_refuse_nothing(tmp_path: Path) -> None:
+    code, text = run(*LARGE, "--json")
+    plan = json.loads(text)
+    assert (code, plan["over_ceiling"]) == (0, [])
+    assert plan["usd_per_month"] == "10.00"
+    waiting = sum(Decimal(line["usd_per_month"]) for line in plan["lines"] if line["may_wait"])
+    assert abs(waiting - Decimal(plan["may_wait_usd_per_month"])) <= Decimal("0.02")
+    assert plan["waits"] == (
+        "above ceilings.cost.month of $10, old days wait: months are compared about every 7 days,"
+        " each old day is read again about every 353 days instead of every 90 days;"
+        " without the ceiling $11.80 a month"
+    )
+    shown = run(*LARGE)[1]
+    assert "of which may wait: days older than last month" in shown
+    assert "Above ceilings.cost.month of $10, old days wait" in shown
+
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    try:
+        ledger.facts.remember(PAGE_SIZE_FACT, 10_000)
+        assert refused_collectors(load_config(None, {}), ledger, NOW, 1000) == {}
+    finally:
+        ledger.close()
+
+
+def test_without_a_ceiling_and_where_all_fits_nothing_waits() -> None:
+    assert json.loads(run("--json")[1])["waits"] is None
+    Path("config.yaml").write_text(yaml.safe_dump({"ceilings": {"cost": {"day": None, "month": None}}}))
+    plan = json.loads(run(*LARGE, "--json")[1])
+    assert (plan["waits"], plan["usd_per_month"]) == (None, "11.80")
+
+
+def test_old_days_leave_what_the_other_collectors_need() -> None:
+    settings = {"cost_breakdowns": {"enabled": True}}
+    Path("config.yaml").write_text(yaml.safe_dump({"collectors": settings}))
+    small = ("--accounts", "500", "--services", "20", "--groups-per-page", "10000", "--json")
+    plan = json.loads(run(*small)[1])
+    needed = Decimal(plan["usd_per_month"]) - Decimal(plan["may_wait_usd_per_month"])
+    assert plan["waits"] is None
+    Path("config.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "collectors": settings,
+                "ceilings": {"cost": {"month": str(needed + needed / 10 + Decimal("0.01"))}},
+            }
+        )
+    )
+    held = json.loads(run(*small)[1])
+    assert Decimal(held["usd_per_month"]) - Decimal(held["may_wait_usd_per_month"]) == needed
+    assert held["waits"] is not None
+    assert held["over_ceiling"] == []
+
+
+def test_check_says_what_waits_for_a_ceiling() -> None:
+    plan = json.loads(run("--json")[1])
+    needed = Decimal(plan["usd_per_month"]) - Decimal(plan["may_wait_usd_per_month"])
+    Path("config.yaml").write_text(yaml.safe_dump({"ceilings": {"cost": {"month": float(needed)}}}))
+    result = CliRunner().invoke(main, ["check"])
+    assert (result.exit_code, result.output.splitlines()[0]) == (0, "The configuration is valid.")
+    assert "old days wait: months are not compared, old days have no turn" in result.output
+    as_json = json.loads(CliRunner().invoke(main, ["check", "--json"]).output)
+    assert as_json["config"] == "valid"
+    assert as_json["waits"].startswith("above ceilings.cost.month")
 
 
 def test_a_first_fill_that_is_done_is_held_against_nothing(tmp_path: Path) -> None:

@@ -146,7 +146,8 @@ def test_a_refresh_waits_for_what_is_being_read_already_and_says_how_that_went(
     release.set()
     refresh.join(60)
     run.join(60)
-    assert answers == [f"{2 if scope is Scope.REGION else 1} units of cost failed, see /-/ready"]
+    units = "2 units" if scope is Scope.REGION else "1 unit"
+    assert answers == [f"{units} of cost failed: access_denied"]
 
 
 def test_an_account_that_leaves_while_it_is_read_leaves_nothing(world: World) -> None:
@@ -355,6 +356,24 @@ def test_a_damaged_ledger_takes_its_views_and_nothing_else(
         key.account_id: result.error for key, result in world.store.results().items() if key.account_id
     } == dict.fromkeys(ACCOUNTS, "ledger")
     assert runner.stop(30)
+
+
+@pytest.mark.parametrize(("dollars", "expected"), [(0.01, 1), (1000, 0)])
+def test_the_log_has_what_waits_for_a_ceiling_once(
+    world: World, caplog: pytest.LogCaptureFixture, dollars: float, expected: int
+) -> None:
+    world.ceilings = {"cost": {"day": None, "month": dollars}}
+    runner = world.runner()
+    runner.start()
+    wait_for("accounts are discovered", lambda: not runner.unready())
+    runner.discovery.run()
+    assert runner.stop(30)
+    found = [
+        record for record in caplog.records if record.msg == "old days are read less often than configured"
+    ]
+    assert len(found) == expected
+    if found:
+        assert "months are not compared" in vars(found[0])["reason"]
 
 
 def test_views_follow_the_commits_and_never_slow_them_down(world: World) -> None:
