@@ -21,7 +21,7 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.expectation.arrays import median
+from exporter.expectation.arrays import Given, median
 from exporter.expectation.coming import recurring
 from exporter.expectation.growth import growth
 
@@ -35,7 +35,7 @@ MONTH_START_DAYS = 3
 FEWEST_DAYS = 7  # a whole week: below it there is no rhythm, and no projection
 _RECENT_DAYS = 42
 _CALENDAR_DAYS = 165
-_AT_A_TIME = 1000  # series
+_AT_A_TIME = 500  # series: some 30 MB
 _RHYTHM_WEEKS = 5
 _LEAST_COVERED = 0.7
 _FORTNIGHTS = 3
@@ -56,7 +56,7 @@ def input_days(today: date) -> list[date]:
     return [today - timedelta(days=back) for back in range(_CALENDAR_DAYS, 0, -1)]
 
 
-def expect(history: Costs, days: Sequence[date], reported: Costs, ahead: Sequence[date]) -> Costs:
+def expect(history: Given, days: Sequence[date], reported: Costs, ahead: Sequence[date]) -> Costs:
     """The expected cost of each series on the days `ahead`.
 
     `history` holds complete days, oldest first, gaps allowed; a zero is a day without cost.
@@ -69,7 +69,7 @@ def expect(history: Costs, days: Sequence[date], reported: Costs, ahead: Sequenc
     if len(recent) < FEWEST_DAYS:
         raise ValueError(f"{len(recent)} days are too few to expect anything from")
     parts = [
-        _expect(history[rows], days, recent, known, reported[rows], ahead)
+        _expect(history[rows].astype(np.float64), days, recent, known, reported[rows], ahead)
         for start in range(0, max(len(history), 1), _AT_A_TIME)
         for rows in [slice(start, start + _AT_A_TIME)]
     ]
