@@ -20,6 +20,7 @@ _AROUND_DAYS = tuple(by for by in range(-7, 8) if by)
 _STOOD_OUT_DEVIATIONS = 4.0
 _STOOD_OUT_SHARE = 0.15
 _AS_LARGE = 3.0  # times its newest size, at most, another day of a rule
+_TWO_UNLIKE = 0.35  # of the larger one, at most
 _MOST_RULES = 10
 _MOST_OFTEN = 12  # days a month that stand out: beyond it they are how the series is
 _CENT = 0.01
@@ -122,12 +123,14 @@ class _Search:
         """How much each rule explains, -1 where it is not believed; more if its days cost the same."""
         count = hits.sum(axis=2)
         in_a_row = np.logical_and.accumulate(hits, axis=2).sum(axis=2)
-        believed = hits[:, :, 0] & ((in_a_row >= self._fewest) | (count >= REMEMBERED - 1))
         missed = ((self._columns >= 0) & ~hits)[:, :, :2].sum(axis=2)
         of_days = np.where(hits, abs(sizes[:, self._columns]), np.nan)
         with np.errstate(invalid="ignore"):
             highest, lowest = np.fmax.reduce(of_days, axis=2), np.fmin.reduce(of_days, axis=2)
             unlike = np.nan_to_num((highest - lowest) / highest)
+        # Two days are a rule only if they cost about the same: any two spikes may be a month apart.
+        enough = (in_a_row >= self._fewest) & ((count > 2) | (unlike <= _TWO_UNLIKE))
+        believed = hits[:, :, 0] & (enough | (count >= REMEMBERED - 1))
         return np.where(believed, count - missed - 0.5 * unlike, -1.0)
 
     def _take(

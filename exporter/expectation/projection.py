@@ -103,7 +103,7 @@ def _expect(
     gone = _came_once(plain, reported) | _stopped(plain, reported, began)
     level[gone] = 0
     slope, grown = _growth(plain, recent_days, shares(recent_days))
-    growing = (slope != 0) & ~gone
+    growing = ~np.isnan(grown) & ~gone
     level = np.where(growing, grown, level)
     distance = np.array([(day - days[-1]).days for day in ahead])
     grown_by = np.exp(np.where(growing, slope, 0.0)[:, None] * distance)
@@ -250,7 +250,9 @@ def _fortnightly(plain: Costs, days: Sequence[date], rhythm: Costs) -> Costs:
         return flat
     means = [cost.mean(axis=1) for cost, _, _ in cycles]
     # What grows is more at the end of each fortnight: that is no rhythm.
-    grown = np.divide(means[0], means[-1], out=np.ones_like(means[0]), where=(means[0] > 0) & (means[-1] > 0))
+    grown = np.divide(
+        means[0], means[-1], out=np.ones_like(means[0]), where=np.sign(means[0]) * np.sign(means[-1]) > 0
+    )
     slope = np.log(grown) / (14 * (_FORTNIGHTS - 1))
     held = np.full((_FORTNIGHTS, len(plain), 14), np.nan)
     for number, (cost, share, span) in enumerate(cycles):
