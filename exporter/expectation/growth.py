@@ -35,7 +35,7 @@ def growth(flat: Values) -> tuple[Values, Values]:
     one_sign = (cost == 0) | (credit == 0)
     usable = one_sign & (cost + credit >= _FEWEST) & ((last == 0).sum(axis=1) <= _MOST_ZEROS)
     logs = np.log(np.where(last == 0, np.nan, abs(last)))
-    known = (~np.isnan(logs)).reshape(len(logs), -1, _FORTNIGHT).sum(axis=2)
+    known = (~np.isnan(logs)).reshape(len(logs), _WINDOW // _FORTNIGHT, _FORTNIGHT).sum(axis=2)
     rows = np.flatnonzero(usable & (known.min(axis=1) > 0))
     if len(rows):
         slope[rows], level[rows] = _fitted(logs[rows])
