@@ -250,9 +250,9 @@ def _fortnightly(plain: Costs, days: Sequence[date], rhythm: Costs) -> Costs:
         return flat
     means = [cost.mean(axis=1) for cost, _, _ in cycles]
     # What grows is more at the end of each fortnight: that is no rhythm.
-    grown = np.divide(
-        means[0], means[-1], out=np.ones_like(means[0]), where=np.sign(means[0]) * np.sign(means[-1]) > 0
-    )
+    some = np.minimum(abs(means[0]), abs(means[-1])) > _NOTHING
+    same_sign = np.sign(means[0]) == np.sign(means[-1])
+    grown = np.divide(means[0], means[-1], out=np.ones_like(means[0]), where=some & same_sign)
     slope = np.log(grown) / (14 * (_FORTNIGHTS - 1))
     held = np.full((_FORTNIGHTS, len(plain), 14), np.nan)
     for number, (cost, share, span) in enumerate(cycles):
