@@ -2,7 +2,8 @@
 
 Of all rules that a month can have, the one that names most of a series' days that stood out is taken first; what it
 explains is taken out, and the next one is looked for. A rule is believed if the newest of its days stood out, and the
-one before it, or three of the last four.
+one before it (of the same size) or the two before it, or three of the last four; and only if all four did, where days
+stand out often.
 """
 
 from __future__ import annotations
@@ -157,10 +158,15 @@ class _Search:
         unit = (np.ones(len(chosen)), self._level[chosen])[:: 1 - 2 * kind]
         for day in self._rules[number].coming:
             if day in self._ahead:
-                at = rows[chosen], self._ahead[day]
+                cell = rows[chosen], self._ahead[day]
                 # Two rules that name one day are more often one charge than two: the larger one holds.
-                larger = abs(size) * unit[0] > np.maximum(abs(into[at]) * unit[0], abs(other[at]) * unit[1])
-                into[at], other[at] = np.where(larger, size, into[at]), np.where(larger, 0.0, other[at])
+                larger = abs(size) * unit[0] > np.maximum(
+                    abs(into[cell]) * unit[0], abs(other[cell]) * unit[1]
+                )
+                into[cell], other[cell] = (
+                    np.where(larger, size, into[cell]),
+                    np.where(larger, 0.0, other[cell]),
+                )
         for at, column in enumerate(columns.tolist()):
             explained = chosen[hits[:, at]]
             found.covered[rows[explained], column] += self._out[explained, column]
