@@ -59,7 +59,7 @@ def _run(seeds: Sequence[tuple[int, bool]], jobs: int) -> list[Error]:
 
 @click.command()
 @click.option(
-    "--organizations", default=40, show_default=True, help="Of shapes; each has two series of each."
+    "--organizations", default=40, show_default=True, help="Of shapes; each has one series of each."
 )
 @click.option(
     "--others", default=20, show_default=True, help="Of the anomaly bench; each has one of each class."

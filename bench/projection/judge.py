@@ -20,7 +20,7 @@ ORGANIZATION, OTHERS = "organization", "organization of the anomaly bench"
 HOLT_WINTERS, SUMMED = "Holt-Winters", "Holt-Winters, series summed"
 _SMALLEST_USD = 1.0  # a percentage of less says nothing
 _INCOMPLETE_DAYS = 2  # today, and yesterday: complete is what was read 24 hours after its end
-_SERIES_A_SHAPE = 2
+_SERIES_A_SHAPE = 1
 _FEWEST_DAYS_BEFORE = 200
 _RESAMPLED = 10_000
 
@@ -65,7 +65,7 @@ class Error:
 
 
 def of_shapes(seed: int) -> Month:
-    """An organization of two series of each shape."""
+    """An organization of one series of each shape."""
     dates = draw_month(np.random.default_rng(seed))
     names, values = [], []
     for shape in shapes().values():
