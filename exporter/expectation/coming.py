@@ -26,9 +26,7 @@ _MOST_RULES = 10
 _OFTEN = 6  # days a month that stand out: beyond it three of them lie on some rule by chance
 _MOST_OFTEN = 12  # beyond it they are how the series is
 _NEWEST_DAYS = 14
-_FROM_END = (
-    0.25  # worth of days counted from the month's end: the last four days are the 28th of most months, too
-)
+_FROM_END = 0.25  # worth of days counted from the month's end: its last four are the 28th of most months
 _CENT = 0.01
 _DAY = timedelta(days=1)
 

@@ -129,3 +129,14 @@ def test_series_do_not_touch_each_others_growth(drawn: list[tuple[float, int]]) 
 def test_longer_histories_grow_as_their_last_three_fortnights() -> None:
     values = np.concatenate([np.full(20, 7.0), 100 * np.exp(0.01 * AGE)])
     assert one(values) == pytest.approx((0.01, 100))
+
+
+def test_what_began_to_grow_a_fortnight_ago_is_not_known_to_go_on() -> None:
+    slow, fast = 0.001 * (AGE + 13), 0.02 * (AGE + 13)
+    assert one(100 * np.exp(np.where(AGE < -13, slow, fast)))[0] == 0
+
+
+def test_growth_that_noise_may_explain_is_drawn_towards_none() -> None:
+    """By its standard error: all of it where it is three of them or less."""
+    slope, _ = many(100 * np.exp(0.003 * AGE), 0.06)
+    assert 0 < slope.mean() < 0.1 * 0.003  # 0.12 undrawn
