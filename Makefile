@@ -63,8 +63,10 @@ bench-anomaly: setup ## judge anomaly findings on classes of labelled series tha
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python -m bench.anomaly
 
-bench-forecast: setup ## measure month-end forecasts against simulated bills
+bench-forecast: setup ## measure month-end forecasts against simulated bills, and by shape of the series against Holt-Winters
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python -m bench.forecast
+	$(BIN)/python -m bench.projection
 
 bench-ledger: setup ## measure a ledger of 1,000 accounts: its size, and the times to fill and refresh it
 	$(BIN)/python -m bench.ledger

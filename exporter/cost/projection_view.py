@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -57,28 +57,20 @@ def project(ledger: Ledger, now: datetime, cost_type: str) -> Projected | None:
     ):
         return None
     incomplete = list(days_between(days[-1] + _DAY, today + _DAY))
-    month = list(days_between(first, today + _DAY))
 
     series = ledger.cost.series()
-    read = {
-        day: _Day.read(ledger, day, cost_type, max(series, default=0) + 1)
-        for day in {*days, *incomplete, *month}
-    }
-    history = np.stack([read[day].units for day in days], axis=1) / _UNITS_PER_USD
-    reported = np.stack([read[day].units for day in incomplete], axis=1) / _UNITS_PER_USD
+    read = _read(ledger, cost_type, max(series, default=0) + 1, days, incomplete, first)
     ahead = [*incomplete, *days_between(today + _DAY, max(next_month, today + (DAYS_AHEAD + 1) * _DAY))]
     try:
-        expected = projection.expect(history, days, reported[:, :-1], ahead)
+        expected = projection.expect(read.history, days, read.reported[:, :-1], ahead)
     except ValueError:
         return None
     open_days = len(incomplete)
-    expected[:, :open_days] = projection.complete(reported, expected[:, :open_days])
+    expected[:, :open_days] = projection.complete(read.reported, expected[:, :open_days])
 
-    # As floats: a month's sum may be more than 64 bits of units hold.
-    known = sum(read[day].units / _UNITS_PER_USD for day in month if day not in incomplete)
     rest = [number for number, day in enumerate(ahead) if first <= day < next_month]
-    total = known + expected[:, rest].sum(axis=1)
-    shown = np.any([read[day].seen for day in month], axis=0) | (total != 0)
+    total = read.known + expected[:, rest].sum(axis=1)
+    shown = read.seen | (total != 0)
     coming = expected[:, open_days : open_days + DAYS_AHEAD].tolist()
     return Projected(
         {series[number]: float(total[number]) for number in np.flatnonzero(shown).tolist()},
@@ -87,19 +79,49 @@ def project(ledger: Ledger, now: datetime, cost_type: str) -> Projected | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Day:
-    """One day by the number of the series: units of 1e-10 USD, and whether AWS has told it."""
+class _Read:
+    """What the ledger holds, in USD, by the number of the series: arrays of series by day, or one figure a series.
 
-    units: NDArray[np.int64]
-    seen: NDArray[np.bool_]
+    `history` is by complete days and has seven digits, which is enough to expect something from and half the memory;
+    `known` is the month's sum of the days that are not incomplete, as exact as floats are.
+    """
 
-    @classmethod
-    def read(cls, ledger: Ledger, day: date, cost_type: str, size: int) -> _Day:
-        """The ledger's day; nothing of it is seen where it has not been read."""
-        found = np.array(ledger.cost.day_units(day, cost_type), dtype=np.int64).reshape(-1, 2)
-        units, seen = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=bool)
-        units[found[:, 0]], seen[found[:, 0]] = found[:, 1], True
-        return cls(units, seen)
+    history: NDArray[np.float32]
+    reported: NDArray[np.float64]  # by incomplete days
+    known: NDArray[np.float64]
+    seen: NDArray[np.bool_]  # whether AWS reported the series in this month
+
+
+def _read(
+    ledger: Ledger,
+    cost_type: str,
+    size: int,
+    days: Sequence[date],
+    incomplete: Sequence[date],
+    first: date,
+) -> _Read:
+    """Read one day after the other, so that no more than one is held twice; `first` is that of the month."""
+    # A day's figures stand together: they are written by day.
+    read = _Read(
+        np.zeros((len(days), size), dtype=np.float32).T,
+        np.zeros((len(incomplete), size)).T,
+        np.zeros(size),
+        np.zeros(size, dtype=bool),
+    )
+    column = {day: number for number, day in enumerate(days)}
+    still_open = {day: number for number, day in enumerate(incomplete)}
+    for day in sorted({*days, *incomplete, *days_between(first, incomplete[0])}):
+        numbers, units = np.array(ledger.cost.day_units(day, cost_type), dtype=np.int64).reshape(-1, 2).T
+        usd = units / _UNITS_PER_USD  # as floats: a month's sum may be more than 64 bits of units hold
+        if day in column:
+            read.history[numbers, column[day]] = usd
+        if day in still_open:
+            read.reported[numbers, still_open[day]] = usd
+        if day >= first:
+            read.seen[numbers] = True
+            if day not in still_open:
+                read.known[numbers] += usd
+    return read
 
 
 def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:

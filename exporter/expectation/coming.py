@@ -2,7 +2,8 @@
 
 Of all rules that a month can have, the one that names most of a series' days that stood out is taken first; what it
 explains is taken out, and the next one is looked for. A rule is believed if the newest of its days stood out, and the
-one before it, or three of the last four.
+one before it (of the same size) or the two before it, or three of the last four; and only if all four did, where days
+stand out often.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ _AROUND_DAYS = tuple(by for by in range(-7, 8) if by)
 _STOOD_OUT_DEVIATIONS = 4.0
 _STOOD_OUT_SHARE = 0.15
 _AS_LARGE = 3.0  # times its newest size, at most, another day of a rule
+_TWO_UNLIKE = 0.35  # of the larger one, at most
 _MOST_RULES = 10
-_MOST_OFTEN = 12  # days a month that stand out: beyond it they are how the series is
+_OFTEN = 6  # days a month that stand out: beyond it three of them lie on some rule by chance
+_MOST_OFTEN = 12  # beyond it they are how the series is
+_NEWEST_DAYS = 14
+_FROM_END = 0.25  # worth of days counted from the month's end: its last four are the 28th of most months
 _CENT = 0.01
 _DAY = timedelta(days=1)
 
@@ -46,10 +51,10 @@ def recurring(plain: Values, days: Sequence[date], shares: Values, ahead: Sequen
     found = Recurring(
         np.zeros((len(plain), len(ahead))), np.zeros((len(plain), len(ahead))), np.zeros(plain.shape)
     )
-    often = stood.sum(axis=1) * 30 / max((days[-1] - days[0]).days, 1) > _MOST_OFTEN
-    rows = np.flatnonzero((stood.sum(axis=1) >= 2) & ~often)
+    a_month = stood.sum(axis=1) * 30 / max((days[-1] - days[0]).days, 1)
+    rows = np.flatnonzero((stood.sum(axis=1) >= 2) & (a_month <= _MOST_OFTEN))
     if len(rows):
-        _Search(out[rows], normal[rows], stood[rows], days, ahead).into(found, rows)
+        _Search(out[rows], normal[rows], stood[rows], days, ahead, a_month[rows] > _OFTEN).into(found, rows)
     return found
 
 
@@ -77,9 +82,17 @@ class _Search:
     """Finds the rules of some series, one after the other."""
 
     def __init__(
-        self, out: Values, normal: Values, stood: Flags, days: Sequence[date], ahead: Sequence[date]
+        self,
+        out: Values,
+        normal: Values,
+        stood: Flags,
+        days: Sequence[date],
+        ahead: Sequence[date],
+        often: Flags,
     ) -> None:
         self._out = out
+        self._often = often
+        self._level = abs(median(normal[:, -_NEWEST_DAYS:]))
         # Charges of one amount, and days that cost so many times what they otherwise would.
         self._sizes = (out, np.divide(out, normal, out=np.zeros_like(out), where=abs(normal) > _CENT))
         self._left = stood.copy()
@@ -89,6 +102,7 @@ class _Search:
         past = [[place.get(day, -1) for day in rule.past] for rule in self._rules]
         self._columns = np.array([row + [-1] * (REMEMBERED - len(row)) for row in past])
         self._fewest = np.array([rule.fewest for rule in self._rules])
+        self._better = np.array([_FROM_END * rule.name.endswith("before the last") for rule in self._rules])
 
     def into(self, found: Recurring, rows: Numbers) -> None:
         """Add what recurs to the `rows` of `found`."""
@@ -122,23 +136,35 @@ class _Search:
         """How much each rule explains, -1 where it is not believed; more if its days cost the same."""
         count = hits.sum(axis=2)
         in_a_row = np.logical_and.accumulate(hits, axis=2).sum(axis=2)
-        believed = hits[:, :, 0] & ((in_a_row >= self._fewest) | (count >= REMEMBERED - 1))
         missed = ((self._columns >= 0) & ~hits)[:, :, :2].sum(axis=2)
         of_days = np.where(hits, abs(sizes[:, self._columns]), np.nan)
         with np.errstate(invalid="ignore"):
             highest, lowest = np.fmax.reduce(of_days, axis=2), np.fmin.reduce(of_days, axis=2)
             unlike = np.nan_to_num((highest - lowest) / highest)
-        return np.where(believed, count - missed - 0.5 * unlike, -1.0)
+        # Two days are a rule only if they cost about the same: any two spikes may be a month apart.
+        enough = (in_a_row >= self._fewest) & ((count > 2) | (unlike <= _TWO_UNLIKE))
+        believed = hits[:, :, 0] & (enough | (count >= REMEMBERED - 1))
+        believed &= ~self._often[:, None] | (count == REMEMBERED)
+        return np.where(believed, count - missed - 0.5 * unlike + self._better, -1.0)
 
     def _take(
         self, found: Recurring, rows: Numbers, chosen: Numbers, number: int, kind: int, hits: Flags
     ) -> None:
         columns = self._columns[number]
         size = median(np.where(hits, self._sizes[kind][chosen][:, columns], np.nan))
-        into = (found.amount, found.share)[kind]
+        into, other = (found.amount, found.share)[:: 1 - 2 * kind]
+        unit = (np.ones(len(chosen)), self._level[chosen])[:: 1 - 2 * kind]
         for day in self._rules[number].coming:
             if day in self._ahead:
-                into[rows[chosen], self._ahead[day]] += size
+                cell = rows[chosen], self._ahead[day]
+                # Two rules that name one day are more often one charge than two: the larger one holds.
+                larger = abs(size) * unit[0] > np.maximum(
+                    abs(into[cell]) * unit[0], abs(other[cell]) * unit[1]
+                )
+                into[cell], other[cell] = (
+                    np.where(larger, size, into[cell]),
+                    np.where(larger, 0.0, other[cell]),
+                )
         for at, column in enumerate(columns.tolist()):
             explained = chosen[hits[:, at]]
             found.covered[rows[explained], column] += self._out[explained, column]

@@ -1,4 +1,4 @@
-"""Steady growth: the daily factor of a series, told from a change of level and from noise."""
+"""Steady growth: the daily factor of a series, told from a change of level, from noise and from growth that ended."""
 
 from __future__ import annotations
 
@@ -14,22 +14,32 @@ _CLIPPED = 3.0
 _DRAWN_BY = 3.0  # standard errors of the slope, by which it is drawn towards none
 _AGREE = 0.25  # the one of two fortnights' growths to the other, at least
 _SHORTEST_STEP = 5
+_MOST_ZEROS = 3  # days
+_HELD_DAYS = (6, 8, 10, 12, 14, 17, 20, 24, 28)  # growth that ended is looked for so many days back
+_ENDED = 0.9  # the share of a line's distances that is left where growth has ended
 
 
 def growth(flat: Values) -> tuple[Values, Values]:
-    """The growth a day of each series' logarithm, and what the last day costs by it; zero and NaN where none is steady.
+    """The growth a day of each series' logarithm, and what the last day costs by it; zero and NaN where none is.
 
     `flat` holds the last days without their rhythm, the newest last. A line has to fit them better than any single
-    change of level does, over three fortnights of which both steps go the same way.
+    change of level does, over three fortnights of which both steps go the same way. Where a line that became a level
+    fits better still, the growth is zero and the level is that one. Credits grow as cost does;
+    of a series with both signs nothing is said. A few days without cost are taken for unknown.
     """
     last = flat[:, -_WINDOW:]
-    usable = (last > 0).sum(axis=1) >= _FEWEST
-    usable &= (np.isnan(last) | (last > 0)).all(axis=1)
-    rows = np.flatnonzero(usable & ~np.isnan(last[:, :_FORTNIGHT]).all(axis=1))
     slope, level = np.zeros(len(flat)), np.full(len(flat), np.nan)
-    if len(rows) and last.shape[1] == _WINDOW:
-        slope[rows], level[rows] = _fitted(np.log(last[rows]))
-    return slope, np.where(slope == 0, np.nan, level)
+    if last.shape[1] < _WINDOW:
+        return slope, level
+    cost, credit = (last > 0).sum(axis=1), (last < 0).sum(axis=1)
+    one_sign = (cost == 0) | (credit == 0)
+    usable = one_sign & (cost + credit >= _FEWEST) & ((last == 0).sum(axis=1) <= _MOST_ZEROS)
+    logs = np.log(np.where(last == 0, np.nan, abs(last)))
+    known = (~np.isnan(logs)).reshape(len(logs), _WINDOW // _FORTNIGHT, _FORTNIGHT).sum(axis=2)
+    rows = np.flatnonzero(usable & (known.min(axis=1) > 0))
+    if len(rows):
+        slope[rows], level[rows] = _fitted(logs[rows])
+    return slope, np.where(credit > 0, -level, level)
 
 
 def _fitted(logs: Values) -> tuple[Values, Values]:
@@ -53,7 +63,23 @@ def _fitted(logs: Values) -> tuple[Values, Values]:
     grown = np.where(kept, np.clip(slope * drawn, -_STEEPEST, _STEEPEST), 0.0)
     # Drawn towards none around the middle of the days, which are known best.
     middle = level + slope * x[_WINDOW // 2]
-    return grown, np.exp(middle - grown * x[_WINDOW // 2])
+    now = middle - grown * x[_WINDOW // 2]
+    held, since = _held(logs, level[:, None] + slope[:, None] * x + np.clip(off, -reach, reach))
+    ended = kept & (held < _ENDED * _distance(off))
+    return np.where(ended, 0.0, grown), np.where(kept, np.exp(np.where(ended, since, now)), np.nan)
+
+
+def _held(logs: Values, clipped: Values) -> tuple[Values, Values]:
+    """The distance that is left by the line that became a level, on the day that leaves the least; and that level."""
+    x = np.arange(logs.shape[1]) - (logs.shape[1] - 1.0)
+    best, level = np.full(len(logs), np.inf), np.zeros(len(logs))
+    for days in _HELD_DAYS:
+        bent = np.minimum(x, -days)
+        slope, zero = _line(bent, clipped)
+        distance = _distance(logs - (zero[:, None] + slope[:, None] * bent))
+        level = np.where(distance < best, zero - slope * days, level)
+        best = np.fmin(best, distance)
+    return best, level
 
 
 def _line(x: Values, logs: Values) -> tuple[Values, Values]:

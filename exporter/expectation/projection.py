@@ -21,7 +21,7 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.expectation.arrays import median
+from exporter.expectation.arrays import Given, median
 from exporter.expectation.coming import recurring
 from exporter.expectation.growth import growth
 
@@ -35,7 +35,7 @@ MONTH_START_DAYS = 3
 FEWEST_DAYS = 7  # a whole week: below it there is no rhythm, and no projection
 _RECENT_DAYS = 42
 _CALENDAR_DAYS = 165
-_AT_A_TIME = 1000  # series
+_AT_A_TIME = 500  # series: some 30 MB
 _RHYTHM_WEEKS = 5
 _LEAST_COVERED = 0.7
 _FORTNIGHTS = 3
@@ -56,7 +56,7 @@ def input_days(today: date) -> list[date]:
     return [today - timedelta(days=back) for back in range(_CALENDAR_DAYS, 0, -1)]
 
 
-def expect(history: Costs, days: Sequence[date], reported: Costs, ahead: Sequence[date]) -> Costs:
+def expect(history: Given, days: Sequence[date], reported: Costs, ahead: Sequence[date]) -> Costs:
     """The expected cost of each series on the days `ahead`.
 
     `history` holds complete days, oldest first, gaps allowed; a zero is a day without cost.
@@ -69,7 +69,7 @@ def expect(history: Costs, days: Sequence[date], reported: Costs, ahead: Sequenc
     if len(recent) < FEWEST_DAYS:
         raise ValueError(f"{len(recent)} days are too few to expect anything from")
     parts = [
-        _expect(history[rows], days, recent, known, reported[rows], ahead)
+        _expect(history[rows].astype(np.float64), days, recent, known, reported[rows], ahead)
         for start in range(0, max(len(history), 1), _AT_A_TIME)
         for rows in [slice(start, start + _AT_A_TIME)]
     ]
@@ -103,7 +103,7 @@ def _expect(
     gone = _came_once(plain, reported) | _stopped(plain, reported, began)
     level[gone] = 0
     slope, grown = _growth(plain, recent_days, shares(recent_days))
-    growing = (slope != 0) & ~gone
+    growing = ~np.isnan(grown) & ~gone
     level = np.where(growing, grown, level)
     distance = np.array([(day - days[-1]).days for day in ahead])
     grown_by = np.exp(np.where(growing, slope, 0.0)[:, None] * distance)
@@ -250,7 +250,9 @@ def _fortnightly(plain: Costs, days: Sequence[date], rhythm: Costs) -> Costs:
         return flat
     means = [cost.mean(axis=1) for cost, _, _ in cycles]
     # What grows is more at the end of each fortnight: that is no rhythm.
-    grown = np.divide(means[0], means[-1], out=np.ones_like(means[0]), where=(means[0] > 0) & (means[-1] > 0))
+    some = np.minimum(abs(means[0]), abs(means[-1])) > _NOTHING
+    same_sign = np.sign(means[0]) == np.sign(means[-1])
+    grown = np.divide(means[0], means[-1], out=np.ones_like(means[0]), where=some & same_sign)
     slope = np.log(grown) / (14 * (_FORTNIGHTS - 1))
     held = np.full((_FORTNIGHTS, len(plain), 14), np.nan)
     for number, (cost, share, span) in enumerate(cycles):
