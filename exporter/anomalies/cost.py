@@ -219,7 +219,7 @@ def _listed_only(
         return finding.kind != "dip" and (finding.score is None or abs(finding.score) >= needed)
 
     candidates = [
-        Candidate(each.account_id, each.service, each.kind, each.usd, is_worth(each))
+        Candidate(each.day, each.account_id, each.service, each.kind, each.usd, is_worth(each))
         for each in found.findings
     ]
     try:
