@@ -106,7 +106,7 @@ def test_the_tested_day_is_exact_where_single_precision_is_not(ledger: Ledger) -
     found = assess_day(ledger, FIRST, AnomalySettings())
     (number,) = found.series
     assert found.baseline.value[number] == float(usd)
-    assert np.float32(usd) != float(usd)
+    assert float(np.float32(usd)) != float(usd)
 
 
 SERVICES = {
@@ -127,11 +127,55 @@ def read_month(ledger: Ledger, first: date, end: date) -> None:
     ledger.reads.commit_non_usage(CostRead(NOW, days, {}))
 
 
-class Counted(AssessedHistory):
-    """Counts how often a day is assessed."""
+def versions(ledger: Ledger) -> dict[int, int]:
+    with ledger.connection() as db:
+        return dict(db.execute("SELECT day, version FROM assessed_days").fetchall())
 
-    assessed: Counter[date]
 
-    def _values(self, day: date, usage: UsageDays) -> list:  # type: ignore[type-arg] # only passed on
-        self.assessed[day] += 1
-        return super()._values(day, usage)
+def test_a_first_fill_writes_each_day_once_and_the_newest_a_few_times(ledger: Ledger) -> None:
+    """It reads the newest month first; the exporter starts again before each of them."""
+    months, writes, before = 9, Counter[date](), dict[int, int]()
+    for back in range(months + 1):
+        end = month_start(NOW.date(), back - 1) if back else NOW.date()
+        read_month(ledger, month_start(NOW.date(), back), end)
+        history = AssessedHistory(ledger, AnomalySettings(), timedelta(days=450), months, lambda: NOW)
+        assert history.update() is False
+        after = versions(ledger)
+        writes.update(date.fromordinal(day) for day in after if before.get(day) != after[day])
+        before = after
+    newest = assessed_day(ledger, NOW)
+    assert newest is not None
+    assert writes.pop(newest) <= 6
+    assert set(writes.values()) == {1}
+    oldest = month_start(NOW.date(), months)
+    assert max(writes) == newest - DAY
+    assert len(writes) >= (newest - oldest).days - 14
+
+    held = {
+        (day, service): value
+        for day, _, _, service, value in totals(ledger, oldest, NOW.date(), [DAILY_EXPECTED.name])
+    }
+    for day in [newest - number * DAY for number in range(0, 120, 9)]:
+        # What was known when a day was written is what the days before it say, but for those of long ago.
+        alone = assess_day(ledger, day, AnomalySettings())
+        figures = {alone.series[number][1]: alone.baseline.expected[number] for number in alone.series}
+        assert {service: held[day, service] for service in figures} == pytest.approx(figures, rel=0.05), day
+
+
+def test_days_replayed_over_one_array_are_as_each_alone(ledger: Ledger) -> None:
+    for back in range(6):
+        read_month(
+            ledger, month_start(NOW.date(), back), month_start(NOW.date(), back - 1) if back else NOW.date()
+        )
+    newest = assessed_day(ledger, NOW)
+    assert newest is not None
+    days = [newest - number * DAY for number in range(0, 60, 7)]
+    first = baseline.input_days(days[-1])[0]
+    usage = UsageDays(ledger, day_inputs(ledger, first, newest + DAY))
+    for day in (*days, *days[::-1]):
+        together, alone = (assess_day(ledger, day, AnomalySettings(), None, given) for given in (usage, None))
+        assert together.findings == alone.findings
+        for name in ("value", "expected", "score", "lower", "upper"):
+            np.testing.assert_array_equal(
+                getattr(together.baseline, name), getattr(alone.baseline, name), name
+            )
