@@ -112,6 +112,7 @@ def test_flat_spend(ledger: Ledger) -> None:
         },
         "waste_usd": None,
         "waste": [],
+        "listed": [],
     }
 
 
@@ -132,6 +133,7 @@ def test_an_empty_ledger_knows_nothing(ledger: Ledger) -> None:
         "movers_week": None,
         "waste_usd": None,
         "waste": [],
+        "listed": [],
     }
 
 
