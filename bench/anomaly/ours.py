@@ -82,7 +82,7 @@ class _Reporter:
         listed = listed_only(
             self._ledger,
             day,
-            [self._candidate(kind, series, found, needed) for kind, series in flagged],
+            [self._candidate(day, kind, series, found, needed) for kind, series in flagged],
             AnomalySettings().cost_messages_per_week,
             datetime(day.year, day.month, day.day, 20, tzinfo=UTC) + timedelta(days=2),
         )
@@ -93,10 +93,10 @@ class _Reporter:
         low = np.flatnonzero(dipped & (before.score <= -self._limits.score))
         return alarms + [Alarm(int(series), assessed - dips.DAYS_AFTER, -1, False) for series in low]
 
-    def _candidate(self, kind: str, series: int, found: Baseline, needed: float) -> Candidate:
+    def _candidate(self, day: date, kind: str, series: int, found: Baseline, needed: float) -> Candidate:
         score = None if np.isnan(found.score[series]) else float(found.score[series])
         worth = is_worth_a_message(kind, score, needed)
-        return Candidate(*self._keys[series], kind, _off(found, series), worth)
+        return Candidate(day, *self._keys[series], kind, _off(found, series), worth)
 
 
 def _off(found: Baseline, series: int) -> float:

@@ -203,6 +203,7 @@ def _listed_only(
 
     candidates = [
         Candidate(
+            each.day,
             each.account_id,
             each.service,
             each.kind,

@@ -6,6 +6,7 @@ chance each week, is listed: in the digest, on dashboards, by API and commands.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -16,15 +17,20 @@ from exporter.ledger.file import Ledger
 _WEEK = timedelta(days=7)
 _GOES_ON_DAYS = 2  # one silent day between two of the same finding
 _KEPT_DAYS = 60
+_DAY = timedelta(days=1)
+
+Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A finding: the account, what of it (a service, or a metric and its region), its kind, and its size in USD.
+    """A finding: its day, the account, what of it (a service, or a metric and its region), its kind, and its size in USD.
 
-    The size is None where a finding has no amount. `is_worth` is False for one that is listed in any case.
+    The size is None where a finding has no amount. `is_worth` is False for one that is listed in any case; of the
+    others, `day` is the assessed day.
     """
 
+    day: date
     account_id: str
     subject: str
     kind: str
@@ -32,7 +38,7 @@ class Candidate:
     is_worth: bool = True
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> Key:
         """What makes two findings of different days the same one."""
         return self.account_id, self.subject, self.kind
 
@@ -58,53 +64,107 @@ def is_worth_a_message(kind: str, score: float | None, needed: float) -> bool:
 
 def listed_only(
     ledger: Ledger, day: date, candidates: Sequence[Candidate], most: int, now: datetime
-) -> frozenset[tuple[str, str, str]]:
+) -> frozenset[Key]:
     """The keys of the candidates of an assessed day that no message is sent of; what is decided is kept in the ledger.
 
     The candidates come the largest first, those of one sort (cost, or usage) together; `most` messages are sent of
-    them in seven days. Half of what is left of the week at most is used on one day, so that there is room for what comes.
+    them in seven days, assessed ones and those of the clock. Half of what is left of them at most is used on one day,
+    so that there is room for what comes.
     """
-    has_usd = int(any(each.usd is not None for each in candidates))
     with ledger.transaction() as db:
-        db.execute("DELETE FROM anomaly_messages WHERE last_day < ?", (day.toordinal() - _KEPT_DAYS,))
-        known = {
-            (account_id, subject, kind): (first, bool(sent), decided_at)
-            for account_id, subject, kind, first, sent, decided_at in db.execute(
-                "SELECT account_id, subject, kind, first_day, sent, decided_at FROM anomaly_messages"
-                " WHERE last_day >= ? AND first_day <= ? ORDER BY last_day",
-                (day.toordinal() - _GOES_ON_DAYS, day.toordinal()),
-            )
-        }
-        (used,), (today,) = (
-            db.execute(
-                "SELECT COUNT(*) FROM anomaly_messages WHERE sent AND (usd IS NOT NULL) = ?"
-                " AND first_day > ? AND first_day <= ?",
-                (has_usd, after.toordinal(), until.toordinal()),
-            ).fetchone()
-            for after, until in ((day - _WEEK, day - timedelta(days=1)), (day - timedelta(days=1), day))
-        )
-        room = -(-(most - used) // 2) - today
+        _forget_old(db, day, now)
+        has_usd = any(each.usd is not None for each in candidates)
+        room = _room(db, day, now, most, has_usd=has_usd)
         unsent = set()
         for each in candidates:
-            first, sent, decided_at = known.get(each.key, (day.toordinal(), False, to_milliseconds(now)))
-            if not sent and each.is_worth and room > 0:
-                sent, first, room = True, day.toordinal(), room - 1
-            if not sent:
+            known = _known(db, each)
+            is_sent = known is not None and known[1]
+            if not is_sent and each.is_worth and room > 0:
+                # It is of the week in which it is sent, and no longer listed.
+                _delete_unsent(db, each)
+                known, is_sent, room = None, True, room - 1
+            first, decided_at = (
+                (known[0], known[2]) if known else (each.day.toordinal(), to_milliseconds(now))
+            )
+            if not is_sent:
                 unsent.add(each.key)
             db.execute(
-                "INSERT OR REPLACE INTO anomaly_messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*each.key, first, day.toordinal(), sent, each.usd, decided_at),
+                "INSERT INTO anomaly_messages VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " last_day = MAX(last_day, excluded.last_day), sent = excluded.sent, usd = excluded.usd,"
+                " decided_at = excluded.decided_at",
+                (*each.key, first, each.day.toordinal(), is_sent, each.usd, decided_at),
             )
     return frozenset(unsent)
 
 
-def listed(ledger: Ledger, since: date) -> list[Listed]:
-    """The findings of cost of assessed days from `since` on that no message was sent of, the largest first."""
+def _room(db: sqlite3.Connection, day: date, now: datetime, most: int, *, has_usd: bool) -> int:
+    """How many more messages may be sent of an assessed day.
+
+    Days may go back, and come faster or slower than those of the clock: what is near in either counts.
+    """
+    used, today = db.execute(
+        "SELECT COUNT(*) FILTER (WHERE first_day != :day), COUNT(*) FILTER (WHERE first_day = :day)"
+        " FROM anomaly_messages WHERE sent AND (usd IS NOT NULL) = :has_usd"
+        " AND (ABS(first_day - :day) < :days OR ABS(decided_at - :now) < :milliseconds)",
+        {
+            "day": day.toordinal(),
+            "days": _WEEK // _DAY,
+            "now": to_milliseconds(now),
+            "milliseconds": _WEEK // timedelta(milliseconds=1),
+            "has_usd": has_usd,
+        },
+    ).fetchone()
+    return int(-(-(most - used) // 2) - today)
+
+
+_SAME = (
+    "account_id = ? AND subject = ? AND kind = ?"
+    f" AND first_day <= ? + {_GOES_ON_DAYS} AND last_day >= ? - {_GOES_ON_DAYS}"
+)
+
+
+def _same(each: Candidate) -> tuple[object, ...]:
+    """The parameters of `_SAME`."""
+    return *each.key, each.day.toordinal(), each.day.toordinal()
+
+
+def _known(db: sqlite3.Connection, each: Candidate) -> tuple[int, bool, int] | None:
+    """The first day of a finding that goes on, whether a message was sent of it, and when that was decided."""
+    row = db.execute(
+        "SELECT first_day, sent, decided_at FROM anomaly_messages"  # noqa: S608 # no value but question marks
+        f" WHERE {_SAME} ORDER BY sent DESC, last_day DESC LIMIT 1",
+        _same(each),
+    ).fetchone()
+    return (row[0], bool(row[1]), row[2]) if row else None
+
+
+def _delete_unsent(db: sqlite3.Connection, each: Candidate) -> None:
+    db.execute(
+        f"DELETE FROM anomaly_messages WHERE NOT sent AND {_SAME}",  # noqa: S608 # no value but question marks
+        _same(each),
+    )
+
+
+def _forget_old(db: sqlite3.Connection, day: date, now: datetime) -> None:
+    # ABS: what a clock that was years ahead left goes, too.
+    db.execute(
+        "DELETE FROM anomaly_messages WHERE ABS(last_day - ?) > ? AND ABS(decided_at - ?) > ?",
+        (
+            day.toordinal(),
+            _KEPT_DAYS,
+            to_milliseconds(now),
+            _KEPT_DAYS * _DAY // timedelta(milliseconds=1),
+        ),
+    )
+
+
+def listed(ledger: Ledger, since: datetime) -> list[Listed]:
+    """The findings of cost that since then it was decided of that no message is sent, the largest first."""
     with ledger.connection() as db:
         rows = db.execute(
             "SELECT first_day, account_id, subject, kind, usd, decided_at FROM anomaly_messages"
-            " WHERE NOT sent AND usd IS NOT NULL AND last_day >= ? ORDER BY ABS(usd) DESC, account_id, subject, kind",
-            (since.toordinal(),),
+            " WHERE NOT sent AND usd IS NOT NULL AND decided_at >= ? ORDER BY ABS(usd) DESC, account_id, subject, kind",
+            (to_milliseconds(since),),
         ).fetchall()
     return [
         Listed(date.fromordinal(first), account_id, subject, kind, usd, to_moment(decided_at))

@@ -210,7 +210,7 @@ def _listed_only(
     settings: AnomalySettings,
 ) -> frozenset[tuple[str, str, str]]:
     """The findings that no message is sent of."""
-    candidates = [Candidate(*_key(each), None) for each in findings]
+    candidates = [Candidate(day, *_key(each), None) for each in findings]
     try:
         return listed_only(view.ledger, day, candidates, settings.usage_messages_per_week, view.now)
     except sqlite3.DatabaseError:

@@ -71,18 +71,19 @@ class UsageDays:
         count = (known[-1] - known[0]).days + 1 if known else 0
         # Days beside each other, as they are read: a column is copied whole.
         self._values = np.full((count, self._size), np.nan, dtype=np.float32)
-        self._held: dict[date, bool] = {}
+        self._held: set[date] = set()
 
     def values(self, days: Sequence[date]) -> NDArray[np.float32]:
         """Series by `days`, which follow each other, the last of them the tested one; NaN where not known well enough.
 
-        A view of what is held, to be read only. Days before the first one known have no column.
+        A view of what is held, to be read only, and before another tested day is asked for. Days before the first one
+        known have no column.
         """
         tested = days[-1]
         for day in days:
             known = self._inputs.get(day)
             if known is not None:
-                self._hold(day, known.is_known if day == tested else known.is_complete)
+                self._hold(day, is_usable=known.is_known if day == tested else known.is_complete)
         if self._first is None or tested < self._first:
             return np.empty((self._size, 0), dtype=np.float32)
         start = max(0, (days[0] - self._first).days)
@@ -104,8 +105,10 @@ class UsageDays:
         column[found[:, 0]] = found[:, 1] / _UNITS_PER_USD
         return column
 
-    def _hold(self, day: date, is_usable: bool) -> None:
+    def _hold(self, day: date, *, is_usable: bool) -> None:
         assert self._first is not None
-        if is_usable and not self._held.get(day):
-            self._values[(day - self._first).days] = self.exact(day)
-            self._held[day] = True
+        if is_usable == (day in self._held):
+            return
+        # A day that was tested may be known too little to be compared with.
+        self._values[(day - self._first).days] = self.exact(day) if is_usable else np.nan
+        self._held ^= {day}

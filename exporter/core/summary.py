@@ -99,4 +99,4 @@ class Summary(Share):
     waste: tuple[Waste, ...]
     """The most expensive first, as many as movers were asked for."""
     listed: tuple[Listed, ...] = ()
-    """What stood out in the last week without a message, the largest first; empty in answers of older exporters."""
+    """What stood out in the last two weeks without a message, the largest first; empty in answers of older exporters."""

@@ -49,8 +49,7 @@ def is_often_silent(share: Values, times: Numbers) -> Flags:
 
 def is_often_idle(history: Values, shares: Values, limits: Limits) -> Flags:
     """Whether days that cost next to nothing, against the others, are how a series is; `history` as of `silences`."""
-    with np.errstate(invalid="ignore"):
-        busy = np.nanquantile(np.where(np.isnan(history), 0.0, history), _BUSY, axis=1)
+    busy = np.quantile(np.where(np.isnan(history), 0.0, history), _BUSY, axis=1)
     idle = np.where(history < _IDLE * busy[:, None], 0.0, history)
     return is_often_silent(*silences(idle, np.where(shares < _HALF_DAY, 0.0, shares), limits))
 

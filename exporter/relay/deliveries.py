@@ -30,11 +30,23 @@ CREATE TABLE IF NOT EXISTS judged_days (
     channel TEXT NOT NULL,
     day INTEGER NOT NULL,        -- ordinal of a UTC day whose comparison with the budget was sent
     PRIMARY KEY (channel, day)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS listed_findings (
+    channel TEXT NOT NULL,
+    day INTEGER NOT NULL,        -- ordinal of the UTC day of a finding that a digest has listed
+    account_id TEXT NOT NULL,
+    service TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    PRIMARY KEY (channel, day, account_id, service, kind)
 ) STRICT, WITHOUT ROWID
 """
 # Longer than a digest can be late: one that the channel has is never sent again, whenever the relay is back.
 _DIGEST_KEPT_SECONDS = 2 * 86_400
 _JUDGED_DAYS_KEPT = 60  # a digest holds days of the last weeks against the budget
+_LISTED_DAYS_KEPT = 60  # an exporter lists findings of the last weeks
+
+FindingKey = tuple[date, str, str, str]
+"""Day, account, service and kind of a finding."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +132,33 @@ class Deliveries:
             rows = self._db.execute("SELECT day FROM judged_days WHERE channel = ?", (channel,)).fetchall()
         return frozenset(date.fromordinal(day) for (day,) in rows)
 
-    def mark_digest(self, channel: str, due: datetime, judged: Collection[date] = ()) -> None:
+    def listed_findings(self, channel: str) -> frozenset[FindingKey]:
+        """The findings that digests of a channel have listed."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT day, account_id, service, kind FROM listed_findings WHERE channel = ?", (channel,)
+            ).fetchall()
+        return frozenset((date.fromordinal(day), *key) for day, *key in rows)
+
+    def mark_digest(
+        self,
+        channel: str,
+        due: datetime,
+        judged: Collection[date] = (),
+        listed: Collection[FindingKey] = (),
+    ) -> None:
         """A channel's digest that was due at `due` is handled, and with it every one before.
 
-        `judged` are the days that it was the last to compare with the daily budget.
+        `judged` are the days that it was the last to compare with the daily budget, `listed` the findings that it listed.
         """
         days = [(channel, day.toordinal()) for day in judged]
+        findings = [(channel, day.toordinal(), *key) for day, *key in listed]
         with self._lock:
+            self._db.executemany("INSERT OR IGNORE INTO listed_findings VALUES (?, ?, ?, ?, ?)", findings)
+            self._db.execute(
+                "DELETE FROM listed_findings WHERE channel = ? AND day < ?",
+                (channel, due.toordinal() - _LISTED_DAYS_KEPT),
+            )
             # The days first: without the digest's own mark it is not sent a second time either.
             self._db.executemany("INSERT OR IGNORE INTO judged_days VALUES (?, ?)", days)
             self._db.execute(

@@ -16,7 +16,7 @@ from apscheduler.triggers.cron import CronTrigger
 from exporter.core.moments import Clock
 from exporter.core.summary import Listed, Mover, Movers, Span, Summary, Waste
 from exporter.relay.backoff import Backoff
-from exporter.relay.deliveries import Deliveries
+from exporter.relay.deliveries import Deliveries, FindingKey
 from exporter.relay.dispatch import Dispatcher
 from exporter.relay.exporter_api import ExporterError
 from exporter.relay.message import Message, split
@@ -105,10 +105,10 @@ class Digest:
         if now < due:
             self._stopping.wait(min((due - now).total_seconds(), _LONGEST_WAIT_SECONDS))
             return True
-        self._handle(due, now, done)
+        self._handle(due, now)
         return True
 
-    def _handle(self, due: datetime, now: datetime, since: datetime) -> None:
+    def _handle(self, due: datetime, now: datetime) -> None:
         """Of what fell due while the relay was down, the newest is sent unless it is too old."""
         newest = due if due > now - self._digest.catch_up else self.next_after(now - self._digest.catch_up)
         if newest is None or newest > now:
@@ -121,18 +121,23 @@ class Digest:
         summary = self._summary()
         if self._stopping.is_set():
             return
-        result = self._send(newest, summary, since)
+        result = self._send(newest, summary)
         if result is None:
             return  # the relay ends; what the channel lacks goes out after the next start
         self._metrics.digests.labels(result).inc()
-        judged = _judged(summary) if summary and result == "sent" else ()
-        self._deliveries.mark_digest(self._channel, newest, judged)
+        if summary is None or result != "sent":
+            # What it would have listed is for the next one.
+            self._deliveries.mark_digest(self._channel, newest)
+            return
+        listed = {_key(each) for each in summary.listed}
+        self._deliveries.mark_digest(self._channel, newest, _judged(summary), listed)
 
-    def _send(self, due: datetime, summary: Summary | None, since: datetime) -> str | None:
+    def _send(self, due: datetime, summary: Summary | None) -> str | None:
         """The result for the metric; None if the relay is to end first."""
         judged = self._deliveries.judged_days(self._channel)
         max_bytes = self._dispatcher.max_bytes(self._channel)
-        message = render(summary, due, self._settings, self._templates, max_bytes, judged, since)
+        listed = self._deliveries.listed_findings(self._channel)
+        message = render(summary, due, self._settings, self._templates, max_bytes, judged, listed)
         key = f"digest {self._channel} {due.isoformat()}"
         for wait in self._backoff.waits():
             result = self._dispatcher.send(self._channel, key, lambda: message)
@@ -172,15 +177,15 @@ def render(
     templates: Templates,
     max_bytes: int,
     judged: Collection[date] = (),
-    since: datetime | None = None,
+    listed: Collection[FindingKey] = (),
 ) -> Message:
     """The digest as messages of at most `max_bytes`; an error where spend is over a budget.
 
-    `judged` are the days that earlier digests have finally compared with the daily budget, `since` is when the one
-    before this was due.
+    `judged` are the days that earlier digests have finally compared with the daily budget, `listed` the findings that
+    they have listed.
     """
     text = templates.render(
-        "digest", values(summary, due, settings.dashboard_url, judged, since, settings.digest.movers)
+        "digest", values(summary, due, settings.dashboard_url, judged, listed, settings.digest.movers)
     )
     parts = split(text, max_bytes)[: settings.max_parts]
     return Message(TITLE, "error" if summary is None or _over(summary, judged) else "success", tuple(parts))
@@ -191,14 +196,14 @@ def values(
     due: datetime,
     dashboard_url: str | None,
     judged: Collection[date] = (),
-    since: datetime | None = None,
+    listed_before: Collection[FindingKey] = (),
     most_listed: int = 5,
 ) -> dict[str, Any]:
     """What the digest's template can use."""
     url = link(dashboard_url or "")
     known: dict[str, Any] = {}
     if summary is not None:
-        listed = [each for each in summary.listed if since is None or each.decided_at > since]
+        listed = [each for each in summary.listed if _key(each) not in listed_before]
         known = {
             "listed": listed[:most_listed],
             "listed_more": max(0, len(listed) - most_listed),
@@ -281,6 +286,10 @@ def _judged(summary: Summary) -> set[date]:
     return days | (
         {summary.yesterday.start} if _exceeds(summary.yesterday.usd, summary.budget_day_usd) else set()
     )
+
+
+def _key(listed: Listed) -> FindingKey:
+    return listed.day, listed.account_id, listed.service, listed.kind
 
 
 def _exceeds(usd: Decimal | None, limit: Decimal | None) -> bool:

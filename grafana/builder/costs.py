@@ -285,18 +285,31 @@ def pairs(width: int, height: int) -> table.Panel:
     )
 
 
+_FINDINGS = f"sum by ({PAIR}, kind) (aws_cost_anomaly_usd{{{COST}}})"
+_KINDS = {
+    "spike": "Spike",
+    "drop": "Drop",
+    "dip": "Low day",
+    "new_service": "New service",
+    "stopped_service": "Stopped service",
+}
+"""What the kinds of findings are called; a test holds it to the kinds that there are."""
+
+
 def anomalies(width: int, height: int) -> table.Panel:
     """Findings that hold on the assessed day, with the dollars that each is off."""
     return (
         table_panel(
             "Open anomalies",
             "Accounts and services whose assessed day is far off what was expected, and by how many dollars. That day ended "
-            "one or two days ago, at the start of a month up to five; each refresh of cost computes the baseline again.",
+            "one or two days ago, at the start of a month up to five; a single low day is two days older. Each refresh of cost "
+            "computes the baseline again.",
             width=width,
             height=height,
         )
         .no_value("none")
-        .with_target(rows("A", f"topk(20, sum by ({PAIR}, kind) (aws_cost_anomaly_usd{{{COST}}}))"))
+        # The largest to either side: a low day is below zero.
+        .with_target(rows("A", f"{_FINDINGS} and topk(20, abs({_FINDINGS}))"))
         .transformations(
             columns(
                 {
@@ -311,6 +324,14 @@ def anomalies(width: int, height: int) -> table.Panel:
         .override_by_name("Account", account_column(250))
         .override_by_name("Account id", account_id_column())
         .override_by_name("Service", service_column())
-        .override_by_name("Kind", properties(custom__width=120))
+        .override_by_name(
+            "Kind",
+            properties(
+                custom__width=120,
+                mappings=[
+                    {"type": "value", "options": {kind: {"text": text} for kind, text in _KINDS.items()}}
+                ],
+            ),
+        )
         .override_by_name("Off by", money_column(custom__width=110))
     )

@@ -22,6 +22,7 @@ from running_exporter import (
 from waiting import wait_for
 
 from demo.control import changed_since
+from exporter.anomalies.settings import AnomalySettings
 
 pytestmark = pytest.mark.stack
 
@@ -46,13 +47,13 @@ def in_api(exporter: InProcess) -> list[dict[str, Any]]:
 
 
 def alerts(exporter: InProcess, folder: Path, findings: set[Finding]) -> None:
-    """Let promtool evaluate the shipped rules over what is served now: these alerts fire and no other."""
+    """Let promtool evaluate the shipped rules over what is served now: these findings' alerts fire and no other."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed")
     series = []
     for name, samples in exporter.samples().items():
-        if name.startswith("aws_cost_anomaly_usd"):
+        if name in ("aws_cost_anomaly_usd", "aws_cost_anomaly_unsent_info"):
             for labels, value in samples:
                 inner = ",".join(f'{key}="{text}"' for key, text in labels.items())
                 series.append({"series": f"{name}{{{inner}}}", "values": f"{value}x10"})
@@ -61,8 +62,6 @@ def alerts(exporter: InProcess, folder: Path, findings: set[Finding]) -> None:
     for rule in rules["groups"][0]["rules"]:
         del rule["annotations"]
     (folder / "rules.yml").write_text(yaml.safe_dump(rules))
-    names = {account_id: name for _, account_id, name in ((f[0], f[1], f[1]) for f in findings)}
-    assert names.keys() == {finding[1] for finding in findings}
     static = {rule["alert"]: rule["labels"] for rule in rules["groups"][0]["rules"]}
     shown = {
         (labels["kind"], labels["account_id"], labels["service"]): labels["account"]
@@ -183,6 +182,54 @@ def test_an_injected_spike_is_the_same_everywhere_and_its_cause_is_asked_for_onc
         assert exporter.service.runner.collect_now(causes) == 0
         again = [entry for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
         assert len(again) == len(asked)
+
+
+def test_of_twenty_spikes_of_a_day_a_few_are_messages_and_the_others_are_listed(
+    make_aws: MakeAws, tmp_path: Path
+) -> None:
+    """A week has ten; no restart and no further read makes them more."""
+    aws = make_aws(now=NOW, accounts=24, services=2)
+    for account in aws.accounts:
+        aws.inject_spike(account.id, EC2, 1 + 2000 / account.daily_usd, since=TESTED, days=1)
+    config = organization(
+        aws={"endpoint_url": aws.url},
+        ceilings={"cost": {"day": None, "month": None}, "first_fill": None},
+        collectors=collectors(cost={"history_months": 3, "refresh": "full"}),
+    )
+    clock = ShiftedClock(NOW)
+
+    def marked(exporter: InProcess, name: str) -> dict[Finding, float]:
+        return {
+            (labels["kind"], labels["account_id"], labels["service"]): value
+            for labels, value in exporter.samples().get(name, [])
+        }
+
+    decided: list[set[Finding]] = []
+    for _ in range(2):
+        with in_process(tmp_path, aws, config, clock) as exporter:
+            wait_for("it is ready", exporter.is_ready)
+            for _ in range(2):
+                clock.advance(timedelta(hours=1))
+                assert exporter.service.runner.collect_now(exporter.collector("cost")) == 0
+                findings = marked(exporter, "aws_cost_anomaly_usd")
+                unsent = marked(exporter, "aws_cost_anomaly_unsent_info").keys()
+                assert {kind for kind, _, service in findings if service == EC2} == {"spike"}
+                assert len([each for each in findings if each[2] == EC2]) >= 20
+                decided.append(findings.keys() - unsent)
+                # The largest first.
+                sizes = {each: abs(value) for each, value in findings.items()}
+                sent = sorted(findings.keys() - unsent, key=sizes.__getitem__)
+                assert max(sizes[each] for each in unsent) <= sizes[sent[0]]
+            alerts(exporter, tmp_path, decided[-1])
+            listed = exporter.get("/api/v1/summary").json()["listed"]
+            rest = {
+                (each["kind"], each["account_id"], each["service"]): float(each["usd"]) for each in listed
+            }
+            assert rest == pytest.approx({each: findings[each] for each in unsent}, abs=0.01)
+            assert len(listed) == len(unsent)
+            assert {each["day"] for each in listed} == {str(TESTED)}
+    assert decided == [decided[0]] * 4
+    assert 0 < len(decided[0]) <= AnomalySettings().messages_per_week == 10
 
 
 DATES = [

@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import grafana_lint as lint
 import jsonschema
 import pytest
 import yaml
 
+from exporter.anomalies.settings import Kind
 from exporter.generated.reference import family_rows
 from exporter.relay.metrics import RelayMetrics
 from grafana import build
@@ -216,3 +217,16 @@ def _schema_errors(dashboard: lint.Json) -> list[str]:
 def _copy(dashboard: lint.Json) -> lint.Json:
     copied: lint.Json = json.loads(json.dumps(dashboard))
     return copied
+
+
+def test_every_kind_of_finding_has_a_name_that_people_read() -> None:
+    (panel,) = (panel for panel in lint.panels(OVERVIEW) if panel["title"] == "Open anomalies")
+    (mapping,) = (
+        found
+        for override in panel["fieldConfig"]["overrides"]
+        for setting in override["properties"]
+        if setting["id"] == "mappings"
+        for found in setting["value"]
+    )
+    assert set(mapping["options"]) == set(get_args(Kind))
+    assert mapping["options"]["dip"] == {"text": "Low day"}

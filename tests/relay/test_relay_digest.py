@@ -246,6 +246,64 @@ def test_the_first_digest_looks_at_the_newest_settled_day_and_names_no_day_twice
     ]
 
 
+def listed(service: str, day: int, usd: str, kind: str = "dip") -> dict[str, Any]:
+    return {
+        "day": f"2026-03-{day}", "account_id": "111111111111", "account": "prod", "service": service, "kind": kind,
+        "usd": usd, "decided_at": f"2026-03-{day + 2}T08:00:00.5Z",
+    }  # fmt: skip
+
+
+def test_a_finding_without_a_message_is_in_one_digest_only(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    """The exporter names it for two weeks; a digest that had no answer listed nothing."""
+    low, spike, new = (
+        listed("Amazon EC2", 15, "-1000"),
+        listed("AWS Lambda", 17, "26.5", "spike"),
+        listed("AWS Glue", 18, "25", "new_service"),
+    )
+    digests = [[low], None, [spike, low], [spike, low], [new, spike, low]]
+    first_start(tmp_path, telex, exporter, DUE - timedelta(days=1))
+    for number, findings in enumerate(digests):
+        exporter.answers["summary"] = SUMMARY | {"listed": findings}
+        exporter.status = 200 if findings else 503
+        with running(
+            tmp_path, telex, exporter, Clock(DUE + number * timedelta(days=1)), retry_for="1s"
+        ) as relay:
+            result = {"sent": 1} if findings else {"sent_unknown": 1}
+            wait_for(
+                "the digest is counted",
+                lambda relay=relay, result=result: relay.count("digests_total") == result,
+            )
+    title = "Also stood out, without a message (usage at amortized cost, off the expectation):"
+    paragraphs = [
+        [part.splitlines() for part in text.split("\n\n") if part.startswith("Also stood out")]
+        for text in telex.messages
+    ]
+    assert paragraphs == [
+        [[title, "-$1,000.00  prod (111111111111), Amazon EC2: low day on 2026-03-15"]],
+        [],
+        [[title, "+$26.50  prod (111111111111), AWS Lambda: spike on 2026-03-17"]],
+        [],
+        [[title, "+$25.00  prod (111111111111), AWS Glue: new service on 2026-03-18"]],
+    ]
+
+
+def test_more_findings_than_movers_are_counted_and_not_in_the_next_digest(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    findings = [listed(f"Service {number}", 15, f"{90 - number}", "spike") for number in range(9)]
+    exporter.answers["summary"] = SUMMARY | {"listed": findings}
+    first_start(tmp_path, telex, exporter, DUE - timedelta(days=1))
+    for number in range(2):
+        with running(tmp_path, telex, exporter, Clock(DUE + number * timedelta(days=1)), movers=2) as relay:
+            wait_for("the digest is counted", lambda relay=relay: relay.count("digests_total") == {"sent": 1})
+    first, second = telex.messages
+    assert first.count("spike on 2026-03-15") == 2
+    assert "\n7 more: aws-spend-exporter anomalies\n" in first
+    assert "Also stood out" not in second
+
+
 def test_an_exporter_that_comes_back_is_read(tmp_path: Path, telex: Telex, exporter: ExporterWire) -> None:
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     exporter.status = 503

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +22,7 @@ from exporter.ledger.file import Ledger
 
 _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
+_LISTED_FOR = timedelta(days=14)  # a weekly digest that is late, or one that had no answer, still finds them
 _CENT = Decimal("0.01")
 _UNUSED = "aws_resources_unused_estimated_monthly_cost_usd"
 _UNUSED_COUNT = "aws_resources_unused"
@@ -78,7 +79,7 @@ def summarize(source: Source, movers: int) -> Summary:
         movers_week=_movers(source, assessed, _WEEK, read, cost_type, movers),
         waste_usd=sum((part.usd for part in waste), Decimal(0)) if waste is not None else None,
         waste=tuple(waste[:movers]) if waste is not None else (),
-        listed=_listed(source, today - _WEEK),
+        listed=_listed(source, source.now - _LISTED_FOR),
     )
 
 
@@ -127,7 +128,7 @@ def _movers(
     )
 
 
-def _listed(source: Source, since: date) -> tuple[Listed, ...]:
+def _listed(source: Source, since: datetime) -> tuple[Listed, ...]:
     if not source.config.anomalies.enabled:
         return ()
     return tuple(
