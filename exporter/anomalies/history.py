@@ -72,6 +72,7 @@ class AssessedHistory:
         self._window = window
         self._history_months = history_months
         self._clock = clock
+        self._usage: UsageDays | None = None
 
     def update(self, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Assess the days whose figures are out of date, newest first; True if some are left for another call."""
@@ -83,13 +84,14 @@ class AssessedHistory:
             return False
         oldest = max(month_start(now.date(), self._history_months), (now - self._window).date() + _DAY)
         inputs = day_inputs(self._ledger, baseline.input_days(oldest)[0], newest + _DAY)
-        usage = UsageDays(self._ledger, inputs)
+        usage = self._usage_days(inputs)
         count = 0
         values: list[DailyValue] = []
         versions: dict[date, int] = {}
         for day, wanted in self._out_of_date(oldest, newest, inputs):
             if stopped() or count >= self._values_a_call:
                 self._commit(values, versions, now)
+                self._usage = usage  # the next call goes on with it
                 return True
             found = self._values(day, usage)
             values += found
@@ -100,6 +102,11 @@ class AssessedHistory:
                 values, versions = [], {}
         self._commit(values, versions, now)
         return False
+
+    def _usage_days(self, inputs: Mapping[date, DayInput]) -> UsageDays:
+        """What the last call left, without what changed since; its memory is given back when all days are assessed."""
+        kept, self._usage = self._usage, None
+        return kept if kept is not None and kept.renew(inputs) else UsageDays(self._ledger, inputs)
 
     def _commit(self, values: Sequence[DailyValue], versions: Mapping[date, int], now: datetime) -> None:
         if not versions:

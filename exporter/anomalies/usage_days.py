@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -27,8 +27,8 @@ class DayInput:
     """Its cost and its non-usage charges have been read: it can be assessed."""
     is_complete: bool
     """It was read late enough to be compared with."""
-    confirmed_at: datetime
-    """When AWS last reported its cost, changed or not."""
+    confirmed_at: datetime = field(repr=False, compare=False)
+    """When AWS last reported its cost, changed or not; it is no part of what the day's figures are made of."""
     read_at: datetime | None
     other_read_at: datetime | None
 
@@ -64,14 +64,32 @@ class UsageDays:
     def __init__(self, ledger: Ledger, inputs: Mapping[date, DayInput]) -> None:
         self.series = ledger.cost.series()
         self._ledger = ledger
-        self._inputs = inputs
         self._size = max(self.series, default=0) + 1
+        self._held: set[date]
+        self._take(inputs)
+
+    def renew(self, inputs: Mapping[date, DayInput]) -> bool:
+        """Take what the ledger knows now, to read only days that changed; False if there are other series now."""
+        if max(self.series, default=0) != max(self._ledger.cost.series(), default=0):
+            return False
+        old_first, old = self._first, self._values
+        kept = {day for day in self._held if inputs.get(day) == self._inputs.get(day)}
+        self._take(inputs)
+        for day in kept:
+            assert old_first is not None
+            assert self._first is not None
+            self._values[(day - self._first).days] = old[(day - old_first).days]
+        self._held = kept
+        return True
+
+    def _take(self, inputs: Mapping[date, DayInput]) -> None:
+        self._inputs = inputs
         known = sorted(inputs)
         self._first = known[0] if known else None
         count = (known[-1] - known[0]).days + 1 if known else 0
         # Days beside each other, as they are read: a column is copied whole.
         self._values = np.full((count, self._size), np.nan, dtype=np.float32)
-        self._held: set[date] = set()
+        self._held = set()
 
     def values(self, days: Sequence[date]) -> NDArray[np.float32]:
         """Series by `days`, which follow each other, the last of them the tested one; NaN where not known well enough.

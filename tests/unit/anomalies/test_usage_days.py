@@ -179,3 +179,32 @@ def test_days_replayed_over_one_array_are_as_each_alone(ledger: Ledger) -> None:
             np.testing.assert_array_equal(
                 getattr(together.baseline, name), getattr(alone.baseline, name), name
             )
+
+
+def test_what_is_kept_between_two_looks_is_read_again_where_it_changed(ledger: Ledger) -> None:
+    for number in range(3, COUNT):
+        day = FIRST + number * DAY
+        read(ledger, day, {"a": (Decimal(number), Decimal(0))}, start_of_day(day + DAY) + timedelta(hours=30))
+    wanted = [FIRST + number * DAY for number in range(COUNT)]
+    usage = UsageDays(ledger, day_inputs(ledger, FIRST, FIRST + COUNT * DAY))
+    usage.values(wanted)
+    # A restatement, and days that are older than all that were known.
+    read(ledger, FIRST + 5 * DAY, {"a": (Decimal(50), Decimal(0))}, NOW)
+    read(ledger, FIRST + DAY, {"a": (Decimal(10), Decimal(0))}, NOW)
+    assert usage.renew(day_inputs(ledger, FIRST, FIRST + COUNT * DAY))
+    fresh = UsageDays(ledger, day_inputs(ledger, FIRST, FIRST + COUNT * DAY))
+    assert np.array_equal(usage.values(wanted), fresh.values(wanted), equal_nan=True)
+    # Another series has no row in what is kept.
+    read(ledger, FIRST + 6 * DAY, {"b": (Decimal(1), Decimal(0))}, NOW)
+    assert not usage.renew(day_inputs(ledger, FIRST, FIRST + COUNT * DAY))
+
+
+def test_a_day_that_is_reported_again_unchanged_is_made_of_the_same(ledger: Ledger) -> None:
+    read(ledger, FIRST, {"a": (Decimal(5), Decimal(0))}, start_of_day(FIRST + DAY) + timedelta(hours=30))
+    before = day_inputs(ledger, FIRST, FIRST + DAY)[FIRST]
+    ledger.reads.commit_scan(
+        "account", NOW, [FIRST], {(FIRST, ACCOUNT): Amounts(Decimal(0), amortized=Decimal(5))}
+    )
+    after = day_inputs(ledger, FIRST, FIRST + DAY)[FIRST]
+    assert after.confirmed_at > before.confirmed_at
+    assert (after, repr(after)) == (before, repr(before))
