@@ -236,6 +236,7 @@ def test_days_are_read_again_without_an_exporter_and_not_beyond_a_ceiling(
 
     # Who ends the command withdraws what is left: no later run pays for it.
     aws.faults.add("hang", service="ce")
+    config.write_text(json.dumps({**whole, "aws": {"read_timeout": "2m"}}))  # it hangs until the signal
     stopped = subprocess.Popen(
         [sys.executable, "-m", "exporter", "refresh", "-c", str(config), *range_, "--yes"],
         stdout=subprocess.PIPE,
@@ -248,7 +249,7 @@ def test_days_are_read_again_without_an_exporter_and_not_beyond_a_ceiling(
         wait_for("it is asked for", lambda: ledger.pending.of(Origin.REQUEST))
         stopped.send_signal(signal.SIGINT)
         _, text = stopped.communicate(timeout=60)
-        assert (stopped.returncode, "Aborted!" in text, "Traceback" in text) == (1, True, False)
+        assert (stopped.returncode, "Aborted!" in text, "Traceback" in text) == (1, True, False), text
         assert ledger.pending.of(Origin.REQUEST) == []
     finally:
         ledger.close()
