@@ -1,4 +1,4 @@
-"""What an alternative declares: how far off each day is, whatever the threshold."""
+"""What an alternative declares: how far off each day is, at any threshold."""
 
 from __future__ import annotations
 

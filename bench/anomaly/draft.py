@@ -95,7 +95,7 @@ class Draft:
 
 
 class Draw:
-    """Draws one series: random numbers of its own seed, and the shared world."""
+    """Draws one series: random numbers from a seed for it, and the shared world."""
 
     def __init__(self, rng: np.random.Generator, world: World) -> None:
         self.rng = rng

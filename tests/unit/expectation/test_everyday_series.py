@@ -51,7 +51,7 @@ SEEN = [LOW + back * DAY for back in range(-120, dips.DAYS_AFTER + 1)]
 
 
 def dipped(*daily: Any, accounts: list[str] | None = None, services: list[str] | None = None) -> list[bool]:
-    """Which series dipped on `LOW`; each in an account and of a service of its own if not said."""
+    """Which series dipped on `LOW`; each in another account and of another service if not said."""
     names = [str(number) for number in range(len(daily))]
     values = np.array([drawn(each, SEEN, seed=number) for number, each in enumerate(daily)])
     flags, _ = dips.dips(values, SEEN, accounts or names, services or names, Limits())
