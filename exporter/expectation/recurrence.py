@@ -17,6 +17,7 @@ from exporter.expectation.rhythm import is_due
 _THREE_OF_FOUR = 3
 _LEAST_SPREAD = 0.05  # of what recurs
 _MOST_SPREAD = 0.35
+_SAME_LEVEL = 0.25
 _WEEKS_SUM = 0.15  # by which a week may differ from others that cost the same
 _USUAL_WEEKS = 8
 
@@ -75,8 +76,10 @@ def _level_there(
 ) -> tuple[Values, Values]:
     """With the newest two of some earlier days, where both were as far from what is expected today."""
     newest = sizes[:, :2]
-    both = np.asarray((newest * np.sign(off)[:, None] > reach).all(axis=1), dtype=np.bool_)
-    return _better(size, deviation, off, newest, both)
+    both = (newest * np.sign(off)[:, None] > reach).all(axis=1)
+    # A level is as high as it was: what is less or more is no part of it.
+    same = (abs(off[:, None] - newest) <= _SAME_LEVEL * abs(newest)).all(axis=1)
+    return _better(size, deviation, off, newest, np.asarray(both & same, dtype=np.bool_))
 
 
 def _columns(days: Sequence[date], tested: date) -> list[int]:
