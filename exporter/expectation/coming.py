@@ -100,12 +100,16 @@ class _Search:
         place = {day: number for number, day in enumerate(days)}
         self._ahead = {day: number for number, day in enumerate(ahead)}
         past = [[place.get(day, -1) for day in rule.past] for rule in self._rules]
-        self._columns = np.array([row + [-1] * (REMEMBERED - len(row)) for row in past])
+        rows = [row + [-1] * (REMEMBERED - len(row)) for row in past]
+        # Of a few days no rule names two.
+        self._columns = np.array(rows, dtype=np.int64).reshape(-1, REMEMBERED)
         self._fewest = np.array([rule.fewest for rule in self._rules])
         self._better = np.array([_FROM_END * rule.name.endswith("before the last") for rule in self._rules])
 
     def into(self, found: Recurring, rows: Numbers) -> None:
         """Add what recurs to the `rows` of `found`."""
+        if not self._rules:
+            return
         for _ in range(_MOST_RULES):
             hits = [self._hits(sizes) for sizes in self._sizes]
             worth = np.concatenate(

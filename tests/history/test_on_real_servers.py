@@ -294,6 +294,17 @@ def test_a_day_altered_behind_our_back_is_found_and_fixed(
         run.later(timedelta(days=1, minutes=1))
         foreign = totals | {day: totals[day] + 11.0}
         wait_for("it is fixed", lambda: server.days() == foreign)
+        # The other day's sum was right before: what is sent of it, the server may show later.
+        first = f'last_over_time({DAILY}{{service="Service 0"}}[1d])'
+        were = {first: ("Service 0", zeroed), second: ("Service 1", cost_of(0, 1, other))}
+        for query, (service, usd) in were.items():
+            key, value = ("account-0", account_id(0), service), float(usd)
+            wait_for(
+                f"so is {service}",
+                lambda query=query, key=key, value=value: (
+                    server.query(query, midnight(other + DAY))[key] == pytest.approx(value)
+                ),
+            )
         assert run.metric("divergent_dates") == 2
         run.until("it stays fixed", lambda: run.metric("divergent_dates") == 0)
         # Only what differs is sent, not the whole days.

@@ -261,3 +261,12 @@ def test_series_do_not_touch_each_others_rules(names: list[str], base: float) ->
         assert together.covered[number] == pytest.approx(alone.covered[0])
         assert together.amount[number] == pytest.approx(alone.amount[0])
         assert together.share[number] == pytest.approx(alone.share[0])
+
+
+def test_of_a_few_days_no_calendar_is_known() -> None:
+    """A first fill has read a week: no rule names two of its days."""
+    days = [date(2026, 5, number) for number in range(9, 17)]
+    plain = np.array([[10.0, 10, 300, 10, 10, 300, 10, 10]])
+    found = recurring(plain, days, np.ones(plain.shape), [date(2026, 5, 17), date(2026, 6, 11)])
+    assert found.amount.tolist() == found.share.tolist() == [[0.0, 0.0]]
+    assert not found.covered.any()
