@@ -71,9 +71,9 @@ class _Families:
         return cls(
             trailing=family("trailing", _TRAILING, "days"),
             before=family("trailing_before", _BEFORE, "days"),
-            month=family("month_complete_days", _MONTH),
-            this_same=family("month_same_days", _THIS_SAME),
-            last_same=family("last_month_same_days", _LAST_SAME),
+            month=family("month_complete", _MONTH),
+            this_same=family("month_matched", _THIS_SAME),
+            last_same=family("last_month_matched", _LAST_SAME),
         )
 
     def all(self) -> tuple[Family, ...]:

@@ -96,8 +96,8 @@ def test_windows_end_with_the_newest_complete_day_and_not_with_yesterday(tmp_pat
         assert sum(value for (_, days), value in found["trailing_usd"].items() if days == "1") == total(
             [date(2027, 3, 1)]
         )
-        assert sum(found["month_same_days_usd"].values()) == total([date(2027, 3, 1)])
-        assert sum(found["last_month_same_days_usd"].values()) == total([date(2027, 2, 1)])
+        assert sum(found["month_matched_usd"].values()) == total([date(2027, 3, 1)])
+        assert sum(found["last_month_matched_usd"].values()) == total([date(2027, 2, 1)])
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_both_sides_of_month_over_month_have_the_same_days(
     def sums(family: str) -> float | None:
         return sum(found[family].values()) if family in found else None
 
-    assert sums("month_same_days_usd") == sums("month_same_days_by_service_usd") == of(first, this)
-    assert sums("last_month_same_days_usd") == sums("last_month_same_days_by_service_usd") == of(before, last)
+    assert sums("month_matched_usd") == sums("month_matched_by_service_usd") == of(first, this)
+    assert sums("last_month_matched_usd") == sums("last_month_matched_by_service_usd") == of(before, last)
 
 
 def expected(newest: date, now: datetime, known: set[date]) -> dict[str, float]:
@@ -144,13 +144,13 @@ def expected(newest: date, now: datetime, known: set[date]) -> dict[str, float]:
     same = min(complete, calendar.monthrange(before.year, before.month)[1])
     windows = {
         **{f"trailing_usd {n}": [newest - back * DAY for back in range(n)] for n in (1, 7, 30)},
-        "month_complete_days_usd": [first + number * DAY for number in range(complete)],
+        "month_complete_usd": [first + number * DAY for number in range(complete)],
     }
     # Each side of a comparison, with the days of the other.
     pairs = {
         **{f"trailing_before_usd {n}": [newest - back * DAY for back in range(2 * n)] for n in (7, 30)},
-        "month_same_days_usd": [start + number * DAY for number in range(same) for start in (first, before)],
-        "last_month_same_days_usd": [
+        "month_matched_usd": [start + number * DAY for number in range(same) for start in (first, before)],
+        "last_month_matched_usd": [
             start + number * DAY for number in range(same) for start in (before, first)
         ],
     }
