@@ -29,7 +29,7 @@ Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 def settings() -> dict[str, Any]:
     """Every kind of family: cost, forecast, thresholds, findings, inventory, instances, usage."""
     # CloudWatch is read up to a full hour, as if it was half past: the three begin within the same one.
-    delay = (datetime.now(UTC).minute - 30) % 60
+    delay = (datetime.now(UTC).minute - 30) % 60 or 60  # no delay is none that can be set
     return organization(
         aws={"read_timeout": "60s"},
         ceilings={"usage": {"day": None, "month": None}},
