@@ -31,7 +31,7 @@ from exporter.anomalies.families import (
 from exporter.anomalies.finding import Finding
 from exporter.anomalies.messages import Candidate, is_worth_a_message, listed_only
 from exporter.anomalies.settings import AnomalyCausesSettings, AnomalySettings, Kind, Sensitivity
-from exporter.anomalies.usage_days import DayInput, UsageDays, day_inputs, usage_is_known
+from exporter.anomalies.usage_days import UsageDays, day_inputs, usage_is_known
 from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Sample
 from exporter.core.moments import start_of_day
@@ -124,19 +124,16 @@ def assess_day(
     usage: UsageDays | None = None,
 ) -> Assessment:
     """One day, from what the ledger holds now of it and of the days before; `usage` serves several days."""
-    days = baseline.input_days(day)
-    inputs = day_inputs(ledger, days[0], day + _DAY)
-    usage = usage or UsageDays(ledger, inputs)
-    days, limits = usage.days(days), settings.limits(sensitivity)
-    if not days:
-        days = [day]
+    wanted = baseline.input_days(day)
+    usage = usage or UsageDays(ledger, day_inputs(ledger, wanted[0], day + _DAY))
+    days, limits = usage.days(wanted) or [day], settings.limits(sensitivity)
     values = usage.values(days)
     found = _of_day(usage, values, days, limits, last_month_is_open=_last_month_is_open(ledger, day))
     back = _had_cost_before(ledger, days[0], np.flatnonzero(found.new).tolist())
     findings = _Findings(usage.series, values, days, limits, settings)
     for kind, flagged in kinds(found, limits, *_places(usage)).items():
         findings.add(kind, flagged, found, day, back)
-    _add_dips(findings, usage, values, days, inputs)
+    _add_dips(findings, usage, values, days)
     return Assessment(day, usage.series, found, _shown(values, found), findings.sorted())
 
 
@@ -155,16 +152,10 @@ def _places(usage: UsageDays) -> tuple[list[str], list[str]]:
     return [account for account, _ in pairs], [service for _, service in pairs]
 
 
-def _add_dips(
-    findings: _Findings,
-    usage: UsageDays,
-    values: Given,
-    days: Sequence[date],
-    inputs: Mapping[date, DayInput],
-) -> None:
+def _add_dips(findings: _Findings, usage: UsageDays, values: Given, days: Sequence[date]) -> None:
     """Single low days, once the days after them are known, and they were read long after their end."""
     tested = days[-1] - dips.DAYS_AFTER * _DAY
-    known = inputs.get(tested)
+    known = usage.inputs.get(tested)
     if (
         not findings.settings.kinds.dip
         or known is None
@@ -200,7 +191,6 @@ def _listed_only(
 ) -> frozenset[tuple[str, str, str]]:
     """The findings that no message is sent of, as `Assessment.unsent`."""
     needed = score_by_chance(found.baseline.score, times_a_week=1.0)
-
     candidates = [
         Candidate(
             each.day,

@@ -73,7 +73,7 @@ class UsageDays:
         if max(self.series, default=0) != max(self._ledger.cost.series(), default=0):
             return False
         old_first, old = self._first, self._values
-        kept = {day for day in self._held if inputs.get(day) == self._inputs.get(day)}
+        kept = {day for day in self._held if inputs.get(day) == self.inputs.get(day)}
         self._take(inputs)
         for day in kept:
             assert old_first is not None
@@ -83,7 +83,7 @@ class UsageDays:
         return True
 
     def _take(self, inputs: Mapping[date, DayInput]) -> None:
-        self._inputs = inputs
+        self.inputs = inputs
         known = sorted(inputs)
         self._first = known[0] if known else None
         count = (known[-1] - known[0]).days + 1 if known else 0
@@ -99,7 +99,7 @@ class UsageDays:
         """
         tested = days[-1]
         for day in days:
-            known = self._inputs.get(day)
+            known = self.inputs.get(day)
             if known is not None:
                 self._hold(day, is_usable=known.is_known if day == tested else known.is_complete)
         if self._first is None or tested < self._first:

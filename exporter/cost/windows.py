@@ -86,7 +86,7 @@ FAMILIES = (COMPLETE_THROUGH, *BY_ACCOUNT.all(), *BY_SERVICE.all())
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Window:
     """The UTC days of [start, end)."""
 
     start: date
@@ -97,9 +97,9 @@ class Span:
         """How many."""
         return (self.end - self.start).days
 
-    def back(self, days: int) -> Span:
+    def back(self, days: int) -> Window:
         """As many days, so many earlier."""
-        return Span(self.start - days * _DAY, self.end - days * _DAY)
+        return Window(self.start - days * _DAY, self.end - days * _DAY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +108,14 @@ class Windows:
 
     newest: date
     """The newest complete day."""
-    trailing: Mapping[int, Span]
-    before: Mapping[int, Span]
-    month: Span | None
+    trailing: Mapping[int, Window]
+    before: Mapping[int, Window]
+    month: Window | None
     """The complete days of the current month."""
-    same: tuple[Span, Span] | None
+    same: tuple[Window, Window] | None
     """As many days of the current month and of the last one."""
 
-    def spans(self) -> Iterable[Span]:
+    def spans(self) -> Iterable[Window]:
         """All of them."""
         yield from self.trailing.values()
         yield from self.before.values()
@@ -133,17 +133,17 @@ def find_windows(ledger: Ledger, now: datetime) -> Windows | None:
     end = newest + _DAY
     known = _known_days(ledger, newest)
 
-    def is_known(span: Span) -> bool:
+    def is_known(span: Window) -> bool:
         return span.days > 0 and set(days_between(span.start, span.end)) <= known
 
-    trailing = {days: Span(end - days * _DAY, end) for days in TRAILING_DAYS}
+    trailing = {days: Window(end - days * _DAY, end) for days in TRAILING_DAYS}
     before = {days: trailing[days].back(days) for days in COMPARED_DAYS}
     this_month, last_month = month_start(now.date()), month_start(now.date(), 1)
-    month = Span(this_month, end)
+    month = Window(this_month, end)
     count = min(month.days, (this_month - last_month).days)
     same = (
-        Span(this_month, this_month + count * _DAY),
-        Span(last_month, last_month + count * _DAY),
+        Window(this_month, this_month + count * _DAY),
+        Window(last_month, last_month + count * _DAY),
     )
     return Windows(
         newest=newest,
@@ -169,15 +169,15 @@ Sums = Mapping[str, Decimal]
 
 
 def sum_windows(
-    ledger: Ledger, spans: Collection[Span], cost_type: str
-) -> tuple[dict[Span, Sums], dict[Span, Sums]]:
+    ledger: Ledger, spans: Collection[Window], cost_type: str
+) -> tuple[dict[Window, Sums], dict[Window, Sums]]:
     """USD of each span by account id, and by service.
 
     Windows overlap: each day is read once, in the stretches between the ends of all of them.
     """
     bounds = sorted({bound for span in spans for bound in (span.start, span.end)})
-    by_account: dict[Span, dict[str, Decimal]] = {span: {} for span in spans}
-    by_service: dict[Span, dict[str, Decimal]] = {span: {} for span in spans}
+    by_account: dict[Window, dict[str, Decimal]] = {span: {} for span in spans}
+    by_service: dict[Window, dict[str, Decimal]] = {span: {} for span in spans}
     for start, end in pairwise(bounds):
         within = [span for span in by_account if span.start <= start and end <= span.end]
         if not within:
@@ -229,10 +229,10 @@ def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
 def _samples(
     windows: Windows,
     families: _Families,
-    sums: Mapping[Span, Sums],
+    sums: Mapping[Window, Sums],
     labels: Callable[[str], Mapping[str, str]],
 ) -> Iterable[Sample]:
-    def of(family: Family, span: Span, **more: str) -> Iterable[Sample]:
+    def of(family: Family, span: Window, **more: str) -> Iterable[Sample]:
         for key, usd in sorted(sums[span].items()):
             yield family(usd, **labels(key), **more)
 

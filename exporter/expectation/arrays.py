@@ -30,6 +30,13 @@ def median(values: Values) -> Values:
     return np.asarray(np.where(count > 0, middle[..., 0], np.nan))
 
 
+def ratio(part: Values, whole: Values, least: float = 1e-9) -> Values:
+    """One divided by the other; NaN where the other is next to nothing, or not known."""
+    out: Values = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
+    np.divide(part, whole, out=out, where=abs(whole) > least)
+    return out
+
+
 def nearer_to_zero(a: Values, b: Values) -> Values:
     """The smaller of two differences of one sign; zero where the signs differ, the known one where one is NaN."""
     both = np.where(a * b > 0, np.where(abs(a) < abs(b), a, b), 0.0)

@@ -24,7 +24,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from exporter.expectation import lifetimes, noise, recurrence, rhythm
-from exporter.expectation.arrays import Flags, Given, Numbers, Values
+from exporter.expectation.arrays import Flags, Given, Numbers, Values, ratio
 from exporter.expectation.calendars import DAYS_BACK
 from exporter.expectation.excursions import Excursions, excursions
 from exporter.expectation.limits import Limits
@@ -336,9 +336,7 @@ def _began_with_month(
 
 def _off(value: Values, expected: Values) -> Values:
     """The difference as a share of what was expected; NaN where that is nothing or the value is not known."""
-    return np.divide(
-        value - expected, abs(expected), out=np.full_like(expected, np.nan), where=abs(expected) > 1e-9
-    )
+    return ratio(value - expected, abs(expected))
 
 
 def _low_days(base: _Base, value: Values, expected: Values) -> Numbers:

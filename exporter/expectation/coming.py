@@ -14,8 +14,9 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from exporter.expectation.arrays import MAD, Flags, Numbers, Values, median
+from exporter.expectation.arrays import MAD, Flags, Numbers, Values, median, ratio
 from exporter.expectation.calendars import REMEMBERED, rules
+from exporter.expectation.rhythm import is_due
 
 _AROUND_DAYS = tuple(by for by in range(-7, 8) if by)
 _STOOD_OUT_DEVIATIONS = 4.0
@@ -61,7 +62,7 @@ def recurring(plain: Values, days: Sequence[date], shares: Values, ahead: Sequen
 def _normal(plain: Values, days: Sequence[date], shares: Values) -> Values:
     """What the days around each let expect of it."""
     place = {day: number for number, day in enumerate(days)}
-    flat = np.divide(plain, shares, out=np.full_like(plain, np.nan), where=shares >= 0.05)
+    flat = np.divide(plain, shares, out=np.full_like(plain, np.nan), where=is_due(shares))
     near = []
     for by in _AROUND_DAYS:
         columns = [place.get(day + by * _DAY, -1) for day in days]
@@ -72,8 +73,7 @@ def _normal(plain: Values, days: Sequence[date], shares: Values) -> Values:
 
 def _reach(out: Values, normal: Values) -> Values:
     """How far a day has to be to stand out."""
-    share = np.divide(out, normal, out=np.full_like(out, np.nan), where=abs(normal) > _CENT)
-    noise = MAD * median(abs(share))
+    noise = MAD * median(abs(ratio(out, normal, _CENT)))
     noise = np.where(np.isnan(noise), 0.0, noise)[:, None]
     return np.maximum(np.maximum(_STOOD_OUT_DEVIATIONS * noise, _STOOD_OUT_SHARE) * abs(normal), _CENT)
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from exporter.expectation.arrays import Flags, Values, median, nearer_to_zero
+from exporter.expectation.arrays import Flags, Values, median, nearer_to_zero, ratio
 from exporter.expectation.calendars import rules
 from exporter.expectation.limits import Limits
 
@@ -39,9 +39,7 @@ class Excursions:
     @property
     def share(self) -> Values:
         """How far each day was off as a share of what was normal; NaN where that is next to nothing."""
-        return np.divide(
-            self.out, self.normal, out=np.full_like(self.out, np.nan), where=abs(self.normal) > 1e-9
-        )
+        return ratio(self.out, self.normal)
 
 
 def excursions(past: Values, noise: Values, usual: Values, newest: date, limits: Limits) -> Excursions:
@@ -86,8 +84,7 @@ def _off(past: Values, normal: Values) -> Values:
 
     After a change of level all days are far from other weeks, but none from the days around it.
     """
-    ratio = np.divide(past, normal, out=np.full_like(past, np.nan), where=abs(normal) > 1e-9)
-    padded = np.pad(ratio, ((0, 0), (7, 7)), constant_values=np.nan)
+    padded = np.pad(ratio(past, normal), ((0, 0), (7, 7)), constant_values=np.nan)
     near = median(_shifted(padded, _AROUND_DAYS, past.shape[1]))
     off = nearer_to_zero(past - normal, past - normal * near)
     # Where every other week has more, the weeks between have no less than the days around them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from exporter.expectation.arrays import MAD, Numbers, Values, median
+from exporter.expectation.arrays import MAD, Numbers, Values, median, ratio
 from exporter.expectation.excursions import Excursions
 from exporter.expectation.rhythm import LEVEL_DAYS, weeks
 
@@ -88,10 +88,8 @@ def _often(furthest: Values) -> Values:
 
 def _spread(flat: Values, middle: Values) -> tuple[Values, Numbers]:
     """The median distance from the middle, relative to it, as a standard deviation; and of how many days."""
-    ratio = np.divide(
-        abs(flat - middle), abs(middle), out=np.full_like(flat, np.nan), where=abs(middle) > 1e-9
-    )
-    count = (~np.isnan(ratio)).sum(axis=1)
+    distance = ratio(abs(flat - middle), abs(middle))
+    count = (~np.isnan(distance)).sum(axis=1)
     # Few days tell less than there is.
-    deviation = MAD * median(ratio) * (1 + 2 / np.maximum(count, 1))
+    deviation = MAD * median(distance) * (1 + 2 / np.maximum(count, 1))
     return np.where(np.isnan(deviation), 0.0, deviation), count

@@ -21,15 +21,15 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.expectation.arrays import Given, median
+from exporter.expectation.arrays import MAD, Flags, Given, Numbers, median, nearer_to_zero
 from exporter.expectation.coming import recurring
 from exporter.expectation.growth import growth
+from exporter.expectation.rhythm import began as first_cost
+from exporter.expectation.rhythm import is_due
 
 Costs = NDArray[np.float64]
 """Series by days, in USD."""
 
-_Flags = NDArray[np.bool_]
-_Numbers = NDArray[np.int64]
 
 MONTH_START_DAYS = 3
 FEWEST_DAYS = 7  # a whole week: below it there is no rhythm, and no projection
@@ -87,7 +87,7 @@ def _expect(
     monthly = _month_start_charges(history, days, known)
     plain = _without(history, monthly, known)
     recent_days = [days[number] for number in recent]
-    rhythm = _rhythm(plain[:, recent], recent_days, _first_cost(plain[:, recent]))
+    rhythm = _rhythm(plain[:, recent], recent_days, first_cost(plain[:, recent]))
     fortnight = _fortnightly(plain[:, recent], recent_days, rhythm)
 
     def shares(wanted: Sequence[date]) -> Costs:
@@ -98,7 +98,7 @@ def _expect(
 
     recurs = recurring(plain, days, shares(days), ahead)
     plain = (plain - recurs.covered)[:, recent]
-    began = _first_cost(plain)
+    began = first_cost(plain)
     level = _level(plain, recent_days, began, shares(recent_days))
     gone = _came_once(plain, reported) | _stopped(plain, reported, began)
     level[gone] = 0
@@ -153,7 +153,7 @@ def _month_start_charges(history: Costs, days: Sequence[date], known: dict[date,
     if not found:
         return np.zeros((len(history), MONTH_START_DAYS))
 
-    seen_from = _first_cost(history)
+    seen_from = first_cost(history)
     found = found[-_MONTH_STARTS:]
     newest = found[-1][1]
     if len(found) == 1:
@@ -161,14 +161,10 @@ def _month_start_charges(history: Costs, days: Sequence[date], known: dict[date,
     starts = np.stack([charges for _, charges in found])
     # A month before the series began says nothing about it.
     began = [np.asarray(seen_from <= known[first + timedelta(days=2)]) for first, _ in found]
-    two = _nearer_to_zero(starts[-2], newest)
+    two = nearer_to_zero(starts[-2], newest)
     recurring = two if len(found) == 2 else np.where(began[-3][:, None], np.median(starts, axis=0), two)
     recurring = np.where(began[-2][:, None], recurring, newest)
     return np.where(newest != 0, recurring, 0.0)
-
-
-def _nearer_to_zero(a: Costs, b: Costs) -> Costs:
-    return np.where(a * b > 0, np.where(abs(a) < abs(b), a, b), 0.0)
 
 
 def _without(history: Costs, monthly: Costs, known: dict[date, int]) -> Costs:
@@ -190,7 +186,7 @@ def _without(history: Costs, monthly: Costs, known: dict[date, int]) -> Costs:
 # Rhythm
 
 
-def _rhythm(plain: Costs, days: Sequence[date], began: _Numbers) -> Costs:
+def _rhythm(plain: Costs, days: Sequence[date], began: Numbers) -> Costs:
     """Each weekday's cost relative to the mean of its week: series by weekday, with a mean of 1."""
     known = {day: number for number, day in enumerate(days)}
     shares = []
@@ -219,7 +215,7 @@ def _rhythm(plain: Costs, days: Sequence[date], began: _Numbers) -> Costs:
     covered = typical.mean(axis=1)
     typical /= np.maximum(covered, 1e-9)[:, None]
     # Of a week in which the level shifted, no share is right: it must not count as noise.
-    deviation = 1.4826 * np.nanmedian(abs(weeks - typical), axis=0)
+    deviation = MAD * np.nanmedian(abs(weeks - typical), axis=0)
     noise = (deviation**2).mean(axis=1) / count[some]
     spread = np.maximum(((typical - 1) ** 2).mean(axis=1), 1e-12)
     kept = np.where(covered >= _LEAST_COVERED, np.clip(1 - noise / spread, 0, 1), 0)[:, None]
@@ -284,12 +280,12 @@ def _growth(plain: Costs, days: Sequence[date], shares: Costs) -> tuple[Costs, C
     for number, day in enumerate(days):
         back = (days[-1] - day).days
         if back < _RECENT_DAYS:
-            usable = shares[:, number] >= 0.05
+            usable = is_due(shares[:, number])
             whole[usable, -1 - back] = plain[usable, number] / shares[usable, number]
     return growth(whole)
 
 
-def _level(plain: Costs, days: Sequence[date], began: _Numbers, shares: Costs) -> Costs:
+def _level(plain: Costs, days: Sequence[date], began: Numbers, shares: Costs) -> Costs:
     """What an average day costs now."""
     first = next(number for number, day in enumerate(days) if (days[-1] - day).days < _LEVEL_DAYS)
     cost = plain[:, first:]
@@ -301,7 +297,7 @@ def _level(plain: Costs, days: Sequence[date], began: _Numbers, shares: Costs) -
     weight = _since_shift(value, weight)
 
     middle = _weighted_median(value, weight)
-    deviation = 1.4826 * _weighted_median(abs(value - middle[:, None]), weight)
+    deviation = MAD * _weighted_median(abs(value - middle[:, None]), weight)
     reach = (_CLIPPED_DEVIATIONS * deviation)[:, None]
     clipped = value.clip(middle[:, None] - reach, middle[:, None] + reach)
     # More days without cost than with it: the median says nothing about the bursts.
@@ -354,18 +350,12 @@ def _weighted_median(value: Costs, weight: Costs) -> Costs:
 # Life and death
 
 
-def _first_cost(costs: Costs) -> _Numbers:
-    """The column of the first day with cost; the number of columns if there is none."""
-    some = costs != 0
-    return np.asarray(np.where(some.any(axis=1), some.argmax(axis=1), costs.shape[1]))
-
-
-def _came_once(plain: Costs, reported: Costs) -> _Flags:
+def _came_once(plain: Costs, reported: Costs) -> Flags:
     """One day with cost: a purchase, or a beginning of which too little is known."""
     return np.asarray((plain != 0).sum(axis=1) + (reported != 0).sum(axis=1) < 2)
 
 
-def _stopped(plain: Costs, reported: Costs, began: _Numbers) -> _Flags:
+def _stopped(plain: Costs, reported: Costs, began: Numbers) -> Flags:
     """No cost for longer than ever between two costs, for two days at least."""
     columns = plain.shape[1]
     some = plain != 0

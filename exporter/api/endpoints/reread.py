@@ -10,6 +10,7 @@ from pydantic import AwareDatetime
 from exporter.api.source import Endpoint, Source
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.fields import StrictModel
+from exporter.core.money import usd_text
 from exporter.cost import rereads
 from exporter.cost.refresh_plan import refreshed_at
 
@@ -35,7 +36,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         "end": query.end.isoformat(),
         "days": wanted.days,
         "requests": wanted.pages(source.ledger, source.now),
-        "usd": str(wanted.usd(source.ledger, source.now)),
+        "usd": usd_text(wanted.usd(source.ledger, source.now)),
         "over_ceiling": wanted.over_ceiling(source.ledger, source.config.ceilings, source.now),
         "days_left": rereads.days_left(source.ledger),
         "days_read": wanted.days_read_since(source.ledger, query.since) if query.since else 0,

@@ -1,4 +1,4 @@
-"""Steady growth is told from changes of level, from noise and from what grew and stands still."""
+"""Steady growth is known apart from changes of level, from noise and from what grew and stands still."""
 
 import numpy as np
 import pytest
