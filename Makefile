@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test clocks full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale bench-cost-pages bench-start bench-scrape clean
+.PHONY: help setup demo check test chaos clocks full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale bench-cost-pages bench-start bench-scrape clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,6 +30,9 @@ test: setup lint browser ## everything that CI runs: check and the tests that st
 	$(PYTEST) $(PARALLEL) -m "not long and not alone"
 	$(PYTEST) -m "alone and not long"
 	$(BIN)/python tests/moments.py --short --workers $(WORKERS) tests/unit
+
+chaos: setup browser ## break what stands between the parts, in every way that a test knows, and print what held
+	$(PYTEST) $(PARALLEL) -m "fault and not alone" --faults 60
 
 clocks: setup ## the suites of one process at other hours and dates than now
 	$(BIN)/python tests/moments.py --workers $(WORKERS)

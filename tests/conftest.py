@@ -57,7 +57,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
     return _Together(config, log)
 
 
-pytest_plugins = ("demo_stack",)
+pytest_plugins = ("demo_stack", "fault_matrix")
 
 
 @pytest.hookimpl(optionalhook=True)
