@@ -29,6 +29,7 @@ from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
 from exporter.history.endpoint import EndpointError
+from exporter.history.isolation import Written
 from exporter.history.request import encode_labels
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
@@ -131,7 +132,8 @@ def test_days_are_right_in_every_zone_and_hour_after_restatements_and_compaction
 
 
 def push(writer: Writer, samples: list[tuple[str, float]]) -> None:
-    assert not writer.endpoint.write([(encode_labels(name, {}), int(at * 1000), 1.0) for name, at in samples])
+    points = [(encode_labels(name, {}), int(at * 1000), 1.0) for name, at in samples]
+    assert writer.endpoint.write(points) == Written()
 
 
 def compact(server: Any, writer: Writer, days: int) -> None:

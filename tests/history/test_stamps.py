@@ -11,7 +11,7 @@ import pytest
 from history_harness import DAY, Writer, account_id, midnight, restate, today
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from recording_endpoint import RecordingEndpoint, Request
+from recording_endpoint import RecordingEndpoint
 
 from exporter.core.amounts import Amounts
 from exporter.core.moments import to_milliseconds
@@ -372,15 +372,11 @@ def test_an_end_in_the_middle_of_a_chunk_leaves_the_rest_to_the_next_process(
     assert len(endpoint.by_stamp()) == 120
 
 
-def test_what_was_refused_is_tried_once_more_by_each_process(
+def test_what_was_refused_is_sent_again_when_it_is_asked_for_and_not_before(
     ledger: Ledger, endpoint: RecordingEndpoint, make_writer: MakeWriter
 ) -> None:
-    """An endpoint may be set up better meanwhile; but what it refuses is not sent for ever."""
-
-    def refuse(request: Request) -> tuple[int, str]:
-        return (
-            (400, "label value too long") if 2.0 in {sample[2] for sample in request.samples} else (204, "")
-        )
+    endpoint.bad = lambda sample: "label value too long" if sample[2] == 2.0 else None
+    window = (YESTERDAY, today())
 
     def sent() -> int:
         before = len(endpoint.requests)
@@ -389,18 +385,21 @@ def test_what_was_refused_is_tried_once_more_by_each_process(
 
     writer = make_writer(endpoint.write_url)
     restate(ledger, YESTERDAY, {(0, 0): "1", (0, 1): "2"})
-    endpoint.answer = refuse
-    assert (sent(), sent()) == (3, 0)  # both at once, and each by itself
-    writer.stamps.begin(0)
+    assert sent() > 0
+    assert sent() == 0
+    assert writer.stamps.refused(*window) == {YESTERDAY: 1}
+    assert writer.stamps.ask_again(*window, 10) == 1
     assert (sent(), sent()) == (1, 0)
     assert writer.metric("samples_rejected_total") == 2
     restate(ledger, YESTERDAY, {(0, 0): "1", (0, 1): "2"})
     assert sent() == 0, "a read that changes nothing is no reason"
 
-    endpoint.answer = lambda request: (204, "")
-    writer.stamps.begin(0)
+    endpoint.bad = None
+    assert writer.stamps.ask_again(*window, 10) == 1
     assert (sent(), sent()) == (1, 0)
     assert sorted(value for *_, value in endpoint.taken) == [1.0, 2.0]
+    assert writer.stamps.refused(*window) == {}
+    assert writer.stamps.ask_again(*window, 10) == 0
 
 
 def test_a_late_answer_does_not_acknowledge_a_newer_value(ledger: Ledger) -> None:
