@@ -10,7 +10,7 @@ from requests.adapters import HTTPAdapter
 
 from exporter.core.answer_limits import answer_within, limited_pool
 
-MAX_ANSWER_BYTES = 64 << 20
+MAX_ANSWER_BYTES = 128 << 20
 """No answer that is asked for is larger, before or after it is unpacked."""
 
 _PIECE_BYTES = 1 << 14
