@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
-import requests
 from history_harness import (
     DAILY,
     DAY,
+    Between,
+    Clock,
     Server,
     Writer,
     account_id,
@@ -23,6 +21,7 @@ from history_harness import (
     fill,
     midnight,
     restate,
+    running,
     today,
 )
 from prometheus_client import CollectorRegistry
@@ -162,57 +161,6 @@ def test_a_poison_sample_does_not_block_its_batch(
     assert len(taken) in (29, 30)
 
 
-class Clock:
-    """The real time, shifted."""
-
-    def __init__(self) -> None:
-        self.offset = timedelta(0)
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.offset
-
-
-class Running:
-    """A `History` on its thread."""
-
-    def __init__(self, server: Server | Between, ledger: Ledger, **more: Any) -> None:
-        self.clock = Clock()
-        self.registry = CollectorRegistry()
-        settings = server.settings(timeout="60s", **more)
-        self.history = History(
-            settings, "unblended", Stamps(ledger), self.clock, HistoryMetrics(self.registry)
-        )
-
-    def metric(self, name: str) -> float:
-        value = self.registry.get_sample_value(f"aws_spend_exporter_history_{name}")
-        assert value is not None
-        return value
-
-    def until(self, what: str, probe: Callable[[], Any]) -> None:
-        """Let time pass until it is so."""
-
-        def after_a_while() -> Any:
-            self.later(timedelta(minutes=2))
-            time.sleep(0.2)
-            return probe()
-
-        wait_for(what, after_a_while)
-
-    def later(self, by: timedelta) -> None:
-        self.clock.offset += by
-        self.history.notify()
-
-
-@contextmanager
-def running(server: Server | Between, ledger: Ledger, **more: Any) -> Iterator[Running]:
-    run = Running(server, ledger, **more)
-    run.history.start()
-    try:
-        yield run
-    finally:
-        assert run.history.stop(5)
-
-
 def test_an_endpoint_that_is_down_while_writing_gets_everything_later(
     make_server: MakeServer, ledger: Ledger
 ) -> None:
@@ -312,45 +260,6 @@ def test_a_day_altered_behind_our_back_is_found_and_fixed(
         # Only what differs is sent, not the whole days.
         assert run.metric("samples_written_total") == written + 3
         assert server.query(second, midnight(other + DAY))[ours] == float(cost_of(0, 1, other))
-
-
-COMPACTED = (
-    '{"status":"error","errorType":"execution","error":"cannot populate chunk 33554432'
-    ' from block 00000000000000000000000000: not found"}'
-)
-
-
-class Between:
-    """Passes requests on to a server, and tampers with its next answers to queries as it is told."""
-
-    def __init__(self, endpoint: Any, server: Server) -> None:
-        self.url = server.url
-        self.asked = 0
-        self.failures = 0
-        self.omissions = 0
-        self.write_url = endpoint.write_url
-        endpoint.answer = self.answer
-
-    def settings(self, **more: Any) -> HistorySettings:
-        return HistorySettings.model_validate({"write_url": self.write_url, **more})
-
-    def answer(self, request: Any) -> tuple[int, str]:
-        if request.path.endswith("/write"):
-            headers = {name: value for name, value in request.headers.items() if name != "Host"}
-            return requests.post(
-                self.url + request.path, request.body, headers=headers, timeout=30
-            ).status_code, ""
-        self.asked += 1
-        if self.failures:
-            self.failures -= 1
-            return 422, COMPACTED
-        form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
-        answer = requests.post(self.url + request.path, form, timeout=30)
-        found = answer.json()
-        if self.omissions and found["data"]["result"]:
-            self.omissions -= 1
-            del found["data"]["result"][0]
-        return answer.status_code, json.dumps(found)
 
 
 def test_a_query_that_meets_a_compaction_is_asked_again_and_is_no_divergence(
