@@ -145,6 +145,7 @@ def compact(server: Any, writer: Writer, days: int) -> None:
     assert server.compactions() >= days
 
 
+@pytest.mark.fault("Prometheus 2.42 answers 500 to a sample that is too old", "the others are taken")
 def test_a_poison_sample_does_not_block_its_batch(
     make_server: MakeServer, make_writer: MakeWriter, ledger: Ledger
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_poison_sample_does_not_block_its_batch(
     assert len(taken) in (29, 30)
 
 
+@pytest.mark.fault("Prometheus stops while the history is written", "it has everything after its return")
 def test_an_endpoint_that_is_down_while_writing_gets_everything_later(
     make_server: MakeServer, ledger: Ledger
 ) -> None:
@@ -182,6 +184,7 @@ def restated_small(ledger: Ledger) -> dict[date, float]:
     return {YESTERDAY: float(sum(costs.values()))}
 
 
+@pytest.mark.fault("Prometheus loses its data", "the whole history is written again")
 def test_a_wiped_prometheus_is_seeded_again(make_server: MakeServer, ledger: Ledger) -> None:
     server = make_server()
     totals = fill(ledger, 396)
@@ -200,6 +203,9 @@ def test_a_wiped_prometheus_is_seeded_again(make_server: MakeServer, ledger: Led
 
 
 @pytest.mark.parametrize("program", ["prometheus", "victoria-metrics"])
+@pytest.mark.fault(
+    "another program writes into our series", "the read-back finds it, and only that is written again"
+)
 def test_a_day_altered_behind_our_back_is_found_and_fixed(
     make_server: MakeServer, make_writer: MakeWriter, ledger: Ledger, program: str
 ) -> None:
@@ -262,6 +268,9 @@ def test_a_day_altered_behind_our_back_is_found_and_fixed(
         assert server.query(second, midnight(other + DAY))[ours] == float(cost_of(0, 1, other))
 
 
+@pytest.mark.fault(
+    "Prometheus fails or shortens an answer while it compacts", "it is asked again, and nothing is written"
+)
 def test_a_query_that_meets_a_compaction_is_asked_again_and_is_no_divergence(
     make_server: MakeServer, ledger: Ledger, endpoint: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -300,6 +309,7 @@ def test_a_query_that_meets_a_compaction_is_asked_again_and_is_no_divergence(
         assert run.metric("write_failures_total") == 0
 
 
+@pytest.mark.fault("the endpoint drops what it has acknowledged", "three attempts, and the days are reported")
 def test_an_endpoint_that_keeps_less_than_it_is_given_is_not_written_for_ever(
     make_server: MakeServer, ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -325,6 +335,7 @@ def test_an_endpoint_that_keeps_less_than_it_is_given_is_not_written_for_ever(
         assert run.metric("samples_written_total") == written
 
 
+@pytest.mark.fault("the query API answers nonsense", "nothing is written")
 def test_an_answer_of_nonsense_is_no_reason_to_write_anything(
     ledger: Ledger, endpoint: Any, make_writer: MakeWriter
 ) -> None:
@@ -340,6 +351,7 @@ def test_an_answer_of_nonsense_is_no_reason_to_write_anything(
             back.differing(YESTERDAY, today())
 
 
+@pytest.mark.fault("a write hangs when the exporter stops", "the exporter ends in time")
 def test_the_thread_ends_at_once_while_a_request_hangs(ledger: Ledger, endpoint: Any) -> None:
     fill(ledger, 3)
     asked, release = threading.Event(), threading.Event()

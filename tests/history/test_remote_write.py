@@ -71,6 +71,7 @@ def test_what_is_not_the_samples_fault_is_left_for_later(
     assert caught.value.retry_after == (0 if of_the_batch else 7)
 
 
+@pytest.mark.fault("remote write refuses connections, or hangs", "it is left for later")
 def test_a_refused_or_hanging_connection_is_left_for_later(make: Make, endpoint: RecordingEndpoint) -> None:
     endpoint.close()
     with pytest.raises(EndpointError, match="refused"):
@@ -97,6 +98,10 @@ class RecordingServer(RecordingEndpoint):
 # Who we are
 
 
+@pytest.mark.fault(
+    "the password is replaced, then its file is missing",
+    "the next request has the new one; without one none is sent",
+)
 def test_basic_authentication_reads_the_password_anew(
     endpoint: RecordingEndpoint, make: Make, tmp_path: Path
 ) -> None:
@@ -112,6 +117,7 @@ def test_basic_authentication_reads_the_password_anew(
         writer.write(points(1))
 
 
+@pytest.mark.fault("the endpoint redirects elsewhere", "the token does not go there")
 def test_a_bearer_token_goes_along_and_not_to_another_place(
     endpoint: RecordingEndpoint,
     make: Make,
@@ -215,6 +221,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     return crt, pem
 
 
+@pytest.mark.fault("the endpoint's certificate is not from the given authority", "nothing is sent")
 def test_tls_trusts_the_given_authority_and_shows_our_certificate(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -287,6 +287,9 @@ def down(_: object) -> tuple[int, str]:
     return 503, "starting"
 
 
+@pytest.mark.fault(
+    "writes are answered 503, once they were perhaps stored", "they are sent again with later timestamps"
+)
 def test_what_was_not_acknowledged_is_sent_again_under_new_stamps(
     ledger: Ledger, endpoint: RecordingEndpoint, make_writer: MakeWriter
 ) -> None:
@@ -303,6 +306,7 @@ def test_what_was_not_acknowledged_is_sent_again_under_new_stamps(
     assert stamps == sorted(stamps)
 
 
+@pytest.mark.fault("AWS takes back a value whose write was not answered", "it is written over")
 def test_an_unanswered_value_that_is_taken_back_is_written_over(
     ledger: Ledger, endpoint: RecordingEndpoint, make_writer: MakeWriter
 ) -> None:
@@ -320,6 +324,7 @@ def test_an_unanswered_value_that_is_taken_back_is_written_over(
     assert [sample[2] for sample in endpoint.taken[-2:]] == [1.0, 0.0]
 
 
+@pytest.mark.fault("the endpoint fails between two batches", "what it took is not sent again")
 def test_what_was_acknowledged_before_a_failure_stays_acknowledged(
     ledger: Ledger, endpoint: RecordingEndpoint, make_writer: MakeWriter
 ) -> None:
@@ -334,6 +339,7 @@ def test_what_was_acknowledged_before_a_failure_stays_acknowledged(
     assert len(endpoint.by_stamp()) == 50
 
 
+@pytest.mark.fault("the exporter restarts between two batches", "nothing is lost or repeated")
 def test_a_restart_in_the_middle_loses_and_repeats_nothing(
     tmp_path: Path, endpoint: RecordingEndpoint, make_writer: MakeWriter
 ) -> None:
@@ -357,6 +363,7 @@ def test_a_restart_in_the_middle_loses_and_repeats_nothing(
     second.close()
 
 
+@pytest.mark.fault("the exporter stops within a chunk of batches", "the rest is left to the next process")
 def test_an_end_in_the_middle_of_a_chunk_leaves_the_rest_to_the_next_process(
     ledger: Ledger, endpoint: RecordingEndpoint, make_writer: MakeWriter
 ) -> None:
@@ -402,6 +409,9 @@ def test_what_was_refused_is_sent_again_when_it_is_asked_for_and_not_before(
     assert writer.stamps.ask_again(*window, 10) == 0
 
 
+@pytest.mark.fault(
+    "an answer arrives after a newer value was sent", "the newer value is not taken for written"
+)
 def test_a_late_answer_does_not_acknowledge_a_newer_value(ledger: Ledger) -> None:
     stamps = Stamps(ledger)
     restate(ledger, YESTERDAY, {(0, 0): "1"})
@@ -416,6 +426,7 @@ def test_a_late_answer_does_not_acknowledge_a_newer_value(ledger: Ledger) -> Non
     assert stamps.changes(YESTERDAY, "unblended") == []
 
 
+@pytest.mark.fault("AWS restates a day while it is sent", "the new value is sent next")
 def test_a_commit_while_a_day_is_sent_is_not_missed(
     ledger: Ledger, endpoint: RecordingEndpoint, make_writer: MakeWriter
 ) -> None:
