@@ -54,6 +54,7 @@ class Answers:
         self._made_of = made_of
         self._most_bytes = most_bytes
         self._places = CapacityLimiter(_AT_ONCE)
+        self._asked = 0  # changed by the event loop's thread alone
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], tuple[Version, bytes]] = OrderedDict()
         self._bytes = 0
@@ -64,13 +65,17 @@ class Answers:
 
     async def in_turn(self, work: Callable[[], Response]) -> Response:
         """Run `work` on a thread when there is a place for it; HTTPException 503 where too many wait."""
-        if self._places.statistics().tasks_waiting >= _MOST_WAITING:
+        if self._asked >= _AT_ONCE + _MOST_WAITING:
             raise HTTPException(
                 503,
                 "too many questions at once; ask again in a moment",
                 headers={"Retry-After": str(_RETRY_AFTER_SECONDS)},
             )
-        return await to_thread.run_sync(work, limiter=self._places)
+        self._asked += 1
+        try:
+            return await to_thread.run_sync(work, limiter=self._places)
+        finally:
+            self._asked -= 1
 
     def _answer(self, endpoint: AnyEndpoint, query: StrictModel) -> Response:
         key = (endpoint.name, query.model_dump_json())
