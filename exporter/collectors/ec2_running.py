@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
@@ -37,7 +37,6 @@ RUNNING_SECONDS = Family(
 )
 
 _SHOWN = timedelta(hours=1)  # how long EC2 shows a terminated instance
-_LONGEST_INTERVAL = timedelta(minutes=45)
 _ENDED = ("stopping", "stopped", "shutting-down", "terminated")
 _AT = re.compile(r"\((\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}) GMT\)")
 
@@ -45,16 +44,12 @@ _AT = re.compile(r"\((\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}) GMT\)")
 class Ec2RunningSettings(CollectorSettings):
     """EC2 running time; free requests."""
 
+    longest_interval = timedelta(minutes=45)
+    longest_because = "terminated instances are shown for an hour"
+
     interval: Duration = Field(
         default=timedelta(minutes=15), description="Time between two runs; at most 45m."
     )
-
-    @field_validator("interval")
-    @classmethod
-    def _sees_what_ended(cls, value: timedelta) -> timedelta:
-        if value > _LONGEST_INTERVAL:
-            raise ValueError("at most 45m, because terminated instances are shown for an hour")
-        return value
 
 
 def ran(instance: Mapping[str, Any]) -> tuple[str, datetime, datetime | None] | None:

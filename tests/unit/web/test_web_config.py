@@ -96,7 +96,7 @@ TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("basic_auth_users: [", "is not YAML, line 1"),
+        ("basic_auth_users: [", "is not usable YAML, line 1"),
         ("basic_auth_user: {}", "basic_auth_user: found an unknown key"),
         ("[]", "the file: expected a valid dictionary or instance of WebFile"),
         (
