@@ -16,6 +16,7 @@ REFUSALS = (
     "too_large",
     "too_slow",
     "unauthorized",
+    "from_a_page",
     "unknown_channel",
     "overloaded",
     "rate_limited",
