@@ -44,6 +44,7 @@ class Dispatcher:
         self._links = Links(settings.dashboard_url, settings.runbook_url)
         self._busy: dict[str, threading.Lock] = {}
         self._waiting: dict[str, int] = {}
+        self._warned: set[str] = set()
         self._guard = threading.Lock()
 
     def max_bytes(self, channel: str) -> int:
@@ -127,7 +128,20 @@ class Dispatcher:
         self._metrics.deliveries.labels(channel, result.status.value).inc()
         if result.delivered:
             self._metrics.last_success.labels(channel).set(self._clock())
+        if not result.understood:
+            self._not_understood(channel, result)
         return result
+
+    def _not_understood(self, channel: str, result: DeliveryResult) -> None:
+        self._metrics.unknown_answers.labels(channel).inc()
+        with self._guard:
+            first = channel not in self._warned
+            self._warned.add(channel)
+        if first:  # the metric counts the others
+            log.warning(
+                "the channel's answer is not understood, its messages count as delivered",
+                extra={"channel": channel, "reason": result.reason},
+            )
 
     def _remembered(self, key: str, message: Message) -> Progress:
         try:

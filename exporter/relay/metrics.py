@@ -82,6 +82,13 @@ class RelayMetrics:
             ["channel"],
             registry=self.registry,
         )
+        self.unknown_answers = Counter(
+            PREFIX + "unknown_answers_total",
+            "Messages that the channel took by its HTTP status, with an answer of no documented form; they count as"
+            " delivered.",
+            ["channel"],
+            registry=self.registry,
+        )
         self.refused = Counter(
             PREFIX + "refused_requests_total",
             "Requests that were refused before any delivery.",
@@ -142,6 +149,7 @@ class RelayMetrics:
                 self.notifications.labels(channel, code)
             self.duration.labels(channel)
             self.suppressed.labels(channel)
+            self.unknown_answers.labels(channel)
         for outcome in TICK_OUTCOMES:
             self.ticks.labels(outcome)
         for result in ATTEMPT_STATUSES:

@@ -33,10 +33,14 @@ HANG = -1  # a scripted answer: none for as long as the test lasts
 
 
 class Telex:
-    """The sink: `script` holds the coming answers, 200 when empty; `accepted` what it answered 2xx."""
+    """The sink: `script` holds the coming answers, 200 when empty; `accepted` what it answered 2xx.
+
+    An answer of 2xx has `body`, by default in the documented form.
+    """
 
     def __init__(self) -> None:
         self.script: list[int] = []
+        self.body = b'{"status": "success", "status_code": 200, "message": "event received", "data": null}'
         self.accepted: list[dict[str, Any]] = []
         self.attempts = 0
         self.before_answer: Callable[[int], None] = lambda attempt: None
@@ -73,13 +77,16 @@ class Telex:
                 if status == HANG:
                     sink.ending.wait(60)
                     return
+                answer = b""
                 if 200 <= status < 300:
                     sink.accepted.append(body)
+                    answer = sink.body
                 self.send_response(status)
                 if 300 <= status < 400:
                     self.send_header("Location", f"http://127.0.0.1:{sink.port}/elsewhere")
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
+                self.wfile.write(answer)
 
             def do_GET(self) -> None:
                 self.do_POST()
