@@ -97,7 +97,12 @@ class RelayMetrics:
         )
         self.memory_errors = Counter(
             PREFIX + "memory_errors_total",
-            "Failures to read or write the memory of deliveries; the messages went out without it.",
+            "Failures to read or write the memory of deliveries on disk; the messages went out without it.",
+            registry=self.registry,
+        )
+        self.memory_on_disk = Gauge(
+            PREFIX + "memory_on_disk",
+            "Whether deliveries are remembered on disk; 0: by the process alone, until the disk can be written.",
             registry=self.registry,
         )
 

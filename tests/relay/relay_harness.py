@@ -18,9 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 
 from exporter.aws.settings import AwsSettings
-from exporter.relay.deliveries import open_deliveries
 from exporter.relay.gate import BODY_SECONDS
-from exporter.relay.main import assemble, read_templates
+from exporter.relay.main import assemble, open_deliveries, read_templates
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySecrets, RelaySettings
 from exporter.web.connections import ConnectionLimits
@@ -267,12 +266,7 @@ def running_app(
     secrets = RelaySecrets(configured, {"TELEX_URL": telex.url, "RELAY_TOKEN": TOKEN})
     metrics, stopping = RelayMetrics(configured.channels), threading.Event()
     templates = read_templates(configured, metrics)
-    deliveries = open_deliveries(
-        folder,
-        clock=time.time,
-        retry_window=configured.retry_window.total_seconds(),
-        pending_expiry=configured.pending_expiry.total_seconds(),
-    )
+    deliveries = open_deliveries(configured, metrics)
     aws = AwsSettings(endpoint_url=aws_url, region="us-east-1")
     app, integration = assemble(
         configured, secrets, deliveries, metrics, templates, stopping, aws, body_seconds=body_seconds

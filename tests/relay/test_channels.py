@@ -27,7 +27,7 @@ from exporter.relay.channel import (
     DeliveryStatus,
 )
 from exporter.relay.channels import all_kinds, default_kind
-from exporter.relay.deliveries import open_deliveries
+from exporter.relay.deliveries import Deliveries
 from exporter.relay.dispatch import Dispatcher
 from exporter.relay.message import Message
 from exporter.relay.metrics import RelayMetrics
@@ -181,7 +181,7 @@ def test_the_pipeline_counts_each_attempt_and_goes_on_where_it_stopped(
 ) -> None:
     settings = RelaySettings(channels={"default": {"url_env": "U", "kind": kind.name}})
     metrics = RelayMetrics(settings.channels)
-    deliveries = open_deliveries(tmp_path, clock=time.time, retry_window=300, pending_expiry=3600)
+    deliveries = Deliveries(tmp_path, clock=time.time, retry_window=300, pending_expiry=3600)
     channels = {"default": Channel(kind, Secret(telex.url))}
     dispatcher = Dispatcher(settings, channels, deliveries, metrics, threading.Event(), Templates())
     message = Message("title", "error", ("one", "two"))
@@ -219,7 +219,7 @@ def test_the_longest_text_is_that_of_the_kind_or_as_configured(
     short = replace(kind, max_message_bytes=300)
     for configured, used in ((4096, 300), (256, 256)):
         settings = RelaySettings(channels={"default": {"url_env": "U"}}, max_message_bytes=configured)
-        deliveries = open_deliveries(tmp_path, clock=time.time, retry_window=300, pending_expiry=3600)
+        deliveries = Deliveries(tmp_path, clock=time.time, retry_window=300, pending_expiry=3600)
         channels = {"default": Channel(short, Secret(telex.url))}
         metrics = RelayMetrics(settings.channels)
         dispatcher = Dispatcher(settings, channels, deliveries, metrics, threading.Event(), Templates())
