@@ -150,6 +150,8 @@ class Relay:
         }
         self.environ = {"TELEX_URL": url, "RELAY_TOKEN": TOKEN}
         self.log = folder / "relay.log"
+        self.prefix: list[str] = []
+        """What the process is started under."""
         self.process: subprocess.Popen[bytes] | None = None
         self.base = ""
 
@@ -169,7 +171,7 @@ class Relay:
         size = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", program, json.dumps(self.settings), self.aws_url],
+                [*self.prefix, sys.executable, "-c", program, json.dumps(self.settings), self.aws_url],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environ},
