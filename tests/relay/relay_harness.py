@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import requests
+from waiting import wait_for
 
 from exporter.aws.settings import AwsSettings
 from exporter.relay.gate import BODY_SECONDS
@@ -61,6 +62,11 @@ class Telex:
     @property
     def messages(self) -> list[str]:
         return [post["message"] for post in self.accepted]
+
+    def wait_for(self, number: int) -> str:
+        """The message after `number` others, once it is there."""
+        wait_for(f"message {number + 1}", lambda: len(self.accepted) > number)
+        return self.messages[number]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         sink = self
