@@ -30,8 +30,9 @@ from exporter.aws.credentials import (
     acting_as,
     frozen,
     surroundings,
+    unavailable,
 )
-from exporter.aws.errors import AwsError, Kind, classify
+from exporter.aws.errors import Asked, AwsError, Kind, classify
 from exporter.aws.meter import Meter
 from exporter.aws.service_clients import ServiceClients, in_region
 from exporter.core.places import Account
@@ -179,7 +180,7 @@ class Aws:
                 try:
                     self._ambient = self._ambient_session.get_credentials()
                 except Exception as error:
-                    raise classify(error, "ambient AWS credentials") from error
+                    raise unavailable(error, "ambient AWS credentials") from error
             if self._ambient is None:
                 raise classify(NoCredentialsError(), "ambient AWS credentials")
             return self._ambient
@@ -319,7 +320,7 @@ class Aws:
                     with acting_as(keys), in_region(region):
                         answer: dict[str, Any] = method()
                 except Exception as error:
-                    failure = classify(error, request)
+                    failure = classify(error, request, Asked(region, keys.token is not None))
                 else:
                     self.meter.after(service, operation, "ok")
                     return answer

@@ -30,7 +30,7 @@ class _Entry:
     expires: datetime | None
     rendered: Mapping[Family, bytes]
     has_health: bool
-    """Whether it says how a collector fares in an account."""
+    """Whether it says how a collector fares."""
     is_served: bool = False
 
     def has_expired(self, now: datetime) -> bool:
@@ -124,7 +124,7 @@ class Store:
                 account,
                 _expires(result, interval),
                 rendered,
-                bool(key.account_id) and not is_view,
+                not is_view,
             )
             self._replace(previous, entry, now)
             if interval is not None:
