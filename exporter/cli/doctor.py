@@ -32,6 +32,7 @@ from exporter.ledger.file import Ledger
 from exporter.relay.channels import all_kinds
 from exporter.relay.settings import RelayConfigError, RelaySecrets
 from exporter.web.client import NoAnswerError, RefusedError
+from exporter.web.outgoing import OutgoingSession
 
 _TIMEOUT = (2.0, 10.0)
 _READ_SECONDS = 10.0
@@ -182,7 +183,8 @@ def _exporter(config: Config) -> Iterator[CheckFinding]:
 def _get(url: str, **parameters: str) -> requests.Response | str:
     """The answer, or why there is none."""
     try:
-        return requests.get(url, params=parameters, timeout=_TIMEOUT)
+        with OutgoingSession() as session:
+            return session.get(url, params=parameters, timeout=_TIMEOUT)
     except requests.RequestException as error:
         return f"{url} does not answer ({type(error).__name__})"
 

@@ -28,6 +28,7 @@ from exporter.core.redaction import keep_secret, redacted
 from exporter.history.request import HEADERS, Point, compress, encode_points
 from exporter.history.settings import HistorySettings
 from exporter.web.client_settings import SigV4
+from exporter.web.outgoing import OutgoingSession
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class RemoteWriteEndpoint:
     def __init__(self, settings: HistorySettings) -> None:
         """`settings` must have a `write_url` to write, and a `query_base` to query."""
         self._settings = settings
-        self._session = requests.Session()
+        self._session = OutgoingSession()
         self._signature: _Signature | None = None
         self._verify: bool | str = str(settings.tls.ca_file) if settings.tls.ca_file else True
         pair = [str(file) for file in (settings.tls.cert_file, settings.tls.key_file) if file is not None]
@@ -207,7 +208,6 @@ class RemoteWriteEndpoint:
                 headers={"User-Agent": "aws-spend-exporter", **headers, **self._settings.headers},
                 auth=self._authentication(),
                 timeout=(min(_CONNECT_SECONDS, timeout), timeout),
-                allow_redirects=False,  # credentials go where they were meant to
                 verify=self._verify,
                 cert=self._certificate,
             )
