@@ -17,13 +17,13 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-import botocore.session
 from botocore import xform_name
 from botocore.config import Config as BotocoreConfig
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 from botocore.paginate import Paginator
 
+from exporter.aws.connections import AmbientSession
 from exporter.aws.credentials import (
     SESSION_SECONDS,
     RoleCredentials,
@@ -130,7 +130,7 @@ class Aws:
             max_pool_connections=max(10, threads),
             user_agent_extra="aws-spend-exporter",
         )
-        self._ambient_session = botocore.session.Session(profile=profile)
+        self._ambient_session = AmbientSession(profile=profile)
         self._ambient: Credentials | None = credentials
         try:
             self._ambient_session.get_scoped_config()  # a profile that does not exist is an error now

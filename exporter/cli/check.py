@@ -10,6 +10,7 @@ from decimal import Decimal
 from prometheus_client import CollectorRegistry
 
 from exporter.accounts.discovery import Directory, discover, regions_of
+from exporter.aws.advice import advice
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws
 from exporter.aws.errors import AwsError, Kind, classify
@@ -19,15 +20,6 @@ from exporter.cli.finding import CheckFinding
 from exporter.config.model import Config
 from exporter.core.moments import utc_now
 from exporter.core.places import Account
-
-_ADVICE = {
-    Kind.ACCESS_DENIED: "check the role's name, its trust policy and its permissions (iam_policies/)",
-    Kind.NO_CREDENTIALS: "configure credentials, e.g. AWS_PROFILE or a role of the task or instance",
-    Kind.EXPIRED_CREDENTIALS: "sign in again, e.g. aws sso login",
-    Kind.REGION_DISABLED: "opt in to the region, or leave it out of `regions`",
-    Kind.TIMEOUT: "check the network path to AWS",
-    Kind.CONNECTION: "check the network path to AWS",
-}
 
 
 class _NoPaidCalls:
@@ -98,6 +90,4 @@ def _check_account(aws: Aws, config: Config, directory: Directory, account: Acco
 
 
 def _failed(subject: str, account_id: str, account: str, region: str, error: AwsError) -> CheckFinding:
-    return CheckFinding(
-        subject, account_id, account, region, str(error), error.kind, _ADVICE.get(error.kind, "")
-    )
+    return CheckFinding(subject, account_id, account, region, str(error), error.kind, advice(error))

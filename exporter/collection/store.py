@@ -93,6 +93,7 @@ class Store:
         interval: timedelta | None,
         owner: str | None = None,
         is_view: bool = False,
+        of_organization: bool = False,
     ) -> None:
         """Replace the published result of `key`.
 
@@ -100,7 +101,8 @@ class Store:
         `succeeded_at`; never expire them if `interval` is None. Raise DuplicateSeriesError, and change
         nothing, if a series occurs twice or another owner publishes one of the families. All units of a
         collector have it as their `owner`; without one, a unit is its own.
-        A view (`is_view`) says nothing about how collection fares.
+        A view (`is_view`) says nothing about how collection fares, nor does what has no account, unless it is read
+        of AWS for all of them (`of_organization`).
         """
         rendered: Mapping[Family, bytes] | None = None
         if result.error is None:
@@ -124,7 +126,7 @@ class Store:
                 account,
                 _expires(result, interval),
                 rendered,
-                not is_view,
+                (bool(key.account_id) or of_organization) and not is_view,
             )
             self._replace(previous, entry, now)
             if interval is not None:

@@ -217,7 +217,6 @@ class Views:
                 Key(THRESHOLDS),
                 CollectionResult(samples=samples, attempted_at=now, succeeded_at=now),
                 interval=None,
-                is_view=True,
             )
         except DuplicateSeriesError:
             log.exception("the thresholds cannot be published")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
+from exporter.aws.advice import advice
 from exporter.aws.errors import AwsError, Kind, reading
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.folding import fold
@@ -70,12 +71,8 @@ def collect(ctx: Context[SavingsOpportunitiesSettings], target: Target) -> Itera
             total = summary.get("estimatedTotalDedupedSavings")
             deduplicated = None if total is None else _usd(summary, total)
     except AwsError as error:
-        if error.kind is Kind.ACCESS_DENIED and "not enrolled" in str(error):
-            raise AwsError(
-                Kind.NOT_ENROLLED,
-                f"{error}; enable Cost Optimization Hub once in the payer's console, with all member accounts",
-                code=error.code,
-            ) from error
+        if error.kind is Kind.NOT_ENROLLED:
+            raise AwsError(error.kind, f"{error}; {advice(error)}", code=error.code) from error
         raise
     if deduplicated is not None:
         yield DEDUPLICATED(deduplicated)

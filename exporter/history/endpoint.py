@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -24,6 +23,7 @@ from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshabl
 from botocore.exceptions import BotoCoreError, ClientError
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from exporter.aws.connections import AmbientSession
 from exporter.core.redaction import keep_secret, redacted
 from exporter.history.request import HEADERS, Point, compress, encode_points
 from exporter.history.settings import HistorySettings
@@ -71,7 +71,7 @@ class _Signature(AuthBase):
     """AWS Signature Version 4 by botocore's signer."""
 
     def __init__(self, settings: SigV4) -> None:
-        session = botocore.session.Session(profile=settings.profile)
+        session = AmbientSession(profile=settings.profile)
         credentials = session.get_credentials()
         if credentials is None:
             raise EndpointError("there are no AWS credentials to sign with")
