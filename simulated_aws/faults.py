@@ -38,7 +38,8 @@ class Fault:
     """One rule; None matches everything. `account` is an id.
 
     `account` is the calling account, and for AssumeRole the account whose role is asked for. `seconds` is
-    the latency, or the most that a hang lasts (None: until cleared or the client leaves). `count` is how
+    the latency, or the most that a hang lasts (None: until cleared or the client leaves) or that an answer without end
+    lasts (None: two minutes). `count` is how
     many calls it hits before it is used up, `probability` the chance of each. `code` overrides the error.
     `query_fails` has GetMetricData answer, but for its first query, for which it has half of the data.
     `resource` is a text that the request must name, such as a key id: what is denied then, that resource's

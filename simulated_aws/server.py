@@ -28,6 +28,7 @@ from simulated_aws.world import World
 
 _log = logging.getLogger(__name__)
 _THREADS = 64
+_HOSTILE_SECONDS = 120.0  # of an answer without end
 _BODY_LIMIT = 64 * 2**20
 
 
@@ -227,10 +228,13 @@ class SimulatedAws(World):
             if self._stopping.is_set() or _has_left(client):
                 raise ConnectionDropped
         elif rule.kind in hostile_answers.KINDS:
+            end = time.monotonic() + (rule.seconds if rule.seconds is not None else _HOSTILE_SECONDS)
             hostile_answers.send(
                 rule.kind,
                 environ["exporter.socket"],
-                lambda seconds: rule.cleared.wait(seconds) or self._stopping.is_set(),
+                lambda seconds: (
+                    rule.cleared.wait(seconds) or self._stopping.is_set() or time.monotonic() > end
+                ),
             )
             raise ConnectionDropped
 

@@ -125,12 +125,12 @@ class Aws:
         self._pace = None if simulated else _Pace(_COST_EXPLORER_REQUESTS_PER_SECOND)
         config = BotocoreConfig(
             retries={"total_max_attempts": 1, "mode": "standard"},
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            connect_timeout=min(CONNECT_TIMEOUT_SECONDS, read_timeout),
             read_timeout=read_timeout,
             max_pool_connections=max(10, threads),
             user_agent_extra="aws-spend-exporter",
         )
-        self._ambient_session = AmbientSession(profile=profile)
+        self._ambient_session = AmbientSession(profile, config=config)
         self._ambient: Credentials | None = credentials
         try:
             self._ambient_session.get_scoped_config()  # a profile that does not exist is an error now

@@ -176,12 +176,19 @@ def _close_dropped(pool: urllib3.HTTPConnectionPool) -> int:
     return count
 
 
+_IMPATIENT = Config(connect_timeout=3, read_timeout=15, retries={"total_max_attempts": 2, "mode": "standard"})
+
 # Of botocore's providers of credentials: the attribute that holds what asks.
 _FETCHERS = {"container-role": "_fetcher", "iam-role": "_role_fetcher"}
 
 
 class AmbientSession(botocore.session.Session):  # type: ignore[misc] # botocore ships no types
     """A session whose providers of credentials ask STS, SSO, containers and instances over limited connections."""
+
+    def __init__(self, profile: str | None = None, *, config: Config = _IMPATIENT) -> None:
+        """`config` is of the clients that the providers make."""
+        super().__init__(profile=profile)
+        self.set_default_client_config(config)
 
     def create_client(self, *args: Any, **kwargs: Any) -> Any:
         """As botocore's."""
