@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import botocore.exceptions as bce
 import urllib3.exceptions
@@ -253,6 +254,7 @@ _EXCEPTIONS: tuple[tuple[Kind, tuple[type[Exception], ...]], ...] = (
             bce.ChecksumError,
             bce.FlexibleChecksumError,
             urllib3.exceptions.DecodeError,
+            ParseError,  # botocore reads some XML beside its parsers
         ),
     ),
     (Kind.INVALID_REQUEST, (urllib3.exceptions.LocationValueError,)),

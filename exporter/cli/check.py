@@ -13,7 +13,7 @@ from exporter.accounts.discovery import Directory, discover, regions_of
 from exporter.aws.advice import advice
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws
-from exporter.aws.errors import AwsError, Kind, classify
+from exporter.aws.errors import AwsError, Kind, classify, reading
 from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
 from exporter.cli.finding import CheckFinding
@@ -69,10 +69,12 @@ def _check_account(aws: Aws, config: Config, directory: Directory, account: Acco
     findings = []
     try:
         identity = aws.call(account, "sts", "GetCallerIdentity", aws.region)
-        if identity["Account"] != account.id:
-            message = f"signed in to {identity['Account']}, expected {account.id}: no role is configured"
+        with reading("an answer about the identity"):
+            signed_in, arn = str(identity["Account"]), str(identity["Arn"])
+        if signed_in != account.id:
+            message = f"signed in to {signed_in}, expected {account.id}: no role is configured"
             raise AwsError(Kind.ACCESS_DENIED, message)
-        findings.append(CheckFinding("role", account.id, account.name, "", str(identity["Arn"])))
+        findings.append(CheckFinding("role", account.id, account.name, "", arn))
         regions = regions_of(aws, account, config.regions)
     except Exception as error:
         return [*findings, _failed("role", account.id, account.name, "", classify(error))]
@@ -80,7 +82,7 @@ def _check_account(aws: Aws, config: Config, directory: Directory, account: Acco
         try:
             # EC2 of the region itself: it refuses where the account has not opted in.
             answer = aws.call(account, "ec2", "DescribeRegions", region, {"RegionNames": [region]})
-            if any(found.get("OptInStatus") == "not-opted-in" for found in answer["Regions"]):
+            if any(found.get("OptInStatus") == "not-opted-in" for found in answer.get("Regions", ())):
                 raise AwsError(Kind.REGION_DISABLED, f"the account has not opted in to {region}")
         except AwsError as error:
             findings.append(_failed("region", account.id, account.name, region, error))

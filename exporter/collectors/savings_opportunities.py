@@ -17,6 +17,7 @@ from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.folding import fold
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.moments import times_a_month
+from exporter.core.money import parse_amount
 from exporter.core.places import Scope, Target
 from exporter.declarations.calls import FreeCall, Scale
 from exporter.declarations.collector import Collector
@@ -92,9 +93,7 @@ def _labels(item: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 def _usd(told: Mapping[str, Any], amount: float) -> Decimal:
     """A number of the wire as it was written there."""
-    usd = Decimal(repr(amount))
-    if not usd.is_finite():
-        raise ValueError(f"savings of {usd}")
+    usd = parse_amount(repr(amount))
     currency = told.get("currencyCode")
     if currency != "USD" and usd:
         raise AwsError(
