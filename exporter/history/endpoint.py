@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -22,6 +21,7 @@ from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshabl
 from botocore.exceptions import BotoCoreError, ClientError
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from exporter.aws.connections import AmbientSession
 from exporter.core.redaction import keep_secret, redacted
 from exporter.history.isolation import Answer, NothingTakenError, TooLargeError, Verdict, Written, isolate
 from exporter.history.refusals import is_limit, reason_of
@@ -88,7 +88,7 @@ class _Signature(AuthBase):
     """AWS Signature Version 4 by botocore's signer."""
 
     def __init__(self, settings: SigV4) -> None:
-        session = botocore.session.Session(profile=settings.profile)
+        session = AmbientSession(profile=settings.profile)
         credentials = session.get_credentials()
         if credentials is None:
             raise EndpointError("there are no AWS credentials to sign with")
