@@ -302,6 +302,23 @@ def test_a_start_waits_for_an_s3_that_fails_for_a_while(aws: SimulatedAws, s3: A
     assert "taken" in facts(restored)
 
 
+@pytest.mark.fault("S3 answers a snapshot so: {kind}", "the start goes on without it, in time, and keeps it")
+@pytest.mark.parametrize("kind", ["drip_body", "stall", "endless_length"])
+def test_a_snapshot_that_does_not_come_to_its_end_holds_no_start(
+    aws: SimulatedAws, s3: Any, tmp_path: Path, kind: str
+) -> None:
+    aws.faults.add(kind, service="s3", operation="GetObject", seconds=100)
+    snapshots, ledger = task(tmp_path / "task", restore_timeout="2s")
+    began = time.monotonic()
+    assert not snapshots.restore()
+    assert time.monotonic() - began < 60
+    assert list(ledger.parent.glob(".snapshot-*")) == []
+    aws.faults.clear()
+    Ledger(ledger).close()
+    with pytest.raises(SnapshotError, match="there is a snapshot in S3 that was not read"):
+        snapshots.take()
+
+
 def test_a_start_does_not_wait_for_what_time_does_not_mend(
     aws: SimulatedAws, s3: Any, tmp_path: Path
 ) -> None:
