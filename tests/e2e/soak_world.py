@@ -58,7 +58,8 @@ AWS_FAULTS: Mapping[str, Mapping[str, Any]] = {
     "STS fails": {"kind": "server_error", "service": "sts", "count": 2},
     "AWS is slow": {"kind": "latency", "seconds": 0.2},
 }
-WRITE_FAULTS = ("refuses (500)", "throttles (429)", "loses answers", "hangs", "hangs up")
+ACCEPTS_AND_LOSES = "accepts and loses"
+WRITE_FAULTS = ("refuses (500)", "throttles (429)", "loses answers", "hangs", "hangs up", ACCEPTS_AND_LOSES)
 TELEX_FAULTS = {
     "Telex throttles": Failure(429),
     "Telex fails": Failure(500),
@@ -92,6 +93,9 @@ class WriteEndpoint:
                     return
                 if fault in ("refuses (500)", "throttles (429)"):
                     self._answer(500 if "500" in fault else 429, b"")
+                    return
+                if fault == ACCEPTS_AND_LOSES and self.path.endswith("/write"):
+                    self._answer(204, b"")
                     return
                 headers = {
                     name: value
@@ -174,6 +178,48 @@ class Footprint:
         return cls(int(status["VmRSS"].split()[0]), files, int(status["Threads"]))
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What breaks on a day."""
+
+    aws: tuple[str, ...]
+    write: str | None
+    telex: str | None
+    exporter_ends: Mapping[int, tuple[signal.Signals, float]]
+    """By the hour: the signal, and how many seconds after the clock was moved."""
+    relay_is_killed: bool
+
+    @property
+    def broken(self) -> list[str]:
+        """Each fault in words."""
+        return [
+            *self.aws,
+            *([f"the write endpoint {self.write}"] if self.write else []),
+            *([self.telex] if self.telex else []),
+            *(
+                f"{number.name} of the exporter at {hour}:00"
+                for hour, (number, _) in self.exporter_ends.items()
+            ),
+            *(["SIGKILL of the relay"] if self.relay_is_killed else []),
+        ]
+
+
+def draw_plan(draws: random.Random, *, restarts: bool) -> Plan:
+    """A day's faults; processes end only with `restarts`."""
+    ends = {
+        hour: (draws.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)), draws.uniform(0, 0.5))
+        for hour in HOURS
+        if draws.random() < 0.2
+    }
+    return Plan(
+        aws=tuple(draws.sample(sorted(AWS_FAULTS), draws.choice((0, 1, 1, 2)))),
+        write=draws.choice(WRITE_FAULTS) if draws.random() < 0.5 else None,
+        telex=draws.choice(sorted(TELEX_FAULTS)) if draws.random() < 0.5 else None,
+        exporter_ends=ends if restarts else {},
+        relay_is_killed=draws.random() < 0.25 and restarts,
+    )
+
+
 @dataclass
 class World:
     """The chain; `now` is the simulated time."""
@@ -235,41 +281,27 @@ class World:
 
     # A day
 
-    def pass_day(self, day: date) -> str:
-        """Break what is drawn, let the day pass, repair it; a line about it."""
-        broken: list[str] = []
-        for what in self.draws.sample(sorted(AWS_FAULTS), self.draws.choice((0, 1, 1, 2))):
+    def pass_day(self, day: date, plan: Plan) -> str:
+        """Break what is planned, let the day pass, repair it; a line about it."""
+        for what in plan.aws:
             self.aws.faults.add(**AWS_FAULTS[what])
-            broken.append(what)
-        if self.draws.random() < 0.5:
-            self.writes.fault = self.draws.choice(WRITE_FAULTS)
-            broken.append(f"the write endpoint {self.writes.fault}")
-        if self.draws.random() < 0.5:
-            what = self.draws.choice(sorted(TELEX_FAULTS))
-            self.telex.fail_all(TELEX_FAULTS[what])
-            broken.append(what)
-        ends = {
-            hour: self.draws.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
-            for hour in HOURS
-            if self.draws.random() < 0.15
-        }
-        relay_ends = self.draws.random() < 0.25
+        self.writes.fault = plan.write
+        self.telex.fail_all(TELEX_FAULTS[plan.telex] if plan.telex else None)
         self._restate(day)
+        silent = []
         for hour in HOURS:
             self.move_to(midnight(day) + hour * HOUR)
-            if hour in ends:
-                time.sleep(self.draws.uniform(0, 0.5))
-                self.restart_exporter(ends[hour])
-                broken.append(f"{ends[hour].name} of the exporter at {hour}:00")
-            attempted = self.await_attempt(8)
-            if not attempted:
-                broken.append(f"no answer about cost at {hour}:00")
+            if hour in plan.exporter_ends:
+                number, delay = plan.exporter_ends[hour]
+                time.sleep(delay)
+                self.restart_exporter(number)
+            if not self.await_attempt(8):
+                silent.append(f"{hour}:00")
             assert self.exporter.get("/metrics").status_code == 200
         self._alert(f"day-{day.isoformat()}")
-        if relay_ends:
+        if plan.relay_is_killed:
             self.relay.end(signal.SIGKILL)
             self.relay.start()
-            broken.append("SIGKILL of the relay")
         self.aws.faults.clear()
         self.writes.fault = None
         self.telex.fail_all(None)
@@ -277,11 +309,11 @@ class World:
         for name, popen in (("exporter", self.exporter.popen), ("relay", self.relay.popen)):
             assert popen is not None
             self.footprints[name].append(Footprint.of(popen.pid))
-        mib = {name: found[-1].kib // 1024 for name, found in self.footprints.items()}
-        arrived = sum(name in self.arrived() for name in self.alerts)
+        mib = ", ".join(f"{name} {found[-1].kib // 1024} MiB" for name, found in self.footprints.items())
+        broken = ", ".join([*plan.broken, *(f"no answer about cost at {hour}" for hour in silent)])
         return (
-            f"{day}: broken: {', '.join(broken) or 'nothing'}; held: {held} values committed and none lost,"
-            f" {arrived} of {len(self.alerts)} alerts arrived so far, MiB {mib}"
+            f"{day}: broken: {broken or 'nothing'}; held: scrapes are answered, {held} values committed and none lost,"
+            f" {len(self.arrived())} of {len(self.alerts)} alerts arrived so far; {mib}"
         )
 
     def _restate(self, day: date) -> None:
