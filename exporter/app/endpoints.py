@@ -24,6 +24,7 @@ from exporter.collection.refreshed import Refreshed
 from exporter.collection.store import Store
 from exporter.cost.rereads import Reread
 from exporter.web.encodings import accepts_gzip
+from exporter.web.pages import comes_from_a_page
 
 T = TypeVar("T")
 
@@ -179,11 +180,7 @@ def _add_pages(app: FastAPI, probes: Probes) -> None:
 
 
 def _not_from_a_page(request: Request) -> None:
-    """A page that is open may post to any address that the browser reaches, also to loopback; 403 for it.
-
-    To its own site as well: a foreign one may give its name our address. None of our pages posts.
-    """
-    if "origin" in request.headers or request.headers.get("sec-fetch-site", "none") != "none":
+    if comes_from_a_page(request.headers):
         raise HTTPException(403, "a page may not ask for this")
 
 

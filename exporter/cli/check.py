@@ -10,24 +10,16 @@ from decimal import Decimal
 from prometheus_client import CollectorRegistry
 
 from exporter.accounts.discovery import Directory, discover, regions_of
+from exporter.aws.advice import advice
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws
-from exporter.aws.errors import AwsError, Kind, classify
+from exporter.aws.errors import AwsError, Kind, classify, reading
 from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
 from exporter.cli.finding import CheckFinding
 from exporter.config.model import Config
 from exporter.core.moments import utc_now
 from exporter.core.places import Account
-
-_ADVICE = {
-    Kind.ACCESS_DENIED: "check the role's name, its trust policy and its permissions (iam_policies/)",
-    Kind.NO_CREDENTIALS: "configure credentials, e.g. AWS_PROFILE or a role of the task or instance",
-    Kind.EXPIRED_CREDENTIALS: "sign in again, e.g. aws sso login",
-    Kind.REGION_DISABLED: "opt in to the region, or leave it out of `regions`",
-    Kind.TIMEOUT: "check the network path to AWS",
-    Kind.CONNECTION: "check the network path to AWS",
-}
 
 
 class _NoPaidCalls:
@@ -77,10 +69,12 @@ def _check_account(aws: Aws, config: Config, directory: Directory, account: Acco
     findings = []
     try:
         identity = aws.call(account, "sts", "GetCallerIdentity", aws.region)
-        if identity["Account"] != account.id:
-            message = f"signed in to {identity['Account']}, expected {account.id}: no role is configured"
+        with reading("an answer about the identity"):
+            signed_in, arn = str(identity["Account"]), str(identity["Arn"])
+        if signed_in != account.id:
+            message = f"signed in to {signed_in}, expected {account.id}: no role is configured"
             raise AwsError(Kind.ACCESS_DENIED, message)
-        findings.append(CheckFinding("role", account.id, account.name, "", str(identity["Arn"])))
+        findings.append(CheckFinding("role", account.id, account.name, "", arn))
         regions = regions_of(aws, account, config.regions)
     except Exception as error:
         return [*findings, _failed("role", account.id, account.name, "", classify(error))]
@@ -88,7 +82,7 @@ def _check_account(aws: Aws, config: Config, directory: Directory, account: Acco
         try:
             # EC2 of the region itself: it refuses where the account has not opted in.
             answer = aws.call(account, "ec2", "DescribeRegions", region, {"RegionNames": [region]})
-            if any(found.get("OptInStatus") == "not-opted-in" for found in answer["Regions"]):
+            if any(found.get("OptInStatus") == "not-opted-in" for found in answer.get("Regions", ())):
                 raise AwsError(Kind.REGION_DISABLED, f"the account has not opted in to {region}")
         except AwsError as error:
             findings.append(_failed("region", account.id, account.name, region, error))
@@ -98,6 +92,4 @@ def _check_account(aws: Aws, config: Config, directory: Directory, account: Acco
 
 
 def _failed(subject: str, account_id: str, account: str, region: str, error: AwsError) -> CheckFinding:
-    return CheckFinding(
-        subject, account_id, account, region, str(error), error.kind, _ADVICE.get(error.kind, "")
-    )
+    return CheckFinding(subject, account_id, account, region, str(error), error.kind, advice(error))

@@ -31,7 +31,7 @@ class _Entry:
     expires: datetime | None
     rendered: Mapping[Family, bytes]
     has_health: bool
-    """Whether it says how a collector fares in an account."""
+    """Whether it says how a collector fares."""
     is_served: bool = False
 
     def has_expired(self, now: datetime) -> bool:
@@ -96,6 +96,7 @@ class Store:
         interval: timedelta | None,
         owner: str | None = None,
         is_view: bool = False,
+        of_organization: bool = False,
     ) -> None:
         """Replace the published result of `key`.
 
@@ -103,7 +104,8 @@ class Store:
         `succeeded_at`; never expire them if `interval` is None. Raise DuplicateSeriesError, and change
         nothing, if a series occurs twice or another owner publishes one of the families. All units of a
         collector have it as their `owner`; without one, a unit is its own.
-        A view (`is_view`) says nothing about how collection fares.
+        A view (`is_view`) says nothing about how collection fares, nor does what has no account, unless it is read
+        of AWS for all of them (`of_organization`).
         """
         rendered: Mapping[Family, bytes] | None = None
         if result.error is None:
@@ -127,7 +129,7 @@ class Store:
                 account,
                 _expires(result, interval),
                 rendered,
-                bool(key.account_id) and not is_view,
+                (bool(key.account_id) or of_organization) and not is_view,
             )
             self._replace(previous, entry, now)
             if interval is not None:

@@ -177,7 +177,7 @@ def client_error(code: str, status: int = 400) -> bce.ClientError:
         ("LimitExceededException", 400, Kind.THROTTLED),
         ("TooManyRequestsException", 400, Kind.THROTTLED),
         ("SomethingNew", 429, Kind.THROTTLED),
-        ("AuthFailure", 401, Kind.REGION_DISABLED),
+        ("AuthFailure", 401, Kind.NO_CREDENTIALS),
         ("RegionDisabledException", 403, Kind.REGION_DISABLED),
         ("DataUnavailableException", 400, Kind.DATA_UNAVAILABLE),
         ("InternalError", 500, Kind.SERVER_ERROR),
