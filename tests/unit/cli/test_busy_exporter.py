@@ -58,6 +58,7 @@ def make_busy() -> Iterator[type[Busy]]:
         each.server.server_close()
 
 
+@pytest.mark.fault("the exporter is too busy for a command", "the command asks again as it says")
 def test_a_command_asks_again_as_the_exporter_says(make_busy: type[Busy]) -> None:
     busy = make_busy(1)
     assert ask(Config(), "services", {}, url=busy.url).data["rows"] == []
