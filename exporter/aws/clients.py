@@ -136,7 +136,7 @@ class Aws:
             self.region = region or self._ambient_session.get_config_variable("region") or "us-east-1"
         except Exception as error:
             raise classify(error, "AWS profile") from error
-        self._clients = ServiceClients(config, self.region, endpoint_url)
+        self._clients = ServiceClients(config, self.region, endpoint_url, profile)
         self._payer_role = Account("", "payer", role_arn=role_arn, external_id=external_id)
         self._roles = RoleCredentials(self._assume_role)
         self._made_of = (

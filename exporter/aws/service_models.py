@@ -63,9 +63,9 @@ def _loader(data_path: str | None) -> Loader:
     return loader
 
 
-def session_with_small_models() -> botocore.session.Session:
-    """A session of botocore; all of them have the same descriptions."""
-    session = botocore.session.Session()
+def session_with_small_models(profile: str | None = None) -> botocore.session.Session:
+    """A session of botocore with the settings of a profile; all of them have the same descriptions."""
+    session = botocore.session.Session(profile=profile)
     session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     return session
 
