@@ -24,6 +24,7 @@ from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 from botocore.paginate import Paginator
 
+from exporter.aws import partitions
 from exporter.aws.credentials import (
     SESSION_SECONDS,
     RoleCredentials,
@@ -133,7 +134,10 @@ class Aws:
         self._ambient: Credentials | None = credentials
         try:
             self._ambient_session.get_scoped_config()  # a profile that does not exist is an error now
-            self.region = region or self._ambient_session.get_config_variable("region") or "us-east-1"
+            region = region or self._ambient_session.get_config_variable("region")
+            if region is None and role_arn is not None:
+                region = partitions.global_region(partitions.of_arn(role_arn), "us-east-1")
+            self.region: str = region or "us-east-1"
         except Exception as error:
             raise classify(error, "AWS profile") from error
         self._clients = ServiceClients(config, self.region, endpoint_url, profile)

@@ -26,6 +26,8 @@ class Kind(StrEnum):
     SERVER_ERROR = "server_error"
     MALFORMED_RESPONSE = "malformed_response"
     REGION_DISABLED = "region_disabled"
+    REGION_DENIED = "region_denied"
+    NOT_OFFERED = "not_offered"
     DATA_UNAVAILABLE = "data_unavailable"
     NOT_ENROLLED = "not_enrolled"
     INVALID_REQUEST = "invalid_request"

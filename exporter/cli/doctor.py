@@ -18,6 +18,7 @@ from exporter.aws.clients import Aws
 from exporter.aws.cost_explorer import daily_costs
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, Meter
+from exporter.aws.partitions import of_arn
 from exporter.aws.settings import make_aws
 from exporter.cli.check import check_aws
 from exporter.cli.clients import exporter_client, relay_client
@@ -119,7 +120,10 @@ def _cost_explorer(config: Config, paid: bool) -> Iterator[CheckFinding]:
         meter = Meter(ledger.charges, config.ceilings, utc_now, CollectorRegistry())
         aws: Aws = make_aws(config.aws, meter)
         yesterday = utc_now().date() - timedelta(days=1)
-        answer = daily_costs(aws, None, yesterday, yesterday + timedelta(days=1), ("SERVICE",))
+        partition = of_arn(str(aws.call(None, "sts", "GetCallerIdentity", aws.region)["Arn"]))
+        answer = daily_costs(
+            aws, None, yesterday, yesterday + timedelta(days=1), ("SERVICE",), partition=partition
+        )
         aws.close()
     except AwsError as error:
         yield _bad(

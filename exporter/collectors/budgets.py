@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import reading
+from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import times_a_month
@@ -86,7 +86,9 @@ def collect(ctx: Context[BudgetsSettings], target: Target) -> Iterable[Sample]:
     left_out = Counter(dict.fromkeys(_REASONS, 0))
     budgets: list[Budget] = []
     params = {"AccountId": target.account_id, "MaxResults": _PAGE, "ShowFilterExpression": True}
-    pages = ctx.paginate_payer(target, "budgets", "DescribeBudgets", REGION[target.partition], params)
+    pages = ctx.paginate_payer(
+        target, "budgets", "DescribeBudgets", billing_region("budgets", target.partition), params
+    )
     for page in pages:
         for described in page.get("Budgets", ()):
             found = read_budget(described)

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from exporter.aws.errors import AwsError, Kind, reading
+from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.folding import fold
 from exporter.core.metric import Family, Folded, Sample
@@ -21,7 +22,7 @@ from exporter.declarations.calls import FreeCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 
-_SERVICE, _ENDPOINT = "cost-optimization-hub", "us-east-1"  # it has no other
+_SERVICE = "cost-optimization-hub"
 _PAGE = 1000
 _RECOMMENDATIONS_OF_AN_ACCOUNT = 50
 
@@ -51,12 +52,11 @@ class SavingsOpportunitiesSettings(CollectorSettings):
 
 def collect(ctx: Context[SavingsOpportunitiesSettings], target: Target) -> Iterator[Sample | Folded]:
     """One recommendation for each resource, summed up by label, and the total that AWS deduplicates."""
+    region = billing_region(_SERVICE, target.partition)
     found: dict[str, tuple[tuple[str, ...], Decimal]] = {}
     try:
         with reading("Cost Optimization Hub's answer"):
-            pages = ctx.paginate_payer(
-                target, _SERVICE, "ListRecommendations", _ENDPOINT, {"maxResults": _PAGE}
-            )
+            pages = ctx.paginate_payer(target, _SERVICE, "ListRecommendations", region, {"maxResults": _PAGE})
             for page in pages:
                 for item in page["items"]:
                     # A list that moves while it is read may name one twice.
@@ -65,7 +65,7 @@ def collect(ctx: Context[SavingsOpportunitiesSettings], target: Target) -> Itera
                         _usd(item, item["estimatedMonthlySavings"]),
                     )
             summary = ctx.call_payer(
-                target, _SERVICE, "ListRecommendationSummaries", _ENDPOINT, {"groupBy": "ActionType"}
+                target, _SERVICE, "ListRecommendationSummaries", region, {"groupBy": "ActionType"}
             )
             total = summary.get("estimatedTotalDedupedSavings")
             deduplicated = None if total is None else _usd(summary, total)
