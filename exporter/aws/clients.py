@@ -32,6 +32,7 @@ from exporter.aws.credentials import (
     frozen,
     surroundings,
 )
+from exporter.aws.denied_regions import DeniedRegions, may_be_of_region
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.aws.meter import Meter
 from exporter.aws.service_clients import ServiceClients, in_region
@@ -143,6 +144,7 @@ class Aws:
         self._clients = ServiceClients(config, self.region, endpoint_url, profile)
         self._payer_role = Account("", "payer", role_arn=role_arn, external_id=external_id)
         self._roles = RoleCredentials(self._assume_role)
+        self._denied_regions = DeniedRegions()
         self._made_of = (
             (profile, self.region, endpoint_url, simulated, role_arn, external_id, threads, read_timeout),
             surroundings(self._ambient_session),
@@ -234,7 +236,40 @@ class Aws:
         budget: str | None = None,
         deadline: Deadline | None = None,
     ) -> dict[str, Any]:
-        """One request of `operation` (as in AWS's reference, e.g. DescribeInstances), retried with back-off."""
+        """One request of `operation` (as in AWS's reference, e.g. DescribeInstances), retried with back-off.
+
+        AwsError, of kind REGION_DENIED where a service control policy denies the whole region.
+        """
+        try:
+            return self._call(account, service, operation, region, params, budget, deadline)
+        except AwsError as error:
+            if not may_be_of_region(service, error) or not self._is_denied(account, region, deadline):
+                raise
+            raise AwsError(Kind.REGION_DENIED, str(error), code=error.code) from error
+
+    def _is_denied(self, account: Account | None, region: str, deadline: Deadline | None) -> bool:
+        who = account.id if account else "payer"
+        try:
+            credentials = self._renewed(account)
+        except AwsError:
+            return False  # it is the role that was refused
+
+        def ask(service: str, operation: str, region: str, params: Mapping[str, Any]) -> None:
+            self._send(credentials, who, service, operation, region, params, deadline=deadline)
+
+        others = (self.region, *partitions.regions_beside(region))
+        return self._denied_regions.is_denied(who, region, others, ask)
+
+    def _call(
+        self,
+        account: Account | None,
+        service: str,
+        operation: str,
+        region: str,
+        params: Mapping[str, Any] | None,
+        budget: str | None,
+        deadline: Deadline | None,
+    ) -> dict[str, Any]:
         who = account.id if account else "payer"
         role = account if account is not None and account.role_arn else self._payer_role
         credentials = self._renewed(account)

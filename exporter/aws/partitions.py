@@ -48,6 +48,17 @@ def of_region(region: str) -> str | None:
     return None
 
 
+@cache
+def regions_beside(region: str) -> tuple[str, ...]:
+    """The regions of the same partition, its global region first; none if botocore has no partition for it."""
+    partition = of_region(region)
+    if partition is None:
+        return ()
+    first = global_region(partition, region)
+    found = session_with_small_models().get_available_regions("ec2", partition)
+    return tuple(sorted((str(each) for each in found), key=lambda each: (each != first, each)))
+
+
 def of_arn(arn: str) -> str:
     """The partition of a resource."""
     return arn.split(":", 2)[1]

@@ -36,6 +36,7 @@ from exporter.web.client import NoAnswerError, RefusedError
 
 _TIMEOUT = (2.0, 10.0)
 _READ_SECONDS = 10.0
+_DENIED = "Denied by a service control policy: "
 _PROMETHEUS_DURATION = re.compile(r"(\d+)(ms|[smhdwy])")
 _UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -170,7 +171,12 @@ def _exporter(config: Config) -> Iterator[CheckFinding]:
         yield _bad(subject, f"{client.shown} is no exporter of this version", "start this version's", "down")
         return
     yield _ok(subject, f"answers at {client.shown}")
-    lines = ready.text.strip().splitlines()
+    lines = []
+    for line in ready.text.strip().splitlines():
+        if line.startswith(_DENIED):
+            yield _ok(subject, line, "leave these regions out of `regions`, or let the policy allow them")
+        else:
+            lines.append(line)
     if not ready.ok:
         for line in lines:
             yield _bad(

@@ -89,16 +89,24 @@ class Tags:
     def __init__(self, read: Callable[[], dict[str, dict[str, str]]]) -> None:
         """`read` asks AWS."""
         self._read = read
+        self._is_read = False
         self._tags: dict[str, dict[str, str]] | None = None
 
-    def of(self, arn: str) -> dict[str, str]:
-        """The tags of a resource; none where AWS lists none."""
-        return self.read().get(arn, {})
+    def of(self, arn: str) -> dict[str, str] | None:
+        """The tags of a resource, empty where AWS lists none; None where they are unknown."""
+        tags = self.read()
+        return None if tags is None else tags.get(arn, {})
 
-    def read(self) -> dict[str, dict[str, str]]:
-        """All of them; AwsError if AWS does not say."""
-        if self._tags is None:
-            self._tags = self._read()
+    def read(self) -> dict[str, dict[str, str]] | None:
+        """All of them, None where a service control policy denies the region; AwsError if AWS does not say."""
+        if not self._is_read:
+            try:
+                self._tags = self._read()
+            except AwsError as error:
+                # The resources may be global, or of a service that the policy leaves out.
+                if error.kind is not Kind.REGION_DENIED:
+                    raise
+            self._is_read = True
         return self._tags
 
 

@@ -87,7 +87,15 @@ def served() -> Iterator[Served]:
     def nothing(*_: Any) -> Any:
         raise NotImplementedError
 
-    probes = Probes(unready=list, problems=list, reload=nothing, refresh=nothing, status=dict, source=nothing)
+    probes = Probes(
+        unready=list,
+        problems=list,
+        denied_regions=list,
+        reload=nothing,
+        refresh=nothing,
+        status=dict,
+        source=nothing,
+    )
     server = Server(create_app(store, registry, probes), "127.0.0.1", 0)
     served = Served(f"http://127.0.0.1:{server.start()}", store)
     for unit in range(20):

@@ -32,7 +32,13 @@ def test_requests_that_wait_for_aws_leave_threads_for_the_others() -> None:
         raise NotImplementedError
 
     probes = Probes(
-        unready=list, problems=list, reload=hangs, refresh=refreshes, status=dict, source=no_source
+        unready=list,
+        problems=list,
+        denied_regions=list,
+        reload=hangs,
+        refresh=refreshes,
+        status=dict,
+        source=no_source,
     )  # type: ignore[arg-type]
     server = Server(create_app(Store(utc_now), CollectorRegistry(), probes), "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.start()}"

@@ -54,7 +54,7 @@ def test_days_are_counted() -> None:
                 "account_id": "000000000001",
                 "account": "account-1",
                 "outcome": "known",
-                "units": {"read": 0, "known": 1, "failed": 0},
+                "units": {"read": 0, "known": 1, "failed": 0, "denied": 0},
                 "minutes_old": 4,
             }
         ],
