@@ -16,7 +16,7 @@ from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import times_a_month
 from exporter.core.places import Scope, Target
-from exporter.declarations.calls import FreeCall, Scale
+from exporter.declarations.calls import CheckCall, FreeCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 
@@ -160,6 +160,11 @@ COLLECTOR = Collector(
     settings=BudgetsSettings,
     families=(LIMIT, ACTUAL, FORECAST, LEFT_OUT),
     iam_actions=("budgets:ViewBudget",),
+    check=CheckCall(
+        service="budgets",
+        operation="DescribeBudgets",
+        params=lambda target: {"AccountId": target.account_id, "MaxResults": 1},
+    ),
     collect=collect,
     free_calls=free_calls,
 )

@@ -11,6 +11,7 @@ from pydantic import Field
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Scope, Target
+from exporter.declarations.calls import CheckCall
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.resources.ec2 import PAGE
@@ -65,5 +66,6 @@ COLLECTOR = Collector(
     settings=Ec2InstancesSettings,
     families=(INSTANCES,),
     iam_actions=("ec2:DescribeInstances",),
+    check=CheckCall(service="ec2", operation="DescribeInstances", params=lambda target: {"MaxResults": 5}),
     collect=collect,
 )

@@ -12,7 +12,7 @@ from exporter.core.fields import CollectorSettings, Duration, Region
 from exporter.core.metric import Sample
 from exporter.core.moments import times_a_month
 from exporter.core.places import Scope, Target
-from exporter.declarations.calls import FreeCall, Scale
+from exporter.declarations.calls import CheckCall, FreeCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.inventory.price_queries import PAGES_OF_A_REGION, read_region
@@ -62,6 +62,11 @@ COLLECTOR = Collector(
     settings=PricesSettings,
     families=(),
     iam_actions=("pricing:GetProducts",),
+    check=CheckCall(
+        service="pricing",
+        operation="GetProducts",
+        params=lambda target: {"ServiceCode": "AmazonEC2", "MaxResults": 1},
+    ),
     collect=collect,
     free_calls=free_calls,
 )

@@ -18,7 +18,7 @@ from exporter.core.folding import fold
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.moments import times_a_month
 from exporter.core.places import Scope, Target
-from exporter.declarations.calls import FreeCall, Scale
+from exporter.declarations.calls import CheckCall, FreeCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 
@@ -131,6 +131,9 @@ COLLECTOR = Collector(
     scope=Scope.PAYER,
     settings=SavingsOpportunitiesSettings,
     families=(OPPORTUNITY, DEDUPLICATED),
+    check=CheckCall(
+        service=_SERVICE, operation="ListRecommendations", params=lambda target: {"maxResults": 1}
+    ),
     iam_actions=(
         "cost-optimization-hub:ListRecommendationSummaries",
         "cost-optimization-hub:ListRecommendations",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -14,6 +14,7 @@ from exporter.aws.service_models import session_with_small_models
 from exporter.core.fields import CollectorSettings
 from exporter.core.places import Scope, Target
 from exporter.core.resource import Resource
+from exporter.declarations.calls import CheckCall
 from exporter.declarations.context import Context
 from exporter.inventory.prices import PriceTable
 from exporter.ledger.usage_days import CLOUDWATCH, series_days
@@ -30,12 +31,13 @@ T = TypeVar("T")
 class Call:
     """A request that listing makes; `each` is the assumed number where there is one for each resource.
 
-    `note` says what it is repeated for.
+    `note` says what it is repeated for. The first call of a file is also what a check sends, with the parameters `check`.
     """
 
     operation: str
     note: str = "a page or more"
     each: int = 1
+    check: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,12 @@ class ResourceFile:
     list: Callable[[Listing, Target], Iterator[Resource]]
     cost_services: Mapping[str, str]
     optional: bool = False
+
+    @property
+    def check(self) -> CheckCall:
+        """The free request that shows whether it may be read."""
+        first = self.calls[0]
+        return CheckCall(service=self.service, operation=first.operation, params=lambda target: first.check)
 
     def offered(self, region: str) -> bool:
         """Whether the service exists in the region, as far as botocore knows."""
