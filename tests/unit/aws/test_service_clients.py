@@ -213,6 +213,15 @@ def test_a_description_is_as_botocore_has_it_without_documentation_and_changes(s
         assert shape == description["shapes"][name]
 
 
+@pytest.mark.parametrize("service", [*SERVICES, "neptune"])
+def test_every_shape_can_be_read_as_a_refusal_needs_it(service: str) -> None:
+    """botocore reads all of them to find the one of an error."""
+    small = ServiceClients(_CONFIG, "us-east-1", None).of(service).meta.service_model
+    assert small.error_shapes is not None
+    for name in small.shape_names:
+        assert small.shape_for(name).name == name
+
+
 def described(shape: Any, above: set[str]) -> Any:
     """A shape and all that it is made of."""
     if shape is None or shape.name in above:
