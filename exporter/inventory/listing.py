@@ -201,7 +201,7 @@ class Listing:
     ) -> Iterator[tuple[T, dict[str, Any] | None]]:
         """What was listed, with what AWS says of it; without what was deleted since.
 
-        None is said of a resource whose own policy denies it. AwsError where none can be described and AWS
+        None is said of a resource whose own policy denies it, or whose region a service control policy denies. AwsError where none can be described and AWS
         does not blame the resources' policies: then the role may not.
         """
         denied: list[tuple[T, AwsError]] = []
@@ -210,6 +210,9 @@ class Listing:
             try:
                 answer = self.describe(target, service, operation, params(item))
             except AwsError as error:
+                if error.kind is Kind.REGION_DENIED:
+                    yield item, None
+                    continue
                 if error.kind is not Kind.ACCESS_DENIED:
                     raise
                 denied.append((item, error))
