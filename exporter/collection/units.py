@@ -372,7 +372,8 @@ class Units:
             self._read_for(reading, found, early=attempt.is_early)
         if self._is_started:
             for each in found:
-                if not each.is_read and not self._rests(each):
+                # One that is being read for the first time is planned by that.
+                if not each.is_read and not self._stream.is_running(each) and not self._rests(each):
                     self._stream.put(each)
         return None
 
