@@ -38,6 +38,7 @@ def test_requests_that_wait_for_aws_leave_threads_for_the_others() -> None:
     probes = Probes(
         unready=list,
         problems=list,
+        denied_regions=list,
         reload=hangs,
         refresh=refreshes,
         status=dict,
