@@ -20,9 +20,14 @@ from exporter.core.fields import DayMonth, Duration, ExternalId, Region, RoleArn
 class AwsSettings(StrictModel):
     """How AWS is reached; the payer's credentials are the ambient ones of any AWS tool."""
 
-    profile: str | None = Field(default=None, min_length=1, description="Profile of ~/.aws/config.")
+    profile: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Profile of ~/.aws/config: credentials, region, endpoints, CA bundle, FIPS and dual stack, as with AWS_PROFILE.",
+    )
     region: Region | None = Field(
-        default=None, description="Region of STS and Organizations calls; AWS_REGION or us-east-1 if unset."
+        default=None,
+        description="Region of STS and Organizations calls; if unset, AWS_REGION, the profile's, or the global region of role_arn.",
     )
     role_arn: RoleArn | None = Field(
         default=None,

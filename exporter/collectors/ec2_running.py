@@ -14,12 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from exporter.aws.errors import reading
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Scope, Target
+from exporter.declarations.calls import CheckCall
 from exporter.declarations.collector import Collector, RestoredSamples
 from exporter.declarations.context import Context
 from exporter.resources.ec2 import PAGE
@@ -38,7 +39,6 @@ RUNNING_SECONDS = Family(
 )
 
 _SHOWN = timedelta(hours=1)  # how long EC2 shows a terminated instance
-_LONGEST_INTERVAL = timedelta(minutes=45)
 _ENDED = ("stopping", "stopped", "shutting-down", "terminated")
 _AT = re.compile(r"\((\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}) GMT\)")
 
@@ -46,16 +46,12 @@ _AT = re.compile(r"\((\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}) GMT\)")
 class Ec2RunningSettings(CollectorSettings):
     """EC2 running time; free requests."""
 
+    longest_interval = timedelta(minutes=45)
+    longest_because = "terminated instances are shown for an hour"
+
     interval: Duration = Field(
         default=timedelta(minutes=15), description="Time between two runs; at most 45m."
     )
-
-    @field_validator("interval")
-    @classmethod
-    def _sees_what_ended(cls, value: timedelta) -> timedelta:
-        if value > _LONGEST_INTERVAL:
-            raise ValueError("at most 45m, because terminated instances are shown for an hour")
-        return value
 
 
 def ran(instance: Mapping[str, Any]) -> tuple[str, datetime, datetime | None] | None:
@@ -134,6 +130,7 @@ COLLECTOR = Collector(
     settings=Ec2RunningSettings,
     families=(RUNNING_SECONDS,),
     iam_actions=("ec2:DescribeInstances",),
+    check=CheckCall(service="ec2", operation="DescribeInstances", params=lambda target: {"MaxResults": 5}),
     collect=collect,
     restore=restore,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from exporter.relay.channel import DeliveryResult, DeliveryStatus, Timeout
@@ -29,12 +30,17 @@ def _status(status: int) -> DeliveryStatus:
     return DeliveryStatus.REJECTED
 
 
-def post_json(url: Secret, body: bytes, timeout: Timeout) -> DeliveryResult:
-    """Post JSON once. Raise nothing of requests: its texts hold the URL."""
+def post_json(
+    url: Secret, body: bytes, timeout: Timeout, judge: Callable[[bytes], DeliveryResult]
+) -> DeliveryResult:
+    """Post JSON once; `judge` has the last word on the body of an answer that says by its status that it took it.
+
+    Raise nothing of requests: its texts hold the URL.
+    """
     # Here, because the configuration of a command has no need of it.
     import requests
 
-    from exporter.web.outgoing import OutgoingSession
+    from exporter.web.outgoing import OutgoingSession, TooLargeError
 
     address = url.reveal()
     with OutgoingSession(_MAX_ANSWER_BYTES) as session:
@@ -47,8 +53,10 @@ def post_json(url: Secret, body: bytes, timeout: Timeout) -> DeliveryResult:
                 headers={"Content-Type": "application/json; charset=utf-8"},
                 timeout=timeout,
             )
-            return classify(response.status_code)
-        except requests.Timeout as error:
+            result = classify(response.status_code)
+            return judge(response.content) if result.delivered else result
+        except (requests.Timeout, TooLargeError) as error:
+            # Neither in time nor in size did the answer come to its end.
             return DeliveryResult(DeliveryStatus.TIMEOUT, type(error).__name__)
         except requests.RequestException as error:
             return DeliveryResult(DeliveryStatus.UNREACHABLE, type(error).__name__)
