@@ -40,6 +40,7 @@ ENV PATH=/opt/app/bin:$PATH \
 COPY --chmod=0755 deploy/healthcheck.py /usr/local/bin/healthcheck
 # What Prometheus, Alertmanager and Grafana read, for tasks that have no files of their own (deploy/ecs-fargate.yaml).
 COPY --chmod=0755 deploy/prepare-task.sh /usr/local/bin/prepare-task
+COPY --chmod=0755 deploy/make-password.sh /usr/local/bin/make-password
 COPY prometheus/prometheus.yml /usr/share/aws-spend-exporter/prometheus/prometheus.yml
 COPY prometheus/rules /usr/share/aws-spend-exporter/prometheus/rules
 COPY alertmanager /usr/share/aws-spend-exporter/alertmanager

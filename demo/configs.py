@@ -63,14 +63,18 @@ def write_rules(shipped: Path, folder: Path) -> Path:
     return folder
 
 
-def alertmanager_config(shipped: Path, ports: Mapping[str, int]) -> dict[str, Any]:
-    """alertmanager.yml with the demo's relay, and no waiting before a notification."""
+def alertmanager_config(shipped: Path, ports: Mapping[str, int], password_file: Path) -> dict[str, Any]:
+    """alertmanager.yml with the demo's relay and its password, and no waiting before a notification."""
     config = _load(shipped)
     _hurry(config.get("route", {}))
     for receiver in config.get("receivers", []):
         for webhook in receiver.get("webhook_configs", []):
             if "url" in webhook:
                 webhook["url"] = local_url(webhook["url"], ports)
+            if "basic_auth" in webhook.get("http_config", {}):
+                user = webhook["http_config"]["basic_auth"]["username"]
+                credentials = {"username": user, "password_file": str(password_file)}
+                webhook["http_config"] = {"basic_auth": credentials}
     return config
 
 

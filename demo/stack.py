@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shlex
 import shutil
 import sys
@@ -212,7 +213,8 @@ class Stack:
             raise DemoError("alertmanager is not on the PATH; `make setup` fetches it")
         shipped = project / "alertmanager" / "alertmanager.yml"
         config = configs.write_yaml(
-            folder / "alertmanager.yml", configs.alertmanager_config(shipped, self.ports)
+            folder / "alertmanager.yml",
+            configs.alertmanager_config(shipped, self.ports, _relay_password(folder)),
         )
         self._start(
             "alertmanager",
@@ -273,6 +275,12 @@ class Stack:
                     "port": self.ports["relay"],
                     "state_dir": str(folder / "relay"),
                     "channels": {"default": {"url_file": str(secret)}},
+                    "auth": {
+                        "basic_auth": {
+                            "username": "alertmanager",
+                            "password_file": str(_relay_password(folder)),
+                        }
+                    },
                     "exporter": {"url": self.urls["exporter"]},
                     # The sink plays Telex on this machine: its address is private, and plain http.
                     "integration": {
@@ -339,6 +347,15 @@ class Stack:
             return next((m for m in self.sink.messages[after:] if account_id in m.message), None)
 
         return self._processes.wait_until(f"no Telex message about {account_id}", probe, timeout)
+
+
+def _relay_password(folder: Path) -> Path:
+    """The file of the password between Alertmanager and the relay, made where there is none."""
+    path = folder / "relay-password"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(24))
+    return path
 
 
 def ready_line(child: Child) -> dict[str, str] | None:

@@ -10,8 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from simulated_aws import hostile_answers
 from simulated_aws.organization import Organization
-from simulated_aws.wire import AwsCall, AwsError
+from simulated_aws.wire import AwsCall, AwsError, Response
 
 KINDS = (
     "latency",
@@ -25,6 +26,11 @@ KINDS = (
     "last_page_fails",
     "query_fails",
     "request_changed",
+    "clock_skew",
+    "not_opted_in",
+    "plain_429",
+    "plain_503",
+    *hostile_answers.KINDS,
     "service_control_policy",
     "encoded_service_control_policy",
     "resource_control_policy",
@@ -60,7 +66,8 @@ class Fault:
     """One rule; None matches everything. `account` is an id.
 
     `account` is the calling account, and for AssumeRole the account whose role is asked for. `seconds` is
-    the latency, or the most that a hang lasts (None: until cleared or the client leaves). `count` is how
+    the latency, or the most that a hang lasts (None: until cleared or the client leaves) or that an answer without end
+    lasts (None: two minutes). `count` is how
     many calls it hits before it is used up, `probability` the chance of each. `code` overrides the error.
     `query_fails` has GetMetricData answer, but for its first query, for which it has half of the data.
     `resource` is a text that the request must name, such as a key id: what is denied then, that resource's
@@ -234,9 +241,22 @@ def fault_error(rule: Fault, call: AwsCall) -> AwsError | None:
         return expired(call, rule.code)
     if rule.kind == "server_error":
         return internal_error(rule, call)
+    if rule.kind == "clock_skew":
+        return clock_skew(call, rule.code)
+    if rule.kind == "not_opted_in":
+        return not_opted_in(call, rule.code)
     if rule.kind == "request_changed":
         return AwsError("RequestChangedException", "The data changed. Try again without a pagination token.")
     return None
+
+
+def plain_answer(rule: Fault) -> Response | None:
+    """The answer of a load balancer before the service, in no service's form; None for other kinds."""
+    texts = {"plain_429": (429, b"Too Many Requests"), "plain_503": (503, b"upstream connect error")}
+    if rule.kind not in texts:
+        return None
+    status, text = texts[rule.kind]
+    return Response(status, {"Content-Type": "text/plain"}, text)
 
 
 def internal_error(rule: Fault, call: AwsCall) -> AwsError:
@@ -291,3 +311,31 @@ def expired(call: AwsCall, code: str | None = None) -> AwsError:
     if call.protocol in ("query", "rest-xml"):
         return AwsError(code or "ExpiredToken", message, 400 if call.service == "s3" else 403)
     return AwsError(code or "ExpiredTokenException", message, 400)
+
+
+def clock_skew(call: AwsCall, code: str | None = None) -> AwsError:
+    """The refusal of a signature whose time is too far from AWS's."""
+    message = (
+        "Signature expired: 20260317T140000Z is now earlier than 20260317T141500Z (20260317T142000Z - 5 min.)"
+    )
+    if call.protocol == "ec2":
+        return AwsError(code or "RequestExpired", "Request has expired.", 400)
+    if call.protocol == "rest-xml":
+        text = "The difference between the request time and the current time is too large."
+        return AwsError(code or "RequestTimeTooSkewed", text, 403)
+    if call.protocol == "query":
+        return AwsError(code or "SignatureDoesNotMatch", message, 403)
+    return AwsError(code or "InvalidSignatureException", message, 400)
+
+
+def not_opted_in(call: AwsCall, code: str | None = None) -> AwsError:
+    """The refusal in a region that the account has not opted in to: there, its keys are unknown."""
+    message = "The security token included in the request is invalid"
+    if call.protocol == "ec2":
+        text = "AWS was not able to validate the provided access credentials"
+        return AwsError(code or "AuthFailure", text, 401)
+    if call.protocol == "rest-xml":
+        return AwsError(code or "InvalidToken", "The provided token is malformed or otherwise invalid.", 400)
+    if call.protocol == "query":
+        return AwsError(code or "InvalidClientTokenId", message, 403)
+    return AwsError(code or "UnrecognizedClientException", message, 400)

@@ -12,6 +12,7 @@ from exporter.accounts.settings import AccountsSettings, StaticAccount
 from exporter.accounts.sharding import ShardSettings
 from exporter.aws import partitions
 from exporter.aws.clients import Aws
+from exporter.aws.errors import reading
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Account, Target
 
@@ -51,6 +52,11 @@ class Directory:
 
 def discover(aws: Aws, settings: AccountsSettings, shard: ShardSettings) -> Directory:
     """Ask AWS who we are and, where configured, which accounts there are; AwsError if it cannot say."""
+    with reading("an answer about the accounts"):
+        return _discover(aws, settings, shard)
+
+
+def _discover(aws: Aws, settings: AccountsSettings, shard: ShardSettings) -> Directory:
     identity = aws.call(None, "sts", "GetCallerIdentity", aws.region)
     payer_id = str(identity["Account"])
     partition = partitions.of_arn(str(identity["Arn"]))
@@ -184,7 +190,8 @@ def regions_of(
         return configured
     # Without AllRegions, only regions that the account can use are returned.
     answer = aws.call(account, "ec2", "DescribeRegions", aws.region)
-    return tuple(sorted(str(region["RegionName"]) for region in answer["Regions"]))
+    with reading("an answer about the regions"):
+        return tuple(sorted(str(region["RegionName"]) for region in answer["Regions"]))
 
 
 # What is known without asking AWS again

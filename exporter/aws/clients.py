@@ -17,7 +17,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-import botocore.session
 from botocore import xform_name
 from botocore.config import Config as BotocoreConfig
 from botocore.credentials import Credentials, RefreshableCredentials
@@ -25,15 +24,17 @@ from botocore.exceptions import NoCredentialsError
 from botocore.paginate import Paginator
 
 from exporter.aws import partitions
+from exporter.aws.connections import AmbientSession
 from exporter.aws.credentials import (
     SESSION_SECONDS,
     RoleCredentials,
     acting_as,
     frozen,
     surroundings,
+    unavailable,
 )
 from exporter.aws.denied_regions import DeniedRegions, may_be_of_region
-from exporter.aws.errors import AwsError, Kind, classify
+from exporter.aws.errors import Asked, AwsError, Kind, classify
 from exporter.aws.meter import Meter
 from exporter.aws.service_clients import ServiceClients, in_region
 from exporter.core.places import Account
@@ -126,12 +127,12 @@ class Aws:
         self._pace = None if simulated else _Pace(_COST_EXPLORER_REQUESTS_PER_SECOND)
         config = BotocoreConfig(
             retries={"total_max_attempts": 1, "mode": "standard"},
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            connect_timeout=min(CONNECT_TIMEOUT_SECONDS, read_timeout),
             read_timeout=read_timeout,
             max_pool_connections=max(10, threads),
             user_agent_extra="aws-spend-exporter",
         )
-        self._ambient_session = botocore.session.Session(profile=profile)
+        self._ambient_session = AmbientSession(profile, config=config)
         self._ambient: Credentials | None = credentials
         try:
             self._ambient_session.get_scoped_config()  # a profile that does not exist is an error now
@@ -185,7 +186,7 @@ class Aws:
                 try:
                     self._ambient = self._ambient_session.get_credentials()
                 except Exception as error:
-                    raise classify(error, "ambient AWS credentials") from error
+                    raise unavailable(error, "ambient AWS credentials") from error
             if self._ambient is None:
                 raise classify(NoCredentialsError(), "ambient AWS credentials")
             return self._ambient
@@ -358,7 +359,7 @@ class Aws:
                     with acting_as(keys), in_region(region):
                         answer: dict[str, Any] = method()
                 except Exception as error:
-                    failure = classify(error, request)
+                    failure = classify(error, request, Asked(region, keys.token is not None))
                 else:
                     self.meter.after(service, operation, "ok")
                     return answer

@@ -44,7 +44,8 @@ class AwsSettings(StrictModel):
         description="Longest that a unit (one account and region) is read; cost ends after the slice that is being read.",
     )
     read_timeout: Duration = Field(
-        default=timedelta(seconds=15), description="Time to wait for one answer of AWS."
+        default=timedelta(seconds=15),
+        description="Time to wait for one answer of AWS; all of it has to come within twice as long.",
     )
 
     @field_validator("endpoint_url")

@@ -11,9 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from exporter.accounts.discovery import Directory, discover, regions_of
 from exporter.aws import partitions
+from exporter.aws.advice import advice
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws
-from exporter.aws.errors import AwsError, Kind, classify
+from exporter.aws.errors import AwsError, Kind, classify, reading
 from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
 from exporter.cli.finding import CheckFinding
@@ -22,16 +23,6 @@ from exporter.config.model import Config
 from exporter.core.moments import utc_now
 from exporter.core.places import Account, Scope, Target
 from exporter.declarations.collector import AnyCollector, AnyPart
-
-_ADVICE = {
-    Kind.ACCESS_DENIED: "check the role's name, its trust policy and its permissions (iam_policies/)",
-    Kind.NO_CREDENTIALS: "configure credentials, e.g. AWS_PROFILE or a role of the task or instance",
-    Kind.EXPIRED_CREDENTIALS: "sign in again, e.g. aws sso login",
-    Kind.NOT_OFFERED: "switch the collector off; cost of AWS GovCloud (US) is on the bill of the commercial payer",
-    Kind.REGION_DISABLED: "opt in to the region, or leave it out of `regions`",
-    Kind.TIMEOUT: "check the network path to AWS",
-    Kind.CONNECTION: "check the network path to AWS",
-}
 
 
 class _NoPaidCalls:
@@ -132,10 +123,12 @@ class _AccountCheck:
         findings = []
         try:
             identity = self._aws.call(account, "sts", "GetCallerIdentity", self._aws.region)
-            if identity["Account"] != account.id:
-                message = f"signed in to {identity['Account']}, expected {account.id}: no role is configured"
+            with reading("an answer about the identity"):
+                signed_in, arn = str(identity["Account"]), str(identity["Arn"])
+            if signed_in != account.id:
+                message = f"signed in to {signed_in}, expected {account.id}: no role is configured"
                 raise AwsError(Kind.ACCESS_DENIED, message)
-            findings.append(CheckFinding("role", account.id, account.name, "", str(identity["Arn"])))
+            findings.append(CheckFinding("role", account.id, account.name, "", arn))
             regions = regions_of(self._aws, account, self._config.regions)
         except Exception as error:
             return [*findings, _failed("role", account.id, account.name, "", classify(error))]
@@ -152,9 +145,7 @@ class _AccountCheck:
             # One line a unit: a permission that is missing is missing in all regions.
             text = f"{failure} (and in {len(more)} more regions)" if more else str(failure)
             shown = "" if more else region
-            findings.append(
-                CheckFinding(unit, account.id, account.name, shown, text, kind, _ADVICE.get(kind, ""))
-            )
+            findings.append(CheckFinding(unit, account.id, account.name, shown, text, kind, advice(failure)))
         return findings
 
     def _region(self, account: Account, region: str) -> tuple[CheckFinding, list[tuple[str, AwsError]]]:
@@ -162,7 +153,7 @@ class _AccountCheck:
         try:
             # EC2 of the region itself: it refuses where the account has not opted in.
             answer = self._aws.call(account, "ec2", "DescribeRegions", region, {"RegionNames": [region]})
-            if any(found.get("OptInStatus") == "not-opted-in" for found in answer["Regions"]):
+            if any(found.get("OptInStatus") == "not-opted-in" for found in answer.get("Regions", ())):
                 raise AwsError(Kind.REGION_DISABLED, f"the account has not opted in to {region}")
             units = [unit for unit in self._units if unit.scope is Scope.REGION and unit.offered(region)]
             failed = self._ask(account, self._directory.target(account, region), units)
@@ -196,6 +187,4 @@ class _AccountCheck:
 
 
 def _failed(subject: str, account_id: str, account: str, region: str, error: AwsError) -> CheckFinding:
-    return CheckFinding(
-        subject, account_id, account, region, str(error), error.kind, _ADVICE.get(error.kind, "")
-    )
+    return CheckFinding(subject, account_id, account, region, str(error), error.kind, advice(error))

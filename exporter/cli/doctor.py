@@ -14,9 +14,10 @@ from typing import Any
 import requests
 from prometheus_client import CollectorRegistry
 
+from exporter.aws.advice import BY_KIND, advice
 from exporter.aws.clients import Aws
 from exporter.aws.cost_explorer import daily_costs
-from exporter.aws.errors import AwsError
+from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, Meter
 from exporter.aws.partitions import of_arn
 from exporter.aws.settings import make_aws
@@ -33,6 +34,7 @@ from exporter.ledger.file import Ledger
 from exporter.relay.channels import all_kinds
 from exporter.relay.settings import RelayConfigError, RelaySecrets
 from exporter.web.client import NoAnswerError, RefusedError
+from exporter.web.outgoing import OutgoingSession
 
 _TIMEOUT = (2.0, 10.0)
 _READ_SECONDS = 10.0
@@ -127,13 +129,7 @@ def _cost_explorer(config: Config, paid: bool) -> Iterator[CheckFinding]:
         )
         aws.close()
     except AwsError as error:
-        yield _bad(
-            subject,
-            str(error),
-            "enable Cost Explorer once in the payer's console (Billing and Cost Management, Cost Explorer;"
-            " it takes a day), and grant iam_policies/payer-role.json",
-            error.kind,
-        )
+        yield _bad(subject, str(error), advice(error), error.kind)
     else:
         yield _ok(subject, f"answered with {len(answer.amounts)} services for {yesterday} ({price})")
     finally:
@@ -184,15 +180,22 @@ def _exporter(config: Config) -> Iterator[CheckFinding]:
             )
     else:
         for line in lines[1:]:
-            yield _bad(
-                subject, line.removeprefix("Failing: "), "`check --aws` says what to fix in AWS", "failing"
-            )
+            yield _bad(subject, line.removeprefix("Failing: "), _advice_on(line), "failing")
+
+
+def _advice_on(line: str) -> str:
+    """What fixes a failure that `/-/ready` lists: its kind ends the line."""
+    kind = line.rpartition(": ")[2]
+    if kind in set(Kind):
+        return f"{BY_KIND[Kind(kind)]}; `check --aws` says more"
+    return "`check --aws` says what to fix in AWS"
 
 
 def _get(url: str, **parameters: str) -> requests.Response | str:
     """The answer, or why there is none."""
     try:
-        return requests.get(url, params=parameters, timeout=_TIMEOUT)
+        with OutgoingSession() as session:
+            return session.get(url, params=parameters, timeout=_TIMEOUT)
     except requests.RequestException as error:
         return f"{url} does not answer ({type(error).__name__})"
 

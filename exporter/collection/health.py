@@ -96,7 +96,10 @@ class Health:
         read_at: datetime | None,
         error: str | None,
     ) -> None:
-        """Take over what became of a unit that has an account; `error` is the kind of its failure."""
+        """Take over what became of a unit; `error` is the kind of its failure.
+
+        A unit without an account, such as account discovery, is the only one of its collector.
+        """
         collector = self._collectors.setdefault(owner, _Collector())
         of_account = collector.accounts.setdefault(key.account_id, _Account(account, attempted_at))
         known = key in of_account.read
@@ -216,7 +219,8 @@ class Health:
         if account is None or not account.failing:
             return
         labels = {"collector": owner, "account_id": account_id, "account": account.name}
-        yield SUCCESS(0, **labels)
+        if account_id:  # else the collector's own series says it
+            yield SUCCESS(0, **labels)
         # Where the regions themselves could not be listed, what is known of them says when they were read.
         read = [moment for key, moment in account.read.items() if key != Key(owner, account_id)]
         known = [moment for moment in read or account.read.values() if moment is not None]

@@ -15,6 +15,7 @@ from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import times_a_month
+from exporter.core.money import parse_amount
 from exporter.core.places import Scope, Target
 from exporter.declarations.calls import CheckCall, FreeCall, Scale
 from exporter.declarations.collector import Collector
@@ -126,9 +127,7 @@ def read_budget(described: Mapping[str, Any]) -> Budget | str:
         known = {family: spend for family, spend in spends.items() if spend is not None}
         if any(spend["Unit"] != "USD" for spend in known.values()):
             return "currency"
-        amounts = {family: Decimal(spend["Amount"]) for family, spend in known.items()}
-        if not all(usd.is_finite() for usd in amounts.values()):
-            raise ValueError(f"amounts of {[str(usd) for usd in amounts.values()]}")
+        amounts = {family: parse_amount(spend["Amount"]) for family, spend in known.items()}
         unit = described["TimeUnit"]
         period = _PERIODS.get(unit, unit.lower())
         return Budget(described["BudgetName"], period, _only_account(described), amounts)

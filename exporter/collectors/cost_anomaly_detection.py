@@ -16,6 +16,7 @@ from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.folding import fold
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.moments import times_a_month
+from exporter.core.money import parse_amount
 from exporter.core.places import Scope, Target
 from exporter.cost import detected_anomalies
 from exporter.cost.detected_anomalies import AnomalyShare, LastRead
@@ -108,10 +109,7 @@ def _shares(anomaly: Mapping[str, Any], today: date) -> Iterator[AnomalyShare]:
 
 
 def _usd(amount: float) -> Decimal:
-    usd = Decimal(repr(amount))  # the shortest digits that are the same number, as AWS wrote them
-    if not usd.is_finite():
-        raise ValueError(f"an impact of {amount}")
-    return usd
+    return parse_amount(repr(amount))  # the shortest digits that are the same number, as AWS wrote them
 
 
 def attribute(

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from pydantic import Field
 
+from exporter.aws.errors import reading
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Scope, Target
@@ -31,17 +32,18 @@ class Ec2InstancesSettings(CollectorSettings):
 
 def collect(ctx: Context[Ec2InstancesSettings], target: Target) -> Iterable[Sample]:
     """Count every instance that DescribeInstances returns, terminated ones included while it does."""
-    counts = Counter(
-        (
-            instance["InstanceType"],
-            instance["State"]["Name"],
-            # AWS leaves the member out for on-demand instances.
-            instance.get("InstanceLifecycle", "on-demand"),
+    with reading("an answer about instances"):
+        counts = Counter(
+            (
+                instance["InstanceType"],
+                instance["State"]["Name"],
+                # AWS leaves the member out for on-demand instances.
+                instance.get("InstanceLifecycle", "on-demand"),
+            )
+            for page in ctx.paginate(target, "ec2", "DescribeInstances", PAGE)
+            for reservation in page["Reservations"]
+            for instance in reservation["Instances"]
         )
-        for page in ctx.paginate(target, "ec2", "DescribeInstances", PAGE)
-        for reservation in page["Reservations"]
-        for instance in reservation["Instances"]
-    )
     yield from samples(target, counts)
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 from pydantic import Field
 
+from exporter.aws.advice import advice
 from exporter.aws.errors import AwsError, Kind, reading
 from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.folding import fold
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.moments import times_a_month
+from exporter.core.money import parse_amount
 from exporter.core.places import Scope, Target
 from exporter.declarations.calls import CheckCall, FreeCall, Scale
 from exporter.declarations.collector import Collector
@@ -70,12 +72,8 @@ def collect(ctx: Context[SavingsOpportunitiesSettings], target: Target) -> Itera
             total = summary.get("estimatedTotalDedupedSavings")
             deduplicated = None if total is None else _usd(summary, total)
     except AwsError as error:
-        if error.kind is Kind.ACCESS_DENIED and "not enrolled" in str(error):
-            raise AwsError(
-                Kind.NOT_ENROLLED,
-                f"{error}; enable Cost Optimization Hub once in the payer's console, with all member accounts",
-                code=error.code,
-            ) from error
+        if error.kind is Kind.NOT_ENROLLED:
+            raise AwsError(error.kind, f"{error}; {advice(error)}", code=error.code) from error
         raise
     if deduplicated is not None:
         yield DEDUPLICATED(deduplicated)
@@ -95,9 +93,7 @@ def _labels(item: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 def _usd(told: Mapping[str, Any], amount: float) -> Decimal:
     """A number of the wire as it was written there."""
-    usd = Decimal(repr(amount))
-    if not usd.is_finite():
-        raise ValueError(f"savings of {usd}")
+    usd = parse_amount(repr(amount))
     currency = told.get("currencyCode")
     if currency != "USD" and usd:
         raise AwsError(

@@ -29,6 +29,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "The body is not an Alertmanager webhook of version 4, or too large.",
     },
     401: {"model": Answer, "description": "Credentials are missing or wrong."},
+    403: {"model": Answer, "description": "A page in a browser asks."},
     404: {"model": Answer, "description": "No such channel."},
     502: {"model": Answer, "description": "The channel refuses the message; its URL may be wrong."},
     503: {
@@ -84,19 +85,16 @@ class _Alerts:
 
     async def take(self, request: Request, channel: str | None) -> Answer:
         gate = self._gate
+        gate.refuse_pages(request)
         gate.admit(request, self._auth)
         name = channel if channel is not None else self._default
         if name is None or name not in self._slots:
             raise gate.refuse(404, "unknown_channel", "no such channel")
+        # Before a place is taken: who sends slowly must not keep others from delivery.
+        notification = await gate.read(request, Notification, known=self._auth is not None)
         slot = self._slots[name]
-        # Before the body is read, which bounds what bodies take of the memory.
         if not slot.acquire(blocking=False):
             raise gate.refuse(503, "overloaded", "too many notifications are being delivered; try again")
-        try:
-            notification = await gate.read(request, Notification)
-        except BaseException:
-            slot.release()
-            raise
         try:
             result = await in_thread(lambda: self._dispatcher.deliver(name, notification), slot.release)
         except asyncio.CancelledError:  # the time to drain is over and the channel still has not answered

@@ -43,6 +43,8 @@ class DeliveryResult(NamedTuple):
 
     status: DeliveryStatus
     reason: str
+    understood: bool = True
+    """False where the channel took the message, by its HTTP status, in words that are not documented."""
 
     @property
     def delivered(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -79,11 +78,6 @@ class Digest:
             try:
                 if not self._step():
                     return
-            except sqlite3.Error as error:
-                # Without its memory it might send twice: it waits until the memory is back.
-                self._metrics.memory_errors.inc()
-                log.error("memory of digests failed", extra={"error": str(error)})
-                self._stopping.wait(_LONGEST_WAIT_SECONDS)
             except Exception:
                 # No digest must end those to come; AwsSpendDigestFailing tells of one that does not get through.
                 log.exception("digest failed")

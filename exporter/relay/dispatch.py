@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 
 from exporter.relay.alertmanager import Notification
 from exporter.relay.channel import Channel, ChannelMessage, DeliveryResult, DeliveryStatus
-from exporter.relay.deliveries import Deliveries, Progress
+from exporter.relay.deliveries import Deliveries
 from exporter.relay.message import Links, Message, render
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySettings
@@ -44,6 +43,7 @@ class Dispatcher:
         self._links = Links(settings.dashboard_url, settings.runbook_url)
         self._busy: dict[str, threading.Lock] = {}
         self._waiting: dict[str, int] = {}
+        self._warned: set[str] = set()
         self._guard = threading.Lock()
 
     def max_bytes(self, channel: str) -> int:
@@ -75,7 +75,7 @@ class Dispatcher:
             return _interrupted("the same notification is still being delivered")
 
     def _send(self, channel: str, key: str, message: Message, deadline: float) -> DeliveryResult:
-        progress = self._remembered(key, message)
+        progress = self._deliveries.open(key, message)
         if progress.completed:
             self._metrics.suppressed.labels(channel).inc(len(message.parts))
             return DeliveryResult(DeliveryStatus.DELIVERED, "delivered before")
@@ -103,8 +103,8 @@ class Dispatcher:
                 )
                 kind = self._channels[channel].kind
                 return DeliveryResult(result.status, f"{kind.title}: {result.status} ({result.reason})")
-            self._remember(lambda done=number + 1: self._deliveries.accepted(key, done))  # type: ignore[misc]
-        self._remember(lambda: self._deliveries.complete(key))
+            self._deliveries.accepted(key, message, number + 1)
+        self._deliveries.complete(key, message)
         log.info("delivered", extra={"channel": channel, "title": message.title, "parts": total})
         return DeliveryResult(DeliveryStatus.DELIVERED, "delivered")
 
@@ -127,25 +127,20 @@ class Dispatcher:
         self._metrics.deliveries.labels(channel, result.status.value).inc()
         if result.delivered:
             self._metrics.last_success.labels(channel).set(self._clock())
+        if not result.understood:
+            self._not_understood(channel, result)
         return result
 
-    def _remembered(self, key: str, message: Message) -> Progress:
-        try:
-            return self._deliveries.open(key, message)
-        except sqlite3.Error as error:
-            self._memory_failed(error)
-            return Progress(message, 0, completed=False)
-
-    def _remember(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except sqlite3.Error as error:
-            self._memory_failed(error)
-
-    def _memory_failed(self, error: sqlite3.Error) -> None:
-        # A message twice is better than none: go on without the memory.
-        self._metrics.memory_errors.inc()
-        log.error("memory of deliveries failed", extra={"error": str(error)})
+    def _not_understood(self, channel: str, result: DeliveryResult) -> None:
+        self._metrics.unknown_answers.labels(channel).inc()
+        with self._guard:
+            first = channel not in self._warned
+            self._warned.add(channel)
+        if first:  # the metric counts the others
+            log.warning(
+                "the channel's answer is not understood, its messages count as delivered",
+                extra={"channel": channel, "reason": result.reason},
+            )
 
     @contextmanager
     def _alone(self, key: str, deadline: float) -> Iterator[bool]:

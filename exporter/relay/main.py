@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from exporter.core.redaction import install, keep_secret
 from exporter.ledger.database import LedgerLockedError
 from exporter.relay import digest, message
 from exporter.relay.app import create_app
-from exporter.relay.deliveries import Deliveries, open_deliveries
+from exporter.relay.deliveries import Deliveries
 from exporter.relay.digest import Digest
 from exporter.relay.dispatch import Dispatcher
 from exporter.relay.exporter_api import ExporterApi
@@ -56,13 +55,13 @@ def serve(
 ) -> int:
     """Run the relay until SIGTERM or SIGINT; `aws` is for ticks that bring AWS keys.
 
-    Returns the process's exit code: 0 drained, 1 cannot listen or cannot keep its memory, 2 configuration.
+    Returns the process's exit code: 0 drained, 1 cannot listen or another relay has its folder, 2 configuration.
     """
     stopping = threading.Event()
     try:
         secrets, metrics, templates, web = _configured(settings, environ)
         with ExitStack() as opened:
-            deliveries = _deliveries(settings)
+            deliveries = open_deliveries(settings, metrics)
             opened.callback(deliveries.close)
             app, integration = _assembled(settings, secrets, deliveries, metrics, templates, stopping, aws)
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,16 +113,17 @@ def _configured(
     return secrets, metrics, templates, web
 
 
-def _deliveries(settings: RelaySettings) -> Deliveries:
-    try:
-        return open_deliveries(
-            settings.state_dir,
-            clock=time.time,
-            retry_window=settings.retry_window.total_seconds(),
-            pending_expiry=settings.pending_expiry.total_seconds(),
-        )
-    except (OSError, sqlite3.Error) as error:
-        raise _cannot_keep("the memory of deliveries", settings, error) from None
+def open_deliveries(settings: RelaySettings, metrics: RelayMetrics) -> Deliveries:
+    """The memory of deliveries, with its state in the metrics; alerts are taken also where it cannot be kept."""
+    deliveries = Deliveries(
+        settings.state_dir,
+        clock=time.time,
+        retry_window=settings.retry_window.total_seconds(),
+        pending_expiry=settings.pending_expiry.total_seconds(),
+        on_failure=metrics.memory_errors.inc,
+    )
+    metrics.memory_on_disk.set_function(lambda: float(deliveries.on_disk))
+    return deliveries
 
 
 def _assembled(
@@ -137,12 +137,10 @@ def _assembled(
 ) -> tuple[FastAPI, Integration]:
     try:
         return assemble(settings, secrets, deliveries, metrics, templates, stopping, aws)
-    except (OSError, sqlite3.Error, LedgerLockedError) as error:
-        raise _cannot_keep("charges", settings, error) from None
-
-
-def _cannot_keep(what: str, settings: RelaySettings, error: Exception) -> _StartError:
-    return _StartError(1, f"relay.state_dir: cannot keep {what} in {settings.state_dir}: {error}")
+    except LedgerLockedError as error:
+        raise _StartError(
+            1, f"relay.state_dir: cannot keep charges in {settings.state_dir}: {error}"
+        ) from None
 
 
 def _warn_of_open_routes(settings: RelaySettings, secrets: RelaySecrets, *, guarded: bool) -> None:
@@ -173,7 +171,7 @@ def assemble(
 ) -> tuple[FastAPI, Integration]:
     """Wire everything and start the digest, where it is on; the integration is to be closed at the end.
 
-    Raises OSError, sqlite3.Error and LedgerLockedError where the integration cannot keep its charges.
+    Raises LedgerLockedError where another process keeps the integration's charges.
     """
     dispatcher = Dispatcher(settings, secrets.channels, deliveries, metrics, stopping, templates)
     api = ExporterApi(settings, secrets.exporter_auth)

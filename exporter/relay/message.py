@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
@@ -15,6 +15,11 @@ from exporter.relay.templating import Templates
 
 MAX_TITLE_CHARS = 120
 RUNBOOK_PATH = "docs/runbook.md"  # what alerts' relative runbook_url starts with
+_GO_ZERO = datetime(1, 1, 1, tzinfo=UTC)
+_FIRST_TRIED = 64
+_MAX_AMOUNT_CHARS = 64
+_LARGEST_EXPONENT = 15
+_SMALLEST_EXPONENT = -30  # below what any price has, above what floats that should be 0 are
 
 
 @dataclass(frozen=True)
@@ -37,18 +42,34 @@ class Message:
 def render(
     notification: Notification, links: Links, max_bytes: int, max_parts: int, templates: Templates
 ) -> Message:
-    """Render one notification; alerts that do not fit into `max_parts` are counted in the last part."""
-    shown = len(notification.alerts)
-    while True:
-        text = templates.render("alert", values(notification, links, shown))
-        parts = split(text, max_bytes)
-        if len(parts) <= max_parts or shown == 0:
-            break
-        shown //= 2
+    """Render one notification; alerts that do not fit into `max_parts` are counted in the last part.
+
+    As many are listed as fit. What is tried for that is in proportion to what fits, not to what there is.
+    """
+    written = templates.renderer("alert")
+    content = _Content(notification, links)
+
+    def parts(shown: int) -> list[str]:
+        return split(written(content.values(shown)), max_bytes)
+
+    def fits(found: list[str]) -> bool:
+        return len(found) <= max_parts
+
+    total = len(notification.alerts)
+    fitting, too_many, best = 0, total + 1, None
+    step = min(total, _FIRST_TRIED)
+    while too_many - fitting > 1:
+        found = parts(step)
+        if fits(found):
+            fitting, best = step, found
+        else:
+            too_many = step
+        # Doubled until it is too much, or all; then halved in between.
+        step = min(total, 2 * fitting) if too_many > total else (fitting + too_many) // 2
     return Message(
-        title=_title(notification),
+        title=content.title,
         status="error" if notification.status == "firing" else "success",
-        parts=tuple(parts[:max_parts]),
+        parts=tuple((best if best is not None else parts(0))[:max_parts]),
     )
 
 
@@ -74,7 +95,12 @@ class AlertFacts:
     threshold: Decimal | None
     ratio: Decimal | None
     """Spend by threshold, where both are known."""
-    since: datetime
+    spend_text: Neutral
+    """What the alert gives as spend where that is no amount; else empty."""
+    threshold_text: Neutral
+    """The same for the threshold."""
+    since: datetime | str
+    """A moment that no datetime holds is as the alert gives it."""
     until: datetime | None
     """When it was resolved."""
     texts: tuple[str, ...]
@@ -85,26 +111,43 @@ class AlertFacts:
     annotations: Mapping[str, str]
 
 
+class _Content:
+    """A notification for templates: each alert is made ready once, and only if it may be listed."""
+
+    def __init__(self, notification: Notification, links: Links) -> None:
+        self._notification = notification
+        self._links = links
+        self._alerts = sorted(notification.alerts, key=_urgency)
+        self._firing = sum(alert.status == "firing" for alert in notification.alerts)
+        self._ready: list[tuple[AlertFacts, list[Neutral]]] = []
+        self.title = _title(notification)
+
+    def values(self, shown: int) -> dict[str, Any]:
+        """What the alert template can use, for the `shown` most urgent alerts."""
+        notification = self._notification
+        for alert in self._alerts[len(self._ready) : shown]:
+            self._ready.append((_facts(alert), _link_lines(alert, notification, self._links)))
+        ready = self._ready[:shown]
+        common = [line for line in ready[0][1] if all(line in lines for _, lines in ready)] if ready else []
+        return {
+            "title": self.title,
+            "status": notification.status,
+            "alerts": [
+                replace(facts, links=tuple(line for line in lines if line not in common))
+                for facts, lines in ready
+            ],
+            "total": len(notification.alerts),
+            "firing": self._firing,
+            "resolved": len(notification.alerts) - self._firing,
+            "unlisted": notification.truncatedAlerts + len(notification.alerts) - shown,
+            "links": common,
+            "group_labels": Texts(notification.groupLabels),
+        }
+
+
 def values(notification: Notification, links: Links, shown: int) -> dict[str, Any]:
     """What the alert template can use, for the `shown` most urgent alerts."""
-    alerts = sorted(notification.alerts, key=_urgency)[:shown]
-    firing = sum(alert.status == "firing" for alert in notification.alerts)
-    footers = [_link_lines(alert, notification, links) for alert in alerts]
-    common = [line for line in footers[0] if all(line in footer for footer in footers)] if footers else []
-    return {
-        "title": _title(notification),
-        "status": notification.status,
-        "alerts": [
-            _facts(alert, tuple(line for line in footer if line not in common))
-            for alert, footer in zip(alerts, footers, strict=True)
-        ],
-        "total": len(notification.alerts),
-        "firing": firing,
-        "resolved": len(notification.alerts) - firing,
-        "unlisted": notification.truncatedAlerts + len(notification.alerts) - shown,
-        "links": common,
-        "group_labels": Texts(notification.groupLabels),
-    }
+    return _Content(notification, links).values(shown)
 
 
 def samples(links: Links) -> list[dict[str, Any]]:
@@ -164,7 +207,7 @@ def _title(notification: Notification) -> str:
     return neutralise(title, MAX_TITLE_CHARS) or "Alert"
 
 
-def _facts(alert: Alert, links: tuple[Neutral, ...]) -> AlertFacts:
+def _facts(alert: Alert) -> AlertFacts:
     fields = {**alert.labels, **{key: value for key, value in alert.annotations.items() if value}}
     about, subject = _subject(fields)
     spend, threshold = _amount(fields.get("spend", "")), _amount(fields.get("threshold", ""))
@@ -186,10 +229,12 @@ def _facts(alert: Alert, links: tuple[Neutral, ...]) -> AlertFacts:
         spend=spend,
         threshold=threshold,
         ratio=spend / threshold if spend is not None and threshold is not None and threshold > 0 else None,
+        spend_text=_no_amount(fields.get("spend", ""), spend),
+        threshold_text=_no_amount(fields.get("threshold", ""), threshold),
         since=alert.startsAt,
         until=_until(alert),
         texts=tuple(said),
-        links=links,
+        links=(),
         labels=Texts(alert.labels),
         annotations=Texts(alert.annotations),
     )
@@ -209,18 +254,31 @@ def _subject(fields: dict[str, str]) -> tuple[str, Neutral]:
 
 
 def _until(alert: Alert) -> datetime | None:
-    if alert.status != "resolved" or alert.endsAt is None or alert.endsAt <= alert.startsAt:
+    if alert.status != "resolved" or not isinstance(alert.endsAt, datetime):
         return None
-    return alert.endsAt
+    # Go's zero moment, of the year 1, stands for none.
+    start = alert.startsAt if isinstance(alert.startsAt, datetime) else _GO_ZERO
+    return alert.endsAt if alert.endsAt > start else None
 
 
 def _amount(text: str) -> Decimal | None:
+    """An amount that can be calculated with and printed in a line; None for any other text."""
+    if len(text) > _MAX_AMOUNT_CHARS:
+        return None
     try:
         amount = Decimal(text)
     except InvalidOperation:
         return None
-    # An exponent of thousands is valid Decimal text and would print as many digits.
-    return amount if amount.is_finite() and abs(amount) < 10**15 else None
+    if not amount.is_finite():
+        return None
+    if amount.is_zero():
+        return Decimal(0)  # an exponent of millions would print as many zeros
+    # By its exponent: to compare it would round it, which overflows for some.
+    return amount if _SMALLEST_EXPONENT < amount.adjusted() < _LARGEST_EXPONENT else None
+
+
+def _no_amount(text: str, amount: Decimal | None) -> Neutral:
+    return neutralise(text, 100) if amount is None else Neutral("")
 
 
 def _grouped(text: str) -> Neutral:

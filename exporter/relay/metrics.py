@@ -16,6 +16,7 @@ REFUSALS = (
     "too_large",
     "too_slow",
     "unauthorized",
+    "from_a_page",
     "unknown_channel",
     "overloaded",
     "rate_limited",
@@ -81,6 +82,13 @@ class RelayMetrics:
             ["channel"],
             registry=self.registry,
         )
+        self.unknown_answers = Counter(
+            PREFIX + "unknown_answers_total",
+            "Messages that the channel took by its HTTP status, with an answer of no documented form; they count as"
+            " delivered.",
+            ["channel"],
+            registry=self.registry,
+        )
         self.refused = Counter(
             PREFIX + "refused_requests_total",
             "Requests that were refused before any delivery.",
@@ -89,7 +97,12 @@ class RelayMetrics:
         )
         self.memory_errors = Counter(
             PREFIX + "memory_errors_total",
-            "Failures to read or write the memory of deliveries; the messages went out without it.",
+            "Failures to read or write the memory of deliveries on disk; the messages went out without it.",
+            registry=self.registry,
+        )
+        self.memory_on_disk = Gauge(
+            PREFIX + "memory_on_disk",
+            "Whether deliveries are remembered on disk; 0: by the process alone, until the disk can be written.",
             registry=self.registry,
         )
 
@@ -141,6 +154,7 @@ class RelayMetrics:
                 self.notifications.labels(channel, code)
             self.duration.labels(channel)
             self.suppressed.labels(channel)
+            self.unknown_answers.labels(channel)
         for outcome in TICK_OUTCOMES:
             self.ticks.labels(outcome)
         for result in ATTEMPT_STATUSES:

@@ -51,15 +51,17 @@ def percent(ratio: Decimal | None) -> Neutral:
     return Neutral(f"{value:.1f}%" if abs(value - 100) < 10 else f"{value:,.0f}%")
 
 
-def moment(at: datetime | None) -> Neutral:
-    """`2026-01-05 14:02 UTC`."""
+def moment(at: datetime | str | None) -> Neutral:
+    """`2026-01-05 14:02 UTC`; text as it is."""
     if at is None:
         return UNKNOWN
+    if isinstance(at, str):
+        return neutralise(at, 100)
     try:
         at = at.astimezone(UTC)
     except OverflowError:  # the first or last hours that a datetime can hold
-        return UNKNOWN
-    return Neutral(f"{at:%Y-%m-%d %H:%M} UTC")
+        return neutralise(at.isoformat())
+    return Neutral(f"{at.isoformat(' ')[:16]} UTC")
 
 
 def _shown(value: object) -> str:
@@ -128,17 +130,31 @@ class Templates:
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """A message's text; where the operator's template fails on it, that of the built-in one."""
-        if name in self._own:
-            try:
-                return _render(self._own[name], values)
-            except TemplateFailedError as error:
-                # A message in the wrong form is better than none.
-                self._on_failure(name)
-                log.error(
-                    "template failed, the built-in one is used",
-                    extra={"setting": f"relay.templates.{name}", "error": str(error)},
-                )
-        return _render(self._built_in[name], values)
+        return self.renderer(name)(values)
+
+    def renderer(self, name: str) -> Callable[[Mapping[str, Any]], str]:
+        """Renders one message, of which several lengths are tried.
+
+        An operator's template that has failed once is not tried again: a message has one form.
+        """
+        own = self._own.get(name)
+
+        def render(values: Mapping[str, Any]) -> str:
+            nonlocal own
+            if own is not None:
+                try:
+                    return _render(own, values)
+                except TemplateFailedError as error:
+                    # A message in the wrong form is better than none.
+                    own = None
+                    self._on_failure(name)
+                    log.error(
+                        "template failed, the built-in one is used",
+                        extra={"setting": f"relay.templates.{name}", "error": str(error)},
+                    )
+            return _render(self._built_in[name], values)
+
+        return render
 
 
 def _render(template: jinja2.Template, values: Mapping[str, Any]) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from exporter.relay.channel import DeliveryResult, DeliveryStatus, Timeout
 from exporter.web.addresses import is_loopback
 from exporter.web.credentials import Secret
+
+_MAX_ANSWER_BYTES = 64 << 10
 
 
 def classify(status: int) -> DeliveryResult:
@@ -27,27 +30,33 @@ def _status(status: int) -> DeliveryStatus:
     return DeliveryStatus.REJECTED
 
 
-def post_json(url: Secret, body: bytes, timeout: Timeout) -> DeliveryResult:
-    """Post JSON once. Raise nothing of requests: its texts hold the URL."""
-    import requests  # here, because the configuration of a command has no need of it
+def post_json(
+    url: Secret, body: bytes, timeout: Timeout, judge: Callable[[bytes], DeliveryResult]
+) -> DeliveryResult:
+    """Post JSON once; `judge` has the last word on the body of an answer that says by its status that it took it.
+
+    Raise nothing of requests: its texts hold the URL.
+    """
+    # Here, because the configuration of a command has no need of it.
+    import requests
+
+    from exporter.web.outgoing import OutgoingSession, TooLargeError
 
     address = url.reveal()
-    with requests.Session() as session:
+    with OutgoingSession(_MAX_ANSWER_BYTES) as session:
         # A proxy from the environment is not meant for this machine's own ports.
         session.trust_env = not is_loopback(urlsplit(address).hostname or "")
         try:
-            with session.post(
+            response = session.post(
                 address,
                 data=body,
                 headers={"Content-Type": "application/json; charset=utf-8"},
                 timeout=timeout,
-                # A redirect would carry the message to a host that is not configured.
-                allow_redirects=False,
-                # The answer's body is of no use; an endless one must not hold the thread.
-                stream=True,
-            ) as response:
-                return classify(response.status_code)
-        except requests.Timeout as error:
+            )
+            result = classify(response.status_code)
+            return judge(response.content) if result.delivered else result
+        except (requests.Timeout, TooLargeError) as error:
+            # Neither in time nor in size did the answer come to its end.
             return DeliveryResult(DeliveryStatus.TIMEOUT, type(error).__name__)
         except requests.RequestException as error:
             return DeliveryResult(DeliveryStatus.UNREACHABLE, type(error).__name__)

@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 
 from exporter.web.addresses import is_loopback
 from exporter.web.client_settings import Tls
 from exporter.web.credentials import CallerAuth
+from exporter.web.outgoing import LimitedAdapter, OutgoingSession
 
 _CONNECT_SECONDS = 1.0
 _SECTION = "client"
@@ -64,7 +64,7 @@ class Client:
     ) -> requests.Response:
         files = [str(file) for file in (self.tls.cert_file, self.tls.key_file) if file is not None]
         try:
-            with requests.Session() as session:
+            with OutgoingSession() as session:
                 # A proxy from the environment is not meant for this machine's own ports.
                 session.trust_env = not is_loopback(urlsplit(self.url).hostname or "")
                 if self.fingerprint is not None:
@@ -78,7 +78,6 @@ class Client:
                     timeout=(self.connect_seconds, seconds),
                     verify=str(self.tls.ca_file) if self.tls.ca_file else self.fingerprint is None,
                     cert=(files[0], files[-1]) if files else None,
-                    allow_redirects=False,  # a password goes where it was meant to
                 )
         except requests.exceptions.SSLError as error:
             raise RefusedError(f"{self.shown}: {self._tls_reason(error)}") from None
@@ -119,7 +118,7 @@ class Client:
         return f"no TLS with it ({text.rpartition('(')[2].strip(')') or 'unknown'})"
 
 
-class _Pinned(HTTPAdapter):
+class _Pinned(LimitedAdapter):
     """Trusts one certificate, for any name."""
 
     def __init__(self, fingerprint: str) -> None:

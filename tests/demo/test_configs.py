@@ -36,10 +36,13 @@ def test_prometheus_keeps_the_shipped_jobs_and_scrapes_the_demo() -> None:
 
 def test_alertmanager_keeps_the_shipped_routes_and_never_waits() -> None:
     path = PROJECT / "alertmanager" / "alertmanager.yml"
-    config = configs.alertmanager_config(path, PORTS)
+    config = configs.alertmanager_config(path, PORTS, Path("/password"))
     shipped = yaml.safe_load(path.read_text())
     urls = {hook["url"] for receiver in config["receivers"] for hook in receiver.get("webhook_configs", [])}
     assert urls == {"http://127.0.0.1:2/alerts"}
+    hooks = [hook for receiver in config["receivers"] for hook in receiver.get("webhook_configs", [])]
+    presented = {"basic_auth": {"username": "alertmanager", "password_file": "/password"}}
+    assert [hook["http_config"] for hook in hooks] == [presented] * 2
     assert config["inhibit_rules"] == shipped["inhibit_rules"]
     for route, before in zip(config["route"]["routes"], shipped["route"]["routes"], strict=True):
         assert route == before | {"group_wait": "0s", "group_interval": "1s"}

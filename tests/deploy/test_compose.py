@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import subprocess
 import sys
@@ -18,7 +19,18 @@ from deploy_files import ROOT, Rendered, binary
 from exporter.config.read import load_config
 from simulated_aws.identity import PAYER_ACCESS_KEY, PAYER_SECRET_KEY
 
-SERVICES = ["alertmanager", "exporter", "grafana", "prometheus", "relay", "simulator", "telex"]
+SERVICES = [
+    "alertmanager",
+    "exporter",
+    "grafana",
+    "prometheus",
+    "relay",
+    "relay-password",
+    "simulator",
+    "telex",
+]
+ONCE = "relay-password"
+"""The service that ends when it has done its work."""
 
 
 @pytest.mark.parametrize("profile", [[], ["--profile", "demo"]])
@@ -37,7 +49,7 @@ def test_compose_accepts_the_file_without_a_warning(profile: list[str], tmp_path
 
 def test_the_simulated_servers_are_reached_through_loopback_alone(demo: Rendered) -> None:
     modes = {n: s["network_mode"] for n, s in demo["services"].items() if "network_mode" in s}
-    assert modes == {"simulator": "service:exporter", "telex": "service:relay"}
+    assert modes == {"simulator": "service:exporter", "telex": "service:relay", ONCE: "none"}
 
 
 @pytest.mark.parametrize("name", ["exporter", "relay", "simulator"])
@@ -61,8 +73,9 @@ def test_each_service_is_confined(name: str, demo: Rendered) -> None:
     assert "cap_add" not in service
     assert "privileged" not in service
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["restart"] == "unless-stopped"
-    assert service["healthcheck"]["test"][0] == "CMD"
+    if name != ONCE:
+        assert service["restart"] == "unless-stopped"
+        assert service["healthcheck"]["test"][0] == "CMD"
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
     assert not any("docker.sock" in mount.get("source", "") for mount in service.get("volumes", []))
     binds = [mount for mount in service.get("volumes", []) if mount["type"] == "bind"]
@@ -136,7 +149,7 @@ def test_the_first_versions_variables_are_passed_through(render: Callable[..., R
 
 def test_simulated_and_real_data_never_share_a_volume(demo: Rendered, own: Rendered) -> None:
     names = [{volume["name"] for volume in rendered["volumes"].values()} for rendered in (demo, own)]
-    assert len(names[0]) == len(names[1]) == 5
+    assert len(names[0]) == len(names[1]) == 6
     assert names[0] & names[1] == set()
 
 
@@ -151,6 +164,47 @@ def test_secrets_are_files_that_git_does_not_see(own: Rendered) -> None:
         "grafana": ["grafana_admin_password"],
         "relay": ["telex_webhook_url"],
     }
+
+
+def test_alertmanager_and_relay_share_a_password_that_is_made(
+    demo: Rendered, own: Rendered, tmp_path: Path
+) -> None:
+    """Before either starts, in a volume that both can only read; and what the one presents the other asks for."""
+    for rendered in (demo, own):
+        services = rendered["services"]
+        mounts = {
+            name: [mount for mount in service.get("volumes", []) if mount.get("source") == "relay-password"]
+            for name, service in services.items()
+        }
+        assert {name for name, found in mounts.items() if found} == {"alertmanager", "relay", ONCE}
+        for name in ("alertmanager", "relay"):
+            assert mounts[name][0]["read_only"] is True
+            assert mounts[name][0]["target"] == "/run/relay"
+            assert services[name]["depends_on"][ONCE]["condition"] == "service_completed_successfully"
+        relay = load_config(None, services["relay"]["environment"]).relay
+        assert relay.auth is not None
+        assert relay.auth.basic_auth is not None
+        asked = relay.auth.basic_auth
+        shown = yaml.safe_load((ROOT / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
+        for receiver in shown["receivers"]:
+            for hook in receiver.get("webhook_configs", []):
+                assert hook["http_config"]["basic_auth"] == {
+                    "username": asked.username, "password_file": str(asked.password_file),
+                }  # fmt: skip
+        (written,) = services[ONCE]["command"]
+        assert written.replace(mounts[ONCE][0]["target"], "/run/relay") == str(asked.password_file)
+        assert services[ONCE]["entrypoint"] == ["make-password"]
+    folder = tmp_path / "volume"
+    folder.mkdir(mode=0o750)
+    passwords = []
+    for _ in range(2):  # the second start keeps it
+        subprocess.run([ROOT / "deploy" / "make-password.sh", folder / "password"], check=True, timeout=60)
+        passwords.append((folder / "password").read_text(encoding="utf-8").strip())
+    assert passwords[0] == passwords[1]
+    assert len(base64.b64decode(passwords[0])) == 32
+    assert [path.name for path in folder.iterdir()] == ["password"]
+    # For the containers' users, which are not its own.
+    assert (folder.stat().st_mode & 0o777, (folder / "password").stat().st_mode & 0o777) == (0o755, 0o444)
 
 
 def test_the_demo_brings_its_secrets(demo: Rendered) -> None:

@@ -144,7 +144,8 @@ def test_the_command_and_the_environment_are_understood(
     assert config.log.format == "json"
     port = {"exporter": config.server.port, "relay": config.relay.port}[container]
     assert found["HealthCheck"]["Command"][1:] == ["healthcheck", f"http://127.0.0.1:{port}/-/healthy"]
-    assert [mount["ContainerPath"] for mount in found["MountPoints"]] == ["/data"]
+    paths = {"exporter": ["/data"], "relay": ["/data", "/run/relay"]}
+    assert [mount["ContainerPath"] for mount in found["MountPoints"]] == paths[container]
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -218,6 +219,30 @@ def test_secrets_come_from_secrets_manager_and_from_nowhere_else() -> None:
     assert grafana["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
 
 
+def test_alertmanager_and_relay_share_a_password_of_the_task(
+    prepared: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files, volumes = prepared
+    relay = configuration("ecs-fargate", "relay", monkeypatch, tmp_path).relay
+    assert relay.auth is not None
+    assert relay.auth.basic_auth is not None
+    asked = relay.auth.basic_auth
+    shown = yaml.safe_load((files / "alertmanager" / "alertmanager.yml").read_text())
+    hooks = [hook for receiver in shown["receivers"] for hook in receiver.get("webhook_configs", [])]
+    assert [hook["http_config"]["basic_auth"] for hook in hooks] == [
+        {"username": asked.username, "password_file": str(asked.password_file)}
+    ] * len(hooks)
+    volume = volumes / "relay-password"
+    assert (volume / Path(str(asked.password_file)).name).stat().st_mode & 0o777 == 0o444
+    for name, container in containers("ecs-fargate").items():
+        mounts = [mount for mount in container["MountPoints"] if mount["SourceVolume"] == volume.name]
+        expected = {"SourceVolume": volume.name, "ContainerPath": "/run/relay", "ReadOnly": True}
+        if name in ("relay", "alertmanager"):
+            assert mounts == [expected]
+        elif name != "prepare":
+            assert mounts == []
+
+
 def test_grafana_is_behind_a_sign_in_or_not_reachable() -> None:
     (listener,) = resources("ecs-fargate", "AWS::ElasticLoadBalancingV2::Listener")
     assert listener["Protocol"] == "HTTPS"
@@ -272,16 +297,21 @@ def prepared(tmp_path: Path) -> tuple[Path, Path]:
     for mount in mounts:
         if mount["ContainerPath"].startswith("/volumes/"):
             (volumes / Path(mount["ContainerPath"]).name).mkdir(mode=0o755)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "make-password").symlink_to(ROOT / "deploy" / "make-password.sh")
     subprocess.run(
         [ROOT / "deploy" / "prepare-task.sh", files, volumes],
-        env={"PATH": os.environ["PATH"], "AWS_SPEND_EXPORTER_FILES": str(source)}, check=True, timeout=30,
+        env={"PATH": f"{programs}:{os.environ['PATH']}", "AWS_SPEND_EXPORTER_FILES": str(source)}, check=True, timeout=30,
     )  # fmt: skip
     return files, volumes
 
 
 def test_what_is_prepared_is_all_that_the_containers_read(prepared: tuple[Path, Path]) -> None:
     files, volumes = prepared
-    assert {path.stat().st_mode & 0o7777 for path in volumes.iterdir()} == {0o1777}
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in volumes.iterdir()}
+    assert modes.pop("relay-password") == 0o755
+    assert set(modes.values()) == {0o1777}
     assert all(path.stat().st_mode & 0o004 for path in files.rglob("*"))
     used = {
         value

@@ -151,6 +151,21 @@ def test_the_configuration_is_understood_and_meets_the_ports() -> None:
     assert ports["aws-spend-exporter-relay"]["ports"][0]["containerPort"] == config.relay.port
     mounts = {m["mountPath"] for m in ports["aws-spend-exporter-relay"]["volumeMounts"]}
     assert str(Path(str(config.relay.channels["default"].url_file)).parent) in mounts
+    # What Alertmanager presents is asked for, from a secret that docs/deploy.md makes for both.
+    assert config.relay.auth is not None
+    assert config.relay.auth.basic_auth is not None
+    assert config.relay.auth.basic_auth.username == "alertmanager"
+    assert str(Path(str(config.relay.auth.basic_auth.password_file)).parent) in mounts
+    secrets = {
+        volume["secret"]["secretName"]
+        for volume in of_kind("StatefulSet")["aws-spend-exporter-relay"]["spec"]["template"]["spec"][
+            "volumes"
+        ]
+        if "secret" in volume
+    }
+    made = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert secrets == {"aws-spend-exporter-telex", "aws-spend-exporter-relay"}
+    assert all(f"create secret generic {name}" in made for name in secrets)
     assert str(config.relay.state_dir).startswith("/data/")
 
 

@@ -17,6 +17,7 @@ import requests
 from deploy_files import ROOT, Rendered
 
 from demo.processes import choose_ports
+from demo.telex_sink import TelexSink
 
 pytestmark = pytest.mark.stack
 
@@ -72,6 +73,58 @@ def test_alertmanager_takes_the_commands_flags_and_the_shipped_configuration(
         _healthy(service, {"9093": port})
 
 
+@pytest.mark.fault(
+    "a stranger posts to the relay of the deployment", "401, and Alertmanager's notification is taken"
+)
+def test_the_relay_takes_alertmanagers_notification_and_no_strangers(
+    alertmanager: str, demo: Rendered, tmp_path: Path
+) -> None:
+    """The shipped alertmanager.yml and the container's environment, with the password that the script makes."""
+    password = tmp_path / "password"
+    subprocess.run([ROOT / "deploy" / "make-password.sh", password], check=True, timeout=60)
+    ports = choose_ports({"alertmanager": 0, "relay": 0})
+    am, relay = (f"http://127.0.0.1:{ports[name]}" for name in ("alertmanager", "relay"))
+    shipped = (ROOT / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8")
+    for inside, here in {
+        "http://relay:8000": relay, "/run/relay/password": str(password), "group_wait: 30s": "group_wait: 0s",
+    }.items():  # fmt: skip
+        assert inside in shipped
+        shipped = shipped.replace(inside, here)
+    (tmp_path / "alertmanager.yml").write_text(shipped, encoding="utf-8")
+    with TelexSink() as telex:
+        secret = tmp_path / "url"
+        secret.write_text(telex.webhook_url, encoding="utf-8")
+        given = {k: v for k, v in demo["services"]["relay"]["environment"].items() if v is not None}
+        environment = given | {
+            "PATH": os.environ["PATH"],
+            "AWS_SPEND_EXPORTER_RELAY__STATE_DIR": str(tmp_path / "relay"),
+            "AWS_SPEND_EXPORTER_RELAY__CHANNELS__DEFAULT__URL_FILE": str(secret),
+            "AWS_SPEND_EXPORTER_RELAY__AUTH__BASIC_AUTH__PASSWORD_FILE": str(password),
+            "AWS_SPEND_EXPORTER_RELAY__HOST": "127.0.0.1",
+            "AWS_SPEND_EXPORTER_RELAY__PORT": str(ports["relay"]),
+        }
+        program = [str(Path(sys.executable).parent / "aws-spend-exporter"), "relay"]
+        server = [
+            alertmanager, f"--config.file={tmp_path / 'alertmanager.yml'}", f"--storage.path={tmp_path / 'am'}",
+            f"--web.listen-address=127.0.0.1:{ports['alertmanager']}", "--cluster.listen-address=",
+        ]  # fmt: skip
+        with (
+            _running(program, f"{relay}/-/ready", tmp_path / "relay.log", cwd=tmp_path, env=environment),
+            _running(server, f"{am}/-/ready", tmp_path / "am.log"),
+        ):
+            stranger = {"version": "4", "groupKey": "x", "status": "firing", "alerts": []}
+            for auth in (None, ("alertmanager", "guess")):
+                assert (
+                    requests.post(f"{relay}/alerts", json=stranger, auth=auth, timeout=60).status_code == 401
+                )
+            alerts = [{"labels": {"alertname": "Spend", "account_id": "111111111111"}}]
+            assert requests.post(f"{am}/api/v2/alerts", json=alerts, timeout=60).ok
+            message = telex.wait_for(timeout=60)
+            assert message is not None, (tmp_path / "am.log").read_text(encoding="utf-8")
+            assert "111111111111" in message.message
+            assert len(telex.messages) == 1
+
+
 def test_the_health_checks_fail_when_nothing_runs(demo: Rendered) -> None:
     for name, port in {"prometheus": "9090", "alertmanager": "9093", "simulator": "4566"}.items():
         command = _health_command(demo["services"][name], {port: _free_port()})
@@ -105,6 +158,8 @@ def test_exporter_and_relay_start_as_in_their_containers(demo: Rendered, tmp_pat
         data.mkdir()
         secret = tmp_path / "url"
         secret.write_text("http://127.0.0.1:1/v1/webhooks/x", encoding="utf-8")
+        password = tmp_path / "password"
+        password.write_text("made-by-relay-password", encoding="utf-8")
         section = {"exporter": "SERVER", "relay": "RELAY"}[name]
         environment = {key: value for key, value in service["environment"].items() if value is not None} | {
             "PATH": os.environ["PATH"],
@@ -117,6 +172,8 @@ def test_exporter_and_relay_start_as_in_their_containers(demo: Rendered, tmp_pat
             # There is no simulated AWS here: the exporter is healthy all the same.
             "AWS_SPEND_EXPORTER_AWS__ENDPOINT_URL": "http://127.0.0.1:1",
         }
+        if name == "relay":
+            environment["AWS_SPEND_EXPORTER_RELAY__AUTH__BASIC_AUTH__PASSWORD_FILE"] = str(password)
         command = [str(Path(sys.executable).parent / "aws-spend-exporter"), *service["command"]]
         health = f"http://127.0.0.1:{port}/-/healthy"
         workdir = ROOT / "deploy" / "demo" / "config"

@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import requests
+from waiting import wait_for
 
 from exporter.aws.settings import AwsSettings
-from exporter.relay.deliveries import open_deliveries
 from exporter.relay.gate import BODY_SECONDS
-from exporter.relay.main import assemble, read_templates
+from exporter.relay.main import assemble, open_deliveries, read_templates
 from exporter.relay.metrics import RelayMetrics
 from exporter.relay.settings import RelaySecrets, RelaySettings
 from exporter.web.connections import ConnectionLimits
@@ -33,10 +33,14 @@ HANG = -1  # a scripted answer: none for as long as the test lasts
 
 
 class Telex:
-    """The sink: `script` holds the coming answers, 200 when empty; `accepted` what it answered 2xx."""
+    """The sink: `script` holds the coming answers, 200 when empty; `accepted` what it answered 2xx.
+
+    An answer of 2xx has `body`, by default in the documented form.
+    """
 
     def __init__(self) -> None:
         self.script: list[int] = []
+        self.body = b'{"status": "success", "status_code": 200, "message": "event received", "data": null}'
         self.accepted: list[dict[str, Any]] = []
         self.attempts = 0
         self.before_answer: Callable[[int], None] = lambda attempt: None
@@ -59,6 +63,11 @@ class Telex:
     def messages(self) -> list[str]:
         return [post["message"] for post in self.accepted]
 
+    def wait_for(self, number: int) -> str:
+        """The message after `number` others, once it is there."""
+        wait_for(f"message {number + 1}", lambda: len(self.accepted) > number)
+        return self.messages[number]
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         sink = self
 
@@ -73,13 +82,16 @@ class Telex:
                 if status == HANG:
                     sink.ending.wait(60)
                     return
+                answer = b""
                 if 200 <= status < 300:
                     sink.accepted.append(body)
+                    answer = sink.body
                 self.send_response(status)
                 if 300 <= status < 400:
                     self.send_header("Location", f"http://127.0.0.1:{sink.port}/elsewhere")
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
+                self.wfile.write(answer)
 
             def do_GET(self) -> None:
                 self.do_POST()
@@ -144,6 +156,8 @@ class Relay:
         }
         self.environ = {"TELEX_URL": url, "RELAY_TOKEN": TOKEN}
         self.log = folder / "relay.log"
+        self.prefix: list[str] = []
+        """What the process is started under."""
         self.process: subprocess.Popen[bytes] | None = None
         self.base = ""
 
@@ -163,7 +177,7 @@ class Relay:
         size = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", program, json.dumps(self.settings), self.aws_url],
+                [*self.prefix, sys.executable, "-c", program, json.dumps(self.settings), self.aws_url],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environ},
@@ -260,12 +274,7 @@ def running_app(
     secrets = RelaySecrets(configured, {"TELEX_URL": telex.url, "RELAY_TOKEN": TOKEN})
     metrics, stopping = RelayMetrics(configured.channels), threading.Event()
     templates = read_templates(configured, metrics)
-    deliveries = open_deliveries(
-        folder,
-        clock=time.time,
-        retry_window=configured.retry_window.total_seconds(),
-        pending_expiry=configured.pending_expiry.total_seconds(),
-    )
+    deliveries = open_deliveries(configured, metrics)
     aws = AwsSettings(endpoint_url=aws_url, region="us-east-1")
     app, integration = assemble(
         configured, secrets, deliveries, metrics, templates, stopping, aws, body_seconds=body_seconds

@@ -12,8 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 from pydantic import ValidationError
-from relay_harness import HANG, WEBHOOK_ID, Telex, notification
+from relay_harness import HANG, WEBHOOK_ID, Telex, notification, running_app
 
 import exporter
 from exporter.relay.alertmanager import Notification
@@ -26,7 +27,7 @@ from exporter.relay.channel import (
     DeliveryStatus,
 )
 from exporter.relay.channels import all_kinds, default_kind
-from exporter.relay.deliveries import open_deliveries
+from exporter.relay.deliveries import Deliveries
 from exporter.relay.dispatch import Dispatcher
 from exporter.relay.message import Message
 from exporter.relay.metrics import RelayMetrics
@@ -44,7 +45,6 @@ TIMEOUT = (2.0, 20.0)
     ("answer", "status", "http_status"),
     [
         (200, DeliveryStatus.DELIVERED, 200),
-        (202, DeliveryStatus.DELIVERED, 200),
         (302, DeliveryStatus.REDIRECTED, 502),
         (307, DeliveryStatus.REDIRECTED, 502),
         (400, DeliveryStatus.REJECTED, 502),
@@ -64,6 +64,78 @@ def test_each_answer_is_delivered_temporary_or_for_someone_to_act(
     assert (result.http_status, telex.attempts) == (http_status, 1)
     assert result.delivered == (http_status == 200)
     assert result.temporary == (http_status == 503)
+
+
+UNKNOWN = DeliveryResult(DeliveryStatus.DELIVERED, "HTTP 200 in an unknown form", understood=False)
+
+
+def refused(status: DeliveryStatus, more: str = "") -> DeliveryResult:
+    return DeliveryResult(status, f"HTTP 200 with status error{more}")
+
+
+@pytest.mark.parametrize(
+    ("form", "body", "result"),
+    [
+        ("an error without a code", b'{"status": "error"}', refused(DeliveryStatus.REJECTED)),
+        ("an error with code 200", b'{"status": "error", "status_code": 200, "message": "m"}', refused(DeliveryStatus.REJECTED)),
+        ("an error with code x", b'{"status": "error", "status_code": "x"}', refused(DeliveryStatus.REJECTED)),
+        ("an error with code 422", b'{"status": "error", "status_code": 422, "data": {}}', refused(DeliveryStatus.REJECTED, ", 422")),
+        ("an error with code 429", b'{"status": "error", "status_code": 429}', refused(DeliveryStatus.THROTTLED, ", 429")),
+        ("an error with code 503", b'{"status": "error", "status_code": 503}', refused(DeliveryStatus.SERVER_ERROR, ", 503")),
+        ("no body", b"", UNKNOWN),
+        ("a page that is no JSON", b"<html>maintenance</html>", UNKNOWN),
+        ("a page that is no JSON", b"\xff\xfe", UNKNOWN),
+        ("JSON without an end to its depth", b"[" * 30_000, UNKNOWN),
+        ("JSON of another form", b'["status", "error"]', UNKNOWN),
+        ("JSON of another form", b'{"status": ["error"]}', UNKNOWN),
+        ("JSON of another form", b'{"status": "ok"}', UNKNOWN),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+@pytest.mark.fault(
+    "Telex answers 200 with {form}", "its body decides where it is documented, else it is delivered"
+)
+def test_the_body_of_a_200_decides(form: str, body: bytes, result: DeliveryResult, telex: Telex) -> None:
+    telex.body = body
+    assert all_kinds()["telex"].post(Secret(telex.url), MESSAGE, TIMEOUT) == result
+    assert telex.attempts == 1
+
+
+@pytest.mark.fault(
+    "Telex answers 200 with errors, then pages", "Alertmanager is to try errors again; pages are counted"
+)
+def test_an_error_in_the_body_is_told_to_alertmanager_and_an_unknown_body_is_counted(
+    telex: Telex, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_app(tmp_path, telex, retry_window="1ms") as base:
+
+        def post() -> int:
+            return requests.post(f"{base}/alerts", json=notification(), timeout=60).status_code
+
+        def counted(family: str) -> float:
+            text = requests.get(f"{base}/metrics", timeout=60).text
+            (line,) = [
+                line for line in text.splitlines() if line.startswith(f"aws_spend_exporter_relay_{family}")
+            ]
+            return float(line.rsplit(" ", 1)[1])
+
+        taken = telex.body
+        telex.body = b'{"status": "error", "status_code": 500, "message": "no", "data": null}'
+        assert post() == 503
+        telex.body = b'{"status": "error", "status_code": 400, "message": "no", "data": null}'
+        assert post() == 502
+        assert counted('unknown_answers_total{channel="default"}') == 0
+        assert counted('deliveries_total{channel="default",result="delivered"}') == 0
+        telex.body = b"<html>"
+        with caplog.at_level(logging.WARNING):
+            assert [post(), post()] == [200, 200]
+        assert counted('unknown_answers_total{channel="default"}') == 2
+        telex.body = taken
+        assert post() == 200
+        assert counted('unknown_answers_total{channel="default"}') == 2
+    assert [record.message for record in caplog.records if "not understood" in record.message] == [
+        "the channel's answer is not understood, its messages count as delivered"
+    ]
 
 
 @EVERY_KIND
@@ -109,7 +181,7 @@ def test_the_pipeline_counts_each_attempt_and_goes_on_where_it_stopped(
 ) -> None:
     settings = RelaySettings(channels={"default": {"url_env": "U", "kind": kind.name}})
     metrics = RelayMetrics(settings.channels)
-    deliveries = open_deliveries(tmp_path, clock=time.time, retry_window=300, pending_expiry=3600)
+    deliveries = Deliveries(tmp_path, clock=time.time, retry_window=300, pending_expiry=3600)
     channels = {"default": Channel(kind, Secret(telex.url))}
     dispatcher = Dispatcher(settings, channels, deliveries, metrics, threading.Event(), Templates())
     message = Message("title", "error", ("one", "two"))
@@ -147,7 +219,7 @@ def test_the_longest_text_is_that_of_the_kind_or_as_configured(
     short = replace(kind, max_message_bytes=300)
     for configured, used in ((4096, 300), (256, 256)):
         settings = RelaySettings(channels={"default": {"url_env": "U"}}, max_message_bytes=configured)
-        deliveries = open_deliveries(tmp_path, clock=time.time, retry_window=300, pending_expiry=3600)
+        deliveries = Deliveries(tmp_path, clock=time.time, retry_window=300, pending_expiry=3600)
         channels = {"default": Channel(short, Secret(telex.url))}
         metrics = RelayMetrics(settings.channels)
         dispatcher = Dispatcher(settings, channels, deliveries, metrics, threading.Event(), Templates())

@@ -15,7 +15,7 @@ from waiting import wait_for
 from exporter.relay.backoff import Backoff
 from exporter.relay.channel import Channel
 from exporter.relay.channels import default_kind
-from exporter.relay.deliveries import open_deliveries
+from exporter.relay.deliveries import Deliveries
 from exporter.relay.digest import Digest
 from exporter.relay.dispatch import Dispatcher
 from exporter.relay.exporter_api import ExporterApi
@@ -132,7 +132,7 @@ def running(
         digest={"schedule": "0 8 * * *", "retry_for": "2s", **digest},
     )
     metrics, stopping, templates = RelayMetrics(settings.channels), threading.Event(), Templates()
-    deliveries = open_deliveries(folder, clock=time.time, retry_window=300, pending_expiry=3600)
+    deliveries = Deliveries(folder, clock=time.time, retry_window=300, pending_expiry=3600)
     dispatcher = Dispatcher(
         settings,
         {"default": Channel(default_kind(), Secret(telex.url))},
@@ -386,9 +386,7 @@ def test_accepted_but_not_noted_as_handled_it_is_not_sent_again(
     with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
         wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
     real = time.time()
-    deliveries = open_deliveries(
-        tmp_path, clock=lambda: real + 5 * 3600, retry_window=300, pending_expiry=3600
-    )
+    deliveries = Deliveries(tmp_path, clock=lambda: real + 5 * 3600, retry_window=300, pending_expiry=3600)
     deliveries.mark_digest("default", DUE - timedelta(hours=1))
     deliveries.open("another", Message("title", "error", ("one",)))  # which forgets what is old
     deliveries.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.stack
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "alertmanager/alertmanager.yml"
 TEAMS = ROOT / "alertmanager/teams.example.yml"
+
+PRESENTED = "Basic " + base64.b64encode(b"alertmanager:for-the-relay").decode()
 
 Labels = dict[str, str]
 
@@ -216,7 +219,7 @@ def sink() -> Iterator[Sink]:
 def _local(shipped: Path, sink: Sink, folder: Path) -> Path:
     """The file with its hosts and secrets here, and without waiting."""
     config = yaml.safe_load(shipped.read_text())
-    (folder / "token").write_text("for-the-relay")
+    (folder / "password").write_text("for-the-relay")
 
     def hurry(route: dict[str, Any]) -> None:
         route |= {"group_wait": "500ms", "group_interval": "500ms"}
@@ -228,7 +231,7 @@ def _local(shipped: Path, sink: Sink, folder: Path) -> Path:
         for hook in receiver.get("webhook_configs", []):
             hook["url"] = sink.url + "/" + hook["url"].split("/", 3)[3]
             if "http_config" in hook:
-                hook["http_config"]["authorization"]["credentials_file"] = str(folder / "token")
+                hook["http_config"]["basic_auth"]["password_file"] = str(folder / "password")
     path = folder / "alertmanager.yml"
     path.write_text(yaml.safe_dump(config))
     return path
@@ -262,7 +265,7 @@ def test_an_incident_is_one_message_in_each_channel_that_it_concerns(sink: Sink,
             "each has its receiver", lambda: {path: sorted(sink.at(path)) for path in expected} == expected
         )
         for path, authorization, _ in sink.received:
-            assert authorization == ("Bearer for-the-relay" if path.startswith("/alerts") else "")
+            assert authorization == (PRESENTED if path.startswith("/alerts") else "")
 
         # The end of a day or month gets no message, that of a failure does.
         sink.received.clear()
@@ -288,4 +291,5 @@ def test_the_shipped_file_sends_all_of_a_days_spend_as_one_message(sink: Sink, t
         wait_for("it has arrived", lambda: bool(sink.received))
         time.sleep(1.2)
         assert sink.at("/alerts") == [("firing", ["OU /Workloads", "all accounts", "prod"])]
+        assert [authorization for _, authorization, _ in sink.received] == [PRESENTED]
         assert len(sink.received) == 1

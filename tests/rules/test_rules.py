@@ -314,17 +314,18 @@ def test_the_file_for_teams_is_the_shipped_one_with_more() -> None:
     }
 
 
-def test_the_file_for_teams_shows_credentials_for_the_relay_and_keeps_none() -> None:
+@pytest.mark.parametrize(("path", "others"), [(ALERTMANAGER, 0), (TEAMS, 2)], ids=["shipped", "teams"])
+def test_the_relay_is_shown_a_password_that_no_file_here_keeps(path: Path, others: int) -> None:
     hooks = [
         hook
-        for receiver in yaml.safe_load(TEAMS.read_text())["receivers"]
-        for hook in receiver["webhook_configs"]
+        for receiver in yaml.safe_load(path.read_text())["receivers"]
+        for hook in receiver.get("webhook_configs", [])
     ]
     relay = [hook for hook in hooks if hook["url"].startswith("http://relay:8000/alerts")]
-    assert len(relay) == len(hooks) - 2
+    assert len(relay) == len(hooks) - others
     for hook in relay:
         assert hook["http_config"] == {
-            "authorization": {"type": "Bearer", "credentials_file": "/run/secrets/relay_token"}
+            "basic_auth": {"username": "alertmanager", "password_file": "/run/relay/password"}
         }
 
 

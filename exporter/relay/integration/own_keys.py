@@ -34,6 +34,8 @@ _CAUSES = {
     Kind.EXPIRED_CREDENTIALS: "the keys have expired",
     Kind.ACCESS_DENIED: "the keys are valid, but may not call ce:GetCostAndUsage",
     Kind.DATA_UNAVAILABLE: "Cost Explorer has no data for the account yet; once enabled, it takes a day",
+    Kind.NOT_ENROLLED: "Cost Explorer is not enabled for the account; once enabled, it takes a day",
+    Kind.CLOCK_SKEW: "the relay's clock is wrong, so that AWS refuses its signatures",
     Kind.NOT_OFFERED: "the keys are of a partition of AWS without Cost Explorer",
     Kind.THROTTLED: "AWS is throttling requests with these keys",
     Kind.TIMEOUT: "AWS did not answer in time",

@@ -13,12 +13,14 @@ from urllib.parse import SplitResult, urlsplit
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from exporter.core.answer_limits import answer_within, limited_pool
 from exporter.relay.channel import DeliveryResult, DeliveryStatus, Timeout
 from exporter.relay.integration_settings import ReturnHost
 from exporter.relay.webhook import classify
 from exporter.web.addresses import is_public
 
 _HTTPS = 443
+_MAX_HEADER_BYTES = 1 << 20  # with what of the body comes along
 
 Resolver = Callable[[str, int], Sequence[str]]
 """The IP addresses of a host, as text; OSError if it has none."""
@@ -88,7 +90,7 @@ def post(
     limits = urllib3.Timeout(connect=timeout[0], read=timeout[1])
     pool: urllib3.HTTPConnectionPool
     if destination.scheme == "https":
-        pool = urllib3.HTTPSConnectionPool(
+        pool = limited_pool(urllib3.HTTPSConnectionPool)(
             destination.address,
             destination.port,
             timeout=limits,
@@ -97,22 +99,23 @@ def post(
             assert_hostname=destination.host,
         )
     else:
-        pool = urllib3.HTTPConnectionPool(destination.address, destination.port, timeout=limits)
+        pool = limited_pool(urllib3.HTTPConnectionPool)(destination.address, destination.port, timeout=limits)
     default_port = destination.port == (_HTTPS if destination.scheme == "https" else 80)
     shown = f"[{destination.host}]" if ":" in destination.host else destination.host
     try:
-        answer = pool.urlopen(
-            "POST",
-            destination.path,
-            body=body,
-            headers={
-                "Host": shown if default_port else f"{shown}:{destination.port}",
-                "Content-Type": "application/json; charset=utf-8",
-            },
-            redirect=False,
-            retries=False,
-            preload_content=False,  # an endless body must not hold the thread
-        )
+        with answer_within(sum(timeout), _MAX_HEADER_BYTES):
+            answer = pool.urlopen(
+                "POST",
+                destination.path,
+                body=body,
+                headers={
+                    "Host": shown if default_port else f"{shown}:{destination.port}",
+                    "Content-Type": "application/json; charset=utf-8",
+                },
+                redirect=False,
+                retries=False,
+                preload_content=False,  # an endless body must not hold the thread
+            )
         answer.close()
         return classify(answer.status)
     except urllib3.exceptions.NewConnectionError as error:  # which is a timeout by its class

@@ -60,7 +60,7 @@ def add_routes(
     async def tick(request: Request) -> Accepted:
         """Take a tick; its result is posted to its return_url."""
         gate.admit(request, auth)
-        return await _take(request, ticks, gate)
+        return await _take(request, ticks, gate, known=auth is not None)
 
 
 def _description(settings: IntegrationSettings, request: Request) -> dict[str, Any]:
@@ -72,12 +72,12 @@ def _description(settings: IntegrationSettings, request: Request) -> dict[str, A
         raise HTTPException(400, "the Host header is not usable") from None
 
 
-async def _take(request: Request, ticks: Ticks, gate: Gate) -> Accepted:
+async def _take(request: Request, ticks: Ticks, gate: Gate, *, known: bool) -> Accepted:
     if (seconds := ticks.rate.wait()) > 0:
         raise gate.refuse(
             429, "rate_limited", "too many ticks; try again later", {"Retry-After": str(math.ceil(seconds))}
         )
-    read = await gate.read(request, Tick)
+    read = await gate.read(request, Tick, known=known)
     try:
         ticks.check(read)
     except RefusedUrlError as error:

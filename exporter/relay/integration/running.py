@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import threading
 from decimal import Decimal
 from functools import partial
@@ -11,9 +13,11 @@ from fastapi import FastAPI
 from prometheus_client import Gauge
 
 from exporter.core.moments import period_start, utc_now
+from exporter.ledger.database import LedgerLockedError
 from exporter.ledger.file import Ledger
 from exporter.relay.exporter_api import ExporterApi
 from exporter.relay.gate import Gate
+from exporter.relay.integration.answer import NoAnswerError
 from exporter.relay.integration.routes import add_routes
 from exporter.relay.integration.ticks import Ticks
 from exporter.relay.integration_settings import BUDGET
@@ -24,6 +28,8 @@ from exporter.relay.templating import Templates
 if TYPE_CHECKING:
     from exporter.aws.settings import AwsSettings
     from exporter.relay.integration.own_keys import AccountCosts
+
+log = logging.getLogger(__name__)
 
 
 class Integration:
@@ -43,8 +49,13 @@ class Integration:
         stopping: threading.Event,
         aws: AwsSettings | None,
     ) -> None:
-        """Opens the book of charges in `state_dir`; OSError, sqlite3.Error or LedgerLockedError if it cannot be."""
+        """Open the book of charges in `state_dir`; LedgerLockedError if another process has it open.
+
+        Where the disk is full or cannot be written, ticks with AWS keys are answered that there is no book, which each
+        of them tries to open again; everything else is as ever.
+        """
         self._settings = settings.integration
+        self._state_dir = settings.state_dir
         self._registry = metrics.registry
         self._stopping = stopping
         self._aws = aws
@@ -55,32 +66,45 @@ class Integration:
         self._ticks: Ticks | None = None
         if not settings.integration.enabled:
             return
-        ledger = self._ledger = Ledger(settings.state_dir / "charges.sqlite")
-        remaining = Gauge(
+        self._remaining = Gauge(
             PREFIX + "integration_ceiling_remaining_usd",
             "Dollars that ticks with AWS keys may still spend on Cost Explorer, by period.",
             ["period"],
             registry=metrics.registry,
         )
-
-        def left(period: str, limit: Decimal) -> float:
-            return float(limit - ledger.charges.charged_since(BUDGET, period_start(period, utc_now())))
-
-        for period, limit in settings.integration.ceiling.limits(BUDGET).items():
-            if limit is not None:
-                remaining.labels(period).set_function(partial(left, period, limit))
-
+        try:
+            self._open_book()
+        except (OSError, sqlite3.Error) as error:
+            log.error("no book of charges, ticks with AWS keys are not answered", extra={"error": str(error)})
         self._ticks = Ticks(settings, api, self._account_costs, metrics, templates, stopping, utc_now)
 
+    def _open_book(self) -> Ledger:
+        """The book of charges. Raises OSError, sqlite3.Error and LedgerLockedError."""
+        if self._ledger is None:
+            ledger = Ledger(self._state_dir / "charges.sqlite")
+
+            def left(period: str, limit: Decimal) -> float:
+                return float(limit - ledger.charges.charged_since(BUDGET, period_start(period, utc_now())))
+
+            for period, limit in self._settings.ceiling.limits(BUDGET).items():
+                if limit is not None:
+                    self._remaining.labels(period).set_function(partial(left, period, limit))
+            self._ledger = ledger
+        return self._ledger
+
     def _account_costs(self) -> AccountCosts:
-        """What answers ticks with AWS keys, loaded with the first of them."""
+        """What answers ticks with AWS keys, loaded with the first of them; NoAnswerError without a book of charges."""
         from exporter.relay.integration.own_keys import AccountCosts
 
-        assert self._ledger is not None
         with self._lock:
             if self._costs is None:
+                try:
+                    charges = self._open_book().charges
+                except (OSError, sqlite3.Error, LedgerLockedError):
+                    # What is not booked could pass the ceiling.
+                    raise NoAnswerError("the relay cannot keep its book of charges") from None
                 self._costs = AccountCosts(
-                    self._ledger.charges, self._settings.ceiling, self._registry, self._aws, self._stopping
+                    charges, self._settings.ceiling, self._registry, self._aws, self._stopping
                 )
             return self._costs
 

@@ -126,6 +126,7 @@ class Ticks:
         try:
             wanted = read_settings(tick.settings)
             spend = self._find(wanted)
+            values = answer.values(wanted, spend, problem, now, self._settings.dashboard_url)
         except (SettingError, NoAnswerError) as error:
             problem = str(error)
         except Exception as error:
@@ -136,7 +137,8 @@ class Ticks:
                 extra={"error": type(error).__name__, "file": place.filename, "line": place.lineno},
             )
             problem = f"the relay failed ({type(error).__name__}); its log has more"
-        values = answer.values(wanted, spend, problem, now, self._settings.dashboard_url)
+        if problem:
+            values = answer.values(wanted, None, problem, now, self._settings.dashboard_url)
         text = self._templates.render("spend", values)
         outcome = "no_answer" if wanted else "bad_settings"
         if not problem:

@@ -1,0 +1,129 @@
+"""A folder of state that cannot be used is no reason to refuse alerts."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from hostile_server import HostileServer, whole
+from relay_harness import Relay, Telex, notification
+from waiting import wait_for
+
+StartRelay = Callable[..., Relay]
+REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+NOT_ON_DISK = "memory of deliveries is not on disk, messages may come twice after a restart"
+
+
+def in_namespace(folder: Path, commands: str) -> list[str]:
+    """What runs a program with a file system of 64 KiB at `folder`, after the commands of a shell."""
+    mount = f'mount -t tmpfs -o size=64k tmpfs "$0" && {commands} && exec "$@"'
+    prefix = ["unshare", "-rm", "sh", "-c", mount, str(folder)]
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no namespace for mounts can be had here")
+    return prefix
+
+
+def metric(relay: Relay, name: str) -> float:
+    lines = relay.get("/metrics").text.splitlines()
+    return next(
+        float(line.split()[-1]) for line in lines if line.startswith(f"aws_spend_exporter_relay_{name} ")
+    )
+
+
+def tick(telex: Telex, **values: Any) -> dict[str, Any]:
+    given = {"threshold": "100", "frequency": "Daily", **values}
+    return {
+        "return_url": telex.url,
+        "settings": [{"label": label, "default": value} for label, value in given.items()],
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "commands"),
+    [
+        ("is full", 'head -c 99999 /dev/zero >"$0/filler" 2>/dev/null; true'),
+        ("is read-only", 'mount -o remount,ro "$0"'),
+    ],
+)
+@pytest.mark.fault(
+    "the disk of the relay's state {state} at the start",
+    "alerts are delivered, a retry is not repeated, no paid request is sent that could not be booked",
+)
+def test_alerts_are_taken_without_a_disk(state: str, commands: str, tmp_path: Path, telex: Telex) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    with HostileServer(whole(REFUSAL)) as aws:
+        integration = {"enabled": True, "return_hosts": [urlsplit(telex.url).netloc]}
+        relay = Relay(tmp_path, telex.url, aws_url=aws.url, integration=integration)
+        relay.prefix = in_namespace(folder, commands)
+        try:
+            relay.start()
+            answers = [relay.post(notification()).json()["detail"] for _ in range(2)]
+            assert answers == ["delivered", "delivered before"]
+            assert len(telex.accepted) == 1
+            assert relay.get("/-/ready").status_code == 200
+            assert metric(relay, "memory_on_disk") == 0
+            assert metric(relay, "memory_errors_total") >= 1
+            # What is not booked could pass the ceiling.
+            keys = {"aws_access_key_id": "AKIAPLANTED000000001", "aws_secret_access_key": "x" * 40}
+            assert relay.post(tick(telex, **keys), "/tick").status_code == 202
+            wait_for("the tick is answered", lambda: len(telex.accepted) == 2)
+            assert "Problem: the relay cannot keep its book of charges" in telex.messages[1]
+            text = relay.get("/metrics").text
+            assert "api_charges_usd_total{" not in text
+            assert "integration_ceiling_remaining_usd{" not in text
+            assert aws.calls == 0
+            assert relay.end() == 0
+        finally:
+            if relay.process is not None and relay.process.poll() is None:
+                relay.process.kill()
+                relay.process.wait()
+    log = relay.log.read_text()
+    assert log.count(NOT_ON_DISK) == 1
+    assert "Traceback" not in log
+
+
+@pytest.mark.fault(
+    "the file of the relay's memory holds something else at the start",
+    "alerts are delivered, it is set aside",
+)
+def test_a_damaged_file_is_set_aside_at_the_start(
+    start_relay: StartRelay, telex: Telex, tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "deliveries.sqlite").write_bytes(b"SQLite format 3\0" + b"no database" * 2000)
+    relay = start_relay()
+    assert [relay.post(notification()).json()["detail"] for _ in range(2)] == [
+        "delivered",
+        "delivered before",
+    ]
+    assert len(telex.accepted) == 1
+    assert (metric(relay, "memory_on_disk"), metric(relay, "memory_errors_total")) == (1, 1)
+    assert relay.log.read_text().count("memory of deliveries is damaged, it begins empty") == 1
+
+
+@pytest.mark.fault(
+    "the book of the relay's charges is damaged at the start", "alerts are delivered, nothing paid is asked"
+)
+def test_a_damaged_book_of_charges_keeps_no_alert(
+    start_relay: StartRelay, telex: Telex, tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+    book = tmp_path / "state" / "charges.sqlite"
+    book.write_bytes(b"no database" * 2000)
+    with HostileServer(whole(REFUSAL)) as aws:
+        relay = start_relay(
+            aws_url=aws.url, integration={"enabled": True, "return_hosts": [urlsplit(telex.url).netloc]}
+        )
+        assert relay.post(notification()).status_code == 200
+        keys = {"aws_access_key_id": "AKIAPLANTED000000001", "aws_secret_access_key": "x" * 40}
+        assert relay.post(tick(telex, **keys), "/tick").status_code == 202
+        wait_for("the tick is answered", lambda: len(telex.accepted) == 2)
+        assert "Problem: the relay cannot keep its book of charges" in telex.messages[1]
+        assert "api_charges_usd_total{" not in relay.get("/metrics").text
+        assert aws.calls == 0
+    assert book.read_bytes() == b"no database" * 2000, "what was spent is not known from another file"
