@@ -99,6 +99,7 @@ def serve_ours(families: int, series: int) -> tuple[int, Publish]:
     probes = Probes(
         unready=list,
         problems=list,
+        denied_regions=list,
         reload=lambda: None,
         refresh=lambda name, _: Refreshed(collector=name),
         status=dict,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import secrets
 import threading
 from collections import Counter
 from dataclasses import dataclass, field, fields
@@ -30,7 +31,34 @@ KINDS = (
     "plain_429",
     "plain_503",
     *hostile_answers.KINDS,
+    "service_control_policy",
+    "encoded_service_control_policy",
+    "resource_control_policy",
 )
+_ENCODED = "encoded_service_control_policy"
+_POLICIES = {
+    "service_control_policy": "service control policy",
+    _ENCODED: "service control policy",
+    "resource_control_policy": "resource control policy",
+}
+"""Policies of the organization: faults that deny what they match, but nothing in the management account."""
+
+_EXEMPT_SERVICES = frozenset(
+    {
+        "budgets", "ce", "cloudfront", "config", "cost-optimization-hub", "globalaccelerator", "health", "iam", "kms",
+        "networkmanager", "organizations", "pricing", "route53", "route53domains", "shield", "sts", "support",
+        "trustedadvisor", "waf", "wafv2", "wellarchitected",
+    }
+)  # fmt: skip
+_EXEMPT_OPERATIONS = frozenset(
+    {
+        ("ec2", "DescribeRegions"),
+        ("ec2", "DescribeTransitGateways"),
+        ("ec2", "DescribeVpnGateways"),
+        ("s3", "ListBuckets"),
+    }
+)
+"""What AWS's own example of a policy that denies regions leaves allowed, because it is of no region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +72,9 @@ class Fault:
     `query_fails` has GetMetricData answer, but for its first query, for which it has half of the data.
     `resource` is a text that the request must name, such as a key id: what is denied then, that resource's
     own policy denies.
+    `service_control_policy` and `resource_control_policy` deny in AWS's words, in every account but the payer's. Without
+    a service, what is of no region stays allowed, as in AWS's example of a policy that denies regions. Under
+    `encoded_service_control_policy`, EC2 gives the reason in its encoded message only.
     """
 
     id: int
@@ -147,6 +178,7 @@ class Faults:
                     or rule.operation not in (None, call.operation)
                     or rule.region not in (None, call.region)
                     or (rule.resource is not None and not _names(call, rule.resource))
+                    or (rule.kind in _POLICIES and not self._is_subject(rule, call))
                     or (rule.probability < 1.0 and self._random.random() >= rule.probability)
                 ):
                     continue
@@ -155,6 +187,13 @@ class Faults:
                 self._hits[rule.id] += 1
                 hit.append(rule)
         return hit
+
+    def _is_subject(self, rule: Fault, call: AwsCall) -> bool:
+        """Whether a policy of the organization applies to a call."""
+        if call.account_id in ("", self._organization.payer.id) or call.service == "sts":
+            return False
+        is_exempt = call.service in _EXEMPT_SERVICES or (call.service, call.operation) in _EXEMPT_OPERATIONS
+        return rule.service is not None or not is_exempt
 
     def use(self, rule: Fault) -> None:
         """Count a rule as used."""
@@ -196,6 +235,8 @@ def fault_error(rule: Fault, call: AwsCall) -> AwsError | None:
         return AwsError(rule.code or code, "Rate exceeded", status)
     if rule.kind == "access_denied":
         return access_denied(call, rule.code, rule.resource)
+    if (policy := _POLICIES.get(rule.kind)) is not None:
+        return denied_by_policy(call, policy, is_encoded=rule.kind == _ENCODED)
     if rule.kind == "expired_credentials":
         return expired(call, rule.code)
     if rule.kind == "server_error":
@@ -239,6 +280,27 @@ def access_denied(call: AwsCall, code: str | None = None, resource: str | None =
     if call.protocol in ("query", "rest-xml"):
         return AwsError(code or "AccessDenied", message, 403)
     return AwsError(code or "AccessDeniedException", message, 400)
+
+
+def denied_by_policy(call: AwsCall, policy: str, *, is_encoded: bool = False) -> AwsError:
+    """The refusal of a call by a policy of the organization, in its service's words."""
+    who = f"arn:aws:sts::{call.account_id}:assumed-role/denied/session"
+    action = f"{call.service}:{call.operation}"
+    message = f"User: {who} is not authorized to perform: {action}"
+    reason = f"with an explicit deny in a {policy}"
+    if call.protocol == "ec2":
+        words = "You are not authorized to perform this operation."
+        words += "" if is_encoded else f" {message} {reason}."
+        return AwsError(
+            "UnauthorizedOperation",
+            f"{words} Encoded authorization failure message: {secrets.token_hex(40)}",
+            403,
+        )
+    if call.service == "sns":
+        return AwsError("AuthorizationError", f"{message} on resource: * {reason}", 403)
+    if call.protocol in ("query", "rest-xml"):
+        return AwsError("AccessDenied", f"{message} on resource: * {reason}", 403)
+    return AwsError("AccessDeniedException", f"{message} on resource: * {reason}", 400)
 
 
 def expired(call: AwsCall, code: str | None = None) -> AwsError:

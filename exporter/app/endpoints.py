@@ -38,6 +38,7 @@ class Probes:
 
     unready: Callable[[], list[str]]
     problems: Callable[[], list[str]]
+    denied_regions: Callable[[], list[str]]
     reload: Callable[[], str | None]
     """Reloads the configuration; returns why it was refused, None when it was taken over."""
     refresh: Callable[[str, Reread | None], Refreshed]
@@ -102,6 +103,9 @@ def _add_states(app: FastAPI, probes: Probes, answers: Answers) -> None:
     def ready() -> PlainTextResponse:
         waiting = probes.unready()
         problems = "".join(f"Failing: {problem}\n" for problem in probes.problems())
+        problems += "".join(
+            f"Denied by a service control policy: {regions}\n" for regions in probes.denied_regions()
+        )
         if waiting:
             text = "".join(f"Not ready: {reason}\n" for reason in waiting)
             return PlainTextResponse(text + problems, status_code=503)
@@ -171,7 +175,7 @@ def _add_pages(app: FastAPI, probes: Probes) -> None:
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def landing() -> str:
-        return landing_page(probes.unready(), probes.problems())
+        return landing_page(probes.unready(), probes.problems(), probes.denied_regions())
 
     # FastAPI's own page would load its scripts from a foreign host.
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)

@@ -181,6 +181,7 @@ class Service:
         probes = Probes(
             unready=self.unready,
             problems=lambda: self.runner.problems(),
+            denied_regions=lambda: self.runner.denied_regions(),
             reload=self.request_reload,
             refresh=lambda collector, days: self.runner.refresh(collector, days=days),
             status=self.status,
@@ -292,6 +293,8 @@ class Service:
             aws.take_over()  # not before: what the old runner is refused until it ends, the new one asks for again
         else:
             old_aws.close()
+            # Another identity may be in another organizational unit, or in none.
+            self.store.forget([key for key, _ in self.store.denied()])
         runner.start()
         history.start()
         self.live_write.stop(0)

@@ -18,6 +18,8 @@ BY_KIND: Mapping[Kind, str] = {
     Kind.SERVER_ERROR: "wait: AWS has a failure of its own, see health.aws.amazon.com; the exporter tries again",
     Kind.MALFORMED_RESPONSE: "check what answers in the place of AWS: a proxy, a VPC endpoint, aws.endpoint_url",
     Kind.REGION_DISABLED: "opt in to the region, or leave it out of `regions`; where all regions fail, check the keys",
+    Kind.REGION_DENIED: "leave the region out of `regions`, or let the service control policy allow it",
+    Kind.NOT_OFFERED: "switch the collector off; cost of AWS GovCloud (US) is on the bill of the commercial payer",
     Kind.DATA_UNAVAILABLE: "wait: once Cost Explorer is enabled, AWS takes a day for the current month",
     Kind.NOT_ENROLLED: "enable the service, or complete the registration of the account, in the AWS console",
     Kind.INVALID_REQUEST: "read AWS's words in the log: a setting may not fit the account, else it is a bug to report",

@@ -135,7 +135,7 @@ def take_body(response_dict: dict[str, Any], customized_response_dict: dict[str,
         if not body.lstrip().startswith(b"{"):
             raise ResponseParserError("the answer is malformed: not a JSON object") from error
         customized_response_dict[_PAGE] = error
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ResponseParserError(f"the answer is malformed: {error}") from error
     response_dict["body"] = b"{}"
 

@@ -31,6 +31,8 @@ class Kind(StrEnum):
     MALFORMED_RESPONSE = "malformed_response"
     CLOCK_SKEW = "clock_skew"
     REGION_DISABLED = "region_disabled"
+    REGION_DENIED = "region_denied"
+    NOT_OFFERED = "not_offered"
     DATA_UNAVAILABLE = "data_unavailable"
     NOT_ENROLLED = "not_enrolled"
     INVALID_REQUEST = "invalid_request"

@@ -38,14 +38,19 @@ def in_region(region: str) -> Iterator[None]:
 class ServiceClients:
     """Clients by service, made when they are first needed; thread-safe."""
 
-    def __init__(self, config: Config, region: str, endpoint_url: str | None) -> None:
-        """`region` is any of the partition, whose endpoints the clients begin with."""
+    def __init__(
+        self, config: Config, region: str, endpoint_url: str | None, profile: str | None = None
+    ) -> None:
+        """`region` is any of the partition, whose endpoints the clients begin with.
+
+        `profile` is that of the AWS tools whose endpoints, CA bundle, FIPS and dual-stack settings hold.
+        """
         self._config = config
         self._region = region
         self.endpoint_url = endpoint_url
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
-        self._session = session = session_with_small_models()
+        self._session = session = session_with_small_models(profile)
         session.register_component("credential_provider", context_resolver())
         session.register_component("response_parser_factory", StrictParsers())
         events = session.get_component("event_emitter")

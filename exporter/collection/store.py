@@ -73,6 +73,7 @@ class Store:
         self._by_account: dict[str, dict[Key, None]] = {}
         self._ownership = Ownership()
         self._failing: dict[Key, str] = {}
+        self._denied: dict[Key, str] = {}  # with the account's name
         # A heap; some are of what was replaced. Without the entries: those replaced would be kept for hours.
         self._expiries: list[tuple[datetime, int, Key]] = []
         self._expired: dict[Key, _Entry] = {}
@@ -129,7 +130,7 @@ class Store:
                 account,
                 _expires(result, interval),
                 rendered,
-                (bool(key.account_id) or of_organization) and not is_view,
+                (bool(key.account_id) or of_organization) and not is_view and not result.is_denied,
             )
             self._replace(previous, entry, now)
             if interval is not None:
@@ -188,6 +189,11 @@ class Store:
                 return list(self._failing.items())
             keys = self._by_account.get(account_id, ())
             return [(key, self._failing[key]) for key in keys if key in self._failing]
+
+    def denied(self) -> list[tuple[Key, str]]:
+        """The units whose region a service control policy denies, with the name of the account."""
+        with self._lock:
+            return list(self._denied.items())
 
     def published_resources(
         self, account_id: str | None = None, owner: str | None = None
@@ -295,6 +301,8 @@ class Store:
         self._withdraw(entry)
         self._expired.pop(key, None)
         self._failing.pop(key, None)
+        if self._denied.pop(key, None) is not None:
+            self._health.allow(key)
         del self._entries[key]
         del self._by_account[key.account_id][key]
         if not self._by_account[key.account_id]:
@@ -311,10 +319,16 @@ class Store:
         self._entries[key] = entry
         self._by_account.setdefault(key.account_id, {})[key] = None
         self._expired.pop(key, None)
-        if result.error is None:
-            self._failing.pop(key, None)
-        else:
+        self._failing.pop(key, None)
+        if result.error is not None and result.has_failed:
             self._failing[key] = result.error
+        if result.is_denied:
+            self._denied[key] = entry.account
+            self._health.deny(key, entry.account)
+        elif self._denied.pop(key, None) is not None:
+            self._health.allow(key)
+        if previous is not None and previous.has_health and not entry.has_health:
+            self._health.drop(previous.owner, key)
         if entry.has_health:
             self._health.put(
                 entry.owner, key, entry.account, result.attempted_at, result.succeeded_at, result.error

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import AwsError, Kind, reading
+from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import start_of_day, times_a_month
@@ -137,7 +137,7 @@ def _pages(
     pages: list[Mapping[str, Any]] = []
     while True:
         try:
-            page = ctx.call_payer(target, "ce", operation, REGION[target.partition], params)
+            page = ctx.call_payer(target, "ce", operation, billing_region("ce", target.partition), params)
         except AwsError as error:
             # No such commitment, or none in these days: that is an answer.
             if error.code != "DataUnavailableException":

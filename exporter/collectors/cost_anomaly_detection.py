@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import AwsError, Kind, reading
+from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.folding import fold
 from exporter.core.metric import Family, Folded, Sample
@@ -72,7 +72,7 @@ def collect(ctx: Context[CostAnomalyDetectionSettings], target: Target) -> Itera
         },
         "MaxResults": _PAGE,
     }
-    pages = ctx.paginate_payer(target, "ce", "GetAnomalies", REGION[target.partition], params)
+    pages = ctx.paginate_payer(target, "ce", "GetAnomalies", billing_region("ce", target.partition), params)
     shares = [share for page in pages for share in read_page(page, today)]
     detected_anomalies.commit(ctx.ledger, LastRead(now, ctx.settings.days), shares)
     ctx.committed()

@@ -12,6 +12,7 @@ from exporter.aws.errors import reading
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Scope, Target
+from exporter.declarations.calls import CheckCall
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.resources.ec2 import PAGE
@@ -67,5 +68,6 @@ COLLECTOR = Collector(
     settings=Ec2InstancesSettings,
     families=(INSTANCES,),
     iam_actions=("ec2:DescribeInstances",),
+    check=CheckCall(service="ec2", operation="DescribeInstances", params=lambda target: {"MaxResults": 5}),
     collect=collect,
 )

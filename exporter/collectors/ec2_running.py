@@ -20,6 +20,7 @@ from exporter.aws.errors import reading
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Scope, Target
+from exporter.declarations.calls import CheckCall
 from exporter.declarations.collector import Collector, RestoredSamples
 from exporter.declarations.context import Context
 from exporter.resources.ec2 import PAGE
@@ -129,6 +130,7 @@ COLLECTOR = Collector(
     settings=Ec2RunningSettings,
     families=(RUNNING_SECONDS,),
     iam_actions=("ec2:DescribeInstances",),
+    check=CheckCall(service="ec2", operation="DescribeInstances", params=lambda target: {"MaxResults": 5}),
     collect=collect,
     restore=restore,
 )

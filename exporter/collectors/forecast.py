@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter.aws.cost_explorer import METRICS, REGION
+from exporter.aws.cost_explorer import METRICS
 from exporter.aws.errors import AwsError, Kind, reading
+from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import days_between, month_start, start_of_day, times_a_month
@@ -55,7 +56,9 @@ def collect(ctx: Context[ForecastSettings], target: Target) -> Iterable[Sample]:
         params["BillingViewArn"] = ctx.sections.of(CostSettings).billing_view_arn
     cost: Interval | None
     try:
-        cost = read_answer(ctx.call_payer(target, "ce", "GetCostForecast", REGION[target.partition], params))
+        cost = read_answer(
+            ctx.call_payer(target, "ce", "GetCostForecast", billing_region("ce", target.partition), params)
+        )
     except AwsError as error:
         # AWS has too little history to say anything: that is an answer.
         if error.code != "DataUnavailableException":

@@ -151,7 +151,13 @@ class InventorySettings(CollectorSettings):
 def parts(settings: InventorySettings) -> list[Part[InventorySettings]]:
     """A part for each file."""
     return [
-        Part(name=file.name, scope=file.scope, collect=partial(collect, file), offered=file.offered)
+        Part(
+            name=file.name,
+            scope=file.scope,
+            collect=partial(collect, file),
+            offered=file.offered,
+            check=file.check,
+        )
         for file in settings.files()
     ]
 

@@ -58,7 +58,9 @@ def explain(problem: ErrorDetails, data: object) -> str:
                 if inner[1].startswith(("collectors.", "thresholds.")) or not key
                 else f"{key}.{inner[1]}"
             )
-            return f"{name}: found {shown(_lookup(data, name))}, expected {inner[2]}"
+            value = _lookup(data, name)
+            given = "nothing" if value is None else shown(value)
+            return f"{name}: found {given}, expected {inner[2]}"
         return f"{key}: {found}, expected {message}"
     expected = _EXPECTED.get(problem["type"], message.removeprefix("Input should be "))
     return f"{key}: {found}, expected {expected}" + _bounds(problem)

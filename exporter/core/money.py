@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 _EXACT = Context(prec=40, rounding=ROUND_HALF_EVEN)
@@ -50,21 +49,16 @@ def _whole_units(usd: Decimal, most_exponent: int) -> int:
     return units
 
 
-_AMOUNT = re.compile(r"[+-]?\d{1,40}(\.\d{0,60})?([eE][+-]?\d{1,3})?", re.ASCII)
-
-
 def parse_amount(text: str) -> Decimal:
-    """A number that AWS sends as text; ValueError for what is none, such as NaN, or beyond any money or time."""
-    if not _AMOUNT.fullmatch(text):
-        raise ValueError(f"{text[:100]!r} is not an amount")
+    """A number that AWS sends as text; ValueError or InvalidOperation for what is none, or beyond any money or time."""
     amount = Decimal(text)
-    if amount and amount.adjusted() > _MOST_EXPONENT_OF_A_SUM:
-        raise ValueError(f"{text[:100]} is more than any amount")
+    if not amount.is_finite() or (amount and amount.adjusted() > _MOST_EXPONENT_OF_A_SUM):
+        raise ValueError(f"{text[:100]} is not an amount")
     return amount
 
 
 def parse_units(text: str) -> int:
-    """`sum_to_units(parse_amount(text))`, several times as fast for what AWS usually sends; ValueError."""
+    """`sum_to_units(Decimal(text))`, several times as fast for what AWS usually sends; ValueError or InvalidOperation."""
     whole, _, fraction = text.partition(".")
     if (
         len(fraction) <= _DECIMALS
@@ -74,7 +68,7 @@ def parse_units(text: str) -> int:
         and (fraction.isdigit() or not fraction)
     ):
         return int(whole + fraction.ljust(_DECIMALS, "0"))
-    return sum_to_units(parse_amount(text))
+    return sum_to_units(Decimal(text))
 
 
 def to_usd(units: int | float) -> Decimal:

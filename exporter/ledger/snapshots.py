@@ -156,7 +156,7 @@ class Snapshots:
                 self._replaces = _NONE
                 return False
             raise
-        with self._work_folder() as folder:
+        with closing(answer["Body"]) as body, self._work_folder() as folder:
             packed, plain = folder / "packed", folder / "plain"
             size = answer.get("ContentLength")
             if size is None or size > shutil.disk_usage(folder).free:
@@ -165,7 +165,7 @@ class Snapshots:
             with answer_within(max(1.0, deadline - time.monotonic()), size + _BESIDE_BYTES) as limit:
                 try:
                     with packed.open("wb") as target:
-                        shutil.copyfileobj(answer["Body"], target)
+                        shutil.copyfileobj(body, target)
                 except Exception as error:
                     if limit.exceeded is not None:
                         kind = Kind.TIMEOUT if limit.exceeded == "seconds" else Kind.MALFORMED_RESPONSE

@@ -38,7 +38,10 @@ class Costs(BaseModel):
 class ExporterApi:
     """Asks a running exporter; thread-safe. Raises ExporterError only."""
 
-    def __init__(self, settings: RelaySettings, auth: CallerAuth | None) -> None:
+    def __init__(
+        self, settings: RelaySettings, auth: CallerAuth | None, *, read_seconds: float = _READ_SECONDS
+    ) -> None:
+        self._read_seconds = read_seconds
         self._client = Client(
             settings.exporter.url.rstrip("/"),
             auth,
@@ -62,7 +65,7 @@ class ExporterApi:
 
     def _get(self, model: type[A], name: str, params: dict[str, str]) -> A:
         try:
-            answer = self._client.get(f"api/v1/{name}", params, seconds=_READ_SECONDS)
+            answer = self._client.get(f"api/v1/{name}", params, seconds=self._read_seconds)
         except NoAnswerError as error:
             # Settings and files are for the log, as channels are read by others; the address is for neither.
             reason = str(error).replace(self._client.shown, "the exporter")

@@ -40,7 +40,7 @@ def post_json(
     # Here, because the configuration of a command has no need of it.
     import requests
 
-    from exporter.web.outgoing import OutgoingSession
+    from exporter.web.outgoing import OutgoingSession, TooLargeError
 
     address = url.reveal()
     with OutgoingSession(_MAX_ANSWER_BYTES) as session:
@@ -55,7 +55,8 @@ def post_json(
             )
             result = classify(response.status_code)
             return judge(response.content) if result.delivered else result
-        except requests.Timeout as error:
+        except (requests.Timeout, TooLargeError) as error:
+            # Neither in time nor in size did the answer come to its end.
             return DeliveryResult(DeliveryStatus.TIMEOUT, type(error).__name__)
         except requests.RequestException as error:
             return DeliveryResult(DeliveryStatus.UNREACHABLE, type(error).__name__)

@@ -103,7 +103,7 @@ def _mutate_tree(tree: Any, values: list[Any], draw: random.Random) -> tuple[Mut
     value = draw.choice([each for each in values if type(each) is not type(before)] or values)
     if isinstance(before, str) and _AMOUNT.fullmatch(before):
         value = draw.choice(
-            ["NaN", "Infinity", "1e400", "9" * 5_000, "1_0", "", ODD_TEXT, "0x10", 3, None, []]
+            ["NaN", "Infinity", "1e400", "9" * 5_000, "1.0 USD", "", ODD_TEXT, "0x10", 3, None, []]
         )
     parent[path[-1]] = value
     was_number = (isinstance(before, int | float) and not isinstance(before, bool)) or (

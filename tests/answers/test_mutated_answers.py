@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +19,7 @@ import pytest
 from mutations import Mutation, Unchanged, mutate
 from prometheus_client import CollectorRegistry
 
-from exporter.accounts.discovery import Directory, discover
+from exporter.accounts.discovery import Directory, discover, regions_of
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.clients import Aws, Backoff
 from exporter.aws.errors import AwsError, Kind, classify
@@ -44,6 +44,9 @@ SPIKE = date(2026, 5, 18)
 MOST_EACH = 24
 """Mutations of each operation of a unit, in the short form."""
 MANY_EACH = 400
+
+MUTATED = "answers of AWS are mutated: types, members, numbers, text, form"
+HOLDS = "never a wrong number, never the kind internal"
 
 WHAT_AWS_CAN_DO = {
     Kind.MALFORMED_RESPONSE,
@@ -250,22 +253,26 @@ def check(result: Mapping[Any, float] | AwsError, whole: Mapping[Any, float], mu
         assert not changed, f"{mutation.text}: {changed}"
 
 
-def try_mutations(world: World, collector: AnyCollector, part: AnyPart, each: int) -> None:
+Read = Callable[[int], "dict[Any, float] | AwsError"]
+"""Reads once, as the attempt of this number; returns what came of it."""
+
+
+def try_mutations(world: World, name: str, read: Read, each: int) -> None:
     tampering = world.tampering
     tampering.seen, tampering.chosen = {}, None
-    whole = outcome(world, collector, part, 0)
+    whole = read(0)
     assert not isinstance(whole, AwsError), f"{whole} {whole.__cause__!r}"
     operations = list(tampering.seen)
-    assert operations, "the unit has asked nothing"
+    assert operations, "nothing was asked"
     applied = 0
     for service, operation in operations:
-        if service == "sts":
+        if operation == "AssumeRole":
             continue
         for number in range(each):
             tampering.chosen = service, operation
-            tampering.draw = random.Random(f"{part.name} {service} {operation} {number}")
+            tampering.draw = random.Random(f"{name} {service} {operation} {number}")
             tampering.mutation = None
-            result = outcome(world, collector, part, number + 1)
+            result = read(number + 1)
             if tampering.mutation is None:
                 continue
             applied += 1
@@ -274,20 +281,43 @@ def try_mutations(world: World, collector: AnyCollector, part: AnyPart, each: in
     assert applied >= each // 2
 
 
-@pytest.mark.fault(
-    "answers of AWS are mutated: types, members, numbers, text, form",
-    "never a wrong number, never the kind internal",
-)
+def try_unit(world: World, collector: AnyCollector, part: AnyPart, each: int) -> None:
+    try_mutations(world, part.name, lambda number: outcome(world, collector, part, number), each)
+
+
+def try_discovery(world: World, each: int) -> None:
+    def read(number: int) -> dict[Any, float] | AwsError:
+        try:
+            found = discover(world.aws, world.accounts, world.config.shard)
+            regions = regions_of(world.aws, world.member, "discover")
+        except Exception as error:
+            return classify(error, "account discovery")  # as collection does
+        return {("account", id_): 1.0 for id_ in found.accounts} | {("region", name): 1.0 for name in regions}
+
+    try_mutations(world, "discovery", read, each)
+
+
+@pytest.mark.fault(MUTATED, HOLDS)
 @pytest.mark.parametrize(("collector", "part"), units())
 def test_mutated_answers(world: World, collector: AnyCollector, part: AnyPart) -> None:
-    try_mutations(world, collector, part, MOST_EACH)
+    try_unit(world, collector, part, MOST_EACH)
+
+
+@pytest.mark.fault(MUTATED, HOLDS)
+def test_mutated_answers_to_discovery(world: World) -> None:
+    try_discovery(world, MOST_EACH)
 
 
 @pytest.mark.long
-@pytest.mark.fault(
-    "answers of AWS are mutated: types, members, numbers, text, form",
-    "never a wrong number, never the kind internal",
-)
+@pytest.mark.timeout(3600)
+@pytest.mark.fault(MUTATED, HOLDS)
 @pytest.mark.parametrize(("collector", "part"), units())
 def test_many_mutated_answers(world: World, collector: AnyCollector, part: AnyPart) -> None:
-    try_mutations(world, collector, part, MANY_EACH)
+    try_unit(world, collector, part, MANY_EACH)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.fault(MUTATED, HOLDS)
+def test_many_mutated_answers_to_discovery(world: World) -> None:
+    try_discovery(world, MANY_EACH)

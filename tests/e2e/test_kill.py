@@ -140,6 +140,7 @@ def true_costs(aws: SimulatedAws, months: int) -> dict[tuple[str, str, str], Dec
 @pytest.mark.fault(
     "SIGKILL at any moment, start-up included", "the ledger is whole, and nothing committed is paid again"
 )
+@pytest.mark.fault("SIGKILL of the exporter at any moment", "nothing committed is lost or paid for again")
 def test_nothing_committed_is_lost_or_paid_again(
     make_aws: MakeAws, make_exporter: MakeExporter, capsys: pytest.CaptureFixture[str], kills: int
 ) -> None:

@@ -90,7 +90,13 @@ def served() -> Iterator[Served]:
 
     answers = AnswerSource(nothing, nothing)
     probes = Probes(
-        unready=list, problems=list, reload=nothing, refresh=nothing, status=dict, answers=answers
+        unready=list,
+        problems=list,
+        denied_regions=list,
+        reload=nothing,
+        refresh=nothing,
+        status=dict,
+        answers=answers,
     )
     server = Server(create_app(store, registry, probes), "127.0.0.1", 0)
     served = Served(f"http://127.0.0.1:{server.start()}", store)

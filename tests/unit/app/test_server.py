@@ -7,6 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import requests
 from prometheus_client import CollectorRegistry
 from waiting import wait_for
@@ -19,6 +20,7 @@ from exporter.core.moments import utc_now
 from exporter.web.server import Server
 
 
+@pytest.mark.fault("sixty reloads and refreshes wait for AWS", "scrapes and readiness do not wait")
 def test_requests_that_wait_for_aws_leave_threads_for_the_others() -> None:
     release, waiting = threading.Event(), threading.Semaphore(0)
 
@@ -36,6 +38,7 @@ def test_requests_that_wait_for_aws_leave_threads_for_the_others() -> None:
     probes = Probes(
         unready=list,
         problems=list,
+        denied_regions=list,
         reload=hangs,
         refresh=refreshes,
         status=dict,
