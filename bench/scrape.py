@@ -21,13 +21,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, quantiles
-from typing import IO
+from typing import IO, NoReturn
 
 import click
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, start_http_server
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from exporter.api.source import Source
+from exporter.app.answers import AnswerSource
 from exporter.app.endpoints import Probes, create_app
 from exporter.collection.metrics import RunnerMetrics
 from exporter.collection.refreshed import Refreshed
@@ -93,16 +93,17 @@ def serve_ours(families: int, series: int) -> tuple[int, Publish]:
             owner="inventory",
         )
 
-    def no_source() -> Source:
+    def no_source(_: object) -> NoReturn:
         raise ValueError("the bench asks for metrics only")
 
     probes = Probes(
         unready=list,
         problems=list,
+        denied_regions=list,
         reload=lambda: None,
         refresh=lambda name, _: Refreshed(collector=name),
         status=dict,
-        source=no_source,
+        answers=AnswerSource(no_source, no_source),
     )
     server = Server(create_app(store, registry, probes), "127.0.0.1", 0)
     return server.start(), publish

@@ -101,7 +101,8 @@ class CostExplorerSettings:
 
     `currency` is the unit of amounts; `changed_data` makes a page answer RequestChangedException when the
     data moved since the first page, where the default serves the state of the first page to its end;
-    `hourly` allows HOURLY; `disabled` holds accounts for which Cost Explorer is not enabled.
+    `hourly` allows HOURLY; `disabled` holds accounts for which Cost Explorer is not enabled. `first_day` (ISO, or
+    empty) is the first that has data, as after Cost Explorer was enabled: a query that begins earlier has none.
     """
 
     groups_per_page: int
@@ -110,6 +111,7 @@ class CostExplorerSettings:
     hourly: bool = False
     disabled: set[str] = field(default_factory=set)
     force_request_changed: int = 0
+    first_day: str = ""
 
 
 class CostExplorer:
@@ -169,6 +171,10 @@ class CostExplorer:
 
     def _get_cost_and_usage(self, call: AwsCall) -> dict[str, Any]:
         query = self._query(call)
+        if self.settings.first_day and query.start < parse_day(self.settings.first_day):
+            raise AwsError(
+                "DataUnavailableException", "Data is not available. Please try to adjust the time period."
+            )
         asked = {key: value for key, value in call.params.items() if key != "NextPageToken"}
         asked["account"] = call.account_id
         token = call.params.get("NextPageToken")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import random
+import secrets
 import threading
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from simulated_aws import hostile_answers
 from simulated_aws.organization import Organization
-from simulated_aws.wire import AwsCall, AwsError
+from simulated_aws.wire import AwsCall, AwsError, Response
 
 KINDS = (
     "latency",
@@ -24,7 +26,39 @@ KINDS = (
     "last_page_fails",
     "query_fails",
     "request_changed",
+    "clock_skew",
+    "not_opted_in",
+    "plain_429",
+    "plain_503",
+    *hostile_answers.KINDS,
+    "service_control_policy",
+    "encoded_service_control_policy",
+    "resource_control_policy",
 )
+_ENCODED = "encoded_service_control_policy"
+_POLICIES = {
+    "service_control_policy": "service control policy",
+    _ENCODED: "service control policy",
+    "resource_control_policy": "resource control policy",
+}
+"""Policies of the organization: faults that deny what they match, but nothing in the management account."""
+
+_EXEMPT_SERVICES = frozenset(
+    {
+        "budgets", "ce", "cloudfront", "config", "cost-optimization-hub", "globalaccelerator", "health", "iam", "kms",
+        "networkmanager", "organizations", "pricing", "route53", "route53domains", "shield", "sts", "support",
+        "trustedadvisor", "waf", "wafv2", "wellarchitected",
+    }
+)  # fmt: skip
+_EXEMPT_OPERATIONS = frozenset(
+    {
+        ("ec2", "DescribeRegions"),
+        ("ec2", "DescribeTransitGateways"),
+        ("ec2", "DescribeVpnGateways"),
+        ("s3", "ListBuckets"),
+    }
+)
+"""What AWS's own example of a policy that denies regions leaves allowed, because it is of no region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +66,15 @@ class Fault:
     """One rule; None matches everything. `account` is an id.
 
     `account` is the calling account, and for AssumeRole the account whose role is asked for. `seconds` is
-    the latency, or the most that a hang lasts (None: until cleared or the client leaves). `count` is how
+    the latency, or the most that a hang lasts (None: until cleared or the client leaves) or that an answer without end
+    lasts (None: two minutes). `count` is how
     many calls it hits before it is used up, `probability` the chance of each. `code` overrides the error.
     `query_fails` has GetMetricData answer, but for its first query, for which it has half of the data.
     `resource` is a text that the request must name, such as a key id: what is denied then, that resource's
     own policy denies.
+    `service_control_policy` and `resource_control_policy` deny in AWS's words, in every account but the payer's. Without
+    a service, what is of no region stays allowed, as in AWS's example of a policy that denies regions. Under
+    `encoded_service_control_policy`, EC2 gives the reason in its encoded message only.
     """
 
     id: int
@@ -140,6 +178,7 @@ class Faults:
                     or rule.operation not in (None, call.operation)
                     or rule.region not in (None, call.region)
                     or (rule.resource is not None and not _names(call, rule.resource))
+                    or (rule.kind in _POLICIES and not self._is_subject(rule, call))
                     or (rule.probability < 1.0 and self._random.random() >= rule.probability)
                 ):
                     continue
@@ -148,6 +187,13 @@ class Faults:
                 self._hits[rule.id] += 1
                 hit.append(rule)
         return hit
+
+    def _is_subject(self, rule: Fault, call: AwsCall) -> bool:
+        """Whether a policy of the organization applies to a call."""
+        if call.account_id in ("", self._organization.payer.id) or call.service == "sts":
+            return False
+        is_exempt = call.service in _EXEMPT_SERVICES or (call.service, call.operation) in _EXEMPT_OPERATIONS
+        return rule.service is not None or not is_exempt
 
     def use(self, rule: Fault) -> None:
         """Count a rule as used."""
@@ -189,13 +235,28 @@ def fault_error(rule: Fault, call: AwsCall) -> AwsError | None:
         return AwsError(rule.code or code, "Rate exceeded", status)
     if rule.kind == "access_denied":
         return access_denied(call, rule.code, rule.resource)
+    if (policy := _POLICIES.get(rule.kind)) is not None:
+        return denied_by_policy(call, policy, is_encoded=rule.kind == _ENCODED)
     if rule.kind == "expired_credentials":
         return expired(call, rule.code)
     if rule.kind == "server_error":
         return internal_error(rule, call)
+    if rule.kind == "clock_skew":
+        return clock_skew(call, rule.code)
+    if rule.kind == "not_opted_in":
+        return not_opted_in(call, rule.code)
     if rule.kind == "request_changed":
         return AwsError("RequestChangedException", "The data changed. Try again without a pagination token.")
     return None
+
+
+def plain_answer(rule: Fault) -> Response | None:
+    """The answer of a load balancer before the service, in no service's form; None for other kinds."""
+    texts = {"plain_429": (429, b"Too Many Requests"), "plain_503": (503, b"upstream connect error")}
+    if rule.kind not in texts:
+        return None
+    status, text = texts[rule.kind]
+    return Response(status, {"Content-Type": "text/plain"}, text)
 
 
 def internal_error(rule: Fault, call: AwsCall) -> AwsError:
@@ -221,6 +282,27 @@ def access_denied(call: AwsCall, code: str | None = None, resource: str | None =
     return AwsError(code or "AccessDeniedException", message, 400)
 
 
+def denied_by_policy(call: AwsCall, policy: str, *, is_encoded: bool = False) -> AwsError:
+    """The refusal of a call by a policy of the organization, in its service's words."""
+    who = f"arn:aws:sts::{call.account_id}:assumed-role/denied/session"
+    action = f"{call.service}:{call.operation}"
+    message = f"User: {who} is not authorized to perform: {action}"
+    reason = f"with an explicit deny in a {policy}"
+    if call.protocol == "ec2":
+        words = "You are not authorized to perform this operation."
+        words += "" if is_encoded else f" {message} {reason}."
+        return AwsError(
+            "UnauthorizedOperation",
+            f"{words} Encoded authorization failure message: {secrets.token_hex(40)}",
+            403,
+        )
+    if call.service == "sns":
+        return AwsError("AuthorizationError", f"{message} on resource: * {reason}", 403)
+    if call.protocol in ("query", "rest-xml"):
+        return AwsError("AccessDenied", f"{message} on resource: * {reason}", 403)
+    return AwsError("AccessDeniedException", f"{message} on resource: * {reason}", 400)
+
+
 def expired(call: AwsCall, code: str | None = None) -> AwsError:
     """The refusal of a session that is over."""
     message = "The security token included in the request is expired"
@@ -229,3 +311,31 @@ def expired(call: AwsCall, code: str | None = None) -> AwsError:
     if call.protocol in ("query", "rest-xml"):
         return AwsError(code or "ExpiredToken", message, 400 if call.service == "s3" else 403)
     return AwsError(code or "ExpiredTokenException", message, 400)
+
+
+def clock_skew(call: AwsCall, code: str | None = None) -> AwsError:
+    """The refusal of a signature whose time is too far from AWS's."""
+    message = (
+        "Signature expired: 20260317T140000Z is now earlier than 20260317T141500Z (20260317T142000Z - 5 min.)"
+    )
+    if call.protocol == "ec2":
+        return AwsError(code or "RequestExpired", "Request has expired.", 400)
+    if call.protocol == "rest-xml":
+        text = "The difference between the request time and the current time is too large."
+        return AwsError(code or "RequestTimeTooSkewed", text, 403)
+    if call.protocol == "query":
+        return AwsError(code or "SignatureDoesNotMatch", message, 403)
+    return AwsError(code or "InvalidSignatureException", message, 400)
+
+
+def not_opted_in(call: AwsCall, code: str | None = None) -> AwsError:
+    """The refusal in a region that the account has not opted in to: there, its keys are unknown."""
+    message = "The security token included in the request is invalid"
+    if call.protocol == "ec2":
+        text = "AWS was not able to validate the provided access credentials"
+        return AwsError(code or "AuthFailure", text, 401)
+    if call.protocol == "rest-xml":
+        return AwsError(code or "InvalidToken", "The provided token is malformed or otherwise invalid.", 400)
+    if call.protocol == "query":
+        return AwsError(code or "InvalidClientTokenId", message, 403)
+    return AwsError(code or "UnrecognizedClientException", message, 400)

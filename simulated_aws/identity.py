@@ -19,7 +19,7 @@ from simulated_aws.wire import AwsCall, AwsError, Response, xml_response
 PAYER_ACCESS_KEY = "AKIASIMULATEDPAYER00"
 PAYER_SECRET_KEY = "simulated-secret-of-the-payer-0000000000"  # noqa: S105 - opens nothing but the simulation
 PAYER_USER = "exporter"
-_ROLE = re.compile(r"arn:aws(?:-[a-z-]+)?:iam::(\d{12}):role/(?:[\w+=,.@/-]*/)?([\w+=,.@-]{1,64})")
+_ROLE = re.compile(r"arn:(aws(?:-[a-z-]+)?):iam::(\d{12}):role/(?:[\w+=,.@/-]*/)?([\w+=,.@-]{1,64})")
 _ALPHABET = string.ascii_uppercase + string.digits
 
 
@@ -52,7 +52,7 @@ class Identity:
             PAYER_ACCESS_KEY,
             PAYER_SECRET_KEY,
             "",
-            f"arn:aws:iam::{payer.id}:user/{PAYER_USER}",
+            f"arn:{spec.partition}:iam::{payer.id}:user/{PAYER_USER}",
             "AIDASIMULATEDPAYER00",
             None,
         )
@@ -92,7 +92,7 @@ class Identity:
 
     def assume_with_web_identity(self, call: AwsCall) -> Response:
         """AssumeRoleWithWebIdentity, the one call that is not signed."""
-        arn = f"arn:aws:iam::{self.payer.account_id}:role/aws-spend-exporter"
+        arn = f"arn:{self._spec.partition}:iam::{self.payer.account_id}:role/aws-spend-exporter"
         if call.params.get("WebIdentityToken") not in self.web_identity_tokens:
             raise AwsError("InvalidIdentityToken", "No OpenIDConnect provider found in your account.", 400)
         if call.params.get("RoleArn") != arn:
@@ -110,7 +110,7 @@ class Identity:
             key,
             secrets.token_urlsafe(30),
             secrets.token_urlsafe(96),
-            f"arn:aws:sts::{account_id}:assumed-role/{role}/{name}",
+            f"arn:{self._spec.partition}:sts::{account_id}:assumed-role/{role}/{name}",
             f"{role_id}:{name}",
             self._now() + timedelta(seconds=seconds),
         )
@@ -144,7 +144,7 @@ class Identity:
         match = _ROLE.fullmatch(arn)
         if match is None:
             raise AwsError("ValidationError", f"{arn} is invalid")
-        account = self._organization.by_id.get(match[1])
+        account = self._organization.by_id.get(match[2])
         refused = AwsError(
             "AccessDenied",
             f"User: {caller.arn} is not authorized to perform: sts:AssumeRole on resource: {arn}",
@@ -154,7 +154,8 @@ class Identity:
         if (
             account is None
             or account.state != "ACTIVE"
-            or match[2] != self._spec.member_role
+            or match[1] != self._spec.partition
+            or match[3] != self._spec.member_role
             or (external_id is not None and params.get("ExternalId") != external_id)
         ):
             raise refused
@@ -166,7 +167,7 @@ class Identity:
                 if chained
                 else "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
             )
-        return self._session(account.id, match[2], name, duration)
+        return self._session(account.id, match[3], name, duration)
 
 
 def signature_error(call: AwsCall) -> AwsError:

@@ -15,9 +15,10 @@ from typing import Any
 
 from cheroot import wsgi
 
+from simulated_aws import hostile_answers
 from simulated_aws.control import Control
 from simulated_aws.cost_truth import ExplicitCost
-from simulated_aws.faults import Fault, fault_error, internal_error
+from simulated_aws.faults import Fault, fault_error, internal_error, plain_answer
 from simulated_aws.identity import PAYER_ACCESS_KEY, PAYER_SECRET_KEY, Session, signature_error
 from simulated_aws.service_names import ServiceNames
 from simulated_aws.signature import signature_matches
@@ -27,6 +28,7 @@ from simulated_aws.world import World
 
 _log = logging.getLogger(__name__)
 _THREADS = 64
+_HOSTILE_SECONDS = 120.0  # of an answer without end
 _BODY_LIMIT = 64 * 2**20
 
 
@@ -49,6 +51,8 @@ class SimulatedAws(World):
         self._services = self._answers_of_services()
         self._names = ServiceNames((*self._services, *self.inventory.services))
         self._requested_port = port
+        self.tamper: Callable[[AwsCall, Response], Response] | None = None
+        """What is made of each answer before it is sent; None: nothing."""
         self._server: wsgi.Server | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -186,6 +190,8 @@ class SimulatedAws(World):
         rules = self.faults.matching(call)
         for rule in rules:
             self._delay(rule, environ)
+            if (plain := plain_answer(rule)) is not None:
+                return plain
             if rule.kind != "last_page_fails" and (broken := fault_error(rule, call)) is not None:
                 raise broken
         if call.service == "sts" and call.operation == "AssumeRoleWithWebIdentity":
@@ -197,6 +203,8 @@ class SimulatedAws(World):
             raise signature_error(call)
         call.query_fails = any(rule.kind == "query_fails" for rule in rules)
         response = self._dispatch(call, session, environ, body)
+        if self.tamper is not None:
+            response = self.tamper(call, response)
         for rule in rules:
             if rule.kind == "malformed":
                 response.body = response.body[: len(response.body) // 2]
@@ -219,6 +227,16 @@ class SimulatedAws(World):
                     break
             if self._stopping.is_set() or _has_left(client):
                 raise ConnectionDropped
+        elif rule.kind in hostile_answers.KINDS:
+            end = time.monotonic() + (rule.seconds if rule.seconds is not None else _HOSTILE_SECONDS)
+            hostile_answers.send(
+                rule.kind,
+                environ["exporter.socket"],
+                lambda seconds: (
+                    rule.cleared.wait(seconds) or self._stopping.is_set() or time.monotonic() > end
+                ),
+            )
+            raise ConnectionDropped
 
     def _dispatch(self, call: AwsCall, session: Session, environ: Mapping[str, Any], body: bytes) -> Response:
         """The answer of the service's own simulation; moto's where it has none for the operation."""

@@ -16,7 +16,7 @@ class OrganizationSpec:
     `external_id` is what AssumeRole must present (None: nothing is asked). `refresh_minutes` is how often
     Cost Explorer's view of unsettled days moves. `empty_pages` lets Cost Explorer and ListAccounts answer
     an occasional page that is empty and has a token. `duplicate_names` gives two accounts one name.
-    `instances` is how many EC2 instances an account has in each region.
+    `instances` is how many EC2 instances an account has in each region. `partition` is that of identities and roles.
     Raises ValueError when a number is out of range or `now` is naive.
     """
 
@@ -34,6 +34,7 @@ class OrganizationSpec:
     duplicate_names: bool = False
     instances: int = 6
     currency: str = "USD"
+    partition: str = "aws"
 
     def __post_init__(self) -> None:
         for name in ("accounts", "services", "groups_per_page", "days", "refresh_minutes"):

@@ -37,6 +37,7 @@ _TOGETHER = {
     "tests/grafana/test_dashboards_on_prometheus.py": "prometheus",
     "tests/deploy/test_wheel.py": "wheel",
     "tests/docs/": "docs",
+    "tests/answers/": "answers",
     "tests/e2e/test_commands.py": "commands",
     "tests/inventory/": "inventory",
     "tests/property/test_cost_reconciles.py": "cost",

@@ -1,4 +1,7 @@
-"""An endpoint on the wire that decodes what it gets with a decoder of its own, and answers as it is told."""
+"""A remote write endpoint on the wire, with a separate decoder, which answers as a test wants it to.
+
+It declines remote write 2.0 as a receiver of 1.0 should, unless a test makes it `take_2` or `ignore_2`.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,41 @@ def decode(request: bytes) -> list[Sample]:
     return samples
 
 
+def decode_2(request: bytes) -> list[Sample]:
+    """The samples of a Request of remote write 2.0, in its order."""
+    symbols: list[str] = []
+    samples: list[Sample] = []
+    for number, content in message(request):
+        if number == 4:
+            symbols.append(content.decode())
+            continue
+        assert number == 5, "the symbols come first"
+        assert symbols[0] == ""
+        labels: list[tuple[str, str]] = []
+        for part, inner in message(content):
+            if part == 1:
+                at, references = 0, []
+                while at < len(inner):
+                    reference, at = varint(inner, at)
+                    references.append(symbols[reference])
+                labels += zip(references[::2], references[1::2], strict=True)
+            else:
+                assert part == 2
+                sample = dict(message(inner))
+                samples.append((tuple(labels), sample.get(2, 0), sample[1]))
+    assert len(set(symbols)) == len(symbols)
+    return samples
+
+
+WRITTEN = "X-Prometheus-Remote-Write-Samples-Written"
+CONTENT_TYPE_2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
+
+
+def series_text(labels: Labels) -> str:
+    """As Prometheus names a series."""
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in labels) + "}"
+
+
 @dataclass
 class Request:
     """One request as it arrived."""
@@ -88,6 +126,16 @@ class RecordingEndpoint:
         self.requests: list[Request] = []
         self.taken: list[Sample] = []
         self.answer: Callable[[Request], Answer] = lambda request: (204, "")
+        self.bad: Callable[[Sample], str | None] | None = None
+        """Why a sample is refused: with all of its request by 1.0, alone by 2.0."""
+        self.take_2 = False
+        self.confirms = True
+        """Whether it says by 2.0 how many samples it took."""
+        self.ignore_2 = False
+        """Whether it finds no sample in a request of 2.0, and says so by 204, as Prometheus 2.42 does."""
+        self.names_series = True
+        """Whether it says by 2.0 which series it refuses, as Prometheus does."""
+        self.declined: list[Request] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -97,12 +145,7 @@ class RecordingEndpoint:
             def do_POST(self) -> None:  # http.server's name
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 request = Request(self.path, dict(self.headers.items()), body)
-                if self.path.endswith("/write"):
-                    request.samples = decode(bytes(cramjam.snappy.decompress_raw(body)))
-                status, text, *more = outer.answer(request)
-                outer.requests.append(request)
-                if 200 <= status < 300:
-                    outer.taken += request.samples
+                status, text, *more = outer.reply(request)
                 data = text.encode()
                 self.send_response(status)
                 for name, value in (more[0] if more else {}).items():
@@ -123,6 +166,31 @@ class RecordingEndpoint:
         self.write_url = f"{self.url}/api/v1/write"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
+
+    def reply(self, request: Request) -> Answer:
+        """Answer one request, and keep what is taken of it."""
+        is_2 = request.headers.get("Content-Type") == CONTENT_TYPE_2
+        if is_2 and not self.take_2:
+            self.declined.append(request)
+            return (204, "") if self.ignore_2 else (415, "expected application/x-protobuf")
+        if request.path.endswith("/write"):
+            body = bytes(cramjam.snappy.decompress_raw(request.body))
+            request.samples = decode_2(body) if is_2 else decode(body)
+        status, text, *more = self.answer(request)
+        good = request.samples if status < 300 else []
+        if self.bad is not None and status < 300:
+            why = [(sample, reason) for sample in good if (reason := self.bad(sample))]
+            if why:
+                refused = [sample for sample, _ in why]
+                good = [sample for sample in good if sample not in refused] if is_2 else []
+                status = 400
+                named = [f"{reason} for series {series_text(sample[0])}" for sample, reason in why]
+                text = "\n".join(named) if is_2 and self.names_series else why[0][1]
+        self.requests.append(request)
+        self.taken += good
+        if is_2 and self.confirms:
+            more = [{WRITTEN: str(len(good)), **(more[0] if more else {})}]
+        return (status, text, *more)
 
     def close(self) -> None:
         self._server.shutdown()

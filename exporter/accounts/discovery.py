@@ -10,11 +10,11 @@ from typing import Literal
 from exporter.accounts.placing import OU_INFO
 from exporter.accounts.settings import AccountsSettings, StaticAccount
 from exporter.accounts.sharding import ShardSettings
+from exporter.aws import partitions
 from exporter.aws.clients import Aws
+from exporter.aws.errors import reading
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Account, Target
-
-GLOBAL_REGION = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 
 IAM_PAYER = (
     "organizations:ListAccounts",
@@ -38,6 +38,8 @@ class Directory:
     """Names by id of every account that discovery saw, suspended and excluded ones included."""
     of_all_shards: Mapping[str, Account] | None = None
     """The accounts that all shards together collect from; None: `accounts`."""
+    global_region: str = "us-east-1"
+    """Where the partition answers for its global services."""
 
     def payer_target(self, region: str) -> Target:
         """The one target of PAYER collectors."""
@@ -45,15 +47,20 @@ class Directory:
 
     def target(self, account: Account, region: str | None = None) -> Target:
         """One account in one region; in the region of global services by default."""
-        return Target(account.id, account.name, region or GLOBAL_REGION[self.partition], self.partition)
+        return Target(account.id, account.name, region or self.global_region, self.partition)
 
 
 def discover(aws: Aws, settings: AccountsSettings, shard: ShardSettings) -> Directory:
     """Ask AWS who we are and, where configured, which accounts there are; AwsError if it cannot say."""
+    with reading("an answer about the accounts"):
+        return _discover(aws, settings, shard)
+
+
+def _discover(aws: Aws, settings: AccountsSettings, shard: ShardSettings) -> Directory:
     identity = aws.call(None, "sts", "GetCallerIdentity", aws.region)
     payer_id = str(identity["Account"])
-    partition = str(identity["Arn"]).split(":")[1]
-    region = GLOBAL_REGION.get(partition, aws.region)
+    partition = partitions.of_arn(str(identity["Arn"]))
+    region = partitions.global_region(partition, aws.region)
 
     tags: dict[str, dict[str, str]] = {}
     if settings.discovery == "organizations":
@@ -79,7 +86,7 @@ def discover(aws: Aws, settings: AccountsSettings, shard: ShardSettings) -> Dire
         if entered.state == "ACTIVE" and _selected(entered, settings):
             accounts[entered.id] = entered
     held = {id_: account for id_, account in accounts.items() if shard.holds(id_)}
-    return Directory(payer_id, partition, held, names, accounts)
+    return Directory(payer_id, partition, held, names, accounts, region)
 
 
 def _organization(aws: Aws, region: str) -> Iterator[Account]:
@@ -183,7 +190,8 @@ def regions_of(
         return configured
     # Without AllRegions, only regions that the account can use are returned.
     answer = aws.call(account, "ec2", "DescribeRegions", aws.region)
-    return tuple(sorted(str(region["RegionName"]) for region in answer["Regions"]))
+    with reading("an answer about the regions"):
+        return tuple(sorted(str(region["RegionName"]) for region in answer["Regions"]))
 
 
 # What is known without asking AWS again

@@ -13,6 +13,7 @@ from exporter.expectation.limits import Limits
 
 THRESHOLD_VARIABLE = "COST_ANOMALY_THRESHOLD"
 """The environment variable that says `anomalies.percentage` where the file does not."""
+MOST_PERCENTAGE = 10_000
 
 Kind = Literal["spike", "drop", "dip", "new_service", "stopped_service"]
 Sensitivity = Literal["low", "medium", "high"]
@@ -41,7 +42,10 @@ class UsageAnomalySettings(StrictModel):
 
     enabled: bool = Field(default=True, description="Whether daily usage totals are assessed.")
     percentage: float = Field(
-        default=50, ge=0, le=10_000, description="Least difference from the expected total, in percent."
+        default=50,
+        ge=0,
+        le=MOST_PERCENTAGE,
+        description="Least difference from the expected total, in percent.",
     )
 
 
@@ -55,7 +59,7 @@ class AnomalySettings(StrictModel):
     percentage: float = Field(
         default=20,
         ge=0,
-        le=10_000,
+        le=MOST_PERCENTAGE,
         description="Least difference from the expected cost, in percent; COST_ANOMALY_THRESHOLD works too.",
     )
     usd_per_day: Usd = Field(

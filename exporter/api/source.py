@@ -29,7 +29,7 @@ class Source:
     names: Mapping[str, str]
     """Account names by id as configured or discovered; they win over the ledger's."""
     samples: Iterable[Sample] = ()
-    """What is served now; nothing where no exporter runs."""
+    """What is served now of the families that the endpoint declares; nothing where no exporter runs."""
     published_resources: Sequence[PublishedResources] = ()
     """The resources of every unit of the inventory; nothing where no exporter runs."""
 
@@ -82,6 +82,11 @@ class Endpoint(Generic[Q]):
     help: str
     query: type[Q]
     answer: Callable[[Source, Q], dict[str, Any]]
+    families: tuple[str, ...] = ()
+    """Names of the families of which it reads what is served."""
+    reads_resources: bool = False
+    is_cached: Callable[[Q], bool] = lambda query: True
+    """Whether a question has the same answer until what it is made of changes, or the minute ends."""
 
     def reply(self, source: Source, query: Q) -> dict[str, Any]:
         """The answer; ValueError also where it would say $0 of an unknown account."""

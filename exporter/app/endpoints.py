@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from exporter.api.endpoints import all_endpoints
-from exporter.api.source import AnyEndpoint, Source
+from exporter.api.source import AnyEndpoint
+from exporter.app.answers import Answers, AnswerSource
 from exporter.app.pages import api_page, landing_page
 from exporter.collection.refreshed import Refreshed
 from exporter.collection.store import Store
@@ -27,7 +29,7 @@ from exporter.web.pages import comes_from_a_page
 T = TypeVar("T")
 
 _MOST_WAITING = 4
-"""Requests that wait for a reload or a refresh at once; each holds one of the threads that answer the JSON API."""
+"""Requests that wait for a reload or a refresh at once; each holds one of the threads that answer `/-/ready`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,13 @@ class Probes:
 
     unready: Callable[[], list[str]]
     problems: Callable[[], list[str]]
+    denied_regions: Callable[[], list[str]]
     reload: Callable[[], str | None]
     """Reloads the configuration; returns why it was refused, None when it was taken over."""
     refresh: Callable[[str, Reread | None], Refreshed]
     """Reads AWS for one collector now, or days of cost again; returns what became of it."""
     status: Callable[[], dict[str, Any]]
-    source: Callable[[], Source]
+    answers: AnswerSource
 
 
 def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> FastAPI:
@@ -53,13 +56,22 @@ def create_app(store: Store, registry: CollectorRegistry, probes: Probes) -> Fas
         redoc_url=None,
         redirect_slashes=False,  # to wherever the Host header says
     )
+    app.add_exception_handler(sqlite3.Error, _without_ledger)
+    answers = Answers(probes.answers)
     _add_metrics(app, store, registry)
-    _add_states(app, probes)
+    _add_states(app, probes, answers)
     _add_actions(app, probes)
     for endpoint in all_endpoints():
-        _mount(app, endpoint, probes.source)
+        _mount(app, endpoint, answers)
     _add_pages(app, probes)
     return app
+
+
+async def _without_ledger(request: Request, error: Exception) -> JSONResponse:
+    """503 for what is made from the ledger, while it cannot be read."""
+    return JSONResponse(
+        {"detail": f"the ledger cannot be read: {error}"}, status_code=503, headers={"Retry-After": "10"}
+    )
 
 
 def _add_metrics(app: FastAPI, store: Store, registry: CollectorRegistry) -> None:
@@ -78,7 +90,7 @@ def _add_metrics(app: FastAPI, store: Store, registry: CollectorRegistry) -> Non
         return await asyncio.to_thread(exposition, accepted)
 
 
-def _add_states(app: FastAPI, probes: Probes) -> None:
+def _add_states(app: FastAPI, probes: Probes, answers: Answers) -> None:
     """What is asked without changing anything."""
 
     @app.get("/-/healthy", response_class=PlainTextResponse, summary="The process lives")
@@ -91,14 +103,17 @@ def _add_states(app: FastAPI, probes: Probes) -> None:
     def ready() -> PlainTextResponse:
         waiting = probes.unready()
         problems = "".join(f"Failing: {problem}\n" for problem in probes.problems())
+        problems += "".join(
+            f"Denied by a service control policy: {regions}\n" for regions in probes.denied_regions()
+        )
         if waiting:
             text = "".join(f"Not ready: {reason}\n" for reason in waiting)
             return PlainTextResponse(text + problems, status_code=503)
         return PlainTextResponse(f"aws-spend-exporter is ready.\n{problems}")
 
     @app.get("/api/v1/status", summary="Collectors, their results and the spend on AWS requests")
-    def status() -> JSONResponse:
-        return JSONResponse(probes.status())
+    async def status() -> Response:
+        return await answers.in_turn(lambda: JSONResponse(probes.status()))
 
 
 def _add_actions(app: FastAPI, probes: Probes) -> None:
@@ -160,7 +175,7 @@ def _add_pages(app: FastAPI, probes: Probes) -> None:
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def landing() -> str:
-        return landing_page(probes.unready(), probes.problems())
+        return landing_page(probes.unready(), probes.problems(), probes.denied_regions())
 
     # FastAPI's own page would load its scripts from a foreign host.
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
@@ -173,12 +188,9 @@ def _not_from_a_page(request: Request) -> None:
         raise HTTPException(403, "a page may not ask for this")
 
 
-def _mount(app: FastAPI, endpoint: AnyEndpoint, source: Callable[[], Source]) -> None:
-    def answer(query: Any) -> JSONResponse:
-        try:
-            return JSONResponse(endpoint.reply(source(), query))
-        except ValueError as error:
-            raise HTTPException(400, str(error)) from None
+def _mount(app: FastAPI, endpoint: AnyEndpoint, answers: Answers) -> None:
+    async def answer(query: Any) -> Response:
+        return await answers.reply(endpoint, query)
 
     # FastAPI reads the parameters off the annotation.
     answer.__annotations__["query"] = Annotated[endpoint.query, Query()]

@@ -22,12 +22,13 @@ _LINKS = (
 )
 
 
-def landing_page(unready: Sequence[str], failing: Sequence[str]) -> str:
+def landing_page(unready: Sequence[str], failing: Sequence[str], denied: Sequence[str] = ()) -> str:
     """Where to go from here, and whether anything is wrong."""
     links = "".join(f'<li><a href="{path}">{text}</a>: {what}</li>' for path, text, what in _LINKS)
     state = (_list("Not ready", unready) if unready else "") + (
         _list("Failing", failing) if failing else ""
     ) or "<p>Every collector has run, and none fails.</p>"
+    state += _list("Denied by a service control policy, asked again each day", denied) if denied else ""
     return _page(
         f"aws-spend-exporter {version('aws-spend-exporter')}",
         f"<p>What AWS costs, what runs there and what is used, as metrics.</p><ul>{links}</ul>{state}",

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
@@ -20,7 +20,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 
-from exporter.api.source import Source
+from exporter.api.source import AnyEndpoint, Source
+from exporter.app.answers import AnswerSource, Version
 from exporter.app.clock_steps import ClockSteps
 from exporter.app.dated_history import DAILY_VALUES, assessed_history
 from exporter.app.endpoints import Probes, create_app
@@ -92,8 +93,9 @@ class Service:
         if self._snapshots is not None:
             self._snapshots.restore()
         self.ledger = Ledger(config.ledger_path)
-        # A second connection: a scrape never waits for a commit, which can take seconds.
+        # Connections to read with: a scrape waits neither for a commit, which can take seconds, nor for an answer.
         self._books = Ledger(config.ledger_path, read_only=True)
+        self._answers = Ledger(config.ledger_path, read_only=True)
         self._clock = clock
         self._config_path = config_path
         self._allow_plan_over_ceiling = allow_plan_over_ceiling
@@ -103,6 +105,7 @@ class Service:
         self._clock_steps = ClockSteps()
         self._reload_lock = threading.Lock()
         self._takes_reloads = True
+        self._reloads = 0
         self._end_by: float | None = None  # monotonic; set by the first SIGTERM
         self._metrics = RunnerMetrics(self.registry)
         self._meter = Meter(self.ledger.charges, config.ceilings, clock, self.registry, self._books.charges)
@@ -176,12 +179,13 @@ class Service:
     def run(self) -> int:
         """Serve and collect until SIGTERM or SIGINT; returns the exit code."""
         probes = Probes(
-            unready=lambda: self.runner.unready(),
+            unready=self.unready,
             problems=lambda: self.runner.problems(),
+            denied_regions=lambda: self.runner.denied_regions(),
             reload=self.request_reload,
             refresh=lambda collector, days: self.runner.refresh(collector, days=days),
             status=self.status,
-            source=self.source,
+            answers=AnswerSource(self.source, self.version),
         )
         server = Server(
             create_app(self.store, self.registry, probes),
@@ -214,6 +218,7 @@ class Service:
             self._snapshots.stop(end_by)
         server.stop()
         self._books.close()
+        self._answers.close()
         if idle:
             self.ledger.close()
         self.aws.close()
@@ -283,10 +288,13 @@ class Service:
         self._meter.ceilings = config.ceilings
         self._expect_requests(config)
         self.config, self.aws, self.history, self.runner = config, aws, history, runner
+        self._reloads += 1
         if aws.succeeds(old_aws):
             aws.take_over()  # not before: what the old runner is refused until it ends, the new one asks for again
         else:
             old_aws.close()
+            # Another identity may be in another organizational unit, or in none.
+            self.store.forget([key for key, _ in self.store.denied()])
         runner.start()
         history.start()
         self.live_write.stop(0)
@@ -297,24 +305,45 @@ class Service:
         log.info("the configuration is reloaded")
         return None
 
-    def source(self) -> Source:
-        """What answers of the JSON API are made of."""
-        directory = self.runner.directory
+    def unready(self) -> list[str]:
+        """Why the exporter is not ready: what has not been read yet, and a ledger that cannot be read."""
+        try:
+            self._books.check()
+        except sqlite3.Error as error:
+            return [f"the ledger cannot be read: {error}", *self.runner.unready()]
+        return self.runner.unready()
+
+    def source(self, endpoint: AnyEndpoint) -> Source:
+        """What an answer of the JSON API is made of."""
         return Source(
-            ledger=self._books,
+            ledger=self._answers,
             config=self.config,
             now=self._clock(),
-            names=directory.names if directory else {},
-            samples=self.store.samples(),
+            names=self._names(),
+            samples=self.store.samples(endpoint.families),
             published_resources=self.store.published_resources(),
         )
+
+    def version(self, endpoint: AnyEndpoint) -> Version:
+        """The version of what an answer is made of; sqlite3.Error if the ledger cannot be read."""
+        return Version(
+            minute=self._clock().replace(second=0, microsecond=0),
+            reloads=self._reloads,
+            names=self._names(),
+            ledger=self._answers.data_version(),
+            store=self.store.version(None if endpoint.reads_resources else endpoint.families),
+        )
+
+    def _names(self) -> Mapping[str, str]:
+        directory = self.runner.directory
+        return directory.names if directory else {}
 
     def status(self) -> dict[str, Any]:
         """The state as JSON for the command line and the relay."""
         return {
             "version": version("aws-spend-exporter"),
             "now": self._clock().isoformat(),
-            "unready": self.runner.unready(),
+            "unready": self.unready(),
             "outcomes": [
                 {
                     "unit": key.unit,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import GaugeMetricFamily
 
@@ -60,16 +61,21 @@ class _StateMetrics:
         self._ledger = ledger
         self._aws = aws
 
-    def collect(self) -> list[GaugeMetricFamily]:
-        """Called by the registry."""
-        remaining = self._meter.remaining()
-        return [
-            _gauge(CEILING_REMAINING, {key: float(usd) for key, usd in remaining.items()}),
-            _gauge(LEDGER_ROWS, {(): self._ledger.cost.row_count()}),
-            _gauge(LEDGER_BYTES, {(): self._ledger.size_bytes()}),
-            _gauge(AWS_CLIENTS, {(): self._aws().clients_created}),
-            _gauge(COLLECTION_LAG, {(name,): late for name, late in self._seconds_late().items()}),
-        ]
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Called by the registry; what the ledger has is left out while it cannot be read."""
+        of_ledger: Mapping[Family, Callable[[], Mapping[tuple[str, ...], float]]] = {
+            CEILING_REMAINING: lambda: {key: float(usd) for key, usd in self._meter.remaining().items()},
+            LEDGER_ROWS: lambda: {(): self._ledger.cost.row_count()},
+            LEDGER_BYTES: lambda: {(): self._ledger.size_bytes()},
+        }
+        for family, read in of_ledger.items():
+            try:
+                values = read()
+            except (sqlite3.Error, OSError):  # /-/ready reports it
+                continue
+            yield _gauge(family, values)
+        yield _gauge(AWS_CLIENTS, {(): self._aws().clients_created})
+        yield _gauge(COLLECTION_LAG, {(name,): late for name, late in self._seconds_late().items()})
 
 
 def _gauge(family: Family, values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:

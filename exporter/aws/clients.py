@@ -17,21 +17,24 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-import botocore.session
 from botocore import xform_name
 from botocore.config import Config as BotocoreConfig
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 from botocore.paginate import Paginator
 
+from exporter.aws import partitions
+from exporter.aws.connections import AmbientSession
 from exporter.aws.credentials import (
     SESSION_SECONDS,
     RoleCredentials,
     acting_as,
     frozen,
     surroundings,
+    unavailable,
 )
-from exporter.aws.errors import AwsError, Kind, classify
+from exporter.aws.denied_regions import DeniedRegions, may_be_of_region
+from exporter.aws.errors import Asked, AwsError, Kind, classify
 from exporter.aws.meter import Meter
 from exporter.aws.service_clients import ServiceClients, in_region
 from exporter.core.places import Account
@@ -124,21 +127,25 @@ class Aws:
         self._pace = None if simulated else _Pace(_COST_EXPLORER_REQUESTS_PER_SECOND)
         config = BotocoreConfig(
             retries={"total_max_attempts": 1, "mode": "standard"},
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            connect_timeout=min(CONNECT_TIMEOUT_SECONDS, read_timeout),
             read_timeout=read_timeout,
             max_pool_connections=max(10, threads),
             user_agent_extra="aws-spend-exporter",
         )
-        self._ambient_session = botocore.session.Session(profile=profile)
+        self._ambient_session = AmbientSession(profile, config=config)
         self._ambient: Credentials | None = credentials
         try:
             self._ambient_session.get_scoped_config()  # a profile that does not exist is an error now
-            self.region = region or self._ambient_session.get_config_variable("region") or "us-east-1"
+            region = region or self._ambient_session.get_config_variable("region")
+            if region is None and role_arn is not None:
+                region = partitions.global_region(partitions.of_arn(role_arn), "us-east-1")
+            self.region: str = region or "us-east-1"
         except Exception as error:
             raise classify(error, "AWS profile") from error
-        self._clients = ServiceClients(config, self.region, endpoint_url)
+        self._clients = ServiceClients(config, self.region, endpoint_url, profile)
         self._payer_role = Account("", "payer", role_arn=role_arn, external_id=external_id)
         self._roles = RoleCredentials(self._assume_role)
+        self._denied_regions = DeniedRegions()
         self._made_of = (
             (profile, self.region, endpoint_url, simulated, role_arn, external_id, threads, read_timeout),
             surroundings(self._ambient_session),
@@ -179,7 +186,7 @@ class Aws:
                 try:
                     self._ambient = self._ambient_session.get_credentials()
                 except Exception as error:
-                    raise classify(error, "ambient AWS credentials") from error
+                    raise unavailable(error, "ambient AWS credentials") from error
             if self._ambient is None:
                 raise classify(NoCredentialsError(), "ambient AWS credentials")
             return self._ambient
@@ -230,7 +237,40 @@ class Aws:
         budget: str | None = None,
         deadline: Deadline | None = None,
     ) -> dict[str, Any]:
-        """One request of `operation` (as in AWS's reference, e.g. DescribeInstances), retried with back-off."""
+        """One request of `operation` (as in AWS's reference, e.g. DescribeInstances), retried with back-off.
+
+        AwsError, of kind REGION_DENIED where a service control policy denies the whole region.
+        """
+        try:
+            return self._call(account, service, operation, region, params, budget, deadline)
+        except AwsError as error:
+            if not may_be_of_region(service, error) or not self._is_denied(account, region, deadline):
+                raise
+            raise AwsError(Kind.REGION_DENIED, str(error), code=error.code) from error
+
+    def _is_denied(self, account: Account | None, region: str, deadline: Deadline | None) -> bool:
+        who = account.id if account else "payer"
+        try:
+            credentials = self._renewed(account)
+        except AwsError:
+            return False  # it is the role that was refused
+
+        def ask(service: str, operation: str, region: str, params: Mapping[str, Any]) -> None:
+            self._send(credentials, who, service, operation, region, params, deadline=deadline)
+
+        others = (self.region, *partitions.regions_beside(region))
+        return self._denied_regions.is_denied(who, region, others, ask)
+
+    def _call(
+        self,
+        account: Account | None,
+        service: str,
+        operation: str,
+        region: str,
+        params: Mapping[str, Any] | None,
+        budget: str | None,
+        deadline: Deadline | None,
+    ) -> dict[str, Any]:
         who = account.id if account else "payer"
         role = account if account is not None and account.role_arn else self._payer_role
         credentials = self._renewed(account)
@@ -319,7 +359,7 @@ class Aws:
                     with acting_as(keys), in_region(region):
                         answer: dict[str, Any] = method()
                 except Exception as error:
-                    failure = classify(error, request)
+                    failure = classify(error, request, Asked(region, keys.token is not None))
                 else:
                     self.meter.after(service, operation, "ok")
                     return answer

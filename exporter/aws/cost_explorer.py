@@ -15,6 +15,7 @@ from typing import Any, Literal
 from exporter.aws.clients import Aws, Deadline
 from exporter.aws.cost_pages import Page, page_of
 from exporter.aws.errors import AwsError, Kind, reading
+from exporter.aws.partitions import billing_region
 from exporter.core.amounts import Amounts, Units
 from exporter.core.money import to_usd
 from exporter.core.places import Account
@@ -36,8 +37,6 @@ NON_USAGE_FILTER: Mapping[str, Any] = {
 }
 """A filter that leaves only what does not follow usage."""
 
-REGION = {"aws": "us-east-1", "aws-cn": "cn-northwest-1", "aws-us-gov": "us-gov-west-1"}
-"""Where Cost Explorer answers, by partition."""
 
 _RESTARTS = 2
 _MOST_PAGES = 100_000
@@ -96,6 +95,7 @@ def daily_costs(
     A key is a dimension, or a pair such as ("TAG", "team"), whose values come back as `team$platform`.
     Every page is a paid request. AwsError on any failure; nothing of a failed query is returned.
     """
+    region = billing_region("ce", partition)
     params: dict[str, Any] = {
         "TimePeriod": {"Start": start.isoformat(), "End": end.isoformat()},
         "Granularity": granularity,
@@ -112,7 +112,7 @@ def daily_costs(
 
     for restart in range(_RESTARTS + 1):
         try:
-            return _all_pages(aws, payer, params, partition, len(group_by), budget, deadline)
+            return _all_pages(aws, payer, params, region, len(group_by), budget, deadline)
         except AwsError as error:
             # The data moved while paging: the token is void, and so is what was read under it.
             if error.code != "RequestChangedException" or restart == _RESTARTS:
@@ -124,7 +124,7 @@ def _all_pages(
     aws: Aws,
     payer: Account | None,
     params: Mapping[str, Any],
-    partition: str,
+    region: str,
     keys: int,
     budget: str | None,
     deadline: Deadline | None,
@@ -135,9 +135,7 @@ def _all_pages(
     began = time.monotonic()
     while True:
         asked = dict(params, NextPageToken=token) if token else params
-        answer = aws.call(
-            payer, "ce", "GetCostAndUsage", REGION[partition], asked, budget=budget, deadline=deadline
-        )
+        answer = aws.call(payer, "ce", "GetCostAndUsage", region, asked, budget=budget, deadline=deadline)
         page = page_of(answer)
         groups = _add_page(collected, page, keys)
         collected.pages += 1

@@ -43,7 +43,8 @@ class Metrics(msgspec.Struct, rename="pascal", gc=False):
     def units(self) -> Units:
         """Exact integers of 1e-10 USD; AwsError(currency) for an amount in another currency, ValueError."""
         values = []
-        text, units = "", 0
+        text: str | None = None
+        units = 0
         for name, metric in zip(
             self.__struct_encode_fields__,
             (
@@ -58,7 +59,7 @@ class Metrics(msgspec.Struct, rename="pascal", gc=False):
             if metric.amount != text:  # most groups cost the same in several types
                 text = metric.amount
                 units = parse_units(text)
-            if metric.unit != "USD" and Decimal(text):
+            if metric.unit != "USD" and Decimal(metric.amount):
                 raise AwsError(
                     Kind.CURRENCY,
                     f"Cost Explorer reports {name} in {metric.unit!r}, expected USD:"
@@ -134,7 +135,7 @@ def take_body(response_dict: dict[str, Any], customized_response_dict: dict[str,
         if not body.lstrip().startswith(b"{"):
             raise ResponseParserError("the answer is malformed: not a JSON object") from error
         customized_response_dict[_PAGE] = error
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ResponseParserError(f"the answer is malformed: {error}") from error
     response_dict["body"] = b"{}"
 

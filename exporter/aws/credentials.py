@@ -35,6 +35,8 @@ _REFRESH_BEFORE_EXPIRY = 300  # with one hour sessions: one AssumeRole an accoun
 _REFRESH_AT_LATEST = 120
 _DENIAL_REMEMBERED_SECONDS = 60.0
 
+_ASSUMED = "sts-assume-role"
+
 _current: ContextVar[Credentials] = ContextVar("current_credentials")
 
 
@@ -68,7 +70,11 @@ def context_resolver() -> CredentialResolver:
 def surroundings(session: Session) -> tuple[str | None, ...]:
     """What credentials and clients are made of beside settings: digests of the AWS tools' files and of the CAs."""
     paths = (session.get_config_variable(name) for name in ("config_file", "credentials_file", "ca_bundle"))
-    return tuple(_digest(Path(os.path.expandvars(path)).expanduser()) if path else None for path in paths)
+    # Not Path.expanduser, which raises where a user has neither HOME nor an entry in passwd, as in containers.
+    return tuple(
+        _digest(Path(os.path.expanduser(os.path.expandvars(path)))) if path else None  # noqa: PTH111
+        for path in paths
+    )
 
 
 def _digest(path: Path) -> str | None:
@@ -93,11 +99,21 @@ def frozen(credentials: Credentials, request: str) -> Credentials:
     try:
         keys = credentials.get_frozen_credentials()
     except RuntimeError as error:
-        # botocore's way to say that what it was given has expired already, e.g. by a wrong clock.
-        raise AwsError(Kind.EXPIRED_CREDENTIALS, str(error), request=request) from error
+        # botocore's way to say that what it was given has expired already: of a new session, by our clock alone.
+        is_new = credentials.method == _ASSUMED
+        kind = Kind.CLOCK_SKEW if is_new else Kind.EXPIRED_CREDENTIALS
+        raise AwsError(kind, str(error), request=request) from error
     except Exception as error:
-        raise classify(error, request) from error
+        raise unavailable(error, request) from error
     return Credentials(keys.access_key, keys.secret_key, keys.token)
+
+
+def unavailable(error: Exception, request: str) -> AwsError:
+    """Why there are no credentials; what a provider reads, a file or a program's output, may be missing or malformed."""
+    failure = classify(error, request)
+    if failure.kind is Kind.INTERNAL and isinstance(error, OSError | ValueError | LookupError | TypeError):
+        return AwsError(Kind.NO_CREDENTIALS, f"{type(error).__name__}: {error}", request=request)
+    return failure
 
 
 class RoleCredentials:
@@ -141,7 +157,7 @@ class RoleCredentials:
                 credentials = self._credentials[key] = RefreshableCredentials.create_from_metadata(
                     metadata,
                     refresh_using=lambda: self._assume(account),
-                    method="sts-assume-role",
+                    method=_ASSUMED,
                     advisory_timeout=_REFRESH_BEFORE_EXPIRY,
                     mandatory_timeout=_REFRESH_AT_LATEST,
                 )

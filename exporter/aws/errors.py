@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from decimal import InvalidOperation
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import botocore.exceptions as bce
 import urllib3.exceptions
@@ -25,7 +29,10 @@ class Kind(StrEnum):
     CONNECTION = "connection"
     SERVER_ERROR = "server_error"
     MALFORMED_RESPONSE = "malformed_response"
+    CLOCK_SKEW = "clock_skew"
     REGION_DISABLED = "region_disabled"
+    REGION_DENIED = "region_denied"
+    NOT_OFFERED = "not_offered"
     DATA_UNAVAILABLE = "data_unavailable"
     NOT_ENROLLED = "not_enrolled"
     INVALID_REQUEST = "invalid_request"
@@ -51,11 +58,22 @@ class AwsError(Exception):
         super().__init__(f"{request}: {message}" if request else message)
         self.kind = kind
         self.code = code
+        self.request = request
 
     @property
     def retryable(self) -> bool:
         """Whether the same request may succeed a moment later."""
         return self.kind in RETRIED
+
+
+class PlainAnswerError(Exception):
+    """An error answer in no service's form, such as the text of a load balancer or the page of a proxy."""
+
+    def __init__(self, status: int, text: str) -> None:
+        """`status` is that of HTTP, `text` how the answer begins."""
+        super().__init__(f"HTTP status {status}: {text or 'no text'}")
+        self.status = status
+        self.text = text
 
 
 @contextmanager
@@ -66,7 +84,7 @@ def reading(answer: str) -> Iterator[None]:
     """
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise AwsError(
             Kind.MALFORMED_RESPONSE, f"{answer} is malformed: {type(error).__name__}: {error}"
         ) from error
@@ -79,7 +97,6 @@ _CODES: dict[str, Kind] = {
             "AccessDeniedException",
             "AuthorizationError",
             "AuthorizationErrorException",
-            "AWSOrganizationsNotInUseException",
             "UnauthorizedOperation",
             "UnauthorizedException",
             "UnauthorizedAccess",
@@ -100,18 +117,24 @@ _CODES: dict[str, Kind] = {
     ),
     **dict.fromkeys(
         (
-            "InvalidClientTokenId",
-            "UnrecognizedClientException",
-            "SignatureDoesNotMatch",
-            "InvalidSignatureException",
+            "AuthFailure",
+            "IDPRejectedClaim",
             "IncompleteSignature",
             "IncompleteSignatureException",
             "InvalidAccessKeyId",
+            "InvalidClientTokenId",
+            "InvalidIdentityToken",
+            "InvalidIdentityTokenException",
+            "InvalidSignatureException",
+            "InvalidToken",
             "MissingAuthenticationToken",
             "MissingAuthenticationTokenException",
+            "SignatureDoesNotMatch",
+            "UnrecognizedClientException",
         ),
         Kind.NO_CREDENTIALS,
     ),
+    **dict.fromkeys(("RequestTimeTooSkewed", "RequestInTheFuture"), Kind.CLOCK_SKEW),
     **dict.fromkeys(
         (
             "Throttling",
@@ -132,13 +155,20 @@ _CODES: dict[str, Kind] = {
         ),
         Kind.THROTTLED,
     ),
+    **dict.fromkeys(("RegionDisabledException", "InvalidRegionException"), Kind.REGION_DISABLED),
     **dict.fromkeys(
-        ("AuthFailure", "OptInRequired", "RegionDisabledException", "InvalidRegionException"),
-        Kind.REGION_DISABLED,
+        (
+            "AWSOrganizationsNotInUseException",
+            "NotSignedUp",
+            "OptInRequired",
+            "SubscriptionRequiredException",
+        ),
+        Kind.NOT_ENROLLED,
     ),
     **dict.fromkeys(("DataUnavailableException", "BillExpirationException"), Kind.DATA_UNAVAILABLE),
     **dict.fromkeys(
         (
+            "IDPCommunicationError",
             "InternalError",
             "InternalFailure",
             "InternalServiceError",
@@ -153,6 +183,35 @@ _CODES: dict[str, Kind] = {
         Kind.SERVER_ERROR,
     ),
 }
+
+_OF_IDENTITY = frozenset({Kind.NO_CREDENTIALS, Kind.EXPIRED_CREDENTIALS})
+
+# Keys that are valid elsewhere are unknown in a region that the account has not opted in to: EC2, JSON services,
+# query services and S3 each say it in their own way.
+_UNKNOWN_HERE = frozenset(
+    {
+        "AuthFailure",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "OptInRequired",
+        "UnrecognizedClientException",
+    }
+)
+_ENABLED_BY_DEFAULT = frozenset(
+    {
+        *("us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "sa-east-1"),
+        *("eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "eu-west-3"),
+        *("ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1"),
+        *("ap-southeast-1", "ap-southeast-2"),
+    }
+)
+"""Those from before March 2019; every later region of the commercial partition is to be opted in to."""
+
+# What a code alone does not say, in lower case.
+_OF_THE_CLOCK = ("signature expired", "signature not yet current", "timestamp is too", "is not yet valid")
+_OF_ENROLLMENT = ("not enrolled", "not enabled for cost explorer", "has not been activated")
+_SKEW = timedelta(minutes=4, seconds=30)  # most services refuse five minutes
 
 # Tried in order, the special before the general; a test holds every class of botocore against it.
 _EXCEPTIONS: tuple[tuple[Kind, tuple[type[Exception], ...]], ...] = (
@@ -197,6 +256,7 @@ _EXCEPTIONS: tuple[tuple[Kind, tuple[type[Exception], ...]], ...] = (
             bce.ChecksumError,
             bce.FlexibleChecksumError,
             urllib3.exceptions.DecodeError,
+            ParseError,  # botocore reads some XML beside its parsers
         ),
     ),
     (Kind.INVALID_REQUEST, (urllib3.exceptions.LocationValueError,)),
@@ -209,28 +269,77 @@ _EXCEPTIONS: tuple[tuple[Kind, tuple[type[Exception], ...]], ...] = (
 )
 
 
-def _kind_of_client_error(error: bce.ClientError) -> tuple[Kind, str]:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _CODES:
-        return _CODES[code], code
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked where, for errors that mean something else elsewhere."""
+
+    region: str = ""
+    is_session: bool = True
+    """Whether it was signed with the keys of a session, which ends; others do not expire."""
+
+
+def needs_opt_in(region: str) -> bool:
+    """Whether accounts have to opt in to a region before they can use it."""
+    is_commercial = region.count("-") == 2 and not region.startswith(("cn-", "us-iso", "eu-iso", "eusc-"))
+    return is_commercial and region not in _ENABLED_BY_DEFAULT
+
+
+def _kind_of_client_error(error: bce.ClientError, asked: Asked) -> tuple[Kind, str]:
+    code = str(error.response.get("Error", {}).get("Code") or "")
+    message = str(error.response.get("Error", {}).get("Message") or "").lower()
+    metadata = error.response.get("ResponseMetadata", {})
+    status = metadata.get("HTTPStatusCode", 0)
+    kind = _CODES.get(code)
+    if kind is None:
+        return _kind_of_unknown_code(code, status), code
+    if kind in _OF_IDENTITY and (
+        any(text in message for text in _OF_THE_CLOCK)
+        or (code == "RequestExpired" and not asked.is_session)
+        or _clocks_differ(metadata.get("HTTPHeaders", {}))
+    ):
+        return Kind.CLOCK_SKEW, code
+    if code in _UNKNOWN_HERE and needs_opt_in(asked.region):
+        return Kind.REGION_DISABLED, code
+    if kind is Kind.ACCESS_DENIED and any(text in message for text in _OF_ENROLLMENT):
+        return Kind.NOT_ENROLLED, code
+    return kind, code
+
+
+def _kind_of_unknown_code(code: str, status: int) -> Kind:
     if code.startswith("AccessDenied"):
-        return Kind.ACCESS_DENIED, code
+        return Kind.ACCESS_DENIED
     if status == 429:
-        return Kind.THROTTLED, code
-    if status >= 500:
-        return Kind.SERVER_ERROR, code
-    return Kind.INVALID_REQUEST, code
+        return Kind.THROTTLED
+    return Kind.SERVER_ERROR if status >= 500 else Kind.INVALID_REQUEST
 
 
-def classify(error: Exception, request: str = "") -> AwsError:
+def _clocks_differ(headers: Mapping[str, Any]) -> bool:
+    """Whether AWS's clock, of the answer's date, is so far from ours that signatures are refused."""
+    try:
+        moment = parsedate_to_datetime(str(headers.get("date", "")))
+    except (TypeError, ValueError):
+        return False
+    # Signatures bear the time of the machine, whatever clock the exporter was given.
+    return moment.tzinfo is not None and abs(datetime.now(UTC) - moment) > _SKEW
+
+
+def _kind_of_plain_answer(error: PlainAnswerError) -> Kind:
+    text = error.text.lower()
+    if error.status == 429 or (error.status == 503 and ("slow down" in text or "rate exceeded" in text)):
+        return Kind.THROTTLED
+    return Kind.SERVER_ERROR if error.status >= 500 else Kind.MALFORMED_RESPONSE
+
+
+def classify(error: Exception, request: str = "", asked: Asked = Asked()) -> AwsError:  # frozen
     """Map any exception that a request can raise to an `AwsError`; anything unforeseen is `internal`."""
     if isinstance(error, AwsError):
         return error
     if isinstance(error, bce.ClientError):
-        kind, code = _kind_of_client_error(error)
+        kind, code = _kind_of_client_error(error, asked)
         message = str(error.response.get("Error", {}).get("Message", "")) or "no message"
         return AwsError(kind, f"{code}: {message}", request=request, code=code)
+    if isinstance(error, PlainAnswerError):
+        return AwsError(_kind_of_plain_answer(error), str(error), request=request, code=str(error.status))
     for kind, types in _EXCEPTIONS:
         if isinstance(error, types):
             return AwsError(kind, str(error) or type(error).__name__, request=request)

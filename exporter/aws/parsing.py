@@ -1,12 +1,14 @@
 """What comes over the wire, read once and strictly: what is not the protocol's is an error, never an empty answer.
 
-botocore takes a 200 with an HTML page for an empty answer where the protocol is JSON. It also hands each
+botocore takes a 200 with an HTML page for an empty answer where the protocol is JSON, hands on values of another
+type than the service's description has, and raises whatever its parsers stumble over. It also hands each
 timestamp to dateutil, which costs more than the rest of a GetMetricData.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,11 +16,27 @@ from typing import Any
 from xml.etree import ElementTree
 
 import orjson
-from botocore.parsers import JSONParser, ResponseParserError, ResponseParserFactory, RestJSONParser
+from botocore.parsers import (
+    EC2QueryParser,
+    JSONParser,
+    QueryParser,
+    ResponseParserError,
+    ResponseParserFactory,
+    RestJSONParser,
+    RestXMLParser,
+    RpcV2CBORParser,
+)
 from botocore.utils import parse_timestamp
+
+from exporter.aws.errors import PlainAnswerError
 
 _ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _EPOCH = re.compile(r"\d{1,11}(\.\d{1,9})?", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d{1,400}\.?\d{0,400}|\.\d{1,400})([eE][+-]?\d{1,4})?", re.ASCII)
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+_LARGEST = 2**63
+_SHOWN_BYTES = 200
 _ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)[\s/>]")
 
 
@@ -54,7 +72,7 @@ def _read_object(body: bytes) -> _Read:
     except orjson.JSONDecodeError:
         try:
             value = json.loads(body)  # e.g. NaN or 2^64, which are not JSON or not for everyone
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ResponseParserError(f"the answer is malformed: {error}") from error
     if not isinstance(value, dict):
         raise ResponseParserError("the answer is malformed: not a JSON object")
@@ -76,28 +94,188 @@ class _ReadOnce:
         return body.value if isinstance(body, _Read) else super()._parse_body_as_json(body)  # type: ignore[misc]
 
 
-class _StrictJson(_ReadOnce, JSONParser):  # type: ignore[misc] # botocore ships no types
+class _Guarded:
+    """Raises nothing but ResponseParserError, or PlainAnswerError of an error that no service has written."""
+
+    def parse(self, response: dict[str, Any], shape: Any) -> Any:
+        status = response["status_code"]
+        try:
+            parsed = super().parse(response, shape)  # type: ignore[misc]
+            if status >= 400:
+                _require_error(parsed)
+        except Exception as error:  # its parsers raise many
+            if status >= 400:
+                text = bytes(response["body"])[:_SHOWN_BYTES].decode("utf-8", "replace")
+                raise PlainAnswerError(status, text) from error
+            if isinstance(error, ResponseParserError):
+                raise
+            raise ResponseParserError(f"the answer is malformed: {type(error).__name__}: {error}") from error
+        return parsed
+
+
+def _require_error(parsed: Any) -> None:
+    """Let an error answer have the form of one; a modelled error has no member `Error`."""
+    error = parsed.get("Error", {})
+    if not isinstance(error, dict) or not isinstance(error.get("Code", ""), str | None):
+        raise ResponseParserError("the error is malformed")
+
+
+def _refuse(shape: Any, value: Any) -> ResponseParserError:
+    text = repr(value)[:_SHOWN_BYTES]
+    return ResponseParserError(f"the answer is malformed: {text} is no {shape.type_name} ({shape.name})")
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+class _Typed:
+    """Values of JSON and CBOR are of the type that the service's description has, and numbers are finite."""
+
+    def _handle_string(self, shape: Any, value: Any) -> str:
+        if not isinstance(value, str):
+            raise _refuse(shape, value)
+        return value
+
+    def _handle_integer(self, shape: Any, value: Any) -> int:
+        text = value if isinstance(value, str) and _is_of_the_header(shape) else ""
+        if _INTEGER.fullmatch(text) or (isinstance(value, float) and value.is_integer()):
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or not -_LARGEST <= value < _LARGEST:
+            raise _refuse(shape, value)
+        return value
+
+    def _handle_double(self, shape: Any, value: Any) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(float(value)):
+            raise _refuse(shape, value)
+        return value
+
+    def _handle_boolean(self, shape: Any, value: Any) -> bool:
+        if isinstance(value, str) and _is_of_the_header(shape):
+            value = _BOOLEANS.get(value.lower())
+        if not isinstance(value, bool):
+            raise _refuse(shape, value)
+        return value
+
+    def _handle_timestamp(self, shape: Any, value: Any) -> datetime:
+        if isinstance(value, bool):
+            raise _refuse(shape, value)
+        return _aware(super()._handle_timestamp(shape, value))  # type: ignore[misc]
+
+    def _handle_list(self, shape: Any, node: Any) -> Any:
+        if not isinstance(node, list) and not _is_of_the_header(shape):
+            raise _refuse(shape, node)
+        return super()._handle_list(shape, node)  # type: ignore[misc]
+
+    _handle_character = _handle_string
+    _handle_long = _handle_integer
+    _handle_float = _handle_double
+
+
+def _is_of_the_header(shape: Any) -> bool:
+    return shape.serialization.get("location") in ("header", "statusCode")
+
+
+class _TypedXml:
+    """Text of XML is of the type that the service's description has, and numbers are finite."""
+
+    def _handle_structure(self, shape: Any, node: Any) -> Any:
+        _require_elements(shape, node)
+        return super()._handle_structure(shape, node)  # type: ignore[misc]
+
+    def _handle_list(self, shape: Any, node: Any) -> Any:
+        if not shape.serialization.get("flattened"):
+            _require_elements(shape, node)
+        return super()._handle_list(shape, node)  # type: ignore[misc]
+
+    def _handle_string(self, shape: Any, node: Any) -> str:
+        return _text_of(shape, node)
+
+    def _handle_integer(self, shape: Any, node: Any) -> int:
+        text = _text_of(shape, node).strip()
+        if not _INTEGER.fullmatch(text) or not -_LARGEST <= int(text) < _LARGEST:
+            raise _refuse(shape, text)
+        return int(text)
+
+    def _handle_float(self, shape: Any, node: Any) -> float:
+        text = _text_of(shape, node).strip()
+        if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+            raise _refuse(shape, text)
+        return float(text)
+
+    def _handle_boolean(self, shape: Any, node: Any) -> bool:
+        text = _text_of(shape, node).strip()
+        if (value := _BOOLEANS.get(text.lower())) is None:
+            raise _refuse(shape, text)
+        return value
+
+    def _handle_timestamp(self, shape: Any, node: Any) -> datetime:
+        return _aware(read_timestamp(_text_of(shape, node)))
+
+    _handle_character = _handle_string
+    _handle_long = _handle_integer
+    _handle_double = _handle_float
+
+
+def _text_of(shape: Any, node: Any) -> str:
+    """The text of an element, or of a header; of several elements that of none."""
+    if isinstance(node, str):
+        return node
+    if isinstance(node, list) or len(node):
+        raise _refuse(shape, node)
+    return str(node.text or "")
+
+
+def _require_elements(shape: Any, node: Any) -> None:
+    """Refuse text where elements belong: botocore would take it for none."""
+    if not isinstance(node, list) and not len(node) and (node.text or "").strip():
+        raise _refuse(shape, node.text)
+
+
+class _StrictJson(_Guarded, _Typed, _ReadOnce, JSONParser):  # type: ignore[misc] # botocore ships no types
     pass
 
 
-class _StrictRestJson(_ReadOnce, RestJSONParser):  # type: ignore[misc] # botocore ships no types
+class _StrictRestJson(_Guarded, _Typed, _ReadOnce, RestJSONParser):  # type: ignore[misc] # botocore ships no types
     pass
 
 
-_STRICT = {"json": _StrictJson, "rest-json": _StrictRestJson}
+class _StrictCbor(_Guarded, _Typed, RpcV2CBORParser):  # type: ignore[misc] # botocore ships no types
+    pass
+
+
+class _StrictQuery(_Guarded, _TypedXml, QueryParser):  # type: ignore[misc] # botocore ships no types
+    pass
+
+
+class _StrictEc2(_Guarded, _TypedXml, EC2QueryParser):  # type: ignore[misc] # botocore ships no types
+    pass
+
+
+class _StrictRestXml(_Guarded, _TypedXml, RestXMLParser):  # type: ignore[misc] # botocore ships no types
+    pass
+
+
+_STRICT = {
+    "json": _StrictJson,
+    "rest-json": _StrictRestJson,
+    "smithy-rpc-v2-cbor": _StrictCbor,
+    "query": _StrictQuery,
+    "ec2": _StrictEc2,
+    "rest-xml": _StrictRestXml,
+}
 
 
 class StrictParsers(ResponseParserFactory):  # type: ignore[misc] # botocore ships no types
-    """botocore's parsers with `read_timestamp`; those of JSON refuse what is not a JSON object."""
+    """botocore's parsers with `read_timestamp`; they refuse values of another type than described."""
 
     def __init__(self) -> None:
         super().__init__()
         self.set_parser_defaults(timestamp_parser=read_timestamp)
 
     def create_parser(self, protocol_name: str) -> Any:
-        """A parser of one of botocore's protocols."""
-        strict = _STRICT.get(protocol_name)
-        return super().create_parser(protocol_name) if strict is None else strict(**self._defaults)
+        """A parser of one of botocore's protocols; KeyError for one that is new to botocore."""
+        return _STRICT[protocol_name](**self._defaults)
 
 
 def refuse_malformed_body(operation_model: Any, response_dict: Mapping[str, Any], **_: Any) -> None:

@@ -8,7 +8,6 @@ endpoints decide as they would for a client of that region: see tests/unit/aws/t
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,19 +15,12 @@ from contextvars import ContextVar
 from typing import Any
 
 from botocore.config import Config
-from botocore.httpsession import URLLib3Session
-from botocore.utils import get_environ_proxies
 
 from exporter.aws import cost_pages
+from exporter.aws.connections import Connections
 from exporter.aws.credentials import context_resolver
 from exporter.aws.parsing import StrictParsers, refuse_malformed_body
 from exporter.aws.service_models import session_with_small_models
-
-_HOSTS = 1000  # each service in each region is one; urllib3 would keep ten
-_SOCKET_OPTIONS = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-)
 
 _region: ContextVar[str] = ContextVar("current_region")
 
@@ -43,67 +35,29 @@ def in_region(region: str) -> Iterator[None]:
         _region.reset(token)
 
 
-class _ManyHosts(URLLib3Session):  # type: ignore[misc] # botocore ships no types
-    def _get_pool_manager_kwargs(self, **extra: Any) -> dict[str, Any]:
-        return {**super()._get_pool_manager_kwargs(**extra), "num_pools": _HOSTS}
-
-
-class _Connections:
-    """The connections of all clients, in place of botocore's HTTP session."""
-
-    def __init__(self, config: Config, verify: str | bool) -> None:
-        self._config = config
-        self._verify = verify
-        self._lock = threading.Lock()
-        self._proxies: dict[str, tuple[tuple[str, str], ...]] = {}
-        self._sessions: dict[tuple[tuple[str, str], ...], URLLib3Session] = {}
-
-    def send(self, request: Any) -> Any:
-        """Send one request, through the proxy that the environment names for its host."""
-        host = request.url[: request.url.find("/", 8)]
-        proxies = self._proxies.get(host)
-        if proxies is None:
-            proxies = self._proxies[host] = tuple(sorted(get_environ_proxies(request.url).items()))
-        return self._session(proxies).send(request)
-
-    def _session(self, proxies: tuple[tuple[str, str], ...]) -> URLLib3Session:
-        with self._lock:
-            session = self._sessions.get(proxies)
-            if session is None:
-                session = self._sessions[proxies] = _ManyHosts(
-                    verify=self._verify,
-                    proxies=dict(proxies),
-                    timeout=(self._config.connect_timeout, self._config.read_timeout),
-                    max_pool_connections=self._config.max_pool_connections,
-                    socket_options=list(_SOCKET_OPTIONS),
-                )
-            return session
-
-    def close(self) -> None:
-        """Close what is idle."""
-        with self._lock:
-            for session in self._sessions.values():
-                session.close()
-
-
 class ServiceClients:
     """Clients by service, made when they are first needed; thread-safe."""
 
-    def __init__(self, config: Config, region: str, endpoint_url: str | None) -> None:
-        """`region` is any of the partition, whose endpoints the clients begin with."""
+    def __init__(
+        self, config: Config, region: str, endpoint_url: str | None, profile: str | None = None
+    ) -> None:
+        """`region` is any of the partition, whose endpoints the clients begin with.
+
+        `profile` is that of the AWS tools whose endpoints, CA bundle, FIPS and dual-stack settings hold.
+        """
         self._config = config
         self._region = region
         self.endpoint_url = endpoint_url
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
-        self._session = session = session_with_small_models()
+        self._session = session = session_with_small_models(profile)
         session.register_component("credential_provider", context_resolver())
         session.register_component("response_parser_factory", StrictParsers())
         events = session.get_component("event_emitter")
         events.register("before-parse", refuse_malformed_body)
         events.register(cost_pages.EVENT, cost_pages.take_body)  # the more specific event comes first
         verify = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE") or True
-        self._connections = _Connections(config, verify)
+        self._connections = Connections(config, verify)
 
     def __len__(self) -> int:
         return len(self._clients)

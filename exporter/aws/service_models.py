@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import botocore.session
-from botocore.loaders import JSONFileLoader, Loader, create_loader
+from botocore.loaders import ExtrasProcessor, JSONFileLoader, Loader, create_loader
 
 _CHANGES = (
     "Accept",
@@ -60,14 +60,28 @@ _CHANGES = (
 def _loader(data_path: str | None) -> Loader:
     loader = create_loader(data_path)
     loader.file_loader = SmallModels()
+    loader._extras_processor = _Extras()
     return loader
 
 
-def session_with_small_models() -> botocore.session.Session:
-    """A session of botocore; all of them have the same descriptions."""
-    session = botocore.session.Session()
+def session_with_small_models(profile: str | None = None) -> botocore.session.Session:
+    """A session of botocore with the settings of a profile; all of them have the same descriptions."""
+    session = botocore.session.Session(profile=profile)
     session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     return session
+
+
+class _Extras(ExtrasProcessor):  # type: ignore[misc] # botocore ships no types
+    """Adds botocore's own members to shapes, but not to those that were left out: half of a shape cannot be read.
+
+    Every shape is read to find out what an error is.
+    """
+
+    def process(self, original_model: Any, extra_models: Any) -> None:
+        super().process(original_model, extra_models)
+        shapes = original_model.get("shapes", {})
+        for name in [name for name, shape in shapes.items() if "type" not in shape]:
+            del shapes[name]
 
 
 class SmallModels(JSONFileLoader):  # type: ignore[misc] # botocore ships no types

@@ -20,9 +20,14 @@ from exporter.core.fields import DayMonth, Duration, ExternalId, Region, RoleArn
 class AwsSettings(StrictModel):
     """How AWS is reached; the payer's credentials are the ambient ones of any AWS tool."""
 
-    profile: str | None = Field(default=None, min_length=1, description="Profile of ~/.aws/config.")
+    profile: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Profile of ~/.aws/config: credentials, region, endpoints, CA bundle, FIPS and dual stack, as with AWS_PROFILE.",
+    )
     region: Region | None = Field(
-        default=None, description="Region of STS and Organizations calls; AWS_REGION or us-east-1 if unset."
+        default=None,
+        description="Region of STS and Organizations calls; if unset, AWS_REGION, the profile's, or the global region of role_arn.",
     )
     role_arn: RoleArn | None = Field(
         default=None,
@@ -39,7 +44,8 @@ class AwsSettings(StrictModel):
         description="Longest that a unit (one account and region) is read; cost ends after the slice that is being read.",
     )
     read_timeout: Duration = Field(
-        default=timedelta(seconds=15), description="Time to wait for one answer of AWS."
+        default=timedelta(seconds=15),
+        description="Time to wait for one answer of AWS; all of it has to come within twice as long.",
     )
 
     @field_validator("endpoint_url")

@@ -14,10 +14,12 @@ from typing import Any
 import requests
 from prometheus_client import CollectorRegistry
 
+from exporter.aws.advice import BY_KIND, advice
 from exporter.aws.clients import Aws
 from exporter.aws.cost_explorer import daily_costs
-from exporter.aws.errors import AwsError
+from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, Meter
+from exporter.aws.partitions import of_arn
 from exporter.aws.settings import make_aws
 from exporter.cli.check import check_aws
 from exporter.cli.clients import exporter_client, relay_client
@@ -36,6 +38,7 @@ from exporter.web.outgoing import OutgoingSession
 
 _TIMEOUT = (2.0, 10.0)
 _READ_SECONDS = 10.0
+_DENIED = "Denied by a service control policy: "
 _PROMETHEUS_DURATION = re.compile(r"(\d+)(ms|[smhdwy])")
 _UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -120,16 +123,13 @@ def _cost_explorer(config: Config, paid: bool) -> Iterator[CheckFinding]:
         meter = Meter(ledger.charges, config.ceilings, utc_now, CollectorRegistry())
         aws: Aws = make_aws(config.aws, meter)
         yesterday = utc_now().date() - timedelta(days=1)
-        answer = daily_costs(aws, None, yesterday, yesterday + timedelta(days=1), ("SERVICE",))
+        partition = of_arn(str(aws.call(None, "sts", "GetCallerIdentity", aws.region)["Arn"]))
+        answer = daily_costs(
+            aws, None, yesterday, yesterday + timedelta(days=1), ("SERVICE",), partition=partition
+        )
         aws.close()
     except AwsError as error:
-        yield _bad(
-            subject,
-            str(error),
-            "enable Cost Explorer once in the payer's console (Billing and Cost Management, Cost Explorer;"
-            " it takes a day), and grant iam_policies/payer-role.json",
-            error.kind,
-        )
+        yield _bad(subject, str(error), advice(error), error.kind)
     else:
         yield _ok(subject, f"answered with {len(answer.amounts)} services for {yesterday} ({price})")
     finally:
@@ -167,7 +167,12 @@ def _exporter(config: Config) -> Iterator[CheckFinding]:
         yield _bad(subject, f"{client.shown} is no exporter of this version", "start this version's", "down")
         return
     yield _ok(subject, f"answers at {client.shown}")
-    lines = ready.text.strip().splitlines()
+    lines = []
+    for line in ready.text.strip().splitlines():
+        if line.startswith(_DENIED):
+            yield _ok(subject, line, "leave these regions out of `regions`, or let the policy allow them")
+        else:
+            lines.append(line)
     if not ready.ok:
         for line in lines:
             yield _bad(
@@ -175,9 +180,15 @@ def _exporter(config: Config) -> Iterator[CheckFinding]:
             )
     else:
         for line in lines[1:]:
-            yield _bad(
-                subject, line.removeprefix("Failing: "), "`check --aws` says what to fix in AWS", "failing"
-            )
+            yield _bad(subject, line.removeprefix("Failing: "), _advice_on(line), "failing")
+
+
+def _advice_on(line: str) -> str:
+    """What fixes a failure that `/-/ready` lists: its kind ends the line."""
+    kind = line.rpartition(": ")[2]
+    if kind in set(Kind):
+        return f"{BY_KIND[Kind(kind)]}; `check --aws` says more"
+    return "`check --aws` says what to fix in AWS"
 
 
 def _get(url: str, **parameters: str) -> requests.Response | str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from exporter.cli.output import note, output_options
+from exporter.cli.output import note, output_options, printable, printable_lines
 from exporter.config import CONFIG_VARIABLE
 from exporter.core.service_names import find_service
 
@@ -55,7 +55,7 @@ def load(config_path: Path | None) -> Config:
     try:
         return load_config(config_path)
     except ConfigError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {printable_lines(str(error))}", err=True)
         sys.exit(2)
 
 
@@ -120,7 +120,7 @@ def refresh_if_live(config: Config, collector: str, url: str | None, *, live: bo
         with waiting("Asking AWS"):
             done = refresh(config, collector, url)
     except AskError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(printable_lines(str(error))) from None
     for line in done["text"]:
         note(line)
 
@@ -151,7 +151,7 @@ def service_named(config: Config, url: str | None, text: str | None) -> str | No
     try:
         return find_service(text, known_services(config, url))
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(printable_lines(str(error))) from None
 
 
 def account_named(config: Config, url: str | None, text: str | None) -> str | None:
@@ -170,9 +170,8 @@ def account_named(config: Config, url: str | None, text: str | None) -> str | No
     more = ", ..." if len(names) > _SHOWN_NAMES else ""
     near = [] if found else difflib.get_close_matches(text, [str(row["account"]) for row in rows], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise click.UsageError(
-        f"account: found {text!r}, expected one of {', '.join(names[:_SHOWN_NAMES])}{more}{hint}"
-    )
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    raise click.UsageError(printable(f"account: found {text!r}, expected one of {shown}{more}{hint}"))
 
 
 def ask_or_fail(config: Config, name: str, parameters: dict[str, Any], url: str | None) -> CommandAnswer:
@@ -182,7 +181,7 @@ def ask_or_fail(config: Config, name: str, parameters: dict[str, Any], url: str 
     try:
         answer = ask(config, name, parameters, url=url)
     except AskError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(printable_lines(str(error))) from None
     if answer.warning is not None:
         _warn(answer.warning)
     return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +28,11 @@ _BORDER = 3  # a line and a space on either side
 _LEAST_TEXT = 6
 _FOLDS_WELL = 1.5  # a table that wants to be this much wider than the terminal can still be read when folded
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # bidirectional ones included
+_CONTROLS_OF_CELLS = re.compile(f"[\x00-\x1f\ud800-\udfff]|{_CONTROLS.pattern}")
+# What spreadsheets begin a formula with, the wide forms of East Asian keyboards included.
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 
 
 class Format(StrEnum):
@@ -58,15 +64,26 @@ class Column:
 
 
 def output_options(function: F) -> F:
-    """`--json` and `--csv`, passed as `output`."""
-    options = (
-        click.option(
-            "--json", "output", flag_value=Format.JSON.value, default=Format.TABLE.value, help="Print JSON."
-        ),
-        click.option("--csv", "output", flag_value=Format.CSV.value, help="Print CSV."),
-    )
-    for option in reversed(options):
-        function = option(function)
+    """`--json` and `--csv`, passed as `output`; UsageError for both."""
+
+    def choose(chosen: Format) -> Callable[[click.Context, click.Parameter, bool], None]:
+        def callback(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+            before = ctx.params.setdefault("output", Format.TABLE.value)
+            if value and before != Format.TABLE:
+                raise click.UsageError("give one of --json and --csv", ctx)
+            if value:
+                ctx.params["output"] = chosen.value
+
+        return callback
+
+    for chosen in reversed((Format.JSON, Format.CSV)):
+        function = click.option(
+            f"--{chosen.value}",
+            is_flag=True,
+            expose_value=False,
+            callback=choose(chosen),
+            help=f"Print {chosen.name}.",
+        )(function)
     return function
 
 
@@ -120,11 +137,11 @@ def emit(
 ) -> None:
     """Print `data` as JSON, or `rows` as CSV or as a table; `footer` is a last row for people."""
     if output == Format.JSON:
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        click.echo(_json(data))
     elif output == Format.CSV:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow([column.key for column in columns])
-        writer.writerows([_plain(row.get(column.key)) for column in columns] for row in rows)
+        writer.writerows([_cell(row.get(column.key)) for column in columns] for row in rows)
     else:
         _print_table(rows, [column for column in columns if not column.for_programs], title, footer)
 
@@ -139,7 +156,10 @@ def _print_table(
     from rich.measure import Measurement
 
     shown = [[printable(column.show(row.get(column.key))) for column in columns] for row in rows]
-    last = footer and [column.show(footer[column.key]) if column.key in footer else "" for column in columns]
+    title = printable(title)
+    last = footer and [
+        printable(column.show(footer[column.key])) if column.key in footer else "" for column in columns
+    ]
     table, least = _table([*shown, *([last] if last else [])], columns, title)
     for texts in shown:
         table.add_row(*texts)
@@ -193,6 +213,24 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
+def printable_lines(text: str) -> str:
+    """The same for a text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _json(data: Any) -> str:
+    """JSON for programs, which people look at: what controls a terminal is escaped, like the rest below a space."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    return _CONTROLS.sub(lambda found: "".join(f"\\u{ord(each):04x}" for each in found[0]), text)
+
+
+def _cell(value: Any) -> str:
+    """A cell of CSV: no spreadsheet takes it for a formula, no terminal for a command; numbers stay numbers."""
+    text = _CONTROLS_OF_CELLS.sub("�", _plain(value))
+    is_formula = text.lstrip().startswith(_FORMULA) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula else text
+
+
 def _plain(value: Any) -> str:
     if value is None:
         return ""
@@ -207,4 +245,4 @@ def _plain(value: Any) -> str:
 
 def note(text: str) -> None:
     """A line for people, beside the data."""
-    click.echo(text, err=True)
+    click.echo(printable_lines(text), err=True)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from exporter.cli.output import printable_lines
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -32,9 +34,8 @@ def findings_table(title: str, findings: Iterable[CheckFinding]) -> None:
         result = f"{finding.error}: {finding.result}" if finding.error else finding.result
         if finding.advice:
             result += f"\n→ {finding.advice}"
-        table.add_row(
-            finding.subject, finding.account_id, finding.account, finding.region, result, style=style
-        )
+        texts = (finding.subject, finding.account_id, finding.account, finding.region, result)
+        table.add_row(*map(printable_lines, texts), style=style)
     Console(markup=False, width=None if sys.stdout.isatty() else 160).print(table)
 
 

@@ -89,15 +89,30 @@ class Attempts:
                 )
                 self._publisher.publish(attempt, key, target.account, result)
         except Exception as error:
+            if (
+                part.scope is Scope.REGION
+                and isinstance(error, AwsError)
+                and error.kind is Kind.REGION_DENIED
+            ):
+                return self._deny(attempt, key, target.account, now, error)
             return self.fail(attempt, key, target.account, now, error)
         finally:
             self._views.follow_resources(collector, target.account_id)
         return None
 
+    def _deny(self, attempt: Attempt, key: Key, account: str, now: datetime, denial: AwsError) -> AwsError:
+        """Publish that a unit rests because its region is denied: a state, which is neither counted nor logged here."""
+        result = CollectionResult(samples=(), attempted_at=now, succeeded_at=None, error=denial.kind)
+        self._publisher.publish(attempt, key, account, result)
+        return denial
+
     def fail(self, attempt: Attempt, key: Key, account: str, now: datetime, error: Exception) -> AwsError:
         """Log, count and publish that a unit failed; returns the classified failure."""
         where = f"{key.unit} of {key.account_id}{f' in {key.region}' if key.region else ''}"
         failure = classify(error, where)
+        if failure.kind is Kind.REGION_DENIED:
+            # Of a region that the whole account depends on, e.g. that of global services: without it nothing is read.
+            failure = AwsError(Kind.ACCESS_DENIED, str(failure), code=failure.code)
         if failure.kind is Kind.STOPPED or self._stop.is_set():
             return failure
         ours = failure.kind is Kind.INTERNAL

@@ -106,6 +106,7 @@ class Discovery:
             Key(DISCOVERY),
             CollectionResult(samples=samples, attempted_at=now, succeeded_at=now),
             interval=_INTERVAL,
+            of_organization=True,
         )
         self._schedule.at(DISCOVERY, self._again, now + _INTERVAL)
         if before is None:
@@ -135,6 +136,7 @@ class Discovery:
             Key(DISCOVERY),
             CollectionResult(samples=(), attempted_at=now, succeeded_at=None, error=failure.kind),
             interval=_INTERVAL,
+            of_organization=True,
         )
         self._failures += 1
         wait = backoff(self._patience.first_retry, self._failures, self._patience.longest_retry)

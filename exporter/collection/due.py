@@ -21,6 +21,8 @@ class Patience:
     """Of account discovery."""
     first_paid_retry: timedelta = timedelta(minutes=1)
     """Of a unit of a collector that has a `due` date; doubled after each failure, its interval at most."""
+    denied_region: timedelta = timedelta(days=1)
+    """Of a unit whose region a service control policy denies."""
 
 
 def backoff(first: timedelta, failures: int, longest: timedelta) -> timedelta:

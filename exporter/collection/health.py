@@ -40,7 +40,13 @@ FOLDED = Family(
     "Series that a limit of the unit or view has summed up as `other`.",
     ("collector",),
 )
-FAMILIES = (SUCCESS, LAST_SUCCESS, FAILURE, INTERVAL, SERIES, FOLDED)
+DENIED = Family(
+    "aws_spend_exporter_denied_regions",
+    "Regions of the account that a service control policy denies. Their units are asked again each day and count neither"
+    " as failed nor as read; /-/ready names the regions.",
+    ("account_id", "account"),
+)
+FAMILIES = (SUCCESS, LAST_SUCCESS, FAILURE, INTERVAL, SERIES, FOLDED, DENIED)
 
 
 @dataclass(slots=True)
@@ -77,6 +83,7 @@ class Health:
         self._collectors: dict[str, _Collector] = {}
         self._intervals: dict[str, timedelta] = {}
         self._counts: dict[str, _Counts] = {}
+        self._denied: dict[str, dict[Key, str]] = {}
         self._changed: dict[tuple[str, ...], None] = {}
         self._count = 0
 
@@ -89,7 +96,10 @@ class Health:
         read_at: datetime | None,
         error: str | None,
     ) -> None:
-        """Take over what became of a unit that has an account; `error` is the kind of its failure."""
+        """Take over what became of a unit; `error` is the kind of its failure.
+
+        A unit without an account, such as account discovery, is the only one of its collector.
+        """
         collector = self._collectors.setdefault(owner, _Collector())
         of_account = collector.accounts.setdefault(key.account_id, _Account(account, attempted_at))
         known = key in of_account.read
@@ -122,6 +132,19 @@ class Health:
         self._change("collector", owner)
         self._change("account", owner, key.account_id)
 
+    def deny(self, key: Key, account: str) -> None:
+        """Take over that a unit's region is denied to its account."""
+        self._denied.setdefault(key.account_id, {})[key] = account
+        self._change("denied", key.account_id)
+
+    def allow(self, key: Key) -> None:
+        """Forget that a unit's region is denied."""
+        denied = self._denied[key.account_id]
+        del denied[key]
+        if not denied:
+            del self._denied[key.account_id]
+        self._change("denied", key.account_id)
+
     def count(self, unit: str, results: int, series: int, folded: int) -> None:
         """Add to what is known, and served, of a unit."""
         if results or series or folded:
@@ -153,6 +176,8 @@ class Health:
                     samples = self._of_account(owner, account_id)
                 case ("unit", unit):
                     samples = self._of_unit(unit)
+                case ("denied", account_id):
+                    samples = self._of_denied(account_id)
                 case (_, owner):
                     samples = self._of_interval(owner)
             yield subject, tuple(samples)
@@ -194,7 +219,8 @@ class Health:
         if account is None or not account.failing:
             return
         labels = {"collector": owner, "account_id": account_id, "account": account.name}
-        yield SUCCESS(0, **labels)
+        if account_id:  # else the collector's own series says it
+            yield SUCCESS(0, **labels)
         # Where the regions themselves could not be listed, what is known of them says when they were read.
         read = [moment for key, moment in account.read.items() if key != Key(owner, account_id)]
         known = [moment for moment in read or account.read.values() if moment is not None]
@@ -215,6 +241,13 @@ class Health:
         if counts is not None:
             yield SERIES(counts.series, collector=unit)
             yield FOLDED(counts.folded, collector=unit)
+
+    def _of_denied(self, account_id: str) -> Iterator[Sample]:
+        denied = self._denied.get(account_id)
+        if denied:
+            # One name, should the account have been renamed between two units.
+            account = next(reversed(denied.values()))
+            yield DENIED(len({key.region for key in denied}), account_id=account_id, account=account)
 
     def _of_interval(self, owner: str) -> Iterator[Sample]:
         if owner in self._intervals:

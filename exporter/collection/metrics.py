@@ -11,11 +11,12 @@ from exporter.core.fields import CollectorSettings
 from exporter.core.places import Scope
 from exporter.declarations.collector import AnyCollector
 
-COUNTED = frozenset(Kind) - {Kind.STOPPED, Kind.PLAN_OVER_CEILING}
-"""Kinds of failures of an attempt: one that was stopped is none, and one that the plan forbids is not made."""
+COUNTED = frozenset(Kind) - {Kind.STOPPED, Kind.PLAN_OVER_CEILING, Kind.REGION_DENIED}
+"""Kinds of failures of an attempt: one that was stopped is none, one that the plan forbids is not made, and a region
+that a service control policy denies is a state."""
 
 _OF_PAID_REQUESTS = {Kind.CEILING_REACHED}
-_OF_THE_PAYER = {Kind.CURRENCY, Kind.DATA_UNAVAILABLE, Kind.NOT_ENROLLED}  # what only billing answers
+_OF_THE_PAYER = {Kind.CURRENCY, Kind.DATA_UNAVAILABLE, Kind.NOT_OFFERED}  # what only billing answers
 
 
 def kinds_of(collector: AnyCollector, scope: Scope) -> frozenset[Kind]:
@@ -53,7 +54,7 @@ class RunnerMetrics:
     def expect(self, collector: AnyCollector, settings: CollectorSettings) -> None:
         """Count from 0 what can fail, so that `increase()` sees the first failure of each kind.
 
-        Makes 13 to 17 series a unit: about 50 with the default configuration, 500 with every collector.
+        Makes 15 to 18 series a unit: about 50 with the default configuration, 500 with every collector.
         """
         for part in collector.units(settings):
             self.expect_errors(part.name, kinds_of(collector, part.scope))

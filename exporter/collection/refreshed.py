@@ -16,6 +16,7 @@ class Outcome(StrEnum):
     READ = "read"
     KNOWN = "known"  # not read: what is known is a moment old
     FAILED = "failed"
+    DENIED = "denied"  # a service control policy denies the region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +31,9 @@ class AccountReading:
 
     @property
     def outcome(self) -> Outcome:
-        """`failed` if any unit has, else `read` if any was read."""
-        return next(
-            (each for each in (Outcome.FAILED, Outcome.READ) if self.outcomes.get(each)), Outcome.KNOWN
-        )
+        """`failed` if any unit has, else `read` if any was read; `denied` only if all are."""
+        order = (Outcome.FAILED, Outcome.READ, Outcome.KNOWN, Outcome.DENIED)
+        return next((each for each in order if self.outcomes.get(each)), Outcome.KNOWN)
 
     @property
     def shown(self) -> str:

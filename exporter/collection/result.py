@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from exporter.aws.errors import Kind
 from exporter.core.metric import Sample
 from exporter.core.resource import Resource
 
@@ -34,3 +35,13 @@ class CollectionResult:
     resources: tuple[Resource, ...] = ()
     folded: int = 0
     """Series that were summed up as `other`."""
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether a service control policy denies the region: a state of the unit, not a failure."""
+        return self.error == Kind.REGION_DENIED
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last attempt failed."""
+        return self.error is not None and not self.is_denied

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 _READ_A_MOMENT_AGO = timedelta(minutes=5)
 _REFRESH_PATIENCE = timedelta(minutes=2)
+_NAMED_ACCOUNTS = 5
 _NAMED_CALLS = 3  # at a time: discovery, views, midnight
 
 
@@ -177,6 +178,24 @@ class Runner:
             lines.append(f"{units} of {account}{where}: {kind}")
         return lines
 
+    def denied_regions(self) -> list[str]:
+        """The regions that service control policies deny: a line for each set of them, however many accounts it is."""
+        regions: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        for key, account in self._store.denied():
+            regions[key.account_id, account].add(key.region)
+        accounts: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+        for (account_id, account), denied in sorted(regions.items(), key=lambda item: item[0][::-1]):
+            shown = account_id if account == account_id else f"{account} ({account_id})"
+            accounts[tuple(sorted(denied))].append(shown)
+        lines = []
+        for denied_regions, shown_accounts in accounts.items():
+            named = ", ".join(shown_accounts[:_NAMED_ACCOUNTS])
+            more = len(shown_accounts) - _NAMED_ACCOUNTS
+            lines.append(
+                f"{', '.join(denied_regions)} of {named}{f' and {more} more accounts' if more > 0 else ''}"
+            )
+        return lines
+
     # Discovery
 
     def _start_discovery(self) -> None:
@@ -279,7 +298,7 @@ class Runner:
 
     def _failed(self, name: str, reading: Reading) -> str:
         results = [self._store.result(key) for key, outcome in reading.outcomes if outcome is Outcome.FAILED]
-        kinds = sorted({str(result.error) for result in results if result is not None and result.error})
+        kinds = sorted({str(result.error) for result in results if result is not None and result.has_failed})
         units = "1 unit" if reading.failed == 1 else f"{reading.failed} units"
         return f"{units} of {name} failed{': ' if kinds else ''}{', '.join(kinds)}"
 

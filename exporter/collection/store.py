@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import threading
+from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -30,7 +31,7 @@ class _Entry:
     expires: datetime | None
     rendered: Mapping[Family, bytes]
     has_health: bool
-    """Whether it says how a collector fares in an account."""
+    """Whether it says how a collector fares."""
     is_served: bool = False
 
     def has_expired(self, now: datetime) -> bool:
@@ -72,6 +73,7 @@ class Store:
         self._by_account: dict[str, dict[Key, None]] = {}
         self._ownership = Ownership()
         self._failing: dict[Key, str] = {}
+        self._denied: dict[Key, str] = {}  # with the account's name
         # A heap; some are of what was replaced. Without the entries: those replaced would be kept for hours.
         self._expiries: list[tuple[datetime, int, Key]] = []
         self._expired: dict[Key, _Entry] = {}
@@ -80,6 +82,8 @@ class Store:
         self._health = Health()
         self._self_samples: dict[Hashable, tuple[Sample, ...]] = {}
         self._exposition = Exposition()
+        self._changes: Counter[str] = Counter()  # of what is served, by the name of the family
+        self._all_changes = 0
         self._waiting: dict[Key, tuple[int, Callable[[], None]]] = {}
 
     # Changes
@@ -93,6 +97,7 @@ class Store:
         interval: timedelta | None,
         owner: str | None = None,
         is_view: bool = False,
+        of_organization: bool = False,
     ) -> None:
         """Replace the published result of `key`.
 
@@ -100,7 +105,8 @@ class Store:
         `succeeded_at`; never expire them if `interval` is None. Raise DuplicateSeriesError, and change
         nothing, if a series occurs twice or another owner publishes one of the families. All units of a
         collector have it as their `owner`; without one, a unit is its own.
-        A view (`is_view`) says nothing about how collection fares.
+        A view (`is_view`) says nothing about how collection fares, nor does what has no account, unless it is read
+        of AWS for all of them (`of_organization`).
         """
         rendered: Mapping[Family, bytes] | None = None
         if result.error is None:
@@ -124,7 +130,7 @@ class Store:
                 account,
                 _expires(result, interval),
                 rendered,
-                bool(key.account_id) and not is_view,
+                (bool(key.account_id) or of_organization) and not is_view and not result.is_denied,
             )
             self._replace(previous, entry, now)
             if interval is not None:
@@ -184,6 +190,11 @@ class Store:
             keys = self._by_account.get(account_id, ())
             return [(key, self._failing[key]) for key in keys if key in self._failing]
 
+    def denied(self) -> list[tuple[Key, str]]:
+        """The units whose region a service control policy denies, with the name of the account."""
+        with self._lock:
+            return list(self._denied.items())
+
     def published_resources(
         self, account_id: str | None = None, owner: str | None = None
     ) -> list[PublishedResources]:
@@ -213,16 +224,27 @@ class Store:
             and not entry.has_expired(now)
         ]
 
-    # What is served
-
-    def samples(self) -> Iterator[Sample]:
-        """Every sample that is served now, without the self metrics of the store."""
+    def version(self, families: Iterable[str] | None = None) -> int:
+        """A number that differs once what is served of these families has changed; without them, once any result has."""
         now = self._clock()
         with self._lock:
-            entries = list(self._entries.values())
+            self._expire(now)
+            return self._all_changes if families is None else sum(self._changes[name] for name in families)
+
+    # What is served
+
+    def samples(self, families: Container[str]) -> Iterator[Sample]:
+        """The samples of these families that are served now."""
+        now = self._clock()
+        with self._lock:
+            entries = [
+                entry
+                for entry in self._entries.values()
+                if any(family.name in families for family in entry.rendered)
+            ]
         for entry in entries:
             if not entry.has_expired(now):
-                yield from entry.result.samples
+                yield from (sample for sample in entry.result.samples if sample.family.name in families)
 
     def scrape(self) -> Snapshot:
         """All that is served now, to be joined and compressed without the lock; it counts as a scrape."""
@@ -275,9 +297,12 @@ class Store:
 
     def _drop(self, entry: _Entry) -> None:
         key = entry.key
+        self._all_changes += 1
         self._withdraw(entry)
         self._expired.pop(key, None)
         self._failing.pop(key, None)
+        if self._denied.pop(key, None) is not None:
+            self._health.allow(key)
         del self._entries[key]
         del self._by_account[key.account_id][key]
         if not self._by_account[key.account_id]:
@@ -290,13 +315,20 @@ class Store:
 
     def _replace(self, previous: _Entry | None, entry: _Entry, now: datetime) -> None:
         key, result = entry.key, entry.result
+        self._all_changes += 1
         self._entries[key] = entry
         self._by_account.setdefault(key.account_id, {})[key] = None
         self._expired.pop(key, None)
-        if result.error is None:
-            self._failing.pop(key, None)
-        else:
+        self._failing.pop(key, None)
+        if result.error is not None and result.has_failed:
             self._failing[key] = result.error
+        if result.is_denied:
+            self._denied[key] = entry.account
+            self._health.deny(key, entry.account)
+        elif self._denied.pop(key, None) is not None:
+            self._health.allow(key)
+        if previous is not None and previous.has_health and not entry.has_health:
+            self._health.drop(previous.owner, key)
         if entry.has_health:
             self._health.put(
                 entry.owner, key, entry.account, result.attempted_at, result.succeeded_at, result.error
@@ -320,8 +352,10 @@ class Store:
             for family in previous.rendered:
                 if family not in entry.rendered:
                     self._exposition.drop(entry.key, family)
+                    self._changes[family.name] += 1
         for family, text in entry.rendered.items():
             self._exposition.put(entry.key, family, text)
+            self._changes[family.name] += 1
         self._health.count(entry.key.unit, 0, series, folded)
         entry.is_served = True
         if entry.expires is not None:
@@ -341,14 +375,17 @@ class Store:
         """Serve the text of an entry no longer."""
         if entry.is_served:
             entry.is_served = False
+            self._all_changes += 1
             for family in entry.rendered:
                 self._exposition.drop(entry.key, family)
+                self._changes[family.name] += 1
             self._health.count(entry.key.unit, 0, -len(entry.result.samples), -entry.result.folded)
 
     def _expire(self, now: datetime) -> None:
         if self._looked_at is not None and now < self._looked_at:
             # The clock was set back.
             for entry in [entry for entry in self._expired.values() if not entry.has_expired(now)]:
+                self._all_changes += 1
                 del self._expired[entry.key]
                 self._serve(entry)
         self._looked_at = now

@@ -90,7 +90,7 @@ class _Unit(Item):
 
 def _outcome(collector: AnyCollector, failure: AwsError | None, *, committed: bool) -> Outcome:
     if failure is not None:
-        return Outcome.FAILED
+        return Outcome.DENIED if failure.kind is Kind.REGION_DENIED else Outcome.FAILED
     # A collector that decides by itself what is due commits what it has read.
     return Outcome.READ if committed or collector.due is None else Outcome.KNOWN
 
@@ -299,8 +299,12 @@ class Units:
                 return True
             if unit.part is not None:
                 self._metrics.duration.labels(unit.collector.name).observe(time.monotonic() - began)
-            unit.failures = unit.failures + 1 if failure else 0
-            self._plan(unit, attempt, directory, began, committed=committed)
+            if failure is not None and failure.kind is Kind.REGION_DENIED:
+                unit.failures, unit.grid = 0, None
+                self._put(unit, self._patience.denied_region)
+            else:
+                unit.failures = unit.failures + 1 if failure else 0
+                self._plan(unit, attempt, directory, began, committed=committed)
         except Exception:
             # E.g. the ledger's disk is full: there is a next time after any failure.
             log.exception(
@@ -368,9 +372,24 @@ class Units:
             self._read_for(reading, found, early=attempt.is_early)
         if self._is_started:
             for each in found:
-                if not each.is_read:
+                # One that is being read for the first time is planned by that.
+                if not each.is_read and not self._stream.is_running(each) and not self._rests(each):
                     self._stream.put(each)
         return None
+
+    def _rests(self, unit: _Unit) -> bool:
+        """Whether a new unit waits, because its region was found denied before the configuration was reloaded."""
+        known = self._store.result(unit.key)
+        if known is None or not known.is_denied:
+            return False
+        longest = self._patience.denied_region
+        wait = known.attempted_at + longest - self._clock()
+        with self._changed:
+            if wait <= timedelta(0) or unit.readings:
+                return False
+            self._count_read(unit)
+        self._put(unit, min(wait, longest))  # the clock may have been set back
+        return True
 
     # Planning
 

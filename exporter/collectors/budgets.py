@@ -10,13 +10,14 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import reading
+from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import times_a_month
+from exporter.core.money import parse_amount
 from exporter.core.places import Scope, Target
-from exporter.declarations.calls import FreeCall, Scale
+from exporter.declarations.calls import CheckCall, FreeCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 
@@ -86,7 +87,9 @@ def collect(ctx: Context[BudgetsSettings], target: Target) -> Iterable[Sample]:
     left_out = Counter(dict.fromkeys(_REASONS, 0))
     budgets: list[Budget] = []
     params = {"AccountId": target.account_id, "MaxResults": _PAGE, "ShowFilterExpression": True}
-    pages = ctx.paginate_payer(target, "budgets", "DescribeBudgets", REGION[target.partition], params)
+    pages = ctx.paginate_payer(
+        target, "budgets", "DescribeBudgets", billing_region("budgets", target.partition), params
+    )
     for page in pages:
         for described in page.get("Budgets", ()):
             found = read_budget(described)
@@ -124,9 +127,7 @@ def read_budget(described: Mapping[str, Any]) -> Budget | str:
         known = {family: spend for family, spend in spends.items() if spend is not None}
         if any(spend["Unit"] != "USD" for spend in known.values()):
             return "currency"
-        amounts = {family: Decimal(spend["Amount"]) for family, spend in known.items()}
-        if not all(usd.is_finite() for usd in amounts.values()):
-            raise ValueError(f"amounts of {[str(usd) for usd in amounts.values()]}")
+        amounts = {family: parse_amount(spend["Amount"]) for family, spend in known.items()}
         unit = described["TimeUnit"]
         period = _PERIODS.get(unit, unit.lower())
         return Budget(described["BudgetName"], period, _only_account(described), amounts)
@@ -158,6 +159,11 @@ COLLECTOR = Collector(
     settings=BudgetsSettings,
     families=(LIMIT, ACTUAL, FORECAST, LEFT_OUT),
     iam_actions=("budgets:ViewBudget",),
+    check=CheckCall(
+        service="budgets",
+        operation="DescribeBudgets",
+        params=lambda target: {"AccountId": target.account_id, "MaxResults": 1},
+    ),
     collect=collect,
     free_calls=free_calls,
 )

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import AwsError, Kind, reading
+from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import start_of_day, times_a_month
+from exporter.core.money import parse_amount
 from exporter.core.places import Scope, Target
 from exporter.cost.commitments import Commitment, keep, last_told
 from exporter.declarations.calls import PaidCall, Scale
@@ -136,7 +137,7 @@ def _pages(
     pages: list[Mapping[str, Any]] = []
     while True:
         try:
-            page = ctx.call_payer(target, "ce", operation, REGION[target.partition], params)
+            page = ctx.call_payer(target, "ce", operation, billing_region("ce", target.partition), params)
         except AwsError as error:
             # No such commitment, or none in these days: that is an answer.
             if error.code != "DataUnavailableException":
@@ -153,11 +154,7 @@ def _pages(
 
 def _sums(parts: Sequence[Mapping[str, str]], *names: str) -> tuple[Decimal, ...]:
     """The sum of each of these members."""
-    sums = tuple(sum((Decimal(part[name]) for part in parts), Decimal(0)) for name in names)
-    for name, number in zip(names, sums, strict=True):
-        if not number.is_finite():
-            raise ValueError(f"{name} is {number}")
-    return sums
+    return tuple(sum((parse_amount(part[name]) for part in parts), Decimal(0)) for name in names)
 
 
 def _due(ctx: Context[CommitmentsSettings], kind: str, service: str, now: datetime) -> datetime:

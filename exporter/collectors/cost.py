@@ -42,6 +42,7 @@ from exporter.cost.refresh_plan import (
 )
 from exporter.cost.settings import CostSettings
 from exporter.cost.slices import Slice, newest_slice, remember_pages
+from exporter.cost.unavailable import first_available, remember_available, remember_unavailable
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
@@ -101,10 +102,20 @@ def _read_all(
         if query is None:
             break
         part = newest_slice(ctx.ledger, query, now)
-        if query.part.is_monthly:
-            _compare_months(ctx, target, part)
-        else:
-            _read_days(ctx, target, part)
+        try:
+            if query.part.is_monthly:
+                _compare_months(ctx, target, part)
+            else:
+                _read_days(ctx, target, part)
+        except AwsError as error:
+            # Who waits for certain days gets the reason; else it is no failure that there is nothing.
+            if error.kind is not Kind.DATA_UNAVAILABLE or query.pending is not None:
+                raise
+            if not remember_unavailable(ctx.ledger, part.start, part.end, now):
+                raise
+            log.info(
+                "Cost Explorer has no data before this day yet", extra={"day": first_available(ctx.ledger)}
+            )
 
 
 def _next_query(ctx: Context[CostSettings], now: datetime, *, explain: bool = False) -> CostQuery | None:
@@ -218,6 +229,7 @@ def _read_days(ctx: Context[CostSettings], target: Target, part: Slice) -> None:
         }
         ledger.accounts.name(names, observed_at.date())
         remember_pages(ledger, query, days, costs, answer)
+        remember_available(ledger, part.start)
     ctx.committed()
     _log_read(part, answer)
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter.aws.cost_explorer import REGION
 from exporter.aws.errors import AwsError, Kind, reading
+from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.folding import fold
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.moments import times_a_month
+from exporter.core.money import parse_amount
 from exporter.core.places import Scope, Target
 from exporter.cost import detected_anomalies
 from exporter.cost.detected_anomalies import AnomalyShare, LastRead
@@ -71,7 +72,7 @@ def collect(ctx: Context[CostAnomalyDetectionSettings], target: Target) -> Itera
         },
         "MaxResults": _PAGE,
     }
-    pages = ctx.paginate_payer(target, "ce", "GetAnomalies", REGION[target.partition], params)
+    pages = ctx.paginate_payer(target, "ce", "GetAnomalies", billing_region("ce", target.partition), params)
     shares = [share for page in pages for share in read_page(page, today)]
     detected_anomalies.commit(ctx.ledger, LastRead(now, ctx.settings.days), shares)
     ctx.committed()
@@ -108,10 +109,7 @@ def _shares(anomaly: Mapping[str, Any], today: date) -> Iterator[AnomalyShare]:
 
 
 def _usd(amount: float) -> Decimal:
-    usd = Decimal(repr(amount))  # the shortest digits that are the same number, as AWS wrote them
-    if not usd.is_finite():
-        raise ValueError(f"an impact of {amount}")
-    return usd
+    return parse_amount(repr(amount))  # the shortest digits that are the same number, as AWS wrote them
 
 
 def attribute(

@@ -8,9 +8,11 @@ from datetime import timedelta
 
 from pydantic import Field
 
+from exporter.aws.errors import reading
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Scope, Target
+from exporter.declarations.calls import CheckCall
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.resources.ec2 import PAGE
@@ -30,17 +32,18 @@ class Ec2InstancesSettings(CollectorSettings):
 
 def collect(ctx: Context[Ec2InstancesSettings], target: Target) -> Iterable[Sample]:
     """Count every instance that DescribeInstances returns, terminated ones included while it does."""
-    counts = Counter(
-        (
-            instance["InstanceType"],
-            instance["State"]["Name"],
-            # AWS leaves the member out for on-demand instances.
-            instance.get("InstanceLifecycle", "on-demand"),
+    with reading("an answer about instances"):
+        counts = Counter(
+            (
+                instance["InstanceType"],
+                instance["State"]["Name"],
+                # AWS leaves the member out for on-demand instances.
+                instance.get("InstanceLifecycle", "on-demand"),
+            )
+            for page in ctx.paginate(target, "ec2", "DescribeInstances", PAGE)
+            for reservation in page["Reservations"]
+            for instance in reservation["Instances"]
         )
-        for page in ctx.paginate(target, "ec2", "DescribeInstances", PAGE)
-        for reservation in page["Reservations"]
-        for instance in reservation["Instances"]
-    )
     yield from samples(target, counts)
 
 
@@ -65,5 +68,6 @@ COLLECTOR = Collector(
     settings=Ec2InstancesSettings,
     families=(INSTANCES,),
     iam_actions=("ec2:DescribeInstances",),
+    check=CheckCall(service="ec2", operation="DescribeInstances", params=lambda target: {"MaxResults": 5}),
     collect=collect,
 )

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from exporter.aws.errors import reading
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.places import Scope, Target
+from exporter.declarations.calls import CheckCall
 from exporter.declarations.collector import Collector, RestoredSamples
 from exporter.declarations.context import Context
 from exporter.resources.ec2 import PAGE
@@ -37,7 +39,6 @@ RUNNING_SECONDS = Family(
 )
 
 _SHOWN = timedelta(hours=1)  # how long EC2 shows a terminated instance
-_LONGEST_INTERVAL = timedelta(minutes=45)
 _ENDED = ("stopping", "stopped", "shutting-down", "terminated")
 _AT = re.compile(r"\((\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}) GMT\)")
 
@@ -45,16 +46,12 @@ _AT = re.compile(r"\((\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}) GMT\)")
 class Ec2RunningSettings(CollectorSettings):
     """EC2 running time; free requests."""
 
+    longest_interval = timedelta(minutes=45)
+    longest_because = "terminated instances are shown for an hour"
+
     interval: Duration = Field(
         default=timedelta(minutes=15), description="Time between two runs; at most 45m."
     )
-
-    @field_validator("interval")
-    @classmethod
-    def _sees_what_ended(cls, value: timedelta) -> timedelta:
-        if value > _LONGEST_INTERVAL:
-            raise ValueError("at most 45m, because terminated instances are shown for an hour")
-        return value
 
 
 def ran(instance: Mapping[str, Any]) -> tuple[str, datetime, datetime | None] | None:
@@ -88,19 +85,20 @@ def collect(ctx: Context[Ec2RunningSettings], target: Target) -> Iterable[Sample
     seconds: defaultdict[str, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
     state = usage_ledger.target_of(ctx.ledger, SOURCE, target.account_id, target.region)
     since = state.read_through if state is not None and state.read_through is not None else through
-    for page in ctx.paginate(target, "ec2", "DescribeInstances", PAGE):
-        for reservation in page["Reservations"]:
-            for instance in reservation["Instances"]:
-                stretch = ran(instance)
-                if stretch is None:
-                    continue
-                kind, begin, end = stretch
-                last = through if end is None else min(through, int(end.timestamp()))
-                if end is None:
-                    seconds[kind]  # a type that runs has a counter before it has run
-                for at, part in _by_day(max(since, int(begin.timestamp())), last):
-                    # One key a day, whenever in it instances began.
-                    seconds[kind][max(since, at // DAY * DAY)] += part
+    with reading("an answer about instances"):
+        for page in ctx.paginate(target, "ec2", "DescribeInstances", PAGE):
+            for reservation in page["Reservations"]:
+                for instance in reservation["Instances"]:
+                    stretch = ran(instance)
+                    if stretch is None:
+                        continue
+                    kind, begin, end = stretch
+                    last = through if end is None else min(through, int(end.timestamp()))
+                    if end is None:
+                        seconds[kind]  # a type that runs has a counter before it has run
+                    for at, part in _by_day(max(since, int(begin.timestamp())), last):
+                        # One key a day, whenever in it instances began.
+                        seconds[kind][max(since, at // DAY * DAY)] += part
     found = [Series(RUNNING, variant=kind) for kind in sorted(seconds)]
     state = usage_ledger.list_series(ctx.ledger, SOURCE, target.account_id, target.region, found, now)
     numbers = {listed.series.variant: listed.id for listed in usage_ledger.listed(ctx.ledger, state, now)}
@@ -132,6 +130,7 @@ COLLECTOR = Collector(
     settings=Ec2RunningSettings,
     families=(RUNNING_SECONDS,),
     iam_actions=("ec2:DescribeInstances",),
+    check=CheckCall(service="ec2", operation="DescribeInstances", params=lambda target: {"MaxResults": 5}),
     collect=collect,
     restore=restore,
 )

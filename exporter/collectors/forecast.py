@@ -9,11 +9,13 @@ from typing import Any
 
 from pydantic import Field
 
-from exporter.aws.cost_explorer import METRICS, REGION
+from exporter.aws.cost_explorer import METRICS
 from exporter.aws.errors import AwsError, Kind, reading
+from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import days_between, month_start, start_of_day, times_a_month
+from exporter.core.money import parse_amount
 from exporter.core.places import Scope, Target
 from exporter.cost.forecasts import Interval, MonthForecast, add_forecast, newest_forecast
 from exporter.cost.settings import CostSettings
@@ -54,7 +56,9 @@ def collect(ctx: Context[ForecastSettings], target: Target) -> Iterable[Sample]:
         params["BillingViewArn"] = ctx.sections.of(CostSettings).billing_view_arn
     cost: Interval | None
     try:
-        cost = read_answer(ctx.call_payer(target, "ce", "GetCostForecast", REGION[target.partition], params))
+        cost = read_answer(
+            ctx.call_payer(target, "ce", "GetCostForecast", billing_region("ce", target.partition), params)
+        )
     except AwsError as error:
         # AWS has too little history to say anything: that is an answer.
         if error.code != "DataUnavailableException":
@@ -76,11 +80,9 @@ def read_answer(answer: Mapping[str, Any]) -> Interval:
         unit = answer["Total"]["Unit"]
         (period,) = answer["ForecastResultsByTime"]
         mean, lower, upper = (
-            Decimal(period[name])
+            parse_amount(period[name])
             for name in ("MeanValue", "PredictionIntervalLowerBound", "PredictionIntervalUpperBound")
         )
-        if not (mean.is_finite() and lower.is_finite() and upper.is_finite()):
-            raise ValueError(f"a forecast of {mean} between {lower} and {upper}")
     if unit != "USD":
         raise AwsError(
             Kind.CURRENCY,

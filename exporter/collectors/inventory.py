@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import Field, field_validator
 
+from exporter.aws.errors import reading
 from exporter.collectors import ec2_instances
 from exporter.core.amounts import ChargeClass
 from exporter.core.fields import CollectorSettings, Duration, Usd
@@ -150,7 +151,13 @@ class InventorySettings(CollectorSettings):
 def parts(settings: InventorySettings) -> list[Part[InventorySettings]]:
     """A part for each file."""
     return [
-        Part(name=file.name, scope=file.scope, collect=partial(collect, file), offered=file.offered)
+        Part(
+            name=file.name,
+            scope=file.scope,
+            collect=partial(collect, file),
+            offered=file.offered,
+            check=file.check,
+        )
         for file in settings.files()
     ]
 
@@ -161,10 +168,11 @@ def collect(file: ResourceFile, ctx: Context[InventorySettings], target: Target)
     prices = load_prices(ctx.ledger, ctx.settings.prices, target.region)
     listing = Listing(ctx, prices, now, ctx.settings.unused_after, ctx.settings.snapshot_age)
     # A list that moves between two pages may name a resource twice.
-    found = {
-        (resource.type, resource.region or target.region, resource.id): resource
-        for resource in file.list(listing, target)
-    }
+    with reading(f"an answer about {file.name}"):
+        found = {
+            (resource.type, resource.region or target.region, resource.id): resource
+            for resource in file.list(listing, target)
+        }
     sharing = Sharing()
     yield from map(sharing.share, _dated(ctx, file, target, list(found.values()), now))
 

@@ -7,14 +7,15 @@ from datetime import timedelta
 
 from pydantic import Field
 
+from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings, Duration, Region
 from exporter.core.metric import Sample
 from exporter.core.moments import times_a_month
 from exporter.core.places import Scope, Target
-from exporter.declarations.calls import FreeCall, Scale
+from exporter.declarations.calls import CheckCall, FreeCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
-from exporter.inventory.price_queries import ENDPOINT, PAGES_OF_A_REGION, read_region
+from exporter.inventory.price_queries import PAGES_OF_A_REGION, read_region
 from exporter.inventory.prices import prices_read_at, save_prices
 
 
@@ -29,13 +30,14 @@ class PricesSettings(CollectorSettings):
 
 def collect(ctx: Context[PricesSettings], target: Target) -> Iterable[Sample]:
     """Read each region that was not read within the interval; its rows change all at once."""
+    endpoint = billing_region("pricing", target.partition)
     read = prices_read_at(ctx.ledger)
     for region in ctx.settings.regions or ctx.regions():
         now = ctx.clock()
         if region in read and now < read[region] + ctx.settings.interval:
             continue
         found = read_region(
-            lambda params: ctx.paginate_payer(target, "pricing", "GetProducts", ENDPOINT, params), region
+            lambda params: ctx.paginate_payer(target, "pricing", "GetProducts", endpoint, params), region
         )
         save_prices(ctx.ledger, region, found.rows, now)
     return ()
@@ -60,6 +62,11 @@ COLLECTOR = Collector(
     settings=PricesSettings,
     families=(),
     iam_actions=("pricing:GetProducts",),
+    check=CheckCall(
+        service="pricing",
+        operation="GetProducts",
+        params=lambda target: {"ServiceCode": "AmazonEC2", "MaxResults": 1},
+    ),
     collect=collect,
     free_calls=free_calls,
 )

@@ -11,17 +11,20 @@ from typing import Any
 
 from pydantic import Field
 
+from exporter.aws.advice import advice
 from exporter.aws.errors import AwsError, Kind, reading
+from exporter.aws.partitions import billing_region
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.folding import fold
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.moments import times_a_month
+from exporter.core.money import parse_amount
 from exporter.core.places import Scope, Target
-from exporter.declarations.calls import FreeCall, Scale
+from exporter.declarations.calls import CheckCall, FreeCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 
-_SERVICE, _ENDPOINT = "cost-optimization-hub", "us-east-1"  # it has no other
+_SERVICE = "cost-optimization-hub"
 _PAGE = 1000
 _RECOMMENDATIONS_OF_AN_ACCOUNT = 50
 
@@ -51,12 +54,11 @@ class SavingsOpportunitiesSettings(CollectorSettings):
 
 def collect(ctx: Context[SavingsOpportunitiesSettings], target: Target) -> Iterator[Sample | Folded]:
     """One recommendation for each resource, summed up by label, and the total that AWS deduplicates."""
+    region = billing_region(_SERVICE, target.partition)
     found: dict[str, tuple[tuple[str, ...], Decimal]] = {}
     try:
         with reading("Cost Optimization Hub's answer"):
-            pages = ctx.paginate_payer(
-                target, _SERVICE, "ListRecommendations", _ENDPOINT, {"maxResults": _PAGE}
-            )
+            pages = ctx.paginate_payer(target, _SERVICE, "ListRecommendations", region, {"maxResults": _PAGE})
             for page in pages:
                 for item in page["items"]:
                     # A list that moves while it is read may name one twice.
@@ -65,17 +67,13 @@ def collect(ctx: Context[SavingsOpportunitiesSettings], target: Target) -> Itera
                         _usd(item, item["estimatedMonthlySavings"]),
                     )
             summary = ctx.call_payer(
-                target, _SERVICE, "ListRecommendationSummaries", _ENDPOINT, {"groupBy": "ActionType"}
+                target, _SERVICE, "ListRecommendationSummaries", region, {"groupBy": "ActionType"}
             )
             total = summary.get("estimatedTotalDedupedSavings")
             deduplicated = None if total is None else _usd(summary, total)
     except AwsError as error:
-        if error.kind is Kind.ACCESS_DENIED and "not enrolled" in str(error):
-            raise AwsError(
-                Kind.NOT_ENROLLED,
-                f"{error}; enable Cost Optimization Hub once in the payer's console, with all member accounts",
-                code=error.code,
-            ) from error
+        if error.kind is Kind.NOT_ENROLLED:
+            raise AwsError(error.kind, f"{error}; {advice(error)}", code=error.code) from error
         raise
     if deduplicated is not None:
         yield DEDUPLICATED(deduplicated)
@@ -95,9 +93,7 @@ def _labels(item: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 def _usd(told: Mapping[str, Any], amount: float) -> Decimal:
     """A number of the wire as it was written there."""
-    usd = Decimal(repr(amount))
-    if not usd.is_finite():
-        raise ValueError(f"savings of {usd}")
+    usd = parse_amount(repr(amount))
     currency = told.get("currencyCode")
     if currency != "USD" and usd:
         raise AwsError(
@@ -131,6 +127,9 @@ COLLECTOR = Collector(
     scope=Scope.PAYER,
     settings=SavingsOpportunitiesSettings,
     families=(OPPORTUNITY, DEDUPLICATED),
+    check=CheckCall(
+        service=_SERVICE, operation="ListRecommendations", params=lambda target: {"maxResults": 1}
+    ),
     iam_actions=(
         "cost-optimization-hub:ListRecommendationSummaries",
         "cost-optimization-hub:ListRecommendations",

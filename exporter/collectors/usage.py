@@ -194,16 +194,23 @@ def _discover(
 def _listed(asker: _Asker, params: Mapping[str, Any], rows: Sequence[UsageMetric]) -> Iterator[Series]:
     by_metric = {row.metric: row for row in rows}
     for page in asker.pages("ListMetrics", params):
-        owners = page.get("OwningAccounts") or [asker.source] * len(page["Metrics"])
-        for metric, owner in zip(page["Metrics"], owners, strict=True):
-            row = by_metric.get(metric["MetricName"])
-            if row is None or owner != asker.source:
-                continue
-            dimensions = {each["Name"]: each["Value"] for each in metric.get("Dimensions", ())}
-            resource = row.resource_id(dimensions)
-            if resource is not None:
-                variant = dimensions[row.variant[1]] if row.variant else ""
-                yield Series(row.name, resource, variant, tuple(sorted(dimensions.items())))
+        with reading("a list of metrics"):
+            yield from list(_series_of(page, by_metric, asker.source))
+
+
+def _series_of(
+    page: Mapping[str, Any], by_metric: Mapping[str, UsageMetric], source: str | None
+) -> Iterator[Series]:
+    owners = page.get("OwningAccounts") or [source] * len(page["Metrics"])
+    for metric, owner in zip(page["Metrics"], owners, strict=True):
+        row = by_metric.get(metric["MetricName"])
+        if row is None or owner != source:
+            continue
+        dimensions = {each["Name"]: each["Value"] for each in metric.get("Dimensions", ())}
+        resource = row.resource_id(dimensions)
+        if resource is not None:
+            variant = dimensions[row.variant[1]] if row.variant else ""
+            yield Series(row.name, resource, variant, tuple(sorted(dimensions.items())))
 
 
 def _poll(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from exporter.anomalies.settings import THRESHOLD_VARIABLE
+from exporter.anomalies.settings import MOST_PERCENTAGE, THRESHOLD_VARIABLE
 from exporter.core.fields import format_duration, parse_duration
 from exporter.declarations.collector import AnyCollector
 
@@ -43,14 +43,14 @@ def apply_plain_variables(
         except ValueError:
             message = f"{THRESHOLD_VARIABLE}: found {threshold!r}, expected a percentage such as 20"
             raise ValueError(message) from None
-        _fill(data, "anomalies", "percentage", percentage)
+        _fill(data, "anomalies", "percentage", min(percentage, MOST_PERCENTAGE))
     if interval := given.get("DATA_REFRESH_INTERVAL"):
         _fill_intervals(data, interval, collectors)
 
 
 def _fill_intervals(data: dict[str, Any], interval: str, collectors: tuple[AnyCollector, ...]) -> None:
     try:
-        every = format_duration(parse_duration(f"{interval}s" if interval.isdigit() else interval))
+        every = parse_duration(f"{interval}s" if interval.isdigit() else interval)
     except ValueError:
         message = f"DATA_REFRESH_INTERVAL: found {interval!r}, expected seconds such as 300"
         raise ValueError(message) from None
@@ -58,7 +58,10 @@ def _fill_intervals(data: dict[str, Any], interval: str, collectors: tuple[AnyCo
         # What is paid keeps to its plan, and what changes rarely, such as prices, to its day.
         if collector.is_free and collector.settings().interval <= _CHANGES_RARELY:
             _fill(data, "collectors", collector.name, {})
-            _fill(data["collectors"], collector.name, "interval", every)
+            # One number for all: a collector that has to look more often does.
+            longest = collector.settings.longest_interval
+            shorter = every if longest is None else min(every, longest)
+            _fill(data["collectors"], collector.name, "interval", format_duration(shorter))
 
 
 def _fill(data: Any, section: str, key: str, value: Any) -> None:

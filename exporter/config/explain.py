@@ -10,18 +10,14 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from exporter.config.model import Config, collectors_model
+from exporter.core.yaml_text import cut, shown
 
 
 def dotted(location: Sequence[str | int]) -> str:
     text = ""
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        text += f"[{part}]" if isinstance(part, int) else f".{cut(part)}" if text else cut(part)
     return text
-
-
-def shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 _ADDED_BY_PYDANTIC = re.compile(r"^(literal\[.*\]|tuple\[.*\]|function-.*|\[key\])$")
@@ -50,7 +46,7 @@ def explain(problem: ErrorDetails, data: object) -> str:
         return f"{key}: found nothing, expected a value"
     if problem["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        near = difflib.get_close_matches(cut(str(location[-1])), known, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         return f"{key}: found an unknown key, expected one of {', '.join(known)}{hint}"
     if problem["type"] == "value_error":
@@ -62,7 +58,9 @@ def explain(problem: ErrorDetails, data: object) -> str:
                 if inner[1].startswith(("collectors.", "thresholds.")) or not key
                 else f"{key}.{inner[1]}"
             )
-            return f"{name}: found {shown(_lookup(data, name))}, expected {inner[2]}"
+            value = _lookup(data, name)
+            given = "nothing" if value is None else shown(value)
+            return f"{name}: found {given}, expected {inner[2]}"
         return f"{key}: {found}, expected {message}"
     expected = _EXPECTED.get(problem["type"], message.removeprefix("Input should be "))
     return f"{key}: {found}, expected {expected}" + _bounds(problem)

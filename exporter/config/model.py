@@ -6,6 +6,7 @@ An environment variable overrides one key: `AWS_SPEND_EXPORTER_SERVER__PORT=9000
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from exporter.accounts.settings import AccountsSettings
 from exporter.accounts.sharding import ShardSettings
 from exporter.accounts.threshold_settings import ThresholdSettings
 from exporter.anomalies.settings import AnomalySettings
+from exporter.aws import partitions
 from exporter.aws.settings import AwsSettings, CeilingSettings
 from exporter.collectors import all_collectors
 from exporter.core.fields import (
@@ -106,6 +108,35 @@ class Config(StrictModel):
                         f"collectors.{collector.name}.interval: at least 1h, because its requests are paid"
                     )
         return self
+
+    @model_validator(mode="after")
+    def _supported_where_it_runs(self) -> Self:
+        key, partition = next(self._partitions(), ("", "aws"))
+        refused = {
+            collector.name: service
+            for collector in all_collectors()
+            if self.settings(collector).enabled
+            and (service := partitions.not_offered(collector.iam_actions, partition))
+        }
+        if refused:
+            first, *others = refused
+            also = f" (also {', '.join(others)})" if others else ""
+            raise ValueError(
+                f"collectors.{first}.enabled: false{also}, because {refused[first]} is not supported in {partition},"
+                f" the partition of {key}"
+            )
+        return self
+
+    def _partitions(self) -> Iterator[tuple[str, str]]:
+        """Partitions that the configuration names, with the key that names each; the payer's first."""
+        if self.aws.role_arn is not None:
+            yield "aws.role_arn", partitions.of_arn(self.aws.role_arn)
+        for region in () if self.aws.region is None else (self.aws.region,):
+            if partition := partitions.of_region(region):
+                yield "aws.region", partition
+        for region in () if self.regions == "discover" else self.regions:
+            if partition := partitions.of_region(region):
+                yield "regions", partition
 
     @model_validator(mode="after")
     def _thresholds_of_known_groups(self) -> Self:

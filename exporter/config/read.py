@@ -7,44 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from exporter.collectors import all_collectors
 from exporter.config import CONFIG_VARIABLE
 from exporter.config.environment import apply_plain_variables
-from exporter.config.explain import explain, origin, shown
+from exporter.config.explain import explain, origin
 from exporter.config.model import Config
+from exporter.core.yaml_text import YamlTextError, parse_yaml, read_yaml, shown
 
 ENVIRONMENT_PREFIX = "AWS_SPEND_EXPORTER_"
 DEFAULT_FILE = Path("config.yaml")
+_MOST_PROBLEMS = 20
 
 
 class ConfigError(Exception):
     """The configuration cannot be used; the text names each key, what was found and what was expected."""
-
-
-# Reading
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, refusing a key that stands twice in one mapping."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Called by PyYAML for each mapping."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, list | dict):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be a plain value", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def load_config(path: Path | None, environment: Mapping[str, str] | None = None) -> Config:
@@ -75,25 +53,27 @@ def load_config(path: Path | None, environment: Mapping[str, str] | None = None)
         problems = error.errors(include_url=False)
         # A union reports each of its forms: the one that got further knows better.
         deep = {problem["loc"][:1] for problem in problems if problem["type"] != "literal_error"}
-        lines = [
-            f"{origin(problem, variables, source)}: {explain(problem, data)}"
+        told = [
+            problem
             for problem in problems
             if problem["type"] != "literal_error" or len(problem["loc"]) > 2 or problem["loc"][:1] not in deep
         ]
+        lines = [
+            f"{origin(problem, variables, source)}: {explain(problem, data)}"
+            for problem in told[:_MOST_PROBLEMS]
+        ]
+        if (left := len(told) - _MOST_PROBLEMS) > 0:
+            lines.append(f"{source}: {left} more problems like these")
         raise ConfigError("\n".join(lines)) from None
 
 
 def _read_yaml(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        data = read_yaml(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 # a subclass of the safe loader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not YAML: {error}") from None
+    except YamlTextError as error:
+        raise ConfigError(f"{path}: is not usable YAML: {error}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -103,9 +83,9 @@ def _read_yaml(path: Path) -> Any:
 
 def _scalar(value: str, name: str) -> Any:
     try:
-        return yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):  # a date of no calendar is a ValueError
-        raise ConfigError(f"{name}: found {value!r}, expected a YAML value") from None
+        return parse_yaml(value)
+    except YamlTextError:
+        raise ConfigError(f"{name}: found {shown(value)}, expected a YAML value") from None
 
 
 def _set(data: dict[str, Any], path: Sequence[str], value: Any, name: str) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     StringConstraints,
+    model_validator,
 )
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
@@ -129,8 +130,21 @@ EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 class CollectorSettings(StrictModel):
     """What every collector can be told; a collector's own `Settings` adds to it."""
 
+    longest_interval: ClassVar[timedelta | None] = None
+    """The longest interval at which the collector works; None: any."""
+    longest_because: ClassVar[str] = ""
+
     enabled: bool = Field(default=False, description="Whether the collector runs.")
     interval: Duration = Field(default=timedelta(hours=1), description="Time between two runs.")
+
+    @model_validator(mode="after")
+    def _often_enough(self) -> Self:
+        # The limits of a collector that is off stop no one.
+        if self.enabled and self.longest_interval is not None and self.interval > self.longest_interval:
+            raise ValueError(
+                f"interval: at most {format_duration(self.longest_interval)}, because {self.longest_because}"
+            )
+        return self
 
 
 class DayMonth(StrictModel):

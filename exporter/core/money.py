@@ -49,6 +49,14 @@ def _whole_units(usd: Decimal, most_exponent: int) -> int:
     return units
 
 
+def parse_amount(text: str) -> Decimal:
+    """A number that AWS sends as text; ValueError or InvalidOperation for what is none, or beyond any money or time."""
+    amount = Decimal(text)
+    if not amount.is_finite() or (amount and amount.adjusted() > _MOST_EXPONENT_OF_A_SUM):
+        raise ValueError(f"{text[:100]} is not an amount")
+    return amount
+
+
 def parse_units(text: str) -> int:
     """`sum_to_units(Decimal(text))`, several times as fast for what AWS usually sends; ValueError or InvalidOperation."""
     whole, _, fraction = text.partition(".")

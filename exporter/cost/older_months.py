@@ -34,6 +34,7 @@ from exporter.cost.refresh_plan import (
     non_usage_groups_a_day,
 )
 from exporter.cost.settings import CostSettings
+from exporter.cost.unavailable import first_available
 from exporter.declarations.calls import Scale
 from exporter.ledger.file import Ledger
 from exporter.ledger.months import Key, MonthDifferences
@@ -86,7 +87,7 @@ def due_at(ledger: Ledger, settings: CostSettings, now: datetime) -> datetime | 
 
 def _next(ledger: Ledger, settings: CostSettings, now: datetime) -> tuple[CostQuery | None, datetime | None]:
     """The next query and when it is due, None for now."""
-    first = history_start(settings, now.date())
+    first = max(history_start(settings, now.date()), first_available(ledger))
     if (found := _first_pending(ledger, Origin.MONTHS, first)) is not None:
         return found, None
     states = ledger.reads.day_states(first, now.date())

@@ -22,6 +22,7 @@ from typing import Literal
 from exporter.aws.meter import FIRST_FILL
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.cost.settings import CostSettings
+from exporter.cost.unavailable import first_available, is_asked_again
 from exporter.declarations.calls import Scale
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import DayState
@@ -119,11 +120,12 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
     tomorrow = today + timedelta(days=1)
     states = ledger.reads.day_states(month_start(today, settings.history_months), tomorrow)
     read = {day for day, state in states.items() if state.read_at is not None}
+    first = date.min if is_asked_again(ledger, now) else first_available(ledger)
 
     # What the views of this and the last month lack; an unread today alone waits for a refresh.
     for months_back in (0, 1):
         month, next_month = month_start(today, months_back), month_start(today, months_back - 1)
-        days = set(days_between(month, min(next_month, tomorrow))) - read
+        days = set(days_between(max(month, first), min(next_month, tomorrow))) - read
         if days - {today} or (days and not read):
             run = _newest_run(days)
             budget = "cost" if ledger.reads.scanned_at("refresh") else FIRST_FILL
@@ -150,7 +152,7 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
 
     for months_back in range(2, settings.history_months + 1):
         month, next_month = month_start(today, months_back), month_start(today, months_back - 1)
-        if missing := _newest_run(set(days_between(month, next_month)) - read):
+        if missing := _newest_run(set(days_between(max(month, first), next_month)) - read):
             return CostQuery(CostPart.COSTS, missing[0], missing[-1] + timedelta(days=1), FIRST_FILL)
     # Few groups a day: the whole history is one query.
     if run := _newest_run(_other_moved(states, now), join=31):
@@ -171,6 +173,7 @@ def _rest_of_refresh(ledger: Ledger, settings: CostSettings, now: datetime) -> C
 def missing_days(ledger: Ledger, settings: CostSettings, now: datetime) -> tuple[int, int]:
     """How many days of the history have not been read yet, and how many it has in all."""
     start, end = month_start(now.date(), settings.history_months), now.date()
+    start = max(start, first_available(ledger))  # before it there is nothing to be read
     states = ledger.reads.day_states(start, end)
     read = sum(state.read_at is not None for state in states.values())
     return (end - start).days - read, (end - start).days
@@ -180,7 +183,8 @@ def refreshed_at(ledger: Ledger, now: datetime) -> datetime | None:
     """When the restatable window was last brought up to date: by a refresh, or by having been read whole."""
     today = now.date()
     # Today is left out: just after midnight it has not been read, and that alone is no reason to.
-    whole = _read_whole_at(ledger, restatable_from(today), today - timedelta(days=1))
+    start = max(restatable_from(today), first_available(ledger))
+    whole = _read_whole_at(ledger, start, today - timedelta(days=1))
     times = [ledger.reads.scanned_at("refresh"), whole]
     return max((time for time in times if time is not None), default=None)
 
@@ -190,7 +194,7 @@ def _read_whole_at(ledger: Ledger, start: date, last: date) -> datetime | None:
     read = [
         state.read_at for state in ledger.reads.day_states(start, end).values() if state.read_at is not None
     ]
-    return min(read) if len(read) == (end - start).days else None
+    return min(read) if read and len(read) == (end - start).days else None
 
 
 def _refresh(
@@ -198,7 +202,8 @@ def _refresh(
 ) -> CostQuery:
     today = now.date()
     tomorrow = today + timedelta(days=1)
-    recent = month_start(today, 1)
+    first = first_available(ledger)
+    recent = max(month_start(today, 1), first)
     whole = CostQuery(CostPart.COSTS, recent, tomorrow, ends_refresh=True)
     if settings.refresh == "full" or (
         settings.refresh == "auto" and known_scale(ledger, now).reads_whole(today)
@@ -219,7 +224,7 @@ def _refresh(
     if by_service is None or (by_account is not None and by_account > by_service):
         # Few groups a day: both months fit where the accounts' window does.
         return CostQuery(CostPart.SCAN_SERVICES, recent, tomorrow, ends_refresh=True)
-    return CostQuery(CostPart.SCAN_ACCOUNTS, restatable_from(today), tomorrow, ends_refresh=True)
+    return CostQuery(CostPart.SCAN_ACCOUNTS, max(restatable_from(today), first), tomorrow, ends_refresh=True)
 
 
 def _moved(states: Mapping[date, DayState], now: datetime) -> set[date]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+from exporter.core.places import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,15 @@ class Scale:
     """CloudWatch metrics that a poll of usage asks for."""
     daily_usage_metrics: int = 0
     """Those that are published once a day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckCall:
+    """A free request of a unit that shows whether it may be read; `check --aws` sends it."""
+
+    service: str
+    operation: str
+    params: Callable[[Target], Mapping[str, Any]] = lambda target: {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.places import Scope, Target
 from exporter.core.resource import Resource
-from exporter.declarations.calls import FreeCall, PaidCall, Scale
+from exporter.declarations.calls import CheckCall, FreeCall, PaidCall, Scale
 from exporter.declarations.context import Context
 from exporter.declarations.view import View
 
@@ -47,6 +47,7 @@ class Part(Generic[S_contra]):
     scope: Scope
     collect: Callable[[Context[S_contra], Target], Iterable[Sample | Resource | Folded]]
     offered: Callable[[str], bool] = lambda region: True
+    check: CheckCall | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,8 @@ class Collector(Generic[S]):
     """Units that fail each by itself, instead of `collect` (inventory: one for each file of `resources/`)."""
     series_weight: int = 0
     """Its part of an account's series, among the enabled collectors; 0 where an account has only a few."""
+    check: CheckCall | None = None
+    """None where it has parts, which have their own, or where all of its requests are paid."""
     replaces: tuple[str, ...] = ()
     """Collectors that rest while this one runs: it serves their families from the same requests (inventory: ec2_instances)."""
     follows: tuple[str, ...] = ()
@@ -91,7 +94,7 @@ class Collector(Generic[S]):
         if self.parts is not None:
             return tuple(replace(part, name=f"{self.name}_{part.name}") for part in self.parts(settings))
         assert self.collect is not None
-        return (Part(name=self.name, scope=self.scope, collect=self.collect),)
+        return (Part(name=self.name, scope=self.scope, collect=self.collect, check=self.check),)
 
 
 AnyPart = Part[Any]

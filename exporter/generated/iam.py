@@ -119,9 +119,9 @@ def task_trust_policy() -> Document:
     )
 
 
-def snapshots_policy() -> Document:
+def snapshots_policy(partition: str = "aws") -> Document:
     """What the role that the exporter runs as needs for `snapshots`; the only policy that writes anything."""
-    bucket = "arn:aws:s3:::SNAPSHOT_BUCKET"
+    bucket = f"arn:{partition}:s3:::SNAPSHOT_BUCKET"
     return _policy(
         [
             _statement("Snapshots", snapshots.IAM_OBJECT, f"{bucket}/*{snapshots.OBJECT_NAME}"),
@@ -334,16 +334,16 @@ def management_template() -> Document:
 
 
 def documents(
-    features: Collection[str] = FEATURES, external_id: bool = False
+    features: Collection[str] = FEATURES, external_id: bool = False, partition: str = "aws"
 ) -> dict[str, Callable[[], Document]]:
-    """Every policy and template by the name that `iam-policy` knows it under."""
+    """Every policy and template by the name that `iam-policy` knows it under; templates follow their own partition."""
     return {
-        "payer": lambda: payer_policy(features),
+        "payer": lambda: payer_policy(features, partition),
         "member": lambda: member_policy(features),
         "member-trust": lambda: role_trust_policy(external_id),
         "payer-trust": lambda: role_trust_policy(external_id),
         "task-trust": task_trust_policy,
-        "snapshots": snapshots_policy,
+        "snapshots": lambda: snapshots_policy(partition),
         "remote-write": remote_write_policy,
         "stackset": member_template,
         "management-stack": management_template,

@@ -13,7 +13,7 @@ from typing import IO
 
 from exporter.core.exposition import header, render_labels, render_value
 from exporter.core.moments import Clock
-from exporter.history.endpoint import RemoteWriteEndpoint
+from exporter.history.endpoint import EndpointError, RemoteWriteEndpoint
 from exporter.history.sample_timestamps import DatedSource, Sent, Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import Encoded, days_to_write, points, to_send
@@ -111,9 +111,11 @@ class Backfill:
             for stamps, days in self._sources:
                 for batch in _batches(self._rows(stamps, days, step), settings.batch_size):
                     batch.sort(key=lambda row: (row.change.series, row.stamp))
-                    bad = endpoint.write(points(batch, labels, stamps.source))
-                    taken += len(batch) - len(bad)
-                    refused += len(bad)
+                    written = endpoint.write(points(batch, labels, stamps.source))
+                    if written.left:
+                        raise EndpointError(f"{len(written.left)} of {len(batch)} samples were not taken")
+                    taken += len(batch) - len(written.refused)
+                    refused += len(written.refused)
         finally:
             endpoint.close()
         return taken, refused

@@ -1,7 +1,6 @@
 """The endpoint that keeps the dated history: writes samples into it and asks it what it holds.
 
-It answers a request whole: one sample that it refuses takes its whole request along, so a refused
-request is halved until what is refused stands alone.
+It is written to in remote write 2.0, or in 1.0 where it does not confirm 2.0: `isolation` finds what is refused.
 """
 
 from __future__ import annotations
@@ -9,14 +8,12 @@ from __future__ import annotations
 import base64
 import logging
 import os
-import re
 from collections.abc import Mapping, Sequence
-from enum import Enum
+from enum import IntEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -24,8 +21,19 @@ from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshabl
 from botocore.exceptions import BotoCoreError, ClientError
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from exporter.aws.connections import AmbientSession
 from exporter.core.redaction import keep_secret, redacted
-from exporter.history.request import HEADERS, Point, compress, encode_points
+from exporter.history.isolation import Answer, NothingTakenError, TooLargeError, Verdict, Written, isolate
+from exporter.history.refusals import is_limit, reason_of
+from exporter.history.request import (
+    HEADERS,
+    HEADERS_2,
+    WRITTEN_HEADER,
+    Point,
+    compress,
+    encode_points,
+    encode_points_2,
+)
 from exporter.history.settings import HistorySettings
 from exporter.web.client_settings import SigV4
 from exporter.web.outgoing import OutgoingSession
@@ -33,11 +41,10 @@ from exporter.web.outgoing import OutgoingSession
 log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 5.0
-_REQUESTS_WITHOUT_SUCCESS = 64  # after so many, a batch of which nothing is taken is not halved any further
-_BAD_SAMPLE = re.compile(r"out of (order|bounds)|too[ -]old|duplicate sample", re.IGNORECASE)
-_TOO_OLD = re.compile(r"out of bounds|too[ -]old", re.IGNORECASE)
-# Not the samples' fault: credentials, a wrong path, a receiver that is not enabled, too many requests.
-_NOT_THE_SAMPLES = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
+# Neither the samples' nor the batch's fault: credentials, a wrong path, a receiver that is not enabled, too many requests.
+_NOT_THE_BATCH = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
+_FAILURES = 2  # parts of a batch that are refused whole, before the rest of it is not tried
+_GROW_AFTER = 64  # batches in smaller requests, before larger ones are tried again
 
 
 class EndpointError(Exception):
@@ -51,11 +58,21 @@ class EndpointError(Exception):
         self.retry_after = retry_after
 
 
-class _Answer(Enum):
-    TAKEN = "taken"
-    REFUSED = "refused"  # because of its samples
-    TOO_OLD = "too old"  # because of the oldest of them, at least
-    FAULT = "fault"  # 500: of a sample, or of the server
+class BatchRefusedError(EndpointError):
+    """The endpoint refuses this batch by words that are not about its samples; it may take another one now.
+
+    `taken` is how many samples of other batches it took meanwhile.
+    """
+
+    taken = 0
+
+
+class _Version(IntEnum):
+    """Of remote write."""
+
+    UNKNOWN = 0
+    ONE = 1
+    TWO = 2
 
 
 class _Bearer(AuthBase):
@@ -71,7 +88,7 @@ class _Signature(AuthBase):
     """AWS Signature Version 4 by botocore's signer."""
 
     def __init__(self, settings: SigV4) -> None:
-        session = botocore.session.Session(profile=settings.profile)
+        session = AmbientSession(profile=settings.profile)
         credentials = session.get_credentials()
         if credentials is None:
             raise EndpointError("there are no AWS credentials to sign with")
@@ -111,6 +128,12 @@ class RemoteWriteEndpoint:
         self._signature: _Signature | None = None
         self._verify: bool | str = str(settings.tls.ca_file) if settings.tls.ca_file else True
         pair = [str(file) for file in (settings.tls.cert_file, settings.tls.key_file) if file is not None]
+        self._version = _Version.UNKNOWN
+        self._most: int | None = None
+        """The samples of the largest request that the endpoint takes; None: any."""
+        self._batches_of_most = 0
+        self._in_doubt = False
+        """Whether nothing of the last batch was taken."""
         self._certificate = (pair[0], pair[1]) if len(pair) == 2 else pair[0] if pair else None
 
     def close(self) -> None:
@@ -119,59 +142,105 @@ class RemoteWriteEndpoint:
 
     # Writing
 
-    def write(self, points: Sequence[Point]) -> frozenset[int]:
-        """Write the samples; the indices of those that the endpoint refuses for good.
+    def write(self, points: Sequence[Point]) -> Written:
+        """Write the samples, which are sorted by series and time; those that were not taken.
 
-        EndpointError if it cannot be used now: any of the samples may then be stored or not.
+        BatchRefusedError if the endpoint takes none of them and says nothing of samples; another EndpointError if it
+        cannot be used now. Any of the samples may then be stored or not.
         """
         refused: set[int] = set()
-        suspected: set[int] = set()  # answered 500, which only the success of others makes their own fault
-        taken_any = False
+        left: set[int] = set()
+        parts = [range(len(points))] if points else []
         failures = 0
-        rest = [range(len(points))] if points else []
-        while rest:
-            part = rest.pop()
-            answer, message = self._post(points, part)
-            if answer is _Answer.TAKEN:
-                taken_any = True
+        self._batches_of_most += 1
+        if self._batches_of_most > _GROW_AFTER:
+            self._most = None
+        while parts:
+            part = parts.pop()
+            if self._most is not None and len(part) > self._most:
+                parts += _halves(part)
                 continue
-            failures += 1
-            if answer is _Answer.FAULT and not taken_any and failures > 2 * len(points).bit_length():
-                raise EndpointError(message)
-            if not taken_any and failures > _REQUESTS_WITHOUT_SUCCESS:
-                refused.update(part, *rest)
-                break
-            if len(part) == 1:
-                (suspected if answer is _Answer.FAULT else refused).add(part[0])
-                log.debug("a sample is refused", extra={"error": message})
-            elif answer is _Answer.TOO_OLD and self._newest_is_too_old(points, part):
-                refused.update(part)
-            else:
-                middle = len(part) // 2
-                rest += [part[middle:], part[:middle]]
-        if suspected and not taken_any:
-            raise EndpointError("answered 500 to every sample")
-        return frozenset(refused | suspected)
+            nothing_taken = len(refused) + len(left) == part.start  # the parts come in their order
+            try:
+                written = isolate(points[part.start : part.stop], self._post, self._in_doubt)
+            except TooLargeError as error:
+                if len(part) > 1:
+                    parts += _halves(part)
+                    continue
+                if nothing_taken:
+                    raise BatchRefusedError(str(error)) from None
+                left.update(part)
+                continue
+            except NothingTakenError as error:
+                failures += 1
+                self._in_doubt = True
+                if nothing_taken or failures > _FAILURES:
+                    raise BatchRefusedError(str(error)) from None
+                left.update(part)
+                continue
+            self._in_doubt = False
+            refused.update(part[index] for index in written.refused)
+            left.update(part[index] for index in written.left)
+            if self._most is None and len(part) < len(points):
+                self._most, self._batches_of_most = len(part), 0
+        return Written(frozenset(refused), frozenset(left))
 
-    def _newest_is_too_old(self, points: Sequence[Point], part: range) -> bool:
-        newest = max(part, key=lambda index: points[index][1])
-        return self._post(points, range(newest, newest + 1))[0] is _Answer.TOO_OLD
+    def _post(self, points: Sequence[Point]) -> Answer:
+        if self._version is not _Version.ONE:
+            answer = self._post_2(points)
+            if answer is not None:
+                return answer
+        return self._read_answer(self._send(encode_points(points), HEADERS), None)
 
-    def _post(self, points: Sequence[Point], part: range) -> tuple[_Answer, str]:
+    def _post_2(self, points: Sequence[Point]) -> Answer | None:
+        """Send by 2.0; None if the endpoint does not confirm 2.0, or not this time."""
+        response = self._send(encode_points_2(points), HEADERS_2)
+        status = response.status_code
+        written = _written(response, len(points))
+        if written is not None and not (200 <= status < 300 and written < len(points)):
+            self._version = _Version.TWO
+            return self._read_answer(response, written)
+        if 200 <= status < 300 or status == 415:
+            # A receiver of 1.0 takes the request for an empty one, and answers that it has written it.
+            self._version = _Version.ONE
+            return None
+        if self._version is _Version.TWO:
+            return self._read_answer(response, None)
+        self._raise_unless_refused(response)
+        return None  # it may be the body that it cannot read
+
+    def _send(self, request: bytes, headers: Mapping[str, str]) -> requests.Response:
         assert self._settings.write_url is not None
-        body = compress(encode_points(points[part.start : part.stop]))
-        response = self._request(self._settings.write_url, body, HEADERS)
+        return self._request(self._settings.write_url, compress(request), headers)
+
+    def _raise_unless_refused(self, response: requests.Response) -> None:
+        status = response.status_code
+        if status != 500 and not (400 <= status < 500 and status not in _NOT_THE_BATCH):
+            raise EndpointError(self._described(response), _retry_after(response))
+
+    def _described(self, response: requests.Response) -> str:
+        return f"{self._settings.write_url} answered {response.status_code}: {_shown(response)}"
+
+    def _read_answer(self, response: requests.Response, written: int | None) -> Answer:
         status = response.status_code
         if 200 <= status < 300:
-            return _Answer.TAKEN, ""
-        message = f"{self._settings.write_url} answered {status}: {_shown(response)}"
-        if status in (400, 500) and _TOO_OLD.search(response.text):
-            return _Answer.TOO_OLD, message
-        if status == 500 and not _BAD_SAMPLE.search(response.text):
-            return _Answer.FAULT, message
-        if status == 500 or (400 <= status < 500 and status not in _NOT_THE_SAMPLES):
-            return _Answer.REFUSED, message
-        raise EndpointError(message, _retry_after(response))
+            return Answer(verdict=Verdict.TAKEN)
+        self._raise_unless_refused(response)
+        if status >= 500:
+            written = None  # nothing was kept, whichever sample was the reason
+        if status == 413:
+            return Answer(verdict=Verdict.TOO_LARGE, text=self._described(response))
+        reason = reason_of(status, response.text)
+        if reason is None:
+            # The receiver may have words of its own: where it took some, the others are refused one by one.
+            refused = status == 400 and bool(written) and not is_limit(response.text)
+            return Answer(
+                verdict=Verdict.REFUSED if refused else Verdict.LATER,
+                text=self._described(response),
+                written=written if refused else None,
+            )
+        log.debug("samples are refused", extra={"error": self._described(response)})
+        return Answer(verdict=Verdict.REFUSED, text=response.text, reason=reason, written=written)
 
     # Reading
 
@@ -229,6 +298,18 @@ class RemoteWriteEndpoint:
             self._signature = self._signature or _Signature(settings.sigv4)
             return self._signature
         return None
+
+
+def _halves(part: range) -> list[range]:
+    """The second half first, so that the first one is popped first."""
+    middle = len(part) // 2
+    return [part[middle:], part[:middle]]
+
+
+def _written(response: requests.Response, sent: int) -> int | None:
+    """How many of the samples were taken, as a receiver of remote write 2.0 has to say; None if it does not."""
+    text = response.headers.get(WRITTEN_HEADER, "")
+    return min(int(text), sent) if text.isascii() and text.isdigit() else None
 
 
 def _shown(response: requests.Response) -> str:

@@ -121,13 +121,17 @@ class LiveWrite:
         ]
         alive = frozenset(labels for labels, _, _ in points)
         points += [(labels, at, _STALE) for labels in self._alive - alive]
-        refused = 0
+        refused = left = 0
         for start in range(0, len(points), _BATCH):
             batch: list[Point] = points[start : start + _BATCH]
-            refused += len(self._endpoint.write(batch))
+            written = self._endpoint.write(batch)
+            refused += len(written.refused)
+            left += len(written.left)
         self._alive = alive
         if self._metrics is not None:
             self._metrics.rejected.inc(refused)
-            if refused < len(points):
+            if refused + left < len(points):
                 self._metrics.last.set(now.timestamp())
+        if left:
+            raise EndpointError(f"{left} of {len(points)} samples were not taken")
         return len(points) - refused

@@ -268,16 +268,37 @@ class Stamps:
             )
 
     def begin(self, cost_type: int) -> None:
-        """Have refused samples tried once more, and every day of cost compared again if its type has changed."""
-        compared, stamps = self.source.compared, self.source.stamps
-        with self.ledger.transaction(), self.ledger.connection() as db:
-            if self.source is COST and self.ledger.facts.get(_COST_TYPE_FACT) != cost_type:
-                db.execute(f"DELETE FROM {compared}")
+        """Have every day of cost compared again if its type has changed."""
+        if self.source is COST and self.ledger.facts.get(_COST_TYPE_FACT) != cost_type:
+            with self.ledger.transaction(), self.ledger.connection() as db:
+                db.execute(f"DELETE FROM {self.source.compared}")
                 self.ledger.facts.remember(_COST_TYPE_FACT, cost_type)
-            db.execute(
-                f"DELETE FROM {compared} WHERE day IN (SELECT day FROM {stamps} WHERE refused IS NOT NULL)"
-            )
-            db.execute(f"UPDATE {stamps} SET refused = NULL WHERE refused IS NOT NULL")
+
+    def ask_again(self, start: date, end: date, most: int) -> int:
+        """Have at most `most` refused samples of [start, end) sent again, and return how many.
+
+        They are drawn at random, so that those which are refused each time do not keep the others waiting.
+        """
+        stamps = self.source.stamps
+        with self.ledger.transaction(), self.ledger.connection() as db:
+            rows = db.execute(
+                f"SELECT day, series FROM {stamps} WHERE refused IS NOT NULL AND day >= ? AND day < ?"
+                " ORDER BY RANDOM() LIMIT ?",
+                (start.toordinal(), end.toordinal(), most),
+            ).fetchall()
+            db.executemany(f"UPDATE {stamps} SET refused = NULL WHERE day = ? AND series = ?", rows)
+            db.executemany(f"DELETE FROM {self.source.compared} WHERE day = ?", {(day,) for day, _ in rows})
+        return len(rows)
+
+    def refused(self, start: date, end: date) -> dict[date, int]:
+        """The number of refused samples of each day of [start, end) that has any."""
+        with self.ledger.connection() as db:
+            rows = db.execute(
+                f"SELECT day, COUNT(*) FROM {self.source.stamps}"
+                " WHERE refused IS NOT NULL AND day >= ? AND day < ? GROUP BY day",
+                (start.toordinal(), end.toordinal()),
+            ).fetchall()
+        return {date.fromordinal(day): count for day, count in rows}
 
     # What the history should hold
 

@@ -12,13 +12,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from exporter.core.amounts import AMOUNTS
 from exporter.core.moments import Clock
-from exporter.history.endpoint import EndpointError, RemoteWriteEndpoint
+from exporter.history.endpoint import BatchRefusedError, EndpointError, RemoteWriteEndpoint
 from exporter.history.read_back import ReadBack
 from exporter.history.request import Point, encode_labels
 from exporter.history.sample_timestamps import Change, DatedSource, Sent, Stamps, next_stamp
@@ -33,6 +34,8 @@ _LOOK = timedelta(minutes=10)  # how often the newest days are looked at, to not
 _LOOKED_AT_DAYS = 3
 _SETTLING = timedelta(minutes=1)  # VictoriaMetrics shows a new series some ten seconds late
 _AFTER_REWRITING = (timedelta(minutes=1), timedelta(hours=1))  # whether it helped
+_ASKED_AGAIN_BATCHES = 10  # of samples that were refused, at a time
+_ASK_AGAIN = timedelta(days=1)  # where nothing is read back
 _READ_BACK_FACT = "history_read_back_at"
 
 
@@ -47,7 +50,7 @@ class HistoryMetrics:
         )
         self.rejected = Counter(
             f"{prefix}_samples_rejected_total",
-            "Dated samples that the endpoint refused; they are not sent again until they change.",
+            "Dated samples that the endpoint refused; they are sent again when they change, and once a day.",
             registry=registry,
         )
         self.failures = Counter(
@@ -60,7 +63,7 @@ class HistoryMetrics:
         )
         self.divergent_dates = Gauge(
             f"{prefix}_divergent_dates",
-            "Days that differed from the ledger when the history was last read back.",
+            "Days of the history that differ from the ledger: not taken, refused, or found different by the read-back.",
             registry=registry,
         )
         self.last_write = Gauge(
@@ -100,6 +103,16 @@ def points(sent: Sequence[Sent], labels: Encoded, source: DatedSource) -> list[P
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """A day of which samples were not taken, although the endpoint took others or may do so."""
+
+    failures: int
+    until: datetime
+    read_at: int
+    """Of the day, when it was tried: a newer reading does not wait."""
+
+
 class HistoryWriter:
     """Brings one endpoint up to date with one source of the ledger."""
 
@@ -121,14 +134,22 @@ class HistoryWriter:
         self._metrics = metrics
         self._stopped = stopped
         self._labels: Encoded = {}
+        self._holds: dict[date, _Hold] = {}
+
+    @property
+    def retry_at(self) -> datetime | None:
+        """When samples are tried again that were neither taken nor refused."""
+        return min((hold.until for hold in self._holds.values()), default=None)
 
     def write(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Send all that has changed, newest day first; returns the samples taken.
 
-        EndpointError if the endpoint cannot be used now; what it took until then is marked.
+        EndpointError if the endpoint cannot be used now; what it took until then is marked. BatchRefusedError if it
+        took some batches and refused others by words that are not about samples: these are left out until `retry_at`.
         """
-        days = self._stamps.changed_days(*days_to_write(self._clock(), self._settings.window))
+        days = self._days_to_send()
         taken = done = 0
+        refusal: BatchRefusedError | None = None
         while done < len(days) and not self._stopped():
             with self._stamps.lock:
                 chunk: dict[date, int] = {}
@@ -138,44 +159,91 @@ class HistoryWriter:
                     chunk[day] = read_at
                     if len(sent) >= self._settings.batch_size * _BATCHES_A_CHUNK:
                         break
-                taken += self._send(sent, chunk)
+                taken_of_chunk, refused_by = self._send(sent, chunk)
+            taken += taken_of_chunk
             done += len(chunk)
             progress(done, len(days))
+            refusal = refused_by or refusal
+            if refused_by is not None and not taken_of_chunk:
+                break  # perhaps it refuses everything: the other days come first the next time
+        if refusal is not None:
+            refusal.taken = taken
+            raise refusal
         return taken
+
+    def _days_to_send(self) -> list[tuple[date, int]]:
+        """The days that have changed, without those on hold; those that failed before come last."""
+        now = self._clock()
+        days = self._stamps.changed_days(*days_to_write(now, self._settings.window))
+        read_at = dict(days)
+        self._holds = {day: hold for day, hold in self._holds.items() if day in read_at}
+
+        def waits(day: date) -> bool:
+            hold = self._holds.get(day)
+            return hold is not None and hold.until > now and hold.read_at == read_at[day]
+
+        def failures(day: date) -> int:
+            hold = self._holds.get(day)
+            return hold.failures if hold is not None else 0
+
+        return sorted((row for row in days if not waits(row[0])), key=lambda row: failures(row[0]))
+
+    def _hold(self, left: Sequence[Sent], days: Mapping[date, int]) -> Mapping[date, int]:
+        """Put the days of what was left over on hold, and return the others."""
+        waiting = {row.change.day for row in left}
+        for day in days.keys() - waiting:
+            self._holds.pop(day, None)
+        for day in waiting:
+            failures = self._holds[day].failures + 1 if day in self._holds else 1
+            backoff = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2 ** min(failures - 1, 16))
+            self._holds[day] = _Hold(failures, self._clock() + timedelta(seconds=backoff), days[day])
+        return {day: read_at for day, read_at in days.items() if day not in waiting}
 
     def _unsent(self, day: date) -> list[Sent]:
         changes = self._stamps.changes(day, self._cost_type)
         names = self._stamps.ledger.accounts.names(on=day) if changes else {}
         return [to_send(change, names) for change in changes]
 
-    def _send(self, sent: list[Sent], days: Mapping[date, int]) -> int:
+    def _send(self, sent: list[Sent], days: Mapping[date, int]) -> tuple[int, BatchRefusedError | None]:
+        """The samples taken, and why others were neither taken nor refused."""
         # Samples of one series next to each other share its labels in the request.
         sent.sort(key=lambda row: (row.change.series, row.name, row.stamp))
         self._stamps.reserve(sent)
         taken: list[Sent] = []
         refused: list[Sent] = []
+        left: list[Sent] = []
         complete: Mapping[date, int] = {}
+        refusal: BatchRefusedError | None = None
         try:
             size = self._settings.batch_size
             for start in range(0, len(sent), size):
                 if self._stopped():
                     break
                 batch = sent[start : start + size]
-                bad = self._endpoint.write(points(batch, self._labels, self._stamps.source))
-                taken += [row for index, row in enumerate(batch) if index not in bad]
-                refused += [batch[index] for index in sorted(bad)]
+                try:
+                    written = self._endpoint.write(points(batch, self._labels, self._stamps.source))
+                except BatchRefusedError as error:
+                    left += batch
+                    refusal = error
+                    continue
+                not_taken = written.refused | written.left
+                taken += [row for index, row in enumerate(batch) if index not in not_taken]
+                refused += [batch[index] for index in sorted(written.refused)]
+                left += [batch[index] for index in sorted(written.left)]
             else:
-                complete = days
+                complete = self._hold(left, days)
         finally:
             self._stamps.settle(taken, refused, complete)
             self._metrics.written.inc(len(taken))
             self._metrics.rejected.inc(len(refused))
             if taken:
                 self._metrics.last_write.set(self._clock().timestamp())
+        if left and refusal is None:
+            refusal = BatchRefusedError(f"{len(left)} of {len(sent)} samples were not taken")
         if refused:
             row = refused[0]
             log.warning(
-                "the history endpoint refused samples for good",
+                "the history endpoint refused samples",
                 extra={
                     "refused": len(refused),
                     "sent": len(sent),
@@ -184,7 +252,7 @@ class HistoryWriter:
                     "day": row.change.day,
                 },
             )
-        return len(taken)
+        return len(taken), refusal
 
 
 class History:
@@ -227,6 +295,10 @@ class History:
         self._full_at: datetime | None = None
         self._settled_at: datetime | None = None
         self._rewritten_in_a_row = 0
+        self._ask_again_at: datetime | None = None
+        self._differing: frozenset[date] = frozenset()
+        """As the read-back found them last."""
+        self._batches_refused = 0
 
     def start(self) -> None:
         """Write what the ledger holds already, and from now on what is committed to it."""
@@ -288,9 +360,9 @@ class History:
         self._endpoint.close()
 
     def _begin(self) -> None:
-        # Refused samples have their chance once a process: perhaps the endpoint was set up better.
         for stamps, _, _ in self._sources:
             stamps.begin(AMOUNTS.index(self._cost_type))
+        self._ask_again_at = self._clock()  # perhaps the endpoint was set up better meanwhile
         read_back_at = self._ledger.facts.get(_READ_BACK_FACT)
         if self._settings.read_back is not None:
             now = self._clock()
@@ -301,31 +373,84 @@ class History:
                 self._full_at = min(max(now, last + self._settings.read_back), now + self._settings.read_back)
 
     def _seconds_to_next(self) -> float:
-        if self._settings.read_back is None or self._settings.query_base is None:
+        due = [writer.retry_at for _, writer, _ in self._sources] + [self._ask_again_at]
+        if self._settings.read_back is not None and self._settings.query_base is not None:
+            assert self._look_at is not None
+            assert self._full_at is not None
+            read_back = min(self._look_at, self._full_at)
+            due.append(max(read_back, self._settled_at) if self._settled_at is not None else read_back)
+        first = min((at for at in due if at is not None), default=None)
+        if first is None:
             return 3600.0
-        assert self._look_at is not None
-        assert self._full_at is not None
-        due = min(self._look_at, self._full_at)
-        if self._settled_at is not None:
-            due = max(due, self._settled_at)
-        return min(max((due - self._clock()).total_seconds(), 0.05), 3600.0)
+        return min(max((first - self._clock()).total_seconds(), 0.05), 3600.0)
 
     def step(self) -> None:
         """Write what changed, and read back if that is due; EndpointError if the endpoint cannot be used."""
+        try:
+            self._step()
+        finally:
+            if not self._stop.is_set():
+                self._metrics.divergent_dates.set(len(self._differing | self._days_behind()))
+
+    def _days_behind(self) -> set[date]:
+        """Days of which the endpoint has refused samples, or not taken all."""
+        window = days_to_write(self._clock(), self._settings.window)
+        days: set[date] = set()
+        for stamps, _, _ in self._sources:
+            days.update(stamps.refused(*window), (day for day, _ in stamps.changed_days(*window)))
+        return days
+
+    def _write(self, writer: HistoryWriter) -> int:
+        """The samples taken. A batch that is refused holds nothing else up."""
+        try:
+            return writer.write()
+        except BatchRefusedError as error:
+            self._metrics.failures.inc()
+            self._batches_refused += 1
+            log.log(
+                logging.WARNING
+                if self._batches_refused in (1, 5) or self._batches_refused % 20 == 0
+                else logging.DEBUG,
+                "samples of the dated history are not taken",
+                extra={"attempt": self._batches_refused, "error": error},
+            )
+            return error.taken
+
+    def _ask_again(self) -> int | None:
+        """Have refused samples sent again if that is due; how many will be left, None if it is not due."""
+        now = self._clock()
+        if self._ask_again_at is None or now < self._ask_again_at:
+            return None
+        self._ask_again_at = now + (self._settings.read_back or _ASK_AGAIN)
+        window = days_to_write(now, self._settings.window)
+        left = 0
+        for stamps, _, _ in self._sources:
+            refused = sum(stamps.refused(*window).values())
+            left += refused - stamps.ask_again(*window, self._settings.batch_size * _ASKED_AGAIN_BATCHES)
+        return left
+
+    def _refused(self) -> int:
+        window = days_to_write(self._clock(), self._settings.window)
+        return sum(sum(stamps.refused(*window).values()) for stamps, _, _ in self._sources)
+
+    def _step(self) -> None:
         began = time.monotonic()
+        not_asked = self._ask_again()
         try:
             (_, cost, _), *others = self._sources
-            taken = cost.write()
+            taken = self._write(cost)
             try:
                 if self._derive(self._stop.is_set):
                     self.notify()  # cost that has changed meanwhile comes before the rest
             finally:
-                taken += sum(writer.write() for _, writer, _ in others)
+                taken += sum(self._write(writer) for _, writer, _ in others)
         except EndpointError:
             self._metrics.failures.inc()
             # It may have lost what it had.
             self._look_at = self._clock()
             raise
+        if not_asked and self._refused() <= not_asked:
+            self._ask_again_at = self._clock()  # it takes them now
         now = self._clock()
         if taken:
             log.info(
@@ -369,8 +494,7 @@ class History:
         ]
         if self._stop.is_set():
             return
-        differing = {day for _, days in found for day in days}
-        self._metrics.divergent_dates.set(len(differing))
+        self._differing = differing = frozenset(day for _, days in found for day in days)
         self._ledger.facts.remember(_READ_BACK_FACT, int(now.timestamp()))
         self._look_at = now + _LOOK
         if not differing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -14,6 +14,7 @@ from exporter.aws.service_models import session_with_small_models
 from exporter.core.fields import CollectorSettings
 from exporter.core.places import Scope, Target
 from exporter.core.resource import Resource
+from exporter.declarations.calls import CheckCall
 from exporter.declarations.context import Context
 from exporter.inventory.prices import PriceTable
 from exporter.ledger.usage_days import CLOUDWATCH, series_days
@@ -30,12 +31,13 @@ T = TypeVar("T")
 class Call:
     """A request that listing makes; `each` is the assumed number where there is one for each resource.
 
-    `note` says what it is repeated for.
+    `note` says what it is repeated for. The first call of a file is also what a check sends, with the parameters `check`.
     """
 
     operation: str
     note: str = "a page or more"
     each: int = 1
+    check: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,12 @@ class ResourceFile:
     list: Callable[[Listing, Target], Iterator[Resource]]
     cost_services: Mapping[str, str]
     optional: bool = False
+
+    @property
+    def check(self) -> CheckCall:
+        """The free request that shows whether it may be read."""
+        first = self.calls[0]
+        return CheckCall(service=self.service, operation=first.operation, params=lambda target: first.check)
 
     def offered(self, region: str) -> bool:
         """Whether the service exists in the region, as far as botocore knows."""
@@ -89,16 +97,24 @@ class Tags:
     def __init__(self, read: Callable[[], dict[str, dict[str, str]]]) -> None:
         """`read` asks AWS."""
         self._read = read
+        self._is_read = False
         self._tags: dict[str, dict[str, str]] | None = None
 
-    def of(self, arn: str) -> dict[str, str]:
-        """The tags of a resource; none where AWS lists none."""
-        return self.read().get(arn, {})
+    def of(self, arn: str) -> dict[str, str] | None:
+        """The tags of a resource, empty where AWS lists none; None where they are unknown."""
+        tags = self.read()
+        return None if tags is None else tags.get(arn, {})
 
-    def read(self) -> dict[str, dict[str, str]]:
-        """All of them; AwsError if AWS does not say."""
-        if self._tags is None:
-            self._tags = self._read()
+    def read(self) -> dict[str, dict[str, str]] | None:
+        """All of them, None where a service control policy denies the region; AwsError if AWS does not say."""
+        if not self._is_read:
+            try:
+                self._tags = self._read()
+            except AwsError as error:
+                # The resources may be global, or of a service that the policy leaves out.
+                if error.kind is not Kind.REGION_DENIED:
+                    raise
+            self._is_read = True
         return self._tags
 
 
@@ -185,7 +201,7 @@ class Listing:
     ) -> Iterator[tuple[T, dict[str, Any] | None]]:
         """What was listed, with what AWS says of it; without what was deleted since.
 
-        None is said of a resource whose own policy denies it. AwsError where none can be described and AWS
+        None is said of a resource whose own policy denies it, or whose region a service control policy denies. AwsError where none can be described and AWS
         does not blame the resources' policies: then the role may not.
         """
         denied: list[tuple[T, AwsError]] = []
@@ -194,6 +210,9 @@ class Listing:
             try:
                 answer = self.describe(target, service, operation, params(item))
             except AwsError as error:
+                if error.kind is Kind.REGION_DENIED:
+                    yield item, None
+                    continue
                 if error.kind is not Kind.ACCESS_DENIED:
                     raise
                 denied.append((item, error))

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from exporter.aws.errors import AwsError, Kind, reading
+from exporter.core.money import parse_amount
 
 ENDPOINT = "us-east-1"
 """One of the few regions that the Pricing API has."""
@@ -206,8 +207,8 @@ def on_demand(product: Mapping[str, Any], units: Iterable[str]) -> frozenset[Dec
     prices = set()
     for term in product["terms"].get("OnDemand", {}).values():
         for dimension in term["priceDimensions"].values():
-            usd = Decimal(dimension["pricePerUnit"].get("USD", "0"))
-            first = Decimal(dimension.get("beginRange", "0")) == 0
+            usd = parse_amount(dimension["pricePerUnit"].get("USD", "0"))
+            first = parse_amount(dimension.get("beginRange", "0")) == 0
             if first and usd and str(dimension.get("unit", "")).lower() in units:
                 prices.add(usd)
     return frozenset(prices)

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +19,12 @@ class LedgerLockedError(Exception):
 
 
 class Database:
-    """One connection that threads share: one uses it at a time, from its first statement to its last row."""
+    """One connection that threads share: one uses it at a time, from its first statement to its last row.
+
+    What the path names must stay the file that was opened: a file that was removed could still be read and written,
+    until the process ends and all that was committed is gone. While it is another one, `transaction` and `connection`
+    raise sqlite3.OperationalError.
+    """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Open or create `path`; LedgerLockedError if another `run` writes it."""
@@ -39,6 +44,7 @@ class Database:
                 check_same_thread=False,
                 isolation_level=None,
             )
+            self._opened = self._found()
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock_file = path.with_suffix(".lock").open("w")
@@ -49,6 +55,7 @@ class Database:
             raise LedgerLockedError(f"another process is writing {path}") from None
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
         path.chmod(0o600)
+        self._opened = self._found()
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")  # a power cut, too, loses nothing
@@ -81,6 +88,7 @@ class Database:
         """Commit everything inside together or nothing of it; may be nested, within one thread."""
         with self._lock:
             if self._depth == 0:
+                self._check_in_place()
                 self._db.execute("BEGIN IMMEDIATE")
             self._depth += 1
             try:
@@ -109,9 +117,38 @@ class Database:
     def connection(self) -> Iterator[sqlite3.Connection]:
         """The connection for reading, while no other thread uses it."""
         with self._lock:
+            if self._depth == 0:
+                self._check_in_place()
             yield self._db
 
+    def check(self) -> None:
+        """Read from the file, not from what is remembered of it; sqlite3.Error if it cannot be read."""
+        with self.connection() as db:
+            db.execute("PRAGMA shrink_memory")
+            db.execute("SELECT value FROM facts LIMIT 1").fetchone()
+
+    def data_version(self) -> int:
+        """A number that differs after each commit of another connection."""
+        with self.connection() as db:
+            (version,) = db.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def _found(self) -> tuple[int, int]:
+        state = self.path.stat()
+        return state.st_dev, state.st_ino
+
+    def _check_in_place(self) -> None:
+        try:
+            found = self._found()
+        except OSError as error:
+            raise sqlite3.OperationalError(f"{self.path}: {error.strerror}") from None
+        if found != self._opened:
+            raise sqlite3.OperationalError(f"{self.path} is another file than the one that was opened")
+
     def size_bytes(self) -> int:
-        """The size of the file and its write-ahead log."""
-        wal = self.path.with_name(self.path.name + "-wal")
-        return sum(path.stat().st_size for path in (self.path, wal) if path.exists())
+        """The size of the file and its write-ahead log; sqlite3.Error or OSError if it is not there."""
+        self._check_in_place()
+        size = self.path.stat().st_size
+        with suppress(FileNotFoundError):
+            size += self.path.with_name(self.path.name + "-wal").stat().st_size
+        return size

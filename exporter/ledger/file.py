@@ -51,8 +51,16 @@ class Ledger:
         return self._database.connection()
 
     def size_bytes(self) -> int:
-        """The size of the file and its write-ahead log."""
+        """The size of the file and its write-ahead log; sqlite3.Error or OSError if it is not there."""
         return self._database.size_bytes()
+
+    def check(self) -> None:
+        """Read from the file, not from what is remembered of it; sqlite3.Error if it cannot be read."""
+        self._database.check()
+
+    def data_version(self) -> int:
+        """A number that differs after each commit of another connection; sqlite3.Error if the file cannot be read."""
+        return self._database.data_version()
 
     def close(self) -> None:
         """Close the file and give up the lock."""

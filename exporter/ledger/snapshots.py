@@ -26,6 +26,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from exporter.aws.clients import Aws, Deadline
 from exporter.aws.errors import AwsError, Kind, classify
+from exporter.core.answer_limits import answer_within
 from exporter.core.moments import Clock
 from exporter.ledger.schema import SCHEMA_VERSION
 from exporter.ledger.snapshot_settings import SnapshotSettings
@@ -43,6 +44,7 @@ _FIRST_RETRY = 5.0
 _LONGEST_RETRY = 300.0
 _TAKE_OVER = timedelta(minutes=10)  # without a newer one, whoever wrote the other snapshot has ended
 _ANY, _NONE = "any", "none"  # instead of the ETag of what is in S3: not known, and nothing is
+_BESIDE_BYTES = 1 << 20  # what may come with a snapshot, such as checksums
 _STOPPING_SHARE = 0.5  # of the time that is left, for what the last one took
 
 
@@ -121,7 +123,7 @@ class Snapshots:
         wait = 1.0
         while True:
             try:
-                return self._fetch()
+                return self._fetch(deadline)
             except SnapshotError as error:
                 self._failed()
                 log.error("the ledger's snapshot is broken, an empty ledger begins", extra={"error": error})
@@ -142,7 +144,8 @@ class Snapshots:
                 self._stop.wait(wait)
                 wait = min(2 * wait, 15.0)
 
-    def _fetch(self) -> bool:
+    def _fetch(self, deadline: float) -> bool:
+        """Take the snapshot over; False if there is none. `deadline` is on the monotonic clock."""
         began = time.monotonic()
         self._ledger.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -153,14 +156,22 @@ class Snapshots:
                 self._replaces = _NONE
                 return False
             raise
-        with self._work_folder() as folder:
+        with closing(answer["Body"]) as body, self._work_folder() as folder:
             packed, plain = folder / "packed", folder / "plain"
-            try:
-                with packed.open("wb") as target:
-                    shutil.copyfileobj(answer["Body"], target)
-            except Exception as error:
-                raise classify(error, "s3 GetObject") from error
-            if packed.stat().st_size != answer["ContentLength"]:
+            size = answer.get("ContentLength")
+            if size is None or size > shutil.disk_usage(folder).free:
+                reason = f"a snapshot of {size} bytes does not fit on the disk of data_dir"
+                raise AwsError(Kind.MALFORMED_RESPONSE, reason, request="s3 GetObject")
+            with answer_within(max(1.0, deadline - time.monotonic()), size + _BESIDE_BYTES) as limit:
+                try:
+                    with packed.open("wb") as target:
+                        shutil.copyfileobj(body, target)
+                except Exception as error:
+                    if limit.exceeded is not None:
+                        kind = Kind.TIMEOUT if limit.exceeded == "seconds" else Kind.MALFORMED_RESPONSE
+                        raise AwsError(kind, limit.reason, request="s3 GetObject") from error
+                    raise classify(error, "s3 GetObject") from error
+            if packed.stat().st_size != size:
                 raise AwsError(Kind.MALFORMED_RESPONSE, "the answer ended early", request="s3 GetObject")
             _unpack(packed, plain)
             _check(plain, "integrity_check(3)")

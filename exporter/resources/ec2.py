@@ -250,7 +250,7 @@ RESOURCES = ResourceFile(
         "ec2:DescribeVolumes",
     ),
     calls=(
-        Call("DescribeInstances"),
+        Call("DescribeInstances", check={"MaxResults": 5}),
         Call("DescribeVolumes"),
         Call("DescribeSnapshots"),
         Call("DescribeImages"),

@@ -55,7 +55,7 @@ def _tags(ctx: Listing, target: Target, regions: set[str]) -> dict[str, Tags]:
     for region in sorted(regions):
         tags = ctx.tags(in_region(target, region), "s3")
         try:
-            tags.read()
+            is_known = tags.read() is not None
         except AwsError as error:
             if error.kind is Kind.REGION_DISABLED:
                 continue
@@ -63,8 +63,9 @@ def _tags(ctx: Listing, target: Target, regions: set[str]) -> dict[str, Tags]:
                 raise
             denied.append(error)
         else:
-            found[region] = tags
-    if denied and not found and "service control policy" not in str(denied[0]):
+            if is_known:
+                found[region] = tags
+    if denied and not found:
         raise denied[0]  # the role may not ask anywhere
     return found
 

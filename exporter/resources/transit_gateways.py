@@ -68,7 +68,10 @@ RESOURCES = ResourceFile(
     service="ec2",
     types=(GATEWAY, ATTACHMENT),
     iam_actions=("ec2:DescribeTransitGatewayAttachments", "ec2:DescribeTransitGateways"),
-    calls=(Call("DescribeTransitGatewayAttachments"), Call("DescribeTransitGateways")),
+    calls=(
+        Call("DescribeTransitGatewayAttachments", check={"MaxResults": 5}),
+        Call("DescribeTransitGateways"),
+    ),
     list=list_resources,
     cost_services={ATTACHMENT: "Amazon Virtual Private Cloud"},
 )

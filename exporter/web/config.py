@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from exporter.core.fields import StrictModel
+from exporter.core.yaml_text import YamlTextError, cut, read_yaml
 from exporter.web.ciphers import CIPHERS, FIXED_CIPHERS
 
 Version = Literal["TLS10", "TLS11", "TLS12", "TLS13"]
@@ -107,25 +107,28 @@ class WebFile(StrictModel):
             if not user or ":" in user:
                 raise ValueError("user names without a colon")
             if not _HASH.fullmatch(hashed):
-                raise ValueError(f"a bcrypt hash for {user}, e.g. of `htpasswd -nBC 10 {user}`")
+                raise ValueError(f"a bcrypt hash for {cut(user)}, e.g. of `htpasswd -nBC 10 {cut(user)}`")
         return value
 
 
 def read_web_file(path: Path) -> WebFile:
     """The file, its paths resolved; WebConfigError if it is bad. What they name is not looked at."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        data = read_yaml(path)
+    except OSError as error:
         raise WebConfigError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        # The text of the error shows the line, and with it perhaps a hash.
-        raise WebConfigError(f"{path}: is not YAML{f', line {mark.line + 1}' if mark else ''}") from None
+    except UnicodeDecodeError:
+        raise WebConfigError(f"{path}: cannot be read: it is not UTF-8") from None
+    except YamlTextError as error:
+        # The text of the error shows what it is about, and with it perhaps a hash.
+        raise WebConfigError(
+            f"{path}: is not usable YAML{f', line {error.line}' if error.line else ''}"
+        ) from None
     try:
         found = WebFile.model_validate({} if data is None else data)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in problem["loc"]) or "the file"
+        key = ".".join(cut(str(part)) for part in problem["loc"]) or "the file"
         if problem["type"] == "extra_forbidden":
             raise WebConfigError(f"{path}: {key}: found an unknown key") from None
         message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")

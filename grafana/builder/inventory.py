@@ -48,6 +48,15 @@ _CONSOLE = {
 }
 
 
+_CONSOLE_DOMAINS = {
+    "us-gov-[^ ]+": "amazonaws-us-gov.com",
+    "cn-[^ ]+": "amazonaws.cn",
+    "eusc-[^ ]+": "amazonaws-eusc.eu",
+    "[^ ]+": "aws.amazon.com",
+}
+"""By region, the first that matches: where a partition has its console."""
+
+
 def run_rate(width: int) -> stat.Panel:
     """List price by the hour."""
     return (
@@ -146,7 +155,7 @@ def most_expensive(width: int, height: int, *, without: tuple[str, ...] = ()) ->
     cost = f"sum by ({_WHICH}) (aws_resource_estimated_monthly_cost_usd{{{PLACE}, resource_id!='other'}})"
     largest = f"topk({_LISTED}, {cost} > 0)"
     age = f"time() - max by ({_WHICH}) (aws_resource_created_timestamp_seconds{{{PLACE}}})"
-    here = "${__data.fields.Region}.console.aws.amazon.com/${__data.fields.console}"
+    here = "${__data.fields.Region}.console.${__data.fields.console}"
     panel = (
         table_panel(
             "Most expensive resources",
@@ -257,8 +266,14 @@ def _avoidable(
 
 
 def _console(vector: str) -> str:
-    """A label `console` with the path of each resource in the AWS console."""
+    """A label `console` with the domain of the region's partition and the path of each resource in the AWS console."""
     labelled = f'label_join({vector}, "console", " ", "resource_type", "region", "resource_id")'
     for kind, path in _CONSOLE.items():
         labelled = f'label_replace({labelled}, "console", "{path}", "console", "{kind} (.+?) (.+)")'
-    return f'label_replace({labelled}, "console", "console/home?region=$1", "console", "[^ ]+ ([^ ]+) .+")'
+    labelled = (
+        f'label_replace({labelled}, "console", "console/home?region=$1", "console", "[^ ]+ ([^ ]+) .+")'
+    )
+    labelled = f'label_join({labelled}, "console", " ", "region", "console")'
+    for regions, domain in _CONSOLE_DOMAINS.items():
+        labelled = f'label_replace({labelled}, "console", "{domain}/$1", "console", "{regions} (.+)")'
+    return labelled

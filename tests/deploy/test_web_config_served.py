@@ -147,6 +147,7 @@ def test_a_renewed_certificate_is_served_without_a_restart(folder: Path, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["run", "relay"])
+@pytest.mark.fault("a bad web configuration file at the start", "one line and exit code 2")
 def test_a_bad_file_is_one_message_and_exit_code_2(name: str, tmp_path: Path) -> None:
     web = tmp_path / "web.yml"
     web.write_text("basic_auth_users: {prometheus: planted-plain-password}")

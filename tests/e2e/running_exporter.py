@@ -62,6 +62,9 @@ class Client:
     def get(self, path: str, **kwargs: Any) -> requests.Response:
         return requests.get(f"{self.url}{path}", timeout=kwargs.pop("timeout", 60), **kwargs)
 
+    def post(self, path: str, **kwargs: Any) -> requests.Response:
+        return requests.post(f"{self.url}{path}", timeout=kwargs.pop("timeout", 150), **kwargs)
+
     def reload(self) -> requests.Response:
         return requests.post(f"{self.url}/-/reload", timeout=60)
 

@@ -94,6 +94,7 @@ def test_every_page_is_read_and_the_largest_are_served(make_aws: MakeAws, tmp_pa
         assert left_out(exporter) == {"type": 0, "currency": 0, "series_limit": 10}
 
 
+@pytest.mark.fault("AWS Budgets denies", "access_denied, no budget is served")
 def test_no_budget_is_told_from_an_answer_that_was_denied(make_aws: MakeAws, tmp_path: Path) -> None:
     aws = make_aws(accounts=2)
     aws.budgets.drawn = []
@@ -111,6 +112,7 @@ def test_no_budget_is_told_from_an_answer_that_was_denied(make_aws: MakeAws, tmp
 @pytest.mark.parametrize(
     ("fault", "kind"), [("last_page_fails", "server_error"), ("malformed", "malformed_response")]
 )
+@pytest.mark.fault("a page of AWS Budgets fails", "the last whole answer is served")
 def test_a_page_that_fails_leaves_the_last_whole_answer(
     make_aws: MakeAws, tmp_path: Path, fault: str, kind: str
 ) -> None:

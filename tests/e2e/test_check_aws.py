@@ -9,12 +9,13 @@ import select
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import moments
 import pytest
-from running_exporter import MakeAws, collectors, organization
+from running_exporter import MakeAws, collectors, organization, warm
 
 from simulated_aws import SimulatedAws
 
@@ -109,6 +110,123 @@ def test_a_denied_account_and_a_disabled_region_are_named_with_what_to_do(
     ):
         assert text in table.stdout, text
     assert paid(aws) == 0
+
+
+INVENTORY = organization(
+    aws={"read_timeout": "1m"},
+    collectors=collectors(inventory={"services": ["sqs", "kms", "cloudfront", "vpc"]}, cost={}, budgets={}),
+)
+
+
+def found(done: subprocess.CompletedProcess[str], **members: str | None) -> list[dict[str, Any]]:
+    """The findings with these members."""
+    return [each for each in json.loads(done.stdout) if members.items() <= each.items()]
+
+
+@pytest.mark.fault(
+    "service control policy that denies a region, seen by check --aws",
+    "the region is shown as denied, nothing fails, and nothing is paid",
+)
+def test_a_denied_region_is_shown_and_is_no_failure(aws: SimulatedAws, tmp_path: Path) -> None:
+    aws.faults.add("service_control_policy", region="eu-west-1")
+    done = check(aws, tmp_path, "--json", config=INVENTORY)
+    assert done.returncode == 0, done.stdout
+    denied = [each for each in found(done, subject="region") if each["result"].startswith("region_denied: ")]
+    assert {(each["account"], each["region"]) for each in denied} == {
+        (account.name, "eu-west-1") for account in aws.accounts[1:]
+    }
+    assert all("leave the region out" in each["advice"] for each in denied)
+    reachable = {(each["account"], each["region"]) for each in found(done, result="reachable")}
+    assert reachable == {(account.name, "us-east-1") for account in aws.accounts} | {
+        ("management", "eu-west-1")
+    }
+    assert paid(aws) == 0
+
+
+@pytest.mark.fault(
+    "role without the permission of one service, seen by check --aws",
+    "the service is named once an account, and nothing is paid",
+)
+def test_each_enabled_kind_is_asked_and_what_may_not_be_read_is_named(
+    aws: SimulatedAws, tmp_path: Path
+) -> None:
+    # A region that is denied hides no permission that is missing elsewhere.
+    aws.faults.add("service_control_policy", account="prod", region="eu-west-1")
+    aws.faults.add("access_denied", account="prod", service="sqs")
+    aws.faults.add("access_denied", account="staging", service="kms", region="eu-west-1")
+    aws.faults.add("access_denied", account="sandbox", service="cloudfront")
+    done = check(aws, tmp_path, "--json", config=INVENTORY)
+    assert done.returncode == 1
+    failed = [each for each in json.loads(done.stdout) if each["error"]]
+    assert {(each["subject"], each["account"], each["region"], each["error"]) for each in failed} == {
+        ("inventory_sqs", "prod", "us-east-1", "access_denied"),
+        ("inventory_kms", "staging", "eu-west-1", "access_denied"),
+        ("inventory_cloudfront", "sandbox", "", "access_denied"),
+    }
+    assert all("permissions" in each["advice"] for each in failed)
+    (cost,) = found(done, subject="cost")
+    assert cost["result"] == "not asked: its requests are paid"
+    (budgets,) = found(done, subject="budgets")
+    assert (budgets["result"], budgets["error"]) == ("answers", None)
+    assert aws.requests.count("budgets") == 1
+    whole = aws.organization.find("data-platform").id
+    asked = Counter(
+        (entry.service, entry.operation, entry.region)
+        for entry in aws.requests.entries(account=whole)
+        if entry.service not in ("sts",) and entry.operation != "DescribeRegions"
+    )
+    assert asked == {
+        ("cloudfront", "ListDistributions", "us-east-1"): 1,
+        **{
+            (service, operation, region): 1
+            for service, operation in (
+                ("sqs", "ListQueues"),
+                ("kms", "ListKeys"),
+                ("ec2", "DescribeAddresses"),
+            )
+            for region in ("us-east-1", "eu-west-1")
+        },
+    }
+    assert paid(aws) == 0
+
+
+def test_a_permission_that_is_missing_everywhere_is_one_line(aws: SimulatedAws, tmp_path: Path) -> None:
+    aws.faults.add("access_denied", account="prod", service="sqs")
+    done = check(aws, tmp_path, "--json", config=INVENTORY)
+    (failed,) = [each for each in json.loads(done.stdout) if each["error"]]
+    assert (failed["subject"], failed["account"], failed["region"]) == ("inventory_sqs", "prod", "")
+    assert failed["result"].endswith("(and in 1 more regions)")
+
+
+@pytest.mark.fault(
+    "partition without Cost Explorer, seen by check --aws",
+    "each collector that needs it is named, and nothing is paid",
+)
+def test_what_a_partition_lacks_is_named(make_aws: MakeAws, tmp_path: Path) -> None:
+    aws = make_aws(accounts=2, partition="aws-eusc", regions=("eusc-de-east-1",))
+    config = organization(regions="discover", collectors=collectors(cost={}, forecast={}, ec2_instances={}))
+    done = check(aws, tmp_path, "--json", config=config)
+    assert done.returncode == 1
+    failed = [each for each in json.loads(done.stdout) if each["error"]]
+    assert {(each["subject"], each["error"], each["result"]) for each in failed} == {
+        (name, "not_offered", "Cost Explorer is not supported in the partition aws-eusc")
+        for name in ("cost", "forecast")
+    }
+    assert len(found(done, result="reachable", region="eusc-de-east-1")) == 2
+    assert paid(aws) == 0
+
+
+def test_a_region_that_hangs_is_not_asked_for_everything(aws: SimulatedAws, tmp_path: Path) -> None:
+    warm(aws)
+    aws.faults.add("hang", account="prod", service="sqs", region="eu-west-1")
+    config = INVENTORY | {"aws": {"read_timeout": "6s"}}
+    config["collectors"] = collectors(inventory={"services": ["sqs", "vpc"]})
+    done = check(aws, tmp_path, "--json", config=config)
+    assert done.returncode == 1
+    (failed,) = [each for each in json.loads(done.stdout) if each["error"]]
+    assert (failed["subject"], failed["account"], failed["error"]) == ("inventory_sqs", "prod", "timeout")
+    prod = aws.organization.find("prod").id
+    assert aws.requests.count("ec2", "DescribeAddresses", prod, "eu-west-1") == 0
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,9 @@ def test_a_name_that_was_given_or_found_wins_over_that_of_cost_explorer(
         assert costs == {account_id: names[account_id] for account_id in costs}
 
 
+@pytest.mark.fault(
+    "Organizations denies after the accounts are known", "the known accounts are collected from"
+)
 def test_a_discovery_that_fails_later_keeps_the_known_accounts(aws: SimulatedAws, tmp_path: Path) -> None:
     with in_process(tmp_path, aws, settings()) as exporter:
         wait_for("it is ready", exporter.is_ready)
@@ -240,6 +243,7 @@ def test_a_discovery_that_fails_later_keeps_the_known_accounts(aws: SimulatedAws
         assert "access_denied" not in exporter.get("/-/ready").text
 
 
+@pytest.mark.fault("the last page of accounts fails", "a failed discovery, not a smaller organization")
 def test_a_page_of_accounts_that_fails_is_a_failed_discovery_and_not_a_smaller_organization(
     make_aws: MakeAws, tmp_path: Path
 ) -> None:
@@ -253,6 +257,9 @@ def test_a_page_of_accounts_that_fails_is_a_failed_discovery_and_not_a_smaller_o
         assert len(infos(exporter)) == 44
 
 
+@pytest.mark.fault(
+    "Organizations denies at the start", "not ready with the reason, and ready once it is allowed"
+)
 def test_a_discovery_that_fails_at_the_start_says_why_and_recovers_by_itself(
     aws: SimulatedAws, tmp_path: Path
 ) -> None:

@@ -180,6 +180,7 @@ def test_a_running_task_renews_its_role(
     exporter.stop()
 
 
+@pytest.mark.fault("the credentials endpoint of a task refuses", "no_credentials in the findings")
 def test_a_task_that_is_refused_its_role_says_so(
     aws: SimulatedAws, stand_in: Callable[[Answer], str], tmp_path: Path
 ) -> None:
@@ -253,6 +254,9 @@ def test_a_profile_of_identity_center(
     assert_signed_in(aws, check(aws, tmp_path, AWS_PROFILE="finance", AWS_ENDPOINT_URL_SSO=stand_in(answer)))
 
 
+@pytest.mark.fault(
+    "the session of Identity Center is over", "expired_credentials with the command that signs in"
+)
 def test_a_session_of_identity_center_that_is_over_says_what_to_do(aws: SimulatedAws, tmp_path: Path) -> None:
     sso_profile(tmp_path, datetime.now(UTC) - timedelta(minutes=1))
     code, found = check(aws, tmp_path, AWS_PROFILE="finance")

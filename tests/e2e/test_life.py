@@ -39,6 +39,7 @@ def test_sigterm_ends_an_idle_exporter(aws: SimulatedAws, make_exporter: MakeExp
     assert exporter.stop() < 5
 
 
+@pytest.mark.fault("SIGTERM while the history is first read", "it ends in five seconds")
 def test_sigterm_ends_the_first_fill(aws: SimulatedAws, make_exporter: MakeExporter) -> None:
     slow = aws.faults.add("latency", service="ce", seconds=1.5)
     exporter = make_exporter(aws, COST).start()
@@ -49,6 +50,7 @@ def test_sigterm_ends_the_first_fill(aws: SimulatedAws, make_exporter: MakeExpor
 @pytest.mark.parametrize(
     "operation", ["DescribeInstances", "AssumeRole", "GetCallerIdentity", "ListAccounts"]
 )
+@pytest.mark.fault("SIGTERM while AWS hangs", "it ends in five seconds")
 def test_sigterm_ends_while_a_call_hangs(
     aws: SimulatedAws, make_exporter: MakeExporter, operation: str
 ) -> None:
@@ -58,6 +60,7 @@ def test_sigterm_ends_while_a_call_hangs(
     assert exporter.stop() < 5
 
 
+@pytest.mark.fault("SIGTERM while scrapers hold connections", "it ends in five seconds")
 def test_sigterm_ends_although_scrapers_hold_their_connections(
     aws: SimulatedAws, make_exporter: MakeExporter
 ) -> None:
@@ -69,6 +72,7 @@ def test_sigterm_ends_although_scrapers_hold_their_connections(
         assert exporter.stop() < 5
 
 
+@pytest.mark.fault("SIGTERM while a reload waits for AWS", "it ends in five seconds")
 def test_sigterm_ends_a_reload_that_waits_for_a_hanging_call(
     aws: SimulatedAws, make_exporter: MakeExporter
 ) -> None:
@@ -102,6 +106,7 @@ def test_a_second_sigterm_does_no_harm(aws: SimulatedAws, make_exporter: MakeExp
     assert exporter.wait(20) == 0  # the call would hang for longer
 
 
+@pytest.mark.fault("the exporter's port is taken", "one line and exit code 1")
 def test_a_taken_port_is_one_clear_line(aws: SimulatedAws, make_exporter: MakeExporter) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -114,6 +119,7 @@ def test_a_taken_port_is_one_clear_line(aws: SimulatedAws, make_exporter: MakeEx
     assert aws.requests.count() == 0
 
 
+@pytest.mark.fault("a second exporter on the same ledger", "it is refused, the first one goes on")
 def test_a_second_exporter_on_the_same_ledger_is_refused(
     aws: SimulatedAws, make_exporter: MakeExporter, tmp_path: Path
 ) -> None:
@@ -129,6 +135,7 @@ def test_a_second_exporter_on_the_same_ledger_is_refused(
     assert second.start().stop() < 5
 
 
+@pytest.mark.fault("the ledger's file is damaged", "one line and exit code 1")
 def test_a_ledger_that_is_damaged_is_one_clear_line(aws: SimulatedAws, make_exporter: MakeExporter) -> None:
     exporter = make_exporter(aws, COST).start()
     wait_for("it is ready", exporter.is_ready)
@@ -163,6 +170,7 @@ def test_a_reload_takes_the_new_configuration(
     assert exporter.stop() < 5
 
 
+@pytest.mark.fault("a bad configuration on reload", "it is refused, the old one stays")
 def test_a_bad_configuration_is_refused_and_the_old_one_stays(
     aws: SimulatedAws, make_exporter: MakeExporter
 ) -> None:
@@ -202,6 +210,7 @@ def test_a_bad_configuration_is_refused_and_the_old_one_stays(
     assert exporter.stop() < 5
 
 
+@pytest.mark.fault("reloads while collecting, and many at once", "nothing is paid twice, nothing leaks")
 def test_reloads_while_collecting_and_all_at_once_pay_nothing_twice_and_leak_nothing(
     make_aws: MakeAws, make_exporter: MakeExporter
 ) -> None:
@@ -256,6 +265,7 @@ def test_a_reload_drops_the_accounts_and_collectors_that_are_configured_no_more(
     assert exporter.stop() < 5
 
 
+@pytest.mark.fault("a reload fails unforeseen", "the exporter goes on")
 def test_an_unforeseen_failure_does_not_end_the_exporter_on_reload(aws: SimulatedAws, tmp_path: Path) -> None:
     def broken(*_: object) -> None:
         raise MemoryError("no more")

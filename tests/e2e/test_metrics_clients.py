@@ -23,6 +23,7 @@ from waiting import wait_for
 
 from demo.processes import choose_ports
 from demo.stack import find_program
+from exporter.app.answers import AnswerSource
 from exporter.app.endpoints import Probes, create_app
 from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
@@ -87,7 +88,16 @@ def served() -> Iterator[Served]:
     def nothing(*_: Any) -> Any:
         raise NotImplementedError
 
-    probes = Probes(unready=list, problems=list, reload=nothing, refresh=nothing, status=dict, source=nothing)
+    answers = AnswerSource(nothing, nothing)
+    probes = Probes(
+        unready=list,
+        problems=list,
+        denied_regions=list,
+        reload=nothing,
+        refresh=nothing,
+        status=dict,
+        answers=answers,
+    )
     server = Server(create_app(store, registry, probes), "127.0.0.1", 0)
     served = Served(f"http://127.0.0.1:{server.start()}", store)
     for unit in range(20):

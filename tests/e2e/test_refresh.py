@@ -60,7 +60,7 @@ def test_a_refresh_reads_what_moved_and_a_second_one_pays_nothing(make_aws: Make
                 "account_id": aws.payer_id,
                 "account": next(account.name for account in aws.accounts if account.id == aws.payer_id),
                 "outcome": "known",
-                "units": {"read": 0, "known": 1, "failed": 0},
+                "units": {"read": 0, "known": 1, "failed": 0, "denied": 0},
                 "minutes_old": 3,
             }
         ]

@@ -101,6 +101,7 @@ def test_a_change_of_how_aws_is_reached_makes_all_anew(
     exporter.stop()
 
 
+@pytest.mark.fault("keys in the credentials file are replaced", "a reload takes the new ones")
 def test_keys_that_were_replaced_in_the_credentials_file_are_taken_by_a_reload(
     aws: SimulatedAws, make_exporter: MakeExporter
 ) -> None:

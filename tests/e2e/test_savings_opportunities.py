@@ -105,6 +105,7 @@ def test_where_nothing_is_recommended_only_the_total_is_told(make_aws: MakeAws, 
         assert exporter.failures("savings_opportunities") == {}
 
 
+@pytest.mark.fault("Cost Optimization Hub is not enabled", "not_enrolled with what enables it")
 def test_without_enrolment_the_failure_says_so_and_what_to_do(
     make_aws: MakeAws, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -132,6 +133,7 @@ def test_without_enrolment_the_failure_says_so_and_what_to_do(
         ({"kind": "last_page_fails", "service": "cost-optimization-hub"}, "server_error"),
     ],
 )
+@pytest.mark.fault("the last page of recommendations fails", "nothing of the answer is served")
 def test_a_part_of_the_answer_is_no_answer(
     make_aws: MakeAws, tmp_path: Path, fault: dict[str, str], kind: str
 ) -> None:

@@ -87,6 +87,7 @@ def test_fifty_scrapes_make_no_call_and_what_they_get_is_valid(
     assert exporter.stop() < 5
 
 
+@pytest.mark.fault("AWS denies everything from the start", "the exposition is valid and holds no zeros")
 def test_an_empty_exporter_is_valid_too(make_aws: MakeAws, tmp_path: Path) -> None:
     aws = make_aws(accounts=2)
     aws.faults.add("access_denied")
@@ -99,6 +100,7 @@ def test_an_empty_exporter_is_valid_too(make_aws: MakeAws, tmp_path: Path) -> No
     assert "aws_ec2_" not in text
 
 
+@pytest.mark.fault("a commit of the ledger takes long", "scrapes do not wait for it")
 def test_a_scrape_does_not_wait_for_a_commit(make_aws: MakeAws, tmp_path: Path) -> None:
     aws = make_aws(accounts=2)
     with in_process(

@@ -95,6 +95,7 @@ def wait_for_snapshot(exporter: Exporter, s3: Any, folder: Path) -> None:
     wait_for("the ledger is in S3", same)
 
 
+@pytest.mark.fault("the ledger's disk is lost", "the snapshot is restored, nothing is paid again")
 def test_killed_and_back_on_an_empty_disk_it_pays_nothing_again(
     aws: SimulatedAws, s3: Any, make_exporter: MakeExporter, tmp_path: Path
 ) -> None:
@@ -182,6 +183,7 @@ def facts(path: Path) -> set[str]:
         return {name for (name,) in db.execute("SELECT name FROM facts")}
 
 
+@pytest.mark.fault("two exporters put snapshots to one place", "neither overwrites the other unseen")
 def test_of_two_that_overlap_neither_overwrites_the_other_unseen(
     aws: SimulatedAws, s3: Any, tmp_path: Path
 ) -> None:
@@ -265,6 +267,7 @@ def test_a_snapshot_of_a_newer_version_is_neither_read_nor_replaced(
     assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == held
 
 
+@pytest.mark.fault("the ledger is damaged when a snapshot is due", "the whole snapshot stays")
 def test_a_damaged_ledger_does_not_replace_a_whole_snapshot(
     aws: SimulatedAws, s3: Any, tmp_path: Path
 ) -> None:
@@ -290,6 +293,7 @@ def test_it_is_encrypted_with_the_key_that_is_asked_for(aws: SimulatedAws, s3: A
         assert head.get("SSEKMSKeyId") == settings.get("kms_key_id")
 
 
+@pytest.mark.fault("S3 fails for a while at the start", "the start waits and restores")
 def test_a_start_waits_for_an_s3_that_fails_for_a_while(aws: SimulatedAws, s3: Any, tmp_path: Path) -> None:
     first, ledger = task(tmp_path / "first")
     Ledger(ledger).close()
@@ -300,6 +304,23 @@ def test_a_start_waits_for_an_s3_that_fails_for_a_while(aws: SimulatedAws, s3: A
     second, restored = task(tmp_path / "second", restore_timeout="2m")
     assert second.restore()
     assert "taken" in facts(restored)
+
+
+@pytest.mark.fault("S3 answers a snapshot so: {kind}", "the start goes on without it, in time, and keeps it")
+@pytest.mark.parametrize("kind", ["drip_body", "stall", "endless_length"])
+def test_a_snapshot_that_does_not_come_to_its_end_holds_no_start(
+    aws: SimulatedAws, s3: Any, tmp_path: Path, kind: str
+) -> None:
+    aws.faults.add(kind, service="s3", operation="GetObject", seconds=100)
+    snapshots, ledger = task(tmp_path / "task", restore_timeout="2s")
+    began = time.monotonic()
+    assert not snapshots.restore()
+    assert time.monotonic() - began < 60
+    assert list(ledger.parent.glob(".snapshot-*")) == []
+    aws.faults.clear()
+    Ledger(ledger).close()
+    with pytest.raises(SnapshotError, match="there is a snapshot in S3 that was not read"):
+        snapshots.take()
 
 
 def test_a_start_does_not_wait_for_what_time_does_not_mend(
@@ -316,6 +337,7 @@ def test_a_start_does_not_wait_for_what_time_does_not_mend(
 
 
 @pytest.mark.parametrize("damage", ["no gzip", "no ledger", "cut off"])
+@pytest.mark.fault("the snapshot in S3 is broken: {damage}", "it is reported and kept, collection goes on")
 def test_a_broken_snapshot_is_seen_and_kept_and_collection_goes_on(
     damage: str, aws: SimulatedAws, s3: Any, make_exporter: MakeExporter
 ) -> None:
@@ -332,6 +354,7 @@ def test_a_broken_snapshot_is_seen_and_kept_and_collection_goes_on(
     assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == body
 
 
+@pytest.mark.fault("S3 refuses snapshots", "it is reported, collection goes on")
 def test_s3_that_refuses_is_seen_and_harms_nothing(
     aws: SimulatedAws, s3: Any, make_exporter: MakeExporter, tmp_path: Path
 ) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qs
 
 import pytest
 import requests
@@ -22,7 +26,7 @@ from exporter.core.amounts import Amounts
 from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
-from exporter.history.writer import HistoryMetrics, HistoryWriter
+from exporter.history.writer import History, HistoryMetrics, HistoryWriter
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
 
@@ -177,6 +181,12 @@ class Prometheus(Server):
         return min(int(path.name) for path in (self.data / "wbl").iterdir())
 
 
+class Prometheus3(Prometheus):
+    """One that knows remote write 2.0."""
+
+    program = "prometheus-3"
+
+
 class VictoriaMetrics(Server):
     program = "victoria-metrics"
     ready_path = "/health"
@@ -276,3 +286,97 @@ class Writer:
 
     def close(self) -> None:
         self.endpoint.close()
+
+
+# Running, and in between
+
+
+class Clock:
+    """The real time, shifted."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.offset
+
+
+class Running:
+    """A `History` on its thread."""
+
+    def __init__(self, server: Any, ledger: Ledger, **more: Any) -> None:
+        self.clock = Clock()
+        self.registry = CollectorRegistry()
+        settings = HistorySettings.model_validate({"write_url": server.write_url, "timeout": "60s", **more})
+        self.history = History(
+            settings, "unblended", Stamps(ledger), self.clock, HistoryMetrics(self.registry)
+        )
+
+    def metric(self, name: str) -> float:
+        value = self.registry.get_sample_value(f"aws_spend_exporter_history_{name}")
+        assert value is not None
+        return value
+
+    def until(self, what: str, probe: Callable[[], Any]) -> None:
+        """Let time pass until it is so."""
+
+        def after_a_while() -> Any:
+            self.later(timedelta(minutes=2))
+            time.sleep(0.2)
+            return probe()
+
+        wait_for(what, after_a_while)
+
+    def later(self, by: timedelta) -> None:
+        self.clock.offset += by
+        self.history.notify()
+
+
+@contextmanager
+def running(server: Any, ledger: Ledger, **more: Any) -> Iterator[Running]:
+    run = Running(server, ledger, **more)
+    run.history.start()
+    try:
+        yield run
+    finally:
+        assert run.history.stop(5)
+
+
+COMPACTED = (
+    '{"status":"error","errorType":"execution","error":"cannot populate chunk 33554432'
+    ' from block 00000000000000000000000000: not found"}'
+)
+
+
+class Between:
+    """A proxy in front of a server, which refuses writes and tampers with answers to queries where a test wants it to."""
+
+    def __init__(self, endpoint: Any, server: Server) -> None:
+        self.url = server.url
+        self.asked = 0
+        self.failures = 0
+        self.omissions = 0
+        self.refuse: Callable[[Any], tuple[int, str] | None] = lambda request: None
+        """What it answers to a write by itself."""
+        self.write_url = endpoint.write_url
+        endpoint.answer = self.answer
+
+    def answer(self, request: Any) -> tuple[int, str]:
+        if request.path.endswith("/write"):
+            refusal = self.refuse(request)
+            if refusal is not None:
+                return refusal
+            headers = {name: value for name, value in request.headers.items() if name != "Host"}
+            written = requests.post(self.url + request.path, request.body, headers=headers, timeout=30)
+            return written.status_code, written.text
+        self.asked += 1
+        if self.failures:
+            self.failures -= 1
+            return 422, COMPACTED
+        form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
+        answer = requests.post(self.url + request.path, form, timeout=30)
+        found = answer.json()
+        if self.omissions and found["data"]["result"]:
+            self.omissions -= 1
+            del found["data"]["result"][0]
+        return answer.status_code, json.dumps(found)

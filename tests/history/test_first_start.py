@@ -137,6 +137,7 @@ def test_thirteen_months_are_in_prometheus_seconds_after_the_first_start(
     assert exporter.stop() == 0
 
 
+@pytest.mark.fault("SIGKILL while the history is first written", "the next process writes the rest")
 def test_an_exporter_that_is_killed_in_the_middle_goes_on(
     make_server: Any, aws: SimulatedAws, make_exporter: Callable[..., ExporterProcess]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
 from history_harness import DAY, account_id, fill, restate, today
 from prometheus_client import CollectorRegistry
 from recording_endpoint import RecordingEndpoint
@@ -56,6 +57,9 @@ def test_what_follows_from_cost_is_written_after_it_a_part_at_a_time(
     assert [dict(labels)["__name__"] for labels, _, _ in endpoint.taken][-1] == expected
 
 
+@pytest.mark.fault(
+    "a defect in what follows from cost", "cost and all else is written, and the failure counted"
+)
 def test_a_fault_of_what_is_derived_holds_nothing_else_up(
     ledger: Ledger, endpoint: RecordingEndpoint
 ) -> None:
@@ -84,6 +88,7 @@ def test_a_fault_of_what_is_derived_holds_nothing_else_up(
     assert names == ["aws_cost_daily_usd", "aws_cost_daily_usd", OU_INFO.name]
 
 
+@pytest.mark.fault("a stop arrives just as the writer looks for work", "the writer ends")
 def test_a_stop_that_comes_as_a_round_begins_is_not_slept_over(
     ledger: Ledger, endpoint: RecordingEndpoint
 ) -> None:

@@ -14,6 +14,9 @@ from simulated_aws import SimulatedAws
 FILES = ["sqs", "sns", "vpc", "s3"]
 
 
+@pytest.mark.fault(
+    "one service of an account is denied", "it is absent and shown, the other services are read"
+)
 def test_a_service_that_an_scp_denies_is_absent_and_the_others_are_there(
     aws: SimulatedAws, tmp_path: Path
 ) -> None:
@@ -45,6 +48,7 @@ def test_a_service_that_an_scp_denies_is_absent_and_the_others_are_there(
         }
 
 
+@pytest.mark.fault("a region of an account fails", "it is absent and shown, the others are read")
 def test_a_region_that_fails_is_absent_and_visible(aws: SimulatedAws, tmp_path: Path) -> None:
     prod = aws.accounts[1]
     aws.faults.add("server_error", account="prod", region="eu-west-1")
@@ -57,6 +61,7 @@ def test_a_region_that_fails_is_absent_and_visible(aws: SimulatedAws, tmp_path: 
         assert len(world.resources(prod.id, "us-east-1")) == 5
 
 
+@pytest.mark.fault("the last page of a list of resources fails", "nothing of the list is served")
 def test_half_of_a_list_is_no_list(aws: SimulatedAws, tmp_path: Path) -> None:
     """The file reads addresses and gateways before its last request is refused."""
     aws.faults.add("access_denied", account="prod", operation="DescribeVpcEndpoints")
@@ -113,6 +118,7 @@ DENIED = [
 
 
 @pytest.mark.parametrize(("unit", "operation", "name", "kind"), DENIED, ids=[each[0] for each in DENIED])
+@pytest.mark.fault("the policy of a resource denies its description", "it is listed with its state unknown")
 def test_what_its_own_policy_denies_is_listed_with_its_state_unknown(
     aws: SimulatedAws, tmp_path: Path, unit: str, operation: str, name: str | None, kind: str
 ) -> None:
@@ -143,6 +149,7 @@ def test_a_single_key_that_its_policy_denies_is_listed_too(aws: SimulatedAws, tm
         assert {each.state for each in world.resources(prod, "us-east-1").values()} == {"unknown"}
 
 
+@pytest.mark.fault("the role may list resources but describe none", "access_denied")
 def test_a_role_that_may_describe_nothing_fails(aws: SimulatedAws, tmp_path: Path) -> None:
     aws.faults.add("access_denied", account="prod", operation="DescribeKey", region="us-east-1")
     with world_of(tmp_path, aws, {"services": ["kms"]}) as world:
@@ -166,6 +173,9 @@ GONE = [
 
 
 @pytest.mark.parametrize(("unit", "operation", "code", "fewer"), GONE, ids=[each[1] for each in GONE])
+@pytest.mark.fault(
+    "a resource is deleted between listing and describing", "it is left out, and nothing fails"
+)
 def test_what_vanishes_between_listing_and_describing_fails_nothing(
     aws: SimulatedAws, tmp_path: Path, unit: str, operation: str, code: str, fewer: int
 ) -> None:

@@ -83,6 +83,46 @@ def test_a_fault_speaks_the_protocol_of_its_service(
     assert calls[service](client(service))
 
 
+@pytest.mark.parametrize(
+    ("kind", "service", "words"),
+    [
+        ("service_control_policy", "ec2", "an explicit deny in a service control policy"),
+        ("service_control_policy", "lambda", "an explicit deny in a service control policy"),
+        ("service_control_policy", "sns", "an explicit deny in a service control policy"),
+        ("resource_control_policy", "lambda", "an explicit deny in a resource control policy"),
+        ("encoded_service_control_policy", "ec2", "Encoded authorization failure message: "),
+        ("encoded_service_control_policy", "lambda", "an explicit deny in a service control policy"),
+    ],
+)
+def test_a_policy_of_the_organization_denies_a_region_to_its_members_alone(
+    aws: SimulatedAws, client: Client, assume: Client, kind: str, service: str, words: str
+) -> None:
+    calls = {
+        "ec2": lambda c: c.describe_instances(),
+        "lambda": lambda c: c.list_functions(),
+        "sns": lambda c: c.list_topics(),
+    }
+    aws.faults.add(kind, region="eu-west-1")
+    credentials = assume(aws.accounts[1].id)
+
+    def member(service: str, region: str = "eu-west-1") -> Any:
+        return client(service, credentials, region_name=region)
+
+    with pytest.raises(ClientError) as caught:
+        calls[service](member(service))
+    assert words in str(caught.value)
+    assert ("control policy" in str(caught.value)) is not words.startswith("Encoded")
+    calls[service](member(service, "us-east-1"))
+    calls[service](client(service, region_name="eu-west-1"))
+    # What is of no region stays allowed, unless its service is named.
+    member("ec2").describe_regions()
+    member("kms").list_keys()
+    member("sts").get_caller_identity()
+    aws.faults.add(kind, service="kms")
+    with pytest.raises(ClientError):
+        member("kms").list_keys()
+
+
 def test_one_account_can_be_refused_its_role(aws: SimulatedAws, assume: Client) -> None:
     prod, staging = aws.accounts[1].id, aws.accounts[2].id
     aws.faults.add(kind="access_denied", account="prod", service="sts", operation="AssumeRole")

@@ -526,6 +526,7 @@ def test_a_ceiling_cannot_be_passed_and_what_is_known_stays(
     assert (poor.show(), poor.charged()) == (shown, charged)
 
 
+@pytest.mark.fault("CloudWatch throttles a poll", "each retry is charged")
 def test_each_retry_is_charged(aws: SimulatedAws, make_poller: MakePoller) -> None:
     poller = make_poller()
     poller.poll()
@@ -539,6 +540,9 @@ def test_each_retry_is_charged(aws: SimulatedAws, make_poller: MakePoller) -> No
     assert poller.charged() - before == 4 * once > 0
 
 
+@pytest.mark.fault(
+    "CloudWatch has no answer to one metric of a request", "that metric alone is asked for again, and paid"
+)
 def test_only_the_metric_that_failed_is_asked_for_again(aws: SimulatedAws, make_poller: MakePoller) -> None:
     poller = make_poller()
     poller.poll()
@@ -555,6 +559,7 @@ def test_only_the_metric_that_failed_is_asked_for_again(aws: SimulatedAws, make_
     assert failed == poller.charged() - before + Decimal("0.00001")
 
 
+@pytest.mark.fault("CloudWatch has no answer to a metric twice", "the poll fails as a whole")
 def test_a_metric_that_fails_twice_fails_the_poll(aws: SimulatedAws, make_poller: MakePoller) -> None:
     poller = make_poller()
     poller.poll()

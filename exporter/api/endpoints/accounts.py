@@ -94,4 +94,6 @@ def _days(start: date, end: date) -> set[date]:
     return {start + timedelta(days=number) for number in range((end - start).days)}
 
 
-ENDPOINT = Endpoint(name="accounts", help="Accounts with what they cost", query=Query, answer=answer)
+ENDPOINT = Endpoint(
+    name="accounts", help="Accounts with what they cost", query=Query, answer=answer, families=(_INFO,)
+)

@@ -134,4 +134,6 @@ ENDPOINT = Endpoint(
     help="Resources with age, list price, unused reason and missing tags",
     query=Query,
     answer=answer,
+    reads_resources=True,
+    is_cached=lambda query: query.older_than is None,  # ages by the second
 )

@@ -43,4 +43,10 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     }
 
 
-ENDPOINT = Endpoint(name="reread", help="What reading days again costs", query=Query, answer=answer)
+ENDPOINT = Endpoint(
+    name="reread",
+    help="What reading days again costs",
+    query=Query,
+    answer=answer,
+    is_cached=lambda query: False,  # it holds the moment
+)

@@ -174,4 +174,6 @@ ENDPOINT = Endpoint(
     help="Spend against budget and projection, its movers, and waste",
     query=Query,
     answer=answer,
+    families=(_UNUSED, _UNUSED_COUNT),
+    is_cached=lambda query: False,  # it holds the moment
 )

@@ -28,26 +28,38 @@ DOCUMENTS = (
     metavar="LIST",
     help="What the role is for, e.g. cost,inventory: cost, inventory, usage or all.",
 )
+@click.option(
+    "--partition",
+    default="aws",
+    show_default=True,
+    metavar="NAME",
+    help="Partition of the ARNs in a policy, e.g. aws-us-gov or aws-eusc.",
+)
 @click.option("--organization-id", "ORGANIZATION_ID", help="Fill in the id of the organization, o-...")
 @click.option("--exporter-role-arn", "EXPORTER_ROLE_ARN", help="Fill in the role that enters.")
 @click.option("--external-id", "EXTERNAL_ID", help="Demand this external id in a trust policy.")
 @click.option("--payer-account-id", "PAYER_ACCOUNT_ID", help="Fill in the account that the tasks run in.")
 @click.option("--bucket", "SNAPSHOT_BUCKET", help="Fill in the bucket of the snapshots.")
 @click.option("--workspace-arn", "WORKSPACE_ARN", help="Fill in the workspace of remote write.")
-def command(document: str, features: str, **values: str | None) -> None:
+def command(document: str, features: str, partition: str, **values: str | None) -> None:
     """Print an IAM policy or a CloudFormation template.
 
     Derived from what the collectors declare.
     """
+    from exporter.aws import partitions
     from exporter.generated.iam import FEATURES, as_text, documents, filled
 
+    if partition not in partitions.names():
+        raise click.BadParameter(
+            f"{partition}: expected one of {', '.join(partitions.names())}", param_hint="--partition"
+        )
     chosen = FEATURES if features == "all" else tuple(features.split(","))
     if unknown := sorted(set(chosen) - set(FEATURES)):
         raise click.BadParameter(
             f"{', '.join(unknown)}: expected {', '.join(FEATURES)} or all", param_hint="--features"
         )
     given = {name.upper(): value for name, value in values.items() if value is not None}
-    found = documents(chosen, external_id="EXTERNAL_ID" in given)[document]()
+    found = documents(chosen, external_id="EXTERNAL_ID" in given, partition=partition)[document]()
     try:
         click.echo(as_text(filled(found, given)), nl=False)
     except ValueError as error:

@@ -15,6 +15,7 @@ from exporter.aws.clients import Aws, Deadline
 from exporter.aws.cost_explorer import daily_costs
 from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Charges, Meter
+from exporter.aws.partitions import of_arn
 from exporter.core.moments import days_between, utc_now
 from exporter.relay.integration.answer import NoAnswerError, Spend
 from exporter.relay.integration.contract import AwsKeys, Wanted
@@ -33,6 +34,9 @@ _CAUSES = {
     Kind.EXPIRED_CREDENTIALS: "the keys have expired",
     Kind.ACCESS_DENIED: "the keys are valid, but may not call ce:GetCostAndUsage",
     Kind.DATA_UNAVAILABLE: "Cost Explorer has no data for the account yet; once enabled, it takes a day",
+    Kind.NOT_ENROLLED: "Cost Explorer is not enabled for the account; once enabled, it takes a day",
+    Kind.CLOCK_SKEW: "the relay's clock is wrong, so that AWS refuses its signatures",
+    Kind.NOT_OFFERED: "the keys are of a partition of AWS without Cost Explorer",
     Kind.THROTTLED: "AWS is throttling requests with these keys",
     Kind.TIMEOUT: "AWS did not answer in time",
     Kind.DEADLINE: "AWS did not answer in time",
@@ -91,7 +95,7 @@ def of_keys(make_aws: MakeAws, keys: AwsKeys, wanted: Wanted, today: date, secon
                 start,
                 end + _DAY,
                 ("LINKED_ACCOUNT",),
-                partition=str(identity["Arn"]).split(":")[1],
+                partition=of_arn(str(identity["Arn"])),
                 # A payer's keys see the whole organization; the answer is on their own account.
                 record_filter={"Dimensions": {"Key": "LINKED_ACCOUNT", "Values": [account_id]}},
                 budget=BUDGET,

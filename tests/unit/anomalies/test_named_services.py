@@ -186,8 +186,8 @@ def test_a_start_names_what_the_last_process_has_named_and_the_next_rendering_fi
     def served(store: Store) -> set[str]:
         return {
             sample.values[2]
-            for sample in store.samples()
-            if sample.family.name == "aws_cost_last_month_usd" and sample.values[0] == LARGE
+            for sample in store.samples({"aws_cost_last_month_usd"})
+            if sample.values[0] == LARGE
         }
 
     assert named_services.remembered(ledger) is None

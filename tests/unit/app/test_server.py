@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import pytest
 import requests
 from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
+from exporter.app.answers import AnswerSource
 from exporter.app.endpoints import Probes, create_app
 from exporter.collection.refreshed import Refreshed
 from exporter.collection.store import Store
@@ -17,6 +20,7 @@ from exporter.core.moments import utc_now
 from exporter.web.server import Server
 
 
+@pytest.mark.fault("sixty reloads and refreshes wait for AWS", "scrapes and readiness do not wait")
 def test_requests_that_wait_for_aws_leave_threads_for_the_others() -> None:
     release, waiting = threading.Event(), threading.Semaphore(0)
 
@@ -28,11 +32,17 @@ def test_requests_that_wait_for_aws_leave_threads_for_the_others() -> None:
         hangs()
         return Refreshed(collector=name)
 
-    def no_source() -> None:
+    def no_source(*_: object) -> Any:
         raise NotImplementedError
 
     probes = Probes(
-        unready=list, problems=list, reload=hangs, refresh=refreshes, status=dict, source=no_source
+        unready=list,
+        problems=list,
+        denied_regions=list,
+        reload=hangs,
+        refresh=refreshes,
+        status=dict,
+        answers=AnswerSource(no_source, no_source),
     )  # type: ignore[arg-type]
     server = Server(create_app(Store(utc_now), CollectorRegistry(), probes), "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.start()}"

@@ -90,28 +90,40 @@ def member(wire: SimulatedAws, name: str) -> Account:
         ("hang", Kind.TIMEOUT, 2),
     ],
 )
+@pytest.mark.fault("a request to AWS: {fault}", "its kind, its attempts, each of them counted and charged")
 def test_each_fault_on_the_wire_has_its_kind_and_its_attempts(
     wire: SimulatedAws, service: str, operation: str, fault: str, kind: Kind, attempts: int
 ) -> None:
     wire.faults.add(fault, service=service, operation=operation)
     with access(wire, read_timeout=0.5 if fault == "hang" else 30) as aws, pytest.raises(AwsError) as caught:
         aws.call(None, service, operation, "us-east-1", PARAMS.get(operation))
+    if (fault, service) == ("expired_credentials", "ec2"):
+        kind = Kind.CLOCK_SKEW  # RequestExpired, of keys that do not expire
     assert caught.value.kind == kind
     assert f"{service} {operation} for payer in us-east-1: " in str(caught.value)
     wire.faults.clear()
     # What ends without an answer is logged a little later.
     wait_for("all attempts are logged", lambda: wire.requests.count(service, operation) >= attempts)
     assert wire.requests.count(service, operation) == attempts
+    counted = aws.meter._requests.labels(service, operation, caught.value.kind)._value.get()
+    charged = aws.meter._charges.charged_since("cost", None)
+    assert (counted, charged) == (attempts, Decimal("0.01") * attempts if service == "ce" else 0)
 
 
 @pytest.mark.parametrize(("service", "operation"), CALLS)
+@pytest.mark.fault("AWS throttles, resets and cuts an answer, once each", "the next attempt is the answer")
 def test_a_fault_that_passes_is_survived(wire: SimulatedAws, service: str, operation: str) -> None:
     for fault in ("throttle", "reset", "malformed"):
         wire.faults.add(fault, service=service, operation=operation, count=1)
     with access(wire) as aws:
         assert aws.call(None, service, operation, "us-east-1", PARAMS.get(operation))
+        charged = aws.meter._charges.charged_since("cost", None)
+    wait_for("all attempts are logged", lambda: wire.requests.count(service, operation) >= 2)
+    assert wire.requests.count(service, operation) == 2  # the faults strike together
+    assert charged == (Decimal("0.02") if service == "ce" else 0)
 
 
+@pytest.mark.fault("nothing listens where AWS should", "connection")
 def test_nothing_listens(wire: SimulatedAws) -> None:
     with access(wire) as aws:
         aws._clients.endpoint_url = "http://127.0.0.1:9"
@@ -120,6 +132,7 @@ def test_nothing_listens(wire: SimulatedAws) -> None:
     assert caught.value.kind == Kind.CONNECTION
 
 
+@pytest.mark.fault("one account is throttled all the time", "another has all of its retries")
 def test_a_failing_account_takes_no_retries_from_another(wire: SimulatedAws) -> None:
     failing, healthy = member(wire, "prod"), member(wire, "staging")
     wire.faults.add("throttle", account="prod", service="ec2")
@@ -132,6 +145,7 @@ def test_a_failing_account_takes_no_retries_from_another(wire: SimulatedAws) -> 
         assert aws.clients_created == 2  # sts and ec2
 
 
+@pytest.mark.fault("a session of an account's role ends early", "it is renewed once, then it counts")
 def test_a_session_that_ends_early_is_renewed_once(wire: SimulatedAws) -> None:
     account = member(wire, "prod")
     with access(wire) as aws:
@@ -146,6 +160,9 @@ def test_a_session_that_ends_early_is_renewed_once(wire: SimulatedAws) -> None:
     assert wire.requests.count("sts", "AssumeRole") == 3
 
 
+@pytest.mark.fault(
+    "a session ends while several threads use it", "each gets an answer, one renewal a thread at most"
+)
 def test_many_threads_renew_an_expired_session_together(wire: SimulatedAws) -> None:
     account = member(wire, "prod")
     with access(wire) as aws, ThreadPoolExecutor(4) as pool:
@@ -156,6 +173,9 @@ def test_many_threads_renew_an_expired_session_together(wire: SimulatedAws) -> N
     assert wire.requests.count("sts", "AssumeRole") <= 1 + 4
 
 
+@pytest.mark.fault(
+    "the session of the payer's role ends early", "it is renewed, and with it the accounts' roles are assumed"
+)
 def test_the_payers_role_is_renewed_when_its_session_ended_early(wire: SimulatedAws) -> None:
     payer = f"arn:aws:iam::{wire.payer_id}:role/{ROLE}"
     with access(wire, role_arn=payer) as aws:
@@ -166,6 +186,9 @@ def test_the_payers_role_is_renewed_when_its_session_ended_early(wire: Simulated
         aws.call(None, "organizations", "ListRoots", "us-east-1")
 
 
+@pytest.mark.fault(
+    "the payer's role is denied while an account has a session", "the account is read all the same"
+)
 def test_an_account_with_a_session_does_without_the_payers_role(wire: SimulatedAws) -> None:
     payer = f"arn:aws:iam::{wire.payer_id}:role/{ROLE}"
     account = member(wire, "prod")
@@ -333,12 +356,14 @@ def test_a_stop_ends_a_back_off_at_once_and_sends_nothing_after(wire: SimulatedA
     assert wire.requests.count() == 1
 
 
+@pytest.mark.fault("the AWS profile does not exist", "no_credentials at the start")
 def test_a_profile_that_does_not_exist_is_said_at_once(wire: SimulatedAws) -> None:
     with pytest.raises(AwsError, match="there-is-none") as caught, access(wire, profile="there-is-none"):
         pass
     assert caught.value.kind == Kind.NO_CREDENTIALS
 
 
+@pytest.mark.fault("Cost Explorer throttles twice", "each attempt is charged, and counted by its status")
 def test_every_attempt_is_charged_and_counted(wire: SimulatedAws) -> None:
     wire.faults.add("throttle", service="ce", count=2)
     charges, registry = MemoryCharges(), CollectorRegistry()
@@ -346,6 +371,7 @@ def test_every_attempt_is_charged_and_counted(wire: SimulatedAws) -> None:
     aws = Aws(meter, endpoint_url=wire.url, simulated=True, backoff=Backoff(0.01))
     aws.call(None, "ce", "GetCostAndUsage", "us-east-1", COST)
     aws.close()
+    assert wire.requests.count("ce") == 3
     assert charges.charged_since("cost", None) == Decimal("0.03")
     labels = {"service": "ce", "operation": "GetCostAndUsage"}
     counted = {
@@ -357,6 +383,7 @@ def test_every_attempt_is_charged_and_counted(wire: SimulatedAws) -> None:
     assert counted == {"ok": 1, "throttled": 2}
 
 
+@pytest.mark.fault("the role of an account does not exist", "access_denied")
 def test_a_wrong_external_id_is_denied_and_the_right_one_is_not(wire: SimulatedAws) -> None:
     account = member(wire, "prod")
     with access(wire) as aws:

@@ -111,6 +111,7 @@ def test_a_passing_fault_is_not_remembered(sts: Sts) -> None:
     assert len(sts.calls) == 3
 
 
+@pytest.mark.fault("AssumeRole of one account hangs", "the role of another is assumed meanwhile")
 def test_a_hanging_account_does_not_hold_up_another(sts: Sts) -> None:
     roles = RoleCredentials(sts.assume)
     hangs, release = threading.Event(), threading.Event()
@@ -147,12 +148,13 @@ def test_what_one_thread_renewed_is_not_thrown_away_by_the_next(sts: Sts) -> Non
     assert len(sts.calls) == 2
 
 
-def test_keys_that_are_over_when_they_come_are_an_expired_session(sts: Sts) -> None:
+@pytest.mark.fault("a new session is over by our clock", "clock_skew")
+def test_a_new_session_that_is_over_when_it_comes_shows_a_wrong_clock(sts: Sts) -> None:
     roles = RoleCredentials(sts.assume)
-    sts.lifetime = timedelta(seconds=-60)  # e.g. our clock is wrong
+    sts.lifetime = timedelta(seconds=-60)
     with pytest.raises(AwsError) as caught:
         frozen(roles.of(ACCOUNT), "sts AssumeRole for prod")
-    assert caught.value.kind == Kind.EXPIRED_CREDENTIALS
+    assert caught.value.kind == Kind.CLOCK_SKEW
     assert str(caught.value).startswith("sts AssumeRole for prod: ")
 
 

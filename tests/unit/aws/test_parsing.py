@@ -10,11 +10,13 @@ from typing import Any
 
 import botocore.session
 import pytest
+from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from exporter.aws.errors import Kind, PlainAnswerError, classify
 from exporter.aws.parsing import StrictParsers, read_timestamp, refuse_malformed_body
 
 _OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -166,6 +168,55 @@ def test_numbers_that_are_not_json_for_everyone_are_read_as_botocore_reads_them(
 def test_an_error_that_is_no_json_keeps_its_text(service: str, operation: str) -> None:
     found = parsed(service, operation, b"<html>No such page</html>", 404)
     assert (found["Error"]["Code"], found["Error"]["Message"]) == ("404", "<html>No such page</html>")
+
+
+_PLAIN = (b"Too Many Requests", b"", b"<html><body>", b"[" * 100_000, b"\xff\xfe", b"[1, 2]")
+
+
+@pytest.mark.fault("an error of AWS in no service's form", "an error of its HTTP status, in every protocol")
+@pytest.mark.parametrize(
+    ("service", "operation"), [*JSON, *XML, ("s3", "ListBuckets"), ("cloudwatch", "ListMetrics")]
+)
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("body", _PLAIN, ids=range(len(_PLAIN)))
+def test_an_error_in_no_form_has_the_kind_of_its_status(
+    service: str, operation: str, status: int, body: bytes
+) -> None:
+    try:
+        found = parsed(service, operation, body, status)
+    except PlainAnswerError as error:
+        failure = classify(error)
+    else:
+        failure = classify(ClientError(found, operation))
+    assert failure.kind is {429: Kind.THROTTLED, 503: Kind.SERVER_ERROR}[status]
+
+
+_HUGE = (
+    b"1e400",
+    b"9" * 5_000,
+    b"-" + b"9" * 30,
+    b"NaN",
+    b"true",
+    b'"12"',
+    b"[" * 100_000 + b"]" * 100_000,
+    b"{}",
+)
+
+
+@pytest.mark.fault("a number of AWS is {index}: beyond all bounds, or none", "malformed_response")
+@pytest.mark.parametrize("index", range(len(_HUGE)))
+def test_a_number_that_is_none_is_refused(index: int) -> None:
+    body = b'{"Functions": [{"CodeSize": %s}]}' % _HUGE[index]
+    with pytest.raises(ResponseParserError):
+        parsed("lambda", "ListFunctions", body)
+
+
+@pytest.mark.parametrize("text", ["1e400", "9" * 5_000, "NaN", "1_000", "\uff15", "", "<x/>", "12.5"])
+def test_a_number_of_xml_that_is_none_is_refused(text: str) -> None:
+    volume = f"<item><volumeId>vol-1</volumeId><size>{text}</size></item>"
+    body = f"<DescribeVolumesResponse><volumeSet>{volume}</volumeSet></DescribeVolumesResponse>".encode()
+    with pytest.raises(ResponseParserError):
+        parsed("ec2", "DescribeVolumes", body)
 
 
 def test_streams_are_left_alone() -> None:

@@ -102,6 +102,9 @@ def test_use_that_is_known_is_told_also_where_coverage_is_not(wire: Wire) -> Non
     }
 
 
+@pytest.mark.fault(
+    "Cost Explorer repeats a page token", "malformed_response after the page that repeats it, paid once"
+)
 def test_a_token_that_repeats_is_paid_once_and_not_for_ever(wire: Wire) -> None:
     wire.answers = {
         "GetSavingsPlansUtilization": [UTILIZATION],

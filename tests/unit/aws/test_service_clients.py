@@ -7,6 +7,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -15,6 +16,7 @@ from botocore import xform_name
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.exceptions import EndpointProviderError
 
 from exporter.aws.credentials import acting_as
 from exporter.aws.service_clients import ServiceClients, in_region
@@ -108,6 +110,76 @@ def test_a_request_is_that_of_a_client_of_its_region(
             assert sent(shared.of(service), operation, params) == sent(own, operation, params), region
 
 
+PROFILES = {
+    "fips": "use_fips_endpoint = true\n",
+    "dualstack": "use_dualstack_endpoint = true\n",
+    "legacy sts": "sts_regional_endpoints = legacy\nregion = us-east-1\n",
+    "endpoint": "endpoint_url = http://127.0.0.1:9\n",
+    "services": "services = local\n\n[services local]\nsts =\n  endpoint_url = http://127.0.0.1:9\n"
+    "ec2 =\n  endpoint_url = http://127.0.0.1:8\n",
+    "ignored": "endpoint_url = http://127.0.0.1:9\nignore_configured_endpoint_urls = true\n",
+}
+
+
+def named(client: Any, operation: str, params: dict[str, Any]) -> object:
+    """What a client would send, or why it has no endpoint for it."""
+    try:
+        return sent(client, operation, params)
+    except ValueError:  # nothing was sent
+        with pytest.raises(EndpointProviderError) as caught:
+            getattr(client, xform_name(operation))(**params)
+        return str(caught.value)
+
+
+@pytest.mark.parametrize("service", ["sts", "ce", "organizations", "ec2", "s3", "cloudwatch", "lambda"])
+@pytest.mark.parametrize("settings", PROFILES.values(), ids=PROFILES)
+def test_a_profile_by_name_is_that_of_the_environment(
+    no_environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: str, service: str
+) -> None:
+    """`aws.profile: finance` and `AWS_PROFILE=finance` send to the same hosts and sign for the same regions."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    (tmp_path / "config").write_text(f"[profile finance]\n{settings}")
+    ours = ServiceClients(_CONFIG, "us-east-1", None, "finance")
+    operation, params = operation_of(ours.of(service))
+    regions = ("us-east-1",) if "legacy" in settings else REGIONS
+    found = {}
+    for region in regions:
+        with acting_as(KEYS), in_region(region):
+            found[region] = named(ours.of(service), operation, params)
+    monkeypatch.setenv("AWS_PROFILE", "finance")
+    session = botocore.session.Session()
+    for region in regions:
+        own = session.create_client(
+            service,
+            region_name=region,
+            config=_CONFIG,
+            aws_access_key_id="AKIA0123456789",
+            aws_secret_access_key="secret",
+        )
+        assert found[region] == named(own, operation, params), region
+
+
+@pytest.mark.parametrize(
+    ("settings", "host"),
+    [
+        ("fips", "https://sts-fips.us-east-1.amazonaws.com/"),
+        ("dualstack", "https://sts.us-east-1.api.aws/"),
+        ("legacy sts", "https://sts.amazonaws.com/"),
+        ("endpoint", "http://127.0.0.1:9/"),
+        ("services", "http://127.0.0.1:9/"),
+        ("ignored", "https://sts.us-east-1.amazonaws.com/"),
+    ],
+)
+def test_the_settings_of_a_profile_choose_the_host(
+    no_environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: str, host: str
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    (tmp_path / "config").write_text(f"[profile finance]\n{PROFILES[settings]}")
+    clients = ServiceClients(_CONFIG, "us-east-1", None, "finance")
+    with acting_as(KEYS), in_region("us-east-1"):
+        assert sent(clients.of("sts"), "GetCallerIdentity", {})[0] == host
+
+
 def test_every_collector_asks_only_services_that_are_compared_here() -> None:
     signed = {action.partition(":")[0] for collector in all_collectors() for action in collector.iam_actions}
     known = {_PLAIN.get_service_model(service).signing_name for service in SERVICES}
@@ -139,6 +211,15 @@ def test_a_description_is_as_botocore_has_it_without_documentation_and_changes(s
     description = without_documentation(whole._service_description)
     for name, shape in small._service_description["shapes"].items():
         assert shape == description["shapes"][name]
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "neptune"])
+def test_every_shape_can_be_read_as_a_refusal_needs_it(service: str) -> None:
+    """botocore reads all of them to find the one of an error."""
+    small = ServiceClients(_CONFIG, "us-east-1", None).of(service).meta.service_model
+    assert small.error_shapes is not None
+    for name in small.shape_names:
+        assert small.shape_for(name).name == name
 
 
 def described(shape: Any, above: set[str]) -> Any:

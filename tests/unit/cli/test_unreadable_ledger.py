@@ -24,6 +24,7 @@ from exporter.ledger.pending import Origin
     ],
     ids=["plan", "check", "refresh", "costs"],
 )
+@pytest.mark.fault("commands beside a ledger that cannot be read", "one line says so")
 def test_a_ledger_that_cannot_be_read_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int
 ) -> None:

@@ -38,6 +38,13 @@ def test_an_account_is_read_if_any_of_its_units_was_and_failed_if_any_has() -> N
     assert reading(1, read=1, known=2).outcome is Outcome.READ
     assert reading(1, read=1, failed=1, known=2).outcome is Outcome.FAILED
     assert reading(1, known=2).outcome is Outcome.KNOWN
+    assert reading(1, read=1, denied=3).outcome is Outcome.READ
+    assert reading(1, known=1, denied=3).outcome is Outcome.KNOWN
+    assert reading(1, denied=3).outcome is Outcome.DENIED
+    assert lines(reading(1, denied=2), reading(2, read=2)) == [
+        "usage: read, in account-2 (000000000002)",
+        "usage: denied, in account-1 (000000000001)",
+    ]
 
 
 def test_days_are_counted() -> None:
@@ -54,7 +61,7 @@ def test_days_are_counted() -> None:
                 "account_id": "000000000001",
                 "account": "account-1",
                 "outcome": "known",
-                "units": {"read": 0, "known": 1, "failed": 0},
+                "units": {"read": 0, "known": 1, "failed": 0, "denied": 0},
                 "minutes_old": 4,
             }
         ],

@@ -194,3 +194,57 @@ def test_what_follows_a_collector_is_due_after_each_of_its_commits_unless_it_fai
     assert runner.stop(30)
     # What fails is tried again after a minute, which has not passed.
     assert len(read) == failed
+
+
+def denying(world: World, asked: list[str], denied: set[str]) -> None:
+    """A collector of regions that policies deny some of."""
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        asked.append(target.region)
+        if target.region in denied:
+            raise AwsError(Kind.REGION_DENIED, "with an explicit deny in a service control policy")
+        return [value(target)]
+
+    world.collect, world.scope, world.interval = collect, Scope.REGION, "1s"
+    world.name = "ec2_instances"
+    world.accounts = {id_: ACCOUNTS[id_] for id_ in ("111111111111",)}
+
+
+def test_a_denied_region_is_asked_again_after_its_time_and_not_at_the_interval(world: World) -> None:
+    asked: list[str] = []
+    denied = {"eu-west-1"}
+    denying(world, asked, denied)
+    runner = world.runner()
+    runner.start()
+    wait_for("the other region is read again and again", lambda: asked.count("us-east-1") >= 4)
+    assert asked.count("eu-west-1") == 1
+    assert runner.stop(30)
+
+
+def test_a_denied_region_that_is_allowed_by_then_is_read_at_the_interval_again(world: World) -> None:
+    asked: list[str] = []
+    denied = {"eu-west-1"}
+    denying(world, asked, denied)
+    world.patience = Patience(denied_region=timedelta(seconds=3))
+    runner = world.runner()
+    runner.start()
+    wait_for("it is asked", lambda: asked.count("eu-west-1") == 1)
+    wait_for("it is shown", runner.denied_regions)
+    denied.clear()
+    wait_for("it is read again and again", lambda: asked.count("eu-west-1") >= 4)
+    assert runner.denied_regions() == []
+    assert runner.problems() == []
+    assert runner.stop(30)
+
+
+def test_sets_of_denied_regions_are_lines_however_many_accounts_have_them(world: World) -> None:
+    denying(world, [], {"eu-west-1", "us-east-1"})
+    world.accounts = {
+        f"{number:012}": Account(f"{number:012}", f"name-{number:02}") for number in range(1, 9)
+    }
+    runner = world.runner()
+    assert runner.collect_now(world.collector) == 0
+    names = ", ".join(f"name-{number:02} ({number:012})" for number in range(1, 6))
+    assert runner.denied_regions() == [f"eu-west-1, us-east-1 of {names} and 3 more accounts"]
+    assert {result.error for result in world.store.results().values()} == {"region_denied"}
+    assert world.errors("region_denied", world.name) == 0

@@ -219,11 +219,12 @@ def test_what_is_wrong_is_said_of_the_variable_or_the_file_that_it_is_in(tmp_pat
     [
         ("a: 1\na: 2\n", "the key 'a' stands twice"),
         ("- 1\n", "expected a mapping of keys"),
-        ("a: [", "is not YAML"),
+        ("a: [", "is not usable YAML"),
         ("? [1]\n: 2\n", "a key must be a plain value"),
-        ("&a [*a]", "expected a mapping"),
+        ("&a [*a]", "an alias of what it stands in"),
     ],
 )
+@pytest.mark.fault("config.yaml is not YAML", "refused in a line that names the place")
 def test_broken_yaml_is_refused(text: str, expected: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(text)
@@ -232,10 +233,11 @@ def test_broken_yaml_is_refused(text: str, expected: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("content", [b"log: \xff\xfe", b"[" * 5000], ids=["no text", "too deep"])
+@pytest.mark.fault("config.yaml is not text", "refused in a line")
 def test_what_cannot_be_text_of_ours_is_refused(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"config\.yaml: (cannot be read|is not YAML): "):
+    with pytest.raises(ConfigError, match=r"config\.yaml: (cannot be read|is not usable YAML): "):
         load_config(file, {})
 
 

@@ -59,6 +59,34 @@ def test_the_refresh_interval_hastens_what_is_free_and_nothing_else() -> None:
     assert {after.settings(c).enabled == before.settings(c).enabled for c in all_collectors()} == {True}
 
 
+@pytest.mark.parametrize("seconds", [60, 300, 900, 3600, 7200, 21_600, 86_400])
+@pytest.mark.parametrize("enabled", [False, True], ids=["off", "on"])
+def test_every_refresh_interval_of_the_first_version_works(seconds: int, enabled: bool) -> None:
+    Path("config.yaml").write_text(f"collectors: {{ec2_running: {{enabled: {str(enabled).lower()}}}}}")
+    config = load_config(None, {"DATA_REFRESH_INTERVAL": str(seconds)})
+    for collector in all_collectors():
+        if collector.is_free and collector.settings().interval <= timedelta(hours=1):
+            longest = collector.settings.longest_interval or timedelta.max
+            assert config.settings(collector).interval == min(timedelta(seconds=seconds), longest)
+    assert getattr(config.collectors, "ec2_running").interval <= timedelta(minutes=45)  # noqa: B009 # found by being there
+
+
+def test_a_limit_of_a_collector_stops_it_alone_and_only_where_it_is_on() -> None:
+    Path("config.yaml").write_text("collectors: {ec2_running: {interval: 2h}}")
+    load_config(None, {})
+    with pytest.raises(
+        ConfigError,
+        match=r"collectors\.ec2_running\.interval: found '2h', expected at most 45m, because terminated instances",
+    ):
+        load_config(None, {"AWS_SPEND_EXPORTER_COLLECTORS__EC2_RUNNING__ENABLED": "true"})
+
+
+def test_a_threshold_that_nothing_reaches_is_taken_as_the_highest() -> None:
+    assert load_config(None, {"COST_ANOMALY_THRESHOLD": "1000000%"}).anomalies.percentage == 10_000
+    with pytest.raises(ConfigError, match=r"anomalies\.percentage: found nan, expected"):
+        load_config(None, {"COST_ANOMALY_THRESHOLD": "nan"})
+
+
 def test_a_role_of_a_web_identity_is_left_to_botocore() -> None:
     config = load_config(None, {"AWS_ROLE_ARN": ROLE, "AWS_WEB_IDENTITY_TOKEN_FILE": "/token"})
     assert config.aws.role_arn is None

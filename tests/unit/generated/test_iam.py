@@ -113,6 +113,25 @@ def test_no_role_reads_what_is_inside() -> None:
         assert not actions(policy) & inside
 
 
+@pytest.mark.parametrize("partition", ["aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-eusc"])
+def test_a_policy_names_the_arns_of_its_partition(partition: str) -> None:
+    for name in ("payer", "snapshots"):
+        done = CliRunner().invoke(main, ["iam-policy", name, "--partition", partition])
+        assert done.exit_code == 0, done.output
+        found = set(re.findall(r"arn:(aws[a-z-]*):", done.output))
+        assert found == {partition}
+    # A template takes the partition that it is deployed in.
+    for template in (member_template(), management_template()):
+        fixed = re.sub(r"AllowedPattern[^,]+", "", json.dumps(template))
+        assert "arn:aws:" not in fixed
+
+
+def test_a_partition_that_is_unknown_is_refused() -> None:
+    done = CliRunner().invoke(main, ["iam-policy", "payer", "--partition", "aws-moon"])
+    assert done.exit_code == 2
+    assert "aws-moon: expected one of aws, aws-cn, aws-eusc, aws-iso" in done.output
+
+
 def test_roles_are_entered_inside_the_organization_by_exactly_one_role() -> None:
     (assume,) = [s for s in payer_policy()["Statement"] if s["Action"] == ["sts:AssumeRole"]]
     assert assume["Resource"] == "arn:aws:iam::*:role/aws-spend-exporter-member"

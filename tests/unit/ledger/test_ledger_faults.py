@@ -30,6 +30,7 @@ def read(keys: int, usd: str) -> CostRead:
     return CostRead(NOW, {DAY: False}, {(DAY, "111122223333", f"service {n}"): amounts for n in range(keys)})
 
 
+@pytest.mark.fault("the ledger's disk is full", "what was committed stays, more is taken when there is room")
 def test_a_full_disk_keeps_what_was_committed_and_takes_more_when_there_is_room(ledger: Ledger) -> None:
     ledger.reads.commit(read(3, "1.5"))
     with ledger.connection() as db:
@@ -46,6 +47,7 @@ def test_a_full_disk_keeps_what_was_committed_and_takes_more_when_there_is_room(
     assert ledger.cost.row_count() == 5000
 
 
+@pytest.mark.fault("a commit of the ledger fails", "it is taken back whole, the next one works")
 def test_a_commit_that_fails_is_taken_back_and_the_next_one_works(ledger: Ledger) -> None:
     with ledger.connection() as db:
         db.execute("PRAGMA foreign_keys = ON")

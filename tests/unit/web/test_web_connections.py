@@ -162,12 +162,14 @@ def read_to_end(connection: socket.socket) -> bytes:
     [b"", b"GET /small HTTP/1.1\r\nHost: exporter\r\nX-Slow: "],
     ids=["nothing", "half a header"],
 )
+@pytest.mark.fault("a client sends half a header", "the connection ends")
 def test_a_header_that_does_not_come_ends_the_connection(begun: bytes, hasty: Site) -> None:
     with hasty.connect() as silent:
         silent.sendall(begun) if begun else None
         assert read_to_end(silent) == b""
 
 
+@pytest.mark.fault("a client sends its header byte by byte", "the connection ends")
 def test_a_header_that_comes_drop_by_drop_ends_the_connection(hasty: Site) -> None:
     with hasty.connect() as slow:
         slow.sendall(HEADER + b"X-Slow: ")
@@ -180,6 +182,7 @@ def test_the_next_header_of_a_connection_has_the_same_limit(hasty: Site) -> None
         assert drip(slow).endswith(b"small")
 
 
+@pytest.mark.fault("a client begins TLS and falls silent", "the connection ends")
 def test_a_handshake_has_the_same_limit(web_file: Path) -> None:
     with (
         serving(web_file, SHORT) as site,
@@ -199,6 +202,7 @@ def test_a_body_that_nobody_asked_for_cannot_keep_the_connection(hasty: Site) ->
 @pytest.mark.parametrize(
     ("requests_sent", "sips"), [(1, False), (3, False), (1, True)], ids=["deaf", "deaf and greedy", "sipping"]
 )
+@pytest.mark.fault("a scraper does not read its answer", "the connection ends")
 def test_who_does_not_read_its_answer_in_time_is_cut_off(requests_sent: int, sips: bool, hasty: Site) -> None:
     for patience in (2, 8, 32):  # the longer ones are for a busy machine
         with hasty.connect() as slow:
@@ -251,6 +255,7 @@ def test_work_that_takes_longer_than_a_header_may_is_finished(hasty: Site) -> No
         "garbage after a request", "http 2", "huge header", "websocket",
     ],
 )  # fmt: skip
+@pytest.mark.fault("a client sends what is no HTTP", "it is refused in a line of the log")
 def test_what_is_no_http_is_refused_in_a_line_of_the_log(
     sent: bytes, site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -268,6 +273,7 @@ def test_what_is_no_http_is_refused_in_a_line_of_the_log(
     assert seen <= {("Invalid HTTP request received.", None)}
 
 
+@pytest.mark.fault("more slow clients than connections", "scrapes are answered")
 def test_slow_connections_take_the_places_of_each_other_only(
     start: Start,
 ) -> None:
@@ -324,6 +330,7 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(web_file
                 incoming.write(wire.recv(65536))
 
 
+@pytest.mark.fault("a flood of wrong passwords", "known clients are admitted")
 def test_guesses_that_wait_are_few_and_keep_out_nobody_who_is_known(tmp_path: Path) -> None:
     web_file = tmp_path / "web.yml"
     hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
