@@ -22,7 +22,7 @@ from exporter.core.answer_limits import answer_within, limited_pool
 log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 32 << 20
-"""The largest pages of AWS, of thousands of groups or instances, have a fifth of it."""
+"""Several times what the largest pages of AWS have, of thousands of groups or instances."""
 
 _HOSTS = 1000  # each service in each region is one; urllib3 would keep ten
 _POOLS = {

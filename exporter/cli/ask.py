@@ -67,10 +67,10 @@ def ask(
         client = exporter_client(config, url)
         reply = _get(client, name, parameters)
         if reply.headers.get("content-type", "").startswith("application/json"):
-            body = reply.json()
-            if reply.ok:
+            body = json_object(reply)
+            if reply.ok and body is not None:
                 return _answer(body, client.shown)
-            if reply.status_code in (400, 422, 503):
+            if body is not None and reply.status_code in (400, 422, 503):
                 raise AskError(_reasons(body))
         # Something else may listen at the default port.
         raise RefusedError(f"{client.shown} answered {reply.status_code}: is it an exporter of this version?")
@@ -89,6 +89,15 @@ def _get(client: Client, name: str, parameters: dict[str, Any]) -> requests.Resp
             return reply
         time.sleep(int(wait))
     return client.get(f"api/v1/{name}", parameters, seconds=_READ_SECONDS)
+
+
+def json_object(reply: requests.Response) -> dict[str, Any] | None:
+    """The object that the body is; None if it is none, or nested deeper than Python reads."""
+    try:
+        body = reply.json()
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
 
 
 def _reasons(body: Any) -> str:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from exporter.aws.errors import AwsError
 from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
-from exporter.cli.ask import AskError
+from exporter.cli.ask import AskError, json_object
 from exporter.cli.clients import exporter_client
 from exporter.collection.metrics import RunnerMetrics
 from exporter.collection.plan import plan_at_rest
@@ -61,7 +61,9 @@ def refresh(config: Config, collector: str, url: str | None, days: Reread | None
         return _refresh_here(config, collector, days)
     if not reply.headers.get("content-type", "").startswith("application/json"):
         raise AskError(reply.text.strip() or f"{client.shown} answered {reply.status_code}")
-    done: dict[str, Any] = reply.json()
+    done = json_object(reply)
+    if done is None:
+        raise AskError(f"{client.shown} answered no JSON object: is it an exporter of this version?")
     if not reply.ok:
         raise AskError(f"not refreshed: {done.get('reason') or done.get('detail')}")
     return {**done, "goes_on": True}

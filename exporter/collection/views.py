@@ -151,20 +151,24 @@ class Views:
         return max((time for time in times if time is not None), default=None)
 
     def render(self) -> None:
-        """Turn the ledger into samples; costs no AWS request. Once stopped, it leaves that to the next runner."""
+        """Turn the ledger into samples; costs no AWS request. Once stopped, it leaves that to the next runner.
+
+        While the ledger cannot be read, views fail and the last good samples and thresholds are served.
+        """
         if self._stop.is_set():
             return
         with self._lock:
             started = time.monotonic()
             self._are_behind = False
             self._recall_named_services()
-            self._spending_accounts = len({account for account, _ in self._ledger.cost.series().values()})
+            with suppress(sqlite3.DatabaseError):  # each view reports what is wrong with the ledger
+                self._spending_accounts = len({account for account, _ in self._ledger.cost.series().values()})
             for collector in self._collectors:
                 context = self._view_context(collector)
                 for view in collector.views:
                     if not view.of_resources:
                         self._render(collector, view, context, Key(view.name))
-            self._publish_thresholds()
+            self._follow_thresholds()
             self._remember_named_services()
             ended = time.monotonic()
             self._due = ended + _RENDER_BACKOFF_FACTOR * (ended - started)
@@ -193,6 +197,10 @@ class Views:
     def render_thresholds(self) -> None:
         """Take over what discovery has found of thresholds and groups."""
         with self._lock:
+            self._follow_thresholds()
+
+    def _follow_thresholds(self) -> None:
+        with suppress(sqlite3.DatabaseError):  # those that are served stay
             self._publish_thresholds()
 
     def _publish_thresholds(self) -> None:

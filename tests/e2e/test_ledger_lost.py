@@ -121,7 +121,12 @@ def test_a_folder_that_goes_and_comes_back(make_aws: MakeAws, make_exporter: Mak
     refreshed = exporter.post("/-/refresh", params={"collector": "cost"})
     assert refreshed.status_code in (409, 503)
     assert paid(aws, exporter) == before, "what AWS is paid for is not lost with the file"
+    assert exporter.reload().status_code == 200
+    wait_for("the new configuration has run", lambda: "units of" not in exporter.get("/-/ready").text)
+    assert_without_ledger(exporter, f"{folder / 'ledger.sqlite'}: No such file or directory")
+    assert paid(aws, exporter) == before
     elsewhere.rename(folder)
+    wait_for("it is ready again", exporter.is_ready)
     assert_with_ledger(exporter)
     assert paid(aws, exporter) == before
     assert exporter.stop() >= 0

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history_harness import DAY, Prometheus, Server, VictoriaMetrics, Writer, today
+from history_harness import DAY, Prometheus, Prometheus3, Server, VictoriaMetrics, Writer, today
 from recording_endpoint import RecordingEndpoint
 
 from exporter.history.settings import HistorySettings
 from exporter.ledger.file import Ledger
 
 MakeServer = Callable[..., Any]
+SERVERS = {server.program: server for server in (Prometheus, Prometheus3, VictoriaMetrics)}
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +64,7 @@ def make_server(tmp_path: Path) -> Iterator[MakeServer]:
     made: list[Server] = []
 
     def make(program: str = "prometheus", **options: Any) -> Server:
-        kind = {"prometheus": Prometheus, "victoria-metrics": VictoriaMetrics}[program]
-        made.append(kind(tmp_path / f"{program}-{len(made)}", **options))
+        made.append(SERVERS[program](tmp_path / f"{program}-{len(made)}", **options))
         return made[-1].start()
 
     yield make

@@ -181,6 +181,12 @@ class Prometheus(Server):
         return min(int(path.name) for path in (self.data / "wbl").iterdir())
 
 
+class Prometheus3(Prometheus):
+    """One that knows remote write 2.0."""
+
+    program = "prometheus-3"
+
+
 class VictoriaMetrics(Server):
     program = "victoria-metrics"
     ready_path = "/health"

@@ -17,7 +17,7 @@ import moments
 import pytest
 import requests
 from prometheus_client import CollectorRegistry
-from recording_endpoint import RecordingEndpoint
+from recording_endpoint import RecordingEndpoint, Request
 
 from exporter.history.endpoint import EndpointError
 from exporter.history.live import LiveSample, LiveWrite, LiveWriteMetrics
@@ -94,6 +94,24 @@ def test_what_could_not_be_sent_is_dropped_and_counted(endpoint: RecordingEndpoi
     endpoint.answer = lambda request: (400, "out of bounds")
     assert pusher.push() == 0
     assert registry.get_sample_value("aws_spend_exporter_live_write_samples_rejected_total") == 8
+
+
+@pytest.mark.fault(
+    "a filter holds one live series back", "the push is counted as failed, the others are taken"
+)
+def test_a_push_of_which_a_series_is_held_back_has_failed(endpoint: RecordingEndpoint) -> None:
+    def answer(request: Request) -> tuple[int, str]:
+        held = any(dict(labels)["__name__"] == "runs_total" for labels, _, _ in request.samples)
+        return (400, "<html>Blocked</html>") if held else (204, "")
+
+    endpoint.answer = answer
+    pusher, registry = live(endpoint, lambda: SAMPLES)
+    with pytest.raises(EndpointError, match="1 of 8 samples were not taken"):
+        pusher.push()
+    assert len(endpoint.taken) == 7
+    last = "aws_spend_exporter_live_write_last_success_timestamp_seconds"
+    assert registry.get_sample_value(last) == AT / 1000
+    assert registry.get_sample_value("aws_spend_exporter_live_write_samples_rejected_total") == 0
 
 
 @pytest.mark.parametrize(

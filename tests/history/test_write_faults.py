@@ -167,6 +167,7 @@ def test_restated_days_pass_a_proxy_that_takes_small_requests(
         wait_for("it is seen", lambda: run.metric("divergent_dates") == 0)
         assert len(endpoint.requests) - before < 200
         assert run.metric("samples_rejected_total") == 0
+        assert refused_batches(run) == 0, "all of it was taken at once"
 
 
 @pytest.mark.stack

@@ -1,13 +1,22 @@
 """The remote write request means what was put in, to a decoder that shares nothing with the encoder."""
 
 import math
+from typing import Any
 
 import cramjam
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recording_endpoint import decode
+from recording_endpoint import decode, decode_2, message
 
-from exporter.history.request import compress, encode_labels, encode_points
+from exporter.history.request import (
+    compress,
+    decode_labels,
+    encode_labels,
+    encode_points,
+    encode_points_2,
+    series_text,
+)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=140)
 names = st.from_regex(r"[a-z_][a-z0-9_]{0,30}", fullmatch=True)
@@ -18,16 +27,39 @@ points = st.tuples(
 )
 
 
+@pytest.mark.parametrize(
+    ("encode", "read"), [(encode_points, decode), (encode_points_2, decode_2)], ids=["1.0", "2.0"]
+)
 @settings(max_examples=60)
-@given(st.lists(points, max_size=20))
-def test_what_is_encoded_is_what_is_decoded(written: list[tuple[dict[str, str], int, float]]) -> None:
-    request = encode_points([(encode_labels("x", labels), at, value) for labels, at, value in written])
+@given(written=st.lists(points, max_size=20))
+def test_what_is_encoded_is_what_is_decoded(
+    encode: Any, read: Any, written: list[tuple[dict[str, str], int, float]]
+) -> None:
+    request = encode([(encode_labels("x", labels), at, value) for labels, at, value in written])
 
     expected = [
         (tuple(sorted({"__name__": "x", **{k: v for k, v in labels.items() if v}}.items())), at, value)
         for labels, at, value in written
     ]
-    assert decode(bytes(cramjam.snappy.decompress_raw(compress(request)))) == expected
+    assert read(bytes(cramjam.snappy.decompress_raw(compress(request)))) == expected
+
+
+@given(st.dictionaries(names.filter(lambda name: name != "__name__"), texts, max_size=4))
+def test_labels_are_read_again_as_they_were(labels: dict[str, str]) -> None:
+    given_labels = {"__name__": "x", **{name: value for name, value in labels.items() if value}}
+    assert decode_labels(encode_labels("x", labels)) == tuple(sorted(given_labels.items()))
+
+
+def test_a_receiver_of_1_0_finds_an_empty_request_in_one_of_2_0() -> None:
+    fields = [number for number, _ in message(encode_points_2([(encode_labels("x", {"a": "b"}), 1, 2.0)]))]
+    assert set(fields) == {4, 5}
+
+
+def test_a_series_is_named_as_prometheus_names_it() -> None:
+    labels = {"account": 'a "b" \\ c', "service": "Ünïcode, 日本\n"}
+    assert series_text(encode_labels("m", labels)) == (
+        '{__name__="m", account="a \\"b\\" \\\\ c", service="Ünïcode, 日本\\n"}'
+    )
 
 
 def test_neighbours_of_one_series_share_its_labels() -> None:

@@ -45,13 +45,25 @@ TIMEOUT = (2.0, 20.0)
     ("answer", "status", "http_status"),
     [
         (200, DeliveryStatus.DELIVERED, 200),
-        (302, DeliveryStatus.REDIRECTED, 502),
-        (307, DeliveryStatus.REDIRECTED, 502),
-        (400, DeliveryStatus.REJECTED, 502),
-        (404, DeliveryStatus.REJECTED, 502),
-        (429, DeliveryStatus.THROTTLED, 503),
-        (500, DeliveryStatus.SERVER_ERROR, 503),
-        (503, DeliveryStatus.SERVER_ERROR, 503),
+        *(
+            pytest.param(*case, marks=pytest.mark.fault(f"a channel answers {case[0]}", holds))
+            for holds, cases in {
+                "not followed, and someone has to act": [
+                    (302, DeliveryStatus.REDIRECTED, 502),
+                    (307, DeliveryStatus.REDIRECTED, 502),
+                ],
+                "someone has to act, and Alertmanager tries again": [
+                    (400, DeliveryStatus.REJECTED, 502),
+                    (404, DeliveryStatus.REJECTED, 502),
+                ],
+                "temporary: Alertmanager tries again": [
+                    (429, DeliveryStatus.THROTTLED, 503),
+                    (500, DeliveryStatus.SERVER_ERROR, 503),
+                    (503, DeliveryStatus.SERVER_ERROR, 503),
+                ],
+            }.items()
+            for case in cases
+        ),
     ],
 )
 def test_each_answer_is_delivered_temporary_or_for_someone_to_act(
@@ -139,6 +151,7 @@ def test_an_error_in_the_body_is_told_to_alertmanager_and_an_unknown_body_is_cou
 
 
 @EVERY_KIND
+@pytest.mark.fault("a channel that is silent, or refuses connections", "temporary, and no word of its URL")
 def test_silence_and_refusal_are_temporary_and_hold_no_word_of_the_url(
     kind: ChannelKind, telex: Telex, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -195,6 +195,7 @@ def test_a_return_url_that_is_not_allowed_is_400_and_nothing_is_sent(
     assert metric(relay, 'refused_requests_total{reason="return_url"}') == 1
 
 
+@pytest.mark.fault("a return_url that redirects, then answers 503", "only what may pass is tried again")
 def test_a_redirect_is_not_followed_and_a_passing_failure_is_tried_again(start: Start, telex: Telex) -> None:
     telex.script = [302]
     relay = start()
@@ -220,6 +221,7 @@ def test_callers_of_tick_present_what_is_configured_and_the_description_is_publi
     assert relay.post(notification()).status_code == 200  # alerts have credentials of their own
 
 
+@pytest.mark.fault("more ticks than a minute allows", "429, and when to come again")
 def test_ticks_are_limited(start: Start, telex: Telex) -> None:
     relay = start(max_ticks_per_minute=2)
     answers = [relay.post(tick(telex), "/tick") for _ in range(3)]
@@ -228,6 +230,7 @@ def test_ticks_are_limited(start: Start, telex: Telex) -> None:
     assert metric(relay, 'refused_requests_total{reason="rate_limited"}') == 1
 
 
+@pytest.mark.fault("ticks whose results hang", "they are bounded, and alerts do not wait for them")
 def test_ticks_that_wait_are_bounded_and_alerts_do_not_wait_for_them(start: Start, telex: Telex) -> None:
     telex.script = [HANG] * 2
     relay = start(max_concurrent_ticks=1)
@@ -244,6 +247,7 @@ def test_ticks_that_wait_are_bounded_and_alerts_do_not_wait_for_them(start: Star
      b'{"return_url": "https://telex.im", "settings": {}}', b'{"return_url": "https://telex.im", "settings": [1]}',
      b'{"return_url": "https://telex.im", "settings": [{"default": "planted-value"}]}', b'{"a":' * 20_000],
 )  # fmt: skip
+@pytest.mark.fault("a body of a tick that is malformed", "400, which does not repeat it")
 def test_malformed_is_400_and_not_repeated(start: Start, body: bytes) -> None:
     relay = start()
     answer = requests.post(relay.base + "/tick", data=body, timeout=60)
@@ -273,6 +277,7 @@ def test_a_tick_in_work_is_finished_at_sigterm(start_process: StartRelay, telex:
     assert len(telex.accepted) == 1
 
 
+@pytest.mark.fault("SIGTERM while the result of a tick hangs", "the relay ends in time")
 def test_a_tick_that_hangs_does_not_hold_up_the_end(start_process: StartRelay, telex: Telex) -> None:
     telex.script = [HANG]
     relay = start_process(read_timeout="60s")
@@ -284,6 +289,7 @@ def test_a_tick_that_hangs_does_not_hold_up_the_end(start_process: StartRelay, t
     assert "ticks are not answered, the relay ends ticks=1" in relay.log.read_text()
 
 
+@pytest.mark.fault("two relays with one folder of state", "the second does not start")
 def test_two_relays_do_not_share_a_book_of_charges(tmp_path: Path, telex: Telex) -> None:
     settings = {"integration": enabled(telex)}
     with (
@@ -330,6 +336,7 @@ def test_planted_secrets_are_nowhere(start_process: StartRelay, telex: Telex) ->
     assert 'tick answered outcome=no_answer problem="AWS cannot be reached"' in relay.log.read_text()
 
 
+@pytest.mark.fault("the ceiling of ticks is reached", "no paid request is sent")
 def test_a_ceiling_that_is_reached_sends_no_paid_request(start: Start, telex: Telex) -> None:
     """The wire is a server that says what it was asked; STS answers, Cost Explorer is not asked."""
     asked: list[str] = []
@@ -360,6 +367,10 @@ def test_a_ceiling_that_is_reached_sends_no_paid_request(start: Start, telex: Te
         assert f"Problem: {problem}" in result(telex)["message"]
         assert asked == ["sts"]
         assert metric(relay, 'integration_ceiling_remaining_usd{period="day"}') == 0.005
+        charged = [
+            line for line in relay.get("/metrics").text.splitlines() if "api_charges_usd_total{" in line
+        ]
+        assert sum(float(line.split()[-1]) for line in charged) == 0
     finally:
         server.shutdown()
         thread.join()

@@ -64,6 +64,7 @@ def test_complete_is_a_retry_within_the_window_and_a_repeat_after_it(tmp_path: P
     deliveries.close()
 
 
+@pytest.mark.fault("the relay's clock is set back", "nothing is suppressed for ever")
 def test_what_stays_unfinished_expires_and_a_clock_set_back_does_not_keep_it(tmp_path: Path) -> None:
     clock = Clock()
     deliveries = memory(tmp_path, clock)
@@ -302,6 +303,7 @@ def test_what_cannot_be_opened_now_is_not_taken_for_damaged(tmp_path: Path) -> N
     deliveries.close()
 
 
+@pytest.mark.fault("a memory file that comes back", "what was remembered without it is in it")
 def test_what_was_remembered_without_the_file_is_moved_to_it_a_minute_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -402,6 +404,7 @@ def hasty(folder: Path, stopping: threading.Event) -> Iterator[Dispatcher]:
     deliveries.close()
 
 
+@pytest.mark.fault("a notification that takes longer than it may", "Alertmanager is to come again")
 def test_what_ran_out_of_time_is_to_come_again(tmp_path: Path) -> None:
     def slow() -> Message:
         time.sleep(0.06)
@@ -412,6 +415,7 @@ def test_what_ran_out_of_time_is_to_come_again(tmp_path: Path) -> None:
     assert answer[:2] == (DeliveryStatus.INTERRUPTED, "out of time with 0 of 2 messages delivered")
 
 
+@pytest.mark.fault("a copy of a notification whose first attempt hangs", "Alertmanager is to come again")
 def test_a_copy_that_outwaits_a_delivery_is_to_come_again(tmp_path: Path) -> None:
     """What the first attempt will achieve is not known: 200 would have Alertmanager forget it."""
     stopping, begun, go_on = threading.Event(), threading.Event(), threading.Event()

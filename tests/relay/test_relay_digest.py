@@ -304,6 +304,7 @@ def test_more_findings_than_movers_are_counted_and_not_in_the_next_digest(
     assert "Also stood out" not in second
 
 
+@pytest.mark.fault("an exporter that answers 503 when a digest is due", "it is asked again until it answers")
 def test_an_exporter_that_comes_back_is_read(tmp_path: Path, telex: Telex, exporter: ExporterWire) -> None:
     first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
     exporter.status = 503
@@ -315,6 +316,9 @@ def test_an_exporter_that_comes_back_is_read(tmp_path: Path, telex: Telex, expor
 
 
 @pytest.mark.parametrize("answer", [None, {"now": "soon"}, [1]])
+@pytest.mark.fault(
+    "an exporter without an answer for as long as a digest tries", "the digest says that all is unknown"
+)
 def test_an_exporter_without_an_answer_is_said(
     tmp_path: Path, telex: Telex, exporter: ExporterWire, answer: Any
 ) -> None:
@@ -333,6 +337,7 @@ def test_an_exporter_without_an_answer_is_said(
     ]
 
 
+@pytest.mark.fault("Telex fails when a digest is due", "it gets the same digest later, once")
 def test_a_telex_that_fails_gets_it_later_as_it_was(
     tmp_path: Path, telex: Telex, exporter: ExporterWire
 ) -> None:
@@ -345,6 +350,9 @@ def test_a_telex_that_fails_gets_it_later_as_it_was(
     assert telex.messages == [TEXT]
 
 
+@pytest.mark.fault(
+    "Telex fails for longer than a digest may be late", "given up and counted, the next one goes out"
+)
 def test_a_telex_that_fails_for_too_long_is_given_up(
     tmp_path: Path, telex: Telex, exporter: ExporterWire
 ) -> None:
@@ -361,6 +369,7 @@ def test_a_telex_that_fails_for_too_long_is_given_up(
     assert telex.accepted == []
 
 
+@pytest.mark.fault("the relay ends before Telex has taken a digest", "the next start sends it")
 def test_ended_before_telex_took_it_the_next_start_sends_it(
     tmp_path: Path, telex: Telex, exporter: ExporterWire
 ) -> None:
@@ -377,6 +386,7 @@ def test_ended_before_telex_took_it_the_next_start_sends_it(
     assert telex.messages == [TEXT]
 
 
+@pytest.mark.fault("the relay ends between a digest's delivery and its mark", "it is not sent again")
 def test_accepted_but_not_noted_as_handled_it_is_not_sent_again(
     tmp_path: Path, telex: Telex, exporter: ExporterWire
 ) -> None:
@@ -396,6 +406,7 @@ def test_accepted_but_not_noted_as_handled_it_is_not_sent_again(
     assert telex.messages == [TEXT]
 
 
+@pytest.mark.fault("the relay is down while several digests fall due", "the newest is sent, once")
 def test_of_several_missed_ones_the_newest_is_sent(
     tmp_path: Path, telex: Telex, exporter: ExporterWire
 ) -> None:
@@ -413,6 +424,7 @@ def test_one_that_is_too_late_is_skipped(tmp_path: Path, telex: Telex, exporter:
     assert telex.attempts == 0
 
 
+@pytest.mark.fault("a digest that cannot be made", "the next one is")
 def test_one_that_cannot_be_made_does_not_end_those_to_come(
     tmp_path: Path,
     telex: Telex,
@@ -439,6 +451,7 @@ def test_a_token_may_hold_any_letter(tmp_path: Path, telex: Telex, exporter: Exp
     assert header.encode("latin-1").decode() == "Bearer planted-€-token"
 
 
+@pytest.mark.fault("the relay's clock was years ahead", "digests go on")
 def test_a_clock_that_was_years_ahead_does_not_silence_it(
     tmp_path: Path, telex: Telex, exporter: ExporterWire
 ) -> None:

@@ -1,8 +1,10 @@
 """What a reader of the channel sees."""
 
 import json
+import math
 import re
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -215,6 +217,27 @@ def work(alerts: int) -> int:
 def test_many_alerts_take_no_more_work_than_in_proportion() -> None:
     """What is not listed is not rendered."""
     assert work(3000) < 100 * work(30)
+
+
+@pytest.mark.parametrize("letters", ["x", "_", "&", "a_", "[", "a.", "9", "-", " ", "a:"])
+@pytest.mark.fault(
+    "labels of thousands of characters", "the time that they take is in proportion to their length"
+)
+def test_long_labels_take_time_in_proportion(letters: str) -> None:
+    """A pattern that looks ahead from each character would make a minute of a large group."""
+
+    def seconds(size: int) -> float:
+        """Of this processor, for the same number of characters in texts of this size; the best of five."""
+        text = (letters * size)[:size]
+        best = math.inf
+        for _ in range(5):
+            began = time.process_time()
+            for _ in range(40_000 // size):
+                neutralise(text)
+            best = min(best, time.process_time() - began)
+        return best
+
+    assert seconds(4000) < 4 * seconds(200)
 
 
 @pytest.mark.parametrize("total", [63, 64, 65, 128, 129, 400])

@@ -93,6 +93,7 @@ def bad(change: Callable[[dict[str, Any]], object]) -> bytes:
         bad(lambda payload: payload.update(externalURL=chr(0xD800))),
     ],
 )
+@pytest.mark.fault("a notification that is malformed or too large", "400, which says why")
 def test_malformed_is_400_and_says_why(client: Client, body: bytes) -> None:
     answer = client.post("/alerts", data=body)
     assert answer.status_code == 400
@@ -192,6 +193,7 @@ def is_never_a_500(client: Client, path: str, body: bytes) -> None:
 
 @given(PATHS, BODIES)
 @settings(LONG, max_examples=300)
+@pytest.mark.fault("any bytes or JSON on any address", "no 500")
 def test_no_payload_is_a_500(client: Client, path: str, body: bytes) -> None:
     is_never_a_500(client, path, body)
 

@@ -40,6 +40,9 @@ def metric(relay: Relay, name: str) -> float:
     raise AssertionError(f"no {name}")
 
 
+@pytest.mark.fault(
+    "Telex answers 3xx, 4xx and 5xx in turn", "Alertmanager is answered 502 or 503, which it tries again"
+)
 def test_telex_answers_decide_what_alertmanager_hears(start_relay: StartRelay, telex: Telex) -> None:
     """Alertmanager retries 5xx and drops 4xx, also 429; so a refusal by Telex becomes 502."""
     relay = start_relay()
@@ -59,6 +62,9 @@ def test_telex_answers_decide_what_alertmanager_hears(start_relay: StartRelay, t
     }  # fmt: skip
 
 
+@pytest.mark.fault(
+    "a Telex that hangs, and one that refuses connections", "503, which Alertmanager tries again"
+)
 def test_a_hanging_and_an_unreachable_telex_are_503(
     start_relay: StartRelay, telex: Telex, tmp_path: Path
 ) -> None:
@@ -90,6 +96,9 @@ def test_a_group_is_posted_as_one_message(start_relay: StartRelay, telex: Telex)
     assert "dev (222222222222)" in post["message"]
 
 
+@pytest.mark.fault(
+    "Telex fails between two parts of a message", "a retry sends the missing parts of the first text"
+)
 def test_a_retry_sends_only_what_is_missing_and_says_the_same(start_relay: StartRelay, telex: Telex) -> None:
     relay = start_relay()
     telex.script = [200, 500]
@@ -128,6 +137,9 @@ def test_the_same_again_soon_is_a_retry_and_later_a_repeat(start_relay: StartRel
     assert len(telex.accepted) == 6
 
 
+@pytest.mark.fault(
+    "SIGKILL of the relay between two parts of a message", "the next one sends the rest, nothing twice"
+)
 def test_killed_between_parts_the_next_relay_sends_the_rest(start_relay: StartRelay, telex: Telex) -> None:
     relay = start_relay()
 
@@ -147,6 +159,7 @@ def test_killed_between_parts_the_next_relay_sends_the_rest(start_relay: StartRe
     assert [text.count(f"Account: account {number} (") for number in range(NUMBER)] == [1] * NUMBER
 
 
+@pytest.mark.fault("copies of a notification at the same time", "it is posted once")
 def test_simultaneous_copies_of_a_notification_are_posted_once(start_relay: StartRelay, telex: Telex) -> None:
     relay = start_relay(read_timeout="60s")
     telex.before_answer = lambda attempt: time.sleep(0.2)
@@ -162,6 +175,7 @@ def test_simultaneous_copies_of_a_notification_are_posted_once(start_relay: Star
     assert (answers, len(telex.accepted)) == ([200] * 6, 1)
 
 
+@pytest.mark.fault("more notifications at once than places", "503, and health and metrics answer")
 def test_too_many_at_once_are_asked_to_come_again_and_health_answers(
     start_relay: StartRelay, telex: Telex
 ) -> None:
@@ -176,6 +190,7 @@ def test_too_many_at_once_are_asked_to_come_again_and_health_answers(
     first.join()
 
 
+@pytest.mark.fault("a channel that hangs in all its places", "another channel is delivered to")
 def test_a_channel_that_hangs_keeps_no_other_waiting(
     start_relay: StartRelay, telex: Telex, tmp_path: Path
 ) -> None:
@@ -195,6 +210,7 @@ def test_a_channel_that_hangs_keeps_no_other_waiting(
     first.join()
 
 
+@pytest.mark.fault("a notification whose body does not come", "503 in time")
 def test_a_body_that_does_not_come_holds_its_place_for_a_while_only(tmp_path: Path, telex: Telex) -> None:
     with running_app(tmp_path, telex, body_seconds=0.5, max_concurrent_notifications=1) as base:
         parts = urlsplit(base)
@@ -208,6 +224,7 @@ def test_a_body_that_does_not_come_holds_its_place_for_a_while_only(tmp_path: Pa
         assert refused in requests.get(f"{base}/metrics", timeout=60).text
 
 
+@pytest.mark.fault("40 clients that never end their headers", "notifications are taken")
 def test_slow_headers_keep_nobody_from_the_relay(tmp_path: Path, telex: Telex) -> None:
     limits = ConnectionLimits(connections=16)
     with running_app(tmp_path, telex, limits=limits) as base, ExitStack() as held:
@@ -219,6 +236,7 @@ def test_slow_headers_keep_nobody_from_the_relay(tmp_path: Path, telex: Telex) -
         assert requests.get(f"{base}/metrics", timeout=60).status_code == 200
 
 
+@pytest.mark.fault("SIGTERM of the relay while a message is on its way", "it is delivered, and answered 200")
 def test_sigterm_lets_the_message_in_flight_finish(start_relay: StartRelay, telex: Telex) -> None:
     relay = start_relay(read_timeout="60s")
     telex.before_answer = lambda attempt: time.sleep(0.5)
@@ -231,6 +249,7 @@ def test_sigterm_lets_the_message_in_flight_finish(start_relay: StartRelay, tele
     assert (answers, len(telex.accepted)) == ([200], 1)
 
 
+@pytest.mark.fault("SIGTERM of the relay while Telex hangs", "the relay ends in time, 503")
 def test_sigterm_does_not_wait_for_a_telex_that_hangs(start_relay: StartRelay, telex: Telex) -> None:
     relay = start_relay(read_timeout="60s")
     telex.script = [HANG]
@@ -247,6 +266,7 @@ def test_sigterm_does_not_wait_for_a_telex_that_hangs(start_relay: StartRelay, t
     assert "Traceback" not in relay.log.read_text()
 
 
+@pytest.mark.fault("the relay's port is taken", "it ends with 1 and says so")
 def test_a_port_that_is_taken_ends_with_1(tmp_path: Path, telex: Telex) -> None:
     relay = Relay(tmp_path, telex.url, port=telex.port)
     with pytest.raises(

@@ -299,6 +299,10 @@ def check(figures: dict[str, float]) -> None:
     assert figures["duplicates_though_telex_had_answered"] < 0.02 * figures["alerts"]
 
 
+@pytest.mark.fault(
+    "Telex throttles, hangs, fails and is gone, the relay is killed, Alertmanager restarts",
+    "no alert is lost or repeated",
+)
 def test_none_is_lost(chain: Chain) -> None:
     check(through_faults(chain, 40, 10, BEFORE_ACCEPTANCE))
     # That there were faults is seen from the relay's side; it may have been down for some of them.
@@ -310,12 +314,16 @@ def test_none_is_lost(chain: Chain) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
+@pytest.mark.fault(
+    "a minute of faults between Alertmanager, relay and Telex", "none of 200 alerts is lost or repeated"
+)
 def test_none_of_200_is_lost_through_a_minute_of_faults(chain: Chain) -> None:
     check(through_faults(chain, 200, 60, BEFORE_ACCEPTANCE * 3))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
+@pytest.mark.fault("Telex takes a message and its answer is lost", "it comes again, none is lost")
 def test_none_is_lost_where_answers_are(chain: Chain) -> None:
     """Telex has the message and its answer is lost: it comes again, which cannot be helped and is counted."""
     figures = through_faults(chain, 40, 12, (THROTTLED, ANSWER_LOST, ERROR))

@@ -118,8 +118,9 @@ def test_a_fault_that_passes_is_survived(wire: SimulatedAws, service: str, opera
     with access(wire) as aws:
         assert aws.call(None, service, operation, "us-east-1", PARAMS.get(operation))
         charged = aws.meter._charges.charged_since("cost", None)
-    wait_for("all attempts are logged", lambda: wire.requests.count(service, operation) == 4)
-    assert charged == (Decimal("0.04") if service == "ce" else 0)
+    wait_for("all attempts are logged", lambda: wire.requests.count(service, operation) >= 2)
+    assert wire.requests.count(service, operation) == 2  # the faults strike together
+    assert charged == (Decimal("0.02") if service == "ce" else 0)
 
 
 @pytest.mark.fault("nothing listens where AWS should", "connection")
