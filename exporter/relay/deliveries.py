@@ -128,6 +128,9 @@ class Deliveries:
         with self._lock:
             if self._file is not None:
                 self._file.close()
+            if self._spare is not None:
+                self._spare.close()
+                self._spare = None
 
     def open(self, key: str, message: Message) -> Progress:
         """The progress of a notification; one that is unknown or expired starts with `message`."""
@@ -257,15 +260,21 @@ class Deliveries:
                     raise
                 self._set_aside(error)
                 opened = _open(self._path)
-            if self._spare is not None:
-                _copy(self._spare, opened)
         except (OSError, sqlite3.Error) as error:
             self._failed(error)
             return
+        if self._spare is not None:
+            try:
+                _copy(self._spare, opened)
+            except sqlite3.Error as error:
+                opened.close()
+                self._failed(error)
+                return
+            self._spare.close()
+            self._spare = None
         if self._reported:
             log.warning("memory of deliveries is on disk again", extra={"file": str(self._path)})
         self._reported = False
-        self._spare = None
         self._file = opened
 
     def _lose_file(self, file: sqlite3.Connection, error: sqlite3.Error) -> None:
@@ -280,8 +289,8 @@ class Deliveries:
         self._failed(error)
         with suppress(sqlite3.Error):  # a full disk can still be read
             spare = _made(_connect(":memory:"))
-            _copy(file, spare)
             self._spare = spare
+            _copy(file, spare)
         file.close()
 
     def _set_aside(self, error: sqlite3.Error) -> None:
@@ -364,11 +373,11 @@ def _columns(db: sqlite3.Connection, table: str) -> list[str]:
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     """Every row, in one transaction."""
     target.execute("BEGIN")
-    for table in _TABLES:
-        rows = source.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 # a name of ours
-        marks = ", ".join("?" * len(_columns(source, table)))
-        target.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608 # a name of ours
-    target.execute("COMMIT")
+    with target:
+        for table in _TABLES:
+            rows = source.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 # a name of ours
+            marks = ", ".join("?" * len(_columns(target, table)))
+            target.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608 # a name of ours
 
 
 def _progress(row: tuple[Any, ...]) -> Progress | None:
