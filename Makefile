@@ -27,18 +27,18 @@ check: setup lint ## lint, types and unit tests, under a minute
 	$(PYTEST) -q $(PARALLEL) -m "not stack and not long" tests/unit
 
 test: setup lint browser ## everything that CI runs: check and the tests that start real servers
-	$(PYTEST) $(PARALLEL) -m "not long and not alone" --faults 60
+	$(PYTEST) $(PARALLEL) -m "not long and not alone" --faults 350
 	$(PYTEST) -m "alone and not long"
 	$(BIN)/python tests/moments.py --short --workers $(WORKERS) tests/unit
 
 chaos: setup browser ## break what stands between the parts, in every way that a test knows, and print what held
-	$(PYTEST) $(PARALLEL) -m "fault and not alone" --faults 60
+	$(PYTEST) $(PARALLEL) -m "fault and not alone" --faults 350
 
 clocks: setup ## the suites of one process at other hours and dates than now
 	$(BIN)/python tests/moments.py --workers $(WORKERS)
 
 full: setup lint browser ## everything, with the long suites
-	$(PYTEST) $(PARALLEL) -m "not alone" --faults 60
+	$(PYTEST) $(PARALLEL) -m "not alone" --faults 350
 	$(PYTEST) -m "alone"
 	$(MAKE) clocks
 	$(MAKE) lowest

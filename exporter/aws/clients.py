@@ -246,7 +246,7 @@ class Aws:
         except AwsError as error:
             if not may_be_of_region(service, error) or not self._is_denied(account, region, deadline):
                 raise
-            raise AwsError(Kind.REGION_DENIED, str(error), code=error.code) from error
+            raise error.of_kind(Kind.REGION_DENIED) from error
 
     def _is_denied(self, account: Account | None, region: str, deadline: Deadline | None) -> bool:
         who = account.id if account else "payer"

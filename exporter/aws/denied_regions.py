@@ -42,8 +42,9 @@ _OF_NO_REGION = frozenset(
         "sts",
     }
 )
+_UNUSABLE = frozenset({Kind.REGION_DISABLED, Kind.NO_CREDENTIALS, Kind.NOT_ENROLLED})
 _DENIED_SECONDS = 23 * 3600.0  # less than the day after which a unit is read again
-_ALLOWED_SECONDS = 300.0  # a policy that was attached meanwhile is noticed by the next attempt
+_OTHERWISE_SECONDS = 300.0  # a policy that was attached meanwhile is noticed by the next attempt
 
 Ask = Callable[[str, str, str, Mapping[str, Any]], object]
 """Sends a request of a service and operation to a region, as the account in question; AwsError."""
@@ -52,7 +53,7 @@ Ask = Callable[[str, str, str, Mapping[str, Any]], object]
 class _State(Enum):
     DENIED = "denied"
     ALLOWED = "allowed"
-    UNUSABLE = "unusable"  # the account has not opted in
+    UNUSABLE = "unusable"  # e.g. the account has not opted in
 
 
 def may_be_of_region(service: str, error: AwsError) -> bool:
@@ -107,7 +108,7 @@ class DeniedRegions:
     def _state(self, account_id: str, region: str, ask: Ask) -> _State:
         now = self._clock()
         at, state = self._known.get((account_id, region), (0.0, None))
-        kept = _ALLOWED_SECONDS if state is _State.ALLOWED else _DENIED_SECONDS
+        kept = _DENIED_SECONDS if state is _State.DENIED else _OTHERWISE_SECONDS
         if state is None or now - at >= kept:
             state = _asked(region, ask)
             self._known[account_id, region] = now, state
@@ -133,7 +134,7 @@ def _asked(region: str, ask: Ask) -> _State:
         try:
             ask(service, operation, region, params)
         except AwsError as error:
-            if error.kind is Kind.REGION_DISABLED:
+            if error.kind in _UNUSABLE:
                 return _State.UNUSABLE
             if error.kind is not Kind.ACCESS_DENIED:
                 raise

@@ -60,6 +60,12 @@ class AwsError(Exception):
         self.code = code
         self.request = request
 
+    def of_kind(self, kind: Kind) -> AwsError:
+        """The same failure, classified by what else is known."""
+        found = AwsError(kind, str(self), code=self.code)
+        found.request = self.request
+        return found
+
     @property
     def retryable(self) -> bool:
         """Whether the same request may succeed a moment later."""

@@ -60,7 +60,9 @@ class AwsSettings(StrictModel):
     @property
     def simulated(self) -> bool:
         """Whether requests stay on this machine, where they cost nothing."""
-        url = self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+        # botocore goes to AWS itself then, where requests are paid.
+        ignores = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").strip().lower() == "true"
+        url = self.endpoint_url or (None if ignores else os.environ.get("AWS_ENDPOINT_URL"))
         host = urlsplit(url).hostname if url else None
         if host is None:
             return False

@@ -112,7 +112,7 @@ class Attempts:
         failure = classify(error, where)
         if failure.kind is Kind.REGION_DENIED:
             # Of a region that the whole account depends on, e.g. that of global services: without it nothing is read.
-            failure = AwsError(Kind.ACCESS_DENIED, str(failure), code=failure.code)
+            failure = failure.of_kind(Kind.ACCESS_DENIED)
         if failure.kind is Kind.STOPPED or self._stop.is_set():
             return failure
         ours = failure.kind is Kind.INTERNAL

@@ -190,7 +190,10 @@ class RemoteWriteEndpoint:
             answer = self._post_2(points)
             if answer is not None:
                 return answer
-        return self._read_answer(self._send(encode_points(points), HEADERS), None)
+        answer = self._read_answer(self._send(encode_points(points), HEADERS), None)
+        if answer.verdict in (Verdict.TAKEN, Verdict.REFUSED):
+            self._version = _Version.ONE
+        return answer
 
     def _post_2(self, points: Sequence[Point]) -> Answer | None:
         """Send by 2.0; None if the endpoint does not confirm 2.0, or not this time."""

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.stack
 
 HOME, DENIED = "us-east-1", "eu-west-1"
 CONFIG = organization(
-    regions="discover", collectors=collectors(ec2_instances={"interval": "1s"}), aws={"read_timeout": "10s"}
+    regions="discover", collectors=collectors(ec2_instances={"interval": "1s"}), aws={"read_timeout": "1m"}
 )
 
 
@@ -78,7 +78,9 @@ def test_a_denied_region_is_left_alone_and_a_reload_does_not_ask_again(
     exporter = make_exporter(aws, CONFIG).start()
     wait_for("it is found out", lambda: denied(exporter) == 2)
     once = asked(aws)
-    assert set(once.values()) == {4}  # the unit, and three that show that it is the region
+    assert set(once.values()) == {4}, aws.requests.entries(
+        region=DENIED
+    )  # the unit, and three of other services
     rounds(aws, 3)
     assert asked(aws) == once
     assert len(lines(exporter)) == 2
@@ -113,7 +115,7 @@ def test_a_denied_region_is_left_alone_and_a_reload_does_not_ask_again(
     assert len(lines(exporter)) == 2
 
     # Another identity may be denied other regions.
-    exporter.configure(CONFIG | {"aws": {"read_timeout": "11s"}})
+    exporter.configure(CONFIG | {"aws": {"read_timeout": "2m"}})
     assert exporter.reload().status_code == 200
     wait_for("it is ready", exporter.is_ready)
     wait_for("it is asked again", lambda: set(asked(aws).values()) == {8})
@@ -151,3 +153,34 @@ def test_what_doctor_shows_of_a_denied_region_is_no_failure(aws: SimulatedAws, t
     regions = [each for each in findings if each.subject == "region" and each.region == DENIED]
     assert {each.account: each.error for each in regions} == dict.fromkeys(("management", "prod", "staging"))
     assert sum(each.result.startswith("region_denied: ") for each in regions) == 2
+
+
+@pytest.mark.fault(
+    "service control policy that denies a region to CloudWatch, whose requests are paid",
+    "the region is asked once, every request is counted, and the others are polled",
+)
+def test_paid_requests_to_a_denied_region_are_counted_and_not_repeated(
+    aws: SimulatedAws, tmp_path: Path
+) -> None:
+    """The probes that tell a denied region are free."""
+    usage = {"metrics": ["aws_lambda_invocations_total"], "first_read_days": 1}
+    config = organization(collectors=collectors(usage=usage), aws={"read_timeout": "1m"})
+    with in_process(tmp_path, aws, config) as exporter:
+        wait_for("it is found out", lambda: denied(exporter) == 2)
+        wait_for("it is ready", exporter.is_ready)
+        assert exporter.failures("usage") == {}
+        for account in aws.accounts[1:]:
+            (refused,) = aws.requests.entries(service="cloudwatch", account=account.id, region=DENIED)
+            assert (refused.operation, refused.status) == ("ListMetrics", 400)
+            assert aws.requests.count("cloudwatch", "GetMetricData", account.id, HOME) > 0
+        by_operation = {
+            operation: sum(
+                value
+                for labels, value in exporter.samples()["aws_spend_exporter_api_requests_total"]
+                if (labels["service"], labels["operation"]) == ("cloudwatch", operation)
+            )
+            for operation in ("ListMetrics", "GetMetricData")
+        }
+        assert by_operation == {
+            operation: aws.requests.count("cloudwatch", operation) for operation in by_operation
+        }

@@ -394,9 +394,12 @@ def test_a_receiver_that_cannot_read_2_0_gets_1_0(
     endpoint.answer = answer
     endpoint.take_2 = True  # so that the answer is ours; it confirms nothing
     endpoint.confirms = False
-    assert make(endpoint).write(points(50)) == Written()
+    writer = make(endpoint)
+    assert writer.write(points(50)) == Written()
     assert len(endpoint.taken) == 50
     assert len(endpoint.requests) == 2
+    assert writer.write(points(50)) == Written()
+    assert len(endpoint.requests) == 3, "2.0 is not tried again"
 
 
 @pytest.mark.fault("the receiver is replaced by one that knows 1.0 only", "the next batch is written by 1.0")

@@ -219,10 +219,13 @@ class Regions:
 
     def __init__(self, denied: set[str]) -> None:
         self.denied = denied
+        self.disabled: set[str] = set()
         self.asked: list[str] = []
 
     def ask(self, service: str, operation: str, region: str, params: Mapping[str, Any]) -> None:
         self.asked.append(region)
+        if region in self.disabled:
+            raise AwsError(Kind.REGION_DISABLED, "opt in")
         if region in self.denied:
             raise AwsError(
                 Kind.ACCESS_DENIED, "with an explicit deny in a service control policy: arn:aws:..."
@@ -258,4 +261,7 @@ def test_a_region_is_compared_with_one_that_the_account_may_use(caplog: pytest.L
     known, aws = DeniedRegions(lambda: 0.0), Regions({DENIED, HOME})
     assert known.is_denied("1", DENIED, (HOME, "eu-central-1", "eu-north-1"), aws.ask)
     assert "eu-north-1" not in aws.asked
+    # So may those be that it has not opted in to.
+    aws.disabled = {"eu-central-1"}
+    assert DeniedRegions(lambda: 0.0).is_denied("1", DENIED, (HOME, "eu-central-1", "eu-north-1"), aws.ask)
     assert not DeniedRegions(lambda: 0.0).is_denied("1", DENIED, (HOME, DENIED), aws.ask)

@@ -179,3 +179,15 @@ def test_the_ca_bundle_of_a_profile_is_what_is_trusted(
         assert charges.charged_since("cost", None) == Decimal("0.01")
     finally:
         front.close()
+
+
+@pytest.mark.parametrize(
+    ("ignores", "endpoint_url", "expected"),
+    [("", None, True), ("true", None, False), ("TRUE", None, False), ("true", "http://127.0.0.1:9", True)],
+)
+def test_an_endpoint_that_is_ignored_simulates_nothing(
+    monkeypatch: pytest.MonkeyPatch, ignores: str, endpoint_url: str | None, expected: bool
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
+    monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", ignores)
+    assert AwsSettings(endpoint_url=endpoint_url).simulated is expected
