@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -262,6 +262,8 @@ class Deliveries:
                 opened = _open(self._path)
         except (OSError, sqlite3.Error) as error:
             self._failed(error)
+            if self._spare is None:
+                self._spare = _read(self._path)
             return
         if self._spare is not None:
             try:
@@ -348,10 +350,27 @@ def _connect(database: Path | str) -> sqlite3.Connection:
     return sqlite3.connect(database, timeout=5.0, isolation_level=None, check_same_thread=False)
 
 
+def _read(path: Path) -> sqlite3.Connection:
+    """What can be read of a file that cannot be written, in memory; empty where nothing can."""
+    spare = _made(_connect(":memory:"))
+    with (
+        suppress(OSError, sqlite3.Error),
+        # Immutable: else reading, too, makes files beside it.
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as file,
+    ):
+        file.text_factory = _text
+        _copy(file, spare)
+    return spare
+
+
+def _text(text: bytes) -> str:
+    # A damaged row must not stop the reading of others.
+    return text.decode("utf-8", "replace")
+
+
 def _made(db: sqlite3.Connection) -> sqlite3.Connection:
     """The connection, with its tables made and found as they should be."""
-    # A damaged row must not stop the reading of others.
-    db.text_factory = lambda text: text.decode("utf-8", "replace")
+    db.text_factory = _text
     if _columns(db, "notifications")[-1:] == [
         "touched_at"
     ]:  # of before rows had a seal; they expire in an hour
