@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -128,6 +128,9 @@ class Deliveries:
         with self._lock:
             if self._file is not None:
                 self._file.close()
+            if self._spare is not None:
+                self._spare.close()
+                self._spare = None
 
     def open(self, key: str, message: Message) -> Progress:
         """The progress of a notification; one that is unknown or expired starts with `message`."""
@@ -257,15 +260,23 @@ class Deliveries:
                     raise
                 self._set_aside(error)
                 opened = _open(self._path)
-            if self._spare is not None:
-                _copy(self._spare, opened)
         except (OSError, sqlite3.Error) as error:
             self._failed(error)
+            if self._spare is None:
+                self._spare = _read(self._path)
             return
+        if self._spare is not None:
+            try:
+                _copy(self._spare, opened)
+            except sqlite3.Error as error:
+                opened.close()
+                self._failed(error)
+                return
+            self._spare.close()
+            self._spare = None
         if self._reported:
             log.warning("memory of deliveries is on disk again", extra={"file": str(self._path)})
         self._reported = False
-        self._spare = None
         self._file = opened
 
     def _lose_file(self, file: sqlite3.Connection, error: sqlite3.Error) -> None:
@@ -280,8 +291,8 @@ class Deliveries:
         self._failed(error)
         with suppress(sqlite3.Error):  # a full disk can still be read
             spare = _made(_connect(":memory:"))
-            _copy(file, spare)
             self._spare = spare
+            _copy(file, spare)
         file.close()
 
     def _set_aside(self, error: sqlite3.Error) -> None:
@@ -339,10 +350,27 @@ def _connect(database: Path | str) -> sqlite3.Connection:
     return sqlite3.connect(database, timeout=5.0, isolation_level=None, check_same_thread=False)
 
 
+def _read(path: Path) -> sqlite3.Connection:
+    """What can be read of a file that cannot be written, in memory; empty where nothing can."""
+    spare = _made(_connect(":memory:"))
+    with (
+        suppress(OSError, sqlite3.Error),
+        # Immutable: else reading, too, makes files beside it.
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as file,
+    ):
+        file.text_factory = _text
+        _copy(file, spare)
+    return spare
+
+
+def _text(text: bytes) -> str:
+    # A damaged row must not stop the reading of others.
+    return text.decode("utf-8", "replace")
+
+
 def _made(db: sqlite3.Connection) -> sqlite3.Connection:
     """The connection, with its tables made and found as they should be."""
-    # A damaged row must not stop the reading of others.
-    db.text_factory = lambda text: text.decode("utf-8", "replace")
+    db.text_factory = _text
     if _columns(db, "notifications")[-1:] == [
         "touched_at"
     ]:  # of before rows had a seal; they expire in an hour
@@ -364,11 +392,11 @@ def _columns(db: sqlite3.Connection, table: str) -> list[str]:
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     """Every row, in one transaction."""
     target.execute("BEGIN")
-    for table in _TABLES:
-        rows = source.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 # a name of ours
-        marks = ", ".join("?" * len(_columns(source, table)))
-        target.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608 # a name of ours
-    target.execute("COMMIT")
+    with target:
+        for table in _TABLES:
+            rows = source.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 # a name of ours
+            marks = ", ".join("?" * len(_columns(target, table)))
+            target.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608 # a name of ours
 
 
 def _progress(row: tuple[Any, ...]) -> Progress | None:

@@ -303,6 +303,20 @@ def test_what_cannot_be_opened_now_is_not_taken_for_damaged(tmp_path: Path) -> N
     deliveries.close()
 
 
+@pytest.mark.fault(
+    "a memory file that can be read and not written at the start", "what it holds is remembered"
+)
+def test_a_file_that_can_only_be_read_is_read(tmp_path: Path) -> None:
+    filled(tmp_path)
+    (tmp_path / "deliveries.sqlite-wal").mkdir()  # a write would begin there
+    deliveries = memory(tmp_path, Clock())
+    assert not deliveries.on_disk
+    assert deliveries.open("key", LATER) == Progress(FIRST, 1, completed=False)
+    assert deliveries.open("done", LATER).completed
+    assert deliveries.digest_done("default") == datetime(2026, 1, 5, tzinfo=UTC)
+    deliveries.close()
+
+
 @pytest.mark.fault("a memory file that comes back", "what was remembered without it is in it")
 def test_what_was_remembered_without_the_file_is_moved_to_it_a_minute_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

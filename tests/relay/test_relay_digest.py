@@ -180,6 +180,23 @@ def test_what_is_due_is_sent_once_in_full(tmp_path: Path, telex: Telex, exporter
     assert exporter.asked == [("summary", {"movers": "5"}, f"Bearer {TOKEN}")]
 
 
+@pytest.mark.fault("the memory of digests can be read and not written", "what is due is sent, once")
+def test_a_memory_that_cannot_be_written_holds_up_no_digest(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    exporter.answers["summary"] = SUMMARY
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    (tmp_path / "deliveries.sqlite-wal").mkdir()  # a write would begin there
+    wanted = {"default": (DUE + timedelta(days=1)).timestamp()}
+    with running(tmp_path, telex, exporter, Clock(DUE)) as relay:
+        wait_for(
+            "the next digest is waited for",
+            lambda: relay.count("digest_next_timestamp_seconds", "channel") == wanted,
+        )
+        assert relay.count("digests_total") == {"sent": 1}
+    assert telex.messages == [TEXT]
+
+
 def test_unknown_is_said_and_within_budget_is_a_success(
     tmp_path: Path, telex: Telex, exporter: ExporterWire
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,9 +19,9 @@ REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 NOT_ON_DISK = "memory of deliveries is not on disk, messages may come twice after a restart"
 
 
-def in_namespace(folder: Path, commands: str) -> list[str]:
-    """What runs a program with a file system of 64 KiB at `folder`, after the commands of a shell."""
-    mount = f'mount -t tmpfs -o size=64k tmpfs "$0" && {commands} && exec "$@"'
+def in_namespace(folder: Path, commands: str, size: str = "64k") -> list[str]:
+    """What runs a program with a file system of this size at `folder`, after the commands of a shell."""
+    mount = f'mount -t tmpfs -o size={size} tmpfs "$0" && {commands} && exec "$@"'
     prefix = ["unshare", "-rm", "sh", "-c", mount, str(folder)]
     if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("no namespace for mounts can be had here")
@@ -85,6 +86,38 @@ def test_alerts_are_taken_without_a_disk(state: str, commands: str, tmp_path: Pa
     log = relay.log.read_text()
     assert log.count(NOT_ON_DISK) == 1
     assert "Traceback" not in log
+
+
+@pytest.mark.fault(
+    "the disk of the relay's state becomes full at work",
+    "alerts are delivered, what was delivered before is not repeated",
+)
+def test_a_disk_that_becomes_full_is_read_for_the_last_time(tmp_path: Path, telex: Telex) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    relay = Relay(tmp_path, telex.url)
+    relay.prefix = in_namespace(folder, "true", "256k")
+    try:
+        relay.start()
+        assert relay.post(notification()).json() == {"detail": "delivered"}
+        assert metric(relay, "memory_on_disk") == 1
+        assert relay.process is not None
+        filler = Path(f"/proc/{relay.process.pid}/root{folder}/filler")
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(1024)):
+                pass
+        numbers = range(40)  # until the file has to grow
+        answers = [relay.post(notification(groupKey=f"group {number}")).status_code for number in numbers]
+        assert answers == [200] * 40
+        assert metric(relay, "memory_on_disk") == 0
+        assert relay.post(notification()).json() == {"detail": "delivered before"}
+        assert relay.end() == 0
+    finally:
+        if relay.process is not None and relay.process.poll() is None:
+            relay.process.kill()
+            relay.process.wait()
+    assert len(telex.accepted) == 41
+    assert relay.log.read_text().count(NOT_ON_DISK) == 1
 
 
 @pytest.mark.fault(
