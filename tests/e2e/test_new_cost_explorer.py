@@ -81,14 +81,15 @@ def test_months_without_data_are_no_failure_and_are_not_paid_for_each_time(
 @pytest.mark.fault(
     "Cost Explorer has no data of days that were read before", "data_unavailable, and what is known stays"
 )
-def test_data_that_is_gone_is_a_failure(make_aws: MakeAws, tmp_path: Path) -> None:
+@pytest.mark.parametrize("first_day", ["2026-03-01", "2026-03-18"])
+def test_data_that_is_gone_is_a_failure(make_aws: MakeAws, tmp_path: Path, first_day: str) -> None:
     aws = make_aws(accounts=3, now=NOW)
     clock = ShiftedClock(NOW)
     config = organization(collectors=collectors(cost={"history_months": 2, "interval": "6h"}))
     with in_process(tmp_path, aws, config, clock) as exporter:
         wait_for("it is ready", exporter.is_ready)
         wait_for("cost is served", lambda: exporter.samples().get("aws_cost_last_month_usd"))
-        aws.cost_explorer.settings.first_day = "2026-03-18"
+        aws.cost_explorer.settings.first_day = first_day
         clock.advance(timedelta(hours=6, minutes=1))
         aws.clock.advance(6 * 3600 + 60)
         assert exporter.service.runner.collect_now(exporter.collector("cost")) == 1
