@@ -96,6 +96,7 @@ def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
 def _read_all(
     ctx: Context[CostSettings], target: Target, find: Callable[[datetime], CostQuery | None]
 ) -> None:
+    without_data: set[CostQuery] = set()  # a question without an answer is paid for once an attempt
     while ctx.deadline is None or ctx.deadline.remaining() > 0:
         now = ctx.clock()
         query = find(now)
@@ -109,8 +110,9 @@ def _read_all(
                 _read_days(ctx, target, part)
         except AwsError as error:
             # Who waits for certain days gets the reason; else it is no failure that there is nothing.
-            if error.kind is not Kind.DATA_UNAVAILABLE or query.pending is not None:
+            if error.kind is not Kind.DATA_UNAVAILABLE or query.pending is not None or query in without_data:
                 raise
+            without_data.add(query)
             if not remember_unavailable(ctx.ledger, part.start, part.end, now):
                 raise
             log.info(
