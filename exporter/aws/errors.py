@@ -108,6 +108,7 @@ _CODES: dict[str, Kind] = {
             "UnauthorizedAccess",
             "NotAuthorized",
             "Forbidden",
+            "ForbiddenException",
             "403",
         ),
         Kind.ACCESS_DENIED,

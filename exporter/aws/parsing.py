@@ -103,7 +103,7 @@ class _Guarded:
         status = response["status_code"]
         try:
             parsed = super().parse(response, shape)  # type: ignore[misc]
-            if status >= 400:
+            if status >= 400 and not self._is_modeled_error_shape(shape):  # type: ignore[attr-defined]
                 _require_error(parsed)
         except Exception as error:  # its parsers raise many
             if status >= 400:
@@ -116,9 +116,9 @@ class _Guarded:
 
 
 def _require_error(parsed: Any) -> None:
-    """Let an error answer have the form of one; a modelled error has no member `Error`."""
-    error = parsed.get("Error", {})
-    if not isinstance(error, dict) or not isinstance(error.get("Code", ""), str | None):
+    """Let an error answer have the form of one, with a code: the page of a proxy may be XML too."""
+    error = parsed.get("Error")
+    if not isinstance(error, dict) or not isinstance(error.get("Code"), str) or not error["Code"]:
         raise ResponseParserError("the error is malformed")
 
 
@@ -292,10 +292,18 @@ def refuse_malformed_body(operation_model: Any, response_dict: Mapping[str, Any]
     protocol = operation_model.service_model.resolved_protocol
     if operation_model.output_shape is None:
         return
-    if protocol == "json" and not body:
+    if not body and (protocol == "json" or _has_body(operation_model.output_shape)):
         raise ResponseParserError("the answer is malformed: an empty body")
     if protocol in ("ec2", "query") and (tag := _root(body)) != f"{operation_model.name}Response":
         raise ResponseParserError(f"the answer is malformed: a root element {tag!r}")
+
+
+def _has_body(output_shape: Any) -> bool:
+    """Whether a service sends members in the body, beside those of headers."""
+    payload = output_shape.serialization.get("payload")
+    if payload is not None:
+        return bool(output_shape.members[payload].type_name == "structure")
+    return any("location" not in member.serialization for member in output_shape.members.values())
 
 
 def _root(body: bytes) -> str:

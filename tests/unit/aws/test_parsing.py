@@ -111,9 +111,24 @@ def test_a_200_that_is_no_json_object_is_refused(service: str, operation: str, b
         parsed(service, operation, body)
 
 
-def test_an_empty_200_is_refused_where_the_protocol_is_json() -> None:
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [
+        ("organizations", "ListRoots"),
+        ("lambda", "ListFunctions"),
+        ("s3", "ListBuckets"),
+        ("cloudfront", "ListDistributions"),
+    ],
+)
+@pytest.mark.fault("{service} that answers 200 with nothing", "malformed_response, not a list without items")
+def test_an_empty_200_is_no_empty_list(service: str, operation: str) -> None:
     with pytest.raises(ResponseParserError, match="an empty body"):
-        parsed("organizations", "ListRoots", b"")
+        parsed(service, operation, b"")
+
+
+@pytest.mark.parametrize("operation", ["HeadBucket", "PutObject", "UploadPart"])
+def test_an_answer_whose_members_are_headers_has_no_body(operation: str) -> None:
+    assert parsed("s3", operation, b"")["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
 def test_the_one_structure_of_s3_that_is_text_is_no_malformed_answer() -> None:
@@ -140,6 +155,18 @@ def test_moments_and_numbers_of_cbor_are_read() -> None:
     assert result == {"Timestamps": [datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)], "Values": [1, 1.5]}
     with pytest.raises(ResponseParserError, match="is no timestamp"):
         parse(b"\x1a\x65\x53\xf1\x00")  # without the tag of a moment it is a number
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"), [*XML, ("s3", "ListBuckets"), ("cloudfront", "ListDistributions")]
+)
+@pytest.mark.fault(
+    "a proxy that answers {service} 403 with a page that is XML too", "malformed_response, with its words"
+)
+def test_a_page_is_no_error_of_a_service(service: str, operation: str) -> None:
+    with pytest.raises(PlainAnswerError, match="Forbidden") as caught:
+        parsed(service, operation, b"<html><body>Forbidden</body></html>", status=403)
+    assert classify(caught.value).kind is Kind.MALFORMED_RESPONSE
 
 
 @pytest.mark.parametrize(("service", "operation"), XML)
