@@ -148,7 +148,9 @@ class _Typed:
         return value
 
     def _handle_double(self, shape: Any, value: Any) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(float(value)):
+        if type(value) is float and math.isfinite(value):  # nearly all, of thousands in an answer
+            return value
+        if not isinstance(value, int) or isinstance(value, bool) or not math.isfinite(float(value)):
             raise _refuse(shape, value)
         return value
 
@@ -160,6 +162,8 @@ class _Typed:
         return value
 
     def _handle_timestamp(self, shape: Any, value: Any) -> datetime:
+        if type(value) is float:
+            return read_timestamp(value)
         if isinstance(value, bool):
             raise _refuse(shape, value)
         return _aware(super()._handle_timestamp(shape, value))  # type: ignore[misc]
