@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from urllib.parse import urlsplit
 
+import botocore.session
+from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.exceptions import BotoCoreError
 from pydantic import Field, field_validator
 
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
 from exporter.core.fields import DayMonth, Duration, ExternalId, Region, RoleArn, StrictModel, Usd
+
+_PAID_SERVICES = ("ce", "cloudwatch")
 
 
 class AwsSettings(StrictModel):
@@ -59,18 +63,34 @@ class AwsSettings(StrictModel):
 
     @property
     def simulated(self) -> bool:
-        """Whether requests stay on this machine, where they cost nothing."""
-        # botocore goes to AWS itself then, where requests are paid.
-        ignores = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").strip().lower() == "true"
-        url = self.endpoint_url or (None if ignores else os.environ.get("AWS_ENDPOINT_URL"))
-        host = urlsplit(url).hostname if url else None
-        if host is None:
-            return False
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            # A bare name is a neighbour on a container network, never AWS.
-            return host == "localhost" or "." not in host
+        """Whether paid requests stay on this machine, where they cost nothing."""
+        if self.endpoint_url:
+            return _is_local(self.endpoint_url)
+        return all(_is_local(_configured_endpoint(self.profile, service)) for service in _PAID_SERVICES)
+
+
+def _configured_endpoint(profile: str | None, service: str) -> str | None:
+    """The endpoint of a service that the environment or the profile has, as botocore finds it; None for AWS itself."""
+    session = botocore.session.Session(profile=profile)
+    try:
+        if session.get_config_variable("ignore_configured_endpoint_urls"):
+            return None
+        scoped = session.get_scoped_config()
+        found: str | None = ConfiguredEndpointProvider(session.full_config, scoped, service).provide()
+    except BotoCoreError:
+        return None  # what is wrong with the profile is reported where AWS is asked
+    return found
+
+
+def _is_local(url: str | None) -> bool:
+    host = urlsplit(url).hostname if url else None
+    if host is None:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        # A bare name is a neighbour on a container network, never AWS.
+        return host == "localhost" or "." not in host
 
 
 class Ceiling(DayMonth):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -191,3 +192,42 @@ def test_an_endpoint_that_is_ignored_simulates_nothing(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", ignores)
     assert AwsSettings(endpoint_url=endpoint_url).simulated is expected
+
+
+@pytest.mark.parametrize(
+    ("profile", "variables", "expected"),
+    [
+        ("endpoint_url = http://127.0.0.1:4566", {}, True),
+        ("endpoint_url = https://vpce.example.com", {}, False),
+        # Environment variables come before the profile, and those of a service before that of all.
+        ("endpoint_url = https://vpce.example.com", {"AWS_ENDPOINT_URL": "http://localhost:4566"}, True),
+        ("endpoint_url = http://127.0.0.1:4566", {"AWS_ENDPOINT_URL": "https://vpce.example.com"}, False),
+        ("", {"AWS_ENDPOINT_URL": "http://aws:4566"}, True),
+        (
+            "",
+            {
+                "AWS_ENDPOINT_URL": "http://aws:4566",
+                "AWS_ENDPOINT_URL_COST_EXPLORER": "https://ce.us-east-1.amazonaws.com",
+            },
+            False,
+        ),
+        ("", {"AWS_ENDPOINT_URL_COST_EXPLORER": "http://aws:4566"}, False),
+        ("ignore_configured_endpoint_urls = true", {"AWS_ENDPOINT_URL": "http://aws:4566"}, False),
+        (None, {"AWS_ENDPOINT_URL": "http://aws:4566"}, False),
+    ],
+)
+def test_requests_are_paid_unless_what_is_paid_goes_to_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    profile: str | None,
+    variables: dict[str, str],
+    expected: bool,
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    config = tmp_path / "config"
+    config.write_text("" if profile is None else f"[profile finance]\n{profile}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    assert AwsSettings(profile="finance").simulated is expected
