@@ -180,7 +180,9 @@ class _TypedXml:
     """Text of XML is of the type that the service's description has, and numbers are finite."""
 
     def _handle_structure(self, shape: Any, node: Any) -> Any:
-        _require_elements(shape, node)
+        # S3 has the text of this one at its root, where botocore reads it afterwards.
+        if shape.name != "GetBucketLocationOutput":
+            _require_elements(shape, node)
         return super()._handle_structure(shape, node)  # type: ignore[misc]
 
     def _handle_list(self, shape: Any, node: Any) -> Any:
