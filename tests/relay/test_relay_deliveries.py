@@ -264,6 +264,7 @@ def test_any_damage_of_the_file_costs_a_repetition_at_most(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 @given(st.lists(DAMAGE, min_size=1, max_size=6))
 @settings(max_examples=5000, deadline=None)
 def test_any_damage_of_the_file_costs_a_repetition_at_most_at_length(
