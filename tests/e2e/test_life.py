@@ -189,7 +189,7 @@ def test_a_bad_configuration_is_refused_and_the_old_one_stays(
         assert (answer.status_code, key in answer.text) == (500, True), answer.text
         assert exporter.value("aws_spend_exporter_config_last_reload_successful") == 0
     exporter.config_path.write_text("a: [")
-    assert "is not YAML" in exporter.reload().text
+    assert "is not usable YAML" in exporter.reload().text
     exporter.config_path.unlink()
     assert "cannot be read" in exporter.reload().text
     assert exporter.value("aws_cost_threshold_usd", scope="organization", period="day") == 7

@@ -402,12 +402,15 @@ def test_a_receiver_that_cannot_read_2_0_gets_1_0(
     assert len(endpoint.requests) == 3, "2.0 is not tried again"
 
 
+@pytest.mark.parametrize("ignore_2", [True, False], ids=["by 204", "by 415"])
 @pytest.mark.fault("the receiver is replaced by one that knows 1.0 only", "the next batch is written by 1.0")
-def test_a_receiver_that_forgets_2_0_gets_1_0(endpoint: RecordingEndpoint, make: Make) -> None:
+def test_a_receiver_that_forgets_2_0_gets_1_0(
+    endpoint: RecordingEndpoint, make: Make, ignore_2: bool
+) -> None:
     endpoint.take_2 = True
     writer = make(endpoint)
     assert writer.write(points(10)) == Written()
-    endpoint.take_2, endpoint.ignore_2 = False, True
+    endpoint.take_2, endpoint.ignore_2 = False, ignore_2
     assert writer.write(points(10)) == Written()
     assert [len(request.samples) for request in endpoint.requests] == [10, 10]
     assert endpoint.requests[-1].headers["X-Prometheus-Remote-Write-Version"] == "0.1.0"

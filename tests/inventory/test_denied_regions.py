@@ -152,6 +152,11 @@ def test_what_was_read_before_a_region_was_denied_stays_as_after_a_failure(
         world.now += timedelta(hours=1)
         assert world.collect() == 0
         assert set(world.resources(prod, DENIED)) == read
+        # It is neither old nor failing: the collector is as fresh as what it reads.
+        served = world.samples()
+        assert served["aws_spend_exporter_collector_last_success_timestamp_seconds"] == {
+            frozenset({("collector", "inventory")}): world.now.timestamp()
+        }
         world.now += timedelta(hours=2, minutes=1)
         assert world.collect() == 0
         assert world.resources(prod, DENIED) == {}
@@ -161,6 +166,26 @@ def test_what_was_read_before_a_region_was_denied_stays_as_after_a_failure(
         assert set(world.resources(prod, DENIED)) == read
         assert "aws_spend_exporter_denied_regions" not in world.samples()
         assert world.runner.denied_regions() == []
+
+
+def test_a_failure_that_turns_out_to_be_a_denied_region_is_over(aws: SimulatedAws, tmp_path: Path) -> None:
+    fault = aws.faults.add("server_error", account="prod", region=DENIED, service="sqs")
+    with world_of(tmp_path, aws, {"services": ["sqs"]}) as world:
+        assert world.collect() == 1
+        assert world.total("aws_spend_exporter_collector_success", account="prod", collector="inventory") == 0
+        assert "aws_spend_exporter_collector_failure_info" in world.samples()
+        aws.faults.clear(fault)
+        aws.faults.add(POLICY, region=DENIED)
+        assert world.collect() == 0
+        served = world.samples()
+        assert "aws_spend_exporter_collector_failure_info" not in served
+        assert set(served["aws_spend_exporter_collector_success"].values()) == {1}
+        aws.faults.clear()
+        aws.faults.add("server_error", account="prod", region=DENIED, service="sqs")
+        assert world.collect() == 1
+        served = world.samples()
+        assert "aws_spend_exporter_collector_failure_info" in served
+        assert "aws_spend_exporter_denied_regions" not in served
 
 
 def test_an_account_that_leaves_takes_its_denied_regions_with_it(aws: SimulatedAws, tmp_path: Path) -> None:
