@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from exporter.ledger.connection import connect
 from exporter.relay.message import Message
 
 log = logging.getLogger(__name__)
@@ -351,7 +352,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _connect(database: Path | str) -> sqlite3.Connection:
-    return sqlite3.connect(database, timeout=5.0, isolation_level=None, check_same_thread=False)
+    return connect(database, timeout=5.0, isolation_level=None, check_same_thread=False)
 
 
 def _read(path: Path) -> sqlite3.Connection:
@@ -360,7 +361,7 @@ def _read(path: Path) -> sqlite3.Connection:
     with (
         suppress(OSError, *_SQLITE_ERRORS),
         # Immutable: else reading, too, makes files beside it.
-        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as file,
+        closing(connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as file,
     ):
         file.text_factory = _text
         _copy(file, spare)
