@@ -5,6 +5,7 @@ set -eu
 file=${1:?usage: make-password FILE}
 
 if ! [ -s "$file" ]; then
+  rm -f "$file.new" # of a start that was killed; it is read-only
   head -c 32 /dev/urandom | base64 >"$file.new"
   chmod 0444 "$file.new"
   mv "$file.new" "$file"

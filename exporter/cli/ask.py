@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,11 +16,9 @@ from exporter.cli.clients import exporter_client
 from exporter.config.model import Config
 from exporter.core.moments import Clock, utc_now
 from exporter.ledger.file import Ledger
-from exporter.web.client import Client, NoAnswerError, RefusedError
+from exporter.web.client import NoAnswerError, RefusedError
 
 _READ_SECONDS = 60.0
-_ATTEMPTS = 5
-_SHORT_WAITS = ("1", "2", "3")  # seconds; what takes longer is a message
 
 
 class AskError(Exception):
@@ -65,7 +62,7 @@ def ask(
     parameters = {key: value for key, value in parameters.items() if value is not None}
     try:
         client = exporter_client(config, url)
-        reply = _get(client, name, parameters)
+        reply = client.get_when_free(f"api/v1/{name}", parameters, seconds=_READ_SECONDS)
         if reply.headers.get("content-type", "").startswith("application/json"):
             body = json_object(reply)
             if reply.ok and body is not None:
@@ -78,17 +75,6 @@ def ask(
         if url is not None or config.client.url is not None:
             raise AskError(str(error)) from None
         return _from_ledger(config, name, parameters, clock, error)
-
-
-def _get(client: Client, name: str, parameters: dict[str, Any]) -> requests.Response:
-    """The reply; where too many ask at once, that of a later attempt."""
-    for _ in range(_ATTEMPTS - 1):
-        reply = client.get(f"api/v1/{name}", parameters, seconds=_READ_SECONDS)
-        wait = reply.headers.get("retry-after", "")
-        if reply.status_code != requests.codes.unavailable or wait not in _SHORT_WAITS:
-            return reply
-        time.sleep(int(wait))
-    return client.get(f"api/v1/{name}", parameters, seconds=_READ_SECONDS)
 
 
 def json_object(reply: requests.Response) -> dict[str, Any] | None:

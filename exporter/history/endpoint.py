@@ -312,7 +312,7 @@ def _halves(part: range) -> list[range]:
 def _written(response: requests.Response, sent: int) -> int | None:
     """How many of the samples were taken, as a receiver of remote write 2.0 has to say; None if it does not."""
     text = response.headers.get(WRITTEN_HEADER, "")
-    return min(int(text), sent) if text.isascii() and text.isdigit() else None
+    return min(int(text), sent) if _is_number(text) else None
 
 
 def _shown(response: requests.Response) -> str:
@@ -322,4 +322,9 @@ def _shown(response: requests.Response) -> str:
 
 def _retry_after(response: requests.Response) -> float:
     text = response.headers.get("Retry-After", "")
-    return min(float(text), 3600.0) if text.isdigit() else 0.0
+    return min(float(text), 3600.0) if _is_number(text) else 0.0
+
+
+def _is_number(text: str) -> bool:
+    # Python reads no more than some thousand digits, and other digits not at all.
+    return text.isascii() and text.isdigit() and len(text) < 20

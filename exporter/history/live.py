@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from exporter.core.moments import Clock, to_milliseconds
-from exporter.history.endpoint import EndpointError, RemoteWriteEndpoint
+from exporter.history.endpoint import BatchRefusedError, EndpointError, RemoteWriteEndpoint
 from exporter.history.live_settings import LiveWriteSettings
 from exporter.history.request import Point, encode_labels
 
@@ -121,17 +121,25 @@ class LiveWrite:
         ]
         alive = frozenset(labels for labels, _, _ in points)
         points += [(labels, at, _STALE) for labels in self._alive - alive]
-        refused = left = 0
+        refused = 0
+        left: list[Point] = []
+        why = ""
         for start in range(0, len(points), _BATCH):
             batch: list[Point] = points[start : start + _BATCH]
-            written = self._endpoint.write(batch)
+            try:
+                written = self._endpoint.write(batch)
+            except BatchRefusedError as error:
+                left += batch
+                why = f": {error}"
+                continue  # the other batches may be taken
             refused += len(written.refused)
-            left += len(written.left)
-        self._alive = alive
+            left += [batch[index] for index in written.left]
+        # The end of a series is sent until it is taken.
+        self._alive = alive | {labels for labels, _, _ in left}
         if self._metrics is not None:
             self._metrics.rejected.inc(refused)
-            if refused + left < len(points):
+            if refused + len(left) < len(points):
                 self._metrics.last.set(now.timestamp())
         if left:
-            raise EndpointError(f"{left} of {len(points)} samples were not taken")
+            raise EndpointError(f"{len(left)} of {len(points)} samples were not taken{why}")
         return len(points) - refused

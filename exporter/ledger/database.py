@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from exporter.ledger.connection import connect
 from exporter.ledger.schema import MIGRATIONS, SCHEMA_VERSION
 
 
@@ -38,7 +39,7 @@ class Database:
             # Reading, too, makes files beside it, but where no one writes it: that is for SQLite to be said.
             is_at_rest = not path.with_name(path.name + "-wal").exists()
             at_rest = "&immutable=1" if is_at_rest and not os.access(path.parent, os.W_OK) else ""
-            self._db = sqlite3.connect(
+            self._db = connect(
                 f"{path.absolute().as_uri()}?mode=ro{at_rest}",
                 uri=True,
                 check_same_thread=False,
@@ -53,7 +54,7 @@ class Database:
         except BlockingIOError:
             self._lock_file.close()
             raise LedgerLockedError(f"another process is writing {path}") from None
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
+        self._db = connect(path, check_same_thread=False, isolation_level=None, timeout=10)
         path.chmod(0o600)
         self._opened = self._found()
         try:

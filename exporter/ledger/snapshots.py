@@ -28,6 +28,7 @@ from exporter.aws.clients import Aws, Deadline
 from exporter.aws.errors import AwsError, Kind, classify
 from exporter.core.answer_limits import answer_within
 from exporter.core.moments import Clock
+from exporter.ledger.connection import connect
 from exporter.ledger.schema import SCHEMA_VERSION
 from exporter.ledger.snapshot_settings import SnapshotSettings
 
@@ -348,7 +349,7 @@ class Snapshots:
 def _copy(ledger: Path, target: Path) -> None:
     """A consistent copy by SQLite's backup API, without keeping the writer waiting."""
     uri = f"{ledger.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as source, closing(sqlite3.connect(target)) as copy:
+    with closing(connect(uri, uri=True)) as source, closing(connect(target)) as copy:
         source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
 
@@ -364,7 +365,7 @@ def _unpack(packed: Path, plain: Path) -> None:
 def _check(path: Path, pragma: str) -> None:
     """SnapshotError unless the file is a whole ledger of a version that this one can read."""
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        with closing(connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             problems = [row[0] for row in db.execute(f"PRAGMA {pragma}")]
             (version,) = db.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:

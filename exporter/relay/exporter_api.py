@@ -65,7 +65,7 @@ class ExporterApi:
 
     def _get(self, model: type[A], name: str, params: dict[str, str]) -> A:
         try:
-            answer = self._client.get(f"api/v1/{name}", params, seconds=self._read_seconds)
+            answer = self._client.get_when_free(f"api/v1/{name}", params, seconds=self._read_seconds)
         except NoAnswerError as error:
             # Settings and files are for the log, as channels are read by others; the address is for neither.
             reason = str(error).replace(self._client.shown, "the exporter")

@@ -53,13 +53,18 @@ def post_json(
                 headers={"Content-Type": "application/json; charset=utf-8"},
                 timeout=timeout,
             )
-            result = classify(response.status_code)
-            return judge(response.content) if result.delivered else result
-        except (requests.Timeout, TooLargeError) as error:
-            # Neither in time nor in size did the answer come to its end.
+            status, answer = response.status_code, response.content
+        except requests.Timeout as error:
             return DeliveryResult(DeliveryStatus.TIMEOUT, type(error).__name__)
+        except TooLargeError as error:
+            if error.response is None:  # headers without end
+                return DeliveryResult(DeliveryStatus.TIMEOUT, type(error).__name__)
+            # A page, which no documented answer is: only its status counts.
+            status, answer = error.response.status_code, b""
         except requests.RequestException as error:
             return DeliveryResult(DeliveryStatus.UNREACHABLE, type(error).__name__)
+    result = classify(status)
+    return judge(answer) if result.delivered else result
 
 
 def check_webhook_url(url: Secret) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -15,6 +16,8 @@ from exporter.web.credentials import CallerAuth
 from exporter.web.outgoing import LimitedAdapter, OutgoingSession
 
 _CONNECT_SECONDS = 1.0
+_ATTEMPTS = 5
+_SHORT_WAITS = ("1", "2", "3")  # seconds; who asks decides on what takes longer
 _SECTION = "client"
 
 
@@ -54,6 +57,18 @@ class Client:
     ) -> requests.Response:
         """The answer of any status but 401; NoAnswerError if there is none."""
         return self._send("GET", path, parameters, seconds)
+
+    def get_when_free(
+        self, path: str, parameters: dict[str, Any] | None = None, *, seconds: float
+    ) -> requests.Response:
+        """The same; where too many ask at once, the answer of a later attempt, as the server asks for."""
+        for _ in range(_ATTEMPTS - 1):
+            reply = self.get(path, parameters, seconds=seconds)
+            wait = reply.headers.get("retry-after", "")
+            if reply.status_code != requests.codes.unavailable or wait not in _SHORT_WAITS:
+                return reply
+            time.sleep(int(wait))
+        return self.get(path, parameters, seconds=seconds)
 
     def post(self, path: str, parameters: dict[str, Any], *, seconds: float) -> requests.Response:
         """The same for a POST."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import subprocess
@@ -112,6 +113,34 @@ def test_a_push_of_which_a_series_is_held_back_has_failed(endpoint: RecordingEnd
     last = "aws_spend_exporter_live_write_last_success_timestamp_seconds"
     assert registry.get_sample_value(last) == AT / 1000
     assert registry.get_sample_value("aws_spend_exporter_live_write_samples_rejected_total") == 0
+
+
+@pytest.mark.fault(
+    "a filter refuses a whole batch of live series",
+    "the other batches are taken; a series that ended is ended once it is let through",
+)
+def test_a_batch_that_is_refused_holds_no_other_back(endpoint: RecordingEndpoint) -> None:
+    many: list[LiveSample] = [("many", {"number": f"{number:05}"}, 1.0) for number in range(2500)]
+    samples = many.copy()
+    pusher, _ = live(endpoint, lambda: samples)
+    assert pusher.push() == 2501
+    samples = many[1:]
+
+    def answer(request: Request) -> tuple[int, str]:
+        numbers = [dict(labels).get("number", "") for labels, _, _ in request.samples]
+        return (204, "") if all(number >= "02000" for number in numbers) else (400, "<html>Blocked</html>")
+
+    gone = {("number", "00000")}
+    endpoint.taken.clear()
+    endpoint.answer = answer
+    with pytest.raises(EndpointError, match="samples were not taken"):
+        pusher.push()
+    taken = {dict(labels)["number"] for labels, _, _ in endpoint.taken}
+    assert taken >= {f"{number:05}" for number in range(2001, 2500)}
+    endpoint.answer = lambda request: (204, "")
+    pusher.push()
+    ended = [labels for labels, _, value in endpoint.taken if math.isnan(value)]
+    assert [gone <= set(labels) for labels in ended] == [True]
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,8 @@ class ExporterWire:
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
         self.status = 200
+        self.busy = 0
+        """How many questions are answered 503 first, with `Retry-After`."""
         self.asked: list[tuple[str, dict[str, str], str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -129,8 +131,12 @@ class ExporterWire:
                 name = parts.path.removeprefix("/api/v1/")
                 asked = {key: values[0] for key, values in parse_qs(parts.query).items()}
                 wire.asked.append((name, asked, self.headers.get("Authorization", "")))
+                busy = wire.busy > 0
+                wire.busy -= busy
                 body = json.dumps(wire.answers.get(name)).encode()
-                self.send_response(wire.status)
+                self.send_response(503 if busy else wire.status)
+                if busy:
+                    self.send_header("Retry-After", "1")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

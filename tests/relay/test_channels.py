@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from hostile_server import HostileServer, whole
 from pydantic import ValidationError
 from relay_harness import HANG, WEBHOOK_ID, Telex, notification, running_app
 
@@ -97,6 +98,7 @@ def refused(status: DeliveryStatus, more: str = "") -> DeliveryResult:
         ("no body", b"", UNKNOWN),
         ("a page that is no JSON", b"<html>maintenance</html>", UNKNOWN),
         ("a page that is no JSON", b"\xff\xfe", UNKNOWN),
+        ("a page of 100 KiB", b"<html>" + b" " * 100_000, UNKNOWN),
         ("JSON without an end to its depth", b"[" * 30_000, UNKNOWN),
         ("JSON of another form", b'["status", "error"]', UNKNOWN),
         ("JSON of another form", b'{"status": ["error"]}', UNKNOWN),
@@ -111,6 +113,18 @@ def test_the_body_of_a_200_decides(form: str, body: bytes, result: DeliveryResul
     telex.body = body
     assert all_kinds()["telex"].post(Secret(telex.url), MESSAGE, TIMEOUT) == result
     assert telex.attempts == 1
+
+
+@pytest.mark.fault("Telex answers {status} with a page of 100 KiB", "its status decides, as of a short one")
+@pytest.mark.parametrize(
+    ("status", "result"),
+    [(404, DeliveryStatus.REJECTED), (429, DeliveryStatus.THROTTLED), (502, DeliveryStatus.SERVER_ERROR)],
+)
+def test_a_large_page_leaves_it_with_its_status(status: int, result: DeliveryStatus) -> None:
+    head = f"HTTP/1.1 {status} No\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n".encode()
+    with HostileServer(whole(head + b" " * 100_000)) as server:
+        answered = all_kinds()["telex"].post(Secret(f"{server.url}/hook"), MESSAGE, TIMEOUT)
+    assert answered == DeliveryResult(result, f"HTTP {status}")
 
 
 @pytest.mark.fault(

@@ -145,6 +145,19 @@ def test_a_tick_is_taken_at_once_and_answered_from_the_organization(
     assert (metric(relay, 'integration_ticks_total{outcome="above"}'), metric(relay, 'integration_ticks_total{outcome="within"}')) == (1, 1)  # fmt: skip
 
 
+@pytest.mark.fault(
+    "an exporter that is too busy for a tick", "it is asked again as it says, and the tick has its answer"
+)
+def test_a_tick_waits_for_an_exporter_that_is_busy(
+    start: Start, telex: Telex, exporter: ExporterWire
+) -> None:
+    exporter.busy = 1
+    relay = start()
+    assert relay.post(tick(telex, threshold="123.46"), "/tick").status_code == 202
+    assert result(telex)["message"].splitlines()[0] == "AWS Spend Monitor: within budget"
+    assert [name for name, _, _ in exporter.asked] == ["costs", "costs"]
+
+
 @pytest.mark.parametrize(
     ("values", "answers", "problem"),
     [

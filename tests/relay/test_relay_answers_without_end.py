@@ -13,10 +13,13 @@ from relay_harness import Telex, notification, running_app
 from waiting import wait_for
 
 from exporter.relay.channel import DeliveryStatus
+from exporter.relay.channels.telex import judge
 from exporter.relay.exporter_api import ExporterApi, ExporterError
 from exporter.relay.integration import return_url
 from exporter.relay.integration.return_url import Destination
 from exporter.relay.settings import RelaySettings
+from exporter.relay.webhook import post_json
+from exporter.web.credentials import Secret
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 TAKEN = whole(HEAD + b'Content-Length: 21\r\nConnection: close\r\n\r\n{"status": "success"}')
@@ -39,7 +42,7 @@ def without_end(*left_out: str) -> pytest.MarkDecorator:
     )
 
 
-@without_end()
+@without_end("sends a body without end")
 @pytest.mark.fault(
     "a channel that {answer_is}", "the delivery ends in time and is tried again; another channel is not held"
 )
@@ -72,6 +75,15 @@ def test_a_delivery_ends_in_time(answer_is: str, answer: Answer, telex: Telex, t
                 "detail": "delivered"
             }
             assert hostile.calls == 2
+
+
+@pytest.mark.fault(
+    "a channel that takes a message and sends a body without end", "the delivery ends; it is not repeated"
+)
+def test_a_body_without_end_is_of_an_unknown_form() -> None:
+    with HostileServer(endless(b" " * 65536, head=HEAD + b"\r\n")) as hostile:
+        result = post_json(Secret(f"{hostile.url}/hook"), b"{}", (5.0, 60.0), judge)
+    assert (result.status, result.understood) == (DeliveryStatus.DELIVERED, False)
 
 
 @without_end()

@@ -332,6 +332,23 @@ def test_an_exporter_that_comes_back_is_read(tmp_path: Path, telex: Telex, expor
     assert telex.messages == [TEXT]
 
 
+@pytest.mark.fault(
+    "an exporter that is too busy when a digest is due",
+    "it is asked again as it says, the digest has its data",
+)
+def test_an_exporter_that_is_busy_is_asked_again(
+    tmp_path: Path, telex: Telex, exporter: ExporterWire
+) -> None:
+    exporter.answers["summary"] = SUMMARY
+    exporter.busy = 2
+    first_start(tmp_path, telex, exporter, DUE - timedelta(hours=1))
+    with running(tmp_path, telex, exporter, Clock(DUE), retry_for="1m") as relay:
+        wait_for("the digest is counted", lambda: relay.count("digests_total") == {"sent": 1})
+        assert relay.count("digest_failures_total", "step") == {}
+    assert telex.messages == [TEXT]
+    assert len(exporter.asked) == 3
+
+
 @pytest.mark.parametrize("answer", [None, {"now": "soon"}, [1]])
 @pytest.mark.fault(
     "an exporter without an answer for as long as a digest tries", "the digest says that all is unknown"

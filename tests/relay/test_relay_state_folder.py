@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -120,15 +121,27 @@ def test_a_disk_that_becomes_full_is_read_for_the_last_time(tmp_path: Path, tele
     assert relay.log.read_text().count(NOT_ON_DISK) == 1
 
 
+def other_bytes(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + b"no database" * 2000)
+
+
+def a_schema_that_is_no_text(path: Path) -> None:
+    """SQLite's error names the table, in bytes that are not UTF-8."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE judged (channel TEXT)")
+    path.write_bytes(path.read_bytes().replace(b"TABLE", b"T\xd1BLE").replace(b"judged", b"j\xd1dged"))
+
+
+@pytest.mark.parametrize("damage", [other_bytes, a_schema_that_is_no_text])
 @pytest.mark.fault(
     "the file of the relay's memory holds something else at the start",
     "alerts are delivered, it is set aside",
 )
 def test_a_damaged_file_is_set_aside_at_the_start(
-    start_relay: StartRelay, telex: Telex, tmp_path: Path
+    damage: Callable[[Path], None], start_relay: StartRelay, telex: Telex, tmp_path: Path
 ) -> None:
     (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "deliveries.sqlite").write_bytes(b"SQLite format 3\0" + b"no database" * 2000)
+    damage(tmp_path / "state" / "deliveries.sqlite")
     relay = start_relay()
     assert [relay.post(notification()).json()["detail"] for _ in range(2)] == [
         "delivered",
@@ -142,12 +155,14 @@ def test_a_damaged_file_is_set_aside_at_the_start(
 @pytest.mark.fault(
     "the book of the relay's charges is damaged at the start", "alerts are delivered, nothing paid is asked"
 )
+@pytest.mark.parametrize("damage", [other_bytes, a_schema_that_is_no_text])
 def test_a_damaged_book_of_charges_keeps_no_alert(
-    start_relay: StartRelay, telex: Telex, tmp_path: Path
+    damage: Callable[[Path], None], start_relay: StartRelay, telex: Telex, tmp_path: Path
 ) -> None:
     (tmp_path / "state").mkdir()
     book = tmp_path / "state" / "charges.sqlite"
-    book.write_bytes(b"no database" * 2000)
+    damage(book)
+    before = book.read_bytes()
     with HostileServer(whole(REFUSAL)) as aws:
         relay = start_relay(
             aws_url=aws.url, integration={"enabled": True, "return_hosts": [urlsplit(telex.url).netloc]}
@@ -159,4 +174,4 @@ def test_a_damaged_book_of_charges_keeps_no_alert(
         assert "Problem: the relay cannot keep its book of charges" in telex.messages[1]
         assert "api_charges_usd_total{" not in relay.get("/metrics").text
         assert aws.calls == 0
-    assert book.read_bytes() == b"no database" * 2000, "what was spent is not known from another file"
+    assert book.read_bytes() == before, "what was spent is not known from another file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,17 @@ from exporter.ledger.file import Ledger
 from exporter.ledger.pending import Origin
 
 
+def a_folder(path: Path) -> None:
+    path.mkdir(parents=True)
+
+
+def a_schema_that_is_no_text(path: Path) -> None:
+    """SQLite's error names the table, in bytes that are not UTF-8."""
+    Ledger(path).close()
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE T\xd1BLE"))
+
+
+@pytest.mark.parametrize("ledger", [a_folder, a_schema_that_is_no_text])
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -26,11 +38,15 @@ from exporter.ledger.pending import Origin
 )
 @pytest.mark.fault("commands beside a ledger that cannot be read", "one line says so")
 def test_a_ledger_that_cannot_be_read_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ledger: Callable[[Path], None],
+    arguments: tuple[str, ...],
+    code: int,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("config.yaml").write_text(yaml.safe_dump({"data_dir": "data", "server": {"port": 1}}))
-    Path("data/ledger.sqlite").mkdir(parents=True)
+    ledger(Path("data/ledger.sqlite"))
     result = CliRunner().invoke(main, arguments)
     assert (result.exit_code, type(result.exception)) == (code, SystemExit if code else type(None))
     (line,) = [line for line in result.output.splitlines() if "cannot be read" in line]
