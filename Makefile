@@ -31,7 +31,7 @@ test: setup lint browser ## everything that CI runs: check and the tests that st
 	$(PYTEST) -m "alone and not long"
 	$(BIN)/python tests/moments.py --short --workers $(WORKERS) tests/unit
 
-chaos: setup browser ## break what stands between the parts, in every way that a test knows, and print what held
+chaos: setup ## break what stands between the parts, in every way that a test knows, and print what held
 	$(PYTEST) $(PARALLEL) -m "fault and not alone" --faults 350
 
 clocks: setup ## the suites of one process at other hours and dates than now

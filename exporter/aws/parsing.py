@@ -37,6 +37,8 @@ _NUMBER = re.compile(r"[+-]?(\d{1,400}\.?\d{0,400}|\.\d{1,400})([eE][+-]?\d{1,4}
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 _LARGEST = 2**63
 _SHOWN_BYTES = 200
+_TEXT_OF_ROOT = frozenset({"GetBucketLocationOutput"})
+"""Structures whose one member is the text of the root element: botocore reads it after the parser."""
 _ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)[\s/>]")
 
 
@@ -180,7 +182,8 @@ class _TypedXml:
     """Text of XML is of the type that the service's description has, and numbers are finite."""
 
     def _handle_structure(self, shape: Any, node: Any) -> Any:
-        _require_elements(shape, node)
+        if shape.name not in _TEXT_OF_ROOT:
+            _require_elements(shape, node)
         return super()._handle_structure(shape, node)  # type: ignore[misc]
 
     def _handle_list(self, shape: Any, node: Any) -> Any:
@@ -241,7 +244,10 @@ class _StrictRestJson(_Guarded, _Typed, _ReadOnce, RestJSONParser):  # type: ign
 
 
 class _StrictCbor(_Guarded, _Typed, RpcV2CBORParser):  # type: ignore[misc] # botocore ships no types
-    pass
+    def _handle_timestamp(self, shape: Any, value: Any) -> datetime:
+        if not isinstance(value, datetime):  # the tag of a moment has been read with the body
+            raise _refuse(shape, value)
+        return _aware(value)
 
 
 class _StrictQuery(_Guarded, _TypedXml, QueryParser):  # type: ignore[misc] # botocore ships no types

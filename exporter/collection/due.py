@@ -21,6 +21,8 @@ class Patience:
     """Of account discovery."""
     first_paid_retry: timedelta = timedelta(minutes=1)
     """Of a unit of a collector that has a `due` date; doubled after each failure, its interval at most."""
+    no_data: timedelta = timedelta(hours=6)
+    """The least, of such a unit where AWS has no data yet: it may take a day, and each answer without any is paid for."""
     denied_region: timedelta = timedelta(days=1)
     """Of a unit whose region a service control policy denies."""
 

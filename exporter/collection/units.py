@@ -304,7 +304,9 @@ class Units:
                 self._put(unit, self._patience.denied_region)
             else:
                 unit.failures = unit.failures + 1 if failure else 0
-                self._plan(unit, attempt, directory, began, committed=committed)
+                without_data = failure is not None and failure.kind is Kind.DATA_UNAVAILABLE
+                least = self._patience.no_data if without_data else timedelta(0)
+                self._plan(unit, attempt, directory, began, committed=committed, least_wait=least)
         except Exception:
             # E.g. the ledger's disk is full: there is a next time after any failure.
             log.exception(
@@ -403,9 +405,19 @@ class Units:
             self._stream.put(each)
 
     def _plan(
-        self, unit: _Unit, attempt: Attempt, directory: Directory, began: float, *, committed: bool
+        self,
+        unit: _Unit,
+        attempt: Attempt,
+        directory: Directory,
+        began: float,
+        *,
+        committed: bool,
+        least_wait: timedelta,
     ) -> None:
-        """Put a unit that was read where it is due again; may read the ledger, and raise what that raises."""
+        """Put a unit that was read where it is due again; may read the ledger, and raise what that raises.
+
+        `least_wait` is how long one that has failed, and may be paid for, waits at least.
+        """
         interval = attempt.interval
         collector = unit.collector
         if collector.due is None or unit.part is None:
@@ -416,7 +428,7 @@ class Units:
             return
         first_retry = self._patience.first_paid_retry
         if unit.failures:
-            self._put(unit, backoff(first_retry, unit.failures, interval))
+            self._put(unit, max(least_wait, backoff(first_retry, unit.failures, interval)))
             return
         target = self._target(unit, directory)
         if target is None:

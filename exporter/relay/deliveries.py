@@ -62,6 +62,8 @@ _DAMAGED = {
     sqlite3.SQLITE_CONSTRAINT,
     sqlite3.SQLITE_FORMAT,
 }
+# The second where a message of SQLite quotes a damaged schema that is no text.
+_SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _TRIED_AGAIN_SECONDS = 60.0
 # Longer than a digest can be late: one that the channel has is never sent again, whenever the relay is back.
 _DIGEST_KEPT_SECONDS = 2 * 86_400
@@ -244,7 +246,7 @@ class Deliveries:
                     break
                 try:
                     return work(self._file)
-                except sqlite3.Error as error:
+                except _SQLITE_ERRORS as error:
                     self._lose_file(self._file, error)
             if self._spare is None:
                 self._spare = _made(_connect(":memory:"))
@@ -256,12 +258,12 @@ class Deliveries:
         try:
             try:
                 opened = _open(self._path)
-            except sqlite3.Error as error:
+            except _SQLITE_ERRORS as error:
                 if not _is_damage(error):
                     raise
                 self._set_aside(error)
                 opened = _open(self._path)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *_SQLITE_ERRORS) as error:
             self._failed(error)
             if self._spare is None:
                 self._spare = _read(self._path)
@@ -269,7 +271,7 @@ class Deliveries:
         if self._spare is not None:
             try:
                 _copy(self._spare, opened)
-            except sqlite3.Error as error:
+            except _SQLITE_ERRORS as error:
                 opened.close()
                 self._failed(error)
                 return
@@ -280,7 +282,7 @@ class Deliveries:
         self._reported = False
         self._file = opened
 
-    def _lose_file(self, file: sqlite3.Connection, error: sqlite3.Error) -> None:
+    def _lose_file(self, file: sqlite3.Connection, error: Exception) -> None:
         self._file = None
         if _is_damage(error):
             file.close()
@@ -290,13 +292,13 @@ class Deliveries:
             return
         self._tried_at = self._steady()
         self._failed(error)
-        with suppress(sqlite3.Error):  # a full disk can still be read
+        with suppress(*_SQLITE_ERRORS):  # a full disk can still be read
             spare = _made(_connect(":memory:"))
             self._spare = spare
             _copy(file, spare)
         file.close()
 
-    def _set_aside(self, error: sqlite3.Error) -> None:
+    def _set_aside(self, error: Exception) -> None:
         """Move a damaged file away: its loss costs a repeated message at most."""
         self._on_failure()
         log.error(
@@ -322,10 +324,12 @@ class _DamagedError(sqlite3.DatabaseError):
     """The file is not what was written."""
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
+def _is_damage(error: Exception) -> bool:
     """Whether the file is at fault; not for a full disk, a lock, or a folder that cannot be written."""
     code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, _DamagedError) or (code is not None and code & 0xFF in _DAMAGED)
+    return isinstance(error, _DamagedError | UnicodeDecodeError) or (
+        code is not None and code & 0xFF in _DAMAGED
+    )
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -355,7 +359,7 @@ def _read(path: Path) -> sqlite3.Connection:
     """What can be read of a file that cannot be written, in memory; empty where nothing can."""
     spare = _made(_connect(":memory:"))
     with (
-        suppress(OSError, sqlite3.Error),
+        suppress(OSError, *_SQLITE_ERRORS),
         # Immutable: else reading, too, makes files beside it.
         closing(connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as file,
     ):

@@ -17,7 +17,7 @@ from exporter.core.folding import OTHER, fold
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.places import Scope
 from exporter.core.resource import Resource
-from exporter.inventory.listing import Listing, ResourceFile
+from exporter.inventory.listing import Call, Listing, ResourceFile
 from simulated_aws import SimulatedAws
 
 COUNT = 50_000
@@ -40,7 +40,8 @@ def many(ctx: Listing, target: Any) -> Iterator[Resource]:
 
 
 FILE = ResourceFile(
-    name="sqs", help="Many.", scope=Scope.REGION, service="sqs", types=("test:thing",), iam_actions=(), calls=(),
+    name="sqs", help="Many.", scope=Scope.REGION, service="sqs", types=("test:thing",), iam_actions=(),
+    calls=(Call("ListQueues"),),
     list=many, cost_services={},
 )  # fmt: skip
 

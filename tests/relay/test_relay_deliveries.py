@@ -190,6 +190,23 @@ def test_a_file_of_before_rows_had_a_seal_is_taken_over(tmp_path: Path) -> None:
     assert not (tmp_path / "deliveries.sqlite.damaged").exists()
 
 
+@pytest.mark.fault(
+    "a memory file whose schema is no text", "it is set aside, and the next begins empty on disk"
+)
+def test_a_schema_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    """SQLite quotes it in its message, which Python cannot read."""
+    path = filled(tmp_path)
+    content = path.read_bytes()
+    assert content.count(b"listed_findings") > 0
+    content = content.replace(b"CREATE TABLE listed", b"CREATE ----- listed")
+    path.write_bytes(content.replace(b"listed_findings", b"listed\x80\xff\x80ndings"))
+    deliveries = memory(tmp_path, Clock())
+    assert deliveries.on_disk
+    assert (tmp_path / "deliveries.sqlite.damaged").exists()
+    assert deliveries.open("key", LATER) == Progress(LATER, 0, completed=False)
+    deliveries.close()
+
+
 def survives(folder: Path) -> None:
     """Whatever is damaged, nothing raises, nothing passes for delivered that is not, and what is new is remembered."""
     deliveries = memory(folder, Clock())
@@ -264,6 +281,7 @@ def test_any_damage_of_the_file_costs_a_repetition_at_most(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 @given(st.lists(DAMAGE, min_size=1, max_size=6))
 @settings(max_examples=5000, deadline=None)
 def test_any_damage_of_the_file_costs_a_repetition_at_most_at_length(

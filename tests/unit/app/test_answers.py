@@ -87,6 +87,7 @@ def served(source: AnswerSource) -> Iterator[str]:
     probes = Probes(
         unready=list,
         problems=list,
+        denied_regions=list,
         reload=lambda: None,
         refresh=lambda name, _: Refreshed(collector=name),
         status=dict,

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_access import ROLE, access, member
 from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
@@ -24,10 +24,8 @@ from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
 from exporter.aws.settings import CeilingSettings
 from exporter.core.moments import utc_now
-from exporter.core.places import Account
 from simulated_aws import OrganizationSpec, SimulatedAws
 
-ROLE = "aws-spend-exporter-member"
 COST = {
     "TimePeriod": {"Start": "2026-03-01", "End": "2026-03-02"},
     "Granularity": "DAILY",
@@ -48,33 +46,6 @@ def simulated() -> Iterator[SimulatedAws]:
     spec = OrganizationSpec(seed=11, accounts=6, services=3, days=60, instances=1, now=now)
     with SimulatedAws(spec) as aws:
         yield aws
-
-
-@pytest.fixture
-def wire(simulated: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedAws]:
-    for name, value in simulated.environment().items():
-        monkeypatch.setenv(name, value)
-    simulated.requests.clear()
-    yield simulated
-    simulated.faults.clear()
-    simulated.requests.clear()
-
-
-@contextmanager
-def access(wire: SimulatedAws, **options: Any) -> Iterator[Aws]:
-    meter = Meter(MemoryCharges(), CeilingSettings(), utc_now, CollectorRegistry())
-    # What is under test is what is retried, not how long it waits.
-    quick = {"read_timeout": 30, "backoff": Backoff(0.01)}
-    aws = Aws(meter, endpoint_url=wire.url, simulated=True, **(quick | options))
-    try:
-        yield aws
-    finally:
-        aws.close()
-
-
-def member(wire: SimulatedAws, name: str) -> Account:
-    account_id = wire.organization.find(name).id
-    return Account(account_id, name, role_arn=f"arn:aws:iam::{account_id}:role/{ROLE}")
 
 
 @pytest.mark.parametrize(("service", "operation"), CALLS)

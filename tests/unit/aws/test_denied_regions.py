@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from aws_access import access, member
 from waiting import wait_for
 
-from exporter.aws.charges import MemoryCharges
-from exporter.aws.clients import Aws, Backoff
+from exporter.aws.clients import Aws
 from exporter.aws.denied_regions import DeniedRegions
 from exporter.aws.errors import AwsError, Kind
-from exporter.aws.meter import Meter
-from exporter.aws.settings import CeilingSettings
-from exporter.core.moments import utc_now
 from exporter.core.places import Account
 from simulated_aws import OrganizationSpec, SimulatedAws
 
-ROLE = "aws-spend-exporter-member"
 HOME, DENIED = "us-east-1", "eu-west-1"
 CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     # The service's own form of a refusal.
@@ -39,32 +33,6 @@ PROBES = {"resourcegroupstaggingapi", "ec2", "lambda", "sns"}
 def simulated() -> Iterator[SimulatedAws]:
     with SimulatedAws(OrganizationSpec(seed=43, accounts=3, services=3, days=30, instances=1)) as aws:
         yield aws
-
-
-@pytest.fixture
-def wire(simulated: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedAws]:
-    for name, value in simulated.environment().items():
-        monkeypatch.setenv(name, value)
-    simulated.requests.clear()
-    yield simulated
-    simulated.faults.clear()
-    simulated.requests.clear()
-
-
-@contextmanager
-def access(wire: SimulatedAws, **options: Any) -> Iterator[Aws]:
-    meter = Meter(MemoryCharges(), CeilingSettings(), utc_now, CollectorRegistry())
-    quick = {"read_timeout": 30, "backoff": Backoff(0.01)}
-    aws = Aws(meter, endpoint_url=wire.url, simulated=True, **(quick | options))
-    try:
-        yield aws
-    finally:
-        aws.close()
-
-
-def member(wire: SimulatedAws, name: str = "prod") -> Account:
-    account_id = wire.organization.find(name).id
-    return Account(account_id, name, role_arn=f"arn:aws:iam::{account_id}:role/{ROLE}")
 
 
 def kind_of(aws: Aws, account: Account, call: str = "json", region: str = DENIED) -> Kind | None:

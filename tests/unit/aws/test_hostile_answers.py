@@ -50,16 +50,6 @@ def simulated() -> Iterator[SimulatedAws]:
         yield aws
 
 
-@pytest.fixture
-def wire(simulated: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedAws]:
-    for name, value in simulated.environment().items():
-        monkeypatch.setenv(name, value)
-    simulated.requests.clear()
-    yield simulated
-    simulated.faults.clear()
-    simulated.requests.clear()
-
-
 class Access:
     """Access to the simulated AWS, and what it has counted."""
 

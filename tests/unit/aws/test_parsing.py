@@ -116,6 +116,32 @@ def test_an_empty_200_is_refused_where_the_protocol_is_json() -> None:
         parsed("organizations", "ListRoots", b"")
 
 
+def test_the_one_structure_of_s3_that_is_text_is_no_malformed_answer() -> None:
+    where = (
+        b'<LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/">eu-west-1</LocationConstraint>'
+    )
+    assert parsed("s3", "GetBucketLocation", where)["ResponseMetadata"]["HTTPStatusCode"] == 200
+    with pytest.raises(ResponseParserError, match="is no structure"):
+        parsed("s3", "ListBuckets", b"<ListAllMyBucketsResult>eu-west-1</ListAllMyBucketsResult>")
+
+
+def test_moments_and_numbers_of_cbor_are_read() -> None:
+    model = botocore.session.Session().get_service_model("cloudwatch").operation_model("GetMetricData")
+    parser = StrictParsers().create_parser("smithy-rpc-v2-cbor")
+
+    def parse(moment: bytes) -> Any:
+        moments, values = b"jTimestamps\x81" + moment, b"fValues\x82\x01\xf9\x3e\x00"  # 1 and 1.5
+        body = b"\xa1qMetricDataResults\x81\xa2" + moments + values
+        return parser.parse(
+            {"status_code": 200, "headers": {}, "body": body, "context": {}}, model.output_shape
+        )
+
+    (result,) = parse(b"\xc1\x1a\x65\x53\xf1\x00")["MetricDataResults"]
+    assert result == {"Timestamps": [datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)], "Values": [1, 1.5]}
+    with pytest.raises(ResponseParserError, match="is no timestamp"):
+        parse(b"\x1a\x65\x53\xf1\x00")  # without the tag of a moment it is a number
+
+
 @pytest.mark.parametrize(("service", "operation"), XML)
 @pytest.mark.parametrize(
     "body",

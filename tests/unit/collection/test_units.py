@@ -147,6 +147,30 @@ def test_a_unit_that_fails_is_tried_again_without_the_others(world: World) -> No
     assert runner.stop(30)
 
 
+@pytest.mark.fault(
+    "Cost Explorer that was enabled just now has no data at all",
+    "data_unavailable, and it is paid for four times a day at most",
+)
+def test_a_unit_without_data_is_not_asked_again_each_hour(world: World) -> None:
+    reads: list[int] = []
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        reads.append(1)
+        raise AwsError(Kind.DATA_UNAVAILABLE, "not yet")
+
+    world.collect, world.scope, world.due = collect, Scope.PAYER, lambda ctx, target: NOW
+    runner = world.runner()
+    runner.start()
+    wait_for("it is ready", lambda: reads and not runner.unready())
+    assert runner.problems() == ["cost of name-111111111111 (111111111111): data_unavailable"]
+    runner._stream.hasten(6 * 3600 - 60)
+    time.sleep(0.2)
+    assert len(reads) == 1
+    runner._stream.hasten(61)
+    wait_for("it is asked again", lambda: len(reads) == 2)
+    assert runner.stop(30)
+
+
 def test_what_follows_a_collector_is_due_after_each_of_its_commits_unless_it_fails(world: World) -> None:
     read: list[bool] = []
     fails = threading.Event()
