@@ -69,7 +69,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Called by PyYAML for each mapping."""
         seen: set[Any] = set()
-        for key_node, _ in node.value:
+        # A tag can call anything a mapping; PyYAML refuses that below.
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if key_node.tag == _MERGE:
                 continue
             key = self.construct_object(key_node, deep=True)
@@ -85,7 +86,17 @@ class _Loader(yaml.SafeLoader):
         # Python takes as long as the square of its digits for one, and cannot print it.
         if node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
             raise _refused(f"a number of more than {_LONGEST_NUMBER} characters", node.start_mark)
-        return super().construct_object(node, deep)
+        try:
+            return super().construct_object(node, deep)
+        except (
+            IndexError,
+            KeyError,
+            AttributeError,
+            TypeError,
+        ):  # of PyYAML, for `!!bool maybe` or `!!int ""`
+            raise _refused(
+                f"found {shown(node.value)}, which its tag does not allow", node.start_mark
+            ) from None
 
 
 def _refused(reason: str, mark: Any) -> yaml.constructor.ConstructorError:

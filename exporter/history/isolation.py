@@ -265,7 +265,13 @@ class _Search:
             self._refused |= named
             return
         budget = [_MOST_COUNTS]
-        self._halve(sorted(self._undecided), bad, budget)
+        # By time where age is the reason: then those that are bad stand together.
+        by_age = answer.reason is Reason.OLD
+        self._halve(
+            sorted(self._undecided, key=lambda index: (self._points[index][1] if by_age else 0, index)),
+            bad,
+            budget,
+        )
         self._give_up(set(self._undecided), answer)
 
     def _named(self, answer: Answer) -> set[int]:

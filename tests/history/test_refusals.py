@@ -352,6 +352,22 @@ def test_a_receiver_of_2_0_takes_the_good_samples_at_once(
     assert len(others) <= 11 * few  # to tell them apart by counts; none where the whole series is bad
 
 
+@pytest.mark.fault(
+    "a receiver of 2.0 takes nothing older than an hour, and does not name the series",
+    "the newer samples are taken, the older ones located with few requests",
+)
+def test_a_window_that_is_too_short_costs_one_search(endpoint: RecordingEndpoint, make: Make) -> None:
+    """As many bad samples in each of the series: by series, each would be searched."""
+    endpoint.take_2, endpoint.names_series = True, False
+    sent = points()
+    oldest = sorted(range(COUNT), key=lambda index: sent[index][1])
+    bad = set(oldest[:700])
+    endpoint.bad = among(bad, "err-mimir-sample-timestamp-too-old")
+    assert make(endpoint).write(sent) == Written(refused=frozenset(bad))
+    assert taken(endpoint) == set(range(COUNT)) - bad
+    assert len(endpoint.requests) <= 13
+
+
 @pytest.mark.parametrize("words", ["too old sample", "out of order sample", "label value too long"])
 @pytest.mark.fault("a receiver of 2.0 names the series of what it refuses", "one request is enough")
 def test_named_series_cost_no_further_request(endpoint: RecordingEndpoint, make: Make, words: str) -> None:

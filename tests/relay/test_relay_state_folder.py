@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -11,12 +12,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hostile_server import HostileServer, whole
+from hostile_server import Caller, HostileServer, whole
 from relay_harness import Relay, Telex, notification
 from waiting import wait_for
 
 StartRelay = Callable[..., Relay]
 REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+_IDENTITY = (
+    b"<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::111111111111:user/x</Arn>"
+    b"<UserId>x</UserId><Account>111111111111</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+)
+IDENTITY = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (
+    len(_IDENTITY),
+    _IDENTITY,
+)
 NOT_ON_DISK = "memory of deliveries is not on disk, messages may come twice after a restart"
 
 
@@ -150,6 +159,42 @@ def test_a_damaged_file_is_set_aside_at_the_start(
     assert len(telex.accepted) == 1
     assert (metric(relay, "memory_on_disk"), metric(relay, "memory_errors_total")) == (1, 1)
     assert relay.log.read_text().count("memory of deliveries is damaged, it begins empty") == 1
+
+
+@pytest.mark.fault(
+    "the folder of the relay's state is removed at work",
+    "/metrics leaves out what is left to spend, alerts are delivered, nothing paid is asked",
+)
+def test_a_book_of_charges_that_is_lost_is_left_out_of_the_metrics(
+    start_relay: StartRelay, telex: Telex, tmp_path: Path
+) -> None:
+    asked: list[bytes] = []
+
+    def identity(caller: Caller) -> None:
+        asked.append(caller.request)
+        caller.send(IDENTITY)
+
+    with HostileServer(identity) as aws:
+        relay = start_relay(
+            aws_url=aws.url, integration={"enabled": True, "return_hosts": [urlsplit(telex.url).netloc]}
+        )
+        assert "integration_ceiling_remaining_usd{" in relay.get("/metrics").text
+        shutil.rmtree(tmp_path / "state")
+        metrics = relay.get("/metrics")
+        assert metrics.status_code == 200
+        assert "integration_ceiling_remaining_usd{" not in metrics.text
+        assert relay.post(notification()).status_code == 200
+        keys = {"aws_access_key_id": "AKIAPLANTED000000001", "aws_secret_access_key": "x" * 40}
+        assert relay.post(tick(telex, **keys), "/tick").status_code == 202
+        wait_for("the tick is answered", lambda: len(telex.accepted) == 2)
+        assert "Problem: " in telex.messages[1]
+        metrics = relay.get("/metrics")
+        assert metrics.status_code == 200
+        charged = [line for line in metrics.text.splitlines() if "api_charges_usd_total{" in line]
+        assert sum(float(line.split()[-1]) for line in charged) == 0
+    # What is paid could not be booked: no more than the free question whose keys they are.
+    assert len(asked) == 1
+    assert b"X-Amz-Target" not in asked[0]
 
 
 @pytest.mark.fault(

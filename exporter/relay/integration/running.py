@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from prometheus_client import Gauge
+from prometheus_client.core import GaugeMetricFamily
 
 from exporter.core.moments import period_start, utc_now
 from exporter.ledger.database import LedgerLockedError
@@ -66,12 +67,7 @@ class Integration:
         self._ticks: Ticks | None = None
         if not settings.integration.enabled:
             return
-        self._remaining = Gauge(
-            PREFIX + "integration_ceiling_remaining_usd",
-            "Dollars that ticks with AWS keys may still spend on Cost Explorer, by period.",
-            ["period"],
-            registry=metrics.registry,
-        )
+        metrics.registry.register(_CeilingMetrics(self))
         try:
             self._open_book()
         except (OSError, sqlite3.Error) as error:
@@ -81,16 +77,19 @@ class Integration:
     def _open_book(self) -> Ledger:
         """The book of charges. Raises OSError, sqlite3.Error and LedgerLockedError."""
         if self._ledger is None:
-            ledger = Ledger(self._state_dir / "charges.sqlite")
-
-            def left(period: str, limit: Decimal) -> float:
-                return float(limit - ledger.charges.charged_since(BUDGET, period_start(period, utc_now())))
-
-            for period, limit in self._settings.ceiling.limits(BUDGET).items():
-                if limit is not None:
-                    self._remaining.labels(period).set_function(partial(left, period, limit))
-            self._ledger = ledger
+            self._ledger = Ledger(self._state_dir / "charges.sqlite")
         return self._ledger
+
+    def remaining(self) -> Mapping[str, Decimal]:
+        """Dollars that are left under each ceiling; of none without a book. sqlite3.Error if it cannot be read."""
+        if self._ledger is None:
+            return {}
+        charged_since = self._ledger.charges.charged_since
+        return {
+            period: limit - charged_since(BUDGET, period_start(period, utc_now()))
+            for period, limit in self._settings.ceiling.limits(BUDGET).items()
+            if limit is not None
+        }
 
     def _account_costs(self) -> AccountCosts:
         """What answers ticks with AWS keys, loaded with the first of them; NoAnswerError without a book of charges."""
@@ -119,3 +118,30 @@ class Integration:
             self._ticks.drain(seconds)
         if self._ledger is not None:
             self._ledger.close()
+
+
+class _CeilingMetrics:
+    """What is left under the ceilings; left out while the book of charges cannot be read."""
+
+    def __init__(self, integration: Integration) -> None:
+        self._integration = integration
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Called by the registry when this is added to it."""
+        return [self._family()]
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """Called by the registry."""
+        family = self._family()
+        with suppress(sqlite3.Error):
+            for period, usd in self._integration.remaining().items():
+                family.add_metric([period], float(usd))
+        return [family]
+
+    @staticmethod
+    def _family() -> GaugeMetricFamily:
+        return GaugeMetricFamily(
+            PREFIX + "integration_ceiling_remaining_usd",
+            "Dollars that ticks with AWS keys may still spend on Cost Explorer, by period.",
+            labels=["period"],
+        )

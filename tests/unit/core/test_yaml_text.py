@@ -155,3 +155,27 @@ def test_no_text_ends_in_another_error(text: str) -> None:
     except YamlTextError as error:
         reason = str(error)
     assert len(reason) < 400
+
+
+_TAGS = ("null", "bool", "int", "float", "binary", "timestamp", "omap", "pairs", "set", "str", "seq", "map", "merge", "value")  # fmt: skip
+_TAGGED = ('""', "maybe", "'0x'", "-", "':'", "'_'", "2001-01-01", "[]", "[1]", "[[1]]", "{}", "{a: 1}", "[{a: 1}, {a: 2}]")  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", _TAGS)
+@pytest.mark.fault("config.yaml calls a value by a tag that it does not fit", "refused in one short line")
+def test_a_tag_that_does_not_fit_is_refused(tag: str) -> None:
+    for value in _TAGGED:
+        for text in (f"a: !!{tag} {value}", f"? !!{tag} {value}\n: 1", f"[!!{tag} {value}]"):
+            reason = ""
+            try:
+                assert parse_yaml(text) == yaml.safe_load(text)
+            except YamlTextError as error:
+                reason = str(error)
+            assert len(reason) < 400
+
+
+def test_a_tag_that_does_not_fit_is_shown_with_its_line() -> None:
+    with pytest.raises(
+        YamlTextError, match=r"^found 'maybe', which its tag does not allow, line 2, column 4$"
+    ):
+        parse_yaml("b: 1\na: !!bool maybe")
