@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -17,6 +18,10 @@ from xdist.scheduler import LoadScopeScheduling
 
 from exporter.core import redaction
 from exporter.core.logs import LogSettings, log_handler
+
+# A shell that starts a run in the background has it ignore Ctrl-C, and with it all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is. In CI the same examples come each time, so that a
 # red run says something about the change; `make test` elsewhere goes on looking.
