@@ -326,7 +326,7 @@ def _clocks_differ(headers: Mapping[str, Any]) -> bool:
         moment = parsedate_to_datetime(str(headers.get("date", "")))
     except (TypeError, ValueError):
         return False
-    # Signatures bear the time of the machine, whatever clock the exporter was given.
+    # Signatures bear the time of the machine, not of the clock that the exporter was given.
     return moment.tzinfo is not None and abs(datetime.now(UTC) - moment) > _SKEW
 
 

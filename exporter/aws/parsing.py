@@ -1,7 +1,7 @@
 """What comes over the wire, read once and strictly: what is not the protocol's is an error, never an empty answer.
 
 botocore takes a 200 with an HTML page for an empty answer where the protocol is JSON, hands on values of another
-type than the service's description has, and raises whatever its parsers stumble over. It also hands each
+type than the service's description has, and raises what its parsers stumble over. It also hands each
 timestamp to dateutil, which costs more than the rest of a GetMetricData.
 """
 
