@@ -1,6 +1,6 @@
 #!/bin/sh
 # Writes a random password to FILE, unless it holds one already. The containers that FILE's volume is mounted into read it,
-# each as a user of its own.
+# each as a separate user.
 set -eu
 file=${1:?usage: make-password FILE}
 

@@ -15,7 +15,7 @@ BY_KIND: Mapping[Kind, str] = {
     Kind.THROTTLED: "wait, or read less often (`interval`, `aws.threads`): another tool may use up the account's rate",
     Kind.TIMEOUT: "check the network path to AWS",
     Kind.CONNECTION: "check the network path to AWS: DNS, TLS, proxies, VPC endpoints",
-    Kind.SERVER_ERROR: "wait: AWS has a failure of its own, see health.aws.amazon.com; the exporter tries again",
+    Kind.SERVER_ERROR: "wait: AWS itself fails, see health.aws.amazon.com; the exporter tries again",
     Kind.MALFORMED_RESPONSE: "check what answers in the place of AWS: a proxy, a VPC endpoint, aws.endpoint_url",
     Kind.REGION_DISABLED: "opt in to the region, or leave it out of `regions`; where all regions fail, check the keys",
     Kind.REGION_DENIED: "leave the region out of `regions`, or let the service control policy allow it",

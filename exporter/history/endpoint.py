@@ -235,7 +235,7 @@ class RemoteWriteEndpoint:
             return Answer(verdict=Verdict.TOO_LARGE, text=self._described(response))
         reason = reason_of(status, response.text)
         if reason is None:
-            # The receiver may have words of its own: where it took some, the others are refused one by one.
+            # The receiver may use words that are not listed: where it took some, the others are refused one by one.
             refused = status == 400 and bool(written) and not is_limit(response.text)
             return Answer(
                 verdict=Verdict.REFUSED if refused else Verdict.LATER,

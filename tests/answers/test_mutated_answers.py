@@ -1,4 +1,4 @@
-"""Whatever AWS answers, over the wire: never a wrong number, and never `internal`.
+"""Any answer of AWS, over the wire: never a wrong number, and never `internal`.
 
 Collectors and files of resources come from their declarations: one that is added is tried here, too.
 """
@@ -154,7 +154,7 @@ class World:
 
     def _views(self, collector: AnyCollector, ctx: Context[Any]) -> Iterator[tuple[Any, float]]:
         for view in collector.views:
-            # What numpy computes of cost has tests of its own, and takes longest.
+            # What numpy computes of cost has separate tests, and takes longest.
             if view.of_resources or view.name in ("projection", "anomalies", "usage_anomalies"):
                 continue
             rendered = view.render(

@@ -34,7 +34,7 @@ def soak(folder: Path, capsys: pytest.CaptureFixture[str], days: int, seed: int)
         ledger = world.in_ledger(end)
         assert ledger == world.truth(end), "the ledger is what Cost Explorer says, to the cent"
         assert world.in_prometheus(end) == ledger, "the history is what the ledger says"
-        world.send_alerts()  # as Prometheus does, whatever became of the last time
+        world.send_alerts()  # as Prometheus does, no matter what became of the last time
         wait_for("every alert is in the channel", lambda: world.arrived() == set(world.alerts))
         sent, charged = world.paid()
         # A kill may come between a charge and its request, and the other way round never.

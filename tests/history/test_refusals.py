@@ -491,7 +491,7 @@ def test_a_sample_that_is_too_large_is_left_over(endpoint: RecordingEndpoint, ma
 @pytest.mark.parametrize("status", [400, 403, 500])
 @pytest.mark.parametrize("series", [0, 50])
 @pytest.mark.fault(
-    "a filter answers {status} with a page to whatever holds one series",
+    "a filter answers {status} with a page to each request with one series",
     "the others are taken, none is refused",
 )
 def test_what_a_filter_holds_back_is_left_over(

@@ -1,4 +1,4 @@
-"""Whatever Alertmanager may send is no 500, and what is answered 200 has reached the channel."""
+"""Nothing that Alertmanager may send is answered 500, and what is answered 200 has reached the channel."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def test_a_schema_that_is_no_text_is_damage(tmp_path: Path) -> None:
 
 
 def survives(folder: Path) -> None:
-    """Whatever is damaged, nothing raises, nothing passes for delivered that is not, and what is new is remembered."""
+    """No damage raises an error, nothing passes for delivered that is not, and what is new is remembered."""
     deliveries = memory(folder, Clock())
     for key in ("key", "done", *(f"other {number}" for number in range(40))):
         progress = deliveries.open(key, LATER)

@@ -1,4 +1,4 @@
-"""A region that a service control policy denies is told apart from permissions that are missing."""
+"""A region that a service control policy denies is distinguished from permissions that are missing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     # The service's own form of a refusal.
     "ec2": ("ec2", "DescribeVolumes", {}),
     "query": ("rds", "DescribeDBInstances", {}),
-    "query, a code of its own": ("sns", "ListTopics", {}),
+    "query, a special code": ("sns", "ListTopics", {}),
     "json": ("dynamodb", "ListTables", {}),
     "rest-json": ("lambda", "ListFunctions", {}),
     "rest-xml": ("s3", "GetBucketLocation", {"Bucket": "prod-assets"}),

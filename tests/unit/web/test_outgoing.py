@@ -134,7 +134,7 @@ def test_answers_below_the_limits_are_read_whole_and_their_connections_used_agai
     with HostileServer(answer) as server, OutgoingSession(1 << 20) as session:
         session.trust_env = False
         for _ in range(5):
-            # Each has limits of its own: what one has used is not taken from the next.
+            # Each has separate limits: what one has used is not taken from the next.
             assert session.get(server.url, timeout=_PATIENCE).content == body
         assert len(peers) == 1
 
