@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, Literal
 
 import urllib3
@@ -70,6 +71,7 @@ def answer_within(seconds: float, max_bytes: int) -> Iterator[AnswerLimit]:
         _current.reset(token)
 
 
+@cache  # a class for each, however often it is asked for
 def limited_pool(pool: type[urllib3.HTTPConnectionPool]) -> type[urllib3.HTTPConnectionPool]:
     """A connection pool of urllib3, or of what is built on it, whose connections heed `answer_within`."""
     connection = type(f"Limited{pool.ConnectionCls.__name__}", (_LimitedConnection, pool.ConnectionCls), {})
