@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from exporter.expectation.arrays import MAD, Values, median
+from exporter.expectation.arrays import MAD, Values, median, ratio
 
 _FORTNIGHT = 14
 _WINDOW = 3 * _FORTNIGHT
@@ -83,14 +83,15 @@ def _held(logs: Values, clipped: Values) -> tuple[Values, Values]:
 
 
 def _line(x: Values, logs: Values) -> tuple[Values, Values]:
-    """Slope and value at zero of the line through what is known of each row."""
+    """Slope and value at zero of the line through what is known of each row; level where all of it is at one x."""
     known = ~np.isnan(logs)
     count = known.sum(axis=1)
     filled = np.where(known, logs, 0.0)
     mean_x = (known * x).sum(axis=1) / count
     mean = filled.sum(axis=1) / count
     spread = (known * (x - mean_x[:, None]) ** 2).sum(axis=1)
-    slope = (np.where(known, logs - mean[:, None], 0.0) * (x - mean_x[:, None])).sum(axis=1) / spread
+    rise = (np.where(known, logs - mean[:, None], 0.0) * (x - mean_x[:, None])).sum(axis=1)
+    slope = np.nan_to_num(ratio(rise, spread))
     return slope, mean - slope * mean_x
 
 

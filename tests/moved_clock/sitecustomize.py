@@ -1,4 +1,4 @@
-"""Move the wall clock of this Python process by MOVED_CLOCK_SECONDS, or by what the file MOVED_CLOCK_FILE holds now.
+"""Move the wall clock of this Python process by MOVED_CLOCK_SECONDS and by what the file MOVED_CLOCK_FILE holds now.
 
 Python imports this file by itself where its folder is on PYTHONPATH, as tests/moments.py arranges. Monotonic time,
 sleeping and the times of files stay real.
@@ -22,8 +22,10 @@ if sys.modules["pytest"] is None:
     del sys.modules["pytest"]
 # pytest warns of a plugin that it can no longer rewrite; this one has no assertions.
 time_machine.__doc__ = "PYTEST_DONT_REWRITE"
-_seconds = float(Path(_FILE).read_text() if _FILE else os.environ["MOVED_CLOCK_SECONDS"])
-_clock = time_machine.travel(timedelta(seconds=_seconds)).start()
+_by_file = float(Path(_FILE).read_text()) if _FILE else 0.0
+_clock = time_machine.travel(
+    timedelta(seconds=float(os.environ.get("MOVED_CLOCK_SECONDS", "0")) + _by_file)
+).start()
 time.time()  # the moved clock starts with its first use
 
 
@@ -38,4 +40,4 @@ def _follow(path: Path, seconds: float) -> None:
 
 
 if _FILE:
-    threading.Thread(target=_follow, args=(Path(_FILE), _seconds), name="moved clock", daemon=True).start()
+    threading.Thread(target=_follow, args=(Path(_FILE), _by_file), name="moved clock", daemon=True).start()

@@ -140,3 +140,12 @@ def test_growth_that_noise_may_explain_is_drawn_towards_none() -> None:
     """By its standard error: all of it where it is three of them or less."""
     slope, _ = many(100 * np.exp(0.003 * AGE), 0.06)
     assert 0 < slope.mean() < 0.1 * 0.003  # 0.12 undrawn
+
+
+@pytest.mark.parametrize("known", range(28, DAYS + 1))
+@pytest.mark.parametrize("rate", [0.0, 0.01])
+def test_a_series_that_began_in_the_window_is_judged_by_what_is_known(known: int, rate: float) -> None:
+    """Also where all of it lies behind the day on which growth may have ended."""
+    values = 100 * np.exp(rate * AGE)
+    values[: DAYS - known] = np.nan
+    assert one(values)[0] == pytest.approx(rate if known > DAYS - 14 else 0.0, rel=1e-6)
