@@ -97,6 +97,7 @@ class _Search:
         self._undecided = set(range(len(points)))
         self._refused: set[int] = set()
         self._left: set[int] = set()
+        self._requests = 0
         self._oldest_taken: int | None = None
         self._oldest_taken_of: dict[bytes, int] = {}
 
@@ -115,6 +116,7 @@ class _Search:
 
     def _ask(self, part: Iterable[int]) -> Answer:
         """Send a part, and decide what its answer decides by itself."""
+        self._requests += 1
         indices = sorted(part)  # by series and time, as a receiver wants them
         answer = self._post([self._points[index] for index in indices])
         if answer.verdict is Verdict.TAKEN:
@@ -171,10 +173,15 @@ class _Search:
             return
         if self._refused:
             answer = self._ask(self._undecided)  # perhaps the probes have found all that is bad
+        by_series = False
         for _ in range(_MOST_SEARCHES):
             if not self._undecided:
                 return
-            self._locate(answer)
+            if not by_series and self._has_few_series(answer.reason):
+                by_series = True
+                self._ask_each_series()
+            else:
+                self._locate(answer)
             if self._undecided:
                 answer = self._ask(self._undecided)
         self._by_groups(_GROUPS, answer)
@@ -201,6 +208,11 @@ class _Search:
                 if answer.verdict is Verdict.TAKEN:
                     break
         return answer
+
+    def _has_few_series(self, reason: Reason | None) -> bool:
+        """Whether one request for each series costs no more than what was asked so far, where one is enough."""
+        few = min(self._requests, _GROUPS)
+        return reason is Reason.SERIES and len(self._by_series()) <= few
 
     def _locate(self, answer: Answer) -> None:
         """Find one bad sample among the undecided ones, which `answer` has refused."""
@@ -234,10 +246,7 @@ class _Search:
     def _by_groups(self, most: int, answer: Answer) -> None:
         """Save what stands without bad samples, at other places each time, and give the rest up."""
         if answer.reason in (Reason.SERIES, Reason.ORDER):
-            for series in _rotated(self._by_series())[:_GROUPS]:
-                # The newest sample tells whether all are bad, or the older ones are.
-                if series[-1] in self._undecided and self._ask(series[-1:]).verdict is Verdict.TAKEN:
-                    self._ask_undecided(series)
+            self._ask_each_series()
         else:
             rest = _rotated(sorted(self._undecided))
             taken = len(self._points) - len(rest) - len(self._refused) - len(self._left)
@@ -247,6 +256,12 @@ class _Search:
             for start in range(0, min(len(rest), size * most), size):
                 self._ask_undecided(rest[start : start + size])
         self._give_up(set(self._undecided), answer)
+
+    def _ask_each_series(self) -> None:
+        """The newest sample of each tells whether all are bad, or the older ones are."""
+        for series in _rotated(self._by_series())[:_GROUPS]:
+            if series[-1] in self._undecided and self._ask(series[-1:]).verdict is Verdict.TAKEN:
+                self._ask_undecided(series)
 
     def _ask_undecided(self, part: Iterable[int]) -> None:
         rest = self._undecided.intersection(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -202,12 +203,29 @@ def test_a_bad_series_takes_no_other_along(
 
 
 @pytest.mark.fault("all series but one are bad, by 1.0", "that one is taken, and requests are bounded")
-def test_one_good_series_is_found(endpoint: RecordingEndpoint, make: Make) -> None:
+def test_one_good_series_is_found(
+    endpoint: RecordingEndpoint, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.history.isolation.random", random.Random(1))  # no probe is of that series
     good = set(range(900, 930))
     endpoint.bad = among(set(range(COUNT)) - good, "label value too long")
     assert make(endpoint).write(points()) == Written(refused=frozenset(range(COUNT)) - good)
     assert taken(endpoint) == good
     assert len(endpoint.requests) <= 80
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.fault("all series but one are bad, by 1.0", "that one is taken, and requests are bounded")
+def test_one_good_series_is_found_wherever_the_probes_are(
+    endpoint: RecordingEndpoint, make: Make, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """A probe that is taken has bad samples located one by one, which many bad series do not deserve."""
+    monkeypatch.setattr("exporter.history.isolation.random", random.Random(seed))
+    good = set(range(900, 930))
+    endpoint.bad = among(set(range(COUNT)) - good, "label value too long")
+    assert make(endpoint).write(points()) == Written(refused=frozenset(range(COUNT)) - good)
+    assert taken(endpoint) == good
+    assert len(endpoint.requests) <= 150
 
 
 @pytest.mark.parametrize("status", [400, 500])
