@@ -58,7 +58,18 @@ class Reading:
 class _Unit(Item):
     """Guarded by `Units._changed`, but what only its own reading uses."""
 
-    __slots__ = ("collector", "early", "failures", "grid", "is_read", "key", "part", "read", "readings")
+    __slots__ = (
+        "collector",
+        "early",
+        "failures",
+        "grid",
+        "is_being_read",
+        "is_read",
+        "key",
+        "part",
+        "read",
+        "readings",
+    )
 
     def __init__(
         self,
@@ -76,6 +87,8 @@ class _Unit(Item):
         self.read = read
         self.is_read = False
         """Whether it was attempted since it is known."""
+        self.is_being_read = False
+        """Whether what waits for it now is answered by the attempt that goes on."""
         self.early = False
         """Whether the next attempt takes what is due for due already."""
         self.readings: list[Reading] = []
@@ -240,9 +253,10 @@ class Units:
                 reading.pending += 1
                 unit.readings.append(reading)
                 unit.early = unit.early or early
-        for unit in units:
-            if not self._stream.is_running(unit):
-                self._stream.put(unit)
+            # Not by what the stream says: an attempt answers no more a moment before its thread is free.
+            due = [unit for unit in units if not unit.is_being_read]
+        for unit in due:
+            self._stream.put(unit)
 
     def _end_readings(self, unit: _Unit, outcome: Outcome | None = None) -> None:
         for reading in unit.readings:
@@ -281,6 +295,8 @@ class Units:
             return True
         with self._changed:
             early, unit.early = unit.early, False
+            unit.is_being_read = True
+        self._stream.drop([unit])  # what made it due again since the thread took it is read now
         committed = False
 
         def note() -> None:
@@ -318,6 +334,7 @@ class Units:
             self._put(unit, backoff(self._patience.first_paid_retry, unit.failures, interval))
         finally:
             with self._changed:
+                unit.is_being_read = False
                 self._count_read(unit)
                 self._end_readings(unit, _outcome(unit.collector, failure, committed=committed))
         return failure is None or failure.kind not in _UNRESPONSIVE

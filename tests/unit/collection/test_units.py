@@ -15,6 +15,7 @@ from waiting import wait_for
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.collection.due import Patience
+from exporter.collection.units import _Unit
 from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Sample
 from exporter.core.places import Account, Scope, Target
@@ -82,6 +83,60 @@ def test_what_cannot_be_kept_up_with_is_late_and_nothing_fails(world: World) -> 
     assert runner.seconds_late() == {"cost": 0}
     assert {key: result.error for key, result in world.store.results().items() if result.error} == {}
     assert runner.stop(30)
+
+
+def test_who_asks_between_the_end_of_an_attempt_and_that_of_its_thread_is_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a thread still looks busy; the next attempt that is planned may be hours away."""
+    read, may_end = threading.Event(), threading.Event()
+    run = _Unit.run
+
+    def is_slow_to_end(unit: _Unit) -> bool:
+        responsive = run(unit)
+        read.set()
+        may_end.wait(60)
+        return responsive
+
+    monkeypatch.setattr(_Unit, "run", is_slow_to_end)
+    world.collect, world.scope = lambda ctx, target: [value(target)], Scope.PAYER
+    runner = world.runner()
+    runner.start()
+    assert read.wait(60)
+    reading = runner.units.read_now(world.collector, runner.directory)
+    assert reading.pending == 1
+    may_end.set()
+    runner.units.wait(reading, 60)
+    assert reading.pending == 0
+    assert runner.stop(30)
+
+
+def test_who_asks_between_the_start_of_a_thread_and_that_of_its_attempt_has_it_read_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, may_begin = threading.Event(), threading.Event()
+    run, reads = _Unit.run, []
+
+    def is_slow_to_begin(unit: _Unit) -> bool:
+        taken.set()
+        may_begin.wait(60)
+        return run(unit)
+
+    def collect(ctx: Any, target: Target) -> Iterable[Sample]:
+        reads.append(1)
+        return [value(target)]
+
+    monkeypatch.setattr(_Unit, "run", is_slow_to_begin)
+    world.collect, world.scope = collect, Scope.PAYER
+    runner = world.runner()
+    runner.start()
+    assert taken.wait(60)
+    reading = runner.units.read_now(world.collector, runner.directory)
+    may_begin.set()
+    runner.units.wait(reading, 60)
+    assert reading.pending == 0
+    assert runner.stop(30)
+    assert reads == [1]
 
 
 def test_a_unit_that_hangs_is_waited_for_until_its_interval_is_over(world: World) -> None:
