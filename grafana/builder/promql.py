@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 # `members` are the accounts of the chosen group, `account` those of them that are chosen by hand.
 ACCOUNT = 'account_id=~"$account", account_id=~"$members"'
+# Subjects that are no account have no account_id; they are shown for any chosen account.
+SUBJECT = 'account_id=~"$account|", account_id=~"$members|"'
 COST = f'{ACCOUNT}, service=~"$service"'
 PLACE = f'{ACCOUNT}, region=~"$region"'
 PAIR = "account_id, account, service"
