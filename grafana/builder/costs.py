@@ -201,13 +201,12 @@ def changed(
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("Change").desc(True)])
-        .override_by_name("Account", account_column(None if "Service" in without else 130))
-        .override_by_name("Account id", account_id_column())
+        .override_by_name("Account", account_column())
+        .override_by_name("Account id", account_id_column(width))
         .override_by_name("Service", service_column())
         .override_by_name(
             "Change",
             money_column(
-                custom__width=110,
                 custom__cellOptions={"type": "color-text"},
                 thresholds=steps((None, GOOD), (0, BAD)),
             ),
@@ -252,12 +251,12 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("Month to date").desc(True)])
-        .override_by_name("Month to date", money_bar(custom__width=150))
+        .override_by_name("Month to date", money_bar())
     )
     for column in ("Projected", "Yesterday", "Today so far"):
-        panel.override_by_name(column, money_column(custom__width=95))
+        panel.override_by_name(column, money_column())
     if "account" in names:
-        panel.override_by_name("Account id", account_id_column())
+        panel.override_by_name("Account id", account_id_column(width))
         panel.override_by_name("Account", account_column())
     if "service" in names:
         panel.override_by_name("Service", service_column())
@@ -321,8 +320,8 @@ def anomalies(width: int, height: int) -> table.Panel:
                 }
             )
         )
-        .override_by_name("Account", account_column(250))
-        .override_by_name("Account id", account_id_column())
+        .override_by_name("Account", account_column())
+        .override_by_name("Account id", account_id_column(width))
         .override_by_name("Service", service_column())
         .override_by_name(
             "Kind",
@@ -333,5 +332,5 @@ def anomalies(width: int, height: int) -> table.Panel:
                 ],
             ),
         )
-        .override_by_name("Off by", money_column(custom__width=110))
+        .override_by_name("Off by", money_column())
     )

@@ -24,6 +24,8 @@ END = "${__to:date:seconds}"
 START = "${__from:date:seconds}"
 # Account ids have twelve digits each, so that `.*` adds none to those that are chosen.
 ACCOUNT = 'account_id=~"$accounts.*"'
+# Subjects that are no account have no account_id; they are shown for any chosen account.
+SUBJECT = 'account_id=~"$accounts.*|"'
 COST = f'{ACCOUNT}, service=~"$service"'
 PLACE = f'{ACCOUNT}, region=~"$region"'
 PAIR = "account_id, account, service"
@@ -43,7 +45,7 @@ _LIVE = "[12h]"  # where there is no dated history, a day is what was served las
 _TWO_RANGES = f"[2d$__range${{__range_ms}}ms:1d] @ {END} offset -1ms"
 # Dated history of the range; `-1ms` excludes the midnight that begins it, and includes the one that ends it.
 _BY_SERVICE = "aws_cost_daily_by_service_usd"
-_WRITTEN = f"last_over_time({_BY_SERVICE}[1d])"
+_RUN_IS_KNOWN = "last_over_time(aws_cost_daily_non_usage_known[1d]) > 0"
 _RANGE_BEGINS = f"({START} - {START} % {_DAY})"
 # Of the month in which the range ends, and of the range if that is later.
 _DAY_OF_MONTH = f"day_of_month(vector({END} - 1))"
@@ -198,7 +200,7 @@ def _before_begins() -> str:
 
 def _both_known() -> str:
     """A value only if each complete day of the range, and as many before it, are written."""
-    days = f"{_written()} and on () (vector(time()) > on () {_before_begins()} <= on () {complete_through()})"
+    days = f"group({_RUN_IS_KNOWN}) and on () (vector(time()) > on () {_before_begins()} <= on () {complete_through()})"
     return f"(count_over_time(({days}){_TWO_RANGES}) * {_DAY} == on () (2 * ({complete_through()} - {_RANGE_BEGINS})))"
 
 
@@ -244,7 +246,7 @@ def _sum_of_newest(by: str, first: int, days: int) -> str:
 def _are_known(days: int) -> str:
     """A value only if each of the newest complete days of the range has one."""
     live = f'last_over_time(aws_cost_yesterday_by_service_usd{{service=~"$undated"}}{_LIVE} offset -1d)'
-    known = f"group({_WRITTEN} or {live}) and on () {_newest_days(0, days)}"
+    known = f"group({_RUN_IS_KNOWN} or {live}) and on () {_newest_days(0, days)}"
     return f"(count_over_time(({known}){_back(days)}) == {days})"
 
 

@@ -1,6 +1,7 @@
 // Grafana's panels, of which npm has the parts: these put the parts together as Grafana's own plugins do.
 import {
   DisplayValueAlignmentFactors,
+  Field,
   FieldDisplay,
   PanelPlugin,
   PanelProps,
@@ -13,7 +14,7 @@ import {
 import { sceneUtils } from '@grafana/scenes';
 import { BarGauge, BigValue, TimeSeries, VizRepeater, useTheme2 } from '@grafana/ui';
 import { TableNG } from '@grafana/ui/unstable';
-import { ReactNode } from 'react';
+import { ReactNode, useMemo } from 'react';
 
 const NOT_DRAWN = 'data-not-drawn';
 
@@ -141,9 +142,17 @@ function BarGaugePanel(props: PanelProps) {
   );
 }
 
+// Grafana 12 looks at `hidden`, 13 at `hideFrom`: a column that either of them would show is shown.
+function asEitherVersionShows(field: Field): Field {
+  const { hidden, hideFrom } = field.config.custom ?? {};
+  const viz = Boolean(hidden && hideFrom?.viz);
+  return { ...field, config: { ...field.config, custom: { ...field.config.custom, hideFrom: { ...hideFrom, viz } } } };
+}
+
 function TablePanel({ data, width, height, options, fieldConfig, timeRange }: PanelProps) {
   cacheFieldDisplayNames(data.series);
-  const frame = data.series[0];
+  const [first] = data.series;
+  const frame = useMemo(() => first && { ...first, fields: first.fields.map(asEitherVersionShows) }, [first]);
   if (!frame || frame.length === 0) {
     return <Nothing text={fieldConfig.defaults.noValue ?? 'No data'} />;
   }
@@ -181,7 +190,7 @@ const CUSTOM: Record<string, string[]> = {
   ],
   stat: [],
   bargauge: [],
-  table: ['width', 'minWidth', 'align', 'cellOptions', 'inspect', 'filterable', 'hideFrom', 'footer', 'wrapText'],
+  table: ['width', 'minWidth', 'align', 'cellOptions', 'inspect', 'filterable', 'hidden', 'hideFrom', 'footer', 'wrapText'],
   text: [],
 };
 

@@ -1,8 +1,12 @@
 // What is on the screen, for the tests: null until every variable and every panel has its data.
+// What takes long to look at comes with `closely` alone.
 import { FieldType, LoadingState, formattedValueToString } from '@grafana/data';
+import { columnsOf, cutTexts, narrowColumns } from './fit';
 import { EmbeddedScene, QueryVariable, SceneGridItem, SceneVariable, VizPanel, sceneGraph } from '@grafana/scenes';
 
-export function report(scene: EmbeddedScene) {
+export const PAGE_PADDING = 16;
+
+export function report(scene: EmbeddedScene, closely: boolean) {
   const variables = sceneGraph.getVariables(scene).state.variables;
   if (sceneGraph.hasVariableDependencyInLoadingState(scene)) {
     return null;
@@ -27,7 +31,15 @@ export function report(scene: EmbeddedScene) {
         },
       ]),
     ),
-    panels: panels.map((panel, at) => ({ ...drawn(panel), ...shown(panel, data[at]) })),
+    links: [...document.querySelectorAll<HTMLAnchorElement>('[data-link]')].map((link) => ({
+      title: link.innerText,
+      url: link.getAttribute('href'),
+      top: link.getBoundingClientRect().top,
+    })),
+    panels: panels.map((panel, at) => {
+      const fields = shown(panel, data[at]);
+      return { ...drawn(panel), ...fields, ...(closely ? looked(panel, fields.fields) : {}) };
+    }),
   };
 }
 
@@ -48,20 +60,32 @@ function elementOf(panel: VizPanel) {
 function inPlace(panel: VizPanel) {
   const element = elementOf(panel);
   const column = (panel.parent as SceneGridItem).state.x ?? 0;
-  const left = (element?.getBoundingClientRect().left ?? 0) / window.innerWidth;
+  const left = ((element?.getBoundingClientRect().left ?? 0) - PAGE_PADDING) / (window.innerWidth - 2 * PAGE_PADDING);
   return element?.querySelector('[data-drawn], [data-not-drawn]') != null && Math.abs(left - column / 24) < 0.02;
 }
 
 function drawn(panel: VizPanel) {
   const element = elementOf(panel);
-  const canvases = [...(element?.querySelectorAll('canvas') ?? [])];
   return {
     title: panel.state.title,
     type: panel.state.pluginId,
     drawn: element?.querySelector('[data-drawn]') != null,
     empty: element?.querySelector('[data-not-drawn]') != null,
     text: element?.innerText ?? '',
+    bottom: element?.getBoundingClientRect().bottom ?? 0,
+  };
+}
+
+function looked(panel: VizPanel, fields: Array<{ name: string; unit: string }>) {
+  const element = elementOf(panel);
+  const canvases = [...(element?.querySelectorAll('canvas') ?? [])];
+  const content = element?.querySelector('[data-drawn]');
+  const amounts = new Set(fields.filter(({ unit }) => unit === 'currencyUSD').map(({ name }) => name));
+  return {
     inked: canvases.reduce((sum, canvas) => sum + inked(canvas), 0),
+    columns: content ? columnsOf(content) : [],
+    cut: content ? cutTexts(content, panel.state.pluginId === 'bargauge' || panel.state.pluginId === 'stat') : [],
+    narrow: content ? narrowColumns(content, amounts) : [],
   };
 }
 
