@@ -21,8 +21,6 @@ HOURS = {"Last 24 hours": "now-24h"}
 # no such label: it matches while no group is chosen, and so keeps accounts that have left the organization.
 _IN_GROUP = '$grouping=~"$group"'
 _INFO = "aws_account_info|aws_account_ou_info"
-# What an account or a service has cost in the range, or now where there is no dated history.
-_COST = "aws_cost_daily_by_account_usd|aws_cost_today_by_account_usd"
 # Matches all ids while neither accounts nor groups are chosen, and no id otherwise: ids have twelve digits.
 _NOTHING_CHOSEN = ".(?:$account)(?:$group){13}"
 _NO_ACCOUNT = "none"
@@ -202,17 +200,18 @@ def _accounts() -> dashboard.QueryVariable:
 
     What is chosen and holds no account has an id that is none, and finds nothing.
     """
-    info = f'{{__name__=~"{_INFO}|{_COST}", {_IN_GROUP}, account_id=~"$account", account_id!~"{_NOTHING_CHOSEN}"}}'
+    chosen = f'{_IN_GROUP}, account_id=~"$account", account_id!~"{_NOTHING_CHOSEN}"'
+    dated = f'{{__name__=~"{_INFO}|aws_cost_daily_by_account_usd", job="", {chosen}}}'
+    served = f'{{__name__=~"{_INFO}|aws_cost_today_by_account_usd", job!="", {chosen}}}'
     none = f'label_replace(vector(1), "account_id", "{_NO_ACCOUNT}", "", "")'
     none = f'label_replace({none}, "account_id", "", "account_id", "{_NOTHING_CHOSEN}")'
-    dated = info.replace("}", ', job=""}')
     return (
         _query(
             "accounts",
             "Accounts chosen",
             "Ids of the chosen accounts in the chosen groups.",
             3,
-            f"query_result(group by (account_id) (last_over_time({dated}[$__range])) or group by (account_id) ({info}) or {none})",
+            f"query_result(group by (account_id) (last_over_time({dated}[$__range])) or group by (account_id) ({served}) or {none})",
         )
         .regex(rf'/account_id="(\d{{12}}|{_NO_ACCOUNT})"/')
         .multi(True)
