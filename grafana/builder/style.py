@@ -42,7 +42,7 @@ STATE = "S"
 """The query of a panel that says why there is nothing to show; see `grafana.builder.collected`."""
 MONEY_WIDTH = 120
 """Pixels of a column that hold $1,234,567.89, and a header of a dozen letters with its arrow."""
-_NAME_WIDTH = 90
+_NAME_WIDTH = 80
 """Pixels that a column of names keeps where a table is narrow; it takes what the others leave."""
 _BAR_HEIGHT, _BAR_SPACING = 16, 10  # in pixels; Grafana draws the spacing
 _GRID_ROW, _FRAME_OF_A_PANEL = 38, 64  # in pixels: a row of the grid, and title and padding of a panel

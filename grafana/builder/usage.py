@@ -14,6 +14,7 @@ from grafana.builder.style import (
     account_id_column,
     columns,
     fixed,
+    hidden,
     legend_below,
     money_column,
     properties,
@@ -279,6 +280,9 @@ def levels(width: int, height: int) -> table.Panel:
     for ref, (family, across, title, unit) in zip("ABCDEFGH", shown, strict=True):
         panel.with_target(rows(ref, level(family, across)))
         names[f"Value #{ref}"] = title
-        panel.override_by_name(title, properties(unit=unit, decimals=1, noValue="–", custom__minWidth=85))
+        panel.override_by_name(
+            title,
+            properties(unit=unit, decimals=1, noValue="–", custom__minWidth=85, custom__wrapHeaderText=True),
+        )
     panel.transformations(columns(names)).override_by_name("Account", account_column())
-    return USAGE.in_rows(panel.override_by_name("Account id", account_id_column(width)), "account")
+    return USAGE.in_rows(panel.override_by_name("Account id", hidden()), "account")

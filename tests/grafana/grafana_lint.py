@@ -26,12 +26,15 @@ from promql_parser import (
     VectorSelector,
 )
 
+from grafana.builder.style import STATE
+
 Json = dict[str, Any]
 Declared = dict[str, set[str]]  # metric name to its labels
 
 COLUMNS = 24
 SCREEN_WIDTH, PANEL_PADDING, LEAST_COLUMN_WIDTH = 1600, 16, 150  # in pixels; the least is Grafana's own
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+PROVISIONED = "aws-spend"  # uid of the data source in grafana/provisioning
 MOST_TARGETS_OF_A_STAT = 3
 MOST_PANELS = 20
 DATED = re.compile(r"aws_cost_daily_\w+|aws_\w+_daily")
@@ -172,8 +175,8 @@ def _variables(dashboard: Json) -> Iterator[str]:
             yield f"variable {name} is handed on, though it follows from others, or is not"
         if variable["type"] == "query" and variable.get("datasource") != DATASOURCE:
             yield f"variable {name} has a fixed datasource"
-        if variable["type"] == "datasource" and variable.get("current"):
-            yield f"variable {name} has a fixed choice"
+        if variable["type"] == "datasource" and variable.get("current", {}).get("value") != PROVISIONED:
+            yield f"variable {name} does not begin with the provisioned data source"
 
 
 def _links(dashboard: Json) -> Iterator[str]:
@@ -337,6 +340,8 @@ def _units(panel: Json) -> Iterator[str]:
     if panel["type"] == "table":
         return
     for target in panel.get("targets", []):
+        if target["refId"] == STATE:
+            continue  # a text
         unit = overridden.get(target.get("legendFormat"), defaults.get("unit"))
         try:
             dollars = _is_money(promql_parser.parse(resolve(target["expr"], defaultdict(lambda: "x"))))

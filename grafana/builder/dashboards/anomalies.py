@@ -382,8 +382,8 @@ def _aws_budgets() -> table.Panel:
             "AWS Budgets",
             "Cost budgets of AWS in their current period: limit, spend and AWS's forecast; the 50 with the highest limits. "
             "Asked every hour; AWS updates them up to three times a day.",
-            width=COLUMNS // 2,
-            height=9,
+            width=COLUMNS,
+            height=7,
         )
         .no_value("no budgets")
         .transformations(
@@ -414,8 +414,8 @@ def _aws_anomalies() -> table.Panel:
             "AWS Cost Anomaly Detection",
             "What AWS's own anomalies of the last days cost more than AWS expected, the 25 largest. Monitors may find the "
             "same: the one that tells most of an account and service counts. A dash where AWS names several. Asked once a day.",
-            width=COLUMNS // 2,
-            height=9,
+            width=COLUMNS,
+            height=7,
         )
         .no_value("none")
         .with_target(rows("A", f"topk(25, max by ({PAIR}) ({impact}))"))
@@ -425,7 +425,7 @@ def _aws_anomalies() -> table.Panel:
             )
         )
         .override_by_name("Account", account_column())
-        .override_by_name("Account id", account_id_column(COLUMNS // 2))
+        .override_by_name("Account id", account_id_column(COLUMNS))
         .override_by_name("Impact", money_column())
     )
     return collected.COST_ANOMALY_DETECTION.in_rows(panel, "service")

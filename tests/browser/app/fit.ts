@@ -15,7 +15,8 @@ export function cutTexts(root: Element, downwards: boolean): Cut[] {
   for (let node = texts.nextNode(); node; node = texts.nextNode()) {
     range.selectNodeContents(node);
     const rect = range.getBoundingClientRect();
-    if (node.textContent?.trim() && rect.width > 0 && isCut(rect, node.parentElement!, root, downwards)) {
+    const shown = rect.width > 1 && node.parentElement!.clientWidth !== 1; // else it is for screen readers
+    if (node.textContent?.trim() && shown && isCut(rect, node.parentElement!, root, downwards)) {
       found.push({ text: node.textContent, ...placeOf(node.parentElement!) });
     }
   }

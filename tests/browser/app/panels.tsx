@@ -190,7 +190,7 @@ const CUSTOM: Record<string, string[]> = {
   ],
   stat: [],
   bargauge: [],
-  table: ['width', 'minWidth', 'align', 'cellOptions', 'inspect', 'filterable', 'hidden', 'hideFrom', 'footer', 'wrapText'],
+  table: ['width', 'minWidth', 'align', 'cellOptions', 'inspect', 'filterable', 'hidden', 'hideFrom', 'footer', 'wrapText', 'wrapHeaderText'],
   text: [],
 };
 
