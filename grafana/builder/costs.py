@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders import bargauge, common, stat, table, timeseries
 
+from grafana.builder.collected import INVENTORY
 from grafana.builder.promql import (
     COST,
     PAIR,
@@ -119,7 +120,7 @@ def list_ratio(
     which: str, by: str, legend: str, *, most: int, unknown: str, width: int, height: int
 ) -> bargauge.Panel:
     """The bill by list price, for the highest by these labels; `unknown` is the text where there is none."""
-    return (
+    panel = (
         ranking_bars(
             "Bill against list price",
             f"Usage cost of the newest settled day by the list price of a day of what exists now, {which}: below 1 are "
@@ -138,6 +139,7 @@ def list_ratio(
             )
         )
     )
+    return INVENTORY.in_values(panel, "inventory")
 
 
 def daily_by(
