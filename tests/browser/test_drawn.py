@@ -143,14 +143,15 @@ def test_a_day_costs_the_same_for_every_viewer(zone: str, drawn: dict[str, Json]
 def test_no_amount_is_cut(name: str, width: int, drawn: dict[str, Json]) -> None:
     """Neither numbers nor what they are called, in tables, tiles, bars and legends; and no row of bars."""
     report = drawn[name] if width == FIRST else drawn[name]["widths"][str(width)]
-    faults = []
+    faults: dict[str, None] = {}
     for panel in report["panels"]:
         numeric = {field["name"] for field in panel["fields"] if field["numeric"]}
         for cut in panel["cut"]:
             # A name in a table or beside a bar may end in an ellipsis.
             if cut["column"] in numeric if cut["column"] else not _is_name(panel, cut["text"]):
-                faults.append(f"{panel['title']}: {cut['column']} {cut['text']} is cut")
-        faults += [f"{panel['title']}: {column} holds no large amount" for column in panel["narrow"]]
+                faults[f"{panel['title']}: {cut['column']} {cut['text']} is cut"] = None
+        for column in panel["narrow"]:
+            faults[f"{panel['title']}: {column} holds no large amount"] = None
     assert not faults, "\n".join(faults)
 
 
