@@ -15,6 +15,9 @@ RANGES = {
     "Last 13 months": "now-13M",
 }
 
+# Name and uid of the data source that grafana/provisioning adds.
+PROVISIONED = ("AWS spend (Prometheus)", "aws-spend")
+
 # Groups of the configuration are labels of aws_account_info; an account is in each OU above it, too. Cost has
 # no such label: it matches while no group is chosen, and so keeps accounts that have left the organization.
 _IN_GROUP = '$grouping=~"$group"'
@@ -91,6 +94,8 @@ def _datasource() -> dashboard.DatasourceVariable:
         .label("Prometheus")
         .description("The Prometheus that scrapes the exporter.")
         .type("prometheus")
+        # Where there is no such data source, Grafana chooses the first Prometheus by name.
+        .current(model.VariableOption(text=PROVISIONED[0], value=PROVISIONED[1]))
     )
 
 

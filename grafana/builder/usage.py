@@ -146,7 +146,7 @@ def usage_panel(usage: Usage, width: int, height: int) -> timeseries.Panel:
     for ref, count, colour in zip("ABCDE", usage.counts, SERIES, strict=False):
         panel.with_target(ranged(ref, count.expr(), count.name, "1d"))
         panel.override_by_name(count.name, properties(color=fixed(colour)))
-    cost = daily_cost("", f'{ACCOUNT}, service=~"{services}"')
+    cost = daily_cost("", service=services)
     return usage.source.in_legend(panel.with_target(ranged("Z", cost, "Cost", "1d")))
 
 
@@ -173,11 +173,12 @@ def usage_of_service(width: int, height: int) -> timeseries.Panel:
 
 
 def only_for(service: str, expr: str) -> str:
-    """An expression where the chosen service is this one, and nothing where it is another."""
-    months = "aws_cost_month_to_date_usd|aws_cost_last_month_usd"
-    chosen = f'{{__name__=~"{months}", service=~"{service}", service=~"$service"}}'
-    # A range of daily steps begins before anything was scraped: hence the look at its end.
-    return f"({expr} and on () group(last_over_time({chosen}[3d] @ end() offset -1d)))"
+    """An expression where one of these services is chosen, and nothing where only others are; `|` stands between them."""
+    names = " or ".join(
+        f'label_replace(vector(1), "service", "{name}", "", "")' for name in service.split("|")
+    )
+    # Without a name where it is chosen: no family is asked, since none covers each range.
+    return f'({expr} and on () (label_replace({names}, "service", "", "service", "$service") and on (service) vector(1)))'
 
 
 def unit_costs(width: int, height: int) -> table.Panel:

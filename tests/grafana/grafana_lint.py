@@ -32,6 +32,7 @@ Declared = dict[str, set[str]]  # metric name to its labels
 COLUMNS = 24
 SCREEN_WIDTH, PANEL_PADDING, LEAST_COLUMN_WIDTH = 1600, 16, 150  # in pixels; the least is Grafana's own
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+PROVISIONED = "aws-spend"  # uid of the data source in grafana/provisioning
 MOST_TARGETS_OF_A_STAT = 3
 MOST_PANELS = 20
 DATED = re.compile(r"aws_cost_daily_\w+|aws_\w+_daily")
@@ -153,8 +154,8 @@ def _variables(dashboard: Json) -> Iterator[str]:
             yield f"variable {name} has no label or description"
         if variable["type"] == "query" and variable.get("datasource") != DATASOURCE:
             yield f"variable {name} has a fixed datasource"
-        if variable["type"] == "datasource" and variable.get("current"):
-            yield f"variable {name} has a fixed choice"
+        if variable["type"] == "datasource" and variable.get("current", {}).get("value") != PROVISIONED:
+            yield f"variable {name} does not begin with the provisioned data source"
 
 
 def _links(dashboard: Json) -> Iterator[str]:

@@ -172,6 +172,7 @@ def _put(*path_and_value: Any) -> Callable[[lint.Json], None]:
         (_put("templating", "list", 6, "hide", 0), "variable region is shown and filters nothing"),
         (_put("templating", "list", 1, "datasource", None), "fixed datasource"),
         (_put("templating", "list", []), "variable datasource is missing"),
+        (_put("templating", "list", 0, "current", {}), "does not begin with the provisioned data source"),
     ],
 )
 def test_the_lint_catches(change: Callable[[lint.Json], None], fault: str) -> None:
@@ -183,7 +184,7 @@ def test_the_lint_catches(change: Callable[[lint.Json], None], fault: str) -> No
 def test_provisioning_takes_its_places_from_the_environment() -> None:
     """Provisioning files expand $NAME but know no default values, so none may be written there."""
     folder = ROOT / "grafana" / "provisioning"
-    datasource = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text(encoding="utf-8"))
+    datasource = yaml.safe_load((folder / "datasources" / "aws-spend.yml").read_text(encoding="utf-8"))
     provider = yaml.safe_load((folder / "dashboards" / "aws-spend.yml").read_text(encoding="utf-8"))
     assert [(d["type"], d["url"]) for d in datasource["datasources"]] == [("prometheus", "$PROMETHEUS_URL")]
     assert [(p["type"], p["options"]) for p in provider["providers"]] == [
