@@ -160,19 +160,54 @@ def complete_through() -> str:
     return f"clamp_max({served} or on () vector({_MIDNIGHT}), {_MIDNIGHT})"
 
 
-def complete_days(vector: str) -> str:
-    """A vector at the end of each day, of complete days only."""
-    return f"(({vector}) and on () (vector(time()) <= on () {complete_through()}))"
-
-
-def range_cost(by: str, part: Part = "all") -> str:
+def range_cost(by: str, part: Part = "all", service: str = _CHOSEN_SERVICE) -> str:
     """Cost of the UTC days of the range as far as dated history has them, in USD; at any step the same."""
-    return total(by, _days(by, part, lambda days: f"sum_over_time({days}{_RANGE})"))
+    return total(by, _days(by, part, lambda days: f"sum_over_time({days}{_RANGE})", service=service))
 
 
-def complete_cost(by: str, part: Part) -> str:
-    """Cost of the complete days of the range, in USD."""
-    return total(by, f"sum_over_time({complete_days(_days(by, part))}{_RANGE})")
+def organization_cost() -> str:
+    """Cost of the UTC days of the range of all accounts and services, in USD."""
+    return f"sum(sum_over_time(last_over_time({_BY_SERVICE}[1d]){_RANGE}))"
+
+
+def average_day() -> str:
+    """The run of an average complete day of the range, in USD."""
+    return f"avg_over_time({_complete_runs()}{_RANGE})"
+
+
+def deviation_of_days() -> str:
+    """The standard deviation of the run of the complete days of the range, in USD."""
+    return f"stddev_over_time({_complete_runs()}{_RANGE})"
+
+
+def _complete_runs() -> str:
+    """The run of each complete day at its end."""
+    days = f"sum({_days(BY_ACCOUNT, 'run')})"
+    return f"({days} and on () (vector(time()) <= on () {complete_through()}))"
+
+
+def average_of_week(by: str, most: int = 0) -> str:
+    """The average run of the seven UTC days that end with each complete day, at the begin of that day, in USD.
+
+    Of the `most` that ran up most in the range, if given. Only where all seven days are known. The steps must be days;
+    they are looked up at their ends, also before the range.
+    """
+    week = f"[7d:1d] offset -{_DAY * 1000 + 1}ms"  # a millisecond, or an eighth day would be on the edge
+    days = total(by, _days(by or BY_ACCOUNT, "run"))
+    is_complete = f"on () (vector(time() + {_DAY}) <= on () {complete_through()})"
+    live = f'last_over_time(aws_cost_yesterday_by_service_usd{{service=~"$undated"}}{_LIVE} offset -1d)'
+    known = f"on () (count_over_time(group(last_over_time({_BY_SERVICE}[1d]) or {live}){week}) == 7)"
+    largest = f" and on ({by}) {top_of_range(most, by, 'run')}" if most else ""
+    # A service without cost on a day has no value then, and cost nothing.
+    return f"sum_over_time(({days}){week}) / 7 and {known} and {is_complete}{largest}"
+
+
+def coming_days(most: int) -> str:
+    """The date of each of the coming days that is projected, in milliseconds, by `days_ahead`."""
+    numbers = " or ".join(
+        f'label_replace(vector({number}), "days_ahead", "{number}", "", "")' for number in range(1, most + 1)
+    )
+    return f"({_MIDNIGHT} + {_DAY} * ({numbers})) * 1000 and on (days_ahead) aws_cost_forecast_daily_usd"
 
 
 def cost_before(by: str, part: Part) -> str:

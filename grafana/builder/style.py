@@ -324,9 +324,13 @@ def money_bar() -> list[model.DynamicConfigValue]:
     )
 
 
+KEPT = "datasource", "grouping", "group", "account", "service", "region"
+"""Variables that lead from one dashboard to another."""
+
+
 def link(title: str, dashboard_uid: str, variable: str, field: str) -> list[dict[str, object]]:
     """The `links` property of a column that leads to the dashboard of its row; range and filters are kept."""
-    kept = "&".join(f"${{{name}:queryparam}}" for name in ("datasource", "grouping", "group"))
+    kept = "&".join(f"${{{name}:queryparam}}" for name in KEPT if name != variable)
     value = f'${{__data.fields["{field}"]}}'
     return [
         {
@@ -383,6 +387,50 @@ def columns(names: dict[str, str]) -> list[model.DataTransformerConfig]:
             },
         ),
     ]
+
+
+def difference(alias: str, left: str, operator: str, right: str) -> model.DataTransformerConfig:
+    """A column that is calculated from two others; what is missing counts as 0."""
+    return model.DataTransformerConfig(
+        id_val="calculateField",
+        options={
+            "mode": "binary",
+            "alias": alias,
+            "binary": {"left": left, "operator": operator, "right": right},
+        },
+    )
+
+
+def calculated(
+    shown: list[model.DataTransformerConfig], *calculations: model.DataTransformerConfig
+) -> list[model.DataTransformerConfig]:
+    """The transformations of `columns` with calculations, which have the names of the queries."""
+    merge, organize = shown
+    return [merge, *calculations, organize]
+
+
+def change_column(**more: object) -> list[model.DynamicConfigValue]:
+    """By how many dollars something changed; less than a dollar is no news."""
+    return money_column(
+        custom__cellOptions={"type": "color-text"},
+        thresholds=steps((None, GOOD), (-1, "text"), (1, BAD)),
+        **more,
+    )
+
+
+def part_column() -> list[model.DynamicConfigValue]:
+    """By which part something changed, in a word where it began or ended."""
+    return properties(
+        unit="percentunit",
+        decimals=1,
+        noValue="–",
+        custom__width=85,
+        mappings=[
+            {"type": "special", "options": {"match": "null+nan", "result": {"text": "–"}}},
+            {"type": "range", "options": {"from": 1e6, "to": None, "result": {"text": "new"}}},
+            {"type": "range", "options": {"from": None, "to": -0.999999, "result": {"text": "ended"}}},
+        ],
+    )
 
 
 def _last() -> common.ReduceDataOptions:

@@ -174,11 +174,12 @@ def usage_of_service(width: int, height: int) -> timeseries.Panel:
 
 def only_for(service: str, expr: str) -> str:
     """An expression where one of these services is chosen, and nothing where only others are; `|` stands between them."""
-    names = " or ".join(
-        f'label_replace(vector(1), "service", "{name}", "", "")' for name in service.split("|")
+    # A name that is chosen is replaced by none. No family is asked, since none covers each range.
+    chosen = " or ".join(
+        f'label_replace(label_replace(vector(1), "service", "{name}", "", ""), "service", "", "service", "$service")'
+        for name in service.split("|")
     )
-    # Without a name where it is chosen: no family is asked, since none covers each range.
-    return f'({expr} and on () (label_replace({names}, "service", "", "service", "$service") and on (service) vector(1)))'
+    return f"({expr} and on () (({chosen}) and on (service) vector(1)))"
 
 
 def unit_costs(width: int, height: int) -> table.Panel:

@@ -55,7 +55,7 @@ def build() -> Dashboard:
         )
         .annotation(_alerts_as_annotations())
         .with_panel(_state())
-        .with_panel(costs.budget("organization", "", width=4))
+        .with_panel(costs.budget(4))
         .with_panel(_alerts())
         .with_panel(costs.anomalies(COLUMNS, 5))
         .with_panel(_causes())
