@@ -92,7 +92,7 @@ bench-scrape: setup ## measure the CPU and the time of a scrape, against prometh
 bench-first-start: setup ## measure the seconds from a first start to thirteen months in Prometheus
 	$(BIN)/python -m bench.first_start
 
-bench-scale: setup ## measure collection at 10, 100 and 1,000 accounts, and the first fill of 13 months at 1,000 (needs Go, hours)
+bench-scale: setup ## measure collection at 10, 100 and 1,000 accounts, the first fill at 1,000, and every query of the dashboards (needs Go and Prometheus, hours)
 	$(BIN)/python -m bench.scale
 
 clean: ## remove everything that make has fetched or built

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from exporter.accounts.placing import OU_INFO
+from exporter.accounts.placing import ACCOUNT_INFO, OU_INFO
 from exporter.accounts.settings import AccountsSettings, StaticAccount
 from exporter.accounts.sharding import ShardSettings
 from exporter.aws import partitions
@@ -205,11 +205,7 @@ GROUP_INFO = Family(
 
 def info_family(labels: Iterable[str]) -> Family:
     """`aws_account_info` with the configured group labels."""
-    return Family(
-        "aws_account_info",
-        "1 for each account that is collected, with its state, OU path and groups.",
-        ("account_id", "account", "state", "ou", *sorted(labels)),
-    )
+    return replace(ACCOUNT_INFO, labels=(*ACCOUNT_INFO.labels, *sorted(labels)))
 
 
 def account_samples(directory: Directory, settings: AccountsSettings) -> Iterator[Sample]:

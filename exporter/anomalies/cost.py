@@ -31,10 +31,11 @@ from exporter.anomalies.families import (
 from exporter.anomalies.finding import Finding
 from exporter.anomalies.messages import Candidate, is_worth_a_message, listed_only
 from exporter.anomalies.settings import AnomalyCausesSettings, AnomalySettings, Kind, Sensitivity
-from exporter.anomalies.usage_days import UsageDays, day_inputs, usage_is_known
+from exporter.anomalies.usage_days import UsageDays, day_inputs
 from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Sample
 from exporter.core.moments import start_of_day
+from exporter.cost.non_usage import usage_is_known
 from exporter.declarations.view import ViewContext
 from exporter.expectation import baseline, dips
 from exporter.expectation.arrays import Flags, Given

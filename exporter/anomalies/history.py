@@ -7,9 +7,8 @@ again, when the settings change, and by another release of this program.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, timedelta
 from importlib.metadata import version
 
 from exporter.anomalies.cost import assessed_day, expectations
@@ -18,7 +17,7 @@ from exporter.anomalies.usage_days import DayInput, UsageDays, day_inputs
 from exporter.core.metric import Family
 from exporter.core.moments import Clock, month_start
 from exporter.expectation import baseline
-from exporter.ledger.daily_values import DailyValue, totals, upsert
+from exporter.ledger.daily_values import DailyValue, Portions, derive, derived_versions, totals, version_of
 from exporter.ledger.file import Ledger
 
 _PAIR = ("account_id", "account", "service")
@@ -42,9 +41,8 @@ ASSESSED_FAMILIES = (DAILY_USAGE, DAILY_EXPECTED, DAILY_SCORE)
 
 
 _DAY = timedelta(days=1)
+_KIND = "assessed"
 _MADE_OF_DAYS = 131  # with the last four days of a monthly calendar; what is older matters little
-_VALUES_A_CALL = 100_000  # a few seconds, in which changed cost waits for its turn
-_VALUES_A_TRANSACTION = 5_000
 _USD_DIGITS = 4  # $0.0001: a smaller change is not written again
 _SCORE_DIGITS = 2
 _NAMES = tuple(family.name for family in ASSESSED_FAMILIES)
@@ -60,13 +58,10 @@ class AssessedHistory:
         window: timedelta,
         history_months: int,
         clock: Clock,
-        *,
-        values_a_call: int = _VALUES_A_CALL,
-        values_a_transaction: int = _VALUES_A_TRANSACTION,
+        portions: Portions = Portions(),  # noqa: B008 # frozen
     ) -> None:
         """Days older than `window`, or than the months that the ledger is to hold, are left out."""
-        self._values_a_call = values_a_call
-        self._values_a_transaction = values_a_transaction
+        self._portions = portions
         self._ledger = ledger
         self._settings = settings
         self._window = window
@@ -85,45 +80,30 @@ class AssessedHistory:
         oldest = max(month_start(now.date(), self._history_months), (now - self._window).date() + _DAY)
         inputs = day_inputs(self._ledger, baseline.input_days(oldest)[0], newest + _DAY)
         usage = self._usage_days(inputs)
-        count = 0
-        values: list[DailyValue] = []
-        versions: dict[date, int] = {}
-        for day, wanted in self._out_of_date(oldest, newest, inputs):
-            if stopped() or count >= self._values_a_call:
-                self._commit(values, versions, now)
-                self._usage = usage  # the next call goes on with it
-                return True
-            found = self._values(day, usage)
-            values += found
-            versions[day] = wanted
-            count += len(found)
-            if len(values) >= self._values_a_transaction:
-                self._commit(values, versions, now)
-                values, versions = [], {}
-        self._commit(values, versions, now)
-        return False
+        out_of_date = self._out_of_date(oldest, newest, inputs)
+        is_left = derive(
+            self._ledger,
+            _KIND,
+            out_of_date,
+            lambda day: self._values(day, usage),
+            now,
+            stopped,
+            self._portions,
+        )
+        if is_left:
+            self._usage = usage  # the next call goes on with it
+        return is_left
 
     def _usage_days(self, inputs: Mapping[date, DayInput]) -> UsageDays:
         """What the last call left, without what changed since; its memory is given back when all days are assessed."""
         kept, self._usage = self._usage, None
         return kept if kept is not None and kept.renew(inputs) else UsageDays(self._ledger, inputs)
 
-    def _commit(self, values: Sequence[DailyValue], versions: Mapping[date, int], now: datetime) -> None:
-        if not versions:
-            return
-        with self._ledger.transaction(), self._ledger.connection() as db:
-            upsert(self._ledger, values, now)
-            db.executemany(
-                "INSERT OR REPLACE INTO assessed_days VALUES (?, ?)",
-                [(day.toordinal(), wanted) for day, wanted in versions.items()],
-            )
-
     def _out_of_date(
         self, oldest: date, newest: date, inputs: Mapping[date, DayInput]
     ) -> Iterator[tuple[date, int]]:
         """Days to assess, newest first, with the version of what they are made of."""
-        with self._ledger.connection() as db:
-            held = dict(db.execute("SELECT day, version FROM assessed_days").fetchall())
+        held = derived_versions(self._ledger, _KIND)
         made_with = repr((version("aws-spend-exporter"), self._settings.limits()))
         states = {day: f"{day} {state}" for day, state in inputs.items()}
         for number in range((newest - oldest).days + 1):
@@ -137,9 +117,8 @@ class AssessedHistory:
                 each in inputs and inputs[each].is_complete for each in made_of if each >= recent
             ):
                 continue
-            text = "\n".join([made_with, *(states.get(each, "") for each in made_of)])
-            wanted = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
-            if held.get(day.toordinal()) != wanted:
+            wanted = version_of(made_with, *(states.get(each, "") for each in made_of))
+            if held.get(day) != wanted:
                 yield day, wanted
 
     def _values(self, day: date, usage: UsageDays) -> list[DailyValue]:

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.core.moments import start_of_day
+from exporter.cost.non_usage import usage_is_known
 from exporter.ledger.file import Ledger
-from exporter.ledger.reads import DayState
 
 _COMPLETE_AFTER = timedelta(hours=24)  # AWS updates cost at least once a day
-_FEES_COME_UNTIL = 3  # tax, support and fees of a month are charged on its first days
 _UNITS_PER_USD = 1e10
 _DAY = timedelta(days=1)
 
@@ -42,16 +41,6 @@ def day_inputs(ledger: Ledger, start: date, end: date) -> dict[date, DayInput]:
         complete = known and confirmed[day] >= start_of_day(day + _DAY) + _COMPLETE_AFTER
         found[day] = DayInput(known, complete, confirmed[day], state.read_at, state.other_read_at)
     return found
-
-
-def usage_is_known(day: date, state: DayState) -> bool:
-    """Whether the cost of a day and its charges that are no usage have been read."""
-    if state.read_at is None or state.other_read_at is None:
-        return False
-    # Where fees are due, a total that moved after they were read may hold more of them.
-    return state.other_read_at >= start_of_day(day + _DAY) and not (
-        day.day <= _FEES_COME_UNTIL and state.other_moved
-    )
 
 
 class UsageDays:

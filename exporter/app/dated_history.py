@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from exporter.accounts.placing import OU_INFO
+from exporter.accounts.placing import ACCOUNT_INFO, OU_INFO
 from exporter.anomalies.history import ASSESSED_FAMILIES, AssessedHistory
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
 from exporter.core.moments import Clock
+from exporter.cost.dated_sums import DATED_SUMS, DatedSums
 from exporter.history.sample_timestamps import COST as DAILY_COST
 from exporter.history.sample_timestamps import daily_values
+from exporter.history.writer import Derive
 from exporter.ledger.file import Ledger
 from exporter.usage.metrics import USAGE_FAMILIES
 
-DATED_FAMILIES = (*USAGE_FAMILIES, OU_INFO, *ASSESSED_FAMILIES)
-"""Every dated family other than cost. The last label of each is the one beside the account."""
+_FAMILIES = (*DATED_SUMS, *USAGE_FAMILIES, OU_INFO, *ASSESSED_FAMILIES)
+_PACKED = (ACCOUNT_INFO,)
+DATED_FAMILIES = (*_FAMILIES, *_PACKED)
+"""Every dated family other than cost."""
 
-DAILY_VALUES = daily_values(DATED_FAMILIES)
+DAILY_VALUES = daily_values(_FAMILIES, packed=_PACKED)
 SOURCES = (DAILY_COST, DAILY_VALUES)
 """What is written at its date, in the order of writing."""
 
 
-def assessed_history(ledger: Ledger, config: Config, clock: Clock) -> AssessedHistory:
-    """The assessment of past days, as configured."""
-    return AssessedHistory(
-        ledger,
-        config.anomalies,
-        config.history.window,
-        config.settings(COST).history_months,
-        clock,
-    )
+def derivations(ledger: Ledger, config: Config, clock: Clock) -> tuple[Derive, ...]:
+    """What derives dated values from the ledger, as configured: sums first, they are quick and shown first."""
+    cost, window = config.settings(COST), config.history.window
+    sums = DatedSums(ledger, cost.cost_type, window, cost.history_months, clock)
+    assessed = AssessedHistory(ledger, config.anomalies, window, cost.history_months, clock)
+    return sums.update, assessed.update

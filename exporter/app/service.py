@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 from exporter.api.source import AnyEndpoint, Source
 from exporter.app.answers import AnswerSource, Version
 from exporter.app.clock_steps import ClockSteps
-from exporter.app.dated_history import DAILY_VALUES, assessed_history
+from exporter.app.dated_history import DAILY_VALUES, derivations
 from exporter.app.endpoints import Probes, create_app
 from exporter.app.scrape import scraped_samples
 from exporter.app.state_metrics import BUILD_INFO, RELOADED, RELOADED_AT, _StateMetrics
@@ -136,7 +136,7 @@ class Service:
             self._clock,
             self._history_metrics,
             self._other_stamps,
-            assessed_history(self.ledger, config, self._clock).update,
+            derivations(self.ledger, config, self._clock),
         )
         aws = make_aws(config.aws, self._meter, stop)
         if previous is not None and previous.serves_as(aws):

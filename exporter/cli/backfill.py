@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from exporter.app.dated_history import SOURCES, assessed_history
+from exporter.app.dated_history import SOURCES, derivations
 from exporter.cli.tables import progress as show_progress
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
@@ -30,7 +30,7 @@ def run_backfill(
             config.history.window,
             utc_now,
             SOURCES,
-            lambda ledger: assessed_history(ledger, config, utc_now).update(),
+            lambda ledger: derivations(ledger, config, utc_now),
             start,
             last + timedelta(days=1) if last else None,
         )

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from exporter.accounts.discovery import Directory, account_samples, discover, regions_of
-from exporter.accounts.placing import place_days
+from exporter.accounts.placing import describe_days, place_days
 from exporter.accounts.settings import AccountsSettings
 from exporter.accounts.sharding import ShardSettings
 from exporter.aws.clients import Aws
@@ -31,7 +31,7 @@ DISCOVERY = "accounts"
 
 _INTERVAL = timedelta(hours=1)
 _REGIONS_KEPT = timedelta(days=1)
-_OU_HISTORY_DAYS = 400  # as far back as AWS has cost
+_HISTORY_DAYS = 400  # as far back as AWS has cost
 
 Discover = Callable[[Aws, AccountsSettings, ShardSettings], Directory]
 RegionsOf = Callable[[Aws, Account, Literal["discover"] | tuple[str, ...]], tuple[str, ...]]
@@ -147,15 +147,18 @@ class Discovery:
         return self._config.accounts.discovery == "organizations"
 
     def _place_days(self, directory: Directory, now: datetime) -> None:
-        """Put the accounts' units where the dated history finds them: at first, 400 days of each account."""
-        if not self._has_units:
-            return
+        """Put the accounts' units and groups where the dated history finds them: at first, 400 days of each account."""
         try:
-            if place_days(self._ledger, directory.accounts, _OU_HISTORY_DAYS, now):
+            put = 0
+            if self._has_units:
+                put += place_days(self._ledger, directory.accounts, _HISTORY_DAYS, now)
+            labels = self._config.accounts.group_labels
+            put += describe_days(self._ledger, directory.accounts, labels, _HISTORY_DAYS, now)
+            if put:
                 self._notify_committed()
         except Exception:
             if not self._stop.is_set():  # else the ledger is closed: the next process goes on
-                log.exception("the days of the accounts' units cannot be written")
+                log.exception("the days of the accounts' units and groups cannot be written")
                 self._metrics.errors.labels(DISCOVERY, Kind.INTERNAL).inc()
 
 

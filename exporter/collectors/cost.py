@@ -26,7 +26,7 @@ from exporter.core.folding import fold_unnamed
 from exporter.core.metric import Family, Folded, Sample
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.core.places import Scope, Target
-from exporter.cost import older_months, projection_families, unit_costs, windows
+from exporter.cost import day_sums, older_months, projection_families, unit_costs, windows
 from exporter.cost.queries import ask_costs
 from exporter.cost.refresh_plan import (
     PURPOSES,
@@ -511,6 +511,18 @@ COLLECTOR = Collector(
                 MISSING_DAYS,
             ),
             render=partial(_render_named, render_days),
+            read_at=lambda view: refreshed_at(view.ledger, view.now),
+        ),
+        View(
+            name="cost_day_sums",
+            families=day_sums.SUM_FAMILIES,
+            render=day_sums.render_sums,
+            read_at=lambda view: refreshed_at(view.ledger, view.now),
+        ),
+        View(
+            name="cost_non_usage",
+            families=day_sums.NON_USAGE_FAMILIES,
+            render=partial(_render_named, day_sums.render_non_usage),
             read_at=lambda view: refreshed_at(view.ledger, view.now),
         ),
         View(

@@ -51,7 +51,7 @@ def _self_metrics() -> list[Family]:
 
 
 def _families() -> list[tuple[str, Family]]:
-    found = [("accounts", accounts.info_family(())), ("thresholds", accounts.GROUP_INFO)]
+    found = [("thresholds", accounts.GROUP_INFO)]
     found += [("thresholds", family) for family in Families.with_labels(()).all()]
     found.append(("history", DAILY))
     found += [("history", family) for family in DATED_FAMILIES]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import date, timedelta
 from itertools import count
@@ -16,7 +16,7 @@ from exporter.core.moments import Clock
 from exporter.history.endpoint import EndpointError, RemoteWriteEndpoint
 from exporter.history.sample_timestamps import DatedSource, Sent, Stamps
 from exporter.history.settings import HistorySettings
-from exporter.history.writer import Encoded, days_to_write, points, to_send
+from exporter.history.writer import Derive, Encoded, days_to_write, points, to_send
 from exporter.ledger.database import LedgerLockedError
 from exporter.ledger.file import Ledger
 
@@ -41,14 +41,13 @@ class Backfill:
         window: timedelta,
         clock: Clock,
         sources: Sequence[DatedSource],
-        derive: Callable[[Ledger], bool],
+        derivations: Callable[[Ledger], Iterable[Derive]],
         start: date | None = None,
         end: date | None = None,
     ) -> None:
         """BackfillError if there is no ledger.
 
-        `derive` brings derived values of a ledger that no exporter holds up to date, a part at a time, and
-        returns whether more is left.
+        `derivations` bring derived values of a ledger that no exporter holds up to date.
         """
         if not ledger_path.exists():
             raise BackfillError(f"there is no ledger at {ledger_path}; `run` fills one")
@@ -60,8 +59,9 @@ class Backfill:
             self._owned = False
         self._cost_type = cost_type
         if self._owned:
-            while derive(self._ledger):
-                pass
+            for derive in derivations(self._ledger):
+                while derive(lambda: False):
+                    pass
         first, last = days_to_write(clock(), window)
         self._sources = [
             (stamps, stamps.days_read(max(start or first, first), min(end or last, last)))
@@ -131,14 +131,15 @@ class Backfill:
                     family.name: parts.enter_context(TemporaryFile("w+", encoding="utf-8", newline="\n"))
                     for family in stamps.source.families
                 }
-                labels = {family.name: family.labels for family in stamps.source.families}
                 for rows in self._rows(stamps, days, step):
                     for row in rows:
                         change = row.change
-                        values = (change.account_id, row.name, change.label)
+                        labels = stamps.source.labels(
+                            change.family, change.account_id, row.name, change.label
+                        )
                         value = render_value(stamps.source.value(change.units))
                         texts[change.family].write(
-                            f"{change.family}{render_labels(labels[change.family], values)} {value}"
+                            f"{change.family}{render_labels(labels.keys(), labels.values())} {value}"
                             f" {row.stamp // 1000}.{row.stamp % 1000:03d}\n"
                         )
                     samples += len(rows)

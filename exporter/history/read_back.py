@@ -24,7 +24,14 @@ _RELATIVE = 1e-9  # sums of floats
 _REWRITES_WITHOUT_EFFECT = 3
 
 Differing = Mapping[date, frozenset[str]]
-"""Account ids by day."""
+"""Account ids by day; empty of what is of no account."""
+
+_Key = tuple[str, frozenset[tuple[str, str]]]
+"""A family and the labels of one series, without empty ones."""
+
+
+def _key(family: str, labels: Mapping[str, str]) -> _Key:
+    return family, frozenset((name, value) for name, value in labels.items() if value)
 
 
 class ReadBack:
@@ -35,7 +42,6 @@ class ReadBack:
         self._endpoint = endpoint
         self._stamps = stamps
         self._source = stamps.source
-        self._labels = {family.name: family.labels for family in stamps.source.families}
         self._rewrites: dict[date, int] = {}
 
     def _differs(self, found: float, units: float) -> bool:
@@ -77,7 +83,7 @@ class ReadBack:
     def _look(self, start: date, end: date, ours: Set[str]) -> dict[date, set[str]]:
         expected = self._stamps.sums(start, end)
         daily = f"last_over_time({self._source.selector}[1d])"
-        by = "account_id" if len(self._labels) == 1 else "__name__, account_id"
+        by = "account_id" if len(self._source.families) == 1 else "__name__, account_id"
         sums = self._by_day(f"sum by ({by}) ({daily})", start, end)
         counts = self._by_day(f"count by ({by}) ({daily} != 0)", start, end)
         by_day: dict[date, set[str]] = {}
@@ -130,10 +136,13 @@ class ReadBack:
             with self._stamps.lock:
                 self._stamps.forget_accounts(day, accounts)
             return
-        expected = self._stamps.written(day)
+        expected = {
+            _key(series[0], self._source.labels(*series)): (series[1], written)
+            for series, written in self._stamps.written(day).items()
+        }
         again: dict[int, int] = {}
-        for key, written in expected.items():
-            if key[1] not in accounts or written.refused or written.units is None:
+        for key, (account_id, written) in expected.items():
+            if account_id not in accounts or written.refused or written.units is None:
                 continue
             newest, value, _ = found.get(key, (0, float("nan"), {}))
             if self._is_another(value, written.units):
@@ -152,17 +161,19 @@ class ReadBack:
             )
             self._endpoint.write(strangers)
 
-    def _raw(self, day: date, accounts: Set[str]) -> dict[tuple[str, ...], tuple[int, float, dict[str, str]]]:
-        """The newest stamp and value of each series of a day, with its labels, by family and the family's labels."""
+    def _raw(self, day: date, accounts: Set[str]) -> dict[_Key, tuple[int, float, dict[str, str]]]:
+        """The newest stamp and value of each series of a day, with all of its labels; those of a family are in its key."""
+        names = self._stamps.label_names()
         end = start_of_day(day + _DAY) - timedelta(milliseconds=1)
-        found: dict[tuple[str, ...], tuple[int, float, dict[str, str]]] = {}
+        found: dict[_Key, tuple[int, float, dict[str, str]]] = {}
         for series in self._endpoint.query(f"{self._source.selector}[1d]", end.timestamp()):
             labels: dict[str, Any] = dict(series["metric"])
             family = self._family(labels)
             labels.pop("__name__", None)
-            key = (family, *(labels.get(name, "") for name in self._labels[family]))
-            if key[1] not in accounts:
+            if labels.get("account_id", "") not in accounts:
                 continue
+            # An endpoint may add labels that are not ours.
+            key = _key(family, {name: value for name, value in labels.items() if name in names[family]})
             for at, value in series.get("values", ()):
                 stamp = round(float(at) * 1000)
                 if is_of_day(stamp, day) and (key not in found or stamp > found[key][0]):

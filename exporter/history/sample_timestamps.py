@@ -12,9 +12,11 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 from exporter.core.amounts import AMOUNTS
 from exporter.core.metric import Family
+from exporter.ledger.daily_values import unpack_labels
 from exporter.ledger.file import Ledger
 
 LEAST_CHANGE_UNITS = 1_000_000
@@ -57,11 +59,11 @@ def is_of_day(stamp: int, day: date) -> bool:
     return 0 <= stamp - _start(day) < _DAY_MS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DatedSource:
     """The tables of dated values of one kind, and what their families look like.
 
-    A value is of a day, a family, an account, and one more label.
+    A value is of a day, a family, an account, and one more label. Either is empty where the family does not have it.
     """
 
     values: str
@@ -75,6 +77,8 @@ class DatedSource:
     label: str
     """The column of the one more label."""
     families: tuple[Family, ...]
+    packed: frozenset[str]
+    """Families of which that label holds all labels beside the account's, as `pack_labels` has packed them."""
     units_per_one: int
     least_change: int
     """A smaller change of a written value is not written again by itself; 0: any change is."""
@@ -97,9 +101,19 @@ class DatedSource:
         """Whether a value is to be written again by itself."""
         return abs(units - written) >= self.least_change and units != written
 
-    @property
-    def labels(self) -> dict[str, tuple[str, ...]]:
-        """The labels of each family, by its name."""
+    def labels(self, family: str, account_id: str, name: str, label: str) -> dict[str, str]:
+        """The labels of one series under the account's `name`; empty ones are those that it does not have."""
+        if family in self.packed:
+            return {"account_id": account_id, "account": name, **unpack_labels(label)}
+        of_account = {"account_id": account_id, "account": name}
+        return {each: of_account.get(each, label) for each in self._label_names[family]}
+
+    def label_names(self, family: str, packed: Iterable[str]) -> frozenset[str]:
+        """Every label that a series of the family may have, where these are its packed labels."""
+        return frozenset(self._label_names[family]).union(*map(unpack_labels, packed))
+
+    @cached_property
+    def _label_names(self) -> dict[str, tuple[str, ...]]:
         return {family.name: family.labels for family in self.families}
 
     @property
@@ -118,16 +132,20 @@ class DatedSource:
 
 
 COST = DatedSource(
-    "cost", "series", "days", "stamps", "history_days", f"'{DAILY.name}'", "service", (DAILY,),
+    "cost", "series", "days", "stamps", "history_days", f"'{DAILY.name}'", "service", (DAILY,), frozenset(),
     units_per_one=10**10, least_change=LEAST_CHANGE_UNITS, most_unsent=MOST_UNSENT_UNITS, writes_zeros=False,
 )  # fmt: skip
 
 
-def daily_values(families: tuple[Family, ...]) -> DatedSource:
-    """What `exporter.ledger.daily_values` holds: values of these families, whose last label is beside the account."""
+def daily_values(families: Iterable[Family], packed: Iterable[Family] = ()) -> DatedSource:
+    """What `exporter.ledger.daily_values` holds: values of these families, and of those whose labels are packed.
+
+    Each of `families` has the account's labels or not, and at most one label beside them.
+    """
+    packed = tuple(packed)
     return DatedSource(
         "dated_values", "dated_series", "dated_days", "dated_stamps", "dated_history_days", "family", "label",
-        families, units_per_one=1, least_change=0, most_unsent=0, writes_zeros=True,
+        (*families, *packed), frozenset(family.name for family in packed), units_per_one=1, least_change=0, most_unsent=0, writes_zeros=True,
     )  # fmt: skip
 
 
@@ -140,7 +158,7 @@ class Change:
     family: str
     account_id: str
     label: str
-    """The service, region or unit, as the family has it."""
+    """The service, region or unit, or several labels, as the family has it."""
     units: float
     observed: int
     """When AWS showed it, in milliseconds since 1970."""
@@ -330,6 +348,21 @@ class Stamps:
         return {
             (date.fromordinal(day), family, account): (units, count)
             for day, family, account, units, count in rows
+        }
+
+    def label_names(self) -> dict[str, frozenset[str]]:
+        """Every label that a series of the ledger may have, by family."""
+        packed: dict[str, list[str]] = {}
+        with self.ledger.connection() as db:
+            for family in self.source.packed:
+                rows = db.execute(
+                    f"SELECT DISTINCT {self.source.label} FROM {self.source.series} WHERE {self.source.family} = ?",
+                    (family,),
+                )
+                packed[family] = [label for (label,) in rows]
+        return {
+            family.name: self.source.label_names(family.name, packed.get(family.name, ()))
+            for family in self.source.families
         }
 
     def written(self, day: date) -> dict[tuple[str, str, str, str], Written]:

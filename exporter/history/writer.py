@@ -90,15 +90,12 @@ Encoded = dict[tuple[str, str, str, str], bytes]
 def points(sent: Sequence[Sent], labels: Encoded, source: DatedSource) -> list[Point]:
     """What to send; `labels` remembers what was encoded."""
     found = []
-    names = source.labels
     for row in sent:
         change = row.change
         key = (change.family, change.account_id, row.name, change.label)
         encoded = labels.get(key)
         if encoded is None:
-            encoded = labels[key] = encode_labels(
-                change.family, dict(zip(names[change.family], key[1:], strict=True))
-            )
+            encoded = labels[key] = encode_labels(change.family, source.labels(*key))
         found.append((encoded, row.stamp, source.value(change.units)))
     return found
 
@@ -255,6 +252,10 @@ class HistoryWriter:
         return len(taken), refusal
 
 
+Derive = Callable[[Callable[[], bool]], bool]
+"""Brings derived values up to date, a part at a time, and returns whether more is left; given what says whether to stop."""
+
+
 class History:
     """Keeps the dated history up to date on a separate thread, so that it never delays collection."""
 
@@ -266,12 +267,11 @@ class History:
         clock: Clock,
         metrics: HistoryMetrics,
         others: Sequence[Stamps] = (),
-        derive: Callable[[Callable[[], bool]], bool] = lambda stopped: False,
+        derivations: Sequence[Derive] = (),
     ) -> None:
         """`stamps` are of cost, `others` of what is written beside it. Without a `write_url` it does nothing.
 
-        `derive` brings dated values that follow from cost up to date, a part at a time, and returns whether
-        more is left; it is given what says whether to stop.
+        `derivations` bring dated values that follow from cost up to date, the first ones first.
         """
         self._settings = settings
         self._ledger = stamps.ledger
@@ -289,7 +289,7 @@ class History:
             for each in (stamps, *others)
         ]
         self._cost_type = cost_type
-        self._derive = derive
+        self._derivations = derivations
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._look_at: datetime | None = None
         self._full_at: datetime | None = None
@@ -439,11 +439,7 @@ class History:
         try:
             (_, cost, _), *others = self._sources
             taken = self._write(cost)
-            try:
-                if self._derive(self._stop.is_set):
-                    self.notify()  # cost that has changed meanwhile comes before the rest
-            finally:
-                taken += sum(self._write(writer) for _, writer, _ in others)
+            taken += self._write_derived([writer for _, writer, _ in others])
         except EndpointError:
             self._metrics.failures.inc()
             # It may have lost what it had.
@@ -475,6 +471,22 @@ class History:
         except EndpointError:
             self._metrics.read_back_failures.inc()
             raise
+
+    def _write_derived(self, writers: Sequence[HistoryWriter]) -> int:
+        """Derive, and write after each step what there is; a fault of one step is raised once all others are done."""
+        taken, fault = 0, None
+        for derive in self._derivations:
+            try:
+                if derive(self._stop.is_set):
+                    self.notify()  # cost that has changed meanwhile comes before the rest
+            except Exception as error:
+                fault = fault or error
+            taken += sum(self._write(writer) for writer in writers)
+        if not self._derivations:
+            taken += sum(self._write(writer) for writer in writers)
+        if fault is not None:
+            raise fault
+        return taken
 
     def _newest_days_differ(self, first: date, end: date) -> bool:
         for stamps, _, read_back in self._sources:

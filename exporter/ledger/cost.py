@@ -68,6 +68,16 @@ class CostTable:
                 (day.toordinal(),),
             ).fetchall()
 
+    def day_parts(self, day: date, cost_type: str) -> list[tuple[int, int, int]]:
+        """The series seen on one day: number, cost, and how much of it is no usage, in units of 1e-10 USD."""
+        if cost_type not in AMOUNTS:
+            raise ValueError(f"{cost_type} is not a cost type")
+        with self._database.connection() as db:
+            return db.execute(
+                f"SELECT series, total_{cost_type}, other_{cost_type} FROM cost WHERE day = ?",  # noqa: S608 # known columns
+                (day.toordinal(),),
+            ).fetchall()
+
     def keys_per_day(self, start: date, end: date) -> int:
         """The most (account, service) pairs with cost on one day of [start, end)."""
         with self._database.connection() as db:

@@ -1,14 +1,18 @@
 """Values of whole UTC days that are written at their dates, beside cost.
 
-These are usage totals, the accounts' organizational units, and what was expected of each assessed day.
+These are usage totals, the accounts' organizational units and groups, sums of cost, and what was expected of each
+assessed day.
 
-One table holds every family: a value belongs to a day, an account, and one more label. What is put here
+One table holds every family: a value belongs to a day, an account, and one more label. Either is empty where the
+family does not have it; of a family with several more labels they are packed into one. What is put here
 is what the dated history should hold; `exporter.history.sample_timestamps` says what it does hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -25,6 +29,17 @@ class DailyValue:
     account_id: str
     label: str
     value: float
+
+
+def pack_labels(labels: Mapping[str, str]) -> str:
+    """Several labels as the one that a value has; equal labels are packed equally, empty ones are left out."""
+    return json.dumps({name: labels[name] for name in sorted(labels) if labels[name]}, separators=(",", ":"))
+
+
+def unpack_labels(label: str) -> dict[str, str]:
+    """The labels that `pack_labels` was given."""
+    labels: dict[str, str] = json.loads(label)
+    return labels
 
 
 def upsert(ledger: Ledger, values: Iterable[DailyValue], at: datetime) -> int:
@@ -78,6 +93,75 @@ def totals(
             (start.toordinal(), end.toordinal(), *families),
         ).fetchall()
     return [(date.fromordinal(day), *rest) for day, *rest in rows]
+
+
+# Values that follow from others
+
+
+def version_of(*parts: object) -> int:
+    """A number that differs, but for a chance of 1 in 10^16, where any of the parts prints differently."""
+    text = "\n".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
+
+
+def derived_versions(ledger: Ledger, kind: str) -> dict[date, int]:
+    """The version of what the values of one kind were derived from, by day."""
+    with ledger.connection() as db:
+        rows = db.execute("SELECT day, version FROM derived_days WHERE kind = ?", (kind,)).fetchall()
+    return {date.fromordinal(day): version for day, version in rows}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portions:
+    """How many values are derived in one call, and committed in one transaction."""
+
+    a_call: int = 100_000
+    """A few seconds, in which changed cost waits for its turn."""
+    a_transaction: int = 5_000
+
+
+def derive(
+    ledger: Ledger,
+    kind: str,
+    out_of_date: Iterable[tuple[date, int]],
+    values_of: Callable[[date], Sequence[DailyValue]],
+    at: datetime,
+    stopped: Callable[[], bool],
+    portions: Portions,
+) -> bool:
+    """Take over the values of days that are out of date, with their new versions; True if some are left.
+
+    The values and the version of a day are committed together, so that a day is either derived or still out of date.
+    """
+    count = 0
+    values: list[DailyValue] = []
+    versions: dict[date, int] = {}
+    for day, version in out_of_date:
+        if stopped() or count >= portions.a_call:
+            _commit_derived(ledger, kind, values, versions, at)
+            return True
+        found = values_of(day)
+        values += found
+        versions[day] = version
+        count += len(found)
+        if len(values) >= portions.a_transaction:
+            _commit_derived(ledger, kind, values, versions, at)
+            values, versions = [], {}
+    _commit_derived(ledger, kind, values, versions, at)
+    return False
+
+
+def _commit_derived(
+    ledger: Ledger, kind: str, values: Iterable[DailyValue], versions: Mapping[date, int], at: datetime
+) -> None:
+    if not versions:
+        return
+    with ledger.transaction() as db:
+        upsert(ledger, values, at)
+        db.executemany(
+            "INSERT OR REPLACE INTO derived_days VALUES (?, ?, ?)",
+            [(kind, day.toordinal(), version) for day, version in versions.items()],
+        )
 
 
 def first_moment(day: date) -> int:

@@ -227,6 +227,14 @@ MIGRATIONS = (
         PRIMARY KEY (part, month, account_id, service)
     ) WITHOUT ROWID
     """,
+    # Days of which dated values were derived from others (exporter/ledger/daily_values.py), and what of.
+    """
+    CREATE TABLE derived_days (
+        kind TEXT NOT NULL, day INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (kind, day)
+    ) WITHOUT ROWID;
+    INSERT INTO derived_days SELECT 'assessed', day, version FROM assessed_days;
+    DROP TABLE assessed_days
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

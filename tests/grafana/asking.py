@@ -15,20 +15,26 @@ STEPS = {"1d": DAY, "1h": 3600, "1m": 60}
 Series = list[dict[str, Any]]
 
 
-def run(url: str, target: lint.Json, values: dict[str, str], days: int = 30) -> Series:
-    """One target: at this moment, or over a range that is aligned to its step."""
-    text = lint.resolve(target["expr"], values)
+def run(
+    url: str, target: lint.Json, values: dict[str, str], days: int = 30, end: float | None = None
+) -> Series:
+    """One target as Grafana asks it: of so many days until `end`, or now, and of the part of a day that has begun.
+
+    What is counted by the hour or minute is asked of one day.
+    """
+    end = time.time() if end is None else end
+    step = STEPS[target.get("interval", "1d")]
+    start = (end - days * DAY) // DAY * DAY if step == DAY else end - DAY
+    text = lint.resolve(target["expr"], values | lint.grafana(start, end))
     if target.get("instant"):
-        return instant(url, text)
-    step = STEPS[target["interval"]]
-    end = time.time() // step * step
-    start = end - (days * DAY if step == DAY else DAY)
-    return ask(url, "query_range", query=text, start=start, end=end, step=max(step, 60))
+        return ask(url, "query", query=text, time=end)
+    first, last = (at // step * step for at in (start, end))
+    return ask(url, "query_range", query=text, start=first, end=last, step=max(step, 60))
 
 
-def instant(url: str, text: str) -> Series:
-    """The answer at this moment."""
-    return ask(url, "query", query=text, time=time.time())
+def instant(url: str, text: str, at: float | None = None) -> Series:
+    """The answer at a moment, or at this one."""
+    return ask(url, "query", query=text, time=time.time() if at is None else at)
 
 
 def ask(url: str, path: str, **params: Any) -> Series:

@@ -24,6 +24,14 @@ from exporter.anomalies.history import ASSESSED_FAMILIES
 from exporter.app.dated_history import DAILY_VALUES
 from exporter.cli.main import main
 from exporter.core.moments import month_start
+from exporter.cost.dated_sums import (
+    DAILY_BY_ACCOUNT,
+    DAILY_BY_SERVICE,
+    DAILY_NON_USAGE_KNOWN,
+    MONTHLY,
+    MONTHLY_BY_ACCOUNT,
+    MONTHLY_BY_SERVICE,
+)
 from exporter.expectation.baseline import FEWEST_DAYS
 from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.request import encode_labels
@@ -257,15 +265,13 @@ def test_a_backfill_into_a_file_has_every_family_in_one_piece(tmp_path: Path) ->
     config.write_text(f"data_dir: {tmp_path / 'data'}\n")
     file = tmp_path / "history.om"
     result = CliRunner().invoke(main, ["backfill", "-c", str(config), "--openmetrics", str(file)])
-    assert (result.exit_code, result.output.splitlines()[-1]) == (0, f"8 samples are in {file}")
+    assert (result.exit_code, result.output.splitlines()[-1]) == (0, f"17 samples are in {file}")
     lines = file.read_text().splitlines()
-    names = [line.split("{")[0] for line in lines if not line.startswith("#")]
-    assert names == ["aws_cost_daily_usd"] * 3 + [USED] * 3 + [SIZE] * 2
-    assert [line.split(" ")[2] for line in lines if line.startswith("# TYPE")] == [
-        "aws_cost_daily_usd",
-        USED,
-        SIZE,
-    ]
+    names = [_family(line) for line in lines if not line.startswith("#")]
+    sums = [DAILY_BY_SERVICE.name, DAILY_BY_ACCOUNT.name, DAILY_NON_USAGE_KNOWN.name]
+    expected = {"aws_cost_daily_usd": 3, **dict.fromkeys(sums, 3), USED: 3, SIZE: 2}
+    assert names == [name for name, count in expected.items() for _ in range(count)]
+    assert [line.split(" ")[2] for line in lines if line.startswith("# TYPE")] == [*expected]
     assert lines[-1] == "# EOF"
     if promtool := shutil.which("promtool"):
         made = subprocess.run(
@@ -290,9 +296,15 @@ def test_a_backfill_assesses_the_past_of_a_ledger_that_no_exporter_holds(tmp_pat
     file = tmp_path / "history.om"
     result = CliRunner().invoke(main, ["backfill", "-c", str(config), "--openmetrics", str(file)])
     assert result.exit_code == 0, result.output
-    lines = [line.split("{")[0] for line in file.read_text().splitlines() if not line.startswith("#")]
+    lines = [_family(line) for line in file.read_text().splitlines() if not line.startswith("#")]
     # The first fortnight has nothing to be compared with.
     assessed = (newest - oldest).days + 1 - FEWEST_DAYS
-    assert Counter(lines) == {"aws_cost_daily_usd": count} | {
+    by_day = ("aws_cost_daily_usd", DAILY_BY_SERVICE.name, DAILY_BY_ACCOUNT.name, DAILY_NON_USAGE_KNOWN.name)
+    by_month = (MONTHLY.name, MONTHLY_BY_SERVICE.name, MONTHLY_BY_ACCOUNT.name)
+    assert Counter(lines) == dict.fromkeys(by_day, count) | dict.fromkeys(by_month, 1) | {
         family.name: assessed for family in ASSESSED_FAMILIES
     }
+
+
+def _family(line: str) -> str:
+    return line.split(" ")[0].split("{")[0]

@@ -46,7 +46,7 @@ def test_what_follows_from_cost_is_written_after_it_a_part_at_a_time(
     settings = HistorySettings.model_validate({"write_url": endpoint.write_url, "read_back": None})
     metrics = HistoryMetrics(CollectorRegistry())
     history = History(
-        settings, "unblended", Stamps(ledger), utc_now, metrics, (Stamps(ledger, DAILY_VALUES),), derive
+        settings, "unblended", Stamps(ledger), utc_now, metrics, (Stamps(ledger, DAILY_VALUES),), (derive,)
     )
     history.start()
     cost, expected = "aws_cost_daily_usd", DAILY_EXPECTED.name
@@ -78,7 +78,7 @@ def test_a_fault_of_what_is_derived_holds_nothing_else_up(
         utc_now,
         HistoryMetrics(registry),
         (Stamps(ledger, DAILY_VALUES),),
-        derive,
+        (derive,),
     )
     history.start()
     failures = "aws_spend_exporter_history_write_failures_total"

@@ -16,7 +16,7 @@ from exporter.anomalies.history import DAILY_EXPECTED, DAILY_SCORE, DAILY_USAGE,
 from exporter.anomalies.settings import AnomalySettings
 from exporter.core.amounts import Amounts
 from exporter.core.moments import month_start
-from exporter.ledger.daily_values import totals
+from exporter.ledger.daily_values import Portions, totals
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
 
@@ -226,7 +226,12 @@ def test_stopped_anywhere_it_goes_on_where_it_was(
 def test_much_is_done_in_several_calls(ledger: Ledger) -> None:
     read(ledger, ORGANIZATION, FIRST, NOW.date())
     assessed = AssessedHistory(
-        ledger, AnomalySettings(), WINDOW, MONTHS, lambda: NOW, values_a_call=100, values_a_transaction=30
+        ledger,
+        AnomalySettings(),
+        WINDOW,
+        MONTHS,
+        lambda: NOW,
+        portions=Portions(a_call=100, a_transaction=30),
     )
     days = []
     while assessed.update():

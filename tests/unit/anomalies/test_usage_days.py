@@ -129,7 +129,7 @@ def read_month(ledger: Ledger, first: date, end: date) -> None:
 
 def versions(ledger: Ledger) -> dict[int, int]:
     with ledger.connection() as db:
-        return dict(db.execute("SELECT day, version FROM assessed_days").fetchall())
+        return dict(db.execute("SELECT day, version FROM derived_days WHERE kind = 'assessed'").fetchall())
 
 
 def test_a_first_fill_writes_each_day_once_and_the_newest_a_few_times(ledger: Ledger) -> None:
