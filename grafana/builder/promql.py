@@ -334,7 +334,7 @@ def cost_of_months(by: str) -> str:
 
     return (
         f"({month('[1d]')} or {month('[31d]')} and on () (vector(time()) <= {START})"
-        f" unless on () (vector(time()) >= on () {_MONTH_BEGINS}))"
+        f" unless on () (vector(time()) >= on () {_MONTH_BEGINS})) and on () (vector(time()) < {END})"
     )
 
 
