@@ -211,7 +211,9 @@ class Range:
     @property
     def over(self) -> list[int]:
         """Those that are over at its end, and written."""
-        return [ago for ago in self.days if ago >= NEWEST_WRITTEN and MIDNIGHT - (ago - 1) * DAY <= self.end]
+        return [
+            ago for ago in self.days if ago >= NEWEST_WRITTEN and MIDNIGHT - (ago - 1) * DAY <= self.end + 1
+        ]
 
 
 def _month_before(first: date) -> date:
@@ -388,7 +390,7 @@ def test_figures_and_changes_are_those_of_the_range(
 def test_movers_are_those_at_the_end_of_the_range(prometheus: str, chosen_range: Range) -> None:
     page = Page(prometheus, read("overview"), chosen_range, {})
     newest = max(
-        NEWEST_WRITTEN, page.range.days[-1] if chosen_range.end % DAY == 0 else page.range.days[-1] + 1
+        NEWEST_WRITTEN, page.range.days[-1] if (chosen_range.end + 1) % DAY <= 1 else page.range.days[-1] + 1
     )
     for title, days in (("Movers of a day", 1), ("Movers of a week", 7)):
         now = list(range(newest, newest + days))
@@ -421,7 +423,7 @@ def test_months_are_those_that_the_range_touches(prometheus: str, chosen_range: 
             until = page.range.days[-1] if chosen_range.end != NOW else 0
             days = [a for a in range(DAYS, until - 1, -1) if day(a).replace(day=1) == month]
             days = [
-                a for a in days if MIDNIGHT - (a - 1) * DAY <= chosen_range.end or chosen_range.end == NOW
+                a for a in days if MIDNIGHT - (a - 1) * DAY <= chosen_range.end + 1 or chosen_range.end == NOW
             ]
         else:
             days = [a for a in range(DAYS, 0, -1) if day(a).replace(day=1) == month]
@@ -464,8 +466,8 @@ def test_trends_are_those_of_the_run(prometheus: str, chosen_range: Range) -> No
     assert page.number("The range shown", "B") == pytest.approx(sum(runs) / len(runs), abs=1e-3)
     weeks = {
         ago: sum(page.cost(run, everything, list(range(ago, ago + 7))).values()) / 7
-        for ago in page.range.days
-        if ago + 6 <= DAYS and ago >= NEWEST_WRITTEN
+        for ago in over
+        if ago + 6 <= DAYS
     }
     shown = {ago: usd for (_, ago), usd in page.bars("Daily run and its moving average", "B").items()}
     assert shown == pytest.approx(weeks, abs=1e-3)
