@@ -8,7 +8,7 @@ from typing import TypeVar
 from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.builder.style import MUTED, STATE, fixed, instant, properties, rows
+from grafana.builder.style import MUTED, STATE, fixed, instant, properties, rows, when_unknown
 
 # Served from the start of an exporter for each collector that is enabled, before it has read anything.
 _ENABLED = "aws_spend_exporter_collector_errors_total"
@@ -43,7 +43,7 @@ class Collected:
         """An expression without labels, and zero where AWS was read and it has no series."""
         return f"{expr} or on () 0 * group({_READ}{self._matcher})"
 
-    def _state(self, label: str) -> str:
+    def state(self, label: str) -> str:
         """One series with a text in `label` while nothing can be known, none as soon as AWS was read."""
         states = {
             _OFF: f"group({_ENABLED}) unless on () group({_ENABLED}{self._matcher})",
@@ -64,17 +64,24 @@ class Collected:
             }
         )
         panel.with_override(_FRAMES, properties(mappings=[mapping], color=fixed(MUTED)))
-        panel.with_target(instant(STATE, self._state("state"), name))
+        panel.with_target(instant(STATE, self.state("state"), name))
         return panel
 
     def in_legend(self, panel: timeseries.Panel) -> timeseries.Panel:
         """Say it as the name of a series without points, as it is at the end of the range."""
-        panel.with_override(_FRAMES, properties(color=fixed(MUTED), custom__axisPlacement="hidden"))
-        return panel.with_target(instant(STATE, f"({self._state('state')}) * NaN", "{{state}}"))
+        # The legend sums up that series, too: to nothing rather than to zero.
+        nothing = model.ValueMap(options={"0": model.ValueMappingResult(text="–")})
+        panel.with_override(
+            _FRAMES,
+            properties(
+                mappings=[nothing, when_unknown("–")], color=fixed(MUTED), custom__axisPlacement="hidden"
+            ),
+        )
+        return panel.with_target(instant(STATE, f"({self.state('state')}) * NaN", "{{state}}"))
 
     def in_rows(self, panel: table.Panel, label: str) -> table.Panel:
         """Say it as a row, in the column of this label."""
-        return panel.with_target(rows(STATE, self._state(label)))
+        return panel.with_target(rows(STATE, self.state(label)))
 
 
 ANOMALY_CAUSES = Collected(("anomaly_causes",))

@@ -8,6 +8,7 @@ from grafana_foundation_sdk.models import dashboard as dashboard_model
 
 from grafana.builder import promql
 from grafana.builder.collected import COST as COST_COLLECTOR
+from grafana.builder.collected import INVENTORY
 from grafana.builder.promql import (
     ACCOUNT,
     BY_ACCOUNT,
@@ -61,7 +62,6 @@ from grafana.builder.style import (
 )
 
 _TILE = 4  # rows of the grid that a panel of figures takes
-_NARROW = 100  # pixels of $12,345.67 in a table beside another
 _NOW_ONLY = "of now only: choose a range that ends now"
 _DIRECTION = (None, GOOD), (0.02, NEUTRAL), (0.1, WARNING), (0.25, BAD)
 _SERVICES_SHOWN = 12
@@ -169,15 +169,16 @@ def list_ratio(
     which: str, by: str, legend: str, *, most: int, unknown: str, width: int, height: int
 ) -> bargauge.Panel:
     """The bill by list price, for the highest by these labels; `unknown` is the text where there is none."""
-    return (
+    panel = (
         ranking_bars(
             "Bill against list price",
             f"Usage cost of the newest settled day by the list price of a day of what exists now, {which}: below 1 are "
-            "discounts and what runs part of the day, above it what list price does not count.",
+            "discounts and what runs part of the day, above it what list price does not count. A bar is full at 200%.",
             width=width,
             height=height,
         )
         .no_value(unknown)
+        .max(2)
         .unit("percentunit")
         .decimals(0)
         .with_target(
@@ -188,6 +189,7 @@ def list_ratio(
             )
         )
     )
+    return INVENTORY.in_values(panel, "inventory")
 
 
 def daily_by(
@@ -355,9 +357,9 @@ def changed(
         .override_by_name("Account", account_column())
         .override_by_name("Account id", account_id_column(width))
         .override_by_name("Service", service_column())
-        .override_by_name("From", money_column(custom__width=_NARROW))
-        .override_by_name("To", money_column(custom__width=_NARROW))
-        .override_by_name("Change", change_column(custom__width=_NARROW))
+        .override_by_name("From", money_column())
+        .override_by_name("To", money_column())
+        .override_by_name("Change", change_column())
         .override_by_name("Change %", part_column())
     )
     return without_columns(panel, without)

@@ -284,5 +284,6 @@ def levels(width: int, height: int) -> table.Panel:
             title,
             properties(unit=unit, decimals=1, noValue="–", custom__minWidth=85, custom__wrapHeaderText=True),
         )
-    panel.transformations(columns(names)).override_by_name("Account", account_column())
+    panel.transformations(columns(names))
+    panel.override_by_name("Account", [*account_column(), *properties(custom__wrapText=True)])
     return USAGE.in_rows(panel.override_by_name("Account id", hidden()), "account")

@@ -9,9 +9,9 @@ import puppeteer from 'puppeteer-core';
 const here = dirname(fileURLToPath(import.meta.url));
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.json': 'application/json' };
 const EMPTY_ICON = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"/>';
-const WIDTH = 1600;
+const WIDTH = 1280;
 const PATIENCE = 60_000;
-const AT_ONCE = 3;
+const AT_ONCE = 2;
 
 const { prometheus, dashboards, chromium, jobs } = JSON.parse(readFileSync(0, 'utf8'));
 
@@ -81,6 +81,9 @@ async function draw(window, job) {
         query.set(name, job[name]);
       }
     }
+    for (const title of job.panels ?? []) {
+      query.append('panel', title);
+    }
     for (const [name, values] of Object.entries(job.variables ?? {})) {
       [values].flat().forEach((value) => query.append(`var-${name}`, value));
     }
@@ -89,7 +92,12 @@ async function draw(window, job) {
     if (job.png) {
       await page.screenshot({ path: job.png });
     }
-    return { ...report, complaints };
+    const widths = {};
+    for (const width of job.widths ?? []) {
+      await page.setViewport({ width, height: job.height ?? heightOf(job.dashboard) });
+      widths[width] = await settled(page, complaints);
+    }
+    return { ...report, widths, complaints };
   } finally {
     await page.close();
   }
@@ -108,7 +116,7 @@ async function settled(page, complaints) {
     }
     last = text;
   }
-  throw new Error(`not settled within ${PATIENCE / 1000} s; the page says: ${complaints.join('; ') || last.slice(0, 500)}`);
+  throw new Error(`${page.url()}: not settled within ${PATIENCE / 1000} s; the page says: ${complaints.join('; ') || last.slice(0, 500)}`);
 }
 
 // All of a dashboard, so that every panel is on the screen.

@@ -32,6 +32,9 @@ MAY_BE_EMPTY = {
     "exporter": {"Dollars left for AWS requests"},
     "service": {"Unit cost", "Bill against list price"},
 }
+# Screens in pixels: 980 is 1280 beside Grafana's menu.
+FIRST, *WIDER = 1280, 980, 1366, 1600
+DAILY = "Daily cost and its moving average"
 # A chain that has just been started fills no day.
 SINCE = {"exporter": "now-15m", "inventory": "now-15m"}
 
@@ -48,14 +51,14 @@ def drawn(stack: Stack, account: str) -> dict[str, Json]:
         pytest.skip(f"{reason}; `make browser` sees to it")
     jobs: dict[str, Json] = {}
     for name in drawing.DASHBOARDS:
-        jobs[name] = {"dashboard": name, "from": SINCE.get(name)}
+        jobs[name] = {"dashboard": name, "from": SINCE.get(name), "width": FIRST, "widths": WIDER}
         jobs[f"{name} filtered"] = {
             "dashboard": name,
             "variables": {"account": account, "service": SPIKED[1]},
         }
     for zone, settings in ZONES.items():
-        jobs[f"zone {zone}"] = {"dashboard": "trends", "from": "now-10d"} | settings
-    jobs["group"] = {"dashboard": "overview", "variables": {"group": "/Sandbox"}}
+        jobs[f"zone {zone}"] = {"dashboard": "trends", "panels": [DAILY], "from": "now-10d"} | settings
+    jobs["group"] = {"dashboard": "overview", "panels": ["Accounts"], "variables": {"group": "/Sandbox"}}
     reports = drawing.draw(stack.urls["prometheus"], list(jobs.values()), timeout=380)
     return dict(zip(jobs, reports, strict=True))
 
@@ -135,8 +138,56 @@ def test_a_day_costs_the_same_for_every_viewer(zone: str, drawn: dict[str, Json]
     assert {at / 1000 % 86_400 for at, _ in there} == {offset}
 
 
+@pytest.mark.parametrize("name", drawing.DASHBOARDS)
+@pytest.mark.parametrize("width", [FIRST, *WIDER])
+def test_no_amount_is_cut(name: str, width: int, drawn: dict[str, Json]) -> None:
+    """Neither numbers nor what they are called, in tables, tiles, bars and legends; and no row of bars."""
+    report = drawn[name] if width == FIRST else drawn[name]["widths"][str(width)]
+    faults: dict[str, None] = {}
+    for panel in report["panels"]:
+        numeric = {field["name"] for field in panel["fields"] if field["numeric"]}
+        for cut in panel["cut"]:
+            # A name in a table or beside a bar may end in an ellipsis.
+            if cut["column"] in numeric if cut["column"] else not _is_name(panel, cut["text"]):
+                faults[f"{panel['title']}: {cut['column']} {cut['text']} is cut"] = None
+        for column in panel["narrow"]:
+            faults[f"{panel['title']}: {column} holds no large amount"] = None
+    assert not faults, "\n".join(faults)
+
+
+def _is_name(panel: Json, text: str) -> bool:
+    return panel["type"] == "bargauge" and any(field["name"] == text for field in panel["fields"])
+
+
+@pytest.mark.parametrize("name", drawing.DASHBOARDS)
+def test_hidden_columns_are_hidden_in_every_grafana(name: str, drawn: dict[str, Json]) -> None:
+    """A column that a link needs, or that says the same in each row, is not shown."""
+    panels = json.loads(build.render()[f"{name}.json"])["panels"]
+    hidden = {panel["title"]: _hidden(panel) for panel in panels if panel["type"] == "table"}
+    shown = {
+        panel["title"]: set(panel["columns"]) & hidden[panel["title"]]
+        for panel in drawn[name]["panels"]
+        if panel["type"] == "table"
+    }
+    assert {title: columns for title, columns in shown.items() if columns} == {}
+
+
+def _hidden(panel: Json) -> set[str]:
+    return {
+        override["matcher"]["options"]
+        for override in panel["fieldConfig"]["overrides"]
+        if any(found["id"] in ("custom.hidden", "custom.hideFrom") for found in override["properties"])
+    }
+
+
+@pytest.mark.parametrize("name", drawing.DASHBOARDS)
+def test_what_is_on_is_not_called_off(name: str, drawn: dict[str, Json]) -> None:
+    texts = "\n".join(panel["text"] for panel in drawn[name]["panels"])
+    assert re.findall(r"off: .+|not read yet.*|no exporter.*", texts) == []
+
+
 def _days(report: Json) -> Iterator[tuple[float, float]]:
-    panel = next(p for p in report["panels"] if p["title"] == "Daily cost and its moving average")
+    panel = next(p for p in report["panels"] if p["title"] == DAILY)
     times = next(field for field in panel["fields"] if field["name"] == "Time")["values"]
     values = next(field for field in panel["fields"] if field["name"] == "Day")["values"]
     return zip(times, (round(value, 6) for value in values), strict=True)

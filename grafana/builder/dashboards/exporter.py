@@ -14,6 +14,7 @@ from grafana.builder.style import (
     NEUTRAL,
     USD,
     WARNING,
+    bars_that_fit,
     columns,
     fixed,
     hourly_bars,
@@ -141,7 +142,7 @@ def _ages() -> bargauge.Panel:
     return (
         ranking_bars(
             "Age of the oldest success, in intervals",
-            "For the twelve collectors that have waited longest, how many of its intervals ago the unit that has waited longest was last read. "
+            f"For the {bars_that_fit(8)} collectors that have waited longest, how many of its intervals ago the unit that has waited longest was last read. "
             "After three, its values go absent. As old as the last scrape.",
             width=9,
             height=8,
@@ -153,7 +154,7 @@ def _ages() -> bargauge.Panel:
         .with_target(
             instant(
                 "A",
-                f"sort_desc(topk(12, (time() - min by (collector) ({_SELF}collector_last_success_timestamp_seconds))"
+                f"sort_desc(topk({bars_that_fit(8)}, (time() - min by (collector) ({_SELF}collector_last_success_timestamp_seconds))"
                 f" / on (collector) max by (collector) ({_SELF}collector_interval_seconds)))",
                 "{{collector}}",
             )

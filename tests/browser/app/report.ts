@@ -59,9 +59,11 @@ function elementOf(panel: VizPanel) {
 
 function inPlace(panel: VizPanel) {
   const element = elementOf(panel);
-  const column = (panel.parent as SceneGridItem).state.x ?? 0;
-  const left = ((element?.getBoundingClientRect().left ?? 0) - PAGE_PADDING) / (window.innerWidth - 2 * PAGE_PADDING);
-  return element?.querySelector('[data-drawn], [data-not-drawn]') != null && Math.abs(left - column / 24) < 0.02;
+  const { x = 0, width = 0 } = (panel.parent as SceneGridItem).state;
+  const box = element?.getBoundingClientRect() ?? new DOMRect();
+  const page = window.innerWidth - 2 * PAGE_PADDING;
+  const isAt = (pixels: number, columns: number) => Math.abs(pixels / page - columns / 24) < 0.02;
+  return element?.querySelector('[data-drawn], [data-not-drawn]') != null && isAt(box.left - PAGE_PADDING, x) && isAt(box.width, width);
 }
 
 function drawn(panel: VizPanel) {
@@ -83,6 +85,7 @@ function looked(panel: VizPanel, fields: Array<{ name: string; unit: string }>) 
   const amounts = new Set(fields.filter(({ unit }) => unit === 'currencyUSD').map(({ name }) => name));
   return {
     inked: canvases.reduce((sum, canvas) => sum + inked(canvas), 0),
+    bars: element?.querySelectorAll('[data-bar]').length ?? 0,
     columns: content ? columnsOf(content) : [],
     cut: content ? cutTexts(content, panel.state.pluginId === 'bargauge' || panel.state.pluginId === 'stat') : [],
     narrow: content ? narrowColumns(content, amounts) : [],

@@ -31,9 +31,14 @@ export function sceneOf(dashboard: any, asked: URLSearchParams): EmbeddedScene {
       isDraggable: false,
       isResizable: false,
       isLazy: false,
-      children: dashboard.panels.map((panel: any) => itemOf(panel)),
+      children: chosen(dashboard.panels, asked.getAll('panel')).map((panel: any) => itemOf(panel)),
     }),
   });
+}
+
+// All panels, or those of these titles.
+function chosen(panels: any[], titles: string[]) {
+  return titles.length > 0 ? panels.filter(({ title }) => titles.includes(title)) : panels;
 }
 
 function variableOf(variable: any, asked: URLSearchParams): SceneVariable {
