@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test chaos clocks full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale bench-cost-pages bench-start bench-scrape clean
+.PHONY: help setup demo check test chaos clocks full lowest dashboards grafana screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale bench-cost-pages bench-start bench-scrape clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -53,6 +53,9 @@ lowest: setup ## run the quick tests on the lowest versions that pyproject.toml 
 dashboards: setup ## write the Grafana dashboards from their source
 	$(BIN)/python -m grafana.build
 
+grafana: setup browser ## open every dashboard in the Grafana on the PATH, at 1280 x 800, now and in the past; skipped without one
+	$(PYTEST) -m grafana tests/grafana_server
+
 screenshots: setup browser ## draw every dashboard on the demo's data, into build/screenshots
 	PYTHONPATH=. $(BIN)/python tests/browser/screenshots.py
 
@@ -89,7 +92,7 @@ bench-scrape: setup ## measure the CPU and the time of a scrape, against prometh
 bench-first-start: setup ## measure the seconds from a first start to thirteen months in Prometheus
 	$(BIN)/python -m bench.first_start
 
-bench-scale: setup ## measure collection at 10, 100 and 1,000 accounts, and the first fill of 13 months at 1,000 (needs Go, hours)
+bench-scale: setup ## measure collection at 10, 100 and 1,000 accounts, the first fill at 1,000, and every query of the dashboards (needs Go and Prometheus, hours)
 	$(BIN)/python -m bench.scale
 
 clean: ## remove everything that make has fetched or built

@@ -216,8 +216,13 @@ class Prometheus(Process):
 
     def write(self, points: list[Point]) -> None:
         """One request of remote write."""
-        body = compress(encode_points(points))
-        answer = requests.post(f"{self.url}/api/v1/write", data=body, headers=HEADERS, timeout=300)
+        self.send(encode_points(points))
+
+    def send(self, request: bytes) -> None:
+        """One request of remote write, encoded."""
+        answer = requests.post(
+            f"{self.url}/api/v1/write", data=compress(request), headers=HEADERS, timeout=300
+        )
         if answer.status_code != 204:
             raise click.ClickException(f"remote write: {answer.status_code} {answer.text[:300]}")
 
@@ -263,8 +268,8 @@ def configuration(port: int | None, rules: str | None) -> dict[str, Any]:
 
 
 @contextmanager
-def running_prometheus(folder: Path) -> Iterator[Prometheus]:
-    """A Prometheus that is ready; its output is in `log`."""
+def running_prometheus(folder: Path, *flags: str) -> Iterator[Prometheus]:
+    """A Prometheus that is ready, with more flags; its output is in `log`."""
     folder.mkdir(parents=True, exist_ok=True)
     port = choose_ports({"prometheus": 0})["prometheus"]
     config = folder / "prometheus.yml"
@@ -279,6 +284,7 @@ def running_prometheus(folder: Path) -> Iterator[Prometheus]:
                 "--web.enable-remote-write-receiver",
                 "--web.enable-lifecycle",
                 f"--web.listen-address=127.0.0.1:{port}",
+                *flags,
             ],
             stdout=log,
             stderr=log,

@@ -1,11 +1,12 @@
-"""What collection costs by account at 10, 100 and 1,000 accounts, and the first fill of 13 months at the largest.
+"""What collection costs by account at 10, 100 and 1,000 accounts, the first fill of 13 months at the largest, and dashboards.
 
 python -m bench.scale --accounts 10 --accounts 100 --interval 5m
 python -m bench.scale --accounts 100 --only cost-fill --json
+python -m bench.scale --only dashboards
 
 One exporter process against the replay server of bench/replay, which answers after a simulated latency. All is
 measured from outside: CPU and memory from /proc, calls and the gaps between reads by the server, the rest from
-/metrics. A `collection` of an account is one read of its whole inventory: as many requests as it has lists.
+/metrics. Dashboards are asked of a real Prometheus: bench/dashboards.py. A `collection` of an account is one read of its whole inventory: as many requests as it has lists.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from bench import dashboards
 from bench.record import REGIONS
 from bench.replay_server import (
     Exporter,
@@ -535,7 +537,7 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
 
 @click.command()
 @click.option("--accounts", "sizes", type=int, multiple=True, help="Sizes.  [default: 10, 100, 1000]")
-@click.option("--only", type=click.Choice(["collection", "cost-fill"]), help="Only this part.")
+@click.option("--only", type=click.Choice(["collection", "cost-fill", "dashboards"]), help="Only this part.")
 @click.option(
     "--interval", default="1h", show_default=True, callback=_seconds, help="Of inventory and usage."
 )
@@ -551,6 +553,9 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
 @click.option("--groups-per-page", default=5000, show_default=True)
 @click.option("--services", default=20, show_default=True, help="With cost, in each account.")
 @click.option("--fill-accounts", type=int, help="Size of the first fill.  [default: the largest size]")
+@click.option(
+    "--dashboard-accounts", default=300, show_default=True, help="Accounts in Prometheus, with --services."
+)
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep configuration, ledger and logs there.")
 @click.option("--json", "as_json", is_flag=True)
 def main(
@@ -558,32 +563,38 @@ def main(
     only: str | None,
     minutes: float | None,
     fill_accounts: int | None,
+    dashboard_accounts: int,
     folder: Path | None,
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Measure collection at each size, and the first fill at the largest."""
+    """Measure collection at each size, the first fill at the largest, and every query of the dashboards."""
     window = minutes * 60 if minutes is not None else given["interval"]
     options = Options(window=window, **given)
     sizes = sizes or (10, 100, 1000)
     console, progress = Console(width=160), Console(stderr=True)
     collections: list[Collection] = []
     fills: list[CostFill] = []
+    pages: tuple[dashboards.Page, ...] = ()
+    shown = dashboards.Size(accounts=dashboard_accounts, services=options.services)
     with tempfile.TemporaryDirectory() as temporary:
         home = folder or Path(temporary)
-        if only != "cost-fill":
+        if only in (None, "collection"):
             for size in sizes:
                 collections.append(
                     measure_collection(size, options, home / f"collection-{size}", progress.print)
                 )
-        if only != "collection":
+        if only in (None, "cost-fill"):
             size = fill_accounts or max(sizes)
             fills.append(measure_cost_fill(size, options, home / f"cost-fill-{size}", progress.print))
+        if only in (None, "dashboards"):
+            pages = dashboards.measure(shown, home / "dashboards", say=progress.print)
     if as_json:
         found = {
             "collections": [asdict(each) for each in collections],
             "growth": growth(collections),
             "cost_fills": [asdict(each) for each in fills],
+            "dashboards": dashboards.as_json(pages),
         }
         click.echo(json.dumps(found, indent=2))
         return
@@ -591,6 +602,8 @@ def main(
         console.print(_collection_table(collections))
     if fills:
         console.print(_fill_table(fills))
+    if pages:
+        dashboards.print_pages(pages, console, shown)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ COST_DAYS = 14
 _COST_SECONDS, _ACCOUNTS_A_COST_SECOND = 3, 10
 _UNITS_SECONDS, _ACCOUNTS_A_UNITS_SECOND = 30, 1
 _ACCOUNTS_A_SCRAPE_SECOND = 60
+_MOST_AWAITED_ACCOUNTS = 50
 _UNREAD = re.compile(r"^Not ready: (\d+) units ", re.MULTILINE)
 _ROWS = "aws_spend_exporter_ledger_rows"
 _WRITTEN = "aws_spend_exporter_history_samples_written_total"
@@ -55,6 +56,10 @@ class Options:
     def cost_seconds(self) -> int:
         """Between two reads of cost: the more accounts, the longer one takes."""
         return max(_COST_SECONDS, self.accounts // _ACCOUNTS_A_COST_SECOND)
+
+    def awaits_units(self) -> bool:
+        """Whether the start waits until each account was read once: the first inventory, and many accounts, take minutes."""
+        return not self.inventory and self.accounts <= _MOST_AWAITED_ACCOUNTS
 
     def units_seconds(self) -> int:
         """Between two reads of an account, so that all of them are read in it."""
@@ -150,8 +155,7 @@ class Stack:
             ("prometheus", "/-/ready"),
             ("alertmanager", "/-/ready"),
             ("relay", "/-/ready"),
-            # The first inventory of simulated accounts takes a while, and nothing waits for it.
-            ("exporter", "/-/healthy" if self.options.inventory else "/-/ready"),
+            ("exporter", "/-/ready" if self.options.awaits_units() else "/-/healthy"),
         ):
             self._await(name, path)
         self._await_cost()

@@ -145,6 +145,9 @@ class Handler(BaseHTTPRequestHandler):
                     if set(tags) <= set(each.get("tags", []))
                 ]
             )
+        elif url.path == "/api/dashboards/home":
+            home = Path(os.environ["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+            self._json({"dashboard": json.loads(home.read_text()), "meta": {}})
         elif url.path.startswith("/api/dashboards/uid/") and last in dashboards:
             dashboard = dashboards[last]
             meta = {"provisioned": True, "folderTitle": dashboard["folder"]}

@@ -197,10 +197,11 @@ class RecordingEndpoint:
         self._server.server_close()
         self._thread.join(60)
 
-    def by_stamp(self) -> dict[tuple[str, str, int], float]:
-        """Taken values by account id, service and stamp; the first one stays, as in Prometheus."""
+    def by_stamp(self, family: str = "aws_cost_daily_usd") -> dict[tuple[str, str, int], float]:
+        """Taken values of a family by account id, service and stamp; the first one stays, as in Prometheus."""
         found: dict[tuple[str, str, int], float] = {}
         for labels, stamp, value in self.taken:
             named = dict(labels)
-            found.setdefault((named["account_id"], named["service"], stamp), value)
+            if named["__name__"] == family:
+                found.setdefault((named.get("account_id", ""), named.get("service", ""), stamp), value)
         return found

@@ -118,9 +118,18 @@ def encode_points_2(points: Sequence[Point]) -> bytes:
 def encode_points(points: Sequence[Point]) -> bytes:
     """A WriteRequest of 1.0; neighbours of one series share its labels, so sort by series and time."""
     return b"".join(
-        _prefixed(_SERIES, labels + b"".join(_samples(group)))
-        for labels, group in groupby(points, key=itemgetter(0))
+        encode_series(labels, encode_samples(group)) for labels, group in groupby(points, key=itemgetter(0))
     )
+
+
+def encode_series(labels: bytes, samples: bytes) -> bytes:
+    """One series of a WriteRequest of 1.0, with its samples as `encode_samples` makes them."""
+    return _prefixed(_SERIES, labels + samples)
+
+
+def encode_samples(points: Iterable[Point]) -> bytes:
+    """The samples of one series."""
+    return b"".join(_samples(points))
 
 
 def _samples(points: Iterable[Point]) -> Iterable[bytes]:

@@ -227,6 +227,9 @@ def test_check_finds_an_empty_panel(tmp_path: Path, project: Path, prometheus: s
 def test_intervals_grow_with_the_accounts() -> None:
     """Else the reads of 300 accounts never end: those that are due again come before those never read."""
     usual, many = Options(), Options(accounts=300)
+    assert usual.awaits_units()
+    assert not many.awaits_units()
+    assert not Options(inventory=True).awaits_units()
     assert (usual.cost_seconds(), usual.units_seconds(), scrape_seconds(usual.accounts)) == (3, 30, 1)
     assert (many.cost_seconds(), many.units_seconds(), scrape_seconds(many.accounts)) == (30, 300, 5)
 

@@ -26,6 +26,8 @@ from promql_parser import (
     VectorSelector,
 )
 
+from grafana.builder.style import STATE
+
 Json = dict[str, Any]
 Declared = dict[str, set[str]]  # metric name to its labels
 
@@ -338,6 +340,8 @@ def _units(panel: Json) -> Iterator[str]:
     if panel["type"] == "table":
         return
     for target in panel.get("targets", []):
+        if target["refId"] == STATE:
+            continue  # a text
         unit = overridden.get(target.get("legendFormat"), defaults.get("unit"))
         try:
             dollars = _is_money(promql_parser.parse(resolve(target["expr"], defaultdict(lambda: "x"))))

@@ -131,6 +131,17 @@ def _set_link(old: str, new: str) -> Callable[[lint.Json], None]:
     return change
 
 
+def _filter_nothing_by(name: str) -> Callable[[lint.Json], None]:
+    def change(dashboard: lint.Json) -> None:
+        for panel in lint.panels(dashboard):
+            for target in panel["targets"]:
+                target["expr"] = target["expr"].replace(f"${name}", "")
+        (variable,) = (v for v in dashboard["templating"]["list"] if v["name"] == name)
+        variable["hide"] = 0
+
+    return change
+
+
 def _put(*path_and_value: Any) -> Callable[[lint.Json], None]:
     *path, last, value = path_and_value
 
@@ -184,10 +195,10 @@ def _put(*path_and_value: Any) -> Callable[[lint.Json], None]:
         (_set_link("&${__url_time_range}", ""), "loses range or filters"),
         (_put("templating", "list", 5, "skipUrlSync", False), "variable accounts is handed on"),
         (_put("time", "from", "now-24h"), "no links to the other dashboards"),
-        (_put("templating", "list", 4, "hide", 0), "variable region is shown and filters nothing"),
+        (_filter_nothing_by("region"), "variable region is shown and filters nothing"),
         (_put("templating", "list", 1, "datasource", None), "fixed datasource"),
         (_put("templating", "list", []), "variable datasource is missing"),
-        (_put("templating", "list", 0, "current", {}), "does not begin with the provisioned data source"),
+        (_put("templating", "list", -1, "current", {}), "does not begin with the provisioned data source"),
     ],
 )
 def test_the_lint_catches(change: Callable[[lint.Json], None], fault: str) -> None:

@@ -28,6 +28,10 @@ def faults(
 ) -> list[str]:
     """Everything wrong with what was shown; the two mappings give a reason for each title."""
     found = list(report["complaints"])
+    ids = {panel["id"] for panel in _shown(dashboard)}
+    for each in report["answers"]:
+        if each["panel"] not in ids:
+            found += [f"a variable or an annotation: {error}" for error in _errors(each)]
     seen = {panel["title"]: panel for panel in report["panels"]}
     for panel in _shown(dashboard):
         title = next((each for each in seen if _is_called(panel["title"], each)), None)
@@ -87,7 +91,9 @@ def compare(grafana: str, prometheus: str, dashboard: Json, asked: list[Json]) -
     titles = {panel["id"]: panel["title"] for panel in _shown(dashboard)}
     compared, found = set(), []
     for each in asked:
-        title = titles.get(each["panel"], f"panel {each['panel']}")
+        if each["panel"] not in titles:  # a variable or an annotation
+            continue
+        title = titles[each["panel"]]
         deadline = time.monotonic() + PATIENCE
         while True:
             answer = ask_grafana(grafana, dashboard["uid"], each)

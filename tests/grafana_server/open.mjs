@@ -66,11 +66,10 @@ async function open(job) {
     let before = '';
     for (let step = 0; step < MOST_STEPS; step += 1) {
       const seen = await settled(page, waiting);
-      for (const panel of seen.filter(({ whole }) => whole)) {
-        panels[panel.title] ??= panel;
-      }
       for (const panel of seen) {
-        panels[panel.title] ??= panel;
+        if (!(panels[panel.title]?.visible >= panel.visible)) {
+          panels[panel.title] = panel; // as much of it as was ever on the screen
+        }
       }
       const places = JSON.stringify(seen.map(({ title, top }) => [title, top]));
       if (places === before) {
@@ -122,7 +121,7 @@ function look() {
     panels.push({
       title: section.dataset.testid.slice(HEADER.length),
       top: Math.round(box.top),
-      whole: box.top >= 0 && box.bottom <= window.innerHeight,
+      visible: (Math.min(box.bottom, window.innerHeight) - Math.max(box.top, 0)) / box.height,
       error: section.querySelector('[data-testid="data-testid Panel status error"]') !== null,
       text: content?.innerText ?? '',
       drawn: content !== null && (content.innerText.trim() !== '' || [...content.querySelectorAll('canvas')].some(inked)),
@@ -135,7 +134,7 @@ function look() {
     if (!canvas.width || !canvas.height) {
       return false;
     }
-    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    const data = canvas.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height).data ?? [];
     for (let alpha = 3; alpha < data.length; alpha += 4) {
       if (data[alpha] > 0) {
         return true;
@@ -163,6 +162,9 @@ function look() {
       for (let around = parent; around; around = around === content ? null : around.parentElement) {
         const { overflowX, overflowY } = getComputedStyle(around);
         const box = around.getBoundingClientRect();
+        if (overflowX !== 'visible' && box.width <= 1) {
+          break; // for screen readers alone
+        }
         const across = overflowX !== 'visible' && (text.right > box.right + 1 || text.left < box.left - 1);
         const below = ['hidden', 'clip'].includes(overflowY) && text.top < box.bottom && text.bottom > box.bottom + text.height / 3;
         if (across || below) {

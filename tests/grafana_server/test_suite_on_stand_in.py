@@ -114,7 +114,7 @@ def test_a_page_without_faults_has_none(server: str, prometheus: str) -> None:
 def test_the_page_is_as_large_as_the_screen_that_amounts_must_fit(server: str) -> None:
     """Panels below it are reached by scrolling."""
     assert (opening.WIDTH, opening.HEIGHT) == (1280, 800)
-    assert sum(panel["whole"] for panel in seen(server)["panels"]) >= 4
+    assert [panel["visible"] for panel in seen(server)["panels"]] == [1] * 5
 
 
 @pytest.mark.parametrize(
@@ -163,6 +163,14 @@ def test_a_panel_that_is_missing_or_never_asked_is_found(server: str) -> None:
     report["panels"] = [each for each in report["panels"] if each["title"] != "Read me"]
     report["answers"] = [each for each in report["answers"] if each["panel"] != 1]
     assert judging.faults(report, DASHBOARD) == ["Up: nothing was asked", "Read me: not on the page"]
+
+
+def test_an_error_of_a_variable_is_found(server: str) -> None:
+    report = seen(server)
+    answer = {"results": {"account": {"error": "bad_data: no match[] given", "status": 400}}}
+    report["answers"].append({"panel": 0, "body": {}, "status": 400, "answer": answer})
+    fault = "a variable or an annotation: bad_data: no match[] given"
+    assert judging.faults(report, DASHBOARD) == [fault]
 
 
 def test_without_a_browser_the_same_is_asked_over_the_api(server: str, prometheus: str) -> None:

@@ -20,7 +20,11 @@ import requests
 from history_harness import Server, today
 from waiting import wait_for
 
-from exporter.core.moments import month_start
+from exporter.anomalies.cost import assessed_day
+from exporter.app.dated_history import SOURCES
+from exporter.core.moments import month_start, utc_now
+from exporter.history.sample_timestamps import Stamps
+from exporter.ledger.daily_values import derived_versions
 from exporter.ledger.file import Ledger
 from simulated_aws import OrganizationSpec, SimulatedAws
 
@@ -112,6 +116,25 @@ def ledger_totals(path: Path) -> dict[Any, float]:
         ledger.close()
 
 
+def is_all_written(path: Path) -> bool:
+    """Whether sums and expectations of every day are derived, and nothing is left to be sent."""
+    ledger = Ledger(path, read_only=True)
+    try:
+        now = utc_now()
+        first = month_start(now.date(), 13)
+        assessed = assessed_day(ledger, now)
+        wanted = {
+            "cost_days": (now.date() - first).days,
+            "cost_months": 13,
+            "assessed": (assessed - first).days + 1 if assessed is not None else 0,
+        }
+        return all(
+            len(derived_versions(ledger, kind)) == count for kind, count in wanted.items()
+        ) and not any(Stamps(ledger, source).changed_days(first, now.date()) for source in SOURCES)
+    finally:
+        ledger.close()
+
+
 def same(found: dict[Any, float], wanted: dict[Any, float]) -> bool:
     return found.keys() == wanted.keys() and found == pytest.approx(wanted, abs=0.01)
 
@@ -126,6 +149,7 @@ def test_thirteen_months_are_in_prometheus_seconds_after_the_first_start(
     totals = ledger_totals(exporter.ledger_path)
     wait_for("all of it", lambda: same(server.days(), totals))
     wait_for("it is said", lambda: exporter.metric("aws_spend_exporter_history_samples_written_total") > 1000)
+    wait_for("what follows from it is written, too", lambda: is_all_written(exporter.ledger_path))
     assert exporter.metric("aws_spend_exporter_history_samples_rejected_total") == 0
     assert exporter.metric("aws_spend_exporter_history_last_write_timestamp_seconds") > time.time() - 600
     assert exporter.stop() == 0

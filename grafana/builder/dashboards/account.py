@@ -26,14 +26,14 @@ def build() -> Dashboard:
         .with_panel(costs.budget(4))
         .with_panel(costs.yesterday(4))
         .with_panel(costs.in_range(7))
-        .with_panel(costs.daily_by_service(16, 10))
-        .with_panel(costs.changed("Movers of a week", 7, "in the week", 8, 10, without=_ACCOUNT))
+        .with_panel(costs.daily_by_service(14, 10))
+        .with_panel(costs.changed("Movers of a week", 7, "in the week", 10, 10, without=_ACCOUNT))
         .with_panel(costs.services(COLUMNS, 9))
-        .with_panel(costs.non_usage(10, 8))
+        .with_panel(costs.non_usage(14, 8))
         .with_panel(_list_ratio())
         .with_panel(_share())
-        .with_panel(inventory.run_rate(8))
-        .with_panel(inventory.waste(10))
+        .with_panel(inventory.run_rate(8).height(4))
+        .with_panel(inventory.waste(10).height(4))
         .with_panel(inventory.most_expensive(COLUMNS, 9, without=_ACCOUNT))
         .with_panel(inventory.by_type(COLUMNS // 2, 9))
         .with_panel(inventory.unused(COLUMNS // 2, 9, without=_ACCOUNT))
@@ -64,5 +64,5 @@ def _list_ratio() -> bargauge.Panel:
         most=5,
         unknown="not yet known",
         width=10,
-        height=5,
+        height=8,
     )

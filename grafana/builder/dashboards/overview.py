@@ -31,16 +31,16 @@ def build() -> Dashboard:
         )
         .with_panel(costs.month(9))
         .with_panel(costs.budget(4))
-        .with_panel(costs.yesterday(4))
+        .with_panel(inventory.waste(5).height(4))
         .with_panel(_health())
         .with_panel(costs.anomalies(10, 8))
         .with_panel(costs.changed("Movers of a week", 7, "in the week", 14, 8))
         .with_panel(costs.daily_by_service(16, 10))
         .with_panel(costs.monthly_by_service(8, 10))
-        .with_panel(costs.in_range(9))
-        .with_panel(inventory.waste(7))
-        .with_panel(costs.non_usage(8, 4 + 9))
+        .with_panel(costs.in_range(16))
+        .with_panel(costs.yesterday(8))
         .with_panel(costs.daily_by_account(16, 9))
+        .with_panel(costs.non_usage(8, 9))
         .with_panel(costs.accounts(COLUMNS, 10))
         .with_panel(costs.services(COLUMNS, 10))
         .with_panel(costs.changed("Movers of a day", 1, "on the day", 14, 10))
@@ -60,7 +60,7 @@ def _health() -> stat.Panel:
             "Age of the newest complete day of cost, age of the collection that has waited longest for a "
             "success, and number of failing collections, over all accounts. As old as the last scrape. "
             "Complete cost is normally less than two days old.",
-            width=7,
+            width=6,
             height=4,
         )
         .unit("s")

@@ -151,7 +151,7 @@ def _weeks() -> timeseries.Panel:
             "Services, average of 7 days",
             "The six services that ran up most in the range: average run of the seven UTC days that end with each complete day, "
             "the newest of which ended one or two days ago. Only where all seven are known.",
-            width=COLUMNS // 2,
+            width=10,
             height=_HEIGHT,
         )
         .unit(USD)
@@ -166,7 +166,7 @@ def _coming_days() -> table.Panel:
             "The coming days",
             "Our own projection of the organization's cost on each of the coming UTC days, regardless of the filters. A "
             "high one may be the 1st, with its fees, tax and support. At most six hours old; only of a range that ends now.",
-            width=5,
+            width=7,
             height=_HEIGHT,
         )
         .no_value("of now only: choose a range that ends now")
