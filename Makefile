@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test chaos clocks full lowest dashboards screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale bench-cost-pages bench-start bench-scrape clean
+.PHONY: help setup demo check test chaos clocks full lowest dashboards grafana screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale bench-cost-pages bench-start bench-scrape clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -52,6 +52,9 @@ lowest: setup ## run the quick tests on the lowest versions that pyproject.toml 
 
 dashboards: setup ## write the Grafana dashboards from their source
 	$(BIN)/python -m grafana.build
+
+grafana: setup browser ## open every dashboard in the Grafana on the PATH, at 1280 x 800, now and in the past; skipped without one
+	$(PYTEST) -m grafana tests/grafana_server
 
 screenshots: setup browser ## draw every dashboard on the demo's data, into build/screenshots
 	PYTHONPATH=. $(BIN)/python tests/browser/screenshots.py

@@ -26,6 +26,9 @@ QUERIES = (
 )
 
 
+_LINE_SECONDS = 15.0  # between two lines of a log about one part that is still starting
+
+
 class Progress:
     """One row for each part of the chain while it starts; a context manager."""
 
@@ -33,6 +36,8 @@ class Progress:
         self._console = console
         self._clock = clock
         self._rows: dict[str, tuple[float, float | None, str]] = {}
+        self._left_out: set[str] = set()
+        self._written: dict[str, float] = {}
         self._spinner = Spinner("dots")
         self._live = Live(
             console=console, get_renderable=self._table, refresh_per_second=10, transient=True, screen=False
@@ -57,13 +62,32 @@ class Progress:
         ended = self._clock()
         self._rows[name] = (began, ended, detail)
         if not self._console.is_terminal:
-            line = f"{name} ready in {ended - began:.1f} s" + (f" ({detail})" if detail else "")
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._line(f"{name} ready in {ended - began:.1f} s" + (f" ({detail})" if detail else ""))
+
+    def reading(self, name: str, detail: str) -> None:
+        """How far a part is that is not ready yet."""
+        began, now = self._rows[name][0], self._clock()
+        self._rows[name] = (began, None, detail)
+        if not self._console.is_terminal and now - self._written.get(name, began) >= _LINE_SECONDS:
+            self._written[name] = now
+            self._line(f"{name}, after {now - began:.0f} s: {detail}")
+
+    def left_out(self, name: str, reason: str) -> None:
+        """That the chain goes on without a part."""
+        text = printable(f"The demo goes on without {name}: {reason}")
+        now = self._clock()
+        self._rows[name] = (self._rows.get(name, (now,))[0], now, reason)
+        self._left_out.add(name)
+        self._line(text)
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 1))
         for name, (began, ended, detail) in self._rows.items():
-            mark = self._spinner if ended is None else Text("✓", style="green")
+            done = Text("-", style="yellow") if name in self._left_out else Text("✓", style="green")
+            mark = self._spinner if ended is None else done
             seconds = (self._clock() if ended is None else ended) - began
             table.add_row(mark, name, Text(f"{seconds:.1f} s", style="dim"), Text(detail, style="dim"))
         return table

@@ -23,6 +23,7 @@ from demo.errors import DemoError, NotInTimeError, Stopped
 T = TypeVar("T")
 
 POLL_SECONDS = 0.05
+PROGRESS_SECONDS = 1.0
 LAST_LINES = 12
 # Below what Linux hands out by itself: no client is given one of them before its server starts.
 _FREE_PORTS = range(20_000, 32_000)
@@ -33,9 +34,13 @@ __all__ = ["Child", "DemoError", "Processes", "Stopped", "choose_ports"]
 class Child:
     """A running process in a separate process group; its output goes to a file."""
 
-    def __init__(self, name: str, popen: "subprocess.Popen[bytes]", log: Path) -> None:
+    def __init__(
+        self, name: str, popen: "subprocess.Popen[bytes]", log: Path, *, optional: bool = False
+    ) -> None:
         self.name = name
         self.log = log
+        self.optional = optional
+        """Whether the others go on without it."""
         self._popen = popen
 
     @property
@@ -49,6 +54,13 @@ class Child:
         with contextlib.suppress(FileNotFoundError):
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
         return ""
+
+    def death(self) -> str | None:
+        """How it ended; None while it runs."""
+        status = self.exit_status()
+        if status is None:
+            return None
+        return f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
 
     def signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -69,7 +81,10 @@ class Processes:
         self._stop = stop
         self._grace_seconds = grace_seconds
         self._children: list[Child] = []
+        self._lost: set[Child] = set()
         self._paths: list[Path] = []
+        self.on_lost: Callable[[Child], None] = lambda child: None
+        """Called once for each optional child that has died."""
 
     def __enter__(self) -> Self:
         self._janitor = subprocess.Popen(  # noqa: S603 - our own file
@@ -103,8 +118,13 @@ class Processes:
         self._paths.append(path)
         self._tell_janitor(f"remove {path}")
 
-    def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
-        """Starts a child; raises DemoError when the program cannot be started."""
+    def start(
+        self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None, *, optional: bool = False
+    ) -> Child:
+        """Starts a child; raises DemoError when the program cannot be started.
+
+        The death of an optional one is no error: `on_lost` is called.
+        """
         log = self.folder / "logs" / f"{name}.log"
         with log.open("ab") as output:
             try:
@@ -119,45 +139,69 @@ class Processes:
                 )
             except OSError as error:
                 raise DemoError(f"{name} cannot be started: {error}") from error
-        child = Child(name, popen, log)
+        child = Child(name, popen, log, optional=optional)
         self._children.append(child)
         self._tell_janitor(f"group {child.pid}")
         return child
 
     def check(self) -> None:
-        """Raises Stopped when the demo was asked to stop, DemoError when a child has died."""
+        """Raises Stopped when the demo was asked to stop, DemoError when a child has died that is not optional."""
         if self._stop.is_set():
             raise Stopped
         for child in self._children:
-            status = child.exit_status()
-            if status is not None:
-                how = f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
+            if child in self._lost or (how := child.death()) is None:
+                continue
+            if not child.optional:
                 lines = child.last_lines() or "(it printed nothing)"
                 raise DemoError(f"{child.name} has died ({how}). Its last lines:\n{lines}")
+            self._lost.add(child)
+            self.on_lost(child)
 
-    def wait_until(self, what: str, probe: Callable[[], T | None], timeout: float) -> T:
-        """The first answer of `probe` that is not None; raises NotInTimeError after `timeout` seconds."""
-        deadline = monotonic() + timeout
+    def wait_until(
+        self,
+        what: str,
+        probe: Callable[[], T | None],
+        timeout: float,
+        progress: Callable[[], object] | None = None,
+    ) -> T:
+        """The first answer of `probe` that is not None.
+
+        Raise NotInTimeError after `timeout` seconds, or with `progress` after as many in which its answer has not
+        changed: how long a start takes says how much there is to read and how busy the machine is, not that it fails.
+        """
+        began = monotonic()
+        state, asked = None, began
         while True:
             self.check()
             if (answer := probe()) is not None:
                 return answer
-            if monotonic() > deadline:
-                raise NotInTimeError(f"{what}: not within {timeout:.3g} s")
+            now = monotonic()
+            if progress is not None and now - asked >= min(PROGRESS_SECONDS, timeout / 4):
+                asked = now
+                if (current := progress()) != state:
+                    state, began = current, now
+            if now - began > timeout:
+                raise NotInTimeError(
+                    f"{what}: {'not' if progress is None else 'no progress'} within {timeout:.3g} s"
+                )
             self.pause(POLL_SECONDS)
 
     def pause(self, seconds: float) -> None:
         """Sleeps, or less when the demo is asked to stop."""
         self._stop.wait(seconds)
 
-    def wait_ready(self, child: Child, url: str, timeout: float = 30.0) -> None:
-        """Waits until `url` answers 2xx; a timeout shows the child's last lines."""
+    def wait_ready(
+        self, child: Child, url: str, timeout: float = 30.0, progress: Callable[[], object] | None = None
+    ) -> None:
+        """Waits until `url` answers 2xx, as `wait_until` does; a timeout shows the child's last lines."""
 
         def probe() -> bool | None:
+            if child.optional and (how := child.death()) is not None:
+                raise DemoError(f"{child.name} has died ({how})")
             return True if http.answers(url) else None
 
         try:
-            self.wait_until(f"{child.name} is not ready ({url})", probe, timeout)
+            self.wait_until(f"{child.name} is not ready ({url})", probe, timeout, progress)
         except NotInTimeError as error:
             raise DemoError(f"{error}. Its last lines:\n{child.last_lines()}") from error
 

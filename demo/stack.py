@@ -2,18 +2,19 @@
 
 import json
 import os
+import re
 import secrets
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
-from demo import configs, http, running
+from demo import configs, grafana, http, running
 from demo.control import Simulator
 from demo.display import Progress
 from demo.processes import Child, DemoError, Processes, choose_ports
@@ -24,7 +25,14 @@ from exporter.config import CONFIG_VARIABLE
 
 HISTORY_DAYS = 450
 COST_DAYS = 14
-COST_INTERVAL_SECONDS = 3
+_COST_SECONDS, _ACCOUNTS_A_COST_SECOND = 3, 10
+_UNITS_SECONDS, _ACCOUNTS_A_UNITS_SECOND = 30, 1
+_ACCOUNTS_A_SCRAPE_SECOND = 60
+_MOST_AWAITED_ACCOUNTS = 50
+_LONGEST_LINE = 300  # of a log, where one line says why a server is left out
+_UNREAD = re.compile(r"^Not ready: (\d+) units ", re.MULTILINE)
+_ROWS = "aws_spend_exporter_ledger_rows"
+_WRITTEN = "aws_spend_exporter_history_samples_written_total"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,19 @@ class Options:
     scrape_seconds: int = 1
     """Between two scrapes, and for one: a scrape that takes longer fails, and nothing is live until the next."""
     patience: float = 90.0
-    """Seconds that each server may take to be ready; one that dies is reported at once."""
+    """Seconds that a server may take to be ready, counted from its last progress; one that dies is reported at once."""
+
+    def cost_seconds(self) -> int:
+        """Between two reads of cost: the more accounts, the longer one takes."""
+        return max(_COST_SECONDS, self.accounts // _ACCOUNTS_A_COST_SECOND)
+
+    def awaits_units(self) -> bool:
+        """Whether the start waits until each account was read once: the first inventory, and many accounts, take minutes."""
+        return not self.inventory and self.accounts <= _MOST_AWAITED_ACCOUNTS
+
+    def units_seconds(self) -> int:
+        """Between two reads of an account, so that all of them are read in it."""
+        return max(_UNITS_SECONDS, self.accounts // _ACCOUNTS_A_UNITS_SECOND)
 
     def simulator_arguments(self, port: int) -> list[str]:
         return [
@@ -56,6 +76,11 @@ class Options:
             *("--days", str(self.days)),
             *("--groups-per-page", str(self.groups_per_page)),
         ]
+
+
+def scrape_seconds(accounts: int) -> int:
+    """Enough for a scrape of so many accounts."""
+    return max(1, accounts // _ACCOUNTS_A_SCRAPE_SECOND)
 
 
 def find_program(*names: str) -> str | None:
@@ -72,8 +97,8 @@ def simulator_command(arguments: Sequence[str]) -> list[str]:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without AWS settings, so that a demo can never reach a real account."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    """This process's environment without the settings of another's AWS or Grafana, so that a demo reaches neither."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GF_"))}
     # A proxy must not come between servers on this machine.
     return kept | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
@@ -87,10 +112,14 @@ class Stack:
         self._processes = processes
         self._progress = progress
         self._children: dict[str, Child] = {}
+        self.grafana_problem: str | None = None
+        """Why Grafana takes no part although it is on the PATH."""
         names = ["simulator", "exporter", "prometheus", "alertmanager", "relay"]
-        self._grafana = find_program("grafana", "grafana-server") if options.grafana else None
+        self.urls: dict[str, str] = {}
+        self._grafana = self._find_grafana() if options.grafana else None
         if self._grafana:
             names.append("grafana")
+        processes.on_lost = self._lost
         self.ports = choose_ports({name: options.ports.get(name, 0) for name in names})
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
         self.urls["telex"] = sink.url
@@ -128,13 +157,12 @@ class Stack:
             ("prometheus", "/-/ready"),
             ("alertmanager", "/-/ready"),
             ("relay", "/-/ready"),
-            # The first inventory of simulated accounts takes a while, and nothing waits for it.
-            ("exporter", "/-/healthy" if self.options.inventory else "/-/ready"),
-            ("grafana", "/api/health"),
+            ("exporter", "/-/ready" if self.options.awaits_units() else "/-/healthy"),
         ):
-            if name in self._children:
-                self._await(name, path)
+            self._await(name, path)
         self._await_cost()
+        if self._grafana:
+            self._await_grafana()
         return self
 
     def publish(self) -> None:
@@ -160,16 +188,39 @@ class Stack:
         return result
 
     def _start(
-        self, name: str, argv: Sequence[str | Path], environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        environment: Mapping[str, str] | None = None,
+        *,
+        optional: bool = False,
     ) -> None:
         self._progress.starting(name)
         arguments = [str(argument) for argument in argv]
         child_environment = clean_environment() | dict(environment or {})
-        self._children[name] = self._processes.start(name, arguments, child_environment)
+        self._children[name] = self._processes.start(name, arguments, child_environment, optional=optional)
 
     def _await(self, name: str, path: str) -> None:
-        self._processes.wait_ready(self._children[name], self.urls[name] + path, self.options.patience)
+        progress = self._read_so_far(name) if name == "exporter" else None
+        url = self.urls[name] + path
+        self._processes.wait_ready(self._children[name], url, self.options.patience, progress)
         self._progress.ready(name, self.urls[name])
+
+    def _read_so_far(self, row: str) -> Callable[[], object]:
+        """What grows, or becomes fewer, while the exporter reads; each answer is shown in a row of the progress."""
+
+        def read() -> object:
+            unread = [int(count) for count in _UNREAD.findall(http.text(self.urls["exporter"] + "/-/ready"))]
+            try:
+                rows, written = (
+                    sum(float(each["value"][1]) for each in self.query(name)) for name in (_ROWS, _WRITTEN)
+                )
+            except DemoError:
+                rows = written = 0.0
+            self._progress.reading(row, f"{sum(unread):,} units to read, {rows:,.0f} rows of cost")
+            return unread, rows, written
+
+        return read
 
     def _start_simulator(self) -> None:
         self._start("simulator", simulator_command(self.options.simulator_arguments(self.ports["simulator"])))
@@ -232,6 +283,7 @@ class Stack:
         secret = folder / "telex-url"
         secret.touch(mode=0o600)
         secret.write_text(self.sink.webhook_url)
+        units = self.options.units_seconds()
         return configs.write_yaml(
             folder / "config.yaml",
             {
@@ -244,19 +296,19 @@ class Stack:
                 "series": {"per_account": 2000},
                 "collectors": {
                     # An injected spike begins some days ago: each refresh reads all of both months.
-                    "cost": {"interval": f"{COST_INTERVAL_SECONDS}s", "refresh": "full"},
+                    "cost": {"interval": f"{self.options.cost_seconds()}s", "refresh": "full"},
                     "anomaly_causes": {"enabled": True},  # due after each read of cost
                     "commitments": {"enabled": True},
                     "savings_opportunities": {"enabled": True},
                     "budgets": {"enabled": True, "interval": "30s"},
                     "cost_anomaly_detection": {"enabled": True, "interval": "30s"},
-                    "ec2_instances": {"enabled": True, "interval": "30s"},
-                    "ec2_running": {"enabled": True, "interval": "30s"},
+                    "ec2_instances": {"enabled": True, "interval": f"{units}s"},
+                    "ec2_running": {"enabled": True, "interval": f"{units}s"},
                     # Enough whole days for the unit costs of a week.
-                    "usage": {"enabled": True, "interval": "1m", "first_read_days": 8},
+                    "usage": {"enabled": True, "interval": f"{2 * units}s", "first_read_days": 8},
                     "inventory": {
                         "enabled": self.options.inventory,
-                        "interval": "1m",
+                        "interval": f"{2 * units}s",
                         "required_tags": ["team", "environment"],
                         "info_tags": ["team"],
                     },
@@ -292,27 +344,59 @@ class Stack:
             },
         )
 
-    def _start_grafana(self, project: Path, folder: Path, program: str) -> None:
-        home = os.environ.get("GF_PATHS_HOME", "")
-        grafana = project / "grafana"
-        data = folder / "grafana"
-        settings = {
-            "GF_SERVER_HTTP_ADDR": "127.0.0.1",
-            "GF_SERVER_HTTP_PORT": str(self.ports["grafana"]),
-            "GF_PATHS_DATA": str(data),
-            "GF_PATHS_LOGS": str(data / "log"),
-            "GF_PATHS_PLUGINS": str(data / "plugins"),
-            "GF_PATHS_PROVISIONING": str(grafana / "provisioning"),
-            "GF_AUTH_ANONYMOUS_ENABLED": "true",
-            "GF_AUTH_ANONYMOUS_ORG_ROLE": "Admin",  # it listens on loopback and is gone with the demo
-            "GF_ANALYTICS_REPORTING_ENABLED": "false",
-            "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
-            # What grafana/provisioning reads.
-            "PROMETHEUS_URL": self.urls["prometheus"],
-            "DASHBOARDS_PATH": str(grafana / "dashboards"),
-        }
-        server = [program] if Path(program).name == "grafana-server" else [program, "server"]
-        self._start("grafana", [*server, *(["--homepath", home] if home else [])], settings)
+    def _find_grafana(self) -> grafana.Installation | None:
+        program = find_program("grafana", "grafana-server")
+        if program is None:
+            return None
+        try:
+            return grafana.Installation.of(program)
+        except grafana.GrafanaError as error:
+            self._leave_grafana_out(str(error))
+            return None
+
+    def _start_grafana(self, project: Path, folder: Path, found: grafana.Installation) -> None:
+        settings = grafana.environment(
+            project, folder / "grafana", self.ports["grafana"], self.urls["prometheus"]
+        )
+        try:
+            self._start("grafana", found.command(), settings, optional=True)
+        except DemoError as error:
+            self._leave_grafana_out(str(error))
+
+    def _await_grafana(self) -> None:
+        url, child = self.urls["grafana"], self._children["grafana"]
+
+        def written() -> int:
+            """Grafana logs each step of its first start, of which there are hundreds."""
+            return child.log.stat().st_size
+
+        try:
+            self._processes.wait_ready(child, f"{url}/api/health", self.options.patience, written)
+        except DemoError as error:
+            self._leave_grafana_out(str(error))
+        else:
+            self._progress.ready("grafana", url)
+
+    def _lost(self, child: Child) -> None:
+        """Called when a server has died that the others can do without."""
+        line = child.last_lines(1).strip()[:_LONGEST_LINE]
+        self._leave_grafana_out(f"{child.name} has died ({child.death()})" + (f": {line}" if line else ""))
+
+    def _leave_grafana_out(self, reason: str) -> None:
+        """Only the first reason is shown, in one line."""
+        if self.grafana_problem is None:
+            self.grafana_problem = reason.partition(". Its last lines:")[0]
+            self._progress.left_out("grafana", self.grafana_problem)
+        self._grafana = None
+        self.urls.pop("grafana", None)
+
+    def check_grafana(self) -> str | None:
+        """What Grafana shows, or None where none can be started; raises DemoError if it shows anything else."""
+        if self.grafana_problem is not None and "grafana" in self.ports:
+            raise DemoError(self.grafana_problem)
+        if self._grafana is None:
+            return None
+        return grafana.check(self.urls["grafana"], configs.project_folder(), self._processes.wait_until)
 
     def _await_cost(self) -> None:
         """Waits until cost is in Prometheus."""
@@ -326,7 +410,12 @@ class Stack:
                 return None
             return float(result[0]["value"][1]) if result else None
 
-        total = self._processes.wait_until("no cost has reached Prometheus", probe, self.options.patience)
+        total = self._processes.wait_until(
+            "no cost has reached Prometheus",
+            probe,
+            self.options.patience,
+            self._read_so_far("cost in Prometheus"),
+        )
         self._progress.ready("cost in Prometheus", f"{total:,.2f} USD this month")
 
     def wait(self) -> NoReturn:

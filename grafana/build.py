@@ -10,7 +10,9 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder.dashboards import all_dashboards
+from grafana.builder.frame import DERIVED
 
+_RANGE = "&${__url_time_range}"
 OUTPUT = Path(__file__).parent / "dashboards"
 
 
@@ -20,13 +22,17 @@ def render() -> dict[str, str]:
 
 
 def _text(dashboard: Dashboard) -> str:
-    """The document as Grafana's published schema wants it; the SDK writes three things too many."""
+    """The document as Grafana's published schema wants it; the SDK writes four things too many."""
     for number, panel in enumerate(dashboard.panels or [], start=1):
         panel.id_val = number
     document = json.loads(json.dumps(dashboard, cls=JSONEncoder))
     for variable in document["templating"]["list"]:
         for key in ("auto", "auto_count", "auto_min"):  # of interval variables
             variable.pop(key, None)
+        # What follows from the others is not theirs to hand on: it would stand for what has been chosen before.
+        variable["skipUrlSync"] = variable["name"] in DERIVED
+    for link in document["links"]:
+        link.pop("placement")  # the SDK can only hide them in a menu, which Grafana 12 does not show
     for annotation in document["annotations"].get("list", []):
         # Where Grafana itself keeps the query since it has one editor for all datasources.
         annotation["target"] = {
@@ -38,7 +44,9 @@ def _text(dashboard: Dashboard) -> str:
         panel.get("options", {}).pop("footer", None)  # of tables before Grafana 12.2
         if "repeat" not in panel:
             panel.pop("repeatDirection", None)
-    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    # A range of hours shows nothing of what is counted in days: links leave it, those above the panels and in tables.
+    return text if all(link["keepTime"] for link in document["links"]) else text.replace(_RANGE, "")
 
 
 def main() -> None:

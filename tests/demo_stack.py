@@ -70,7 +70,11 @@ def _factor(stack: Stack) -> Decimal:
     return max(_LEAST_FACTOR, needed)
 
 
-_USERS = ("tests/browser/", "tests/grafana/test_dashboards_on_demo.py")
+_USERS = (
+    "tests/browser/",
+    "tests/grafana/test_dashboards_on_demo.py",
+    "tests/grafana_server/test_dashboards_on_grafana.py",
+)
 _RUNNING = ExitStack()
 
 

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import bargauge, common, stat, table, timeseries
+from grafana_foundation_sdk.builders import barchart, bargauge, common, dashboard, stat, table, timeseries
+from grafana_foundation_sdk.models import common as common_model
+from grafana_foundation_sdk.models import dashboard as dashboard_model
 
+from grafana.builder import promql
+from grafana.builder.collected import COST as COST_COLLECTOR
+from grafana.builder.collected import INVENTORY
 from grafana.builder.promql import (
+    ACCOUNT,
+    BY_ACCOUNT,
     COST,
     PAIR,
+    change,
+    cost_of_months,
     daily_cost,
+    month_so_far,
     month_to_date,
     movers,
+    range_cost,
     same_days_of_last_month,
+    top_of_months,
     top_of_range,
 )
 from grafana.builder.style import (
     BAD,
+    DATASOURCE,
     GOOD,
     MUTED,
+    NEUTRAL,
+    SERVICES,
     USD,
     WARNING,
     account_column,
     account_id_column,
+    calculated,
+    change_column,
     colour_services,
     columns,
     daily_bars,
+    difference,
     fixed,
     instant,
+    legend_below,
     money_bar,
     money_column,
+    part_column,
     properties,
     ranged,
     ranking_bars,
@@ -41,24 +61,50 @@ from grafana.builder.style import (
     without_columns,
 )
 
+_TILE = 4  # rows of the grid that a panel of figures takes
+_NOW_ONLY = "of now only: choose a range that ends now"
+_DIRECTION = (None, GOOD), (0.02, NEUTRAL), (0.1, WARNING), (0.25, BAD)
 _SERVICES_SHOWN = 12
 _ACCOUNTS_SHOWN = 12
 _ROWS = 20
 
 
 def yesterday(width: int) -> stat.Panel:
-    """Cost of the previous UTC day."""
+    """Cost of the UTC day before the one in which the range ends."""
     return (
         stat_panel(
             "Yesterday",
-            "Cost of the previous UTC day as AWS reports it now. AWS reports up to a day late and is asked every "
-            "six hours, so it still grows during today.",
+            "Cost of the UTC day before the one in which the range ends. AWS reports up to a day late and is asked every "
+            "six hours, so that of a range that ends now it still grows.",
             width=width,
-            height=5,
+            height=_TILE,
         )
         .unit(USD)
         .decimals(2)
-        .with_target(instant("A", f"sum(aws_cost_yesterday_usd{{{COST}}})", "Yesterday"))
+        .with_target(instant("A", promql.yesterday(), "Yesterday"))
+    )
+
+
+def in_range(width: int) -> stat.Panel:
+    """The range, what a day of it runs at, and what that was before."""
+    return (
+        stat_panel(
+            "The range shown",
+            "Cost of the UTC days of the range, all charges, as far as they are over; what runs on an average complete day of it, without "
+            "tax, support, fees and credits; and by which part that is more than as many days before. Needs dated history, the "
+            "comparison of both sides.",
+            width=width,
+            height=_TILE,
+        )
+        .unit(USD)
+        .decimals(2)
+        .with_target(instant("A", range_cost(""), "Total"))
+        .with_target(instant("B", promql.average_day(), "Run a day"))
+        .with_target(instant("C", f"({change('')}) / ({promql.cost_before('', 'run')})", "Against before"))
+        .override_by_name(
+            "Against before",
+            properties(unit="percentunit", decimals=1, thresholds=steps(*_DIRECTION)),
+        )
     )
 
 
@@ -67,51 +113,55 @@ def month(width: int) -> stat.Panel:
     return (
         stat_panel(
             "This month",
-            "Cost of this UTC calendar month so far; of days 1 to k of last month, where k days of this one are complete, or of "
-            "all of them where it has fewer (nothing until the 1st is complete, and only with dated history); and our own "
-            "projection of the whole month. Up to a day behind.",
+            "Cost of the UTC calendar month in which the range ends, up to its end; of days 1 to k of the month before, where k days "
+            "are complete, or of all of them where it has fewer (nothing until the 1st is complete, and only with dated "
+            "history); and, of a range that ends now, our own projection of the whole month. Up to a day behind.",
             width=width,
-            height=5,
+            height=_TILE,
         )
         .unit(USD)
         .decimals(2)
         .with_target(instant("A", month_to_date(""), "Month to date"))
-        .with_target(instant("B", same_days_of_last_month(), "Same days last month"))
+        .with_target(instant("B", same_days_of_last_month(), "Same days before"))
         .with_target(instant("C", f"sum(aws_cost_month_projection_usd{{{COST}}})", "Projected month"))
-        .override_by_name("Same days last month", properties(color=fixed(MUTED)))
+        .override_by_name("Same days before", properties(color=fixed(MUTED)))
     )
 
 
-def budget(scope: str, accounts: str, *, width: int) -> stat.Panel:
-    """The projected month as a share of the scope's monthly threshold; `accounts` are its matchers."""
-    matchers = ", ".join(filter(None, (f'scope="{scope}", period="month"', accounts)))
-    limit = f"sum(max by (account_id) (aws_cost_threshold_usd{{{matchers}}}))"
+def budget(width: int) -> stat.Panel:
+    """The projected month as a share of the monthly threshold: of chosen accounts that have one, else of the organization."""
+    projection = "aws_cost_month_projection_usd"
+    monthly = 'aws_cost_threshold_usd{period="month", scope='
+    limits = f'max by (account_id) ({monthly}"account", account_id=~"$accounts", account_id!=""}})'
+    chosen = f"sum(sum by (account_id) ({projection}{{{ACCOUNT}}}) and on (account_id) {limits}) / on () sum({limits})"
+    organization = f'sum({projection}) / on () max({monthly}"organization"}})'
     return (
         stat_panel(
             "Projection of budget",
-            f"Projected cost of this month, all services counted, as a share of the {scope}'s monthly threshold in the "
-            "configuration. As old as the projection, at most six hours.",
+            "Projected cost of this month, all services counted, as a share of the monthly threshold in the configuration: of the "
+            "chosen accounts that have one, else of the organization, which no other filter changes. As old as the "
+            "projection, at most six hours; only of a range that ends now.",
             width=width,
-            height=5,
+            height=_TILE,
         )
+        .text_mode(common_model.BigValueTextMode.VALUE_AND_NAME)
+        .no_value(_NOW_ONLY)
         .unit("percentunit")
         .decimals(0)
         .mappings([when_unknown("no budget")])
         .thresholds(thresholds((None, GOOD), (0.9, WARNING), (1, BAD)))
-        .with_target(
-            instant("A", f"sum(aws_cost_month_projection_usd{{{accounts}}}) / on () {limit}", "Of the budget")
-        )
+        .with_target(instant("A", f"{organization} unless on () ({chosen})", "of the organization"))
+        .with_target(instant("B", chosen, "of the accounts"))
     )
 
 
 def share(title: str, description: str, part: str, whole: str, *, width: int) -> stat.Panel:
-    """Cost of this month by the matchers `part` as a share of that by the matchers `whole`."""
-    family = "aws_cost_month_to_date_usd"
+    """Cost of the range of one vector as a share of that of another."""
     return (
-        stat_panel(title, description, width=width, height=5)
+        stat_panel(title, description, width=width, height=_TILE)
         .unit("percentunit")
         .decimals(1)
-        .with_target(instant("A", f"sum({family}{part}) / on () sum({family}{whole})", "Share"))
+        .with_target(instant("A", f"{part} / on () {whole}", "Share"))
     )
 
 
@@ -119,15 +169,16 @@ def list_ratio(
     which: str, by: str, legend: str, *, most: int, unknown: str, width: int, height: int
 ) -> bargauge.Panel:
     """The bill by list price, for the highest by these labels; `unknown` is the text where there is none."""
-    return (
+    panel = (
         ranking_bars(
             "Bill against list price",
             f"Usage cost of the newest settled day by the list price of a day of what exists now, {which}: below 1 are "
-            "discounts and what runs part of the day, above it what list price does not count.",
+            "discounts and what runs part of the day, above it what list price does not count. A bar is full at 200%.",
             width=width,
             height=height,
         )
         .no_value(unknown)
+        .max(2)
         .unit("percentunit")
         .decimals(0)
         .with_target(
@@ -138,25 +189,36 @@ def list_ratio(
             )
         )
     )
+    return INVENTORY.in_values(panel, "inventory")
 
 
 def daily_by(
-    by: str, legend: str, title: str, rest: str, *, width: int, height: int, most: int = _SERVICES_SHOWN
+    by: str,
+    legend: str,
+    title: str,
+    rest: str,
+    *,
+    part: promql.Part = "run",
+    width: int,
+    height: int,
+    most: int = _SERVICES_SHOWN,
 ) -> timeseries.Panel:
     """Stacked days by what costs most, and the sum of the rest."""
-    daily = f"({daily_cost(by)})"
-    largest = top_of_range(most, by)
+    daily = daily_cost(by, part)
+    largest = top_of_range(most, by, part)
+    what = "Cost" if part == "all" else "Run"
+    apart = "" if part == "all" else ", without tax, support, fees and credits"
     return (
         daily_bars(
             title,
-            f"Cost of each UTC day: the {most} that cost most in this month and the last, and the sum of the rest. "
-            "Days before the first scrape need dated history. The last two days still grow, and AWS restates the "
-            "month until about the 7th of the next.",
+            f"{what} of each UTC day{apart}: the {most} that cost most in the range, and the sum of the rest. Days before the first "
+            "scrape need dated history. The last two days still grow, and AWS restates the month until about the 7th of "
+            "the next.",
             width=width,
             height=height,
         )
         .with_target(ranged("A", f"{daily} and on ({by}) {largest}", legend, "1d"))
-        .with_target(ranged("B", f"sum({daily} unless on ({by}) {largest})", rest, "1d"))
+        .with_target(ranged("B", f"round(sum({daily} unless on ({by}) {largest}), 0.0001) != 0", rest, "1d"))
         .override_by_name(rest, properties(color=fixed(MUTED)))
     )
 
@@ -164,100 +226,195 @@ def daily_by(
 def daily_by_service(width: int, height: int) -> timeseries.Panel:
     return colour_services(
         daily_by(
-            "service", "{{service}}", "Daily cost by service", "Other services", width=width, height=height
+            "service", "{{service}}", "Daily run by service", "Other services", width=width, height=height
         )
     )
 
 
-def daily_by_account(width: int, height: int) -> timeseries.Panel:
+def daily_by_account(width: int, height: int, part: promql.Part = "run") -> timeseries.Panel:
     return daily_by(
-        "account_id, account",
+        BY_ACCOUNT,
         "{{account}} · {{account_id}}",
-        "Daily cost by account",
+        "Daily cost by account" if part == "all" else "Daily run by account",
         "Other accounts",
+        part=part,
         width=width,
         height=height,
         most=_ACCOUNTS_SHOWN,
     )
 
 
-def changed(
-    title: str, days: int, what: str, width: int, height: int, *, without: tuple[str, ...] = ()
-) -> table.Panel:
-    """The pairs of account and service that rose or fell most against a week before."""
-    panel = (
-        table_panel(
-            title,
-            f"Accounts and services whose cost {what} changed most against the same a week before. The newest complete "
-            "day ended one or two days ago; nothing is shown unless all days of both are known.",
+def non_usage(width: int, height: int) -> timeseries.Panel:
+    """What is charged on top of usage, at the day at which AWS charges it."""
+    return colour_services(
+        daily_bars(
+            "Tax, support, fees and credits",
+            "Charges of each UTC day that are no usage: tax, support, upfront and recurring fees, refunds, credits. Most fall on the "
+            "1st, which is why they are kept apart from the run of the days. Asked once a day.",
             width=width,
             height=height,
         )
-        .no_value("nothing changed")
-        .with_target(rows("A", movers(days, 8)))
+        .no_value("none in this range")
+        .legend(legend_below("sum"))
+        .with_target(ranged("A", daily_cost("service", "non_usage"), "{{service}}", "1d"))
+    )
+
+
+def monthly_by_service(width: int, height: int) -> barchart.Panel:
+    """All charges by month: thirteen bars, or the months that a range in the past touches."""
+    months, largest = cost_of_months("service"), top_of_months(_SERVICES_SHOWN, "service")
+    panel = (
+        barchart.Panel()
+        .title("Monthly cost by service")
+        .description(
+            f"Cost of each UTC calendar month with all charges, tax and support included: the {_SERVICES_SHOWN} services that cost "
+            "most, and the sum of the rest; grey is the month so far. Twelve months and this one, or the months that a chosen "
+            "range in the past touches. A month is shown by service once each of its days was read after its end; needs dated history."
+        )
+        .datasource(DATASOURCE)
+        .span(width)
+        .height(height)
+        .no_value("no data")
+        .time_from("12M")
+        .hide_time_override(True)
+        .unit(USD)
+        .decimals(2)
+        .color_scheme(dashboard.FieldColor().mode(dashboard_model.FieldColorModeId.PALETTE_CLASSIC))
+        .stacking(common_model.StackingMode.NORMAL)
+        .show_value(common_model.VisibilityMode.NEVER)
+        .x_tick_label_spacing(50)
+        .axis_soft_min(0)
+        .fill_opacity(80)
+        .line_width(0)
+        .group_width(0.8)
+        .bar_width(0.95)
+        .tooltip(
+            common.VizTooltipOptions()
+            .mode(common_model.TooltipDisplayMode.MULTI)
+            .sort(common_model.SortOrder.DESCENDING)
+            .hide_zeros(True)
+        )
+        .legend(
+            common.VizLegendOptions()
+            .show_legend(False)
+            .display_mode(common_model.LegendDisplayMode.HIDDEN)
+            .placement(common_model.LegendPlacement.BOTTOM)
+        )
+        .with_target(ranged("A", f"{months} and on (service) {largest}", "{{service}}", "1d"))
+        .with_target(
+            ranged(
+                "B",
+                f"round(sum({months} unless on (service) {largest}), 0.0001) != 0",
+                "Other services",
+                "1d",
+            )
+        )
+        .with_target(ranged("C", month_so_far(), "Month so far", "1d"))
+        .override_by_name("Time", properties(unit="time:MMM YYYY"))
+        .override_by_name("Other services", properties(color=fixed(MUTED)))
+        .override_by_name("Month so far", properties(color=fixed("#6e6e6e")))
+    )
+    for service, colour in SERVICES.items():
+        panel.override_by_name(service, properties(color=fixed(colour)))
+    return panel
+
+
+def changed(
+    title: str, days: int, what: str, width: int, height: int, *, without: tuple[str, ...] = ()
+) -> table.Panel:
+    """The pairs of account and service whose run rose or fell most against a week before."""
+    differs, now = movers(days, 8)
+    panel = (
+        table_panel(
+            title,
+            f"Accounts and services whose run {what} changed most against the same a week before, without tax, support, fees and "
+            "credits. The newest complete day of the range ended up to two days before now; nothing is shown unless all days of "
+            "both are known. A change of less than a dollar is not coloured.",
+            width=width,
+            height=height,
+        )
+        .no_value("no change of a cent or more, or not all days are known")
+        .with_target(rows("A", differs))
+        .with_target(rows("B", now))
         .transformations(
-            columns(
-                {"account": "Account", "account_id": "Account id", "service": "Service", "Value": "Change"}
+            calculated(
+                columns(
+                    {
+                        "account": "Account",
+                        "account_id": "Account id",
+                        "service": "Service",
+                        "From": "From",
+                        "Value #B": "To",
+                        "Value #A": "Change",
+                        "Part": "Change %",
+                    }
+                ),
+                difference("From", "Value #B", "-", "Value #A"),
+                difference("Part", "Value #A", "/", "From"),
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("Change").desc(True)])
-        .override_by_name("Account", account_column(None if "Service" in without else 130))
-        .override_by_name("Account id", account_id_column())
+        .override_by_name("Account", account_column())
+        .override_by_name("Account id", account_id_column(width))
         .override_by_name("Service", service_column())
-        .override_by_name(
-            "Change",
-            money_column(
-                custom__width=110,
-                custom__cellOptions={"type": "color-text"},
-                thresholds=steps((None, GOOD), (0, BAD)),
-            ),
-        )
+        .override_by_name("From", money_column())
+        .override_by_name("To", money_column())
+        .override_by_name("Change", change_column())
+        .override_by_name("Change %", part_column())
     )
     return without_columns(panel, without)
 
 
 def ranking(by: str, names: dict[str, str], title: str, width: int, height: int) -> table.Panel:
-    """What cost most this month, with its projection, yesterday and today so far."""
+    """What cost most in the range, how its run changed against before, and the month."""
+    largest = f"on ({by}) {top_of_range(_ROWS, by)}"
 
-    def of(family: str) -> str:
-        return f"sum by ({by}) ({family}{{{COST}}})"
-
-    # On the 1st nothing is known of the month until the first read; its projection ranks until then.
-    largest = f"topk({_ROWS}, {month_to_date(by)} or on () {of('aws_cost_month_projection_usd')})"
-
-    def cost(family: str) -> str:
-        return f"{of(family)} and on ({by}) {largest}"
+    def cost(vector: str) -> str:
+        return f"({vector}) and {largest}"
 
     panel = (
         table_panel(
             title,
-            f"The {_ROWS} that cost most this UTC month, with the projection of the month, yesterday, and today so "
-            "far. Both days are partial until AWS has reported them, up to a day late.",
+            f"The {_ROWS} that cost most in the range, all charges, as far as its UTC days are over; what runs in it without tax, support, "
+            "fees and credits, against as many days before, if all of them are known; and, of a range that ends now, the "
+            "month so far and its projection. Needs dated history; without it, the month and the last one rank.",
             width=width,
             height=height,
         )
-        .with_target(rows("A", f"sort_desc({month_to_date(by)} and on ({by}) {largest})"))
-        .with_target(rows("B", cost("aws_cost_month_projection_usd")))
-        .with_target(rows("C", cost("aws_cost_yesterday_usd")))
-        .with_target(rows("D", cost("aws_cost_today_usd")))
+        .with_target(rows("A", f"sort_desc({cost(range_cost(by))})"))
+        .with_target(rows("B", cost(promql.cost_before(by, "run"))))
+        .with_target(rows("C", cost(change(by))))
+        .with_target(rows("D", cost(f"sum by ({by}) (aws_cost_month_to_date_usd{{{COST}}})")))
+        .with_target(rows("E", cost(f"sum by ({by}) (aws_cost_month_projection_usd{{{COST}}})")))
         .transformations(
-            columns(
-                names
-                | {
-                    "Value #A": "Month to date",
-                    "Value #B": "Projected",
-                    "Value #C": "Yesterday",
-                    "Value #D": "Today so far",
-                }
+            calculated(
+                columns(
+                    names
+                    | {
+                        "Value #A": "In the range",
+                        "Value #B": "Run before",
+                        "Value #C": "Change",
+                        "Part": "Change %",
+                        "Value #D": "Month to date",
+                        "Value #E": "Projected",
+                    }
+                ),
+                difference("Part", "Value #C", "/", "Value #B"),
             )
         )
-        .sort_by([common.TableSortByFieldState().display_name("Month to date").desc(True)])
-        .override_by_name("Month to date", money_bar(custom__width=150))
+        .sort_by([common.TableSortByFieldState().display_name("In the range").desc(True)])
+        .override_by_name("In the range", money_bar())
+        .override_by_name("Change", change_column())
+        .override_by_name("Change %", part_column())
     )
-    for column in ("Projected", "Yesterday", "Today so far"):
-        panel.override_by_name(column, money_column(custom__width=95))
+    for column in ("Run before", "Month to date", "Projected"):
+        panel.override_by_name(column, money_column())
+    return _linked(panel, names, width)
+
+
+def _linked(panel: table.Panel, names: dict[str, str], width: int) -> table.Panel:
     if "account" in names:
-        panel.override_by_name("Account id", account_id_column())
+        panel.override_by_name("Account id", account_id_column(width))
         panel.override_by_name("Account", account_column())
     if "service" in names:
         panel.override_by_name("Service", service_column())
@@ -265,9 +422,7 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
 
 
 def accounts(width: int, height: int) -> table.Panel:
-    return ranking(
-        "account_id, account", {"account": "Account", "account_id": "Account id"}, "Accounts", width, height
-    )
+    return ranking(BY_ACCOUNT, {"account": "Account", "account_id": "Account id"}, "Accounts", width, height)
 
 
 def services(width: int, height: int) -> table.Panel:
@@ -275,14 +430,22 @@ def services(width: int, height: int) -> table.Panel:
 
 
 def pairs(width: int, height: int) -> table.Panel:
-    """Services within accounts by cost."""
-    return ranking(
-        PAIR,
-        {"account": "Account", "account_id": "Account id", "service": "Service"},
-        "Services in accounts",
-        width,
-        height,
+    """Services within accounts by cost; thousands of series, so that there is no more than the sum of the range."""
+    names = {"account": "Account", "account_id": "Account id", "service": "Service"}
+    panel = (
+        table_panel(
+            "Services in accounts",
+            f"The {_ROWS} services of an account that cost most in the range, all charges, as far as its UTC days are over. Without "
+            "dated history, the cost of this month and the last.",
+            width=width,
+            height=height,
+        )
+        .with_target(rows("A", f"sort_desc({top_of_range(_ROWS, PAIR)})"))
+        .transformations(columns(names | {"Value": "In the range"}))
+        .sort_by([common.TableSortByFieldState().display_name("In the range").desc(True)])
+        .override_by_name("In the range", money_bar())
     )
+    return _linked(panel, names, width)
 
 
 _FINDINGS = f"sum by ({PAIR}, kind) (aws_cost_anomaly_usd{{{COST}}})"
@@ -298,12 +461,12 @@ _KINDS = {
 
 def anomalies(width: int, height: int) -> table.Panel:
     """Findings that hold on the assessed day, with the dollars that each is off."""
-    return (
+    panel = (
         table_panel(
             "Open anomalies",
             "Accounts and services whose assessed day is far off what was expected, and by how many dollars. That day ended "
             "one or two days ago, at the start of a month up to five; a single low day is two days older. Each refresh of cost "
-            "computes the baseline again.",
+            "computes the baseline again. Of a range in the past, what stood at its end.",
             width=width,
             height=height,
         )
@@ -317,12 +480,12 @@ def anomalies(width: int, height: int) -> table.Panel:
                     "account_id": "Account id",
                     "service": "Service",
                     "kind": "Kind",
-                    "Value": "Off by",
+                    "Value #A": "Off by",
                 }
             )
         )
-        .override_by_name("Account", account_column(250))
-        .override_by_name("Account id", account_id_column())
+        .override_by_name("Account", account_column())
+        .override_by_name("Account id", account_id_column(width))
         .override_by_name("Service", service_column())
         .override_by_name(
             "Kind",
@@ -333,5 +496,6 @@ def anomalies(width: int, height: int) -> table.Panel:
                 ],
             ),
         )
-        .override_by_name("Off by", money_column(custom__width=110))
+        .override_by_name("Off by", money_column())
     )
+    return COST_COLLECTOR.in_rows(panel, "account")

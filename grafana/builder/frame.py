@@ -5,21 +5,31 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as model
 
+from grafana.builder.promql import ACCOUNT, RANGE, range_cost, select, total
 from grafana.builder.style import DATASOURCE
 
-RANGES = {
-    "Last 24 hours": "now-24h",
-    "Last 7 days": "now-7d",
-    "Last 30 days": "now-30d",
-    "Last 90 days": "now-90d",
-    "Last 13 months": "now-13M",
+# Whole days: a bar of which only a part lies in the range is not drawn, and yet counted in the legend.
+DAYS = {
+    "Last 7 days": "now-7d/d",
+    "Last 30 days": "now-30d/d",
+    "Last 90 days": "now-90d/d",
+    "Last 13 months": "now-13M/d",
 }
+HOURS = {"Last 24 hours": "now-24h"}
+
+# Name and uid of the data source that grafana/provisioning adds.
+PROVISIONED = ("AWS spend (Prometheus)", "aws-spend")
 
 # Groups of the configuration are labels of aws_account_info; an account is in each OU above it, too. Cost has
 # no such label: it matches while no group is chosen, and so keeps accounts that have left the organization.
 _IN_GROUP = '$grouping=~"$group"'
 _INFO = "aws_account_info|aws_account_ou_info"
-_COST = "aws_cost_month_to_date_usd|aws_cost_last_month_usd"
+# Matches all ids while neither accounts nor groups are chosen, and no id otherwise: ids have twelve digits.
+_NOTHING_CHOSEN = ".(?:$account)(?:$group){13}"
+_NO_ACCOUNT = "none"
+
+DERIVED = frozenset({"accounts", "undated"})
+"""Hidden variables that follow from the others and the range."""
 
 
 def frame(
@@ -36,13 +46,14 @@ def frame(
     `one` names the variable of which one value is chosen. Those that filter nothing here (`without`) are hidden,
     yet there, so that a link to another dashboard keeps them.
     """
+    is_of_days = not start.endswith("h")
     built = (
-        dashboard.Dashboard(f"AWS spend / {title}")
+        dashboard.Dashboard(title)
         .uid(f"aws-spend-{uid}")
         .description(description)
         .tags(["aws-spend"])
         .timezone("utc")  # a day of cost is a UTC day
-        .time(start, "now")
+        .time(f"{start}/d" if is_of_days else start, "now")
         .refresh("5m")
         .readonly()
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
@@ -52,7 +63,7 @@ def frame(
             .quick_ranges(
                 [
                     dashboard.TimeOption().display(display).from_val(start).to("now")
-                    for display, start in RANGES.items()
+                    for display, start in (DAYS if is_of_days else HOURS | DAYS).items()
                 ]
             )
         )
@@ -60,25 +71,28 @@ def frame(
             dashboard.DashboardLink("AWS spend")
             .type(model.DashboardLinkType.DASHBOARDS)
             .tags(["aws-spend"])
-            .keep_time(True)
+            # A range of hours shows nothing of what is counted in days.
+            .keep_time(is_of_days)
             .include_vars(True)
         )
-        .with_variable(_datasource())
     )
+    # Grafana shows them in this order, and asks those first that others depend on.
     for name, variable in (
-        ("grouping", _grouping()),
-        ("group", _group()),
-        ("members", _members()),
         ("account", _account()),
         ("service", _service()),
+        ("group", _group()),
+        ("grouping", _grouping()),
         ("region", _region()),
     ):
         if name in without:
             variable.hide(model.VariableHide.HIDE_VARIABLE)
-        if name in ("group", "account", "service", "region") and name != one:
+        if name == one:
+            # Several values, or a name would stand unescaped in a regular expression.
+            variable.multi(True)
+        elif name != "grouping":
             variable.multi(True).include_all(True).all_value(".*").current(_all())
         built.with_variable(variable)
-    return built
+    return built.with_variable(_accounts()).with_variable(_undated()).with_variable(_datasource())
 
 
 def _all() -> model.VariableOption:
@@ -91,6 +105,8 @@ def _datasource() -> dashboard.DatasourceVariable:
         .label("Prometheus")
         .description("The Prometheus that scrapes the exporter.")
         .type("prometheus")
+        # Where there is no such data source, Grafana chooses the first Prometheus by name.
+        .current(model.VariableOption(text=PROVISIONED[0], value=PROVISIONED[1]))
     )
 
 
@@ -113,10 +129,13 @@ def _grouping() -> dashboard.QueryVariable:
             "Group by",
             "What groups are: organizational units, or a group of the configuration.",
             0,
-            "label_names(aws_account_info)",
+            f'label_names({{__name__=~"{_INFO}"}})',
         )
         .regex("/^(?!__name__$|account$|account_id$|instance$|job$|state$).+$/")
         .current(model.VariableOption(text="ou", value="ou"))
+        # Where no account is known, there is no label: an empty name would be an error.
+        .include_all(True)
+        .all_value("ou")
     )
 
 
@@ -130,42 +149,44 @@ def _group() -> dashboard.QueryVariable:
     )
 
 
-def _members() -> dashboard.QueryVariable:
-    """The accounts of the group, whenever in the range they existed; `account` alone may choose all."""
+def _account() -> dashboard.QueryVariable:
+    """Chooses by account_id, shows the newest name in the range and the id: names are not unique."""
+    by = "account_id, account"
+    dated = f'{{__name__=~"{_INFO}|aws_cost_daily_by_account_usd", job="", {_IN_GROUP}}}'
+    served = f'{{__name__=~"{_INFO}|aws_cost_today_by_account_usd", job!="", {_IN_GROUP}}}'
+    days = f"max by ({by}) (0 * last_over_time({dated}[1d]) + time())"
+    newest = (
+        f"topk by (account_id) (1, max by ({by}) (max_over_time({days}{RANGE}))"
+        f" or max by ({by}) (0 * {served} + time()))"
+    )
+    cost = f"sum by (account_id) (sum_over_time(last_over_time(aws_cost_daily_by_account_usd[1d]){RANGE}))"
+    most = f"({cost} * on (account_id) group_right () ({newest} ^ 0) or {newest} * 0)"
     return (
         _query(
-            "members",
-            "Accounts of the group",
-            "Ids of the accounts in the chosen groups.",
-            1,
-            f'label_values({{__name__=~"{_INFO}|{_COST}|aws_cost_daily_usd", {_IN_GROUP}}}, account_id)',
+            "account",
+            "Account",
+            "Accounts of the range, by name and id, most expensive first.",
+            3,
+            f'query_result(sort_desc(label_join({most}, "text", " · ", "account", "account_id")))',
         )
-        .multi(True)
-        .include_all(True)
-        .current(_all())
-        .hide(model.VariableHide.HIDE_VARIABLE)
+        .regex(r'/account_id="(?<value>[^"]+)|text="(?<text>[^"]+)/g')
+        .sort(model.VariableSort.DISABLED)
     )
 
 
-def _account() -> dashboard.QueryVariable:
-    """Chooses by account_id, shows name and id: names are not unique."""
-    return _query(
-        "account",
-        "Account",
-        "Accounts, by name and id.",
-        3,
-        f'query_result(label_join(group by (account_id, account) ({{__name__=~"{_INFO}|{_COST}", {_IN_GROUP}}}),'
-        ' "text", " · ", "account", "account_id"))',
-    ).regex(r'/account_id="(?<value>[^"]+)|text="(?<text>[^"]+)/g')
-
-
 def _service() -> dashboard.QueryVariable:
-    return _query(
-        "service",
-        "Service",
-        "AWS services with cost in this month or the last.",
-        1,
-        f'label_values({{__name__=~"{_COST}", account_id=~"$account"}}, service)',
+    chosen = f"({range_cost('service')} or {total('service', select('aws_cost_today', 'service'))} * 0)"
+    everything = chosen.replace('service=~"$service"', 'service=~".+"')
+    return (
+        _query(
+            "service",
+            "Service",
+            "AWS services with cost in the range, most expensive first.",
+            3,
+            f"query_result(sort_desc({everything}))",
+        )
+        .regex('/service="([^"]+)"/')
+        .sort(model.VariableSort.DISABLED)
     )
 
 
@@ -175,5 +196,49 @@ def _region() -> dashboard.QueryVariable:
         "Region",
         "Regions in which something is counted.",
         1,
-        'label_values({__name__=~"aws_resources|aws_ec2_instances", account_id=~"$account"}, region)',
+        f'label_values({{__name__=~"aws_resources|aws_ec2_instances", {ACCOUNT}}}, region)',
+    )
+
+
+def _accounts() -> dashboard.QueryVariable:
+    """The accounts of the groups and accounts that are chosen; without a value while neither are, see `promql`.
+
+    What is chosen and holds no account has an id that is none, and finds nothing.
+    """
+    chosen = f'{_IN_GROUP}, account_id=~"$account", account_id!~"{_NOTHING_CHOSEN}"'
+    dated = f'{{__name__=~"{_INFO}|aws_cost_daily_by_account_usd", job="", {chosen}}}'
+    served = f'{{__name__=~"{_INFO}|aws_cost_today_by_account_usd", job!="", {chosen}}}'
+    none = f'label_replace(vector(1), "account_id", "{_NO_ACCOUNT}", "", "")'
+    none = f'label_replace({none}, "account_id", "", "account_id", "{_NOTHING_CHOSEN}")'
+    return (
+        _query(
+            "accounts",
+            "Accounts chosen",
+            "Ids of the chosen accounts in the chosen groups.",
+            3,
+            f"query_result(group by (account_id) (last_over_time({dated}[$__range])) or group by (account_id) ({served}) or {none})",
+        )
+        .regex(rf'/account_id="(\d{{12}}|{_NO_ACCOUNT})"/')
+        .multi(True)
+        .include_all(True)
+        .current(_all())
+        .hide(model.VariableHide.HIDE_VARIABLE)
+    )
+
+
+def _undated() -> dashboard.QueryVariable:
+    """A regular expression that matches everything where there is no dated history in the range, and else nothing."""
+    none = 'label_replace(vector(1), "which", ".*", "", "")'
+    dated = "group(last_over_time(aws_cost_daily_by_service_usd[$__range]))"
+    return (
+        _query(
+            "undated",
+            "Without dated history",
+            "Whether the range has no dated history, so that live gauges stand for it.",
+            3,
+            f'query_result({none} unless on () {dated} or label_replace({dated}, "which", "dated", "", ""))',
+        )
+        .regex('/which="([^"]+)"/')
+        .current(model.VariableOption(text="dated", value="dated"))
+        .hide(model.VariableHide.HIDE_VARIABLE)
     )

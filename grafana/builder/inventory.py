@@ -5,11 +5,14 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import bargauge, common, stat, table
 
 from exporter.resources import all_resource_files
+from grafana.builder.collected import INVENTORY
 from grafana.builder.promql import PLACE
 from grafana.builder.style import (
+    MONEY_WIDTH,
     USD,
     account_column,
     account_id_column,
+    bars_that_fit,
     columns,
     hidden,
     instant,
@@ -27,7 +30,6 @@ from grafana.builder.usage import only_for
 _WHERE = "account_id, account, region, resource_type"
 _WHICH = f"{_WHERE}, resource_id"
 _LISTED = 25
-_TYPES = 12
 
 # Where the AWS console shows a resource; $1 is its region, $2 its id. What is not here leads to the console's front page.
 _CONSOLE = {
@@ -59,7 +61,7 @@ _CONSOLE_DOMAINS = {
 
 def run_rate(width: int) -> stat.Panel:
     """List price by the hour."""
-    return (
+    panel = (
         stat_panel(
             "Run rate",
             "List price of an hour of what exists now, in the chosen regions, where the price is known: an estimate "
@@ -71,11 +73,14 @@ def run_rate(width: int) -> stat.Panel:
         .decimals(2)
         .with_target(instant("A", f"sum(aws_estimated_run_rate_usd_per_hour{{{PLACE}}})", "Per hour"))
     )
+    return INVENTORY.in_values(panel, "Per hour")
 
 
 def waste(width: int) -> stat.Panel:
     """Dollars a month that could be saved."""
-    return (
+    unused = f"sum(aws_resources_unused_estimated_monthly_cost_usd{{{PLACE}}})"
+    cheaper = f"sum(aws_resources_saving_estimated_monthly_usd{{{PLACE}}})"
+    panel = (
         stat_panel(
             "Could be saved",
             "List price of a month of what is unused, and what cheaper types of the same would save, in the chosen "
@@ -85,20 +90,18 @@ def waste(width: int) -> stat.Panel:
         )
         .unit(USD)
         .decimals(2)
-        .with_target(
-            instant("A", f"sum(aws_resources_unused_estimated_monthly_cost_usd{{{PLACE}}})", "Unused")
-        )
-        .with_target(
-            instant("B", f"sum(aws_resources_saving_estimated_monthly_usd{{{PLACE}}})", "Cheaper types")
-        )
+        .with_target(instant("A", INVENTORY.or_zero(unused), "Unused"))
+        .with_target(instant("B", INVENTORY.or_zero(cheaper), "Cheaper types"))
     )
+    return INVENTORY.in_values(panel, "Could be saved")
 
 
 def by_type(width: int, height: int) -> bargauge.Panel:
-    return (
+    most = bars_that_fit(height)
+    panel = (
         ranking_bars(
             "Resources by type",
-            f"What exists now in the chosen regions, the {_TYPES} types with most of it. Up to an hour old.",
+            f"What exists now in the chosen regions, the {most} types with most of it. Up to an hour old.",
             width=width,
             height=height,
         )
@@ -107,11 +110,12 @@ def by_type(width: int, height: int) -> bargauge.Panel:
         .with_target(
             instant(
                 "A",
-                f"sort_desc(topk({_TYPES}, sum by (resource_type) (aws_resources{{{PLACE}}}) > 0))",
+                f"sort_desc(topk({most}, sum by (resource_type) (aws_resources{{{PLACE}}}) > 0))",
                 "{{resource_type}}",
             )
         )
     )
+    return INVENTORY.in_values(panel, "inventory")
 
 
 def of_service(width: int, height: int) -> bargauge.Panel:
@@ -136,18 +140,21 @@ def of_service(width: int, height: int) -> bargauge.Panel:
         )
         for service, kinds in sorted(types.items())
     )
-    return (
+    most = bars_that_fit(height)
+    panel = (
         ranking_bars(
             "Resources of the service",
-            "What exists now in the chosen regions and is charged as this service, by type and state. Up to an hour old.",
+            f"What exists now in the chosen regions and is charged as this service, by type and state, the {most} largest "
+            "groups. Up to an hour old.",
             width=width,
             height=height,
         )
         .no_value("none that are counted")
         .unit("short")
         .decimals(0)
-        .with_target(instant("A", f"sort_desc({counts})", "{{resource_type}} {{state}}"))
+        .with_target(instant("A", f"sort_desc(topk({most}, {counts}))", "{{resource_type}} {{state}}"))
     )
+    return INVENTORY.in_values(panel, "inventory")
 
 
 def most_expensive(width: int, height: int, *, without: tuple[str, ...] = ()) -> table.Panel:
@@ -181,11 +188,10 @@ def most_expensive(width: int, height: int, *, without: tuple[str, ...] = ()) ->
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("A month").desc(True)])
-        .override_by_name("Type", properties(custom__width=240))
-        .override_by_name("Account", account_column(150))
-        .override_by_name("Account id", account_id_column())
-        .override_by_name("Region", properties(custom__width=110))
-        .override_by_name("A month", money_bar(custom__width=170))
+        .override_by_name("Account", account_column())
+        .override_by_name("Account id", hidden())
+        .override_by_name("Region", properties(custom__width=120))
+        .override_by_name("A month", money_bar())
         .override_by_name("Age", properties(unit="s", decimals=0, noValue="–", custom__width=100))
         .override_by_name(
             "Resource",
@@ -193,7 +199,7 @@ def most_expensive(width: int, height: int, *, without: tuple[str, ...] = ()) ->
         )
         .override_by_name("console", hidden())
     )
-    return without_columns(panel, without)
+    return without_columns(INVENTORY.in_rows(panel, "resource_type"), without)
 
 
 def unused(width: int, height: int, *, without: tuple[str, ...] = ()) -> table.Panel:
@@ -204,7 +210,7 @@ def unused(width: int, height: int, *, without: tuple[str, ...] = ()) -> table.P
         "expensive. Up to an hour old.",
         "reason",
         "aws_resources_unused",
-        ("aws_resources_unused_estimated_monthly_cost_usd", "A month", 95),
+        ("aws_resources_unused_estimated_monthly_cost_usd", "A month"),
         width=width,
         height=height,
     )
@@ -219,7 +225,7 @@ def savings(width: int, height: int) -> table.Panel:
         "in extended support; and what that saves a month at list price. Up to an hour old.",
         "kind",
         "aws_resources_saving",
-        ("aws_resources_saving_estimated_monthly_usd", "Saves a month", 105),
+        ("aws_resources_saving_estimated_monthly_usd", "Saves a month"),
         width=width,
         height=height,
     )
@@ -230,16 +236,16 @@ def _avoidable(
     description: str,
     why: str,
     counted: str,
-    dollars: tuple[str, str, int],
+    dollars: tuple[str, str],
     *,
     width: int,
     height: int,
 ) -> table.Panel:
-    """Counts and dollars by account, type and the label `why`; `dollars` are a family, its column and that one's width."""
+    """Counts and dollars by account, type and the label `why`; `dollars` are a family and its column."""
     by = f"account_id, account, resource_type, {why}"
-    family, column, column_width = dollars
+    family, column = dollars
     largest = f"topk({_LISTED}, sum by ({by}) ({family}{{{PLACE}}}))"
-    return (
+    panel = (
         table_panel(title, description, width=width, height=height)
         .no_value("nothing")
         .with_target(rows("A", largest))
@@ -257,12 +263,12 @@ def _avoidable(
             )
         )
         .sort_by([common.TableSortByFieldState().display_name(column).desc(True)])
-        .override_by_name("Account", account_column(110))
-        .override_by_name("Account id", account_id_column())
-        .override_by_name("Type", properties(custom__width=240))
-        .override_by_name("Count", properties(unit="none", decimals=0, custom__width=60))
-        .override_by_name(column, money_column(custom__width=column_width))
+        .override_by_name("Account", account_column())
+        .override_by_name("Account id", account_id_column(width))
+        .override_by_name("Count", properties(unit="none", decimals=0, custom__width=65))
+        .override_by_name(column, money_column(custom__width=MONEY_WIDTH + 20))
     )
+    return INVENTORY.in_rows(panel, "resource_type")
 
 
 def _console(vector: str) -> str:

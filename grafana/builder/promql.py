@@ -1,5 +1,13 @@
 """PromQL idioms that the dashboards share; docs/history.md says why dated cost is asked like this.
 
+Selectors. Everything is filtered by `$accounts` and `$service`. `$accounts` has no value unless accounts or groups are
+chosen, and Grafana writes `()` for it: a regular expression that matches only a label that is absent. One selector
+thus names both the sums that the exporter keeps and the account and service pairs under them, and finds the sums
+where nothing is chosen and the pairs where something is, never both: 20 series instead of 6,000.
+
+Time. All is asked of the end of the range, never of now: names, ranks and what is complete are those of the range.
+`END` is a literal in the query, so that what is looked up there is evaluated once, not at each step.
+
 Live gauges carry the scrape's own labels beside the contract's, and an account can be renamed within a
 day: wherever a query looks back in time over live gauges, it first takes one value an account and service.
 """
@@ -7,28 +15,44 @@ day: wherever a query looks back in time over live gauges, it first takes one va
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import Literal
 
-# `members` are the accounts of the chosen group, `account` those of them that are chosen by hand.
-ACCOUNT = 'account_id=~"$account", account_id=~"$members"'
+Part = Literal["all", "run", "non_usage"]
+"""All charges; those of usage, which run from day to day; or the others: tax, support, fees, credits, refunds."""
+
+END = "${__to:date:seconds}"
+START = "${__from:date:seconds}"
+# Account ids have twelve digits each, so that `.*` adds none to those that are chosen.
+ACCOUNT = 'account_id=~"$accounts.*"'
+# Subjects that are no account have no account_id; they are shown for any chosen account.
+SUBJECT = 'account_id=~"$accounts.*|"'
 COST = f'{ACCOUNT}, service=~"$service"'
 PLACE = f'{ACCOUNT}, region=~"$region"'
 PAIR = "account_id, account, service"
+BY_ACCOUNT = "account_id, account"
 
+_CHOSEN_SERVICE = "$service"
 _DAY = 86_400
-_DAY_MS = 86_400_000
+_HALF_DAY = 43_200
 _WEEK = 7
-_LATE_DAYS = 7  # how far the newest complete day may lie back; AWS books within two
-_LIVE_DAY = "1439m"
-_YESTERDAYS_DAY = "last_over_time(aws_cost_daily_usd{%s}[1d])"
-
-
-def _at_end(vector: str) -> str:
-    """A vector as it is at the end of the query, at every step of it."""
-    return f"last_over_time({vector}[1s:1s] @ end())"
-
-
-_MIDNIGHT = _at_end(f"(vector(time()) - vector(time()) % {_DAY})")
+_LATE_DAYS = 5  # how far the newest complete day may lie back; AWS books within two
+# A range ends at a midnight, or as "last month" does a second before it: its last day is over then.
+_TODAY = f"({END} - {END} % {_DAY})"  # that began the day in which the range ends
+_MIDNIGHT = f"({END} + 1 - ({END} + 1) % {_DAY})"  # the newest one of the range
+_MIDNIGHT_BEFORE = (
+    f"({END} - 1 - ({END} - 1) % {_DAY})"  # the same, and a day earlier where the range ends at midnight
+)
+_LIVE = "[12h]"  # where there is no dated history, a day is what was served last within so long
+# The range and as much before it: durations are added by writing them one after the other, each in another unit.
+_TWO_RANGES = f"[2d$__range${{__range_ms}}ms:1d] @ {END} offset -1s"
+# Dated history of the range; `-1s` excludes the midnight that begins it, and includes one that ends it in a second.
+_BY_SERVICE = "aws_cost_daily_by_service_usd"
+_RUN_IS_KNOWN = "last_over_time(aws_cost_daily_non_usage_known[1d]) > 0"
+_RANGE_BEGINS = f"({START} - {START} % {_DAY})"
+# Of the month in which the range ends, and of the range if that is later.
+_DAY_OF_MONTH = f"day_of_month(vector({END} - 1))"
+_MONTH_BEGINS = f"({_MIDNIGHT_BEFORE} - {_DAY} * ({_DAY_OF_MONTH} - 1))"
+RANGE = f"[$__range:1d] @ {END} offset -1s"
 
 
 def total(by: str, vector: str) -> str:
@@ -36,129 +60,256 @@ def total(by: str, vector: str) -> str:
     return f"sum by ({by}) ({vector})" if by else f"sum({vector})"
 
 
-def daily_cost(by: str, matchers: str = COST) -> str:
+def select(stem: str, by: str, service: str = _CHOSEN_SERVICE, more: str = "") -> str:
+    """A selector of what is chosen, of `{stem}_usd` or of the sums beside it that suffice for sums by these labels.
+
+    `service` is a regular expression, `more` are further matchers. What it finds must still be summed by `by`.
+    """
+    further = f", {more}" if more else ""
+    if by == "service":
+        return f'{{__name__=~"{stem}_usd|{stem}_by_service_usd", account_id=~"$accounts", service=~"{service}"{further}}}'
+    if "service" in by:
+        return f'{stem}_usd{{{ACCOUNT}, service=~"{service}"{further}}}'
+    # Sums by account have no service. While all services are chosen, `.(?:.*){9}` excludes all that have one; no
+    # service is called one character and then nine times the name of a chosen one.
+    return (
+        f'{{__name__=~"{stem}_usd|{stem}_by_account_usd", {ACCOUNT}, service=~"{service}",'
+        f' service!~".(?:{service}){{9}}"{further}}}'
+    )
+
+
+def _non_usage(stem: str, service: str, more: str = "") -> str:
+    """A selector of the pairs with other charges than usage; they are few."""
+    further = f", {more}" if more else ""
+    return f'{stem}_non_usage_usd{{{ACCOUNT}, service=~"{service}"{further}}}'
+
+
+def _less(whole: str, other: str, part: Part) -> str:
+    """Values to be summed: those of `other` have a label more, or those of the same account and service would be lost."""
+    if part == "non_usage":
+        return other
+    return whole if part == "all" else f'{whole} or label_replace(-({other}), "less", "1", "", "")'
+
+
+def _as_it_is(vector: str) -> str:
+    return vector
+
+
+def _days(
+    by: str,
+    part: Part,
+    over: Callable[[str], str] = _as_it_is,
+    *,
+    at_begin: bool = False,
+    service: str = _CHOSEN_SERVICE,
+) -> str:
+    """Cost of the UTC day that ends (or begins) at a step, to be summed by `by`.
+
+    Dated history, or, in an installation without, what `yesterday` showed at the end of the following day. `over` is
+    what is made of each of the two in time: to join thousands of series at each step takes longer than to read them.
+    """
+    dated, live = (" offset -1d", " offset -2d") if at_begin else ("", " offset -1d")
+    # A label that each of the series has.
+    undated = f'{"service" if by == "service" else "account_id"}=~"$undated"'
+
+    def either(written: str, served: str) -> str:
+        newest = f"max by ({_series(by)}) (last_over_time({served}{_LIVE}{live}))"
+        return f"{over(f'last_over_time({written}[1d]{dated})')} or {over(newest)}"
+
+    return _less(
+        either(select("aws_cost_daily", by, service), select("aws_cost_yesterday", by, service, undated)),
+        either(_non_usage("aws_cost_daily", service), _non_usage("aws_cost_yesterday", service, undated)),
+        part,
+    )
+
+
+def _now(by: str, part: Part, day: str, service: str) -> str:
+    """What was served of `today` or `yesterday` at the end of the range, to be summed by `by`."""
+    whole, other = (
+        f"max by ({_series(by)}) ({selector} @ {END})"
+        for selector in (select(f"aws_cost_{day}", by, service), _non_usage(f"aws_cost_{day}", service))
+    )
+    return _less(whole, other, part)
+
+
+def daily_cost(by: str, part: Part = "all", service: str = _CHOSEN_SERVICE) -> str:
     """Cost of the UTC day that begins at each step, in USD; the step must be one day.
 
-    Dated history first. Where there is none, the live gauges show it: a day's cost is what `yesterday` showed at
-    the end of the following day, and the current day is what `today` shows. The first minute of a day does not
-    count: a scrape may come before the exporter has noticed midnight, and what it shows is the day before.
+    Dated history first, see `_days`. The day in which the range ends and the day before are not written yet: what
+    the live gauges show at the end of the range stands for them. An exporter that has not noticed midnight shows the
+    day before, so that the first two minutes of a day count for nothing.
     """
 
-    def live(family: str, shift: str) -> str:
-        newest = f"last_over_time({family}{{{matchers}}}[{_LIVE_DAY}] offset {shift})"
-        return total(by, f"max by ({_series(by)}) ({newest})")
+    def newest(day: str, midnight: str) -> str:
+        is_here = f"abs(vector(time() - 1) - {midnight}) < {_HALF_DAY}"
+        return f"{total(by, _now(by, part, day, service))} and on () ({is_here})"
 
     return (
-        f"{total(by, f'last_over_time(aws_cost_daily_usd{{{matchers}}}[1d] offset -1d)')}"
-        f" or {live('aws_cost_yesterday_usd', '-2d')}"
-        f" or {live('aws_cost_today_usd', '-1d')}"
+        f"({total(by, _days(by, part, at_begin=True, service=service))}"
+        f" or ({newest('today', _TODAY)} or {newest('yesterday', f'({_TODAY} - {_DAY})')})"
+        f" and on () (vector({END} % {_DAY}) > 120) unless on () {_written('[1d] offset -1d')})"
+        f" and on () (vector(time()) < {END})"
     )
 
 
-def complete_through(look: str = "[1d] @ end()") -> str:
-    """End of the newest complete day at the end of a query, in seconds; never counted from the wall clock's day.
+def complete_through() -> str:
+    """End of the newest complete day of the range, in seconds; never counted from the wall clock's day.
 
-    Where no exporter was scraped, as before the installation, the end of the day before yesterday stands for it.
+    As it was reported until three days later, so that a range in the past ends with its last day. Where no exporter
+    was scraped, as before the installation, every day of the range is complete.
     """
-    served = f"max(last_over_time(aws_cost_complete_through_timestamp_seconds{look}))"
-    return f"({served} or on () ({_MIDNIGHT} - {_DAY}))"
+    served = f"max(last_over_time(aws_cost_complete_through_timestamp_seconds[4d] @ {END} offset -3d))"
+    return f"clamp_max({served} or on () vector({_MIDNIGHT}), {_MIDNIGHT})"
 
 
-def complete_days(vector: str) -> str:
-    """A range vector of daily steps at the end of each day as one of complete days only."""
-    return f"({vector} and on () (vector(time()) <= on () {complete_through()}))"
+def range_cost(by: str, part: Part = "all", service: str = _CHOSEN_SERVICE) -> str:
+    """Cost of the UTC days of the range as far as dated history has them, in USD; at any step the same."""
+    return total(by, _days(by, part, lambda days: f"sum_over_time({days}{RANGE})", service=service))
 
 
-def direction(days: int, matchers: str = COST) -> str:
-    """By which part the newest complete UTC days cost more than as many before them; at the end of a range.
+def organization_cost() -> str:
+    """Cost of the UTC days of the range of all accounts and services, in USD."""
+    return f"sum(sum_over_time(last_over_time({_BY_SERVICE}[1d]){RANGE}))"
 
-    From dated history, else what `yesterday` showed last on each following day. Absent unless all of these days
-    are known.
+
+def average_day() -> str:
+    """The run of an average complete day of the range, in USD."""
+    return f"avg_over_time({_complete_runs()}{RANGE})"
+
+
+def deviation_of_days() -> str:
+    """The standard deviation of the run of the complete days of the range, in USD."""
+    return f"stddev_over_time({_complete_runs()}{RANGE})"
+
+
+def _complete_runs() -> str:
+    """The run of each complete day at its end."""
+    days = f"sum({_days(BY_ACCOUNT, 'run')})"
+    return f"({days} and on () (vector(time()) <= on () {complete_through()}))"
+
+
+def average_of_week(by: str, most: int = 0) -> str:
+    """The average run of the seven UTC days that end with each complete day, at the begin of that day, in USD.
+
+    Of the `most` that ran up most in the range, if given. Only where all seven days are known. The steps must be days;
+    they are looked up at their ends, also before the range.
     """
+    week = f"[7d:1d] offset -{_DAY * 1000 + 1}ms"  # a millisecond, or an eighth day would be on the edge
+    days = total(by, _days(by or BY_ACCOUNT, "run"))
+    is_complete = f"on () (vector(time() + {_DAY}) <= on () {complete_through()})"
+    live = f'last_over_time(aws_cost_yesterday_by_service_usd{{service=~"$undated"}}{_LIVE} offset -1d)'
+    known = f"on () (count_over_time(group(last_over_time({_BY_SERVICE}[1d]) or {live}){week}) == 7)"
+    largest = f" and on ({by}) {top_of_range(most, by, 'run')}" if most else ""
+    # A service without cost on a day has no value then, and cost nothing.
+    return f"sum_over_time(({days}){week}) / 7 and {known} and {is_complete}{largest}"
 
-    def ratio(steps: _Steps, vector: str) -> str:
-        last, before = (f"sum({steps.sum(vector, first, days)})" for first in (0, days))
-        return f"({last} / {before} - 1)"
 
-    return _dated_or_live(2 * days, "", matchers, ratio)
-
-
-def movers(days: int, most: int) -> str:
-    """By how much account and service pairs rose or fell against the same days a week before, largest first.
-
-    The days are the newest complete ones; all of both sides are known, or nothing is shown. What is new has
-    cost nothing before; what has ended costs nothing now.
-    """
-    change = _dated_or_live(
-        days + _WEEK,
-        PAIR,
-        COST,
-        lambda steps, vector: f"sum by ({PAIR}) ({steps.change(vector, days, _WEEK)})",
+def coming_days(most: int) -> str:
+    """The date of each of the coming days that is projected, in milliseconds, by `days_ahead`."""
+    numbers = " or ".join(
+        f'label_replace(vector({number}), "days_ahead", "{number}", "", "")' for number in range(1, most + 1)
     )
-    return f"{change} and topk({most}, abs({change}) > 0.005)"
+    return f"({_TODAY} + {_DAY} * ({numbers})) * 1000 and on (days_ahead) aws_cost_forecast_daily_usd"
 
 
-def _dated_or_live(days: int, by: str, matchers: str, expr: Callable[[_Steps, str], str]) -> str:
-    """What `expr` makes of daily cost by account and service, if the newest complete days are all known."""
-    dated, live = _Steps(days, is_live=False), _Steps(days, is_live=True)
-    newest = f"max by ({_series(by)}) (last_over_time(aws_cost_yesterday_usd{{{matchers}}}[1d]))"
-    return (
-        f"({expr(dated, f'last_over_time(aws_cost_daily_usd{{{matchers}}}[1d])')} and on () {dated.are_known()}"
-        f" or {expr(live, newest)} and on () {live.are_known()} unless on () {dated.are_known()})"
-    )
+def cost_before(by: str, part: Part) -> str:
+    """Cost of as many UTC days before the range as are complete in it, in USD; nothing unless all are known."""
+    days = _days(by, part)
+    is_before = f"on () (vector(time()) <= {_RANGE_BEGINS} > on () {_before_begins()})"
+    return f"{total(by, f'sum_over_time((({days}) and {is_before}){_TWO_RANGES})')} and on () {_both_known()}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Steps:
-    """Daily steps back to so many days before the end of the newest complete one, each at the end of a day.
+def change(by: str) -> str:
+    """By how many dollars the run of the complete days of the range differs from that of as many days before.
 
-    What is live shows a day only when the next one ends: its steps are of the day before, and the newest one is
-    of the day before yesterday.
+    Nothing unless all days are known. What is new has cost nothing before; what has ended costs nothing now.
     """
-
-    days: int = field(kw_only=False)
-    is_live: bool
-
-    @property
-    def _age(self) -> str:
-        """How many seconds before the end of the newest complete day the day of a step ended."""
-        if not self.is_live:
-            return f"({complete_through()} - time())"
-        return f"(clamp_max({complete_through()}, scalar({_MIDNIGHT}) - {_DAY}) - time() + {_DAY})"
-
-    @property
-    def _back(self) -> str:
-        return f"[{self.days + _LATE_DAYS}d:1d] offset -1ms"
-
-    def _between(self, first: int, days: int) -> str:
-        return f"({self._age} >= {first * _DAY} < {(first + days) * _DAY})"
-
-    def sum(self, vector: str, first: int, days: int) -> str:
-        """The sum of so many days; the newest complete one is day 0."""
-        return f"sum_over_time(({vector} and on () {self._between(first, days)}){self._back})"
-
-    def change(self, vector: str, days: int, before: int) -> str:
-        """The sum of the newest days less that of as many so many days before."""
-        sign = f"({self._between(0, days)} * 0 + 1 or {self._between(before, days)} * 0 - 1)"
-        return f"sum_over_time(({vector} * on () group_left () {sign}){self._back})"
-
-    def are_known(self) -> str:
-        """A value only if every day has one."""
-        family = "aws_cost_yesterday_usd" if self.is_live else "aws_cost_daily_usd"
-        known = f"group(last_over_time({family}[1d])) and on () {self._between(0, self.days)}"
-        return f"(count_over_time(({known}){self._back}) == {self.days})"
+    now = f"(vector(time()) > {_RANGE_BEGINS} <= on () {complete_through()})"
+    before = f"(vector(time()) <= {_RANGE_BEGINS} > on () {_before_begins()})"
+    signed = f"({_days(by, 'run')}) * on () group_left () ({now} * 0 + 1 or {before} * 0 - 1)"
+    return f"{total(by, f'sum_over_time(({signed}){_TWO_RANGES})')} and on () {_both_known()}"
 
 
-def same_days_of_last_month(matchers: str = COST) -> str:
+def _before_begins() -> str:
+    """When the days before the range begin, as many as are complete in it."""
+    return f"(2 * {_RANGE_BEGINS} - {complete_through()})"
+
+
+def _both_known() -> str:
+    """A value only if each complete day of the range, and as many before it, are written."""
+    days = f"group({_RUN_IS_KNOWN}) and on () (vector(time()) > on () {_before_begins()} <= on () {complete_through()})"
+    return f"(count_over_time(({days}){_TWO_RANGES}) * {_DAY} == on () (2 * ({complete_through()} - {_RANGE_BEGINS})))"
+
+
+def direction(days: int) -> str:
+    """By which part the run of the newest complete UTC days is more than that of as many before them.
+
+    Absent unless all of these days are known.
+    """
+    last, before = (_sum_of_newest("", first, days) for first in (0, days))
+    return f"({last} / {before} - 1) and on () {_are_known(2 * days)}"
+
+
+def movers(days: int, most: int) -> tuple[str, str]:
+    """By how much the run of account and service pairs rose or fell against the same days a week before, and the run now.
+
+    The largest changes of at least a cent. The days are the newest complete ones of the range; all of both sides are
+    known, or nothing is shown. What is new has cost nothing before; what has ended has no run now.
+    """
+    sign = f"({_newest_days(0, days)} * 0 + 1 or {_newest_days(_WEEK, days)} * 0 - 1)"
+    signed = f"* on () group_left () {sign}){_back(days + _WEEK)}"
+    differs = total(PAIR, _days(PAIR, "run", lambda vector: f"sum_over_time(({vector} {signed})"))
+    known = f"on () {_are_known(days + _WEEK)}"
+    largest = f"{differs} and topk({most}, abs({differs}) >= 0.01)"
+    return f"{largest} and {known}", f"{_sum_of_newest(PAIR, 0, days)} and {largest} and {known}"
+
+
+def _newest_days(first: int, days: int) -> str:
+    """A value at the end of so many days; the newest complete one of the range is day 0."""
+    return f"(({complete_through()} - time()) >= {first * _DAY} < {(first + days) * _DAY})"
+
+
+def _back(days: int) -> str:
+    """Daily steps back to so many days before the end of the newest complete one."""
+    return f"[{days + _LATE_DAYS}d:1d] @ {END} offset -1s"
+
+
+def _sum_of_newest(by: str, first: int, days: int) -> str:
+    """The run of so many days, of which the newest complete one of the range is day 0."""
+    newest = f"and on () {_newest_days(first, days)}){_back(first + days)}"
+    return total(by, _days(by, "run", lambda vector: f"sum_over_time(({vector} {newest})"))
+
+
+def _are_known(days: int) -> str:
+    """A value only if each of the newest complete days of the range has one."""
+    live = f'last_over_time(aws_cost_yesterday_by_service_usd{{service=~"$undated"}}{_LIVE} offset -1d)'
+    known = f"group({_RUN_IS_KNOWN} or {live}) and on () {_newest_days(0, days)}"
+    return f"(count_over_time(({known}){_back(days)}) == {days})"
+
+
+def yesterday() -> str:
+    """Cost of the UTC day before the one in which the range ends, in USD; as it was served then, else as it is written."""
+    dated = total("", f"last_over_time(({_days('', 'all')})[1d:1d] offset -1s)")
+    return f"sum({select('aws_cost_yesterday', '')}) or {dated}"
+
+
+def month_to_date(by: str) -> str:
+    """Cost of the UTC calendar month in which the range ends, up to its end, in USD; for instant queries."""
+    served = total(by, f"aws_cost_month_to_date_usd{{{COST}}}")
+    in_month = f"on () (vector(time()) > on () {_MONTH_BEGINS})"
+    dated = total(by, f"sum_over_time((({_days(by, 'all')}) and {in_month})[31d:1d] offset -1s)")
+    return f"{served} or ({dated} unless on () group(aws_cost_month_to_date_usd))"
+
+
+def same_days_of_last_month() -> str:
     """Cost of days 1 to k of the previous calendar month, of which k are complete in this one; nothing without any."""
-    now = _at_end("vector(time())")
-    last = _at_end("(vector(time()) - 86400 * day_of_month())")
     newest = f"({complete_through()} - 1)"
+    last = f"({END} - 1 - {_DAY} * day_of_month(vector({END} - 1)))"
     return (
-        f"sum(sum_over_time(({_YESTERDAYS_DAY % matchers}"
-        f" and on () month({newest}) == month({now})"
-        f" and on () month(vector(time() - 1)) == month({last})"
-        f" and on () day_of_month(vector(time() - 1)) <= day_of_month({newest}))[62d:1d] offset -1ms))"
+        f"sum(sum_over_time((({_days('', 'all')})"
+        f" and on () month({newest}) == on () month(vector({END} - 1))"
+        f" and on () month(vector(time() - 1)) == on () month({last})"
+        f" and on () day_of_month(vector(time() - 1)) <= on () day_of_month({newest}))[62d:1d] offset -1s))"
     )
 
 
@@ -167,19 +318,48 @@ def top(count: int, by: str, vector: str) -> str:
     return f"topk({count}, sum by ({by}) ({vector}))"
 
 
-def top_of_range(count: int, by: str, matchers: str = COST) -> str:
-    """Those that cost most in this month and the last, the same ones at every step of a range.
+def top_of_range(count: int, by: str, part: Part = "all") -> str:
+    """Those that cost most in the range, the same ones at every step; without dated history, in this month and the last."""
+    recent = (
+        f'{{__name__=~"aws_cost_month_to_date_usd|aws_cost_last_month_usd", {COST}, account_id=~"$undated"}}'
+    )
+    ranked = f"{range_cost(by, part)} or sum by ({by}) ({recent} @ {END})"
+    # Without usage there is no run.
+    return f"topk({count}, {f'({ranked}) > 0.005' if part == 'run' else ranked})"
 
-    A range of daily steps ends at the last midnight, where a fresh exporter knew nothing yet: hence the
-    look ahead. The look back lets a range end in the future, as "this month" does.
-    """
-    months = f'{{__name__=~"aws_cost_month_to_date_usd|aws_cost_last_month_usd", {matchers}}}'
-    return f"topk({count}, sum by ({by}) (last_over_time({months}[3d] @ end() offset -1d)))"
+
+def cost_of_months(by: str) -> str:
+    """Cost of each complete UTC calendar month at its 1st, in USD; of the first one at the first step of the range."""
+
+    def month(look: str) -> str:
+        return total(by, f"last_over_time({select('aws_cost_monthly', by)}{look} offset -1d)")
+
+    return (
+        f"({month('[1d]')} or {month('[31d]')} and on () (vector(time()) <= {START})"
+        f" unless on () (vector(time()) >= on () {_MONTH_BEGINS})) and on () (vector(time()) < {END})"
+    )
 
 
-def month_to_date(by: str) -> str:
-    """Cost of this UTC calendar month so far."""
-    return total(by, f"aws_cost_month_to_date_usd{{{COST}}}")
+def top_of_months(count: int, by: str) -> str:
+    """Those that cost most in the months that the range touches."""
+    return f"topk({count}, sum by ({by}) (sum_over_time(({cost_of_months(by)})[1d$__range:1d] @ {END})))"
+
+
+def month_so_far() -> str:
+    """Cost of the month in which the range ends, up to its end, where `cost_of_months` would show it complete."""
+    served = f"sum(aws_cost_month_to_date_usd{{{COST}}} @ {END})"
+    days = f"({_days('', 'all')}) and on () (vector(time()) > on () {_MONTH_BEGINS})"
+    dated = f"sum(sum_over_time(({days})[31d:1d] @ {END} offset -1s))"
+    first_step = f"clamp_min({_MONTH_BEGINS}, {_RANGE_BEGINS})"
+    return (
+        f"({served} or {dated}) and on () (vector(time()) - on () {first_step} >= 0 < {_DAY})"
+        " unless on () group(last_over_time(aws_cost_monthly_by_service_usd[1d] offset -1d))"
+    )
+
+
+def _written(look: str = "[1d]") -> str:
+    """A value if the day has been written to dated history, regardless of what is chosen."""
+    return f"group(last_over_time({_BY_SERVICE}{look}))"
 
 
 def _series(by: str) -> str:

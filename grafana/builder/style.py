@@ -38,6 +38,14 @@ SERVICES = {
 BY_THRESHOLD = dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS)
 
 Threshold = tuple[float | None, str]
+STATE = "S"
+"""The query of a panel that says why there is nothing to show; see `grafana.builder.collected`."""
+MONEY_WIDTH = 120
+"""Pixels of a column that hold $1,234,567.89, and a header of a dozen letters with its arrow."""
+_NAME_WIDTH = 80
+"""Pixels that a column of names keeps where a table is narrow; it takes what the others leave."""
+_BAR_HEIGHT, _BAR_SPACING = 16, 10  # in pixels; Grafana draws the spacing
+_GRID_ROW, _FRAME_OF_A_PANEL = 38, 64  # in pixels: a row of the grid, and title and padding of a panel
 _BAR = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
 
 
@@ -128,7 +136,8 @@ def line_panel(title: str, description: str, *, width: int, height: int) -> time
         .draw_style(common_model.GraphDrawStyle.LINE)
         .line_width(2)
         .fill_opacity(8)
-        .show_points(common_model.VisibilityMode.NEVER)
+        # What began a moment ago is no line yet.
+        .show_points(common_model.VisibilityMode.AUTO)
         .span_nulls(False)
         .legend(legend_below("lastNotNull"))
     )
@@ -268,12 +277,17 @@ def ranking_bars(title: str, description: str, *, width: int, height: int) -> ba
         .show_unfilled(False)
         .sizing(common_model.BarGaugeSizing.MANUAL)
         .max_viz_height(28)
-        .min_viz_height(16)
+        .min_viz_height(_BAR_HEIGHT)
         .min_viz_width(8)
         .text(common.VizTextDisplayOptions().title_size(12).value_size(14))
         .reduce_options(_last())
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.FIXED).fixed_color(NEUTRAL))
     )
+
+
+def bars_that_fit(height: int) -> int:
+    """How many bars a panel of this height, in rows of the grid, shows without scrolling."""
+    return (height * _GRID_ROW - _FRAME_OF_A_PANEL + _BAR_SPACING) // (_BAR_HEIGHT + _BAR_SPACING)
 
 
 def table_panel(title: str, description: str, *, width: int, height: int) -> table.Panel:
@@ -290,23 +304,33 @@ def table_panel(title: str, description: str, *, width: int, height: int) -> tab
         .cell_options(common_model.TableAutoCellOptions())
         .cell_height(common_model.TableCellHeight.SM)
         # What has no such label; the panel's own text is for a table without rows.
-        .override_by_field_type("string", properties(noValue="–"))
+        .override_by_field_type("string", properties(noValue="–", custom__minWidth=_NAME_WIDTH))
     )
 
 
 def money_column(**more: object) -> list[model.DynamicConfigValue]:
     """Dollars in a table."""
-    return properties(unit=USD, decimals=2, noValue="–", **more)
+    return properties(unit=USD, noValue="–", **{"decimals": 2, "custom__width": MONEY_WIDTH} | more)
 
 
-def money_bar(**more: object) -> list[model.DynamicConfigValue]:
+def money_bar() -> list[model.DynamicConfigValue]:
     """Dollars in a table, with a bar that shows their share of the largest."""
-    return money_column(min=0, fieldMinMax=True, color=fixed(NEUTRAL), custom__cellOptions=_BAR, **more)
+    return money_column(
+        min=0,
+        fieldMinMax=True,
+        color=fixed(NEUTRAL),
+        custom__cellOptions=_BAR,
+        custom__width=MONEY_WIDTH + 50,
+    )
+
+
+KEPT = "datasource", "grouping", "group", "account", "service", "region"
+"""Variables that lead from one dashboard to another."""
 
 
 def link(title: str, dashboard_uid: str, variable: str, field: str) -> list[dict[str, object]]:
     """The `links` property of a column that leads to the dashboard of its row; range and filters are kept."""
-    kept = "&".join(f"${{{name}:queryparam}}" for name in ("datasource", "grouping", "group"))
+    kept = "&".join(f"${{{name}:queryparam}}" for name in KEPT if name != variable)
     value = f'${{__data.fields["{field}"]}}'
     return [
         {
@@ -317,15 +341,15 @@ def link(title: str, dashboard_uid: str, variable: str, field: str) -> list[dict
     ]
 
 
-def account_column(width: int | None = None) -> list[model.DynamicConfigValue]:
+def account_column() -> list[model.DynamicConfigValue]:
     """Names of accounts that lead to the account's dashboard, by the column `Account id`."""
-    fixed_width = {} if width is None else {"custom__width": width}
-    return properties(**fixed_width, links=link("Account", "aws-spend-account", "account", "Account id"))
+    title = 'Account ${__data.fields["Account id"]}'  # names are not unique
+    return properties(links=link(title, "aws-spend-account", "account", "Account id"))
 
 
-def account_id_column() -> list[model.DynamicConfigValue]:
-    """Twelve digits."""
-    return properties(custom__width=115)
+def account_id_column(panel_width: int) -> list[model.DynamicConfigValue]:
+    """Twelve digits, where the panel has room beside names and amounts; else links alone use them."""
+    return properties(custom__width=115) if panel_width == COLUMNS else hidden()
 
 
 def service_column() -> list[model.DynamicConfigValue]:
@@ -334,8 +358,8 @@ def service_column() -> list[model.DynamicConfigValue]:
 
 
 def hidden() -> list[model.DynamicConfigValue]:
-    """A column that links need and that is not shown."""
-    return properties(custom__hideFrom={"viz": True, "tooltip": True, "legend": True})
+    """A column that links need and that is not shown: Grafana 12 honours `hidden`, 13 `hideFrom`."""
+    return properties(custom__hidden=True, custom__hideFrom={"viz": True, "tooltip": True, "legend": True})
 
 
 def without_columns(panel: table.Panel, names: tuple[str, ...]) -> table.Panel:
@@ -355,12 +379,58 @@ def columns(names: dict[str, str]) -> list[model.DataTransformerConfig]:
         model.DataTransformerConfig(
             id_val="organize",
             options={
-                "excludeByName": {"Time": True, **({} if "Value" in names else {"Value": True})},
+                "excludeByName": {
+                    name: True for name in ("Time", "Value", f"Value #{STATE}") if name not in names
+                },
                 "indexByName": {name: index for index, name in enumerate(names)},
                 "renameByName": names,
             },
         ),
     ]
+
+
+def difference(alias: str, left: str, operator: str, right: str) -> model.DataTransformerConfig:
+    """A column that is calculated from two others; what is missing counts as 0."""
+    return model.DataTransformerConfig(
+        id_val="calculateField",
+        options={
+            "mode": "binary",
+            "alias": alias,
+            "binary": {"left": left, "operator": operator, "right": right},
+        },
+    )
+
+
+def calculated(
+    shown: list[model.DataTransformerConfig], *calculations: model.DataTransformerConfig
+) -> list[model.DataTransformerConfig]:
+    """The transformations of `columns` with calculations, which have the names of the queries."""
+    merge, organize = shown
+    return [merge, *calculations, organize]
+
+
+def change_column(**more: object) -> list[model.DynamicConfigValue]:
+    """By how many dollars something changed; less than a dollar is no news."""
+    return money_column(
+        custom__cellOptions={"type": "color-text"},
+        thresholds=steps((None, GOOD), (-1, "text"), (1, BAD)),
+        **more,
+    )
+
+
+def part_column() -> list[model.DynamicConfigValue]:
+    """By which part something changed, in a word where it began or ended."""
+    return properties(
+        unit="percentunit",
+        decimals=1,
+        noValue="–",
+        custom__width=85,
+        mappings=[
+            {"type": "special", "options": {"match": "null+nan", "result": {"text": "–"}}},
+            {"type": "range", "options": {"from": 1e6, "to": None, "result": {"text": "new"}}},
+            {"type": "range", "options": {"from": None, "to": -0.999999, "result": {"text": "ended"}}},
+        ],
+    )
 
 
 def _last() -> common.ReduceDataOptions:

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import table, timeseries
 
+from grafana.builder.collected import EC2_RUNNING, USAGE, Collected
 from grafana.builder.promql import ACCOUNT, PLACE, daily_cost
 from grafana.builder.style import (
     SERIES,
+    account_column,
     account_id_column,
     columns,
     fixed,
+    hidden,
     legend_below,
     money_column,
     properties,
@@ -57,6 +60,7 @@ class Usage:
     services: tuple[str, ...]
     calc: str = "sum"
     """What the legend says of the range."""
+    source: Collected = USAGE
 
 
 USAGES = (
@@ -65,6 +69,7 @@ USAGES = (
         "suffix: h",
         (Daily("aws_ec2_instance_running_seconds", "Instance hours", " / 3600"),),
         (COMPUTE,),
+        source=EC2_RUNNING,
     ),
     Usage("Lambda invocations", "short", (Daily("aws_lambda_invocations", "Invocations"),), (LAMBDA,)),
     Usage("S3 storage", "bytes", (Daily("aws_s3_bucket_size_bytes", "Stored"),), (S3,), "lastNotNull"),
@@ -141,8 +146,8 @@ def usage_panel(usage: Usage, width: int, height: int) -> timeseries.Panel:
     for ref, count, colour in zip("ABCDE", usage.counts, SERIES, strict=False):
         panel.with_target(ranged(ref, count.expr(), count.name, "1d"))
         panel.override_by_name(count.name, properties(color=fixed(colour)))
-    cost = daily_cost("", f'{ACCOUNT}, service=~"{services}"')
-    return panel.with_target(ranged("Z", cost, "Cost", "1d"))
+    cost = daily_cost("", service=services)
+    return usage.source.in_legend(panel.with_target(ranged("Z", cost, "Cost", "1d")))
 
 
 def usage_of_service(width: int, height: int) -> timeseries.Panel:
@@ -163,17 +168,18 @@ def usage_of_service(width: int, height: int) -> timeseries.Panel:
     for usage in USAGES:
         for count, colour in zip(usage.counts, SERIES, strict=False):
             panel.override_by_name(count.name, properties(color=fixed(colour)))
-    return panel.with_target(ranged("A", counts, "{{what}}", "1d")).with_target(
-        ranged("Z", daily_cost(""), "Cost", "1d")
-    )
+    panel.with_target(ranged("A", counts, "{{what}}", "1d"))
+    return USAGE.in_legend(panel.with_target(ranged("Z", daily_cost(""), "Cost", "1d")))
 
 
 def only_for(service: str, expr: str) -> str:
-    """An expression where the chosen service is this one, and nothing where it is another."""
-    months = "aws_cost_month_to_date_usd|aws_cost_last_month_usd"
-    chosen = f'{{__name__=~"{months}", service=~"{service}", service=~"$service"}}'
-    # A range of daily steps begins before anything was scraped: hence the look at its end.
-    return f"({expr} and on () group(last_over_time({chosen}[3d] @ end() offset -1d)))"
+    """An expression where one of these services is chosen, and nothing where only others are; `|` stands between them."""
+    # A name that is chosen is replaced by none. No family is asked, since none covers each range.
+    chosen = " or ".join(
+        f'label_replace(label_replace(vector(1), "service", "{name}", "", ""), "service", "", "service", "$service")'
+        for name in service.split("|")
+    )
+    return f"({expr} and on () (({chosen}) and on (service) vector(1)))"
 
 
 def unit_costs(width: int, height: int) -> table.Panel:
@@ -183,7 +189,7 @@ def unit_costs(width: int, height: int) -> table.Panel:
         recorded = f"max by (account_id, account) (account:{name}:mean7d{{{ACCOUNT}}})"
         return f"topk({_ROWS}, {recorded})"
 
-    return (
+    panel = (
         table_panel(
             "Unit costs",
             "Cost of a service divided by its usage over the last seven complete UTC days: averages of what was paid, "
@@ -205,13 +211,13 @@ def unit_costs(width: int, height: int) -> table.Panel:
                 }
             )
         )
-        .override_by_name("Account id", account_id_column())
+        .override_by_name("Account", account_column())
+        .override_by_name("Account id", account_id_column(width))
         .override_by_name("Million invocations", money_column(custom__width=140))
-        .override_by_name("TB-month in S3", money_column(custom__width=120))
-        .override_by_name(
-            "Instance hour", properties(unit="currencyUSD", decimals=4, noValue="–", custom__width=110)
-        )
+        .override_by_name("TB-month in S3", money_column())
+        .override_by_name("Instance hour", money_column(decimals=4))
     )
+    return USAGE.in_rows(panel, "account")
 
 
 _UNIT_COSTS = {
@@ -227,7 +233,7 @@ def unit_costs_of_service(width: int, height: int) -> table.Panel:
         f'label_replace({only_for(service, f"account:{name}:mean7d{{{ACCOUNT}}}")}, "unit", "{unit}", "", "")'
         for service, (name, unit) in _UNIT_COSTS.items()
     )
-    return (
+    panel = (
         table_panel(
             "Unit cost",
             "Cost of the service divided by its usage over the last seven complete UTC days, by account: averages of what "
@@ -238,11 +244,13 @@ def unit_costs_of_service(width: int, height: int) -> table.Panel:
         .no_value("not known of this service")
         .with_target(rows("A", f"topk({_ROWS}, max by (account_id, account, unit) ({costs}))"))
         .transformations(
-            columns({"account": "Account", "account_id": "Account id", "unit": "Unit", "Value": "Costs"})
+            columns({"account": "Account", "account_id": "Account id", "unit": "Unit", "Value #A": "Costs"})
         )
-        .override_by_name("Account id", account_id_column())
-        .override_by_name("Costs", properties(unit="currencyUSD", decimals=4, custom__width=120))
+        .override_by_name("Account", account_column())
+        .override_by_name("Account id", account_id_column(width))
+        .override_by_name("Costs", money_column(decimals=4))
     )
+    return USAGE.in_rows(panel, "account")
 
 
 def levels(width: int, height: int) -> table.Panel:
@@ -272,5 +280,10 @@ def levels(width: int, height: int) -> table.Panel:
     for ref, (family, across, title, unit) in zip("ABCDEFGH", shown, strict=True):
         panel.with_target(rows(ref, level(family, across)))
         names[f"Value #{ref}"] = title
-        panel.override_by_name(title, properties(unit=unit, decimals=1, noValue="–"))
-    return panel.transformations(columns(names)).override_by_name("Account id", account_id_column())
+        panel.override_by_name(
+            title,
+            properties(unit=unit, decimals=1, noValue="–", custom__minWidth=85, custom__wrapHeaderText=True),
+        )
+    panel.transformations(columns(names))
+    panel.override_by_name("Account", [*account_column(), *properties(custom__wrapText=True)])
+    return USAGE.in_rows(panel.override_by_name("Account id", hidden()), "account")

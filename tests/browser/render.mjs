@@ -1,6 +1,6 @@
 // node render.mjs: draws dashboards in Chromium. Reads {prometheus, dashboards, chromium, jobs} as JSON from the
 // standard input, writes one report a job as JSON to the standard output, and PNGs where a job names a file.
-import { createReadStream, existsSync, readFileSync } from 'node:fs';
+import { createReadStream, existsSync, readFileSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,8 +9,9 @@ import puppeteer from 'puppeteer-core';
 const here = dirname(fileURLToPath(import.meta.url));
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.json': 'application/json' };
 const EMPTY_ICON = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"/>';
-const WIDTH = 1600;
-const PATIENCE = 30_000;
+const WIDTH = 1280;
+const PATIENCE = 60_000;
+const AT_ONCE = 2;
 
 const { prometheus, dashboards, chromium, jobs } = JSON.parse(readFileSync(0, 'utf8'));
 
@@ -24,11 +25,19 @@ const server = createServer((request, response) => {
     response.writeHead(200, { 'content-type': TYPES['.svg'] }).end(EMPTY_ICON);
     return;
   }
+  if (path === '/dashboards/') {
+    const found = readdirSync(dashboards).filter((name) => name.endsWith('.json'));
+    const named = found.map((name) => JSON.parse(readFileSync(join(dashboards, name), 'utf8')));
+    response.writeHead(200, { 'content-type': TYPES['.json'] });
+    response.end(JSON.stringify(named.map(({ uid, title, tags }) => ({ uid, title, tags }))));
+    return;
+  }
   if (!existsSync(file)) {
     response.writeHead(404).end();
     return;
   }
-  response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream' });
+  // What is cached is compiled once for all pages.
+  response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream', 'cache-control': 'max-age=3600' });
   createReadStream(file).pipe(response);
 });
 await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
@@ -40,17 +49,23 @@ const browser = await puppeteer.launch({
 });
 const reports = [];
 try {
-  for (const job of jobs) {
-    reports.push(await draw(job));
-  }
+  const waiting = [...jobs.entries()];
+  const drawing = async () => {
+    // A window each: what is drawn in the background of another is drawn slowly.
+    const window = await browser.createBrowserContext();
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      reports[next[0]] = await draw(window, next[1]);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, drawing));
 } finally {
   await browser.close();
   server.close();
 }
 process.stdout.write(JSON.stringify(reports));
 
-async function draw(job) {
-  const page = await browser.newPage();
+async function draw(window, job) {
+  const page = await window.newPage();
   const complaints = [];
   page.on('pageerror', (error) => complaints.push(String(error)));
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
@@ -66,6 +81,9 @@ async function draw(job) {
         query.set(name, job[name]);
       }
     }
+    for (const title of job.panels ?? []) {
+      query.append('panel', title);
+    }
     for (const [name, values] of Object.entries(job.variables ?? {})) {
       [values].flat().forEach((value) => query.append(`var-${name}`, value));
     }
@@ -74,7 +92,12 @@ async function draw(job) {
     if (job.png) {
       await page.screenshot({ path: job.png });
     }
-    return { ...report, complaints };
+    const widths = {};
+    for (const width of job.widths ?? []) {
+      await page.setViewport({ width, height: job.height ?? heightOf(job.dashboard) });
+      widths[width] = await settled(page, complaints);
+    }
+    return { ...report, widths, complaints };
   } finally {
     await page.close();
   }
@@ -86,14 +109,14 @@ async function settled(page, complaints) {
   let last = '';
   while (Date.now() < until) {
     await new Promise((wait) => setTimeout(wait, 250));
-    const report = await page.evaluate(() => window.report?.() ?? null);
-      const text = JSON.stringify(report);
+    const report = await page.evaluate(() => window.report?.(false) ?? null);
+    const text = JSON.stringify(report);
     if (report && text === last) {
-      return report;
+      return page.evaluate(() => window.report(true));
     }
     last = text;
   }
-  throw new Error(`not settled within ${PATIENCE / 1000} s; the page says: ${complaints.join('; ') || last.slice(0, 500)}`);
+  throw new Error(`${page.url()}: not settled within ${PATIENCE / 1000} s; the page says: ${complaints.join('; ') || last.slice(0, 500)}`);
 }
 
 // All of a dashboard, so that every panel is on the screen.

@@ -50,6 +50,22 @@ def test_progress_in_a_log_is_one_line_for_each_server_that_is_ready() -> None:
     assert printed(log) == "simulator ready in 1.2 s (http://127.0.0.1:1)\n"
 
 
+def test_a_log_says_now_and_then_how_far_a_part_is() -> None:
+    log, now = console(terminal=False), iter([0.0, 1.0, 14.0, 16.0, 20.0, 32.0])
+    with Progress(log, clock=lambda: next(now)) as progress:
+        progress.starting("exporter")
+        for count in (5, 4, 3, 2, 1):
+            progress.reading("exporter", f"{count} units to read")
+    assert printed(log) == "exporter, after 16 s: 3 units to read\nexporter, after 32 s: 1 units to read\n"
+
+
+def test_what_is_left_out_is_one_line_that_cannot_steer_a_terminal() -> None:
+    log = console(terminal=False)
+    with Progress(log) as progress:
+        progress.left_out("grafana", "it says\x1b[2J no")
+    assert printed(log) == "The demo goes on without grafana: it says[2J no\n"
+
+
 def test_progress_on_a_terminal_leaves_the_screen_as_it_was() -> None:
     screen = console(terminal=True)
     with Progress(screen) as progress:

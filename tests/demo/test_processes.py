@@ -102,6 +102,45 @@ def test_a_child_that_never_gets_ready_is_named_with_its_last_lines() -> None:
             processes.wait_ready(child, "http://127.0.0.1:9/", timeout=0.2)
 
 
+def test_the_death_of_an_optional_child_is_reported_once_and_ends_nothing() -> None:
+    lost: list[str] = []
+    with Processes(Event()) as processes:
+        processes.on_lost = lambda child: lost.append(f"{child.name}: {child.death()}")
+        processes.start("grafana", python("raise SystemExit(3)"), optional=True)
+        answers = iter([None, None, None, "done"])
+
+        def probe() -> str | None:
+            return next(answers) if lost else None
+
+        assert processes.wait_until("the loss is seen", probe, 60) == "done"
+    assert lost == ["grafana: exit status 3"]
+
+
+def test_an_optional_child_that_dies_is_not_waited_for() -> None:
+    with Processes(Event()) as processes:
+        child = processes.start("grafana", python("raise SystemExit(3)"), optional=True)
+        with pytest.raises(DemoError, match=r"^grafana has died \(exit status 3\)$"):
+            processes.wait_ready(child, "http://127.0.0.1:9/", timeout=200)
+
+
+def test_patience_lasts_as_long_as_there_is_progress() -> None:
+    """Ten times the patience, and then it stands still."""
+    stop, patience = Event(), 0.4
+    with Processes(stop) as processes:
+        seen = iter(range(40))
+        read: list[int] = []
+
+        def progress() -> int:
+            read.append(next(seen, 40))
+            return read[-1]
+
+        assert processes.wait_until(
+            "ready", lambda: read[-40:] == list(range(40)) or None, patience, progress
+        )
+        with pytest.raises(DemoError, match=r"^ready: no progress within 0.4 s$"):
+            processes.wait_until("ready", lambda: None, patience, progress)
+
+
 def test_a_program_that_is_missing_is_a_clear_error() -> None:
     with Processes(Event()) as processes, pytest.raises(DemoError, match="prometheus cannot be started"):
         processes.start("prometheus", ["/nonexistent/prometheus"])

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from time import monotonic, sleep
 
+import fake_grafana
 import moments
 import pytest
 import requests
@@ -135,7 +136,7 @@ def test_check_speaks_json_and_repeats(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
-    assert set(result) == {"ok", "seconds", "median", "start_seconds"}
+    assert set(result) == {"ok", "seconds", "median", "start_seconds", "grafana"}
     assert result["ok"] is True
     assert len(result["seconds"]) == 2
 
@@ -212,41 +213,114 @@ def test_a_port_of_the_users_choice_is_used_and_a_taken_one_is_refused(tmp_path:
     )
 
 
-GRAFANA = f"""#!{sys.executable}
-import http.server, json, os, sys
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps([sys.argv[1:], dict(os.environ)]).encode())
-
-address = (os.environ["GF_SERVER_HTTP_ADDR"], int(os.environ["GF_SERVER_HTTP_PORT"]))
-http.server.HTTPServer(address, Handler).serve_forever()
-"""
+@pytest.fixture
+def grafana_path(tmp_path: Path) -> str:
+    """A PATH with a Grafana in its archive's folders; GF_PATHS_HOME is not needed."""
+    return f"{fake_grafana.install(tmp_path / 'grafana').parent}:{os.environ['PATH']}"
 
 
 def test_a_grafana_on_the_path_is_started_with_what_its_provisioning_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, grafana_path: str
 ) -> None:
-    """A stand-in tells how it was started; the real one is not installable everywhere."""
-    program = tmp_path / "bin" / "grafana"
-    program.parent.mkdir()
-    program.write_text(GRAFANA)
-    program.chmod(0o755)
-    monkeypatch.setenv("GF_PATHS_HOME", "/opt/grafana")
-    with start(tmp_path, "--grafana", PATH=f"{program.parent}:{os.environ['PATH']}") as demo:
+    """A stand-in shows how it was started; the real one is not installable everywhere."""
+    theirs = {"GF_SERVER_PROTOCOL": "https", "GF_DATABASE_URL": "mysql://grafana@grafana.example/grafana"}
+    with start(tmp_path, "--grafana", PATH=grafana_path, **theirs) as demo:
         urls = demo.state()
-        arguments, settings = requests.get(urls["grafana"] + "/api/health", timeout=60).json()
+        started = requests.get(urls["grafana"] + "/fake/started", timeout=60).json()
         demo.popen.send_signal(signal.SIGTERM)
         output, _ = demo.popen.communicate(timeout=60)
     assert urls["grafana"] in output
-    assert arguments == ["server", "--homepath", "/opt/grafana"]
+    assert started["arguments"] == ["server", "--homepath", str(tmp_path / "grafana")]
+    settings = started["environment"]
+    assert not theirs.items() & settings.items()
     assert settings["PROMETHEUS_URL"] == urls["prometheus"]
     provisioning, dashboards = Path(settings["GF_PATHS_PROVISIONING"]), Path(settings["DASHBOARDS_PATH"])
     assert sorted(path.name for path in provisioning.iterdir()) == ["dashboards", "datasources"]
     assert list(dashboards.glob("*.json"))
     assert Path(settings["GF_PATHS_DATA"]).is_relative_to(tmp_path / "tmp")
+
+
+def test_check_looks_at_a_grafana_that_is_on_the_path(tmp_path: Path, grafana_path: str) -> None:
+    done = subprocess.run(
+        [*DEMO, *SMALL, "--grafana", "--check", "--json"],
+        env=environment(tmp_path) | {"PATH": grafana_path},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = json.loads(done.stdout)["grafana"]
+    assert re.fullmatch(r"8 dashboards; Collection: \d+", shown), shown
+    assert f"Grafana: {shown}" in done.stderr
+
+
+def test_the_patience_for_a_message_begins_with_its_spike(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*DEMO, *SMALL, "--check", "--timeout", "0.01"],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.search(r"demo: no Telex message about \d{12}: not within 0.01 s\n", done.stderr), done.stderr
+
+
+@pytest.mark.fault("a Grafana on the PATH does not start", "the demo says so in one line and goes on")
+def test_a_grafana_that_does_not_start_does_not_end_the_demo(tmp_path: Path, grafana_path: str) -> None:
+    program = tmp_path / "grafana" / "bin" / "grafana"
+    program.write_text("#!/bin/sh\necho starting\necho 'Error: the database is locked'\nexit 1\n")
+    with start(tmp_path, "--grafana", PATH=grafana_path) as demo:
+        assert "grafana" not in demo.state()
+        demo.popen.send_signal(signal.SIGTERM)
+        output, _ = demo.popen.communicate(timeout=60)
+    assert demo.popen.returncode == 0
+    reason = "grafana has died (exit status 1): Error: the database is locked"
+    assert output.splitlines().count(f"The demo goes on without grafana: {reason}") == 1, output
+    assert "Grafana is not on the PATH" not in output
+
+
+@pytest.mark.fault("the demo's Grafana is killed", "the rest of the demo goes on")
+def test_a_grafana_that_dies_does_not_end_the_demo(tmp_path: Path, grafana_path: str) -> None:
+    with start(tmp_path, "--grafana", PATH=grafana_path) as demo:
+        urls = demo.state()
+        os.kill(demo.process_of("--homepath"), signal.SIGKILL)
+        assert demo.popen.stdout is not None
+        line = next(line for line in demo.popen.stdout if "goes on without" in line)
+        assert line == "The demo goes on without grafana: grafana has died (signal SIGKILL)\n"
+        assert requests.get(urls["relay"] + "/-/ready", timeout=60).ok
+        demo.popen.send_signal(signal.SIGTERM)
+        demo.popen.communicate(timeout=60)
+    assert demo.popen.returncode == 0
+    assert demo.is_gone()
+
+
+def test_a_grafana_without_a_home_folder_does_not_end_the_demo(tmp_path: Path, grafana_path: str) -> None:
+    (tmp_path / "grafana" / "conf" / "defaults.ini").unlink()
+    with start(tmp_path, "--grafana", PATH=grafana_path) as demo:
+        assert "grafana" not in demo.state()
+        demo.popen.send_signal(signal.SIGTERM)
+        output, _ = demo.popen.communicate(timeout=60)
+    assert demo.popen.returncode == 0
+    (line,) = (line for line in output.splitlines() if "goes on without" in line)
+    assert line.endswith("; GF_PATHS_HOME can name it")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_demo_of_300_accounts_starts_and_carries_a_spike(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*DEMO, "--no-grafana", "--check", "--json", "--accounts", "300", "--timeout", "300"],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=1100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["ok"] is True
 
 
 def test_inject_without_a_demo_says_so(tmp_path: Path) -> None:

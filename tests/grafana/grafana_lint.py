@@ -26,41 +26,61 @@ from promql_parser import (
     VectorSelector,
 )
 
+from grafana.builder.style import STATE
+
 Json = dict[str, Any]
 Declared = dict[str, set[str]]  # metric name to its labels
 
 COLUMNS = 24
 SCREEN_WIDTH, PANEL_PADDING, LEAST_COLUMN_WIDTH = 1600, 16, 150  # in pixels; the least is Grafana's own
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+PROVISIONED = "aws-spend"  # uid of the data source in grafana/provisioning
 MOST_TARGETS_OF_A_STAT = 3
 MOST_PANELS = 20
 DATED = re.compile(r"aws_cost_daily_\w+|aws_\w+_daily")
 
 VARIABLES = {"datasource": "datasource"} | dict.fromkeys(
-    ("grouping", "group", "members", "account", "service", "region"), "query"
+    ("grouping", "group", "account", "service", "region", "accounts", "undated"), "query"
 )
 HIDDEN = 2  # Grafana's hideVariable
+HANDED_ON = VARIABLES.keys() - {"accounts", "undated"}
 
-# What Grafana puts in the place of its own variables, at a range of 30 days.
-GRAFANA = {
-    "__interval": "1d",
-    "__rate_interval": "4m",
-    "__range": "30d",
-    "__range_s": "2592000",
-    "__interval_ms": "86400000",
-}
+
+def grafana(start: float, end: float) -> dict[str, str]:
+    """What Grafana puts in the place of its own variables in a range of time, in seconds, at steps of a day."""
+    return {
+        "__interval": "1d",
+        "__interval_ms": "86400000",
+        "__rate_interval": "4m",
+        "__range": f"{end - start:.0f}s",
+        "__range_s": f"{end - start:.0f}",
+        "__range_ms": f"{1000 * (end - start):.0f}",
+        "__from": f"{start:.0f}",
+        "__to": f"{end:.0f}",
+    }
+
+
+GRAFANA = grafana(1_800_000_000 - 30 * 86_400, 1_800_000_000)
 
 
 def resolve(text: str, values: dict[str, str]) -> str:
     """Replace $name, ${name} and ${name:format}; an unknown variable raises KeyError."""
+    if re.search(r"\$(__from|__to)\b|\$\{(__from|__to)(?!:date:seconds\})", text):
+        raise AssertionError(f"a moment that is not in seconds: {text}")
     known = values.copy()
-    known.update(GRAFANA)
-    return re.sub(r"\$(?:([A-Za-z_]\w*)|\{(\w+)(?::\w+)?\})", lambda found: known[found[1] or found[2]], text)
+    known.update({name: value for name, value in GRAFANA.items() if name not in values})
+    return re.sub(
+        r"\$(?:([A-Za-z_]\w*)|\{(\w+)(?::[\w:]+)?\})", lambda found: known[found[1] or found[2]], text
+    )
 
 
 def everything(dashboard: Json) -> dict[str, str]:
-    """Each variable with "All" chosen where it may be, else with its default, else with anything."""
-    return {variable["name"]: _widest(variable) for variable in dashboard["templating"]["list"]}
+    """Each variable with "All" chosen where it may be, else with its default, else with anything.
+
+    No accounts are chosen: Grafana writes `()` for a variable that has no value.
+    """
+    values = {variable["name"]: _widest(variable) for variable in dashboard["templating"]["list"]}
+    return values | {"accounts": "()"}
 
 
 def _widest(variable: Json) -> str:
@@ -141,9 +161,10 @@ def _variables(dashboard: Json) -> Iterator[str]:
     for name, kind in VARIABLES.items():
         if variables.get(name, {}).get("type") != kind:
             yield f"variable {name} is missing or not of type {kind}"
-    shown = json.dumps(dashboard["panels"]) + json.dumps(
-        [variable.get("query") for variable in variables.values()]
+    shown = " ".join(text for _, text in expressions(dashboard)) + " ".join(
+        variable["query"]["query"] for variable in variables.values() if variable["type"] == "query"
     )
+    shown += json.dumps([panel.get("datasource") for panel in dashboard["panels"]])
     for name, variable in variables.items():
         used = re.search(rf"\$(\{{{name}\b|{name}\b)", shown)
         if not used and variable.get("hide", 0) != HIDDEN:
@@ -151,31 +172,38 @@ def _variables(dashboard: Json) -> Iterator[str]:
     for name, variable in variables.items():
         if not variable.get("label") or not variable.get("description"):
             yield f"variable {name} has no label or description"
+        if variable.get("skipUrlSync", False) != (name not in HANDED_ON):
+            yield f"variable {name} is handed on, though it follows from others, or is not"
         if variable["type"] == "query" and variable.get("datasource") != DATASOURCE:
             yield f"variable {name} has a fixed datasource"
-        if variable["type"] == "datasource" and variable.get("current"):
-            yield f"variable {name} has a fixed choice"
+        if variable["type"] == "datasource" and variable.get("current", {}).get("value") != PROVISIONED:
+            yield f"variable {name} does not begin with the provisioned data source"
 
 
 def _links(dashboard: Json) -> Iterator[str]:
-    """The way to the other dashboards, and from columns to them: range and filters go along."""
+    """The way to the other dashboards, and from columns to them: filters go along, and the range if it is of days."""
+    is_of_days = not dashboard["time"]["from"].endswith("h")
     kept = [
         (link["type"], link["tags"], link["keepTime"], link["includeVars"])
         for link in dashboard.get("links", [])
     ]
-    if kept != [("dashboards", ["aws-spend"], True, True)]:
+    if kept != [("dashboards", ["aws-spend"], is_of_days, True)]:
         yield "no links to the other dashboards that keep range and filters"
+    if any("placement" in link for link in dashboard.get("links", [])):
+        yield "a placement, which hides links in a menu or altogether"
     for panel in panels(dashboard):
-        for link in _column_links(panel):
+        for link in column_links(panel):
             url = link["url"]
             inside = url.startswith("/d/aws-spend-")
-            if inside and not ("${__url_time_range}" in url and "${datasource:queryparam}" in url):
-                yield f"{panel['title']}: the link {link['title']} loses range or datasource"
+            chosen = set(re.findall(r"var-(\w+)=", url)) | set(re.findall(r"\$\{(\w+):queryparam\}", url))
+            if inside and (("${__url_time_range}" in url) != is_of_days or chosen != HANDED_ON):
+                yield f"{panel['title']}: the link {link['title']} loses range or filters"
             if not inside and not url.startswith(("https://", "${__data.fields")):
                 yield f"{panel['title']}: the link {link['title']} leads nowhere"
 
 
-def _column_links(panel: Json) -> Iterator[Json]:
+def column_links(panel: Json) -> Iterator[Json]:
+    """The links of a table's columns."""
     for override in panel.get("fieldConfig", {}).get("overrides", []):
         for setting in override["properties"]:
             if setting["id"] == "links":
@@ -313,6 +341,8 @@ def _units(panel: Json) -> Iterator[str]:
     if panel["type"] == "table":
         return
     for target in panel.get("targets", []):
+        if target["refId"] == STATE:
+            continue  # a text
         unit = overridden.get(target.get("legendFormat"), defaults.get("unit"))
         try:
             dollars = _is_money(promql_parser.parse(resolve(target["expr"], defaultdict(lambda: "x"))))
@@ -385,18 +415,28 @@ def _selector(node: VectorSelector, values: dict[str, str], declared: Declared) 
     yield from (f"undeclared metric {name}" for name in sorted(names - declared.keys()))
     # What accounts are grouped by is chosen; cost lacks it, and so matches while no group is.
     selected = {matcher.name for matcher in node.matchers.matchers} - {"__name__", values.get("grouping")}
-    for name in sorted(names & declared.keys()):
-        yield from (f"{name} has no label {label}" for label in sorted(selected - declared[name]))
+    # Sums beside what they are of lack labels: of several families one has each.
+    had = [declared[name] for name in sorted(names & declared.keys())]
+    if had:
+        name = "|".join(sorted(names & declared.keys()))
+        yield from (f"{name} has no label {label}" for label in sorted(selected - set.union(*had)))
 
 
 def _dated_idiom(parents: list[Expr]) -> bool:
-    """Whether a selector stands in last_over_time(x[1d]); anything else adds revisions or misses days."""
+    """Whether a selector stands in last_over_time(x[1d]); anything else adds revisions or misses days.
+
+    Only whether there is anything at all may be asked of a longer time.
+    """
     matrix, call = (parents[-1:] or [None])[0], (parents[-2:-1] or [None])[0]
+    around = (parents[-3:-2] or [None])[0]
     return (
         isinstance(matrix, MatrixSelector)
-        and matrix.range == timedelta(days=1)
         and isinstance(call, Call)
         and call.func.name == "last_over_time"
+        and (
+            matrix.range == timedelta(days=1)
+            or (isinstance(around, AggregateExpr) and str(around.op) == "group")
+        )
     )
 
 

@@ -122,6 +122,26 @@ def _set_expr(text: str) -> Callable[[lint.Json], None]:
     return change
 
 
+def _set_link(old: str, new: str) -> Callable[[lint.Json], None]:
+    def change(dashboard: lint.Json) -> None:
+        for panel in lint.panels(dashboard):
+            for link in lint.column_links(panel):
+                link["url"] = link["url"].replace(old, new)
+
+    return change
+
+
+def _filter_nothing_by(name: str) -> Callable[[lint.Json], None]:
+    def change(dashboard: lint.Json) -> None:
+        for panel in lint.panels(dashboard):
+            for target in panel["targets"]:
+                target["expr"] = target["expr"].replace(f"${name}", "")
+        (variable,) = (v for v in dashboard["templating"]["list"] if v["name"] == name)
+        variable["hide"] = 0
+
+    return change
+
+
 def _put(*path_and_value: Any) -> Callable[[lint.Json], None]:
     *path, last, value = path_and_value
 
@@ -163,15 +183,22 @@ def _put(*path_and_value: Any) -> Callable[[lint.Json], None]:
         (_put("panels", 0, "targets", 0, "legendFormat", "__auto"), "legend"),
         (_put("panels", 0, "fieldConfig", "defaults", "unit", "short"), "money, but the unit is short"),
         (_put("panels", 0, "fieldConfig", "defaults", "noValue", ""), "says nothing"),
-        (_put("panels", _at("Daily cost by service"), "targets", 0, "interval", "1h"), "min step of 1d"),
+        (_put("panels", _at("Daily run by service"), "targets", 0, "interval", "1h"), "min step of 1d"),
         (_put("panels", _at("Accounts"), "fieldConfig", "defaults", "unit", "currencyUSD"), "falls on ids"),
-        (_put("panels", _at("Accounts"), "fieldConfig", "overrides", []), "column Month to date has no unit"),
+        (_put("panels", _at("Accounts"), "fieldConfig", "overrides", []), "column In the range has no unit"),
         (_put("panels", _at("Movers of a day"), "gridPos", "w", 6), "pixels of columns do not fit"),
         (_set_expr("count(aws_cost_yesterday_usd)"), "no money, but the unit is currencyUSD"),
         (_put("links", []), "no links to the other dashboards"),
-        (_put("templating", "list", 6, "hide", 0), "variable region is shown and filters nothing"),
+        (_put("links", 0, "placement", "inControlsMenu"), "a placement"),
+        (_put("links", 0, "keepTime", False), "no links to the other dashboards"),
+        (_set_link("&${account:queryparam}", ""), "loses range or filters"),
+        (_set_link("&${__url_time_range}", ""), "loses range or filters"),
+        (_put("templating", "list", 5, "skipUrlSync", False), "variable accounts is handed on"),
+        (_put("time", "from", "now-24h"), "no links to the other dashboards"),
+        (_filter_nothing_by("region"), "variable region is shown and filters nothing"),
         (_put("templating", "list", 1, "datasource", None), "fixed datasource"),
         (_put("templating", "list", []), "variable datasource is missing"),
+        (_put("templating", "list", -1, "current", {}), "does not begin with the provisioned data source"),
     ],
 )
 def test_the_lint_catches(change: Callable[[lint.Json], None], fault: str) -> None:
@@ -183,7 +210,7 @@ def test_the_lint_catches(change: Callable[[lint.Json], None], fault: str) -> No
 def test_provisioning_takes_its_places_from_the_environment() -> None:
     """Provisioning files expand $NAME but know no default values, so none may be written there."""
     folder = ROOT / "grafana" / "provisioning"
-    datasource = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text(encoding="utf-8"))
+    datasource = yaml.safe_load((folder / "datasources" / "aws-spend.yml").read_text(encoding="utf-8"))
     provider = yaml.safe_load((folder / "dashboards" / "aws-spend.yml").read_text(encoding="utf-8"))
     assert [(d["type"], d["url"]) for d in datasource["datasources"]] == [("prometheus", "$PROMETHEUS_URL")]
     assert [(p["type"], p["options"]) for p in provider["providers"]] == [

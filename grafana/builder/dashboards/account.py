@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import costs, inventory, usage
 from grafana.builder.frame import frame
-from grafana.builder.promql import ACCOUNT
+from grafana.builder.promql import organization_cost, range_cost
 from grafana.builder.style import COLUMNS
 
 _ACCOUNT = "Account", "Account id"
@@ -22,16 +22,18 @@ def build() -> Dashboard:
             one="account",
             without=("region",),
         )
+        .with_panel(costs.month(9))
+        .with_panel(costs.budget(4))
         .with_panel(costs.yesterday(4))
-        .with_panel(costs.month(10))
-        .with_panel(costs.budget("account", f"{ACCOUNT}", width=4))
-        .with_panel(_share())
-        .with_panel(costs.daily_by_service(COLUMNS, 10))
-        .with_panel(costs.services(COLUMNS // 2, 10))
-        .with_panel(costs.changed("Movers of a week", 7, "in the week", 12, 10, without=_ACCOUNT))
-        .with_panel(inventory.run_rate(5))
-        .with_panel(inventory.waste(9))
+        .with_panel(costs.in_range(7))
+        .with_panel(costs.daily_by_service(13, 10))
+        .with_panel(costs.changed("Movers of a week", 7, "in the week", 11, 10, without=_ACCOUNT))
+        .with_panel(costs.services(COLUMNS, 9))
+        .with_panel(costs.non_usage(14, 8))
         .with_panel(_list_ratio())
+        .with_panel(_share())
+        .with_panel(inventory.run_rate(8).height(4))
+        .with_panel(inventory.waste(10).height(4))
         .with_panel(inventory.most_expensive(COLUMNS, 9, without=_ACCOUNT))
         .with_panel(inventory.by_type(COLUMNS // 2, 9))
         .with_panel(inventory.unused(COLUMNS // 2, 9, without=_ACCOUNT))
@@ -46,10 +48,10 @@ def build() -> Dashboard:
 def _share() -> stat.Panel:
     return costs.share(
         "Share of the organization",
-        "What part of the organization's cost of this UTC month the account is, all services counted. Up to a day "
-        "behind.",
-        f"{{{ACCOUNT}}}",
-        "",
+        "What part of the organization's cost of the range the account is, of the chosen services in it. Up to the newest "
+        "day that is written, which ended up to two days ago; needs dated history.",
+        range_cost(""),
+        organization_cost(),
         width=6,
     )
 
@@ -62,5 +64,5 @@ def _list_ratio() -> bargauge.Panel:
         most=5,
         unknown="not yet known",
         width=10,
-        height=5,
+        height=8,
     )

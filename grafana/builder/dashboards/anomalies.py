@@ -6,9 +6,9 @@ from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometh
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.builder import costs
+from grafana.builder import collected, costs
 from grafana.builder.frame import frame
-from grafana.builder.promql import COST, PAIR, daily_cost
+from grafana.builder.promql import COST, PAIR, SUBJECT, daily_cost
 from grafana.builder.style import (
     BAD,
     BY_THRESHOLD,
@@ -21,6 +21,7 @@ from grafana.builder.style import (
     WARNING,
     account_column,
     account_id_column,
+    bars_that_fit,
     columns,
     daily_bars,
     fixed,
@@ -54,7 +55,7 @@ def build() -> Dashboard:
         )
         .annotation(_alerts_as_annotations())
         .with_panel(_state())
-        .with_panel(costs.budget("organization", "", width=4))
+        .with_panel(costs.budget(4))
         .with_panel(_alerts())
         .with_panel(costs.anomalies(COLUMNS, 5))
         .with_panel(_causes())
@@ -103,7 +104,7 @@ def _state() -> stat.Panel:
                 "Anomalies",
             )
         )
-        .with_target(instant("B", f"count({_FIRING}) or vector(0)", "Alerts"))
+        .with_target(instant("B", collected.ACCOUNTS.or_zero(f"count({_FIRING})"), "Alerts"))
         .with_target(
             instant("C", "time() - max(aws_cost_anomaly_day_timestamp_seconds)", "Day assessed began")
         )
@@ -117,7 +118,7 @@ def _alerts() -> table.Panel:
     # Alerts of a threshold name their subject, the others an account and perhaps a service.
     about = f'label_join({firing}, "about", " ", "account", "account_id", "service")'
     about = f'label_replace({about}, "about", "$1", "subject", "(.+)")'
-    return (
+    panel = (
         table_panel(
             "Open alerts",
             "Alerts that fire now, at most 50, regardless of the filters; the red marks in the charts show since when. "
@@ -131,11 +132,12 @@ def _alerts() -> table.Panel:
         .override_by_name("Alert", properties(custom__width=250))
         .override_by_name("Severity", properties(custom__width=75))
     )
+    return collected.ACCOUNTS.in_rows(panel, "about")
 
 
 def _causes() -> table.Panel:
     by = f"{PAIR}, usage_type, operation, region"
-    return (
+    panel = (
         table_panel(
             "Top contributors",
             "For spikes that stand, the usage types that grew most on that day and by how many dollars, where the "
@@ -143,7 +145,7 @@ def _causes() -> table.Panel:
             width=COLUMNS,
             height=6,
         )
-        .no_value("no spike, or not asked for")
+        .no_value("no spike")
         .with_target(rows("A", f"topk(25, sum by ({by}) (aws_cost_anomaly_cause_usd{{{COST}}}))"))
         .transformations(
             columns(
@@ -154,15 +156,16 @@ def _causes() -> table.Panel:
                     "usage_type": "Usage type",
                     "operation": "Operation",
                     "region": "Region",
-                    "Value": "Grew by",
+                    "Value #A": "Grew by",
                 }
             )
         )
-        .override_by_name("Account", account_column(150))
-        .override_by_name("Account id", account_id_column())
-        .override_by_name("Region", properties(custom__width=90))
-        .override_by_name("Grew by", money_column(custom__width=90))
+        .override_by_name("Account", account_column())
+        .override_by_name("Account id", account_id_column(COLUMNS))
+        .override_by_name("Region", properties(custom__width=120))
+        .override_by_name("Grew by", money_column())
     )
+    return collected.ANOMALY_CAUSES.in_rows(panel, "service")
 
 
 def _expected() -> table.Panel:
@@ -201,7 +204,7 @@ def _expected() -> table.Panel:
         )
         .sort_by([common.TableSortByFieldState().display_name("Score").desc(True)])
         .override_by_name("Account", account_column())
-        .override_by_name("Account id", account_id_column())
+        .override_by_name("Account id", account_id_column(COLUMNS))
         .override_by_name(
             "Score",
             properties(
@@ -216,12 +219,9 @@ def _expected() -> table.Panel:
     for ref, expr in (("A", expected), ("B", actual), ("C", edge), ("D", score)):
         panel.with_target(row(ref, expr))
     for column in ("Expected", "Actual", "End of the band"):
-        panel.override_by_name(column, money_column(custom__width=130))
+        panel.override_by_name(column, money_column())
     return panel
 
-
-# Subjects that are no account have no account_id; they are shown for any chosen account.
-_SUBJECT = 'account_id=~"$account|", account_id=~"$members|"'
 
 # Live gauges of an assessed day at that day, for where there is no dated history: what they showed three days
 # after it began, if that was of this day.
@@ -306,12 +306,14 @@ def _furthest(most: int) -> str:
     )
 
 
+_SHARES_HEIGHT = 9
+
+
 def _share(title: str, description: str, spend: str, period: str) -> bargauge.Panel:
-    # Subjects that are no account have no account_id; they are shown for any chosen account.
-    limit = f'scope:aws_cost_threshold_usd:max{{period="{period}", account_id=~"$account|", account_id=~"$members|"}}'
+    limit = f'scope:aws_cost_threshold_usd:max{{period="{period}", {SUBJECT}}}'
     key = "scope, account_id, ou, group, group_value, service"
     return (
-        ranking_bars(title, description, width=COLUMNS // 2, height=9)
+        ranking_bars(title, description, width=COLUMNS // 2, height=_SHARES_HEIGHT)
         .no_value("no thresholds")
         .unit("percentunit")
         .decimals(0)
@@ -321,7 +323,7 @@ def _share(title: str, description: str, spend: str, period: str) -> bargauge.Pa
             instant(
                 "A",
                 # The threshold bears the subject's name: spend takes its place, as in the alerts.
-                f"sort_desc(topk(12, max by (scope, subject) (({limit} * 0 + on ({key}) group_left () {spend}) / {limit})))",
+                f"sort_desc(topk({bars_that_fit(_SHARES_HEIGHT)}, max by (scope, subject) (({limit} * 0 + on ({key}) group_left () {spend}) / {limit})))",
                 "{{subject}}",
             )
         )
@@ -331,7 +333,7 @@ def _share(title: str, description: str, spend: str, period: str) -> bargauge.Pa
 def _days() -> bargauge.Panel:
     return _share(
         "Day against threshold",
-        "What the newest settled day cost as a share of the daily threshold of each subject, the 12 highest: the "
+        "What the newest settled day cost as a share of the daily threshold of each subject, the highest: the "
         "organization, its units, groups, accounts and services. The day ended one or two days ago.",
         "scope:aws_cost_assessed_day_usd:sum",
         "day",
@@ -341,7 +343,7 @@ def _days() -> bargauge.Panel:
 def _months() -> bargauge.Panel:
     return _share(
         "Projected month against threshold",
-        "The projection of this UTC month as a share of the monthly threshold of each subject, the 12 highest: the "
+        "The projection of this UTC month as a share of the monthly threshold of each subject, the highest: the "
         "organization, its units, groups, accounts and services. At most six hours old.",
         "scope:aws_cost_month_projection_usd:sum",
         "month",
@@ -360,31 +362,31 @@ def _limits() -> table.Panel:
         .with_target(
             rows(
                 "A",
-                f"topk(100, max by (scope, subject, period) (scope:aws_cost_threshold_usd:max{{{_SUBJECT}}}))",
+                f"topk(100, max by (scope, subject, period) (scope:aws_cost_threshold_usd:max{{{SUBJECT}}}))",
             )
         )
         .transformations(
             columns({"scope": "Scope", "subject": "Subject", "period": "Period", "Value": "Threshold"})
         )
         .sort_by([common.TableSortByFieldState().display_name("Threshold").desc(True)])
-        .override_by_name("Threshold", money_column(custom__width=130))
+        .override_by_name("Threshold", money_column())
     )
 
 
 def _aws_budgets() -> table.Panel:
     def row(ref: str, family: str) -> prometheus.Dataquery:
-        largest = f"topk(50, max by (budget) (aws_budget_limit_usd{{{_SUBJECT}}}))"
-        return rows(ref, f"max by (budget, period) ({family}{{{_SUBJECT}}}) and on (budget) {largest}")
+        largest = f"topk(50, max by (budget) (aws_budget_limit_usd{{{SUBJECT}}}))"
+        return rows(ref, f"max by (budget, period) ({family}{{{SUBJECT}}}) and on (budget) {largest}")
 
     panel = (
         table_panel(
             "AWS Budgets",
             "Cost budgets of AWS in their current period: limit, spend and AWS's forecast; the 50 with the highest limits. "
             "Asked every hour; AWS updates them up to three times a day.",
-            width=COLUMNS // 2,
-            height=9,
+            width=COLUMNS,
+            height=7,
         )
-        .no_value("no budgets, or collectors.budgets is off")
+        .no_value("no budgets")
         .transformations(
             columns(
                 {
@@ -401,29 +403,30 @@ def _aws_budgets() -> table.Panel:
     )
     for ref, name in (("A", "limit"), ("B", "actual"), ("C", "forecast")):
         panel.with_target(row(ref, f"aws_budget_{name}_usd"))
-        panel.override_by_name(name.capitalize(), money_column(custom__width=110))
-    return panel
+        panel.override_by_name(name.capitalize(), money_column())
+    return collected.AWS_BUDGETS.in_rows(panel, "budget")
 
 
 def _aws_anomalies() -> table.Panel:
-    chosen = f'{_SUBJECT}, service=~"$service|"'
+    chosen = f'{SUBJECT}, service=~"$service|"'
     impact = f"sum by ({PAIR}, monitor) (aws_cost_anomaly_detection_impact_usd{{{chosen}}})"
-    return (
+    panel = (
         table_panel(
             "AWS Cost Anomaly Detection",
             "What AWS's own anomalies of the last days cost more than AWS expected, the 25 largest. Monitors may find the "
             "same: the one that tells most of an account and service counts. A dash where AWS names several. Asked once a day.",
-            width=COLUMNS // 2,
-            height=9,
+            width=COLUMNS,
+            height=7,
         )
-        .no_value("none, or collectors.cost_anomaly_detection is off")
+        .no_value("none")
         .with_target(rows("A", f"topk(25, max by ({PAIR}) ({impact}))"))
         .transformations(
             columns(
-                {"account": "Account", "account_id": "Account id", "service": "Service", "Value": "Impact"}
+                {"account": "Account", "account_id": "Account id", "service": "Service", "Value #A": "Impact"}
             )
         )
-        .override_by_name("Account", account_column(150))
-        .override_by_name("Account id", account_id_column())
-        .override_by_name("Impact", money_column(custom__width=110))
+        .override_by_name("Account", account_column())
+        .override_by_name("Account id", account_id_column(COLUMNS))
+        .override_by_name("Impact", money_column())
     )
+    return collected.COST_ANOMALY_DETECTION.in_rows(panel, "service")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from grafana.builder.collected import ACCOUNTS
 from grafana.builder.frame import frame
 from grafana.builder.style import (
     BAD,
@@ -14,6 +15,7 @@ from grafana.builder.style import (
     NEUTRAL,
     USD,
     WARNING,
+    bars_that_fit,
     columns,
     fixed,
     hourly_bars,
@@ -141,7 +143,7 @@ def _ages() -> bargauge.Panel:
     return (
         ranking_bars(
             "Age of the oldest success, in intervals",
-            "For the twelve collectors that have waited longest, how many of its intervals ago the unit that has waited longest was last read. "
+            f"For the {bars_that_fit(8)} collectors that have waited longest, how many of its intervals ago the unit that has waited longest was last read. "
             "After three, its values go absent. As old as the last scrape.",
             width=9,
             height=8,
@@ -153,7 +155,7 @@ def _ages() -> bargauge.Panel:
         .with_target(
             instant(
                 "A",
-                f"sort_desc(topk(12, (time() - min by (collector) ({_SELF}collector_last_success_timestamp_seconds))"
+                f"sort_desc(topk({bars_that_fit(8)}, (time() - min by (collector) ({_SELF}collector_last_success_timestamp_seconds))"
                 f" / on (collector) max by (collector) ({_SELF}collector_interval_seconds)))",
                 "{{collector}}",
             )
@@ -162,7 +164,7 @@ def _ages() -> bargauge.Panel:
 
 
 def _failing() -> table.Panel:
-    return (
+    panel = (
         table_panel(
             "Current failures",
             "Collectors that fail for an account, by kind of failure, at most 50; unit and region where it is a single one. Their last "
@@ -187,6 +189,7 @@ def _failing() -> table.Panel:
             )
         )
     )
+    return ACCOUNTS.in_rows(panel, "collector")
 
 
 def _charges() -> timeseries.Panel:
@@ -234,7 +237,7 @@ def _requests() -> timeseries.Panel:
 
 
 def _errors() -> timeseries.Panel:
-    return (
+    panel = (
         hourly_counts(
             "Failed collections",
             "Collections of one account and region that failed in each hour, by collector and kind. As old as the "
@@ -252,6 +255,7 @@ def _errors() -> timeseries.Panel:
             )
         )
     )
+    return ACCOUNTS.in_legend(panel)
 
 
 def _durations() -> timeseries.Panel:

@@ -6,12 +6,14 @@ from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import inventory
+from grafana.builder.collected import COMMITMENTS, EC2_INSTANCES, INVENTORY, SAVINGS_OPPORTUNITIES
 from grafana.builder.frame import frame
 from grafana.builder.promql import PLACE
 from grafana.builder.style import (
     COLUMNS,
     account_column,
     account_id_column,
+    bars_that_fit,
     columns,
     instant,
     line_panel,
@@ -41,22 +43,22 @@ def build() -> Dashboard:
         .with_panel(inventory.run_rate(5))
         .with_panel(inventory.waste(9))
         .with_panel(_prices())
-        .with_panel(inventory.most_expensive(COLUMNS, 11))
         .with_panel(inventory.unused(COLUMNS // 2, 10))
         .with_panel(inventory.savings(COLUMNS // 2, 10))
+        .with_panel(_recommended())
+        .with_panel(_commitments())
+        .with_panel(inventory.most_expensive(COLUMNS, 11))
         .with_panel(inventory.by_type(8, 10))
         .with_panel(_ages())
         .with_panel(_untagged())
         .with_panel(_instances())
         .with_panel(_over_time())
-        .with_panel(_recommended())
-        .with_panel(_commitments())
         .build()
     )
 
 
 def _count() -> stat.Panel:
-    return (
+    panel = (
         stat_panel(
             "Resources",
             "What exists now in the chosen accounts and regions, and how much of it seems unused. Up to an "
@@ -66,13 +68,14 @@ def _count() -> stat.Panel:
         )
         .unit("short")
         .decimals(0)
-        .with_target(instant("A", f"sum(aws_resources{{{PLACE}}})", "Exist"))
-        .with_target(instant("B", f"sum(aws_resources_unused{{{PLACE}}})", "Unused"))
+        .with_target(instant("A", INVENTORY.or_zero(f"sum(aws_resources{{{PLACE}}})"), "Exist"))
+        .with_target(instant("B", INVENTORY.or_zero(f"sum(aws_resources_unused{{{PLACE}}})"), "Unused"))
     )
+    return INVENTORY.in_values(panel, "Resources")
 
 
 def _prices() -> stat.Panel:
-    return (
+    panel = (
         stat_panel(
             "Age of list prices",
             "Age of the list prices that estimates are made of: since the Pricing API was read, else that of the table "
@@ -84,6 +87,7 @@ def _prices() -> stat.Panel:
         .decimals(1)
         .with_target(instant("A", "time() - max(aws_spend_exporter_price_table_timestamp_seconds)", "Age"))
     )
+    return INVENTORY.in_values(panel, "Age")
 
 
 def _ages() -> bargauge.Panel:
@@ -101,18 +105,18 @@ def _ages() -> bargauge.Panel:
     )
     least = 0
     for ref, (name, days) in zip("ABCD", _AGES, strict=True):
-        panel.with_target(
-            instant(ref, f"count({age} >= {least * _DAY} < {days * _DAY}) or vector(0)", f"up to {name}")
-        )
+        counted = INVENTORY.or_zero(f"count({age} >= {least * _DAY} < {days * _DAY})")
+        panel.with_target(instant(ref, counted, f"up to {name}"))
         least = days
-    return panel.with_target(instant("E", f"count({age} >= {least * _DAY}) or vector(0)", "older"))
+    counted = INVENTORY.or_zero(f"count({age} >= {least * _DAY})")
+    return INVENTORY.in_values(panel.with_target(instant("E", counted, "older")), "inventory")
 
 
 def _untagged() -> bargauge.Panel:
-    return (
+    panel = (
         ranking_bars(
             "Missing tags",
-            'Resources that lack a required tag, by tag and type, the 12 largest; "no tag at all" counts those without any. '
+            f'Resources that lack a required tag, by tag and type, the {bars_that_fit(10)} largest; "no tag at all" counts those without any. '
             "Up to an hour old.",
             width=8,
             height=10,
@@ -123,19 +127,20 @@ def _untagged() -> bargauge.Panel:
         .with_target(
             instant(
                 "A",
-                "sort_desc(label_replace(topk(12, sum by (tag_key, resource_type)"
+                f"sort_desc(label_replace(topk({bars_that_fit(10)}, sum by (tag_key, resource_type)"
                 f' (aws_resources_untagged{{{PLACE}}}) > 0), "tag_key", "no tag at all", "tag_key", "[*]"))',
                 "{{tag_key}}: {{resource_type}}",
             )
         )
     )
+    return INVENTORY.in_values(panel, "inventory")
 
 
 def _instances() -> bargauge.Panel:
-    return (
+    panel = (
         ranking_bars(
             "EC2 instances by type and state",
-            "Instances that exist now, the 15 largest groups. Read every hour.",
+            f"Instances that exist now, the {bars_that_fit(10)} largest groups. Read every hour.",
             width=COLUMNS // 2,
             height=10,
         )
@@ -144,16 +149,17 @@ def _instances() -> bargauge.Panel:
         .with_target(
             instant(
                 "A",
-                f"sort_desc(topk(15, sum by (instance_type, state) (aws_ec2_instances{{{PLACE}}}) > 0))",
+                f"sort_desc(topk({bars_that_fit(10)}, sum by (instance_type, state) (aws_ec2_instances{{{PLACE}}}) > 0))",
                 "{{instance_type}} {{state}}",
             )
         )
     )
+    return EC2_INSTANCES.in_values(panel, "instances")
 
 
 def _over_time() -> timeseries.Panel:
     by_type = f"sum by (resource_type) (aws_resources{{{PLACE}}})"
-    return (
+    panel = (
         line_panel(
             "Resources over time",
             "How many there were of the eight types that there are most of now, as they were counted: at most hourly, "
@@ -174,17 +180,18 @@ def _over_time() -> timeseries.Panel:
             )
         )
     )
+    return INVENTORY.in_legend(panel)
 
 
 def _recommended() -> table.Panel:
     by = "account_id, account, resource_type, action"
-    return (
+    panel = (
         table_panel(
             "What AWS recommends",
             "Estimates of Cost Optimization Hub, the 25 largest: each resource once, after discounts. Recommendations "
             "may overlap; those for commitments do. Read once a day, where it is enabled.",
-            width=COLUMNS // 2,
-            height=10,
+            width=COLUMNS,
+            height=9,
         )
         .no_value("nothing is known")
         .with_target(rows("A", f"topk(25, sum by ({by}) (aws_savings_opportunity_usd{{{PLACE}}}))"))
@@ -195,14 +202,15 @@ def _recommended() -> table.Panel:
                     "account_id": "Account id",
                     "resource_type": "Type",
                     "action": "Action",
-                    "Value": "Saves a month",
+                    "Value #A": "Saves a month",
                 }
             )
         )
-        .override_by_name("Account", account_column(110))
-        .override_by_name("Account id", account_id_column())
-        .override_by_name("Saves a month", money_column(custom__width=105))
+        .override_by_name("Account", account_column())
+        .override_by_name("Account id", account_id_column(COLUMNS))
+        .override_by_name("Saves a month", money_column())
     )
+    return SAVINGS_OPPORTUNITIES.in_rows(panel, "resource_type")
 
 
 def _commitments() -> table.Panel:
@@ -210,13 +218,13 @@ def _commitments() -> table.Panel:
         return f"sum by (kind, service) (aws_commitment_{family})"
 
     ratio = properties(unit="percentunit", decimals=1, custom__width=80)
-    return (
+    panel = (
         table_panel(
             "Savings Plans and reservations",
             "Of the whole organization, over 30 days up to two days ago unless configured otherwise: how much of what "
             "is paid for is used, and how much of the eligible use it covers. Read once a day, where it is enabled.",
-            width=COLUMNS // 2,
-            height=10,
+            width=COLUMNS,
+            height=7,
         )
         .no_value("none are known")
         .with_target(rows("A", of("unused_usd")))
@@ -237,7 +245,8 @@ def _commitments() -> table.Panel:
         )
         .override_by_name("Kind", properties(custom__width=110))
         .override_by_name("Used", ratio)
-        .override_by_name("Unused", money_column(custom__width=100))
+        .override_by_name("Unused", money_column())
         .override_by_name("Covered", ratio)
-        .override_by_name("On demand", money_column(custom__width=100))
+        .override_by_name("On demand", money_column())
     )
+    return COMMITMENTS.in_rows(panel, "service")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.builder import costs
+from grafana.builder import costs, inventory
 from grafana.builder.frame import frame
 from grafana.builder.style import (
     BAD,
@@ -23,19 +23,28 @@ _DAY = 86_400
 
 def build() -> Dashboard:
     return (
-        frame("overview", "Overview", "Cost of the whole AWS organization at a glance.", without=("region",))
-        .with_panel(costs.yesterday(4))
+        frame(
+            "overview",
+            "Overview",
+            "What happened, what it costs, and where: the whole AWS organization at a glance.",
+            without=("region",),
+        )
         .with_panel(costs.month(9))
-        .with_panel(costs.budget("organization", "", width=4))
+        .with_panel(costs.budget(4))
+        .with_panel(inventory.waste(5).height(4))
         .with_panel(_health())
-        .with_panel(costs.daily_by_service(COLUMNS, 11))
-        .with_panel(costs.daily_by_account(COLUMNS, 9))
-        .with_panel(costs.anomalies(COLUMNS, 5))
-        .with_panel(costs.changed("Movers of a day", 1, "on the day", 12, 10))
-        .with_panel(costs.changed("Movers of a week", 7, "in the week", 12, 10))
-        .with_panel(costs.accounts(COLUMNS // 2, 10))
-        .with_panel(costs.services(COLUMNS // 2, 10))
-        .with_panel(costs.pairs(COLUMNS, 10))
+        .with_panel(costs.anomalies(10, 8))
+        .with_panel(costs.changed("Movers of a week", 7, "in the week", 14, 8))
+        .with_panel(costs.daily_by_service(16, 10))
+        .with_panel(costs.monthly_by_service(8, 10))
+        .with_panel(costs.in_range(16))
+        .with_panel(costs.yesterday(8))
+        .with_panel(costs.daily_by_account(16, 9))
+        .with_panel(costs.non_usage(8, 9))
+        .with_panel(costs.accounts(COLUMNS, 10))
+        .with_panel(costs.services(COLUMNS, 10))
+        .with_panel(costs.changed("Movers of a day", 1, "on the day", 14, 10))
+        .with_panel(costs.pairs(10, 10))
         .build()
     )
 
@@ -51,8 +60,8 @@ def _health() -> stat.Panel:
             "Age of the newest complete day of cost, age of the collection that has waited longest for a "
             "success, and number of failing collections, over all accounts. As old as the last scrape. "
             "Complete cost is normally less than two days old.",
-            width=7,
-            height=5,
+            width=6,
+            height=4,
         )
         .unit("s")
         .with_target(

@@ -7,8 +7,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import costs, inventory, usage
 from grafana.builder.frame import frame
-from grafana.builder.promql import ACCOUNT, COST
-from grafana.builder.style import COLUMNS, instant, stat_panel
+from grafana.builder.promql import BY_ACCOUNT, range_cost
+from grafana.builder.style import COLUMNS, bars_that_fit, instant, stat_panel
 
 
 def build() -> Dashboard:
@@ -19,17 +19,17 @@ def build() -> Dashboard:
             "One service: what it costs, where, and what is behind it.",
             one="service",
         )
+        .with_panel(costs.month(9))
         .with_panel(costs.yesterday(4))
-        .with_panel(costs.month(10))
         .with_panel(_share())
         .with_panel(_accounts_with_it())
-        .with_panel(costs.daily_by_account(COLUMNS, 10))
-        .with_panel(costs.accounts(COLUMNS // 2, 10))
-        .with_panel(costs.changed("Movers of a week", 7, "in the week", 12, 10, without=("Service",)))
+        .with_panel(costs.daily_by_account(COLUMNS, 10, "all"))
+        .with_panel(costs.accounts(COLUMNS, 9))
+        .with_panel(costs.changed("Movers of a week", 7, "in the week", 14, 9, without=("Service",)))
+        .with_panel(_list_ratio())
         .with_panel(usage.usage_of_service(COLUMNS // 2, 9))
         .with_panel(inventory.of_service(COLUMNS // 2, 9))
-        .with_panel(usage.unit_costs_of_service(COLUMNS // 2, 8))
-        .with_panel(_list_ratio())
+        .with_panel(usage.unit_costs_of_service(COLUMNS, 8))
         .build()
     )
 
@@ -37,9 +37,10 @@ def build() -> Dashboard:
 def _share() -> stat.Panel:
     return costs.share(
         "Share of the bill",
-        "What part of this UTC month's cost of the chosen accounts the service is. Up to a day behind.",
-        f"{{{COST}}}",
-        f"{{{ACCOUNT}}}",
+        "What part of the cost of the range of the chosen accounts the service is. Up to the newest day that is written, "
+        "which ended up to two days ago.",
+        range_cost(""),
+        range_cost("", service=".*"),
         width=5,
     )
 
@@ -48,15 +49,14 @@ def _accounts_with_it() -> stat.Panel:
     return (
         stat_panel(
             "Accounts with it",
-            "Accounts in which the service cost something in this UTC month. Up to a day behind.",
-            width=5,
-            height=5,
+            "Accounts in which the service cost something in the range, up to the newest day that is written. Up to two "
+            "days behind.",
+            width=6,
+            height=4,
         )
         .unit("none")
         .decimals(0)
-        .with_target(
-            instant("A", f"count(sum by (account_id) (aws_cost_month_to_date_usd{{{COST}}}) > 0)", "Accounts")
-        )
+        .with_target(instant("A", f"count({range_cost(BY_ACCOUNT)} > 0)", "Accounts"))
     )
 
 
@@ -65,8 +65,8 @@ def _list_ratio() -> bargauge.Panel:
         "by account",
         "account_id, account",
         "{{account}} · {{account_id}}",
-        most=12,
+        most=bars_that_fit(9),
         unknown="not known of this service",
-        width=COLUMNS // 2,
-        height=8,
+        width=10,
+        height=9,
     )

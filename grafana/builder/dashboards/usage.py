@@ -6,6 +6,7 @@ from grafana_foundation_sdk.builders import timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import usage
+from grafana.builder.collected import USAGE
 from grafana.builder.frame import frame
 from grafana.builder.promql import PLACE
 from grafana.builder.style import BAD, COLUMNS, WARNING, fixed, hourly_bars, properties, ranged
@@ -15,19 +16,19 @@ def build() -> Dashboard:
     built = frame(
         "usage", "Usage", "What is used, with its dollars beside it.", start="now-14d", without=("service",)
     )
-    built.with_panel(usage.unit_costs(COLUMNS // 2, 8)).with_panel(_lambda_trouble())
+    built.with_panel(usage.unit_costs(COLUMNS, 6))
     for shown in usage.USAGES:
         built.with_panel(usage.usage_panel(shown, COLUMNS // 2, 8))
-    return built.with_panel(usage.levels(COLUMNS, 9)).build()
+    return built.with_panel(_lambda_trouble()).with_panel(usage.levels(COLUMNS, 9)).build()
 
 
 def _lambda_trouble() -> timeseries.Panel:
-    return (
+    panel = (
         hourly_bars(
             "Lambda errors and throttles",
             "Invocations that ended in an error and that were throttled, on each complete UTC day in the chosen "
             "regions. Read hourly, written a day later; needs dated history.",
-            width=COLUMNS // 2,
+            width=COLUMNS,
             height=8,
         )
         .unit("short")
@@ -37,3 +38,4 @@ def _lambda_trouble() -> timeseries.Panel:
         .override_by_name("Errors", properties(color=fixed(BAD)))
         .override_by_name("Throttles", properties(color=fixed(WARNING)))
     )
+    return USAGE.in_legend(panel)

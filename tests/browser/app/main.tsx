@@ -11,7 +11,8 @@ import { catchError, map, startWith } from 'rxjs/operators';
 import { registerPanels } from './panels';
 import { Prometheus } from './prometheus';
 import { fillRegistries } from './registries';
-import { report } from './report';
+import { Links } from './links';
+import { PAGE_PADDING, report } from './report';
 import { sceneOf } from './scene';
 
 const DATASOURCE = 'aws-spend-prometheus';
@@ -50,12 +51,16 @@ fillRegistries();
 registerPanels();
 const dashboard = await (await fetch(`/dashboards/${asked.get('dashboard')}.json`)).json();
 const scene = sceneOf(dashboard, asked);
-(window as unknown as { report: () => unknown }).report = () => report(scene);
+const others = await (await fetch('/dashboards/')).json();
+(window as unknown as { report: (closely: boolean) => unknown }).report = (closely) => report(scene, closely);
 scene.activate();
 createRoot(document.getElementById('root')!).render(
   <MemoryRouter>
     <GlobalStyles isExtensionSidebarOpen={false} />
-    <scene.Component model={scene} />
+    <div style={{ padding: `0 ${PAGE_PADDING}px` }}>
+      <Links dashboard={dashboard} others={others} />
+      <scene.Component model={scene} />
+    </div>
     <PortalContainer />
   </MemoryRouter>,
 );

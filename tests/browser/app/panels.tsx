@@ -1,19 +1,26 @@
 // Grafana's panels, of which npm has the parts: these put the parts together as Grafana's own plugins do.
 import {
   DisplayValueAlignmentFactors,
+  Field,
   FieldDisplay,
+  FieldType,
   PanelPlugin,
   PanelProps,
   VizOrientation,
   cacheFieldDisplayNames,
+  formattedValueToString,
+  getDisplayProcessor,
   getDisplayValueAlignmentFactors,
+  getFieldDisplayName,
   getFieldDisplayValues,
+  getFieldSeriesColor,
   identityOverrideProcessor,
+  outerJoinDataFrames,
 } from '@grafana/data';
 import { sceneUtils } from '@grafana/scenes';
 import { BarGauge, BigValue, TimeSeries, VizRepeater, useTheme2 } from '@grafana/ui';
 import { TableNG } from '@grafana/ui/unstable';
-import { ReactNode } from 'react';
+import { ReactNode, useMemo } from 'react';
 
 const NOT_DRAWN = 'data-not-drawn';
 
@@ -141,9 +148,17 @@ function BarGaugePanel(props: PanelProps) {
   );
 }
 
+// Grafana 12 looks at `hidden`, 13 at `hideFrom`: a column that either of them would show is shown.
+function asEitherVersionShows(field: Field): Field {
+  const { hidden, hideFrom } = field.config.custom ?? {};
+  const viz = Boolean(hidden && hideFrom?.viz);
+  return { ...field, config: { ...field.config, custom: { ...field.config.custom, hideFrom: { ...hideFrom, viz } } } };
+}
+
 function TablePanel({ data, width, height, options, fieldConfig, timeRange }: PanelProps) {
   cacheFieldDisplayNames(data.series);
-  const frame = data.series[0];
+  const [first] = data.series;
+  const frame = useMemo(() => first && { ...first, fields: first.fields.map(asEitherVersionShows) }, [first]);
   if (!frame || frame.length === 0) {
     return <Nothing text={fieldConfig.defaults.noValue ?? 'No data'} />;
   }
@@ -167,6 +182,46 @@ function TablePanel({ data, width, height, options, fieldConfig, timeRange }: Pa
   );
 }
 
+// Grafana's bar chart is not on npm: this draws its bars and labels, to be counted and read, not its looks.
+function BarChartPanel({ data, width, height, options, fieldConfig }: PanelProps) {
+  const theme = useTheme2();
+  const frame = data.series.length > 1 ? outerJoinDataFrames({ frames: data.series }) : data.series[0];
+  if (!frame || frame.length === 0) {
+    return <Nothing text={fieldConfig.defaults.noValue ?? 'No data'} />;
+  }
+  cacheFieldDisplayNames([frame]);
+  const shown = frame.fields.filter((field) => !field.config.custom?.hideFrom?.viz);
+  const names = (field: Field) => getFieldDisplayName(field, frame);
+  const labels =
+    shown.find((field) => names(field) === options.xField) ?? shown.find(({ type }) => type === FieldType.string) ?? shown[0];
+  const bars = shown.filter((field) => field !== labels && field.type === FieldType.number);
+  const text = (field: Field, at: number) => {
+    const display = field.display ?? getDisplayProcessor({ field, theme });
+    return formattedValueToString(display(field.values[at]));
+  };
+  const most = Math.max(...labels.values.map((_, at) => bars.reduce((sum, { values }) => sum + Math.max(values[at] ?? 0, 0), 0)));
+  return (
+    <Drawn>
+      <div style={{ display: 'flex', alignItems: 'flex-end', width, height }}>
+        {labels.values.map((_, at) => (
+          <div key={at} style={{ flex: 1, textAlign: 'center' }}>
+            {bars.map((field, index) => {
+              const value = field.values[at];
+              const style = {
+                height: most > 0 ? (Math.max(value ?? 0, 0) / most) * (height - 20) : 0,
+                margin: '0 4px',
+                background: getFieldSeriesColor(field, theme).color,
+              };
+              return value == null ? null : <div key={index} data-bar title={`${names(field)}: ${text(field, at)}`} style={style} />;
+            })}
+            <div style={{ height: 20, whiteSpace: 'nowrap' }}>{text(labels, at)}</div>
+          </div>
+        ))}
+      </div>
+    </Drawn>
+  );
+}
+
 function TextPanel({ options }: PanelProps) {
   return <Drawn>{options.content}</Drawn>;
 }
@@ -181,7 +236,11 @@ const CUSTOM: Record<string, string[]> = {
   ],
   stat: [],
   bargauge: [],
-  table: ['width', 'minWidth', 'align', 'cellOptions', 'inspect', 'filterable', 'hideFrom', 'footer', 'wrapText'],
+  table: ['width', 'minWidth', 'align', 'cellOptions', 'inspect', 'filterable', 'hidden', 'hideFrom', 'footer', 'wrapText', 'wrapHeaderText'],
+  barchart: [
+    ...['lineWidth', 'fillOpacity', 'gradientMode', 'axisPlacement', 'axisLabel', 'axisWidth', 'axisSoftMin', 'axisSoftMax'],
+    ...['axisGridShow', 'axisBorderShow', 'axisColorMode', 'axisCenteredZero', 'scaleDistribution', 'hideFrom', 'thresholdsStyle'],
+  ],
   text: [],
 };
 
@@ -190,6 +249,7 @@ const COMPONENTS = {
   stat: StatPanel,
   bargauge: BarGaugePanel,
   table: TablePanel,
+  barchart: BarChartPanel,
   text: TextPanel,
 };
 

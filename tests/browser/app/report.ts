@@ -1,8 +1,12 @@
 // What is on the screen, for the tests: null until every variable and every panel has its data.
+// What takes long to look at comes with `closely` alone.
 import { FieldType, LoadingState, formattedValueToString } from '@grafana/data';
+import { columnsOf, cutTexts, narrowColumns } from './fit';
 import { EmbeddedScene, QueryVariable, SceneGridItem, SceneVariable, VizPanel, sceneGraph } from '@grafana/scenes';
 
-export function report(scene: EmbeddedScene) {
+export const PAGE_PADDING = 16;
+
+export function report(scene: EmbeddedScene, closely: boolean) {
   const variables = sceneGraph.getVariables(scene).state.variables;
   if (sceneGraph.hasVariableDependencyInLoadingState(scene)) {
     return null;
@@ -27,7 +31,15 @@ export function report(scene: EmbeddedScene) {
         },
       ]),
     ),
-    panels: panels.map((panel, at) => ({ ...drawn(panel), ...shown(panel, data[at]) })),
+    links: [...document.querySelectorAll<HTMLAnchorElement>('[data-link]')].map((link) => ({
+      title: link.innerText,
+      url: link.getAttribute('href'),
+      top: link.getBoundingClientRect().top,
+    })),
+    panels: panels.map((panel, at) => {
+      const fields = shown(panel, data[at]);
+      return { ...drawn(panel), ...fields, ...(closely ? looked(panel, fields.fields) : {}) };
+    }),
   };
 }
 
@@ -47,21 +59,36 @@ function elementOf(panel: VizPanel) {
 
 function inPlace(panel: VizPanel) {
   const element = elementOf(panel);
-  const column = (panel.parent as SceneGridItem).state.x ?? 0;
-  const left = (element?.getBoundingClientRect().left ?? 0) / window.innerWidth;
-  return element?.querySelector('[data-drawn], [data-not-drawn]') != null && Math.abs(left - column / 24) < 0.02;
+  const { x = 0, width = 0 } = (panel.parent as SceneGridItem).state;
+  const box = element?.getBoundingClientRect() ?? new DOMRect();
+  const page = window.innerWidth - 2 * PAGE_PADDING;
+  const isAt = (pixels: number, columns: number) => Math.abs(pixels / page - columns / 24) < 0.02;
+  return element?.querySelector('[data-drawn], [data-not-drawn]') != null && isAt(box.left - PAGE_PADDING, x) && isAt(box.width, width);
 }
 
 function drawn(panel: VizPanel) {
   const element = elementOf(panel);
-  const canvases = [...(element?.querySelectorAll('canvas') ?? [])];
   return {
     title: panel.state.title,
     type: panel.state.pluginId,
     drawn: element?.querySelector('[data-drawn]') != null,
     empty: element?.querySelector('[data-not-drawn]') != null,
     text: element?.innerText ?? '',
+    bottom: element?.getBoundingClientRect().bottom ?? 0,
+  };
+}
+
+function looked(panel: VizPanel, fields: Array<{ name: string; unit: string }>) {
+  const element = elementOf(panel);
+  const canvases = [...(element?.querySelectorAll('canvas') ?? [])];
+  const content = element?.querySelector('[data-drawn]');
+  const amounts = new Set(fields.filter(({ unit }) => unit === 'currencyUSD').map(({ name }) => name));
+  return {
     inked: canvases.reduce((sum, canvas) => sum + inked(canvas), 0),
+    bars: element?.querySelectorAll('[data-bar]').length ?? 0,
+    columns: content ? columnsOf(content) : [],
+    cut: content ? cutTexts(content, panel.state.pluginId === 'bargauge' || panel.state.pluginId === 'stat') : [],
+    narrow: content ? narrowColumns(content, amounts) : [],
   };
 }
 

@@ -17,10 +17,11 @@ import {
 
 /* eslint-disable @typescript-eslint/no-explicit-any -- the document is checked against its schema elsewhere */
 export function sceneOf(dashboard: any, asked: URLSearchParams): EmbeddedScene {
+  const to = asked.get('to') ?? dashboard.time.to;
   return new EmbeddedScene({
     $timeRange: new SceneTimeRange({
       from: asked.get('from') ?? dashboard.time.from,
-      to: asked.get('to') ?? dashboard.time.to,
+      to,
       timeZone: asked.get('timezone') ?? dashboard.timezone,
     }),
     $variables: new SceneVariableSet({
@@ -31,9 +32,14 @@ export function sceneOf(dashboard: any, asked: URLSearchParams): EmbeddedScene {
       isDraggable: false,
       isResizable: false,
       isLazy: false,
-      children: dashboard.panels.map((panel: any) => itemOf(panel)),
+      children: chosen(dashboard.panels, asked.getAll('panel')).map((panel: any) => itemOf(panel, to)),
     }),
   });
+}
+
+// All panels, or those of these titles.
+function chosen(panels: any[], titles: string[]) {
+  return titles.length > 0 ? panels.filter(({ title }) => titles.includes(title)) : panels;
 }
 
 function variableOf(variable: any, asked: URLSearchParams): SceneVariable {
@@ -60,7 +66,7 @@ function variableOf(variable: any, asked: URLSearchParams): SceneVariable {
   });
 }
 
-function itemOf(panel: any): SceneGridItem {
+function itemOf(panel: any, to: string): SceneGridItem {
   const { x, y, w, h } = panel.gridPos;
   const queries = new SceneQueryRunner({ datasource: panel.datasource, queries: panel.targets ?? [] });
   return new SceneGridItem({
@@ -75,6 +81,8 @@ function itemOf(panel: any): SceneGridItem {
       pluginId: panel.type,
       options: panel.options,
       fieldConfig: panel.fieldConfig,
+      // A panel's own range counts while that of the dashboard is relative to now.
+      ...(panel.timeFrom && to.startsWith('now') ? { $timeRange: new SceneTimeRange({ from: `now-${panel.timeFrom}`, to }) } : {}),
       $data: panel.transformations?.length
         ? new SceneDataTransformer({ $data: queries, transformations: panel.transformations })
         : queries,

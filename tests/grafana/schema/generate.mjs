@@ -6,7 +6,7 @@ import { createGenerator } from 'ts-json-schema-generator';
 const root = 'node_modules/@grafana/schema';
 const raw = `${root}/dist/types/raw`;
 // What our dashboards are made of; the others would only make the file large.
-const panels = ['bargauge', 'gauge', 'piechart', 'stat', 'statetimeline', 'table', 'text', 'timeseries'];
+const panels = ['barchart', 'bargauge', 'gauge', 'piechart', 'stat', 'statetimeline', 'table', 'text', 'timeseries'];
 
 function schema(path, type) {
   return createGenerator({ path, type, skipTypeCheck: true, topRef: true }).createSchema(type);

@@ -1,0 +1,71 @@
+"""With cost alone, every panel of something else says that it is off, and how to switch it on."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import cost_alone
+import drawing
+import pytest
+import requests
+import yaml
+
+from demo.stack import Stack
+from grafana import build
+from grafana.builder.style import STATE
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+
+Json = dict[str, Any]
+
+_RECORDED = {
+    rule["record"]: rule["expr"]
+    for path in (cost_alone.ROOT / "prometheus" / "rules").glob("*.yml")
+    for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+    if "record" in rule
+}
+
+
+@pytest.fixture(scope="module")
+def drawn(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
+    """Every dashboard of an installation whose exporter reads cost alone."""
+    if (reason := drawing.missing()) is not None:
+        pytest.skip(f"{reason}; `make browser` sees to it")
+    served = requests.get(stack.urls["exporter"] + "/metrics", timeout=60).text
+    with cost_alone.prometheus(
+        cost_alone.without_others(served), tmp_path_factory.mktemp("cost_alone")
+    ) as url:
+        jobs = [{"dashboard": name, "to": "now"} for name in drawing.DASHBOARDS]
+        return dict(zip(drawing.DASHBOARDS, drawing.draw(url, jobs, timeout=300), strict=True))
+
+
+@pytest.mark.parametrize("name", drawing.DASHBOARDS)
+@pytest.mark.fault("collectors are off", "panels name what is off and how to switch it on")
+def test_panels_of_what_is_off_say_so(name: str, drawn: dict[str, Json]) -> None:
+    faults = []
+    panels = json.loads(build.render()[f"{name}.json"])["panels"]
+    for panel, shown in zip(panels, drawn[name]["panels"], strict=True):
+        off = set().union(*(_owners(target["expr"]) for target in _targets(panel))) & cost_alone.OFF
+        said = set(re.findall(r"off: switch on collectors\.(\w+)(?: or collectors\.(\w+))?", shown["text"]))
+        if off and not off & {collector for pair in said for collector in pair}:
+            faults.append(f"{panel['title']}: {sorted(off)} off, and it shows {shown['text']!r}")
+        if not off and said:
+            faults.append(f"{panel['title']}: needs nothing that is off, and it shows {shown['text']!r}")
+        faults += [f"{panel['title']}: cut: {cut['text']}" for cut in shown["cut"] if "off: " in cut["text"]]
+    assert not faults, "\n".join(faults)
+
+
+def _targets(panel: Json) -> list[Json]:
+    return [target for target in panel["targets"] if target["refId"] != STATE]
+
+
+def _owners(expr: str) -> set[str]:
+    """The collectors whose families an expression needs, also through recording rules and dated history."""
+    for record, of in _RECORDED.items():
+        expr = expr.replace(record, f"({of})")
+    names = set(re.findall(r"\b\w+\b", expr))
+    names |= {name.removesuffix("_daily") + end for name in names for end in ("", "_total")}
+    return {cost_alone.OWNERS[name] for name in names if name in cost_alone.OWNERS}
