@@ -536,7 +536,9 @@ def ask(prometheus: Prometheus, query: Query, end: datetime) -> Asked:
         f"{prometheus.url}/api/v1/{path}", data={"query": query.text, **span}, timeout=_QUERY_SECONDS + 60
     ).json()
     is_answered = answer["status"] == "success"
-    if not is_answered and answer.get("errorType") != "timeout":
+    # Where its storage notices first, it is an error of execution.
+    is_late = re.search("timed out|deadline exceeded", answer.get("error") or "")
+    if not is_answered and not is_late:
         raise click.ClickException(
             f"{query.dashboard}, {query.panel}: {answer.get('error')}: {query.text[:500]}"
         )
