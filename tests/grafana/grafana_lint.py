@@ -26,6 +26,7 @@ from promql_parser import (
     VectorSelector,
 )
 
+from grafana.builder.frame import DERIVED
 from grafana.builder.style import STATE
 
 Json = dict[str, Any]
@@ -40,10 +41,10 @@ MOST_PANELS = 20
 DATED = re.compile(r"aws_cost_daily_\w+|aws_\w+_daily")
 
 VARIABLES = {"datasource": "datasource"} | dict.fromkeys(
-    ("grouping", "group", "account", "service", "region", "accounts", "undated"), "query"
+    ("grouping", "group", "account", "service", "region", *DERIVED), "query"
 )
 HIDDEN = 2  # Grafana's hideVariable
-HANDED_ON = VARIABLES.keys() - {"accounts", "undated"}
+HANDED_ON = VARIABLES.keys() - DERIVED
 
 
 def grafana(start: float, end: float) -> dict[str, str]:
