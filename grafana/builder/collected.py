@@ -84,6 +84,7 @@ class Collected:
         return panel.with_target(rows(STATE, self.state(label)))
 
 
+ACCOUNTS = Collected(("accounts",))  # always on
 ANOMALY_CAUSES = Collected(("anomaly_causes",))
 AWS_BUDGETS = Collected(("budgets",))
 COMMITMENTS = Collected(("commitments",))

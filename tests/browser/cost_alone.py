@@ -17,7 +17,7 @@ from exporter.collectors import all_collectors
 from exporter.generated.reference import family_rows
 
 ROOT = Path(__file__).parents[2]
-OFF = frozenset(collector.name for collector in all_collectors()) - {"cost", "forecast"}
+OFF = frozenset(collector.name for collector in all_collectors()) - {"cost"}
 _FROM_OTHERS = {"aws_unit_cost": "usage", "aws_cost_anomaly_cause": "anomaly_causes"}
 """What the cost collector serves of what others have read, by how it begins."""
 OWNERS = {

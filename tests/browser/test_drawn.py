@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import drawing
@@ -32,9 +33,12 @@ MAY_BE_EMPTY = {
     "exporter": {"Dollars left for AWS requests"},
     "service": {"Unit cost", "Bill against list price"},
 }
-# Screens in pixels: 980 is 1280 beside Grafana's menu.
-FIRST, *WIDER = 1280, 980, 1366, 1600
-DAILY = "Daily cost and its moving average"
+# Widths of screens in pixels.
+FIRST, *WIDER = 1280, 1366, 1600
+DAILY = "Daily run and its moving average"
+# Dashboards that are looked at for a whole month of the past.
+PAST = "anomalies", "overview", "usage"
+GOOD_NEWS = {"none", "nothing", "nothing changed", "none missing", "nothing fails"}
 # A chain that has just been started fills no day.
 SINCE = {"exporter": "now-15m", "inventory": "now-15m"}
 
@@ -58,6 +62,8 @@ def drawn(stack: Stack, account: str) -> dict[str, Json]:
         }
     for zone, settings in ZONES.items():
         jobs[f"zone {zone}"] = {"dashboard": "trends", "panels": [DAILY], "from": "now-10d"} | settings
+    for name in PAST:
+        jobs[f"{name} of the past"] = {"dashboard": name} | _last_month()
     jobs["group"] = {"dashboard": "overview", "panels": ["Accounts"], "variables": {"group": "/Sandbox"}}
     reports = drawing.draw(stack.urls["prometheus"], list(jobs.values()), timeout=380)
     return dict(zip(jobs, reports, strict=True))
@@ -136,6 +142,45 @@ def test_a_day_costs_the_same_for_every_viewer(zone: str, drawn: dict[str, Json]
     assert [value for _, value in there if value in settled] == settled
     offset = {"overruled at UTC-5": 5 * 3600, "overruled at UTC+5:30": 18.5 * 3600}[zone]
     assert {at / 1000 % 86_400 for at, _ in there} == {offset}
+
+
+def _last_month() -> dict[str, str]:
+    """The whole calendar month before this one, as a range that does not move."""
+    end = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    start = (end - timedelta(days=1)).replace(day=1)
+    return {"from": start.isoformat(), "to": (end - timedelta(seconds=1)).isoformat()}
+
+
+@pytest.mark.parametrize("name", PAST)
+def test_a_month_of_the_past_is_drawn(name: str, drawn: dict[str, Json]) -> None:
+    """No query is refused, charts of cost hold something, and where nothing was known no panel has good news."""
+    report = drawn[f"{name} of the past"]
+    faults = [*report["complaints"]]
+    for panel in report["panels"]:
+        faults += [f"{panel['title']}: {error}" for error in panel["errors"]]
+        if GOOD_NEWS & set(panel["text"].splitlines()):
+            faults.append(f"{panel['title']}: {panel['text']}")
+        if panel["title"].startswith("Daily ") and panel["inked"] < 2000:
+            faults.append(f"{panel['title']}: an empty chart")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("name", drawing.DASHBOARDS)
+def test_every_other_dashboard_is_a_click_away(name: str, drawn: dict[str, Json]) -> None:
+    """Grafana 12 hides links of a placement, 13 puts them into a menu; here they are in a row above the panels."""
+    titles = {other: json.loads(text)["title"] for other, text in build.render().items()}
+    expected = sorted(title for other, title in titles.items() if other != f"{name}.json")
+    for report in (drawn[name], *drawn[name]["widths"].values()):
+        assert sorted(link["title"] for link in report["links"]) == expected
+        assert len({link["top"] for link in report["links"]}) == 1
+
+
+def test_thirteen_months_are_thirteen_bars(drawn: dict[str, Json]) -> None:
+    """With a name for each month, and no bar of a service that cost nothing."""
+    panel = next(p for p in drawn["overview"]["panels"] if p["type"] == "barchart")
+    months = next(field for field in panel["fields"] if field["name"] == "Time")
+    assert len(set(months["texts"])) in (12, 13)
+    assert panel["bars"] >= 12
 
 
 @pytest.mark.parametrize("name", drawing.DASHBOARDS)

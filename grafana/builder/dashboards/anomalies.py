@@ -104,7 +104,7 @@ def _state() -> stat.Panel:
                 "Anomalies",
             )
         )
-        .with_target(instant("B", f"count({_FIRING}) or vector(0)", "Alerts"))
+        .with_target(instant("B", collected.ACCOUNTS.or_zero(f"count({_FIRING})"), "Alerts"))
         .with_target(
             instant("C", "time() - max(aws_cost_anomaly_day_timestamp_seconds)", "Day assessed began")
         )
@@ -118,7 +118,7 @@ def _alerts() -> table.Panel:
     # Alerts of a threshold name their subject, the others an account and perhaps a service.
     about = f'label_join({firing}, "about", " ", "account", "account_id", "service")'
     about = f'label_replace({about}, "about", "$1", "subject", "(.+)")'
-    return (
+    panel = (
         table_panel(
             "Open alerts",
             "Alerts that fire now, at most 50, regardless of the filters; the red marks in the charts show since when. "
@@ -132,6 +132,7 @@ def _alerts() -> table.Panel:
         .override_by_name("Alert", properties(custom__width=250))
         .override_by_name("Severity", properties(custom__width=75))
     )
+    return collected.ACCOUNTS.in_rows(panel, "about")
 
 
 def _causes() -> table.Panel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from grafana.builder.collected import ACCOUNTS
 from grafana.builder.frame import frame
 from grafana.builder.style import (
     BAD,
@@ -163,7 +164,7 @@ def _ages() -> bargauge.Panel:
 
 
 def _failing() -> table.Panel:
-    return (
+    panel = (
         table_panel(
             "Current failures",
             "Collectors that fail for an account, by kind of failure, at most 50; unit and region where it is a single one. Their last "
@@ -188,6 +189,7 @@ def _failing() -> table.Panel:
             )
         )
     )
+    return ACCOUNTS.in_rows(panel, "collector")
 
 
 def _charges() -> timeseries.Panel:
@@ -235,7 +237,7 @@ def _requests() -> timeseries.Panel:
 
 
 def _errors() -> timeseries.Panel:
-    return (
+    panel = (
         hourly_counts(
             "Failed collections",
             "Collections of one account and region that failed in each hour, by collector and kind. As old as the "
@@ -253,6 +255,7 @@ def _errors() -> timeseries.Panel:
             )
         )
     )
+    return ACCOUNTS.in_legend(panel)
 
 
 def _durations() -> timeseries.Panel:

@@ -7,6 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from exporter.cost.projection_view import DAYS_AHEAD
 from grafana.builder import costs
+from grafana.builder.collected import FORECAST
 from grafana.builder.frame import frame
 from grafana.builder.promql import (
     COST,
@@ -108,7 +109,7 @@ def _direction() -> stat.Panel:
 
 
 def _month_end() -> stat.Panel:
-    return (
+    panel = (
         stat_panel(
             "Month end",
             "Our own projection of this UTC month, which follows the filters, beside the forecast of Cost Explorer "
@@ -125,6 +126,7 @@ def _month_end() -> stat.Panel:
         .with_target(instant("C", "max(aws_cost_month_forecast_upper_usd)", "AWS upper bound"))
         .override_by_regexp("/^AWS/", properties(color=fixed(MUTED)))
     )
+    return FORECAST.in_values(panel, "AWS forecast")
 
 
 def _average() -> timeseries.Panel:

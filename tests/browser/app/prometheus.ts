@@ -115,6 +115,7 @@ function interpolate(text: string, scoped: ScopedVars, range: TimeRange, stepMs:
     __rate_interval: `${Math.max(stepMs + SCRAPE_INTERVAL, 4 * SCRAPE_INTERVAL) / 1000}s`,
     __range: `${seconds}s`,
     __range_s: String(seconds),
+    __range_ms: String(seconds * 1000),
   };
   const known = text.replace(/\$(?:\{(__\w+)\}|(__\w+))/g, (all, braced, bare) => own[braced ?? bare] ?? all);
   const scene: SceneObject = (scoped.__sceneObject?.value as { valueOf(): SceneObject }).valueOf();

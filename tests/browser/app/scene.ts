@@ -17,10 +17,11 @@ import {
 
 /* eslint-disable @typescript-eslint/no-explicit-any -- the document is checked against its schema elsewhere */
 export function sceneOf(dashboard: any, asked: URLSearchParams): EmbeddedScene {
+  const to = asked.get('to') ?? dashboard.time.to;
   return new EmbeddedScene({
     $timeRange: new SceneTimeRange({
       from: asked.get('from') ?? dashboard.time.from,
-      to: asked.get('to') ?? dashboard.time.to,
+      to,
       timeZone: asked.get('timezone') ?? dashboard.timezone,
     }),
     $variables: new SceneVariableSet({
@@ -31,7 +32,7 @@ export function sceneOf(dashboard: any, asked: URLSearchParams): EmbeddedScene {
       isDraggable: false,
       isResizable: false,
       isLazy: false,
-      children: chosen(dashboard.panels, asked.getAll('panel')).map((panel: any) => itemOf(panel)),
+      children: chosen(dashboard.panels, asked.getAll('panel')).map((panel: any) => itemOf(panel, to)),
     }),
   });
 }
@@ -65,7 +66,7 @@ function variableOf(variable: any, asked: URLSearchParams): SceneVariable {
   });
 }
 
-function itemOf(panel: any): SceneGridItem {
+function itemOf(panel: any, to: string): SceneGridItem {
   const { x, y, w, h } = panel.gridPos;
   const queries = new SceneQueryRunner({ datasource: panel.datasource, queries: panel.targets ?? [] });
   return new SceneGridItem({
@@ -80,6 +81,8 @@ function itemOf(panel: any): SceneGridItem {
       pluginId: panel.type,
       options: panel.options,
       fieldConfig: panel.fieldConfig,
+      // A panel's own range counts while that of the dashboard is relative to now.
+      ...(panel.timeFrom && to.startsWith('now') ? { $timeRange: new SceneTimeRange({ from: `now-${panel.timeFrom}`, to }) } : {}),
       $data: panel.transformations?.length
         ? new SceneDataTransformer({ $data: queries, transformations: panel.transformations })
         : queries,
