@@ -254,8 +254,9 @@ def _targets(panel: Json) -> Iterator[str]:
     title, targets = panel["title"], panel.get("targets", [])
     if not targets:
         yield f"{title}: no query"
-    if panel["type"] == "stat" and len(targets) > MOST_TARGETS_OF_A_STAT:
-        yield f"{title}: a wall of {len(targets)} numbers"
+    figures = [target for target in targets if target["refId"] != STATE]
+    if panel["type"] == "stat" and len(figures) > MOST_TARGETS_OF_A_STAT:
+        yield f"{title}: a wall of {len(figures)} numbers"
     references = [target["refId"] for target in targets]
     if len(references) != len(set(references)):
         yield f"{title}: refIds repeat"
