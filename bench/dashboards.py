@@ -343,7 +343,7 @@ _GRAFANA_STEPS = (
 )  # fmt: skip
 """Milliseconds below which Grafana rounds an interval, and to what."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "M": 2_592_000, "y": 31_536_000}
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?:\.\w+)?(?::\w+)?\})|\[\[(\w+)\]\]")
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?:\.\w+)?(?::[\w:]+)?\})|\[\[(\w+)\]\]")
 
 
 def _span(text: str) -> int:
@@ -369,7 +369,8 @@ class Variables:
         seconds = int((end - start).total_seconds())
         self.values = {
             "__range": f"{seconds}s", "__range_s": str(seconds), "__range_ms": str(1000 * seconds),
-            "__from": str(int(1000 * start.timestamp())), "__to": str(int(1000 * end.timestamp())),
+            # Asked for as `:date:seconds`.
+            "__from": str(int(start.timestamp())), "__to": str(int(end.timestamp())),
             "__interval": "1d", "__interval_ms": "86400000", "__rate_interval": "5m",
         }  # fmt: skip
         self.bytes = 0
@@ -471,8 +472,15 @@ def panels(dashboard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def queries(dashboard: Mapping[str, Any], name: str, variables: Variables, days: int) -> Iterator[Query]:
     """Every query of a dashboard, with the variables as they are at first."""
-    for variable in dashboard.get("templating", {}).get("list", ()):
-        variables.add(variable)
+    waiting = list(dashboard.get("templating", {}).get("list", ()))
+    while waiting:
+        # After those that it refers to, wherever it stands.
+        names = "|".join(variable["name"] for variable in waiting)
+        free = next(
+            v for v in waiting if not re.search(rf"\$\{{?({names})\b", json.dumps(v.get("query") or ""))
+        )
+        waiting.remove(free)
+        variables.add(free)
     for panel in panels(dashboard):
         seconds = _span(panel["timeFrom"].lstrip("-")) if panel.get("timeFrom") else 86_400 * days
         for target in panel.get("targets", ()):

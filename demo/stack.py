@@ -29,6 +29,7 @@ _COST_SECONDS, _ACCOUNTS_A_COST_SECOND = 3, 10
 _UNITS_SECONDS, _ACCOUNTS_A_UNITS_SECOND = 30, 1
 _ACCOUNTS_A_SCRAPE_SECOND = 60
 _MOST_AWAITED_ACCOUNTS = 50
+_LONGEST_LINE = 300  # of a log, where one line says why a server is left out
 _UNREAD = re.compile(r"^Not ready: (\d+) units ", re.MULTILINE)
 _ROWS = "aws_spend_exporter_ledger_rows"
 _WRITTEN = "aws_spend_exporter_history_samples_written_total"
@@ -114,6 +115,7 @@ class Stack:
         self.grafana_problem: str | None = None
         """Why Grafana takes no part although it is on the PATH."""
         names = ["simulator", "exporter", "prometheus", "alertmanager", "relay"]
+        self.urls: dict[str, str] = {}
         self._grafana = self._find_grafana() if options.grafana else None
         if self._grafana:
             names.append("grafana")
@@ -362,9 +364,14 @@ class Stack:
             self._leave_grafana_out(str(error))
 
     def _await_grafana(self) -> None:
-        url = self.urls["grafana"]
+        url, child = self.urls["grafana"], self._children["grafana"]
+
+        def written() -> int:
+            """Grafana logs each step of its first start, of which there are hundreds."""
+            return child.log.stat().st_size
+
         try:
-            self._processes.wait_ready(self._children["grafana"], f"{url}/api/health", self.options.patience)
+            self._processes.wait_ready(child, f"{url}/api/health", self.options.patience, written)
         except DemoError as error:
             self._leave_grafana_out(str(error))
         else:
@@ -372,8 +379,8 @@ class Stack:
 
     def _lost(self, child: Child) -> None:
         """Called when a server has died that the others can do without."""
-        lines = child.last_lines(1).strip()
-        self._leave_grafana_out(f"{child.name} has died ({child.death()})" + (f": {lines}" if lines else ""))
+        line = child.last_lines(1).strip()[:_LONGEST_LINE]
+        self._leave_grafana_out(f"{child.name} has died ({child.death()})" + (f": {line}" if line else ""))
 
     def _leave_grafana_out(self, reason: str) -> None:
         """Only the first reason is shown, in one line."""
@@ -381,6 +388,7 @@ class Stack:
             self.grafana_problem = reason.partition(". Its last lines:")[0]
             self._progress.left_out("grafana", self.grafana_problem)
         self._grafana = None
+        self.urls.pop("grafana", None)
 
     def check_grafana(self) -> str | None:
         """What Grafana shows, or None where none can be started; raises DemoError if it shows anything else."""

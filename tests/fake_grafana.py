@@ -358,9 +358,9 @@ async function draw(panel, content, section) {
   }
   const frames = Object.values(results).flatMap((result) => result.frames ?? []);
   const rows = frames.map(({ schema, data }) => [
-    JSON.stringify(schema.fields[1].labels), String(data.values[1].at(-1)),
+    Object.values(schema.fields[1].labels)[0] ?? 'value', String(data.values[1].at(-1)),
   ]);
-  const widths = panel.fault === 'cut' ? ['100px', '20px'] : ['max-content', 'max-content'];
+  const widths = panel.fault === 'cut' ? ['20px', '20px'] : ['max-content', 'max-content'];
   for (const cells of rows.length ? rows.slice(0, 8) : [['No data', '']]) {
     const row = add(content, 'div', { role: 'row' });
     cells.forEach((text, at) => { add(row, 'div', { role: 'gridcell', style: `width: ${widths[at]}` }, text); });

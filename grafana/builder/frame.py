@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.builder.promql import ACCOUNT, range_cost, select, total
+from grafana.builder.promql import ACCOUNT, RANGE, range_cost, select, total
 from grafana.builder.style import DATASOURCE
 
 # Whole days: a bar of which only a part lies in the range is not drawn, and yet counted in the legend.
@@ -156,10 +156,10 @@ def _account() -> dashboard.QueryVariable:
     served = f'{{__name__=~"{_INFO}|aws_cost_today_by_account_usd", job!="", {_IN_GROUP}}}'
     days = f"max by ({by}) (0 * last_over_time({dated}[1d]) + time())"
     newest = (
-        f"topk by (account_id) (1, max by ({by}) (max_over_time({days}[$__range:1d] offset -1ms))"
+        f"topk by (account_id) (1, max by ({by}) (max_over_time({days}{RANGE}))"
         f" or max by ({by}) (0 * {served} + time()))"
     )
-    cost = "sum by (account_id) (sum_over_time(last_over_time(aws_cost_daily_by_account_usd[1d])[$__range:1d] offset -1ms))"
+    cost = f"sum by (account_id) (sum_over_time(last_over_time(aws_cost_daily_by_account_usd[1d]){RANGE}))"
     most = f"({cost} * on (account_id) group_right () ({newest} ^ 0) or {newest} * 0)"
     return (
         _query(

@@ -36,21 +36,23 @@ _DAY = 86_400
 _HALF_DAY = 43_200
 _WEEK = 7
 _LATE_DAYS = 5  # how far the newest complete day may lie back; AWS books within two
-_MIDNIGHT = f"({END} - {END} % {_DAY})"  # that began the day in which the range ends
+# A range ends at a midnight, or as "last month" does a second before it: its last day is over then.
+_TODAY = f"({END} - {END} % {_DAY})"  # that began the day in which the range ends
+_MIDNIGHT = f"({END} + 1 - ({END} + 1) % {_DAY})"  # the newest one of the range
 _MIDNIGHT_BEFORE = (
     f"({END} - 1 - ({END} - 1) % {_DAY})"  # the same, and a day earlier where the range ends at midnight
 )
 _LIVE = "[12h]"  # where there is no dated history, a day is what was served last within so long
 # The range and as much before it: durations are added by writing them one after the other, each in another unit.
-_TWO_RANGES = f"[2d$__range${{__range_ms}}ms:1d] @ {END} offset -1ms"
-# Dated history of the range; `-1ms` excludes the midnight that begins it, and includes the one that ends it.
+_TWO_RANGES = f"[2d$__range${{__range_ms}}ms:1d] @ {END} offset -1s"
+# Dated history of the range; `-1s` excludes the midnight that begins it, and includes one that ends it in a second.
 _BY_SERVICE = "aws_cost_daily_by_service_usd"
 _RUN_IS_KNOWN = "last_over_time(aws_cost_daily_non_usage_known[1d]) > 0"
 _RANGE_BEGINS = f"({START} - {START} % {_DAY})"
 # Of the month in which the range ends, and of the range if that is later.
 _DAY_OF_MONTH = f"day_of_month(vector({END} - 1))"
 _MONTH_BEGINS = f"({_MIDNIGHT_BEFORE} - {_DAY} * ({_DAY_OF_MONTH} - 1))"
-_RANGE = f"[$__range:1d] @ {END} offset -1ms"
+RANGE = f"[$__range:1d] @ {END} offset -1s"
 
 
 def total(by: str, vector: str) -> str:
@@ -144,7 +146,7 @@ def daily_cost(by: str, part: Part = "all", service: str = _CHOSEN_SERVICE) -> s
 
     return (
         f"({total(by, _days(by, part, at_begin=True, service=service))}"
-        f" or ({newest('today', _MIDNIGHT)} or {newest('yesterday', f'({_MIDNIGHT} - {_DAY})')})"
+        f" or ({newest('today', _TODAY)} or {newest('yesterday', f'({_TODAY} - {_DAY})')})"
         f" and on () (vector({END} % {_DAY}) > 120) unless on () {_written('[1d] offset -1d')})"
         f" and on () (vector(time()) < {END})"
     )
@@ -162,22 +164,22 @@ def complete_through() -> str:
 
 def range_cost(by: str, part: Part = "all", service: str = _CHOSEN_SERVICE) -> str:
     """Cost of the UTC days of the range as far as dated history has them, in USD; at any step the same."""
-    return total(by, _days(by, part, lambda days: f"sum_over_time({days}{_RANGE})", service=service))
+    return total(by, _days(by, part, lambda days: f"sum_over_time({days}{RANGE})", service=service))
 
 
 def organization_cost() -> str:
     """Cost of the UTC days of the range of all accounts and services, in USD."""
-    return f"sum(sum_over_time(last_over_time({_BY_SERVICE}[1d]){_RANGE}))"
+    return f"sum(sum_over_time(last_over_time({_BY_SERVICE}[1d]){RANGE}))"
 
 
 def average_day() -> str:
     """The run of an average complete day of the range, in USD."""
-    return f"avg_over_time({_complete_runs()}{_RANGE})"
+    return f"avg_over_time({_complete_runs()}{RANGE})"
 
 
 def deviation_of_days() -> str:
     """The standard deviation of the run of the complete days of the range, in USD."""
-    return f"stddev_over_time({_complete_runs()}{_RANGE})"
+    return f"stddev_over_time({_complete_runs()}{RANGE})"
 
 
 def _complete_runs() -> str:
@@ -207,7 +209,7 @@ def coming_days(most: int) -> str:
     numbers = " or ".join(
         f'label_replace(vector({number}), "days_ahead", "{number}", "", "")' for number in range(1, most + 1)
     )
-    return f"({_MIDNIGHT} + {_DAY} * ({numbers})) * 1000 and on (days_ahead) aws_cost_forecast_daily_usd"
+    return f"({_TODAY} + {_DAY} * ({numbers})) * 1000 and on (days_ahead) aws_cost_forecast_daily_usd"
 
 
 def cost_before(by: str, part: Part) -> str:
@@ -269,7 +271,7 @@ def _newest_days(first: int, days: int) -> str:
 
 def _back(days: int) -> str:
     """Daily steps back to so many days before the end of the newest complete one."""
-    return f"[{days + _LATE_DAYS}d:1d] @ {END} offset -1ms"
+    return f"[{days + _LATE_DAYS}d:1d] @ {END} offset -1s"
 
 
 def _sum_of_newest(by: str, first: int, days: int) -> str:
@@ -287,7 +289,7 @@ def _are_known(days: int) -> str:
 
 def yesterday() -> str:
     """Cost of the UTC day before the one in which the range ends, in USD; as it was served then, else as it is written."""
-    dated = total("", f"last_over_time(({_days('', 'all')})[1d:1d])")
+    dated = total("", f"last_over_time(({_days('', 'all')})[1d:1d] offset -1s)")
     return f"sum({select('aws_cost_yesterday', '')}) or {dated}"
 
 
@@ -295,7 +297,7 @@ def month_to_date(by: str) -> str:
     """Cost of the UTC calendar month in which the range ends, up to its end, in USD; for instant queries."""
     served = total(by, f"aws_cost_month_to_date_usd{{{COST}}}")
     in_month = f"on () (vector(time()) > on () {_MONTH_BEGINS})"
-    dated = total(by, f"sum_over_time((({_days(by, 'all')}) and {in_month})[31d:1d] offset -1ms)")
+    dated = total(by, f"sum_over_time((({_days(by, 'all')}) and {in_month})[31d:1d] offset -1s)")
     return f"{served} or ({dated} unless on () group(aws_cost_month_to_date_usd))"
 
 
@@ -307,7 +309,7 @@ def same_days_of_last_month() -> str:
         f"sum(sum_over_time((({_days('', 'all')})"
         f" and on () month({newest}) == on () month(vector({END} - 1))"
         f" and on () month(vector(time() - 1)) == on () month({last})"
-        f" and on () day_of_month(vector(time() - 1)) <= on () day_of_month({newest}))[62d:1d] offset -1ms))"
+        f" and on () day_of_month(vector(time() - 1)) <= on () day_of_month({newest}))[62d:1d] offset -1s))"
     )
 
 
@@ -334,20 +336,20 @@ def cost_of_months(by: str) -> str:
 
     return (
         f"({month('[1d]')} or {month('[31d]')} and on () (vector(time()) <= {START})"
-        f" unless on () (vector(time()) >= on () {_MONTH_BEGINS}))"
+        f" unless on () (vector(time()) >= on () {_MONTH_BEGINS})) and on () (vector(time()) < {END})"
     )
 
 
 def top_of_months(count: int, by: str) -> str:
     """Those that cost most in the months that the range touches."""
-    return f"topk({count}, sum by ({by}) (sum_over_time({cost_of_months(by)}[1d$__range:1d] @ {END})))"
+    return f"topk({count}, sum by ({by}) (sum_over_time(({cost_of_months(by)})[1d$__range:1d] @ {END})))"
 
 
 def month_so_far() -> str:
     """Cost of the month in which the range ends, up to its end, where `cost_of_months` would show it complete."""
     served = f"sum(aws_cost_month_to_date_usd{{{COST}}} @ {END})"
     days = f"({_days('', 'all')}) and on () (vector(time()) > on () {_MONTH_BEGINS})"
-    dated = f"sum(sum_over_time(({days})[31d:1d] @ {END} offset -1ms))"
+    dated = f"sum(sum_over_time(({days})[31d:1d] @ {END} offset -1s))"
     first_step = f"clamp_min({_MONTH_BEGINS}, {_RANGE_BEGINS})"
     return (
         f"({served} or {dated}) and on () (vector(time()) - on () {first_step} >= 0 < {_DAY})"

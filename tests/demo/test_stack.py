@@ -273,7 +273,7 @@ def test_a_grafana_that_does_not_start_does_not_end_the_demo(tmp_path: Path, gra
     program = tmp_path / "grafana" / "bin" / "grafana"
     program.write_text("#!/bin/sh\necho starting\necho 'Error: the database is locked'\nexit 1\n")
     with start(tmp_path, "--grafana", PATH=grafana_path) as demo:
-        demo.state()
+        assert "grafana" not in demo.state()
         demo.popen.send_signal(signal.SIGTERM)
         output, _ = demo.popen.communicate(timeout=60)
     assert demo.popen.returncode == 0

@@ -30,11 +30,18 @@ def test_there_are_thirty_questions_each_with_one_query() -> None:
     assert set(EMPTY) <= set(headings)
 
 
+def _days(heading: str) -> int:
+    """Of the graph; 0: asked at this moment."""
+    if "a graph of 13 months" in heading:
+        return 396
+    return 14 if "a graph" in heading else 0
+
+
 @pytest.mark.parametrize("block", QUESTIONS, ids=lambda block: block.heading)
 def test_the_question_is_answered(demo: RunningDemo, block) -> None:  # type: ignore[no-untyped-def]
     deadline = time.monotonic() + 60  # recording rules and usage come some seconds later
     while True:
-        found = demo.query(block.text, days=14 if "a graph" in block.heading else 0)
+        found = demo.query(block.text, days=_days(block.heading))
         assert len(found) <= 200
         if found or block.heading in EMPTY or time.monotonic() > deadline:
             break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import grafana_lint as lint
@@ -16,15 +17,18 @@ Series = list[dict[str, Any]]
 
 
 def run(
-    url: str, target: lint.Json, values: dict[str, str], days: int = 30, end: float | None = None
+    url: str, target: lint.Json, values: dict[str, str], days: float = 30, end: float | None = None
 ) -> Series:
-    """One target as Grafana asks it: of so many days until `end`, or now, and of the part of a day that has begun.
+    """One target as Grafana asks it: of so many days until `end`; or until now, from the begin of a day.
 
     What is counted by the hour or minute is asked of one day.
     """
-    end = time.time() if end is None else end
     step = STEPS[target.get("interval", "1d")]
-    start = (end - days * DAY) // DAY * DAY if step == DAY else end - DAY
+    if end is None:
+        end = time.time()
+        start = (end - days * DAY) // DAY * DAY if step == DAY else end - DAY
+    else:
+        start = end - days * DAY
     text = lint.resolve(target["expr"], values | lint.grafana(start, end))
     if target.get("instant"):
         return ask(url, "query", query=text, time=end)
@@ -35,6 +39,49 @@ def run(
 def instant(url: str, text: str, at: float | None = None) -> Series:
     """The answer at a moment, or at this one."""
     return ask(url, "query", query=text, time=time.time() if at is None else at)
+
+
+def choose(
+    url: str, dashboard: lint.Json, start: float, end: float, **chosen: tuple[str, ...]
+) -> dict[str, str]:
+    """Each variable as Grafana writes it into a query, with these values chosen and all of the others."""
+    values = lint.everything(dashboard) | {name: _pattern(names) for name, names in chosen.items()}
+    variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+    values["undated"] = options(url, variables["undated"], values, start, end)[0]
+    return values | {"accounts": _pattern(options(url, variables["accounts"], values, start, end))}
+
+
+def _pattern(values: Iterable[str]) -> str:
+    """A variable that may have several values in a regular expression in quotes."""
+    escaped = [re.sub(r"[$^*{}\[\]+?.()|]", r"\\\\\g<0>", value.replace("\\", r"\\\\")) for value in values]
+    return escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
+
+
+def options(url: str, variable: lint.Json, values: dict[str, str], start: float, end: float) -> list[str]:
+    """What a variable can be chosen from, in the order of Grafana."""
+    query = lint.resolve(variable["query"]["query"], values | lint.grafana(start, end))
+    if found := re.fullmatch(r"label_values\((.*), *(\w+)\)", query):
+        return sorted(_get(url, f"label/{found[2]}/values", found[1], start, end))
+    if found := re.fullmatch(r"label_names\((.*)\)", query):
+        names = sorted(_get(url, "labels", found[1], start, end))
+        pattern = re.compile(variable["regex"].strip("/"))
+        return [name for name in names if pattern.match(name)]
+    pattern = re.compile(re.sub(r"\(\?<(\w+)>", r"(?P<\1>", variable["regex"].strip("/g")))
+    listed = []
+    for series in instant(url, query[len("query_result(") : -1], end):
+        labels = ",".join(f'{name}="{value}"' for name, value in series["metric"].items())
+        text = f"{{{labels}}} {series['value'][1]} {series['value'][0] * 1000:.0f}"
+        if match := pattern.search(text):
+            listed.append(match[1])
+    return list(dict.fromkeys(listed))
+
+
+def _get(url: str, path: str, selector: str, start: float, end: float) -> list[str]:
+    params: dict[str, Any] = {"match[]": selector, "start": start, "end": end}
+    answer = requests.get(f"{url}/api/v1/{path}", params=params, timeout=30).json()
+    assert answer["status"] == "success", f"{answer.get('error')}: {selector}"
+    found: list[str] = answer["data"]
+    return found
 
 
 def ask(url: str, path: str, **params: Any) -> Series:

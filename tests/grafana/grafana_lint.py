@@ -161,9 +161,10 @@ def _variables(dashboard: Json) -> Iterator[str]:
     for name, kind in VARIABLES.items():
         if variables.get(name, {}).get("type") != kind:
             yield f"variable {name} is missing or not of type {kind}"
-    shown = json.dumps(dashboard["panels"]) + json.dumps(
-        [variable.get("query") for variable in variables.values()]
+    shown = " ".join(text for _, text in expressions(dashboard)) + " ".join(
+        variable["query"]["query"] for variable in variables.values() if variable["type"] == "query"
     )
+    shown += json.dumps([panel.get("datasource") for panel in dashboard["panels"]])
     for name, variable in variables.items():
         used = re.search(rf"\$(\{{{name}\b|{name}\b)", shown)
         if not used and variable.get("hide", 0) != HIDDEN:

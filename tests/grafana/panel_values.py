@@ -45,26 +45,64 @@ def _same_days_of_last_month(w: World) -> tuple[float, float]:
     return w.shown("B"), w.cost(first, first - days + 1)
 
 
+def _run(w: World, first: int, last: int, **only: str) -> float:
+    """Dollars in the ledger from so many days ago until so many, both included, less the charges that are no usage."""
+    return w.cost(first, last, **only) - w.non_usage(first, last, **only)
+
+
 def _change(days: int) -> Check:
     def check(w: World) -> tuple[float, float]:
         only, newest = _spiked(w), _newest(w)
         oldest = newest + days - 1
-        return w.shown("A", **only), w.cost(oldest, newest, **only) - w.cost(oldest + 7, newest + 7, **only)
+        return w.shown("A", **only), _run(w, oldest, newest, **only) - _run(w, oldest + 7, newest + 7, **only)
 
     return check
 
 
-def _month_of_a_pair(w: World) -> tuple[float, float]:
+def _range_of_a_pair(w: World) -> tuple[float, float]:
     only = _spiked(w)
-    month = w.month(**only)
-    if not month:  # AWS has booked nothing of it yet: it has no row
-        return float(sum(only.items() <= one["metric"].items() for one in w.series("A"))), 0.0
-    return w.shown("A", **only), month
+    return w.shown("A", **only), w.cost(30, w.newest_written(), **only)
+
+
+def _range(w: World) -> tuple[float, float]:
+    """The days of the range that are written."""
+    return w.shown("A"), w.cost(30, w.newest_written())
+
+
+def _before(w: World) -> tuple[float, float]:
+    """The run of as many days before the range as are complete in it."""
+    days = 31 - _newest(w)
+    return w.shown("B"), _run(w, 30 + days, 31)
 
 
 def _bars(w: World) -> tuple[float, float]:
     """Ten days ago, all series of both targets."""
     return w.on_day(10, "A") + w.on_day(10, "B"), w.cost(10, 10)
+
+
+def _running_bars(w: World) -> tuple[float, float]:
+    """The same of the run."""
+    return w.on_day(10, "A") + w.on_day(10, "B"), _run(w, 10, 10)
+
+
+def _bars_of_the_1st(w: World) -> tuple[float, float]:
+    """What is no usage, on the 1st of the month before the last one."""
+    ago = _first_of_a_complete_month(w)
+    return w.on_day(ago, "A", days=100), w.non_usage(ago, ago)
+
+
+def _bar_of_a_month(w: World) -> tuple[float, float]:
+    """The month before the last one."""
+    first = _first_of_a_complete_month(w)
+    month = w.today - timedelta(days=first)
+    days = calendar.monthrange(month.year, month.month)[1]
+    return sum(w.on_day(first, ref, days=100) for ref in "AB"), w.cost(first, first - days + 1)
+
+
+def _first_of_a_complete_month(w: World) -> int:
+    """How many days ago the month before the last one began."""
+    last = (w.today.replace(day=1) - timedelta(days=1)).replace(day=1)
+    return (w.today - (last - timedelta(days=1)).replace(day=1)).days
 
 
 def _bars_usage_and_expectation(w: World) -> tuple[float, float]:
@@ -89,18 +127,8 @@ def _service(w: World) -> dict[str, str]:
     return {} if w.values["service"] == ".*" else {"service": w.values["service"]}
 
 
-def _month(w: World) -> tuple[float, float]:
-    return w.shown("A"), w.month()
-
-
 def _yesterday(w: World) -> tuple[float, float]:
     return w.shown("A"), w.cost(1, 1)
-
-
-def _yesterday_of_the_months_services(w: World) -> tuple[float, float]:
-    """A service is listed once AWS has booked some of it in this month."""
-    services = {labels["service"] for labels, _ in w.samples("aws_cost_month_to_date_usd")}
-    return w.shown("C"), sum(w.cost(1, 1, service=service) for service in services)
 
 
 def _organization_budget(w: World) -> tuple[float, float]:
@@ -111,7 +139,7 @@ def _organization_budget(w: World) -> tuple[float, float]:
 def _account_budget(w: World) -> tuple[float, float]:
     only = {"account_id": w.values["account"]}
     limit = w.metric("aws_cost_threshold_usd", scope="account", period="month", **only)
-    return w.shown(), w.metric("aws_cost_month_projection_usd", **only) / limit
+    return w.shown("B"), w.metric("aws_cost_month_projection_usd", **only) / limit
 
 
 def _day_against_threshold(w: World) -> tuple[float, float]:
@@ -141,7 +169,7 @@ def _dollars_beside(*services: str) -> Check:
 
 def _direction(w: World) -> tuple[float, float]:
     newest = _newest(w)
-    return w.shown(), w.cost(newest + 27, newest) / w.cost(newest + 55, newest + 28) - 1
+    return w.shown(), _run(w, newest + 27, newest) / _run(w, newest + 55, newest + 28) - 1
 
 
 def _million_invocations(w: World) -> tuple[float, float]:
@@ -218,23 +246,32 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         "Yesterday": _yesterday,
         "This month": _same_days_of_last_month,
         "Projection of budget": _organization_budget,
+        "Could be saved": _COMMON["Could be saved"],
         "Can I trust this?": lambda w: (w.shown("C"), len(w.samples(f"{_SELF}collector_failure_info"))),
-        "Daily cost by service": _bars,
-        "Daily cost by account": _bars,
+        "The range shown": _range,
+        "Daily run by service": _running_bars,
+        "Daily run by account": _running_bars,
+        "Monthly cost by service": _bar_of_a_month,
+        "Tax, support, fees and credits": _bars_of_the_1st,
         "Movers of a day": _change(1),
         "Movers of a week": _change(7),
-        "Accounts": _month,
-        "Services": _yesterday_of_the_months_services,
-        "Services in accounts": _month_of_a_pair,
+        "Accounts": _range,
+        "Services": _before,
+        "Services in accounts": _range_of_a_pair,
         "Open anomalies": _same("aws_cost_anomaly_usd"),
     },
     "account": {
         "Yesterday": _yesterday,
         "This month": lambda w: (w.shown("A"), w.month()),
         "Projection of budget": _account_budget,
-        "Share of the organization": lambda w: (w.shown(), w.month() / w.all_cost(w.today.day - 1, 0)),
-        "Daily cost by service": _bars,
-        "Services": _month,
+        "The range shown": _range,
+        "Share of the organization": lambda w: (
+            w.shown(),
+            w.cost(30, w.newest_written()) / w.all_cost(30, w.newest_written()),
+        ),
+        "Daily run by service": _running_bars,
+        "Tax, support, fees and credits": _bars_of_the_1st,
+        "Services": _range,
         "Movers of a week": _change(7),
         "Bill against list price": _largest("aws_cost_realised_to_list_ratio", "service"),
         **_COMMON,
@@ -242,16 +279,19 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
     "service": {
         "Yesterday": _yesterday,
         "This month": _same_days_of_last_month,
-        "Share of the bill": lambda w: (w.shown(), w.month() / w.all_cost(w.today.day - 1, 0)),
+        "Share of the bill": lambda w: (
+            w.shown(),
+            w.cost(30, w.newest_written()) / w.all_cost(30, w.newest_written()),
+        ),
         "Accounts with it": lambda w: (
             w.shown(),
             sum(
-                usd > 0 and labels["service"] == w.values["service"]
-                for labels, usd in w.samples("aws_cost_month_to_date_usd")
+                w.cost(30, w.newest_written(), account_id=account) > 0
+                for account in w.stack.simulator.member_names()
             ),
         ),
         "Daily cost by account": _bars,
-        "Accounts": _month,
+        "Accounts": _range,
         "Movers of a week": _change(7),
         "Usage": _usage("aws_lambda_invocations_daily"),
         "Resources of the service": _same("aws_resources", resource_type="lambda:function"),
@@ -259,16 +299,17 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         "Bill against list price": lambda w: (w.count(), 0.0),
     },
     "trends": {
-        "Complete days of the range": lambda w: (w.shown("A"), w.cost(30, _newest(w))),
+        "The range shown": _range,
         "Direction": _direction,
         "Month end": lambda w: (w.shown("A"), w.metric("aws_cost_month_projection_usd")),
-        "Daily cost and its moving average": lambda w: (w.on_day(10, "B"), w.cost(16, 10) / 7),
+        "Daily run and its moving average": lambda w: (w.on_day(10, "B"), _run(w, 16, 10) / 7),
         "Services, average of 7 days": lambda w: (
             w.on_day(10, service=SPIKED[1]),
-            w.cost(16, 10, service=SPIKED[1]) / 7,
+            _run(w, 16, 10, service=SPIKED[1]) / 7,
         ),
         "The coming days": _same("aws_cost_forecast_daily_usd", days_ahead="3"),
         "Projected month by service": _same("aws_cost_month_projection_usd", service=SPIKED[1]),
+        "Tax, support, fees and credits": _bars_of_the_1st,
     },
     "usage": {
         "Unit costs": _million_invocations,

@@ -15,8 +15,12 @@ Json = dict[str, Any]
 Values = dict[tuple[tuple[str, str], ...], float]  # labels to the newest value
 
 PATIENCE = 30.0
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _SAME = {"rel_tol": 1e-9, "abs_tol": 1e-9}
+
+
+class RefusedError(Exception):
+    """Prometheus has refused what Grafana has answered."""
 
 
 def faults(
@@ -125,7 +129,11 @@ def _differences(prometheus: str, body: Json, answer: Json) -> Iterator[str]:
         if "error" in result:
             continue
         shown = newest(result.get("frames", []))
-        known = ask_prometheus(prometheus, query, body, result.get("frames", []))
+        try:
+            known = ask_prometheus(prometheus, query, body, result.get("frames", []))
+        except RefusedError as error:
+            yield str(error)
+            continue
         for labels in shown.keys() | known.keys():
             one, other = shown.get(labels, math.nan), known.get(labels, math.nan)
             if not math.isclose(one, other, **_SAME):
@@ -167,7 +175,8 @@ def ask_prometheus(prometheus: str, query: Json, body: Json, frames: list[Json])
     answer = requests.post(
         f"{prometheus}/api/v1/{path}", data={"query": expression} | arguments, timeout=60
     ).json()
-    assert answer["status"] == "success", f"{answer.get('error')}: {expression}"
+    if answer["status"] != "success":
+        raise RefusedError(f"Prometheus: {answer['error']}: {expression}")
     data = answer["data"]
     if data["resultType"] == "scalar":
         data = {"result": [{"metric": {}, "value": data["result"]}]}
@@ -186,12 +195,13 @@ def _executed(query: Json, frames: list[Json]) -> tuple[str, float]:
         text = frame["schema"].get("meta", {}).get("executedQueryString", "")
         if found := re.fullmatch(r"Expr: (.*)\nStep: (\S+)", text, re.DOTALL):
             return found[1], _duration(found[2])
-    return query["expr"], query.get("intervalMs", 60_000) / 1000
+    # An empty answer says nothing of them.
+    return query["expr"], max(_duration(query.get("interval") or ""), query.get("intervalMs", 60_000) / 1000)
 
 
 def _duration(text: str) -> float:
-    """Seconds of Go's notation, e.g. 24h0m0s."""
-    return sum(float(count) * _UNITS[unit] for count, unit in re.findall(r"([\d.]+)(ms|h|m|s)", text))
+    """Seconds of Go's notation, e.g. 24h0m0s, or of Grafana's, e.g. 1d."""
+    return sum(float(count) * _UNITS[unit] for count, unit in re.findall(r"([\d.]+)(ms|d|h|m|s)", text))
 
 
 def _key(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -136,8 +136,8 @@ def test_a_cut_cell_is_found(broken: str, server: str) -> None:
     report = seen(server)
     found = judging.faults(report, DASHBOARD)
     assert len(found) == 1
-    assert found[0].startswith(f"{broken}: '{{")
-    assert found[0].endswith("is cut off")
+    assert found[0].startswith(f"{broken}: '")
+    assert found[0].endswith("' is cut off")
     assert judging.faults(report, DASHBOARD, may_be_cut={broken: "names may be long"}) == []
 
 
@@ -183,6 +183,7 @@ def test_without_a_browser_the_same_is_asked_over_the_api(server: str, prometheu
 def test_a_step_is_read_in_the_notation_of_go() -> None:
     frame = {"schema": {"meta": {"executedQueryString": "Expr: sum(\n  up)\nStep: 24h0m0s"}, "fields": []}}
     assert judging._executed({"expr": "x"}, [frame]) == ("sum(\n  up)", 86_400.0)
+    assert judging._executed({"expr": "x", "interval": "1d", "intervalMs": 60_000}, []) == ("x", 86_400.0)
     assert judging._duration("1m30s") == 90
     assert judging._duration("500ms") == 0.5
 

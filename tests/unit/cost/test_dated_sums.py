@@ -150,9 +150,7 @@ STEPS = st.lists(
         Step,
         st.sampled_from(("total", "total", "other", "derive", "killed")),
         st.dictionaries(
-            st.sampled_from(
-                (FIRST, FIRST + DAY, date(2026, 4, 30), date(2026, 5, 1), LAST)
-            ),
+            st.sampled_from((FIRST, FIRST + DAY, date(2026, 4, 30), date(2026, 5, 1), LAST)),
             PAIR_COSTS,
             max_size=3,
         ),
