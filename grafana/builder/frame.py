@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.builder.promql import ACCOUNT, RANGE, range_cost, select, total
+from grafana.builder.promql import ACCOUNT, RANGE, complete_through, range_cost, select, total
 from grafana.builder.style import DATASOURCE
 
 # Whole days: a bar of which only a part lies in the range is not drawn, and yet counted in the legend.
@@ -28,7 +28,7 @@ _INFO = "aws_account_info|aws_account_ou_info"
 _NOTHING_CHOSEN = ".(?:$account)(?:$group){13}"
 _NO_ACCOUNT = "none"
 
-DERIVED = frozenset({"accounts", "undated"})
+DERIVED = frozenset({"accounts", "complete", "undated"})
 """Hidden variables that follow from the others and the range."""
 
 
@@ -92,7 +92,9 @@ def frame(
         elif name != "grouping":
             variable.multi(True).include_all(True).all_value(".*").current(_all())
         built.with_variable(variable)
-    return built.with_variable(_accounts()).with_variable(_undated()).with_variable(_datasource())
+    for derived in (_accounts(), _complete(), _undated()):
+        built.with_variable(derived.hide(model.VariableHide.HIDE_VARIABLE))
+    return built.with_variable(_datasource())
 
 
 def _all() -> model.VariableOption:
@@ -222,7 +224,20 @@ def _accounts() -> dashboard.QueryVariable:
         .multi(True)
         .include_all(True)
         .current(_all())
-        .hide(model.VariableHide.HIDE_VARIABLE)
+    )
+
+
+def _complete() -> dashboard.QueryVariable:
+    return (
+        _query(
+            "complete",
+            "Complete through",
+            "End of the newest complete day of the range, in seconds.",
+            3,
+            f"query_result({complete_through()})",
+        )
+        .regex(r"/\} (\d+)/")
+        .current(model.VariableOption(text="0", value="0"))
     )
 
 
@@ -240,5 +255,4 @@ def _undated() -> dashboard.QueryVariable:
         )
         .regex('/which="([^"]+)"/')
         .current(model.VariableOption(text="dated", value="dated"))
-        .hide(model.VariableHide.HIDE_VARIABLE)
     )

@@ -10,6 +10,8 @@ from typing import Any
 import grafana_lint as lint
 import requests
 
+from grafana.builder.promql import complete_through
+
 DAY = 86_400
 STEPS = {"1d": DAY, "1h": 3600, "1m": 60}
 
@@ -29,6 +31,9 @@ def run(
         start = (end - days * DAY) // DAY * DAY if step == DAY else end - DAY
     else:
         start = end - days * DAY
+    if "$complete" in target["expr"] and values.get("complete", "0") == "0":
+        (known,) = instant(url, lint.resolve(complete_through(), lint.grafana(start, end)), end)
+        values = values | {"complete": known["value"][1]}
     text = lint.resolve(target["expr"], values | lint.grafana(start, end))
     if target.get("instant"):
         return ask(url, "query", query=text, time=end)
@@ -47,7 +52,8 @@ def choose(
     """Each variable as Grafana writes it into a query, with these values chosen and all of the others."""
     values = lint.everything(dashboard) | {name: _pattern(names) for name, names in chosen.items()}
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
-    values["undated"] = options(url, variables["undated"], values, start, end)[0]
+    for name in ("undated", "complete"):
+        (values[name],) = options(url, variables[name], values, start, end)
     return values | {"accounts": _pattern(options(url, variables["accounts"], values, start, end))}
 
 

@@ -528,9 +528,9 @@ def test_a_group_is_its_accounts_of_the_range_and_never_all(prometheus: str, cho
 
 
 def test_no_query_is_an_error_where_a_variable_is_empty(dashboard: lint.Json, prometheus: str) -> None:
-    """As in a range without any cost; a name of a label must be one, and has one."""
+    """As in a range without any cost. A name of a label and a moment are never empty: the test below looks at both."""
     full = lint.everything(dashboard)
-    for empty in full.keys() - {"datasource", "grouping"}:
+    for empty in full.keys() - {"datasource", "grouping", "complete"}:
         for nothing in ("", "()"):
             values = full | {empty: nothing}
             for where, text in lint.expressions(dashboard):
@@ -542,6 +542,9 @@ def test_a_range_before_all_history_claims_nothing(prometheus: str) -> None:
     """Neither zeros nor names of now; the variables have queries that are right."""
     long_ago = Range(MIDNIGHT - 800 * DAY, MIDNIGHT - 790 * DAY)
     page = Page(prometheus, read("overview"), long_ago, {})
+    assert (page.values["undated"], page.values["complete"]) == (".*", str(MIDNIGHT - 790 * DAY))
+    grouping = next(v for v in page.dashboard["templating"]["list"] if v["name"] == "grouping")
+    assert (grouping["includeAll"], grouping["allValue"]) == (True, "ou")  # what it is without any choice
     for panel in lint.panels(page.dashboard):
         for target in panel["targets"]:
             if target["refId"] != "S" and panel["title"] != "Can I trust this?":
