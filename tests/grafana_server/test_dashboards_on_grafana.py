@@ -136,7 +136,7 @@ def test_every_panel_shows_something_whole(
         may_be_empty=may_be_empty(name, when),
         may_be_cut=MAY_BE_CUT.get(name),
     )
-    assert found == []
+    assert found == [], "\n".join(found)
 
 
 @pytest.mark.parametrize("when", RANGES)
@@ -158,7 +158,7 @@ def test_every_panel_shows_what_prometheus_has(
         source = grafana.data_source(servers.PROJECT)
         asked = judging.asked_without_a_browser(dashboard, source, start, end)
     compared, differences = judging.compare(server, stack.urls["prometheus"], dashboard, asked)
-    assert differences == []
+    assert differences == [], "\n".join(differences)
     wanted = {panel["title"] for panel in lint.panels(dashboard) if panel.get("targets")}
     assert wanted - compared - may_be_empty(name, when).keys() == set()
 
