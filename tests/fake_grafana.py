@@ -40,7 +40,7 @@ def install(folder: Path) -> Path:
     program = folder / "bin" / "grafana"
     program.parent.mkdir()
     program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path[:0] = {[str(TESTS), str(TESTS / 'grafana')]!r}\n"
+        f"#!{sys.executable}\nimport sys\nsys.path[:0] = {[str(TESTS), str(TESTS / 'grafana'), str(TESTS / 'grafana_server')]!r}\n"
         "import fake_grafana\nfake_grafana.main()\n"
     )
     program.chmod(0o755)
@@ -158,7 +158,8 @@ class Handler(BaseHTTPRequestHandler):
         elif url.path == "/fake/started":
             self._json({"arguments": sys.argv[1:], "environment": dict(os.environ)})
         elif url.path.startswith("/fake/panels/"):
-            self._json(self._panels(dashboards[last]))
+            limits = parse_qs(url.query)
+            self._json(self._panels(dashboards[last], limits["from"][0], limits["to"][0]))
         elif url.path.startswith("/d/"):
             self._send(200, "text/html", PAGE.encode())
         elif url.path == "/favicon.ico":
@@ -193,9 +194,10 @@ class Handler(BaseHTTPRequestHandler):
         ]
         return found[0] if found else ""
 
-    def _panels(self, dashboard: Json) -> list[Json]:
+    def _panels(self, dashboard: Json, start: str, end: str) -> list[Json]:
         """Titles, kinds and queries, with every variable at its widest, and what is broken."""
         import grafana_lint as lint
+        from judging import of_the_range
 
         values = lint.everything(dashboard) | {"datasource": "aws-spend"}
         faults: dict[str, str] = self.server.faults  # type: ignore[attr-defined]
@@ -208,7 +210,7 @@ class Handler(BaseHTTPRequestHandler):
                 "queries": [
                     target
                     | {
-                        "expr": lint.resolve(target["expr"], values),
+                        "expr": lint.resolve(of_the_range(target["expr"], start, end), values),
                         "datasource": {"type": "prometheus", "uid": values["datasource"]},
                         "intervalMs": 60_000,
                         "utcOffsetSec": 0,
@@ -326,7 +328,6 @@ PAGE = """<!doctype html>
 <script type="module">
 const uid = location.pathname.split('/')[2];
 const asked = new URLSearchParams(location.search);
-const panels = await (await fetch(`/fake/panels/${uid}`)).json();
 const range = { from: asked.get('from'), to: asked.get('to') };
 for (const name of ['from', 'to']) {
   const back = /^now(?:-(\\d+)([smhdM]))?(\\/d)?$/.exec(range[name]);
@@ -336,6 +337,7 @@ for (const name of ['from', 'to']) {
     range[name] = String(back[3] ? Math.floor(moment / 86400000) * 86400000 : moment);
   }
 }
+const panels = await (await fetch(`/fake/panels/${uid}?${new URLSearchParams(range)}`)).json();
 const add = (parent, name, attributes, text) => {
   const element = parent.appendChild(document.createElement(name));
   Object.entries(attributes).forEach(([key, value]) => element.setAttribute(key, value));
