@@ -29,6 +29,7 @@ KINDS = {
     "cut": "its columns are too narrow for their texts",
     "blank": "it draws nothing",
 }
+_MOST_POINTS = 1000
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -231,7 +232,9 @@ class Handler(BaseHTTPRequestHandler):
             arguments: Json = {"time": end}
             path, step = "query", 0.0
         else:
-            step = _seconds(query.get("interval")) or query["intervalMs"] / 1000
+            least = _seconds(query.get("interval")) or query["intervalMs"] / 1000
+            # As many points as fit, at steps of whole multiples.
+            step = least * max(1, -(-(end - start) // (least * _MOST_POINTS)))
             arguments = {"start": start // step * step, "end": end // step * step, "step": step}
             path = "query_range"
         answer = requests.post(
@@ -326,10 +329,11 @@ const asked = new URLSearchParams(location.search);
 const panels = await (await fetch(`/fake/panels/${uid}`)).json();
 const range = { from: asked.get('from'), to: asked.get('to') };
 for (const name of ['from', 'to']) {
-  const back = /^now(?:-(\\d+)([smhd]))?$/.exec(range[name]);
+  const back = /^now(?:-(\\d+)([smhdM]))?(\\/d)?$/.exec(range[name]);
   if (back) {
-    const seconds = { s: 1, m: 60, h: 3600, d: 86400 };
-    range[name] = String(Date.now() - (back[1] ? back[1] * seconds[back[2]] * 1000 : 0));
+    const seconds = { s: 1, m: 60, h: 3600, d: 86400, M: 30 * 86400 };
+    const moment = Date.now() - (back[1] ? back[1] * seconds[back[2]] * 1000 : 0);
+    range[name] = String(back[3] ? Math.floor(moment / 86400000) * 86400000 : moment);
   }
 }
 const add = (parent, name, attributes, text) => {

@@ -369,6 +369,9 @@ def without_columns(panel: table.Panel, names: tuple[str, ...]) -> table.Panel:
     return panel
 
 
+_UNNAMED = "Time", "Value", "Value #A", f"Value #{STATE}"
+
+
 def columns(names: dict[str, str]) -> list[model.DataTransformerConfig]:
     """Join the table's queries on their labels, then show these columns in this order under these names.
 
@@ -379,9 +382,7 @@ def columns(names: dict[str, str]) -> list[model.DataTransformerConfig]:
         model.DataTransformerConfig(
             id_val="organize",
             options={
-                "excludeByName": {
-                    name: True for name in ("Time", "Value", f"Value #{STATE}") if name not in names
-                },
+                "excludeByName": {name: True for name in _UNNAMED if name not in names},
                 "indexByName": {name: index for index, name in enumerate(names)},
                 "renameByName": names,
             },

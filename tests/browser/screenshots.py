@@ -12,6 +12,7 @@ from drawing import DASHBOARDS, draw
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "build" / "screenshots"
+WIDTH = 1600
 # What else is worth a picture.
 MORE = {
     "overview-13-months": {"dashboard": "overview", "from": "now-13M"},
@@ -28,7 +29,7 @@ def main() -> None:
     with filled_stack() as stack:
         draw(
             stack.urls["prometheus"],
-            [job | {"png": str(OUTPUT / f"{name}.png")} for name, job in jobs.items()],
+            [{"width": WIDTH} | job | {"png": str(OUTPUT / f"{name}.png")} for name, job in jobs.items()],
             timeout=300,
         )
     for name in jobs:
