@@ -125,15 +125,19 @@ def _query(name: str, label: str, description: str, kind: int, query: str) -> da
 
 
 def _grouping() -> dashboard.QueryVariable:
+    """The labels of groups, read from whole series.
+
+    Prometheus does not list labels and their values of what was written out of order until it is compacted.
+    """
     return (
         _query(
             "grouping",
             "Group by",
             "What groups are: organizational units, or a group of the configuration.",
-            0,
-            f'label_names({{__name__=~"{_INFO}"}})',
+            3,
+            f"query_result({_infos()})",
         )
-        .regex("/^(?!__name__$|account$|account_id$|instance$|job$|state$).+$/")
+        .regex(r"/[{,](?!__name__=|account=|account_id=|instance=|job=|state=)(\w+)=/g")
         .current(model.VariableOption(text="ou", value="ou"))
         # Where no account is known, there is no label: an empty name would be an error.
         .include_all(True)
@@ -146,9 +150,15 @@ def _group() -> dashboard.QueryVariable:
         "group",
         "Group",
         "Accounts of these groups only; an organizational unit holds those below it.",
-        1,
-        f'label_values({{__name__=~"{_INFO}"}}, $grouping)',
-    )
+        3,
+        f"query_result(group by ($grouping) ({_infos()}))",
+    ).regex('/="([^"]+)"/')
+
+
+def _infos() -> str:
+    """The groups of each account, as written for the range and as served at its end."""
+    family = f'{{__name__=~"{_INFO}", job'
+    return f'last_over_time({family}=""}}[$__range]) or {family}!=""}}'
 
 
 def _account() -> dashboard.QueryVariable:

@@ -68,18 +68,16 @@ def options(url: str, variable: lint.Json, values: dict[str, str], start: float,
     query = lint.resolve(variable["query"]["query"], values | lint.grafana(start, end))
     if found := re.fullmatch(r"label_values\((.*), *(\w+)\)", query):
         return sorted(_get(url, f"label/{found[2]}/values", found[1], start, end))
-    if found := re.fullmatch(r"label_names\((.*)\)", query):
-        names = sorted(_get(url, "labels", found[1], start, end))
-        pattern = re.compile(variable["regex"].strip("/"))
-        return [name for name in names if pattern.match(name)]
     pattern = re.compile(re.sub(r"\(\?<(\w+)>", r"(?P<\1>", variable["regex"].strip("/g")))
     listed = []
     for series in instant(url, query[len("query_result(") : -1], end):
         labels = ",".join(f'{name}="{value}"' for name, value in series["metric"].items())
         text = f"{{{labels}}} {series['value'][1]} {series['value'][0] * 1000:.0f}"
-        if match := pattern.search(text):
-            listed.append(match[1])
-    return list(dict.fromkeys(listed))
+        found = [match[1] for match in pattern.finditer(text) if match[1]]
+        # Of several matches Grafana takes each, or the value that goes with a text.
+        listed += found[:1] if "<text>" in variable["regex"] else found
+    unique = list(dict.fromkeys(listed))
+    return sorted(unique) if variable["sort"] else unique
 
 
 def _get(url: str, path: str, selector: str, start: float, end: float) -> list[str]:

@@ -22,6 +22,7 @@ import grafana_lint as lint
 import pytest
 
 from grafana import build
+from grafana.builder.usage import only_for
 
 DAY = 86_400
 DAYS = 430
@@ -549,6 +550,17 @@ def test_a_range_before_all_history_claims_nothing(prometheus: str) -> None:
         for target in panel["targets"]:
             if target["refId"] != "S" and panel["title"] != "Can I trust this?":
                 assert page.ask(panel["title"], target["refId"]) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_there"),
+    [(".*", True), ("AWS Lambda", True), ("(Tax|AWS Lambda)", True), ("Tax", False), ("()", False)],
+)
+def test_what_is_of_some_services_is_there_where_one_of_them_is_chosen(
+    prometheus: str, pattern: str, is_there: bool
+) -> None:
+    query = only_for("AWS Lambda|Amazon Kinesis", "vector(5)")
+    assert bool(asking.instant(prometheus, lint.resolve(query, {"service": pattern}), 1000)) == is_there
 
 
 def _shown(chosen: Range) -> list[int]:
