@@ -108,7 +108,7 @@ async function settled(page, complaints) {
   const until = Date.now() + PATIENCE;
   let last = '';
   while (Date.now() < until) {
-    await new Promise((wait) => setTimeout(wait, 250));
+    await new Promise((wait) => setTimeout(wait, 150));
     const report = await page.evaluate(() => window.report?.(false) ?? null);
     const text = JSON.stringify(report);
     if (report && text === last) {

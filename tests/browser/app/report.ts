@@ -84,7 +84,7 @@ function looked(panel: VizPanel, fields: Array<{ name: string; unit: string }>) 
   const content = element?.querySelector('[data-drawn]');
   const amounts = new Set(fields.filter(({ unit }) => unit === 'currencyUSD').map(({ name }) => name));
   return {
-    inked: canvases.reduce((sum, canvas) => sum + inked(canvas), 0),
+    ...pixels(canvases),
     bars: element?.querySelectorAll('[data-bar]').length ?? 0,
     columns: content ? columnsOf(content) : [],
     cut: content ? cutTexts(content, panel.state.pluginId === 'bargauge' || panel.state.pluginId === 'stat') : [],
@@ -92,17 +92,21 @@ function looked(panel: VizPanel, fields: Array<{ name: string; unit: string }>) 
   };
 }
 
-// Pixels that something was drawn on.
-function inked(canvas: HTMLCanvasElement) {
-  if (!canvas.width || !canvas.height) {
-    return 0;
+// Pixels that something was drawn on, and those of them that are no shade of grey, as grids and axes are.
+function pixels(canvases: HTMLCanvasElement[]) {
+  let [inked, coloured] = [0, 0];
+  for (const canvas of canvases) {
+    if (!canvas.width || !canvas.height) {
+      continue;
+    }
+    const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);
+    for (let at = 0; at < data.length; at += 4) {
+      const shade = Math.max(data[at], data[at + 1], data[at + 2]) - Math.min(data[at], data[at + 1], data[at + 2]);
+      inked += Number(data[at + 3] > 0);
+      coloured += Number(data[at + 3] > 128 && shade > 60);
+    }
   }
-  const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);
-  let count = 0;
-  for (let alpha = 3; alpha < data.length; alpha += 4) {
-    count += Number(data[alpha] > 0);
-  }
-  return count;
+  return { inked, coloured };
 }
 
 function shown(panel: VizPanel, raw: ReturnType<typeof sceneGraph.getData>['state']['data']) {
