@@ -285,10 +285,7 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         ),
         "Accounts with it": lambda w: (
             w.shown(),
-            sum(
-                w.cost(30, w.newest_written(), account_id=account) > 0
-                for account in w.stack.simulator.member_names()
-            ),
+            w.accounts_with_cost(30, w.newest_written()),
         ),
         "Daily cost by account": _bars,
         "Accounts": _range,

@@ -318,6 +318,12 @@ class World:
         start, end = (self.today - timedelta(days=ago) for ago in (first, last))
         return float(_costs(self.stack, start, end, "day", **(self.kept() | only))["total_usd"])
 
+    def accounts_with_cost(self, first: int, last: int) -> float:
+        """In how many accounts there was cost from so many days ago until so many, of what is chosen."""
+        start, end = (self.today - timedelta(days=ago) for ago in (first, last))
+        rows = _costs(self.stack, start, end, "account", **self.kept())["rows"]
+        return float(sum(float(row["usd"]) > 0 for row in rows))
+
     def usage(self, family: str, first: int, last: int, **only: str) -> float:
         """Dated usage in the ledger from so many days ago until so many, both included, of what is chosen."""
         kept = {"account_id": self.values["account"]} if self.values["account"] != ".*" else {}

@@ -227,17 +227,28 @@ def _expected() -> table.Panel:
 # after it began, if that was of this day.
 _LIVE = "[1d] offset -3d"
 _THIS_DAY = f"on () group(last_over_time(aws_cost_anomaly_day_timestamp_seconds{_LIVE}) == time())"
+_UNDATED = 'account_id=~"$undated"'
 _ONE = "account_id, service"  # an account may be renamed on the way
 
 
 def _of_days(dated: str, live: str) -> str:
     """One value for each account and service on each assessed day, at the start of the day; steps are one day."""
     return (
-        f"(max by ({PAIR}) (last_over_time({dated}{{{COST}}}[1d] offset -1d))"
-        f" or on ({_ONE}) max by ({PAIR}) (last_over_time({live}{{{COST}}}{_LIVE})) and {_THIS_DAY})"
+        f"(last_over_time({dated}{{{COST}}}[1d] offset -1d)"
+        f" or on ({_ONE}) max by ({PAIR}) (last_over_time({live}{{{COST}, {_UNDATED}}}{_LIVE})) and {_THIS_DAY})"
     )
 
 
+def _sum_of_days(dated: str, live: str) -> str:
+    """The sum on each assessed day: to join thousands of series at each step takes longer than to read them."""
+    return (
+        f"sum(last_over_time({dated}{{{COST}}}[1d] offset -1d))"
+        f" or sum(max by ({_ONE}) (last_over_time({live}{{{COST}, {_UNDATED}}}{_LIVE})) and {_THIS_DAY})"
+    )
+
+
+_SUM_OF_USAGE = _sum_of_days("aws_cost_daily_usage_usd", "aws_cost_assessed_usage_usd")
+_SUM_EXPECTED = _sum_of_days("aws_cost_daily_expected_usd", "aws_cost_expected_usd")
 _USAGE = _of_days("aws_cost_daily_usage_usd", "aws_cost_assessed_usage_usd")
 _EXPECTED = _of_days("aws_cost_daily_expected_usd", "aws_cost_expected_usd")
 _SCORE = _of_days("aws_cost_daily_deviation_score", "aws_cost_deviation_score")
@@ -259,10 +270,10 @@ def _band() -> timeseries.Panel:
         )
         .legend(legend_below("lastNotNull"))
         .with_target(ranged("A", daily_cost(""), "Cost", "1d"))
-        .with_target(ranged("B", f"sum({_USAGE})", "Usage", "1d"))
-        .with_target(ranged("C", f"sum({_EXPECTED})", "Expected", "1d"))
+        .with_target(ranged("B", _SUM_OF_USAGE, "Usage", "1d"))
+        .with_target(ranged("C", _SUM_EXPECTED, "Expected", "1d"))
         # Where the usage is just what was expected, there is no side: the expectation stands for the band.
-        .with_target(ranged("D", f"sum({_EXPECTED}) + (sum({reach}) or vector(0))", "End of the band", "1d"))
+        .with_target(ranged("D", f"({_SUM_EXPECTED}) + (sum({reach}) or vector(0))", "End of the band", "1d"))
         .override_by_name("Cost", properties(color=fixed(MUTED)))
         .override_by_name("Usage", line_over_bars(MONEY, points=True))
         .override_by_name("Expected", line_over_bars(NEUTRAL, points=True))
@@ -299,7 +310,7 @@ def _scores() -> timeseries.Panel:
 def _furthest(most: int) -> str:
     """Those furthest off on a day of the range, by dated history; where there is none, those furthest off at its end."""
     dated = f"last_over_time(aws_cost_daily_deviation_score{{{COST}}}[1d])"
-    live = f"last_over_time(aws_cost_deviation_score{{{COST}}}[3d] @ end() offset -1d)"
+    live = f"last_over_time(aws_cost_deviation_score{{{COST}, {_UNDATED}}}[3d] @ end() offset -1d)"
     return (
         f"topk({most}, max by ({_ONE}) (max_over_time(abs({dated})[$__range:1d] @ end() offset -1d))"
         f" or max by ({_ONE}) (abs({live})))"
