@@ -48,6 +48,7 @@ QUERY_BYTES, PAGE_BYTES, CPU_SECONDS = 8_000, 60_000, 1.0
 _FILE_DAYS = 30
 _SERIES_A_REQUEST = 2_000
 _MINUTES_A_REQUEST = 60
+_QUERY_SECONDS = 120
 _MAX_POINTS = 1_000  # about the width of a panel in pixels
 _NON_USAGE_SERVICE = 0
 _SHOWN_CHARACTERS = 60  # of a slow query; --json has all of it
@@ -304,7 +305,7 @@ def _prometheus(folder: Path) -> AbstractContextManager[Prometheus]:
         folder,
         f"--storage.tsdb.min-block-duration={_CHUNK_RANGE}",
         f"--storage.tsdb.max-block-duration={_CHUNK_RANGE}",
-        "--query.timeout=5m",
+        f"--query.timeout={_QUERY_SECONDS}s",
     )
 
 
@@ -517,11 +518,12 @@ class Asked:
     query_bytes: int
     cpu_seconds: float
     seconds: float
-    series: int
+    series: int | None
+    """In the answer; None if there was none in time."""
 
 
 def ask(prometheus: Prometheus, query: Query, end: datetime) -> Asked:
-    """Ask once; ClickException if it fails."""
+    """Ask once; ClickException if it fails, other than by being too slow."""
     at = end.timestamp()
     if query.step is None:
         path, span = "query", {"time": at}
@@ -531,9 +533,12 @@ def ask(prometheus: Prometheus, query: Query, end: datetime) -> Asked:
         path, span = "query_range", {"start": first, "end": last, "step": query.step}
     cpu, began = prometheus.cpu_seconds, time.monotonic()
     answer = requests.post(
-        f"{prometheus.url}/api/v1/{path}", data={"query": query.text, "timeout": "300s", **span}, timeout=600
+        f"{prometheus.url}/api/v1/{path}", data={"query": query.text, **span}, timeout=_QUERY_SECONDS + 60
     ).json()
-    if answer["status"] != "success":
+    is_answered = answer["status"] == "success"
+    # Where its storage notices first, it is an error of execution.
+    is_late = re.search("timed out|deadline exceeded", answer.get("error") or "")
+    if not is_answered and not is_late:
         raise click.ClickException(
             f"{query.dashboard}, {query.panel}: {answer.get('error')}: {query.text[:500]}"
         )
@@ -544,7 +549,7 @@ def ask(prometheus: Prometheus, query: Query, end: datetime) -> Asked:
         query_bytes=len(query.text.encode()),
         cpu_seconds=prometheus.cpu_seconds - cpu,
         seconds=time.monotonic() - began,
-        series=len(answer["data"]["result"]),
+        series=len(answer["data"]["result"]) if is_answered else None,
     )
 
 
@@ -627,7 +632,7 @@ def print_pages(pages: Sequence[Page], console: Console, size: Size, most: int =
             each.panel,
             f"{each.cpu_seconds:.2f}",
             f"{each.seconds:.2f}",
-            str(each.series),
+            "timed out" if each.series is None else str(each.series),
             f"{each.query_bytes:,}",
             escape(each.text[:_SHOWN_CHARACTERS]),
         )

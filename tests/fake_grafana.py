@@ -29,6 +29,7 @@ KINDS = {
     "cut": "its columns are too narrow for their texts",
     "blank": "it draws nothing",
 }
+_MOST_POINTS = 1000
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -39,7 +40,7 @@ def install(folder: Path) -> Path:
     program = folder / "bin" / "grafana"
     program.parent.mkdir()
     program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path[:0] = {[str(TESTS), str(TESTS / 'grafana')]!r}\n"
+        f"#!{sys.executable}\nimport sys\nsys.path[:0] = {[str(TESTS), str(TESTS / 'grafana'), str(TESTS / 'grafana_server')]!r}\n"
         "import fake_grafana\nfake_grafana.main()\n"
     )
     program.chmod(0o755)
@@ -157,7 +158,8 @@ class Handler(BaseHTTPRequestHandler):
         elif url.path == "/fake/started":
             self._json({"arguments": sys.argv[1:], "environment": dict(os.environ)})
         elif url.path.startswith("/fake/panels/"):
-            self._json(self._panels(dashboards[last]))
+            limits = parse_qs(url.query)
+            self._json(self._panels(dashboards[last], limits["from"][0], limits["to"][0]))
         elif url.path.startswith("/d/"):
             self._send(200, "text/html", PAGE.encode())
         elif url.path == "/favicon.ico":
@@ -192,9 +194,10 @@ class Handler(BaseHTTPRequestHandler):
         ]
         return found[0] if found else ""
 
-    def _panels(self, dashboard: Json) -> list[Json]:
+    def _panels(self, dashboard: Json, start: str, end: str) -> list[Json]:
         """Titles, kinds and queries, with every variable at its widest, and what is broken."""
         import grafana_lint as lint
+        from judging import of_the_range
 
         values = lint.everything(dashboard) | {"datasource": "aws-spend"}
         faults: dict[str, str] = self.server.faults  # type: ignore[attr-defined]
@@ -207,7 +210,7 @@ class Handler(BaseHTTPRequestHandler):
                 "queries": [
                     target
                     | {
-                        "expr": lint.resolve(target["expr"], values),
+                        "expr": lint.resolve(of_the_range(target["expr"], start, end), values),
                         "datasource": {"type": "prometheus", "uid": values["datasource"]},
                         "intervalMs": 60_000,
                         "utcOffsetSec": 0,
@@ -231,7 +234,9 @@ class Handler(BaseHTTPRequestHandler):
             arguments: Json = {"time": end}
             path, step = "query", 0.0
         else:
-            step = _seconds(query.get("interval")) or query["intervalMs"] / 1000
+            least = _seconds(query.get("interval")) or query["intervalMs"] / 1000
+            # As many points as fit, at steps of whole multiples.
+            step = least * max(1, -(-(end - start) // (least * _MOST_POINTS)))
             arguments = {"start": start // step * step, "end": end // step * step, "step": step}
             path = "query_range"
         answer = requests.post(
@@ -323,15 +328,16 @@ PAGE = """<!doctype html>
 <script type="module">
 const uid = location.pathname.split('/')[2];
 const asked = new URLSearchParams(location.search);
-const panels = await (await fetch(`/fake/panels/${uid}`)).json();
 const range = { from: asked.get('from'), to: asked.get('to') };
 for (const name of ['from', 'to']) {
-  const back = /^now(?:-(\\d+)([smhd]))?$/.exec(range[name]);
+  const back = /^now(?:-(\\d+)([smhdM]))?(\\/d)?$/.exec(range[name]);
   if (back) {
-    const seconds = { s: 1, m: 60, h: 3600, d: 86400 };
-    range[name] = String(Date.now() - (back[1] ? back[1] * seconds[back[2]] * 1000 : 0));
+    const seconds = { s: 1, m: 60, h: 3600, d: 86400, M: 30 * 86400 };
+    const moment = Date.now() - (back[1] ? back[1] * seconds[back[2]] * 1000 : 0);
+    range[name] = String(back[3] ? Math.floor(moment / 86400000) * 86400000 : moment);
   }
 }
+const panels = await (await fetch(`/fake/panels/${uid}?${new URLSearchParams(range)}`)).json();
 const add = (parent, name, attributes, text) => {
   const element = parent.appendChild(document.createElement(name));
   Object.entries(attributes).forEach(([key, value]) => element.setAttribute(key, value));

@@ -62,7 +62,6 @@ from grafana.builder.style import (
 )
 
 _TILE = 4  # rows of the grid that a panel of figures takes
-_NOW_ONLY = "of now only: choose a range that ends now"
 _DIRECTION = (None, GOOD), (0.02, NEUTRAL), (0.1, WARNING), (0.25, BAD)
 _SERVICES_SHOWN = 12
 _ACCOUNTS_SHOWN = 12
@@ -135,7 +134,7 @@ def budget(width: int) -> stat.Panel:
     limits = f'max by (account_id) ({monthly}"account", account_id=~"$accounts", account_id!=""}})'
     chosen = f"sum(sum by (account_id) ({projection}{{{ACCOUNT}}}) and on (account_id) {limits}) / on () sum({limits})"
     organization = f'sum({projection}) / on () max({monthly}"organization"}})'
-    return (
+    panel = (
         stat_panel(
             "Projection of budget",
             "Projected cost of this month, all services counted, as a share of the monthly threshold in the configuration: of the "
@@ -145,7 +144,7 @@ def budget(width: int) -> stat.Panel:
             height=_TILE,
         )
         .text_mode(common_model.BigValueTextMode.VALUE_AND_NAME)
-        .no_value(_NOW_ONLY)
+        .no_value("no budget")
         .unit("percentunit")
         .decimals(0)
         .mappings([when_unknown("no budget")])
@@ -153,6 +152,7 @@ def budget(width: int) -> stat.Panel:
         .with_target(instant("A", f"{organization} unless on () ({chosen})", "of the organization"))
         .with_target(instant("B", chosen, "of the accounts"))
     )
+    return COST_COLLECTOR.in_values(panel, "of the organization")
 
 
 def share(title: str, description: str, part: str, whole: str, *, width: int) -> stat.Panel:

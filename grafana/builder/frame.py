@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.builder.promql import ACCOUNT, RANGE, range_cost, select, total
+from grafana.builder.promql import ACCOUNT, RANGE, complete_through, range_cost, select, total
 from grafana.builder.style import DATASOURCE
 
 # Whole days: a bar of which only a part lies in the range is not drawn, and yet counted in the legend.
@@ -28,7 +28,7 @@ _INFO = "aws_account_info|aws_account_ou_info"
 _NOTHING_CHOSEN = ".(?:$account)(?:$group){13}"
 _NO_ACCOUNT = "none"
 
-DERIVED = frozenset({"accounts", "undated"})
+DERIVED = frozenset({"accounts", "complete", "undated"})
 """Hidden variables that follow from the others and the range."""
 
 
@@ -92,7 +92,9 @@ def frame(
         elif name != "grouping":
             variable.multi(True).include_all(True).all_value(".*").current(_all())
         built.with_variable(variable)
-    return built.with_variable(_accounts()).with_variable(_undated()).with_variable(_datasource())
+    for derived in (_accounts(), _complete(), _undated()):
+        built.with_variable(derived.hide(model.VariableHide.HIDE_VARIABLE))
+    return built.with_variable(_datasource())
 
 
 def _all() -> model.VariableOption:
@@ -123,15 +125,19 @@ def _query(name: str, label: str, description: str, kind: int, query: str) -> da
 
 
 def _grouping() -> dashboard.QueryVariable:
+    """The labels of groups, read from whole series.
+
+    Prometheus does not list labels and their values of what was written out of order until it is compacted.
+    """
     return (
         _query(
             "grouping",
             "Group by",
             "What groups are: organizational units, or a group of the configuration.",
-            0,
-            f'label_names({{__name__=~"{_INFO}"}})',
+            3,
+            f"query_result({_infos()})",
         )
-        .regex("/^(?!__name__$|account$|account_id$|instance$|job$|state$).+$/")
+        .regex(r"/[{,](?!__name__=|account=|account_id=|instance=|job=|state=)(\w+)=/g")
         .current(model.VariableOption(text="ou", value="ou"))
         # Where no account is known, there is no label: an empty name would be an error.
         .include_all(True)
@@ -144,9 +150,15 @@ def _group() -> dashboard.QueryVariable:
         "group",
         "Group",
         "Accounts of these groups only; an organizational unit holds those below it.",
-        1,
-        f'label_values({{__name__=~"{_INFO}"}}, $grouping)',
-    )
+        3,
+        f"query_result(group by ($grouping) ({_infos()}))",
+    ).regex('/="([^"]+)"/')
+
+
+def _infos() -> str:
+    """The groups of each account, as written for the range and as served at its end."""
+    family = f'{{__name__=~"{_INFO}", job'
+    return f'last_over_time({family}=""}}[$__range]) or {family}!=""}}'
 
 
 def _account() -> dashboard.QueryVariable:
@@ -222,7 +234,20 @@ def _accounts() -> dashboard.QueryVariable:
         .multi(True)
         .include_all(True)
         .current(_all())
-        .hide(model.VariableHide.HIDE_VARIABLE)
+    )
+
+
+def _complete() -> dashboard.QueryVariable:
+    return (
+        _query(
+            "complete",
+            "Complete through",
+            "End of the newest complete day of the range, in seconds.",
+            3,
+            f"query_result({complete_through()})",
+        )
+        .regex(r"/\} (\d+)/")
+        .current(model.VariableOption(text="0", value="0"))
     )
 
 
@@ -240,5 +265,4 @@ def _undated() -> dashboard.QueryVariable:
         )
         .regex('/which="([^"]+)"/')
         .current(model.VariableOption(text="dated", value="dated"))
-        .hide(model.VariableHide.HIDE_VARIABLE)
     )

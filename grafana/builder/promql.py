@@ -6,7 +6,8 @@ thus names both the sums that the exporter keeps and the account and service pai
 where nothing is chosen and the pairs where something is, never both: 20 series instead of 6,000.
 
 Time. All is asked of the end of the range, never of now: names, ranks and what is complete are those of the range.
-`END` is a literal in the query, so that what is looked up there is evaluated once, not at each step.
+`END` is a literal in the query, so that what is looked up there is evaluated once, not at each step; so is `$complete`,
+the end of the newest complete day of the range.
 
 Live gauges carry the scrape's own labels beside the contract's, and an account can be renamed within a
 day: wherever a query looks back in time over live gauges, it first takes one value an account and service.
@@ -153,7 +154,7 @@ def daily_cost(by: str, part: Part = "all", service: str = _CHOSEN_SERVICE) -> s
 
 
 def complete_through() -> str:
-    """End of the newest complete day of the range, in seconds; never counted from the wall clock's day.
+    """End of the newest complete day of the range, in seconds: what `$complete` holds; never counted from the wall clock's day.
 
     As it was reported until three days later, so that a range in the past ends with its last day. Where no exporter
     was scraped, as before the installation, every day of the range is complete.
@@ -185,7 +186,7 @@ def deviation_of_days() -> str:
 def _complete_runs() -> str:
     """The run of each complete day at its end."""
     days = f"sum({_days(BY_ACCOUNT, 'run')})"
-    return f"({days} and on () (vector(time()) <= on () {complete_through()}))"
+    return f"({days} and on () (vector(time()) <= $complete))"
 
 
 def average_of_week(by: str, most: int = 0) -> str:
@@ -196,7 +197,7 @@ def average_of_week(by: str, most: int = 0) -> str:
     """
     week = f"[7d:1d] offset -{_DAY * 1000 + 1}ms"  # a millisecond, or an eighth day would be on the edge
     days = total(by, _days(by or BY_ACCOUNT, "run"))
-    is_complete = f"on () (vector(time() + {_DAY}) <= on () {complete_through()})"
+    is_complete = f"on () (vector(time() + {_DAY}) <= $complete)"
     live = f'last_over_time(aws_cost_yesterday_by_service_usd{{service=~"$undated"}}{_LIVE} offset -1d)'
     known = f"on () (count_over_time(group(last_over_time({_BY_SERVICE}[1d]) or {live}){week}) == 7)"
     largest = f" and on ({by}) {top_of_range(most, by, 'run')}" if most else ""
@@ -215,7 +216,7 @@ def coming_days(most: int) -> str:
 def cost_before(by: str, part: Part) -> str:
     """Cost of as many UTC days before the range as are complete in it, in USD; nothing unless all are known."""
     days = _days(by, part)
-    is_before = f"on () (vector(time()) <= {_RANGE_BEGINS} > on () {_before_begins()})"
+    is_before = f"on () (vector(time()) <= {_RANGE_BEGINS} > {_before_begins()})"
     return f"{total(by, f'sum_over_time((({days}) and {is_before}){_TWO_RANGES})')} and on () {_both_known()}"
 
 
@@ -224,21 +225,21 @@ def change(by: str) -> str:
 
     Nothing unless all days are known. What is new has cost nothing before; what has ended costs nothing now.
     """
-    now = f"(vector(time()) > {_RANGE_BEGINS} <= on () {complete_through()})"
-    before = f"(vector(time()) <= {_RANGE_BEGINS} > on () {_before_begins()})"
+    now = f"(vector(time()) > {_RANGE_BEGINS} <= $complete)"
+    before = f"(vector(time()) <= {_RANGE_BEGINS} > {_before_begins()})"
     signed = f"({_days(by, 'run')}) * on () group_left () ({now} * 0 + 1 or {before} * 0 - 1)"
     return f"{total(by, f'sum_over_time(({signed}){_TWO_RANGES})')} and on () {_both_known()}"
 
 
 def _before_begins() -> str:
     """When the days before the range begin, as many as are complete in it."""
-    return f"(2 * {_RANGE_BEGINS} - {complete_through()})"
+    return f"(2 * {_RANGE_BEGINS} - $complete)"
 
 
 def _both_known() -> str:
     """A value only if each complete day of the range, and as many before it, are written."""
-    days = f"group({_RUN_IS_KNOWN}) and on () (vector(time()) > on () {_before_begins()} <= on () {complete_through()})"
-    return f"(count_over_time(({days}){_TWO_RANGES}) * {_DAY} == on () (2 * ({complete_through()} - {_RANGE_BEGINS})))"
+    days = f"group({_RUN_IS_KNOWN}) and on () (vector(time()) > {_before_begins()} <= $complete)"
+    return f"(count_over_time(({days}){_TWO_RANGES}) * {_DAY} == 2 * ($complete - {_RANGE_BEGINS}))"
 
 
 def direction(days: int) -> str:
@@ -266,7 +267,7 @@ def movers(days: int, most: int) -> tuple[str, str]:
 
 def _newest_days(first: int, days: int) -> str:
     """A value at the end of so many days; the newest complete one of the range is day 0."""
-    return f"(({complete_through()} - time()) >= {first * _DAY} < {(first + days) * _DAY})"
+    return f"(vector($complete - time()) >= {first * _DAY} < {(first + days) * _DAY})"
 
 
 def _back(days: int) -> str:
@@ -303,7 +304,7 @@ def month_to_date(by: str) -> str:
 
 def same_days_of_last_month() -> str:
     """Cost of days 1 to k of the previous calendar month, of which k are complete in this one; nothing without any."""
-    newest = f"({complete_through()} - 1)"
+    newest = "vector($complete - 1)"
     last = f"({END} - 1 - {_DAY} * day_of_month(vector({END} - 1)))"
     return (
         f"sum(sum_over_time((({_days('', 'all')})"

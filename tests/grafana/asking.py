@@ -10,6 +10,8 @@ from typing import Any
 import grafana_lint as lint
 import requests
 
+from grafana.builder.promql import complete_through
+
 DAY = 86_400
 STEPS = {"1d": DAY, "1h": 3600, "1m": 60}
 
@@ -29,6 +31,9 @@ def run(
         start = (end - days * DAY) // DAY * DAY if step == DAY else end - DAY
     else:
         start = end - days * DAY
+    if "$complete" in target["expr"] and values.get("complete", "0") == "0":
+        (known,) = instant(url, lint.resolve(complete_through(), lint.grafana(start, end)), end)
+        values = values | {"complete": known["value"][1]}
     text = lint.resolve(target["expr"], values | lint.grafana(start, end))
     if target.get("instant"):
         return ask(url, "query", query=text, time=end)
@@ -47,7 +52,8 @@ def choose(
     """Each variable as Grafana writes it into a query, with these values chosen and all of the others."""
     values = lint.everything(dashboard) | {name: _pattern(names) for name, names in chosen.items()}
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
-    values["undated"] = options(url, variables["undated"], values, start, end)[0]
+    for name in ("undated", "complete"):
+        (values[name],) = options(url, variables[name], values, start, end)
     return values | {"accounts": _pattern(options(url, variables["accounts"], values, start, end))}
 
 
@@ -62,18 +68,16 @@ def options(url: str, variable: lint.Json, values: dict[str, str], start: float,
     query = lint.resolve(variable["query"]["query"], values | lint.grafana(start, end))
     if found := re.fullmatch(r"label_values\((.*), *(\w+)\)", query):
         return sorted(_get(url, f"label/{found[2]}/values", found[1], start, end))
-    if found := re.fullmatch(r"label_names\((.*)\)", query):
-        names = sorted(_get(url, "labels", found[1], start, end))
-        pattern = re.compile(variable["regex"].strip("/"))
-        return [name for name in names if pattern.match(name)]
     pattern = re.compile(re.sub(r"\(\?<(\w+)>", r"(?P<\1>", variable["regex"].strip("/g")))
     listed = []
     for series in instant(url, query[len("query_result(") : -1], end):
         labels = ",".join(f'{name}="{value}"' for name, value in series["metric"].items())
         text = f"{{{labels}}} {series['value'][1]} {series['value'][0] * 1000:.0f}"
-        if match := pattern.search(text):
-            listed.append(match[1])
-    return list(dict.fromkeys(listed))
+        found = [match[1] for match in pattern.finditer(text) if match[1]]
+        # Of several matches Grafana takes each, or the value that goes with a text.
+        listed += found[:1] if "<text>" in variable["regex"] else found
+    unique = list(dict.fromkeys(listed))
+    return sorted(unique) if variable["sort"] else unique
 
 
 def _get(url: str, path: str, selector: str, start: float, end: float) -> list[str]:

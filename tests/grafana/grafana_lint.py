@@ -26,6 +26,7 @@ from promql_parser import (
     VectorSelector,
 )
 
+from grafana.builder.frame import DERIVED
 from grafana.builder.style import STATE
 
 Json = dict[str, Any]
@@ -40,10 +41,10 @@ MOST_PANELS = 20
 DATED = re.compile(r"aws_cost_daily_\w+|aws_\w+_daily")
 
 VARIABLES = {"datasource": "datasource"} | dict.fromkeys(
-    ("grouping", "group", "account", "service", "region", "accounts", "undated"), "query"
+    ("grouping", "group", "account", "service", "region", *DERIVED), "query"
 )
 HIDDEN = 2  # Grafana's hideVariable
-HANDED_ON = VARIABLES.keys() - {"accounts", "undated"}
+HANDED_ON = VARIABLES.keys() - DERIVED
 
 
 def grafana(start: float, end: float) -> dict[str, str]:
@@ -255,9 +256,9 @@ def _targets(panel: Json) -> Iterator[str]:
     title, targets = panel["title"], panel.get("targets", [])
     if not targets:
         yield f"{title}: no query"
-    figures = [target for target in targets if target["refId"] != STATE]
-    if panel["type"] == "stat" and len(figures) > MOST_TARGETS_OF_A_STAT:
-        yield f"{title}: a wall of {len(figures)} numbers"
+    numbers = [target for target in targets if target["refId"] != STATE]
+    if panel["type"] == "stat" and len(numbers) > MOST_TARGETS_OF_A_STAT:
+        yield f"{title}: a wall of {len(numbers)} numbers"
     references = [target["refId"] for target in targets]
     if len(references) != len(set(references)):
         yield f"{title}: refIds repeat"

@@ -84,6 +84,14 @@ def test_a_dashboard_keeps_the_rules(dashboard: lint.Json) -> None:
     assert lint.faults(dashboard, DECLARED) == []
 
 
+def test_queries_and_pages_are_short(dashboard: lint.Json) -> None:
+    """As they are sent for the largest organization as for the smallest, while no accounts are chosen."""
+    values = lint.everything(dashboard)
+    sizes = {where: len(lint.resolve(text, values).encode()) for where, text in lint.expressions(dashboard)}
+    assert {where: size for where, size in sizes.items() if size >= 8_000} == {}
+    assert sum(sizes.values()) < 60_000
+
+
 def test_uids_are_unique() -> None:
     uids = [json.loads(text)["uid"] for text in build.render().values()]
     assert sorted(uids) == sorted(set(uids))

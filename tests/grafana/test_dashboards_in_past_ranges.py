@@ -22,6 +22,7 @@ import grafana_lint as lint
 import pytest
 
 from grafana import build
+from grafana.builder.usage import only_for
 
 DAY = 86_400
 DAYS = 430
@@ -528,9 +529,9 @@ def test_a_group_is_its_accounts_of_the_range_and_never_all(prometheus: str, cho
 
 
 def test_no_query_is_an_error_where_a_variable_is_empty(dashboard: lint.Json, prometheus: str) -> None:
-    """As in a range without any cost; a name of a label must be one, and has one."""
+    """As in a range without any cost. A name of a label and a moment are never empty: the test below looks at both."""
     full = lint.everything(dashboard)
-    for empty in full.keys() - {"datasource", "grouping"}:
+    for empty in full.keys() - {"datasource", "grouping", "complete"}:
         for nothing in ("", "()"):
             values = full | {empty: nothing}
             for where, text in lint.expressions(dashboard):
@@ -542,10 +543,24 @@ def test_a_range_before_all_history_claims_nothing(prometheus: str) -> None:
     """Neither zeros nor names of now; the variables have queries that are right."""
     long_ago = Range(MIDNIGHT - 800 * DAY, MIDNIGHT - 790 * DAY)
     page = Page(prometheus, read("overview"), long_ago, {})
+    assert (page.values["undated"], page.values["complete"]) == (".*", str(MIDNIGHT - 790 * DAY))
+    grouping = next(v for v in page.dashboard["templating"]["list"] if v["name"] == "grouping")
+    assert (grouping["includeAll"], grouping["allValue"]) == (True, "ou")  # what it is without any choice
     for panel in lint.panels(page.dashboard):
         for target in panel["targets"]:
             if target["refId"] != "S" and panel["title"] != "Can I trust this?":
                 assert page.ask(panel["title"], target["refId"]) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_there"),
+    [(".*", True), ("AWS Lambda", True), ("(Tax|AWS Lambda)", True), ("Tax", False), ("()", False)],
+)
+def test_what_is_of_some_services_is_there_where_one_of_them_is_chosen(
+    prometheus: str, pattern: str, is_there: bool
+) -> None:
+    query = only_for("AWS Lambda|Amazon Kinesis", "vector(5)")
+    assert bool(asking.instant(prometheus, lint.resolve(query, {"service": pattern}), 1000)) == is_there
 
 
 def _shown(chosen: Range) -> list[int]:

@@ -60,6 +60,19 @@ def faults(
     return found
 
 
+def of_the_range(expression: str, start: str, end: str) -> str:
+    """The expression with what Grafana puts for the range, of which both ends are milliseconds since 1970."""
+    first, last = int(float(start)) // 1000, int(float(end)) // 1000
+    for name, value in (
+        ("${__to:date:seconds}", str(last)),
+        ("${__from:date:seconds}", str(first)),
+        ("$__range_s", str(last - first)),
+        ("$__range", f"{last - first}s"),
+    ):
+        expression = expression.replace(name, value)
+    return expression
+
+
 def asked_without_a_browser(dashboard: Json, data_source: str, start: str, end: str) -> list[Json]:
     """The queries of each panel as a page would send them, with every variable at its widest."""
     values = lint.everything(dashboard) | {"datasource": data_source}
@@ -72,7 +85,7 @@ def asked_without_a_browser(dashboard: Json, data_source: str, start: str, end: 
                 "queries": [
                     target
                     | {
-                        "expr": lint.resolve(target["expr"], values),
+                        "expr": lint.resolve(of_the_range(target["expr"], start, end), values),
                         "datasource": {"type": "prometheus", "uid": data_source},
                         "intervalMs": 60_000,
                         "maxDataPoints": 1000,

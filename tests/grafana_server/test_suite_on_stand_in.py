@@ -188,6 +188,11 @@ def test_a_step_is_read_in_the_notation_of_go() -> None:
     assert judging._duration("500ms") == 0.5
 
 
+def test_the_range_stands_in_an_expression_as_grafana_writes_it() -> None:
+    text = "x[$__range] @ ${__to:date:seconds} + $__range_s"
+    assert judging.of_the_range(text, "1000000", "1060000.5") == "x[60s] @ 1060 + 60"
+
+
 def test_labels_may_stand_in_columns() -> None:
     frame = {
         "schema": {

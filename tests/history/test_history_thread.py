@@ -15,6 +15,7 @@ from exporter.accounts.placing import OU_INFO
 from exporter.anomalies.history import DAILY_EXPECTED
 from exporter.app.dated_history import DAILY_VALUES
 from exporter.core.moments import utc_now
+from exporter.cost.dated_sums import DAILY_BY_ACCOUNT
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import History, HistoryMetrics
@@ -55,6 +56,37 @@ def test_what_follows_from_cost_is_written_after_it_a_part_at_a_time(
     assert history.stop(60)
     assert written_before == [[cost] * 3, [cost] * 3 + [expected, cost]]
     assert [dict(labels)["__name__"] for labels, _, _ in endpoint.taken][-1] == expected
+
+
+def test_what_is_derived_first_is_written_before_the_rest_is_derived(
+    ledger: Ledger, endpoint: RecordingEndpoint
+) -> None:
+    """Sums are what a first start shows, expectations take minutes; a fault of one is no reason to leave out the other."""
+    fill(ledger, 2, accounts=1, services=1)
+    written_before: list[set[str]] = []
+
+    def put(family: str, label: str) -> None:
+        upsert(ledger, [DailyValue(today() - DAY, family, account_id(0), label, 5.0)], utc_now())
+
+    def first(stopped: Callable[[], bool]) -> bool:
+        put(DAILY_BY_ACCOUNT.name, "")
+        raise ArithmeticError("a fault of ours")
+
+    def second(stopped: Callable[[], bool]) -> bool:
+        written_before.append({dict(labels)["__name__"] for labels, _, _ in endpoint.taken})
+        put(DAILY_EXPECTED.name, "Service 0")
+        return False
+
+    settings = HistorySettings.model_validate({"write_url": endpoint.write_url, "read_back": None})
+    metrics = HistoryMetrics(CollectorRegistry())
+    others = (Stamps(ledger, DAILY_VALUES),)
+    history = History(settings, "unblended", Stamps(ledger), utc_now, metrics, others, (first, second))
+    history.start()
+    wait_for("both are written", lambda: len(endpoint.taken) == 2 + 1 + 1)
+    assert history.stop(60)
+    assert written_before[0] == {"aws_cost_daily_usd", DAILY_BY_ACCOUNT.name}
+    labels = dict(endpoint.taken[2][0])
+    assert labels == {"__name__": DAILY_BY_ACCOUNT.name, "account_id": account_id(0), "account": "account-0"}
 
 
 @pytest.mark.fault(

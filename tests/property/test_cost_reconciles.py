@@ -7,7 +7,7 @@ that this property notices each.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -35,10 +35,11 @@ from exporter.core.exposition import render
 from exporter.core.moments import Clock, month_start, start_of_day, to_milliseconds, utc_now
 from exporter.core.places import Account, Target
 from exporter.cost import queries
+from exporter.cost.dated_sums import DATED_SUMS, DatedSums
 from exporter.declarations.context import Context
 from exporter.declarations.view import ViewContext
 from exporter.history.endpoint import RemoteWriteEndpoint
-from exporter.history.sample_timestamps import Stamps
+from exporter.history.sample_timestamps import COST, Stamps, daily_values
 from exporter.history.settings import HistorySettings
 from exporter.history.writer import HistoryMetrics, HistoryWriter
 from exporter.ledger.cost import CostTable
@@ -52,6 +53,8 @@ UNLIMITED = CeilingSettings(cost=Ceiling(day=None, month=None), first_fill=None)
 MONTH_END = date(2026, 3, 1)
 CENT = 0.01
 NOT_SENT = 0.0001  # a smaller change of a dated value is not written
+BY_DAY = ("aws_cost_daily_by_account_usd", "aws_cost_daily_by_service_usd")
+BY_MONTH = ("aws_cost_monthly_usd", "aws_cost_monthly_by_account_usd", "aws_cost_monthly_by_service_usd")
 
 
 @dataclass(frozen=True)
@@ -185,16 +188,25 @@ class Dated:
         self.endpoint = endpoint
         self.connection = RemoteWriteEndpoint(settings)
         metrics = HistoryMetrics(CollectorRegistry())
-        self.writer = HistoryWriter(
-            settings, scenario.cost_type, Stamps(ledger), self.connection, clock, metrics
-        )
+        self.sums = DatedSums(ledger, scenario.cost_type, settings.window, 1, clock)
+        self.writers = [
+            HistoryWriter(
+                settings, scenario.cost_type, Stamps(ledger, source), self.connection, clock, metrics
+            )
+            for source in (COST, daily_values(DATED_SUMS))
+        ]
 
-    def values(self) -> dict[tuple[date, str, str], float]:
-        """After a write, the value of the newest stamp of each day and series, without zeros."""
-        self.writer.write()
+    def write(self) -> None:
+        """What is new, and what follows from it."""
+        assert not self.sums.update()
+        for writer in self.writers:
+            writer.write()
+
+    def values(self, family: str = "aws_cost_daily_usd") -> dict[tuple[date, str, str], float]:
+        """The value of the newest stamp of each day and series, without zeros."""
         newest: dict[tuple[date, str, str], float] = {}
         for (account_id, service, stamp), value in sorted(
-            self.endpoint.by_stamp().items(), key=lambda item: item[0][2]
+            self.endpoint.by_stamp(family).items(), key=lambda item: item[0][2]
         ):
             newest[(datetime.fromtimestamp(stamp / 1000, UTC).date(), account_id, service)] = value
         return {key: value for key, value in newest.items() if value}
@@ -254,20 +266,53 @@ def differences(simulator: SimulatedAws, aws: Aws, scenario: Scenario) -> list[s
                     total = simulator.truth.totals(start, end, by=(), metric=metric).get((), Decimal(0))
                     if abs(fsum(sample.value for sample in samples) - float(total)) > CENT / 2:
                         wrong.append(f"{now} {family}: its sum is not {total}")
-                history = simulator.truth.totals(
-                    month_start(today, 1), today, by=("day", "account", "service"), metric=metric
-                )
-                written = dated.values()
-                for key in written.keys() | {(date.fromisoformat(d), a, s) for d, a, s in history}:
-                    truth = float(history.get((key[0].isoformat(), *key[1:]), 0))
-                    if key[0] >= month_start(today, 1) and abs(written.get(key, 0.0) - truth) > NOT_SENT:
-                        wrong.append(f"{now} aws_cost_daily_usd {key}: {written.get(key)} is not {truth}")
+                dated.write()
+                wrong += [
+                    f"{now} {family} {key}: {found} is not {true}"
+                    for family, key, found, true in dated_differences(
+                        dated,
+                        simulator.truth.totals(
+                            month_start(today, 1), today, by=("day", "account", "service"), metric=metric
+                        ),
+                        today,
+                    )
+                ]
         except AwsError as error:
             wrong.append(str(error))
         finally:
             dated.connection.close()
             ledger.close()
     return wrong
+
+
+def dated_differences(
+    dated: Dated, truth: Mapping[tuple[str, ...], Decimal], today: date
+) -> Iterator[tuple[str, tuple[date, str, str], float, float]]:
+    """What stands in the dated families and is not true: family, day and key, what was found, and the truth."""
+    wanted: dict[str, dict[tuple[date, str, str], Decimal]] = {
+        family: {} for family in ("aws_cost_daily_usd", *BY_DAY, *BY_MONTH)
+    }
+    last_month = month_start(today, 1)
+    for (text, account_id, service), usd in truth.items():
+        day = date.fromisoformat(text)
+        places = {
+            "usd": (account_id, service),
+            "by_account_usd": (account_id, ""),
+            "by_service_usd": ("", service),
+        }
+        for place, of in places.items():
+            wanted[f"aws_cost_daily_{place}"].setdefault((day, *of), Decimal(0))
+            wanted[f"aws_cost_daily_{place}"][day, *of] += usd
+            if month_start(day) == last_month:
+                wanted[f"aws_cost_monthly_{place}"].setdefault((last_month, *of), Decimal(0))
+                wanted[f"aws_cost_monthly_{place}"][last_month, *of] += usd
+    for family, by_key in wanted.items():
+        written = dated.values(family)
+        for key in written.keys() | by_key.keys():
+            found, true = written.get(key, 0.0), float(by_key.get(key, 0))
+            # Sums of large amounts as floats: the truth of a test may be a million dollars.
+            if key[0] >= last_month and abs(found - true) > max(NOT_SENT, 1e-12 * abs(true)):
+                yield family, key, found, true
 
 
 SLOW = settings(

@@ -63,6 +63,7 @@ def _health() -> stat.Panel:
             width=6,
             height=4,
         )
+        .no_value("of now only: choose a range that ends now")
         .unit("s")
         .with_target(
             instant("A", "time() - max(aws_cost_data_through_timestamp_seconds)", "Complete cost ended")
