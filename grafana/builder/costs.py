@@ -18,6 +18,7 @@ from grafana.builder.promql import (
     change,
     cost_of_months,
     daily_cost,
+    drawn,
     month_so_far,
     month_to_date,
     movers,
@@ -218,8 +219,10 @@ def daily_by(
             width=width,
             height=height,
         )
-        .with_target(ranged("A", f"{daily} and on ({by}) {largest}", legend, "1d"))
-        .with_target(ranged("B", f"round(sum({daily} unless on ({by}) {largest}), 0.0001) != 0", rest, "1d"))
+        .with_target(ranged("A", drawn(f"{daily} and on ({by}) {largest}"), legend, "1d"))
+        .with_target(
+            ranged("B", drawn(f"round(sum({daily} unless on ({by}) {largest}), 0.0001) != 0"), rest, "1d")
+        )
         .override_by_name(rest, properties(color=fixed(MUTED)))
     )
 
@@ -257,7 +260,7 @@ def non_usage(width: int, height: int) -> timeseries.Panel:
         )
         .no_value("none in this range")
         .legend(legend_below("sum"))
-        .with_target(ranged("A", daily_cost("service", "non_usage"), "{{service}}", "1d"))
+        .with_target(ranged("A", drawn(daily_cost("service", "non_usage")), "{{service}}", "1d"))
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from grafana_foundation_sdk.builders import table, timeseries
 
 from grafana.builder.collected import EC2_RUNNING, USAGE, Collected
-from grafana.builder.promql import ACCOUNT, PLACE, daily_cost
+from grafana.builder.promql import ACCOUNT, PLACE, daily_cost, drawn
 from grafana.builder.style import (
     SERIES,
     account_column,
@@ -144,10 +144,10 @@ def usage_panel(usage: Usage, width: int, height: int) -> timeseries.Panel:
     )
     panel.legend(legend_below(usage.calc))
     for ref, count, colour in zip("ABCDE", usage.counts, SERIES, strict=False):
-        panel.with_target(ranged(ref, count.expr(), count.name, "1d"))
+        panel.with_target(ranged(ref, drawn(count.expr()), count.name, "1d"))
         panel.override_by_name(count.name, properties(color=fixed(colour)))
     cost = daily_cost("", service=services)
-    return usage.source.in_legend(panel.with_target(ranged("Z", cost, "Cost", "1d")))
+    return usage.source.in_legend(panel.with_target(ranged("Z", drawn(cost), "Cost", "1d")))
 
 
 def usage_of_service(width: int, height: int) -> timeseries.Panel:
@@ -168,8 +168,8 @@ def usage_of_service(width: int, height: int) -> timeseries.Panel:
     for usage in USAGES:
         for count, colour in zip(usage.counts, SERIES, strict=False):
             panel.override_by_name(count.name, properties(color=fixed(colour)))
-    panel.with_target(ranged("A", counts, "{{what}}", "1d"))
-    return USAGE.in_legend(panel.with_target(ranged("Z", daily_cost(""), "Cost", "1d")))
+    panel.with_target(ranged("A", drawn(f"({counts})"), "{{what}}", "1d"))
+    return USAGE.in_legend(panel.with_target(ranged("Z", drawn(daily_cost("")), "Cost", "1d")))
 
 
 def only_for(service: str, expr: str) -> str:

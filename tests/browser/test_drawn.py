@@ -40,8 +40,9 @@ FILTERED = tuple(name for name in drawing.DASHBOARDS if name != "exporter")
 # Dashboards that are looked at for a whole month of the past.
 PAST = "anomalies", "overview", "usage"
 GOOD_NEWS = {"none", "nothing", "nothing changed", "none missing", "nothing fails"}
-# A chain that has just been started fills no day.
-SINCE = {"exporter": "now-15m", "inventory": "now-15m"}
+# Of a chain that has just been started, lines have no point in each of the steps of a day; bars of an hour have one.
+SINCE = {"exporter": "now-1h", "inventory": "now-1h"}
+DAYS = "Daily run by service"
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,8 @@ def drawn(stack: Stack, account: str) -> dict[str, Json]:
         jobs[f"zone {zone}"] = {"dashboard": "trends", "panels": [DAILY], "from": "now-10d"} | settings
     for name in PAST:
         jobs[f"{name} of the past"] = {"dashboard": name} | _last_month()
+    for hour in (3, 14):
+        jobs[f"a day from {hour}:00"] = {"dashboard": "overview", "panels": [DAYS]} | _a_day(hour)
     jobs["group"] = {"dashboard": "overview", "panels": ["Accounts"], "variables": {"group": "/Sandbox"}}
     reports = drawing.draw(stack.urls["prometheus"], list(jobs.values()), timeout=380)
     return dict(zip(jobs, reports, strict=True))
@@ -155,6 +158,26 @@ def _last_month() -> dict[str, str]:
     end = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     start = (end - timedelta(days=1)).replace(day=1)
     return {"from": start.isoformat(), "to": (end - timedelta(seconds=1)).isoformat()}
+
+
+def _a_day(hour: int) -> dict[str, str]:
+    """The 24 hours that ended at this hour, three days ago."""
+    end = datetime.now(UTC).replace(hour=hour, minute=0, second=0, microsecond=0) - timedelta(days=3)
+    return {"from": (end - timedelta(days=1)).isoformat(), "to": end.isoformat()}
+
+
+@pytest.mark.parametrize(("hour", "days"), [(3, 2), (14, 1)])
+def test_a_range_of_24_hours_counts_the_days_that_it_draws(
+    hour: int, days: int, drawn: dict[str, Json]
+) -> None:
+    """A bar has at most 200 pixels: of a day that began long before the range, nothing is left to be drawn."""
+    (panel,) = drawn[f"a day from {hour}:00"]["panels"]
+    end = datetime.fromisoformat(_a_day(hour)["to"]).replace(hour=0)
+    midnights = [(end - timedelta(days=ago)).timestamp() * 1000 for ago in reversed(range(days))]
+    assert {tuple(field["values"]) for field in panel["fields"] if field["name"] == "Time"} == {
+        tuple(midnights)
+    }
+    assert panel["coloured"] > 2000
 
 
 @pytest.mark.parametrize("name", PAST)

@@ -17,6 +17,7 @@ from grafana.builder.promql import (
     daily_cost,
     deviation_of_days,
     direction,
+    drawn,
     range_cost,
 )
 from grafana.builder.style import (
@@ -140,7 +141,7 @@ def _average() -> timeseries.Panel:
             height=11,
         )
         .legend(legend("mean", "Mean"))
-        .with_target(ranged("A", daily_cost("", "run"), "Day", "1d"))
+        .with_target(ranged("A", drawn(daily_cost("", "run")), "Day", "1d"))
         .with_target(ranged("B", average_of_week(""), "Average of 7 days", "1d"))
         .override_by_name("Day", properties(color=fixed(MUTED)))
         .override_by_name("Average of 7 days", line_over_bars(NEUTRAL))

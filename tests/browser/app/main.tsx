@@ -1,9 +1,10 @@
-// /?dashboard=overview&prometheus=http://127.0.0.1:9090&from=now-30d&to=now&timezone=utc&var-account=1234&...
+// /?prometheus=http://127.0.0.1:9090, then window.show('dashboard=overview&from=now-30d&to=now&timezone=utc&var-account=1234&...').
 import { DataQueryRequest, DataSourceApi, EventBusSrv, LoadingState, PanelData, createTheme } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
 import { config, locationService, setAppEvents, setDataSourceSrv, setPluginImportUtils, setRunRequest } from '@grafana/runtime';
 import { registerRuntimeDataSource } from '@grafana/scenes';
 import { GlobalStyles, PortalContainer } from '@grafana/ui';
+import { flushSync } from 'react-dom';
 import { createRoot } from 'react-dom/client';
 import { MemoryRouter } from 'react-router-dom';
 import { Observable, from, of } from 'rxjs';
@@ -49,18 +50,29 @@ locationService.partial({});
 await initPluginTranslations('grafana');
 fillRegistries();
 registerPanels();
-const dashboard = await (await fetch(`/dashboards/${asked.get('dashboard')}.json`)).json();
-const scene = sceneOf(dashboard, asked);
 const others = await (await fetch('/dashboards/')).json();
-(window as unknown as { report: (closely: boolean) => unknown }).report = (closely) => report(scene, closely);
-scene.activate();
-createRoot(document.getElementById('root')!).render(
-  <MemoryRouter>
-    <GlobalStyles isExtensionSidebarOpen={false} />
-    <div style={{ padding: `0 ${PAGE_PADDING}px` }}>
-      <Links dashboard={dashboard} others={others} />
-      <scene.Component model={scene} />
-    </div>
-    <PortalContainer />
-  </MemoryRouter>,
-);
+const root = createRoot(document.getElementById('root')!);
+let leave = () => {};
+
+// Draws another dashboard; the libraries stay loaded and compiled.
+async function show(search: string) {
+  const asked = new URLSearchParams(search);
+  const dashboard = await (await fetch(`/dashboards/${asked.get('dashboard')}.json`)).json();
+  flushSync(() => root.render(null));
+  leave();
+  const scene = sceneOf(dashboard, asked);
+  leave = scene.activate();
+  root.render(
+    <MemoryRouter>
+      <GlobalStyles isExtensionSidebarOpen={false} />
+      <div style={{ padding: `0 ${PAGE_PADDING}px` }}>
+        <Links dashboard={dashboard} others={others} />
+        <scene.Component model={scene} />
+      </div>
+      <PortalContainer />
+    </MemoryRouter>,
+  );
+  Object.assign(window, { report: (closely: boolean) => report(scene, closely) });
+}
+
+Object.assign(window, { show });

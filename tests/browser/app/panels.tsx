@@ -205,7 +205,7 @@ function BarChartPanel({ data, width, height, options, fieldConfig }: PanelProps
     <Drawn>
       <div style={{ display: 'flex', alignItems: 'flex-end', width, height }}>
         {labels.values.map((_, at) => (
-          <div key={at} style={{ flex: 1, minWidth: 0, textAlign: 'center', overflow: 'hidden' }}>
+          <div key={at} style={{ flex: 1, minWidth: 0, textAlign: 'center' }}>
             {bars.map((field, index) => {
               const value = field.values[at];
               const style = {
