@@ -28,8 +28,8 @@ _INFO = "aws_account_info|aws_account_ou_info"
 _NOTHING_CHOSEN = ".(?:$account)(?:$group){13}"
 _NO_ACCOUNT = "none"
 
-DERIVED = frozenset({"accounts", "complete", "undated"})
-"""Hidden variables that follow from the others and the range."""
+DERIVED = frozenset({"accounts", "complete", "furthest", "undated"})
+"""Hidden variables that follow from the others and the range; `furthest` is of one dashboard only."""
 
 
 def frame(
@@ -222,18 +222,24 @@ def _accounts() -> dashboard.QueryVariable:
     served = f'{{__name__=~"{_INFO}|aws_cost_today_by_account_usd", job!="", {chosen}}}'
     none = f'label_replace(vector(1), "account_id", "{_NO_ACCOUNT}", "", "")'
     none = f'label_replace({none}, "account_id", "", "account_id", "{_NOTHING_CHOSEN}")'
+    return hidden_list(
+        "accounts",
+        "Accounts chosen",
+        "Ids of the chosen accounts in the chosen groups.",
+        f"group by (account_id) (last_over_time({dated}[$__range])) or group by (account_id) ({served}) or {none}",
+        rf'/account_id="(\d{{12}}|{_NO_ACCOUNT})"/',
+    )
+
+
+def hidden_list(name: str, label: str, description: str, expr: str, regex: str) -> dashboard.QueryVariable:
+    """A hidden variable that holds all that `regex` finds in the answer to an instant query at the end of the range."""
     return (
-        _query(
-            "accounts",
-            "Accounts chosen",
-            "Ids of the chosen accounts in the chosen groups.",
-            3,
-            f"query_result(group by (account_id) (last_over_time({dated}[$__range])) or group by (account_id) ({served}) or {none})",
-        )
-        .regex(rf'/account_id="(\d{{12}}|{_NO_ACCOUNT})"/')
+        _query(name, label, description, 3, f"query_result({expr})")
+        .regex(regex)
         .multi(True)
         .include_all(True)
         .current(_all())
+        .hide(model.VariableHide.HIDE_VARIABLE)
     )
 
 
