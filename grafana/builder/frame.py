@@ -28,8 +28,11 @@ _INFO = "aws_account_info|aws_account_ou_info"
 _NOTHING_CHOSEN = ".(?:$account)(?:$group){13}"
 _NO_ACCOUNT = "none"
 
-DERIVED = frozenset({"accounts", "complete", "furthest", "undated"})
-"""Hidden variables that follow from the others and the range; `furthest` is of one dashboard only."""
+CHOSEN_IDS = 'label_replace(vector(1), "ids", "$accounts", "", "")'
+"""A value with the chosen accounts in a label."""
+
+DERIVED = frozenset({"accounts", "complete", "furthest", "live", "named", "undated"})
+"""Hidden variables that follow from the others and the range; `furthest` and `named` are of one dashboard only."""
 
 
 def frame(
@@ -92,7 +95,7 @@ def frame(
         elif name != "grouping":
             variable.multi(True).include_all(True).all_value(".*").current(_all())
         built.with_variable(variable)
-    for derived in (_accounts(), _complete(), _undated()):
+    for derived in (_accounts(), _complete(), _undated(), _live()):
         built.with_variable(derived.hide(model.VariableHide.HIDE_VARIABLE))
     return built.with_variable(_datasource())
 
@@ -271,4 +274,24 @@ def _undated() -> dashboard.QueryVariable:
         )
         .regex('/which="([^"]+)"/')
         .current(model.VariableOption(text="dated", value="dated"))
+    )
+
+
+def chosen_accounts(name: str, label: str, description: str, expr: str) -> dashboard.QueryVariable:
+    """A hidden variable of the ids in a label `ids` of the answer, which may hold `$accounts` as it is written."""
+    return hidden_list(name, label, description, expr, rf'/[("|](\d{{12}}|{_NO_ACCOUNT})(?=[)"|])/g')
+
+
+def _live() -> dashboard.QueryVariable:
+    """The chosen accounts where there is no dated history in the range; else an id that is none, and finds nothing.
+
+    Ids of chosen accounts are most of what a query consists of: they are left out of the live gauges that only stand
+    for dated history.
+    """
+    dated = "group(last_over_time(aws_cost_daily_by_service_usd[$__range]))"
+    return chosen_accounts(
+        "live",
+        "Accounts chosen without dated history",
+        "Ids of the chosen accounts, for live gauges that stand for dated history where the range has none.",
+        f'{CHOSEN_IDS} unless on () {dated} or label_replace({dated}, "ids", "{_NO_ACCOUNT}", "", "")',
     )

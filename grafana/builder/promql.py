@@ -28,11 +28,15 @@ ACCOUNT = 'account_id=~"$accounts.*"'
 # Subjects that are no account have no account_id; they are shown for any chosen account.
 SUBJECT = 'account_id=~"$accounts.*|"'
 COST = f'{ACCOUNT}, service=~"$service"'
+# What is chosen where there is no dated history in the range; where there is, it finds nothing, and is short.
+LIVE_COST = 'account_id=~"$live.*", service=~"$service"'
 PLACE = f'{ACCOUNT}, region=~"$region"'
 PAIR = "account_id, account, service"
 BY_ACCOUNT = "account_id, account"
 
 _CHOSEN_SERVICE = "$service"
+_CHOSEN_ACCOUNTS = "$accounts"
+_LIVE_ACCOUNTS = "$live"
 _DAY = 86_400
 _HALF_DAY = 43_200
 _WEEK = 7
@@ -61,28 +65,26 @@ def total(by: str, vector: str) -> str:
     return f"sum by ({by}) ({vector})" if by else f"sum({vector})"
 
 
-def select(stem: str, by: str, service: str = _CHOSEN_SERVICE, more: str = "") -> str:
+def select(stem: str, by: str, service: str = _CHOSEN_SERVICE, accounts: str = _CHOSEN_ACCOUNTS) -> str:
     """A selector of what is chosen, of `{stem}_usd` or of the sums beside it that suffice for sums by these labels.
 
-    `service` is a regular expression, `more` are further matchers. What it finds must still be summed by `by`.
+    `service` and `accounts` are regular expressions. What it finds must still be summed by `by`.
     """
-    further = f", {more}" if more else ""
     if by == "service":
-        return f'{{__name__=~"{stem}_usd|{stem}_by_service_usd", account_id=~"$accounts", service=~"{service}"{further}}}'
+        return f'{{__name__=~"{stem}_usd|{stem}_by_service_usd", account_id=~"{accounts}", service=~"{service}"}}'
     if "service" in by:
-        return f'{stem}_usd{{{ACCOUNT}, service=~"{service}"{further}}}'
+        return f'{stem}_usd{{account_id=~"{accounts}.*", service=~"{service}"}}'
     # Sums by account have no service. While all services are chosen, `.(?:.*){9}` excludes all that have one; no
     # service is called one character and then nine times the name of a chosen one.
     return (
-        f'{{__name__=~"{stem}_usd|{stem}_by_account_usd", {ACCOUNT}, service=~"{service}",'
-        f' service!~".(?:{service}){{9}}"{further}}}'
+        f'{{__name__=~"{stem}_usd|{stem}_by_account_usd", account_id=~"{accounts}.*", service=~"{service}",'
+        f' service!~".(?:{service}){{9}}"}}'
     )
 
 
-def _non_usage(stem: str, service: str, more: str = "") -> str:
+def _non_usage(stem: str, service: str, accounts: str = _CHOSEN_ACCOUNTS) -> str:
     """A selector of the pairs with other charges than usage; they are few."""
-    further = f", {more}" if more else ""
-    return f'{stem}_non_usage_usd{{{ACCOUNT}, service=~"{service}"{further}}}'
+    return f'{stem}_non_usage_usd{{account_id=~"{accounts}.*", service=~"{service}"}}'
 
 
 def _less(whole: str, other: str, part: Part) -> str:
@@ -110,16 +112,18 @@ def _days(
     what is made of each of the two in time: to join thousands of series at each step takes longer than to read them.
     """
     dated, live = (" offset -1d", " offset -2d") if at_begin else ("", " offset -1d")
-    # A label that each of the series has.
-    undated = f'{"service" if by == "service" else "account_id"}=~"$undated"'
 
     def either(written: str, served: str) -> str:
         newest = f"max by ({_series(by)}) (last_over_time({served}{_LIVE}{live}))"
         return f"{over(f'last_over_time({written}[1d]{dated})')} or {over(newest)}"
 
     return _less(
-        either(select("aws_cost_daily", by, service), select("aws_cost_yesterday", by, service, undated)),
-        either(_non_usage("aws_cost_daily", service), _non_usage("aws_cost_yesterday", service, undated)),
+        either(
+            select("aws_cost_daily", by, service), select("aws_cost_yesterday", by, service, _LIVE_ACCOUNTS)
+        ),
+        either(
+            _non_usage("aws_cost_daily", service), _non_usage("aws_cost_yesterday", service, _LIVE_ACCOUNTS)
+        ),
         part,
     )
 
@@ -321,9 +325,7 @@ def top(count: int, by: str, vector: str) -> str:
 
 def top_of_range(count: int, by: str, part: Part = "all") -> str:
     """Those that cost most in the range, the same ones at every step; without dated history, in this month and the last."""
-    recent = (
-        f'{{__name__=~"aws_cost_month_to_date_usd|aws_cost_last_month_usd", {COST}, account_id=~"$undated"}}'
-    )
+    recent = f'{{__name__=~"aws_cost_month_to_date_usd|aws_cost_last_month_usd", {LIVE_COST}}}'
     ranked = f"{range_cost(by, part)} or sum by ({by}) ({recent} @ {END})"
     # Without usage there is no run.
     return f"topk({count}, {f'({ranked}) > 0.005' if part == 'run' else ranked})"

@@ -41,7 +41,7 @@ MOST_PANELS = 20
 DATED = re.compile(r"aws_cost_daily_\w+|aws_\w+_daily")
 
 VARIABLES = {"datasource": "datasource"} | dict.fromkeys(
-    ("grouping", "group", "account", "service", "region", *DERIVED - {"furthest"}), "query"
+    ("grouping", "group", "account", "service", "region", *DERIVED - {"furthest", "named"}), "query"
 )
 HIDDEN = 2  # Grafana's hideVariable
 HANDED_ON = VARIABLES.keys() - DERIVED
@@ -78,10 +78,10 @@ def resolve(text: str, values: dict[str, str]) -> str:
 def everything(dashboard: Json) -> dict[str, str]:
     """Each variable with "All" chosen where it may be, else with its default, else with anything.
 
-    No accounts are chosen: Grafana writes `()` for a variable that has no value.
+    No accounts are chosen: Grafana writes `()` for a variable that has no value. There is dated history.
     """
     values = {variable["name"]: _widest(variable) for variable in dashboard["templating"]["list"]}
-    return values | {"accounts": "()"}
+    return values | {"accounts": "()", "named": "()", "live": "none"}
 
 
 def _widest(variable: Json) -> str:

@@ -220,9 +220,15 @@ def test_thirty_assessed_days_have_expectation_band_and_score_on_the_first_day(s
         assert (where, wanted - days, {day for day in days if day > assessed}) == (where, set(), set())
     account = next(account for account, name in stack.simulator.member_names().items() if name == SPIKED[0])
     assert asking.run(url, targets["Expected against actual/D"], values, days=40) == []
-    in_its_group = values | {"accounts": account, "group": "/workloads"}
-    assert asking.run(url, targets["Expected against actual/D"], in_its_group, days=40) == []
-    values |= {"account": account, "accounts": account}
+    (unit, *_) = (
+        one["metric"]["ou"]
+        for one in asking.instant(url, f'aws_account_ou_info{{account_id="{account}", job!=""}}')
+    )
+    now = time.time()
+    values = asking.choose(url, dashboard, now - 40 * asking.DAY, now, group=(unit,))
+    assert account in values["accounts"]
+    assert asking.run(url, targets["Expected against actual/D"], values, days=40) == []
+    values = asking.choose(url, dashboard, now - 40 * asking.DAY, now, account=(account,))
     by_ref = {
         ref: dict(asking.run(url, targets[f"Expected against actual/{ref}"], values, days=40)[0]["values"])
         for ref in "BCD"
@@ -246,7 +252,7 @@ def test_the_variables_filter(dashboard: lint.Json, stack: Stack) -> None:
     hidden = {v["name"] for v in dashboard["templating"]["list"] if v.get("hide") == lint.HIDDEN}
     account = next(account for account, name in stack.simulator.member_names().items() if name == SPIKED[0])
     if "account" not in hidden:
-        values |= {"account": account, "accounts": account, "furthest": account}
+        values |= dict.fromkeys(("account", "accounts", "furthest", "named"), account)
     if "service" not in hidden:
         values["service"] = SPIKED[1]
     others = []

@@ -7,8 +7,8 @@ from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import collected, costs
-from grafana.builder.frame import frame, hidden_list
-from grafana.builder.promql import COST, END, PAIR, SUBJECT, daily_cost, select
+from grafana.builder.frame import CHOSEN_IDS, chosen_accounts, frame, hidden_list
+from grafana.builder.promql import COST, END, LIVE_COST, PAIR, SUBJECT, daily_cost, select
 from grafana.builder.style import (
     BAD,
     BY_THRESHOLD,
@@ -53,6 +53,7 @@ def build() -> Dashboard:
             start="now-30d",
             without=("region",),
         )
+        .with_variable(_named())
         .with_variable(_furthest())
         .annotation(_alerts_as_annotations())
         .with_panel(_state())
@@ -228,10 +229,9 @@ def _expected() -> table.Panel:
 # after it began, if that was of this day.
 _LIVE = "[1d] offset -3d"
 _THIS_DAY = f"on () group(last_over_time(aws_cost_anomaly_day_timestamp_seconds{_LIVE}) == time())"
-_UNDATED = 'account_id=~"$undated"'
 _ONE = "account_id, service"  # an account may be renamed on the way
-# Accounts that are chosen by name, not by their group alone.
-_NAMED = 'account_id=~"$accounts", account_id!~".(?:$account){13}", service=~"$service"'
+_UNDATED = 'account_id=~"$live.*"'
+_NAMED = 'account_id=~"$named", service=~"$service"'
 _FURTHEST = 'account_id=~"$furthest", service=~"$service"'
 _SHOWN_SCORES = 6
 _FURTHEST_SCORES = 12
@@ -249,7 +249,7 @@ def _sum_of_days(dated: str, live: str) -> str:
     """The sum on each assessed day of what is chosen, from the sums by service where no account is."""
     return (
         f"sum(last_over_time({select(dated, 'service')}[1d] offset -1d))"
-        f" or sum(max by ({_ONE}) (last_over_time({live}{{{COST}, {_UNDATED}}}{_LIVE})) and {_THIS_DAY})"
+        f" or sum(max by ({_ONE}) (last_over_time({live}{{{LIVE_COST}}}{_LIVE})) and {_THIS_DAY})"
     )
 
 
@@ -295,6 +295,16 @@ def _band() -> timeseries.Panel:
     )
 
 
+def _named() -> dashboard.QueryVariable:
+    """The accounts that are chosen by name, not by their group alone."""
+    return chosen_accounts(
+        "named",
+        "Accounts chosen by name",
+        "Ids of the accounts that are chosen by name; none where all accounts, or groups alone, are chosen.",
+        f'label_replace({CHOSEN_IDS}, "ids", "", "ids", "(?:$account){{13}}")',
+    )
+
+
 def _scores() -> timeseries.Panel:
     score = _of_days("aws_cost_daily_deviation_score", "aws_cost_deviation_score", _FURTHEST)
     dated = f"last_over_time(aws_cost_daily_deviation_score{{{_FURTHEST}}}[1d])"
@@ -334,7 +344,7 @@ def _furthest() -> dashboard.QueryVariable:
         return f"topk({_FURTHEST_SCORES}, {scores})"
 
     dated = f"aws_cost_daily_deviation_score{{{COST}}}[1d$__range] @ {END} offset -1d"
-    live = f"last_over_time(aws_cost_deviation_score{{{COST}, {_UNDATED}}}[3d] @ {END} offset -1d)"
+    live = f"last_over_time(aws_cost_deviation_score{{{LIVE_COST}}}[3d] @ {END} offset -1d)"
     scores = (f"max_over_time({dated})", f"-min_over_time({dated})", f"abs({live})")
     return hidden_list(
         "furthest",
