@@ -261,9 +261,13 @@ def _complete() -> dashboard.QueryVariable:
 
 
 def _undated() -> dashboard.QueryVariable:
-    """A regular expression that matches everything where there is no dated history in the range, and else nothing."""
+    """A regular expression that matches everything where there is no dated history in the range, and else nothing.
+
+    Nor in the week before it: of a range of hours no day is written yet, and what looks further back would count
+    the days before it twice, as they are written and as they were served.
+    """
     none = 'label_replace(vector(1), "which", ".*", "", "")'
-    dated = "group(last_over_time(aws_cost_daily_by_service_usd[$__range]))"
+    dated = "group(last_over_time(aws_cost_daily_by_service_usd[7d$__range]))"
     return (
         _query(
             "undated",

@@ -40,7 +40,6 @@ _LIVE_ACCOUNTS = "$live"
 _DAY = 86_400
 _HALF_DAY = 43_200
 _WEEK = 7
-_LATE_DAYS = 5  # how far the newest complete day may lie back; AWS books within two
 # A range ends at a midnight, or as "last month" does a second before it: its last day is over then.
 _TODAY = f"({END} - {END} % {_DAY})"  # that began the day in which the range ends
 _MIDNIGHT = f"({END} + 1 - ({END} + 1) % {_DAY})"  # the newest one of the range
@@ -161,10 +160,12 @@ def complete_through() -> str:
     """End of the newest complete day of the range, in seconds: what `$complete` holds; never counted from the wall clock's day.
 
     As it was reported until three days later, so that a range in the past ends with its last day. Where no exporter
-    was scraped, as before the installation, every day of the range is complete.
+    was scraped, as in an outage or in the future, it is the newest day that is written: a day is written once it is
+    complete. Before all history each day counts as complete.
     """
     served = f"max(last_over_time(aws_cost_complete_through_timestamp_seconds[4d] @ {END} offset -3d))"
-    return f"clamp_max({served} or on () vector({_MIDNIGHT}), {_MIDNIGHT})"
+    written = f"max_over_time((vector(time()) and on () ({_RUN_IS_KNOWN}))[7d$__range:1d] @ {END} offset -1s)"
+    return f"clamp_max({served} or on () {written} or on () vector({_MIDNIGHT}), {_MIDNIGHT})"
 
 
 def range_cost(by: str, part: Part = "all", service: str = _CHOSEN_SERVICE) -> str:
@@ -275,8 +276,8 @@ def _newest_days(first: int, days: int) -> str:
 
 
 def _back(days: int) -> str:
-    """Daily steps back to so many days before the end of the newest complete one."""
-    return f"[{days + _LATE_DAYS}d:1d] @ {END} offset -1s"
+    """The ends of so many days; the newest complete one of the range is the last."""
+    return f"[{days}d:1d] @ $complete offset -1s"
 
 
 def _sum_of_newest(by: str, first: int, days: int) -> str:
@@ -324,9 +325,15 @@ def top(count: int, by: str, vector: str) -> str:
 
 
 def top_of_range(count: int, by: str, part: Part = "all") -> str:
-    """Those that cost most in the range, the same ones at every step; without dated history, in this month and the last."""
-    recent = f'{{__name__=~"aws_cost_month_to_date_usd|aws_cost_last_month_usd", {LIVE_COST}}}'
-    ranked = f"{range_cost(by, part)} or sum by ({by}) ({recent} @ {END})"
+    """Those that cost most in the range, the same ones at every step; of which no day is written, by their yesterday.
+
+    Pairs by this month and the last, and only without dated history.
+    """
+    recent = total(by, _now(by, part, "yesterday", _CHOSEN_SERVICE))
+    if by == PAIR:
+        months = '__name__=~"aws_cost_month_to_date_usd|aws_cost_last_month_usd"'
+        recent = f"sum by ({by}) ({{{months}, {LIVE_COST}}} @ {END})"
+    ranked = f"{range_cost(by, part)} or {recent}"
     # Without usage there is no run.
     return f"topk({count}, {f'({ranked}) > 0.005' if part == 'run' else ranked})"
 
