@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -30,7 +30,7 @@ def kinds_of(collector: AnyCollector, scope: Scope) -> frozenset[Kind]:
 
 
 class RunnerMetrics:
-    """What is counted and timed of the attempts; a reload goes on counting."""
+    """What is counted and timed of the attempts; a reload goes on counting what is still collected."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """`registry` is the one that is scraped."""
@@ -50,6 +50,7 @@ class RunnerMetrics:
         self.accounts = Gauge(
             "aws_spend_exporter_accounts", "Accounts that are collected.", registry=registry
         )
+        self._counted: set[str] = set()
 
     def expect(self, collector: AnyCollector, settings: CollectorSettings) -> None:
         """Count from 0 what can fail, so that `increase()` sees the first failure of each kind.
@@ -64,5 +65,13 @@ class RunnerMetrics:
 
     def expect_errors(self, unit: str, kinds: Iterable[Kind]) -> None:
         """Count the failures of one unit from 0."""
+        self._counted.add(unit)
         for kind in kinds:
             self.errors.labels(unit, kind)
+
+    def forget_others(self, units: Collection[str]) -> None:
+        """Serve nothing more of what a reload has switched off: dashboards see by the counters what is on."""
+        for unit in self._counted.difference(units):
+            self.errors.remove_by_labels({"collector": unit})
+            self.duration.remove_by_labels({"collector": unit})
+        self._counted.intersection_update(units)

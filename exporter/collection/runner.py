@@ -126,6 +126,7 @@ class Runner:
             self._metrics.expect(collector, self.config.settings(collector))
             served |= unit_names(collector, self.config.settings(collector))
             served |= {view.name for view in collector.views}
+        self._metrics.forget_others(served | {collector.name for collector in self.collectors})
         self._store.forget_units(served)
         self._is_started = True
         self.views.render()

@@ -13,6 +13,7 @@ from grafana.builder.promql import (
     ACCOUNT,
     BY_ACCOUNT,
     COST,
+    LEAST_CHANGE_USD,
     PAIR,
     change,
     cost_of_months,
@@ -30,6 +31,7 @@ from grafana.builder.style import (
     DATASOURCE,
     GOOD,
     MUTED,
+    NARROW_MONEY_WIDTH,
     NEUTRAL,
     SERVICES,
     USD,
@@ -37,7 +39,6 @@ from grafana.builder.style import (
     account_column,
     account_id_column,
     calculated,
-    change_column,
     colour_services,
     columns,
     daily_bars,
@@ -331,11 +332,11 @@ def changed(
             title,
             f"Accounts and services whose run {what} changed most against the same a week before, without tax, support, fees and "
             "credits. The newest complete day of the range ended up to two days before now; nothing is shown unless all days of "
-            "both are known. A change of less than a dollar is not coloured.",
+            f"both are known. Changes of ${LEAST_CHANGE_USD} and more are listed; those of a tenth and more are coloured.",
             width=width,
             height=height,
         )
-        .no_value("no change of a cent or more, or not all days are known")
+        .no_value(f"no change of ${LEAST_CHANGE_USD} or more, or not all days are known")
         .with_target(rows("A", differs))
         .with_target(rows("B", now))
         .transformations(
@@ -356,12 +357,12 @@ def changed(
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("Change").desc(True)])
-        .override_by_name("Account", account_column())
+        .override_by_name("Account", account_column(width))
         .override_by_name("Account id", account_id_column(width))
         .override_by_name("Service", service_column())
-        .override_by_name("From", money_column())
-        .override_by_name("To", money_column())
-        .override_by_name("Change", change_column())
+        .override_by_name("From", money_column(custom__width=NARROW_MONEY_WIDTH))
+        .override_by_name("To", money_column(custom__width=NARROW_MONEY_WIDTH))
+        .override_by_name("Change", money_column(custom__width=NARROW_MONEY_WIDTH))
         .override_by_name("Change %", part_column())
     )
     return without_columns(panel, without)
@@ -384,8 +385,9 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
             height=height,
         )
         .with_target(rows("A", f"sort_desc({cost(range_cost(by))})"))
-        .with_target(rows("B", cost(promql.cost_before(by, "run"))))
-        .with_target(rows("C", cost(change(by))))
+        # What only charges beside usage is left with the remainder of a difference, which is neither a run nor an end of one.
+        .with_target(rows("B", cost(f"round({promql.cost_before(by, 'run')}, 0.0001)")))
+        .with_target(rows("C", cost(f"round({change(by)}, 0.0001)")))
         .with_target(rows("D", cost(f"sum by ({by}) (aws_cost_month_to_date_usd{{{COST}}})")))
         .with_target(rows("E", cost(f"sum by ({by}) (aws_cost_month_projection_usd{{{COST}}})")))
         .transformations(
@@ -406,7 +408,7 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
         )
         .sort_by([common.TableSortByFieldState().display_name("In the range").desc(True)])
         .override_by_name("In the range", money_bar())
-        .override_by_name("Change", change_column())
+        .override_by_name("Change", money_column())
         .override_by_name("Change %", part_column())
     )
     for column in ("Run before", "Month to date", "Projected"):
@@ -417,7 +419,7 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
 def _linked(panel: table.Panel, names: dict[str, str], width: int) -> table.Panel:
     if "account" in names:
         panel.override_by_name("Account id", account_id_column(width))
-        panel.override_by_name("Account", account_column())
+        panel.override_by_name("Account", account_column(width))
     if "service" in names:
         panel.override_by_name("Service", service_column())
     return panel
@@ -486,18 +488,18 @@ def anomalies(width: int, height: int) -> table.Panel:
                 }
             )
         )
-        .override_by_name("Account", account_column())
+        .override_by_name("Account", account_column(width))
         .override_by_name("Account id", account_id_column(width))
         .override_by_name("Service", service_column())
         .override_by_name(
             "Kind",
             properties(
-                custom__width=120,
+                custom__width=115,
                 mappings=[
                     {"type": "value", "options": {kind: {"text": text} for kind, text in _KINDS.items()}}
                 ],
             ),
         )
-        .override_by_name("Off by", money_column())
+        .override_by_name("Off by", money_column(custom__width=NARROW_MONEY_WIDTH))
     )
     return COST_COLLECTOR.in_rows(panel, "account")

@@ -40,6 +40,8 @@ _LIVE_ACCOUNTS = "$live"
 _DAY = 86_400
 _HALF_DAY = 43_200
 _WEEK = 7
+LEAST_CHANGE_USD = 1
+"""A change of fewer dollars is no news, however large a part it is."""
 # A range ends at a midnight, or as "last month" does a second before it: its last day is over then.
 _TODAY = f"({END} - {END} % {_DAY})"  # that began the day in which the range ends
 _MIDNIGHT = f"({END} + 1 - ({END} + 1) % {_DAY})"  # the newest one of the range
@@ -259,14 +261,14 @@ def direction(days: int) -> str:
 def movers(days: int, most: int) -> tuple[str, str]:
     """By how much the run of account and service pairs rose or fell against the same days a week before, and the run now.
 
-    The largest changes of at least a cent. The days are the newest complete ones of the range; all of both sides are
+    The largest changes of at least a dollar. The days are the newest complete ones of the range; all of both sides are
     known, or nothing is shown. What is new has cost nothing before; what has ended has no run now.
     """
     sign = f"({_newest_days(0, days)} * 0 + 1 or {_newest_days(_WEEK, days)} * 0 - 1)"
     signed = f"* on () group_left () {sign}){_back(days + _WEEK)}"
     differs = total(PAIR, _days(PAIR, "run", lambda vector: f"sum_over_time(({vector} {signed})"))
     known = f"on () {_are_known(days + _WEEK)}"
-    largest = f"{differs} and topk({most}, abs({differs}) >= 0.01)"
+    largest = f"{differs} and topk({most}, abs({differs}) >= {LEAST_CHANGE_USD})"
     return f"{largest} and {known}", f"{_sum_of_newest(PAIR, 0, days)} and {largest} and {known}"
 
 

@@ -41,7 +41,9 @@ Threshold = tuple[float | None, str]
 STATE = "S"
 """The query of a panel that says why there is nothing to show; see `grafana.builder.collected`."""
 MONEY_WIDTH = 120
-"""Pixels of a column that hold $1,234,567.89, and a header of a dozen letters with its arrow."""
+"""Pixels of a column that hold dollars, and a header of a dozen letters with its arrow."""
+NARROW_MONEY_WIDTH = 100
+"""The same of $999.99 Mil, which is as long as Grafana writes them, where names need the room."""
 _NAME_WIDTH = 80
 """Pixels that a column of names keeps where a table is narrow; it takes what the others leave."""
 _BAR_HEIGHT, _BAR_SPACING = 16, 10  # in pixels; Grafana draws the spacing
@@ -123,6 +125,7 @@ def stat_panel(title: str, description: str, *, width: int, height: int) -> stat
         .graph_mode(common_model.BigValueGraphMode.NONE)
         .color_mode(common_model.BigValueColorMode.VALUE)
         .text_mode(common_model.BigValueTextMode.AUTO)
+        .wide_layout(False)  # names above numbers: beside them, in a low panel, both shrink
         .reduce_options(_last())
         .color_scheme(BY_THRESHOLD)
         .thresholds(thresholds((None, NEUTRAL)))
@@ -136,8 +139,9 @@ def line_panel(title: str, description: str, *, width: int, height: int) -> time
         .draw_style(common_model.GraphDrawStyle.LINE)
         .line_width(2)
         .fill_opacity(8)
-        # What began a moment ago is no line yet.
-        .show_points(common_model.VisibilityMode.AUTO)
+        # What began a moment ago is no line yet, and Grafana's "auto" shows a point only where it stands alone.
+        .show_points(common_model.VisibilityMode.ALWAYS)
+        .point_size(4)
         .span_nulls(False)
         .legend(legend_below("lastNotNull"))
     )
@@ -341,10 +345,14 @@ def link(title: str, dashboard_uid: str, variable: str, field: str) -> list[dict
     ]
 
 
-def account_column() -> list[model.DynamicConfigValue]:
-    """Names of accounts that lead to the account's dashboard, by the column `Account id`."""
+def account_column(panel_width: int = COLUMNS) -> list[model.DynamicConfigValue]:
+    """Names of accounts that lead to the account's dashboard, by the column `Account id`.
+
+    In a narrow panel they leave the room to the names of services, and take two lines where they are long.
+    """
     title = 'Account ${__data.fields["Account id"]}'  # names are not unique
-    return properties(links=link(title, "aws-spend-account", "account", "Account id"))
+    links = properties(links=link(title, "aws-spend-account", "account", "Account id"))
+    return links if panel_width == COLUMNS else links + properties(custom__width=110, custom__wrapText=True)
 
 
 def account_id_column(panel_width: int) -> list[model.DynamicConfigValue]:
@@ -353,8 +361,11 @@ def account_id_column(panel_width: int) -> list[model.DynamicConfigValue]:
 
 
 def service_column() -> list[model.DynamicConfigValue]:
-    """Names of services that lead to the service's dashboard."""
-    return properties(links=link("Service", "aws-spend-service", "service", "Service"))
+    """Names of services that lead to the service's dashboard.
+
+    In several lines where they are long: "Amazon Elastic Co" begins the names of two services.
+    """
+    return properties(links=link("Service", "aws-spend-service", "service", "Service"), custom__wrapText=True)
 
 
 def hidden() -> list[model.DynamicConfigValue]:
@@ -410,19 +421,18 @@ def calculated(
     return [merge, *calculations, organize]
 
 
-def change_column(**more: object) -> list[model.DynamicConfigValue]:
-    """By how many dollars something changed; less than a dollar is no news."""
-    return money_column(
-        custom__cellOptions={"type": "color-text"},
-        thresholds=steps((None, GOOD), (-1, "text"), (1, BAD)),
-        **more,
-    )
+_NOTABLE_PART = 0.1
 
 
 def part_column() -> list[model.DynamicConfigValue]:
-    """By which part something changed, in a word where it began or ended."""
+    """By which part something changed, in a word where it began or ended.
+
+    Coloured from a tenth on.
+    """
     return properties(
         unit="percentunit",
+        custom__cellOptions={"type": "color-text"},
+        thresholds=steps((None, GOOD), (-_NOTABLE_PART, "text"), (_NOTABLE_PART, BAD)),
         decimals=1,
         noValue="–",
         custom__width=85,

@@ -175,3 +175,28 @@ def test_an_answer_that_was_paid_for_before_a_reload_is_shown_as_the_new_configu
         assert held != ledger.cost.sums(*month, "unblended")
         expected = {key: pytest.approx(float(usd)) for key, usd in held.items()}
         assert served() == expected
+
+
+def test_what_a_reload_switches_off_is_counted_no_more(
+    aws: SimulatedAws, make_exporter: MakeExporter
+) -> None:
+    """Dashboards take a collector for on while its failures are counted, and say of the others that they are off."""
+
+    def counted(exporter: Exporter) -> dict[str, float]:
+        """Failures of all kinds, by unit."""
+        found: Counter[str] = Counter()
+        for labels, value in exporter.samples()["aws_spend_exporter_collector_errors_total"]:
+            found[labels["collector"]] += value
+        return dict(found)
+
+    aws.faults.add("throttle", service="budgets")
+    exporter = make_exporter(aws, organization(collectors=collectors(ec2_instances={}, budgets={}))).start()
+    wait_for("budgets have failed", lambda: counted(exporter)["budgets"])
+    wait_for("it is ready", exporter.is_ready)
+    before = counted(exporter)
+
+    reload(exporter, aws, organization(collectors=collectors(ec2_instances={}, budgets={"interval": "2h"})))
+    assert counted(exporter)["budgets"] >= before["budgets"]
+
+    reload(exporter, aws, organization(collectors=collectors(ec2_instances={})))
+    assert counted(exporter).keys() == before.keys() - {"budgets"}

@@ -402,7 +402,7 @@ def test_movers_are_those_at_the_end_of_the_range(prometheus: str, chosen_range:
         runs = page.cost(run, pair, now)
         earlier = page.cost(run, pair, [ago + 7 for ago in now])
         changes = {key: runs.get(key, 0) - earlier.get(key, 0) for key in runs.keys() | earlier.keys()}
-        changes = {key: usd for key, usd in changes.items() if abs(usd) >= 0.01}
+        changes = {key: usd for key, usd in changes.items() if abs(usd) >= 1}
         shown = page.table(title, "A", "account_id", "account", "service")
         assert shown.items() <= changes.items()
         assert sorted(map(abs, shown.values())) == sorted(map(abs, changes.values()))[-8:]

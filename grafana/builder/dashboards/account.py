@@ -22,8 +22,8 @@ def build() -> Dashboard:
             one="account",
             without=("region",),
         )
-        .with_panel(costs.month(9))
-        .with_panel(costs.budget(4))
+        .with_panel(costs.month(8))
+        .with_panel(costs.budget(5))
         .with_panel(costs.yesterday(4))
         .with_panel(costs.in_range(7))
         .with_panel(costs.daily_by_service(13, 10))

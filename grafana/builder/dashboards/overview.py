@@ -29,8 +29,8 @@ def build() -> Dashboard:
             "What happened, what it costs, and where: the whole AWS organization at a glance.",
             without=("region",),
         )
-        .with_panel(costs.month(9))
-        .with_panel(costs.budget(4))
+        .with_panel(costs.month(8))
+        .with_panel(costs.budget(5))
         .with_panel(inventory.waste(5).height(4))
         .with_panel(_health())
         .with_panel(costs.anomalies(10, 8))
@@ -65,27 +65,25 @@ def _health() -> stat.Panel:
         )
         .no_value("of now only: choose a range that ends now")
         .unit("s")
-        .with_target(
-            instant("A", "time() - max(aws_cost_data_through_timestamp_seconds)", "Complete cost ended")
-        )
+        .with_target(instant("A", "time() - max(aws_cost_data_through_timestamp_seconds)", "Cost ended"))
         .with_target(
             instant(
                 "B",
                 "time() - min(aws_spend_exporter_collector_last_success_timestamp_seconds)",
-                "Oldest collection",
+                "Oldest read",
             )
         )
-        .with_target(instant("C", failing, "Failing collections"))
+        .with_target(instant("C", failing, "Failing"))
         .override_by_name(
-            "Complete cost ended",
+            "Cost ended",
             properties(decimals=1, thresholds=steps((None, GOOD), (2 * _DAY, WARNING), (3 * _DAY, BAD))),
         )
         .override_by_name(
-            "Oldest collection",
+            "Oldest read",
             properties(decimals=1, thresholds=steps((None, GOOD), (_DAY / 2, WARNING), (_DAY, BAD))),
         )
         .override_by_name(
-            "Failing collections",
+            "Failing",
             properties(unit="none", decimals=0, thresholds=steps((None, GOOD), (1, BAD))),
         )
     )

@@ -151,14 +151,14 @@ def _weeks() -> timeseries.Panel:
     return colour_services(
         line_panel(
             "Services, average of 7 days",
-            "The six services that ran up most in the range: average run of the seven UTC days that end with each complete day, "
+            "The five services that ran up most in the range: average run of the seven UTC days that end with each complete day, "
             "the newest of which ended one or two days ago. Only where all seven are known.",
             width=10,
             height=_HEIGHT,
         )
         .unit(USD)
         .decimals(2)
-        .with_target(ranged("A", average_of_week("service", 6), "{{service}}", "1d"))
+        .with_target(ranged("A", average_of_week("service", 5), "{{service}}", "1d"))
     )
 
 

@@ -1,5 +1,5 @@
 // What does not fit: texts that a box around them cuts off, and columns of amounts that are too narrow for a large one.
-const LARGE_AMOUNT = '$1,234,567.89';
+const LARGE_AMOUNT = '$999.99 Mil'; // Grafana shortens what is larger than a thousand
 
 export interface Cut {
   text: string;

@@ -84,6 +84,7 @@ function StatPanel(props: PanelProps) {
             graphMode={options.graphMode}
             justifyMode={options.justifyMode}
             textMode={options.textMode}
+            disableWideLayout={options.wideLayout === false}
             alignmentFactors={alignmentFactors}
             width={width}
             height={height}
@@ -204,7 +205,7 @@ function BarChartPanel({ data, width, height, options, fieldConfig }: PanelProps
     <Drawn>
       <div style={{ display: 'flex', alignItems: 'flex-end', width, height }}>
         {labels.values.map((_, at) => (
-          <div key={at} style={{ flex: 1, textAlign: 'center' }}>
+          <div key={at} style={{ flex: 1, minWidth: 0, textAlign: 'center', overflow: 'hidden' }}>
             {bars.map((field, index) => {
               const value = field.values[at];
               const style = {
