@@ -214,7 +214,7 @@ def test_no_window_lacks_a_day_over_the_end_of_a_leap_february(
 
     server: Server = make_server(window="10000d", retention="10000d")
     with running_chain(LATE, boundary + 5 * DAY, server, make_writer, ledger) as chain:
-        count = walk(chain, [boundary, boundary + 2 * DAY, boundary + 3 * DAY], moments, panels_each=3)
+        count = walk(chain, [boundary, boundary + 2 * DAY, boundary + 3 * DAY], moments, panels_each=6)
     assert count > 60 * 30
 
 
