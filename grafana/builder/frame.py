@@ -184,7 +184,7 @@ def _account() -> dashboard.QueryVariable:
             3,
             f'query_result(sort_desc(label_join({most}, "text", " · ", "account", "account_id")))',
         )
-        .regex(r'/account_id="(?<value>[^"]+)|text="(?<text>[^"]+)/g')
+        .regex(r'/account_id="(?<value>[^"]+)|text="(?<text>.+?)"[,}]/g')
         .sort(model.VariableSort.DISABLED)
     )
 

@@ -163,11 +163,15 @@ def complete_through() -> str:
 
     As it was reported until three days later, so that a range in the past ends with its last day. Where no exporter
     was scraped, as in an outage or in the future, it is the newest day that is written: a day is written once it is
-    complete. Before all history each day counts as complete.
+    complete. Before all history each day counts as complete. Without dated history a day is known at the end of the
+    day that follows it.
     """
     served = f"max(last_over_time(aws_cost_complete_through_timestamp_seconds[4d] @ {END} offset -3d))"
+    undated = f"clamp_max({served}, {_MIDNIGHT} - {_DAY}) unless on () group(last_over_time({_BY_SERVICE}[7d$__range]))"
     written = f"max_over_time((vector(time()) and on () ({_RUN_IS_KNOWN}))[7d$__range:1d] @ {END} offset -1s)"
-    return f"clamp_max({served} or on () {written} or on () vector({_MIDNIGHT}), {_MIDNIGHT})"
+    return (
+        f"clamp_max({undated} or on () {served} or on () {written} or on () vector({_MIDNIGHT}), {_MIDNIGHT})"
+    )
 
 
 def range_cost(by: str, part: Part = "all", service: str = _CHOSEN_SERVICE) -> str:

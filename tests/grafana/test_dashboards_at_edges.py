@@ -7,6 +7,7 @@ it depends on now.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -346,3 +347,21 @@ def test_a_group_that_holds_no_account_shows_nothing(world: World, page_of: Call
         for target in panel["targets"]:
             if target["refId"] != STATE:
                 assert page.ask(panel["title"], target["refId"]) == [], (panel["title"], target["refId"])
+
+
+def test_accounts_are_chosen_by_their_newest_names_in_full(
+    world: World, page_of: Callable[..., Page]
+) -> None:
+    page = page_of("overview")
+    variable = next(v for v in page.dashboard["templating"]["list"] if v["name"] == "account")
+    query = lint.resolve(variable["query"]["query"], page.values | lint.grafana(page.start, page.end))
+    shown = {}
+    for series in asking.instant(world.url, query[len("query_result(") : -1], page.end):
+        line = "{" + ",".join(f'{label}="{value}"' for label, value in series["metric"].items()) + "} 1"
+        (text,) = re.findall(variable["regex"].split("|")[1].replace("?<", "?P<").removesuffix("/g"), line)
+        shown[series["metric"]["account_id"]] = text
+    is_future = page.end > world.now.timestamp()
+    newest = 2 if is_future else 0 if world.is_noticed else 1  # days ago
+    expected = {account: f"{name(account, newest)} · {account}" for account in ACCOUNTS}
+    assert shown.items() <= expected.items()
+    assert is_future or shown.keys() >= {*ACCOUNTS} - {ENDED}
