@@ -292,7 +292,7 @@ def _live() -> dashboard.QueryVariable:
     Ids of chosen accounts are most of what a query consists of: they are left out of the live gauges that only stand
     for dated history.
     """
-    dated = "group(last_over_time(aws_cost_daily_by_service_usd[$__range]))"
+    dated = "group(last_over_time(aws_cost_daily_by_service_usd[7d$__range]))"
     return chosen_accounts(
         "live",
         "Accounts chosen without dated history",

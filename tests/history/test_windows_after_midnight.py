@@ -67,6 +67,7 @@ def drawn(server: Server, expression: str, now: datetime, days: int = 30) -> str
         "accounts": "()",
         "service": ".*",
         "undated": "dated" if is_dated else ".*",
+        "live": "none" if is_dated else "()",
     }
     if "$complete" in expression:
         (complete,) = server.query(drawn(server, promql.complete_through(), now, days), now).values()
