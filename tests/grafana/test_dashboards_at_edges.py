@@ -21,6 +21,7 @@ import grafana_lint as lint
 import pytest
 
 from grafana import build
+from grafana.builder.promql import LEAST_CHANGE_USD
 from grafana.builder.style import STATE
 
 DAY = 86_400
@@ -318,7 +319,7 @@ def test_directions_and_movers_are_those_of_the_newest_complete_days(
     runs = world.cost(world.run, pair, days)
     earlier = world.cost(world.run, pair, [ago + 7 for ago in days])
     changes = {key: runs.get(key, 0) - earlier.get(key, 0) for key in runs.keys() | earlier.keys()}
-    changes = {key: usd for key, usd in changes.items() if abs(usd) >= 0.01}
+    changes = {key: usd for key, usd in changes.items() if abs(usd) >= LEAST_CHANGE_USD}
     shown = overview.table("Movers of a week", "A", "account_id", "account", "service")
     assert shown.items() <= changes.items()
     assert sorted(map(abs, shown.values())) == sorted(map(abs, changes.values()))[-8:]

@@ -58,7 +58,7 @@ class Source:
             for number, account_id in enumerate(accounts):
                 for service in range(SERVICES):
                     yield from self._booked(
-                        day, account_id, f"Service {service}", cost_of(number, service, day)
+                        day, account_id, f"Service {service}", 8 * cost_of(number, service, day)
                     )
 
     def _booked(self, day: date, account_id: str, service: str, usd: Decimal) -> Iterator[ExplicitCost]:

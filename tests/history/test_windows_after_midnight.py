@@ -114,7 +114,10 @@ def panels(truth: Truth) -> Iterator[tuple[str, Vector]]:
     for days in (1, 7):
         now, before = truth.sums(truth.back(days), 0, 1), truth.sums(truth.back(days, 7), 0, 1)
         change = {key: now.get(key, 0) - before.get(key, 0) for key in {*now, *before}}
-        yield promql.movers(days, 8)[0], {key: usd for key, usd in change.items() if abs(usd) >= 0.01}
+        yield (
+            promql.movers(days, 8)[0],
+            {key: usd for key, usd in change.items() if abs(usd) >= promql.LEAST_CHANGE_USD},
+        )
     last, before = truth.sums(truth.back(28)), truth.sums(truth.back(28, 28))
     yield promql.direction(28), {key: value - 1 for key, value in ratio(last, before).items()}
     # A range that ends at midnight ends with the day before.
@@ -241,7 +244,7 @@ def test_without_dated_history_panels_compare_whole_days_that_were_scraped(
                         for before in (0, 7)
                     ]
                     change = {key: usd - sides[1][key] for key, usd in sides[0].items()}
-                    wanted = {key: usd for key, usd in change.items() if abs(usd) >= 0.01}
+                    wanted = {key: usd for key, usd in change.items() if abs(usd) >= promql.LEAST_CHANGE_USD}
                     assert found == (pytest.approx(wanted) if known >= days + 7 else {}), (now, days)
                     shown.add((days, bool(found)))
             now += HOUR
