@@ -32,7 +32,13 @@ from rich.table import Table
 from bench.prometheus_growth import Prometheus, account, live_body, running_prometheus
 from bench.record import REGIONS
 from exporter.accounts.placing import ACCOUNT_INFO, OU_INFO
-from exporter.anomalies.history import DAILY_EXPECTED, DAILY_SCORE, DAILY_USAGE
+from exporter.anomalies.history import (
+    DAILY_EXPECTED,
+    DAILY_EXPECTED_BY_SERVICE,
+    DAILY_SCORE,
+    DAILY_USAGE,
+    DAILY_USAGE_BY_SERVICE,
+)
 from exporter.core.exposition import header, render_labels
 from exporter.core.metric import Family
 from exporter.core.moments import days_between, month_start, start_of_day
@@ -150,6 +156,7 @@ class Dated:
         stamp = f"{int(start_of_day(day).timestamp()) + 43_200}.900"
         by_account = [0.0] * self._size.accounts
         by_service = [0.0] * self._size.services
+        usage_by_service = [0.0] * self._size.services
         month = self.months.setdefault(month_start(day), {})
         for pair, (number, service, labels) in enumerate(self._pairs):
             cost = _cost(pair, day)
@@ -161,6 +168,7 @@ class Dated:
             if day.day == 1 and pair % 20 == _NON_USAGE_SERVICE:
                 file.add(dated_sums.DAILY_NON_USAGE, labels, 40.0, stamp)
                 usage -= 40.0
+            usage_by_service[service] += usage
             file.add(DAILY_USAGE, labels, usage, stamp)
             file.add(DAILY_EXPECTED, labels, 60.0, stamp)
             file.add(DAILY_SCORE, labels, (usage - 60.0) / 8, stamp)
@@ -168,6 +176,12 @@ class Dated:
         for family, names, values in (
             (dated_sums.DAILY_BY_ACCOUNT, self._by_account, by_account),
             (dated_sums.DAILY_BY_SERVICE, self._by_service, by_service),
+            (DAILY_USAGE_BY_SERVICE, self._by_service, usage_by_service),
+            (
+                DAILY_EXPECTED_BY_SERVICE,
+                self._by_service,
+                [60.0 * self._size.accounts] * self._size.services,
+            ),
         ):
             for labels, value in zip(names, values, strict=True):
                 file.add(family, labels, value, stamp)

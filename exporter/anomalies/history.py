@@ -36,7 +36,19 @@ DAILY_SCORE = Family(
     "How far the usage of an assessed UTC day is from the expected cost, in robust deviations, written at that day.",
     _PAIR,
 )
-ASSESSED_FAMILIES = (DAILY_USAGE, DAILY_EXPECTED, DAILY_SCORE)
+DAILY_USAGE_BY_SERVICE = Family(
+    "aws_cost_daily_usage_by_service_usd",
+    "aws_cost_daily_usage_usd summed by service of the whole organization, written and restated with it.",
+    ("service",),
+)
+DAILY_EXPECTED_BY_SERVICE = Family(
+    "aws_cost_daily_expected_by_service_usd",
+    "aws_cost_daily_expected_usd summed by service of the whole organization, written and restated with it.",
+    ("service",),
+)
+ASSESSED_FAMILIES = (
+    DAILY_USAGE, DAILY_USAGE_BY_SERVICE, DAILY_EXPECTED, DAILY_EXPECTED_BY_SERVICE, DAILY_SCORE
+)  # fmt: skip
 """What the assessment of a day leaves behind; exporter/anomalies/history.py keeps the values."""
 
 
@@ -45,6 +57,7 @@ _KIND = "assessed"
 _MADE_OF_DAYS = 131  # with the last four days of a monthly calendar; what is older matters little
 _USD_DIGITS = 4  # $0.0001: a smaller change is not written again
 _SCORE_DIGITS = 2
+_SUMS = {DAILY_USAGE: DAILY_USAGE_BY_SERVICE, DAILY_EXPECTED: DAILY_EXPECTED_BY_SERVICE}
 _NAMES = tuple(family.name for family in ASSESSED_FAMILIES)
 
 
@@ -104,7 +117,7 @@ class AssessedHistory:
     ) -> Iterator[tuple[date, int]]:
         """Days to assess, newest first, with the version of what they are made of."""
         held = derived_versions(self._ledger, _KIND)
-        made_with = repr((version("aws-spend-exporter"), self._settings.limits()))
+        made_with = repr((version("aws-spend-exporter"), _NAMES, self._settings.limits()))
         states = {day: f"{day} {state}" for day, state in inputs.items()}
         for number in range((newest - oldest).days + 1):
             day = newest - number * _DAY
@@ -125,13 +138,15 @@ class AssessedHistory:
         numbers, assessed = expectations(day, self._settings, usage)
         pairs = [usage.series[number] for number in numbers]
         found: dict[tuple[str, str, str], float] = {}
-        for family, figures, digits in (
-            (DAILY_USAGE, assessed.value, _USD_DIGITS),
-            (DAILY_EXPECTED, assessed.expected, _USD_DIGITS),
-            (DAILY_SCORE, assessed.score, _SCORE_DIGITS),
-        ):
+        for family, figures in ((DAILY_USAGE, assessed.value), (DAILY_EXPECTED, assessed.expected)):
+            by_service: dict[str, float] = {}
             for pair, value in zip(pairs, figures[numbers].tolist(), strict=True):
-                found[family.name, *pair] = round(value, digits)
+                found[family.name, *pair] = rounded = round(value, _USD_DIGITS)
+                by_service[pair[1]] = by_service.get(pair[1], 0.0) + rounded
+            for service, value in by_service.items():
+                found[_SUMS[family].name, "", service] = round(value, _USD_DIGITS)
+        for pair, value in zip(pairs, assessed.score[numbers].tolist(), strict=True):
+            found[DAILY_SCORE.name, *pair] = round(value, _SCORE_DIGITS)
         # What no longer has an expectation, because AWS took its cost back, is written over: it cannot be deleted.
         for _, name, account_id, service, _ in totals(self._ledger, day, day + _DAY, _NAMES):
             found.setdefault((name, account_id, service), 0.0)

@@ -207,7 +207,9 @@ def daily_by(
 ) -> timeseries.Panel:
     """Stacked days by what costs most, and the sum of the rest."""
     daily = daily_cost(by, part)
-    largest = top_of_range(most, by, part)
+    # An account that was renamed today is ranked by its days under the name before.
+    key = "account_id" if by == BY_ACCOUNT else by
+    largest = f"on ({key}) {top_of_range(most, key, part)}"
     what = "Cost" if part == "all" else "Run"
     apart = "" if part == "all" else ", without tax, support, fees and credits"
     return (
@@ -219,9 +221,9 @@ def daily_by(
             width=width,
             height=height,
         )
-        .with_target(ranged("A", drawn(f"{daily} and on ({by}) {largest}"), legend, "1d"))
+        .with_target(ranged("A", drawn(f"{daily} and {largest}"), legend, "1d"))
         .with_target(
-            ranged("B", drawn(f"round(sum({daily} unless on ({by}) {largest}), 0.0001) != 0"), rest, "1d")
+            ranged("B", drawn(f"round(sum({daily} unless {largest}), 0.0001) != 0"), rest, "1d")
         )
         .override_by_name(rest, properties(color=fixed(MUTED)))
     )

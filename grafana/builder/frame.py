@@ -28,8 +28,11 @@ _INFO = "aws_account_info|aws_account_ou_info"
 _NOTHING_CHOSEN = ".(?:$account)(?:$group){13}"
 _NO_ACCOUNT = "none"
 
-DERIVED = frozenset({"accounts", "complete", "undated"})
-"""Hidden variables that follow from the others and the range."""
+CHOSEN_IDS = 'label_replace(vector(1), "ids", "$accounts", "", "")'
+"""A value with the chosen accounts in a label."""
+
+DERIVED = frozenset({"accounts", "complete", "furthest", "live", "named", "undated"})
+"""Hidden variables that follow from the others and the range; `furthest` and `named` are of one dashboard only."""
 
 
 def frame(
@@ -92,7 +95,7 @@ def frame(
         elif name != "grouping":
             variable.multi(True).include_all(True).all_value(".*").current(_all())
         built.with_variable(variable)
-    for derived in (_accounts(), _complete(), _undated()):
+    for derived in (_accounts(), _complete(), _undated(), _live()):
         built.with_variable(derived.hide(model.VariableHide.HIDE_VARIABLE))
     return built.with_variable(_datasource())
 
@@ -181,7 +184,7 @@ def _account() -> dashboard.QueryVariable:
             3,
             f'query_result(sort_desc(label_join({most}, "text", " · ", "account", "account_id")))',
         )
-        .regex(r'/account_id="(?<value>[^"]+)|text="(?<text>[^"]+)/g')
+        .regex(r'/account_id="(?<value>[^"]+)|text="(?<text>.+?)"[,}]/g')
         .sort(model.VariableSort.DISABLED)
     )
 
@@ -222,18 +225,24 @@ def _accounts() -> dashboard.QueryVariable:
     served = f'{{__name__=~"{_INFO}|aws_cost_today_by_account_usd", job!="", {chosen}}}'
     none = f'label_replace(vector(1), "account_id", "{_NO_ACCOUNT}", "", "")'
     none = f'label_replace({none}, "account_id", "", "account_id", "{_NOTHING_CHOSEN}")'
+    return hidden_list(
+        "accounts",
+        "Accounts chosen",
+        "Ids of the chosen accounts in the chosen groups.",
+        f"group by (account_id) (last_over_time({dated}[$__range])) or group by (account_id) ({served}) or {none}",
+        rf'/account_id="(\d{{12}}|{_NO_ACCOUNT})"/',
+    )
+
+
+def hidden_list(name: str, label: str, description: str, expr: str, regex: str) -> dashboard.QueryVariable:
+    """A hidden variable that holds all that `regex` finds in the answer to an instant query at the end of the range."""
     return (
-        _query(
-            "accounts",
-            "Accounts chosen",
-            "Ids of the chosen accounts in the chosen groups.",
-            3,
-            f"query_result(group by (account_id) (last_over_time({dated}[$__range])) or group by (account_id) ({served}) or {none})",
-        )
-        .regex(rf'/account_id="(\d{{12}}|{_NO_ACCOUNT})"/')
+        _query(name, label, description, 3, f"query_result({expr})")
+        .regex(regex)
         .multi(True)
         .include_all(True)
         .current(_all())
+        .hide(model.VariableHide.HIDE_VARIABLE)
     )
 
 
@@ -252,9 +261,13 @@ def _complete() -> dashboard.QueryVariable:
 
 
 def _undated() -> dashboard.QueryVariable:
-    """A regular expression that matches everything where there is no dated history in the range, and else nothing."""
+    """A regular expression that matches everything where there is no dated history in the range, and else nothing.
+
+    Nor in the week before it: of a range of hours no day is written yet, and what looks further back would count
+    the days before it twice, as they are written and as they were served.
+    """
     none = 'label_replace(vector(1), "which", ".*", "", "")'
-    dated = "group(last_over_time(aws_cost_daily_by_service_usd[$__range]))"
+    dated = "group(last_over_time(aws_cost_daily_by_service_usd[7d$__range]))"
     return (
         _query(
             "undated",
@@ -265,4 +278,24 @@ def _undated() -> dashboard.QueryVariable:
         )
         .regex('/which="([^"]+)"/')
         .current(model.VariableOption(text="dated", value="dated"))
+    )
+
+
+def chosen_accounts(name: str, label: str, description: str, expr: str) -> dashboard.QueryVariable:
+    """A hidden variable of the ids in a label `ids` of the answer, which may hold `$accounts` as it is written."""
+    return hidden_list(name, label, description, expr, rf'/[("|](\d{{12}}|{_NO_ACCOUNT})(?=[)"|])/g')
+
+
+def _live() -> dashboard.QueryVariable:
+    """The chosen accounts where there is no dated history in the range; else an id that is none, and finds nothing.
+
+    Ids of chosen accounts are most of what a query consists of: they are left out of the live gauges that only stand
+    for dated history.
+    """
+    dated = "group(last_over_time(aws_cost_daily_by_service_usd[7d$__range]))"
+    return chosen_accounts(
+        "live",
+        "Accounts chosen without dated history",
+        "Ids of the chosen accounts, for live gauges that stand for dated history where the range has none.",
+        f'{CHOSEN_IDS} unless on () {dated} or label_replace({dated}, "ids", "{_NO_ACCOUNT}", "", "")',
     )

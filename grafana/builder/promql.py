@@ -28,17 +28,20 @@ ACCOUNT = 'account_id=~"$accounts.*"'
 # Subjects that are no account have no account_id; they are shown for any chosen account.
 SUBJECT = 'account_id=~"$accounts.*|"'
 COST = f'{ACCOUNT}, service=~"$service"'
+# What is chosen where there is no dated history in the range; where there is, it finds nothing, and is short.
+LIVE_COST = 'account_id=~"$live.*", service=~"$service"'
 PLACE = f'{ACCOUNT}, region=~"$region"'
 PAIR = "account_id, account, service"
 BY_ACCOUNT = "account_id, account"
 
 _CHOSEN_SERVICE = "$service"
+_CHOSEN_ACCOUNTS = "$accounts"
+_LIVE_ACCOUNTS = "$live"
 _DAY = 86_400
 _HALF_DAY = 43_200
 _WEEK = 7
 LEAST_CHANGE_USD = 1
 """A change of fewer dollars is no news, however large a part it is."""
-_LATE_DAYS = 5  # how far the newest complete day may lie back; AWS books within two
 # A range ends at a midnight, or as "last month" does a second before it: its last day is over then.
 _TODAY = f"({END} - {END} % {_DAY})"  # that began the day in which the range ends
 _MIDNIGHT = f"({END} + 1 - ({END} + 1) % {_DAY})"  # the newest one of the range
@@ -63,28 +66,26 @@ def total(by: str, vector: str) -> str:
     return f"sum by ({by}) ({vector})" if by else f"sum({vector})"
 
 
-def select(stem: str, by: str, service: str = _CHOSEN_SERVICE, more: str = "") -> str:
+def select(stem: str, by: str, service: str = _CHOSEN_SERVICE, accounts: str = _CHOSEN_ACCOUNTS) -> str:
     """A selector of what is chosen, of `{stem}_usd` or of the sums beside it that suffice for sums by these labels.
 
-    `service` is a regular expression, `more` are further matchers. What it finds must still be summed by `by`.
+    `service` and `accounts` are regular expressions. What it finds must still be summed by `by`.
     """
-    further = f", {more}" if more else ""
     if by == "service":
-        return f'{{__name__=~"{stem}_usd|{stem}_by_service_usd", account_id=~"$accounts", service=~"{service}"{further}}}'
+        return f'{{__name__=~"{stem}_usd|{stem}_by_service_usd", account_id=~"{accounts}", service=~"{service}"}}'
     if "service" in by:
-        return f'{stem}_usd{{{ACCOUNT}, service=~"{service}"{further}}}'
+        return f'{stem}_usd{{account_id=~"{accounts}.*", service=~"{service}"}}'
     # Sums by account have no service. While all services are chosen, `.(?:.*){9}` excludes all that have one; no
     # service is called one character and then nine times the name of a chosen one.
     return (
-        f'{{__name__=~"{stem}_usd|{stem}_by_account_usd", {ACCOUNT}, service=~"{service}",'
-        f' service!~".(?:{service}){{9}}"{further}}}'
+        f'{{__name__=~"{stem}_usd|{stem}_by_account_usd", account_id=~"{accounts}.*", service=~"{service}",'
+        f' service!~".(?:{service}){{9}}"}}'
     )
 
 
-def _non_usage(stem: str, service: str, more: str = "") -> str:
+def _non_usage(stem: str, service: str, accounts: str = _CHOSEN_ACCOUNTS) -> str:
     """A selector of the pairs with other charges than usage; they are few."""
-    further = f", {more}" if more else ""
-    return f'{stem}_non_usage_usd{{{ACCOUNT}, service=~"{service}"{further}}}'
+    return f'{stem}_non_usage_usd{{account_id=~"{accounts}.*", service=~"{service}"}}'
 
 
 def _less(whole: str, other: str, part: Part) -> str:
@@ -112,16 +113,18 @@ def _days(
     what is made of each of the two in time: to join thousands of series at each step takes longer than to read them.
     """
     dated, live = (" offset -1d", " offset -2d") if at_begin else ("", " offset -1d")
-    # A label that each of the series has.
-    undated = f'{"service" if by == "service" else "account_id"}=~"$undated"'
 
     def either(written: str, served: str) -> str:
         newest = f"max by ({_series(by)}) (last_over_time({served}{_LIVE}{live}))"
         return f"{over(f'last_over_time({written}[1d]{dated})')} or {over(newest)}"
 
     return _less(
-        either(select("aws_cost_daily", by, service), select("aws_cost_yesterday", by, service, undated)),
-        either(_non_usage("aws_cost_daily", service), _non_usage("aws_cost_yesterday", service, undated)),
+        either(
+            select("aws_cost_daily", by, service), select("aws_cost_yesterday", by, service, _LIVE_ACCOUNTS)
+        ),
+        either(
+            _non_usage("aws_cost_daily", service), _non_usage("aws_cost_yesterday", service, _LIVE_ACCOUNTS)
+        ),
         part,
     )
 
@@ -168,10 +171,16 @@ def complete_through() -> str:
     """End of the newest complete day of the range, in seconds: what `$complete` holds; never counted from the wall clock's day.
 
     As it was reported until three days later, so that a range in the past ends with its last day. Where no exporter
-    was scraped, as before the installation, every day of the range is complete.
+    was scraped, as in an outage or in the future, it is the newest day that is written: a day is written once it is
+    complete. Before all history each day counts as complete. Without dated history a day is known at the end of the
+    day that follows it.
     """
     served = f"max(last_over_time(aws_cost_complete_through_timestamp_seconds[4d] @ {END} offset -3d))"
-    return f"clamp_max({served} or on () vector({_MIDNIGHT}), {_MIDNIGHT})"
+    undated = f"clamp_max({served}, {_MIDNIGHT} - {_DAY}) unless on () group(last_over_time({_BY_SERVICE}[7d$__range]))"
+    written = f"max_over_time((vector(time()) and on () ({_RUN_IS_KNOWN}))[7d$__range:1d] @ {END} offset -1s)"
+    return (
+        f"clamp_max({undated} or on () {served} or on () {written} or on () vector({_MIDNIGHT}), {_MIDNIGHT})"
+    )
 
 
 def range_cost(by: str, part: Part = "all", service: str = _CHOSEN_SERVICE) -> str:
@@ -282,8 +291,8 @@ def _newest_days(first: int, days: int) -> str:
 
 
 def _back(days: int) -> str:
-    """Daily steps back to so many days before the end of the newest complete one."""
-    return f"[{days + _LATE_DAYS}d:1d] @ {END} offset -1s"
+    """The ends of so many days; the newest complete one of the range is the last."""
+    return f"[{days}d:1d] @ $complete offset -1s"
 
 
 def _sum_of_newest(by: str, first: int, days: int) -> str:
@@ -331,11 +340,15 @@ def top(count: int, by: str, vector: str) -> str:
 
 
 def top_of_range(count: int, by: str, part: Part = "all") -> str:
-    """Those that cost most in the range, the same ones at every step; without dated history, in this month and the last."""
-    recent = (
-        f'{{__name__=~"aws_cost_month_to_date_usd|aws_cost_last_month_usd", {COST}, account_id=~"$undated"}}'
-    )
-    ranked = f"{range_cost(by, part)} or sum by ({by}) ({recent} @ {END})"
+    """Those that cost most in the range, the same ones at every step; of which no day is written, by their yesterday.
+
+    Pairs by this month and the last, and only without dated history.
+    """
+    recent = total(by, _now(by, part, "yesterday", _CHOSEN_SERVICE))
+    if by == PAIR:
+        months = '__name__=~"aws_cost_month_to_date_usd|aws_cost_last_month_usd"'
+        recent = f"sum by ({by}) ({{{months}, {LIVE_COST}}} @ {END})"
+    ranked = f"{range_cost(by, part)} or {recent}"
     # Without usage there is no run.
     return f"topk({count}, {f'({ranked}) > 0.005' if part == 'run' else ranked})"
 

@@ -101,6 +101,8 @@ def test_every_file_that_is_named_exists() -> None:
     found = [
         f"{file}:{line}: {name}"
         for file in sorted(read)
+        # What is missing in the prose is missing in the text, which is far quicker to look at.
+        if missing((ROOT / file).read_text())
         for line, words in prose(ROOT / file)
         for name in missing(words)
     ]

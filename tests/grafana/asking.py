@@ -54,7 +54,10 @@ def choose(
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     for name in ("undated", "complete"):
         (values[name],) = options(url, variables[name], values, start, end)
-    return values | {"accounts": _pattern(options(url, variables["accounts"], values, start, end))}
+    for name in ("accounts", "live", "furthest", "named"):
+        if name in variables:
+            values[name] = _pattern(options(url, variables[name], values, start, end))
+    return values
 
 
 def _pattern(values: Iterable[str]) -> str:

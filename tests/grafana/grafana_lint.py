@@ -41,7 +41,7 @@ MOST_PANELS = 20
 DATED = re.compile(r"aws_cost_daily_\w+|aws_\w+_daily")
 
 VARIABLES = {"datasource": "datasource"} | dict.fromkeys(
-    ("grouping", "group", "account", "service", "region", *DERIVED), "query"
+    ("grouping", "group", "account", "service", "region", *DERIVED - {"furthest", "named"}), "query"
 )
 HIDDEN = 2  # Grafana's hideVariable
 HANDED_ON = VARIABLES.keys() - DERIVED
@@ -78,10 +78,10 @@ def resolve(text: str, values: dict[str, str]) -> str:
 def everything(dashboard: Json) -> dict[str, str]:
     """Each variable with "All" chosen where it may be, else with its default, else with anything.
 
-    No accounts are chosen: Grafana writes `()` for a variable that has no value.
+    No accounts are chosen: Grafana writes `()` for a variable that has no value. There is dated history.
     """
     values = {variable["name"]: _widest(variable) for variable in dashboard["templating"]["list"]}
-    return values | {"accounts": "()"}
+    return values | {"accounts": "()", "named": "()", "live": "none"}
 
 
 def _widest(variable: Json) -> str:
@@ -427,19 +427,15 @@ def _selector(node: VectorSelector, values: dict[str, str], declared: Declared) 
 def _dated_idiom(parents: list[Expr]) -> bool:
     """Whether a selector stands in last_over_time(x[1d]); anything else adds revisions or misses days.
 
-    Only whether there is anything at all may be asked of a longer time.
+    Only which series there are may be asked of a longer time, as `group` shows no value.
     """
     matrix, call = (parents[-1:] or [None])[0], (parents[-2:-1] or [None])[0]
-    around = (parents[-3:-2] or [None])[0]
-    return (
-        isinstance(matrix, MatrixSelector)
-        and isinstance(call, Call)
-        and call.func.name == "last_over_time"
-        and (
-            matrix.range == timedelta(days=1)
-            or (isinstance(around, AggregateExpr) and str(around.op) == "group")
-        )
-    )
+    if not isinstance(matrix, MatrixSelector) or not isinstance(call, Call):
+        return False
+    shows_no_value = any(isinstance(node, AggregateExpr) and str(node.op) == "group" for node in parents)
+    if shows_no_value and call.func.name in {"last_over_time", "max_over_time", "min_over_time"}:
+        return True
+    return call.func.name == "last_over_time" and matrix.range == timedelta(days=1)
 
 
 def _names(selector: VectorSelector) -> set[str]:

@@ -39,6 +39,7 @@ EMPTY = {
     "account: Daily run by service/B": "fewer services than are shown by name",
     "overview: Daily run by account/B": "fewer accounts than are shown by name",
     "overview: Projection of budget/B": "no account is chosen: the organization's budget counts",
+    "anomalies: Expected against actual/D": "no account is chosen: the sum of all bands says nothing",
     "anomalies: Projection of budget/B": "no account is chosen: the organization's budget counts",
     "account: Projection of budget/A": "the account has a budget, which counts",
     "service: Daily cost by account/B": "fewer accounts than are shown by name",
@@ -120,8 +121,12 @@ def test_every_query_answers_and_names_its_series(dashboard: lint.Json, stack: S
                     names
                 ):
                     faults.append(f"{where}: series called {names}")
+    now = time.time()
+    values |= lint.grafana(now - 30 * asking.DAY, now)
     for where, text in lint.expressions(dashboard):
-        if "variable " in where and not _answer(partial(asking.instant, url, lint.resolve(text, values))):
+        now = time.time()
+        resolved = lint.resolve(text, values | lint.grafana(now - 30 * asking.DAY, now))
+        if "variable " in where and not _answer(partial(asking.instant, url, resolved)):
             faults.append(f"{where}: no choice")
     assert faults == []
 
@@ -215,6 +220,17 @@ def test_thirty_assessed_days_have_expectation_band_and_score_on_the_first_day(s
         series = asking.run(url, targets[where], values, days=40)
         days = {datetime.fromtimestamp(at, UTC).date() for one in series for at, _ in one["values"]}
         assert (where, wanted - days, {day for day in days if day > assessed}) == (where, set(), set())
+    account = next(account for account, name in stack.simulator.member_names().items() if name == SPIKED[0])
+    assert asking.run(url, targets["Expected against actual/D"], values, days=40) == []
+    (unit, *_) = (
+        one["metric"]["ou"]
+        for one in asking.instant(url, f'aws_account_ou_info{{account_id="{account}", job!=""}}')
+    )
+    now = time.time()
+    values = asking.choose(url, dashboard, now - 40 * asking.DAY, now, group=(unit,))
+    assert account in values["accounts"]
+    assert asking.run(url, targets["Expected against actual/D"], values, days=40) == []
+    values = asking.choose(url, dashboard, now - 40 * asking.DAY, now, account=(account,))
     by_ref = {
         ref: dict(asking.run(url, targets[f"Expected against actual/{ref}"], values, days=40)[0]["values"])
         for ref in "BCD"
@@ -238,7 +254,7 @@ def test_the_variables_filter(dashboard: lint.Json, stack: Stack) -> None:
     hidden = {v["name"] for v in dashboard["templating"]["list"] if v.get("hide") == lint.HIDDEN}
     account = next(account for account, name in stack.simulator.member_names().items() if name == SPIKED[0])
     if "account" not in hidden:
-        values |= {"account": account, "accounts": account}
+        values |= dict.fromkeys(("account", "accounts", "furthest", "named"), account)
     if "service" not in hidden:
         values["service"] = SPIKED[1]
     others = []

@@ -28,17 +28,21 @@ from exporter.aws.settings import CeilingSettings
 from exporter.collectors import cost
 from exporter.core.metric import Sample
 from exporter.core.places import Target
+from exporter.cost.dated_sums import DATED_SUMS, DatedSums
 from exporter.declarations.context import Context
 from exporter.declarations.view import ViewContext
 from exporter.history.live import LiveSample, LiveWrite
 from exporter.history.live_settings import LiveWriteSettings
+from exporter.history.sample_timestamps import Stamps, daily_values
+from exporter.history.settings import HistorySettings
+from exporter.history.writer import HistoryWriter
 from exporter.ledger.file import Ledger
 from simulated_aws import ExplicitCost, OrganizationSpec, SimulatedAws
 
 ROOT = Path(__file__).resolve().parents[2]
 HOUR = timedelta(hours=1)
 ACCOUNTS, SERVICES = 3, 2
-_VIEWS = ("cost", "cost_months", "cost_windows")
+_VIEWS = ("cost", "cost_day_sums", "cost_non_usage", "cost_months", "cost_windows")
 _HISTORY_DAYS = 130
 
 
@@ -54,7 +58,7 @@ class Source:
             for number, account_id in enumerate(accounts):
                 for service in range(SERVICES):
                     yield from self._booked(
-                        day, account_id, f"Service {service}", cost_of(number, service, day)
+                        day, account_id, f"Service {service}", 8 * cost_of(number, service, day)
                     )
 
     def _booked(self, day: date, account_id: str, service: str, usd: Decimal) -> Iterator[ExplicitCost]:
@@ -91,6 +95,17 @@ class Chain:
     ) -> None:
         self.server, self.ledger, self.source = server, ledger, source
         self._simulator, self._writer = simulator, writer
+        if writer is not None:
+            written = HistorySettings.model_validate({"write_url": server.write_url, "timeout": "60s"})
+            self._sums = DatedSums(ledger, "unblended", written.window, 3, self.clock)
+            self._sums_writer = HistoryWriter(
+                written,
+                "unblended",
+                Stamps(ledger, daily_values(DATED_SUMS)),
+                writer.endpoint,
+                self.clock,
+                writer.metrics,
+            )
         self._ctx = Context(
             aws=aws,
             ledger=ledger,
@@ -117,6 +132,9 @@ class Chain:
             assert commits < 10
         if commits and self._writer is not None:
             self._writer.write()
+            while self._sums.update():
+                pass
+            self._sums_writer.write()
         if commits or self._rendered_on != now.date():
             self._samples = tuple(self._render(now))
             self._rendered_on = now.date()

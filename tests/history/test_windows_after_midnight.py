@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -30,7 +31,6 @@ from midnight_chain import (
 from exporter.history.endpoint import EndpointError
 from exporter.ledger.file import Ledger
 from grafana.builder import promql
-from grafana.builder.dashboards import trends
 
 pytestmark = [pytest.mark.stack]
 
@@ -55,9 +55,24 @@ def of_history() -> str:
     return found
 
 
-def drawn(expression: str) -> str:
-    """A panel's query with everything chosen."""
-    return re.sub(r"\$(account|members|service)\b", ".*", expression).replace("$__range", "30d")
+def drawn(server: Server, expression: str, now: datetime, days: int = 30) -> str:
+    """A panel's query of so many days until a moment, with everything chosen."""
+    end = int(now.timestamp())
+    is_dated = server.query(f"group(last_over_time(aws_cost_daily_by_service_usd[{days + 7}d]))", now)
+    values = {
+        "{__to:date:seconds}": str(end),
+        "{__from:date:seconds}": str(end - days * 86_400),
+        "{__range_ms}": str(days * 86_400_000),
+        "__range": f"{days * 86_400}s",
+        "accounts": "()",
+        "service": ".*",
+        "undated": "dated" if is_dated else ".*",
+        "live": "none" if is_dated else "()",
+    }
+    if "$complete" in expression:
+        (complete,) = server.query(drawn(server, promql.complete_through(), now, days), now).values()
+        values["complete"] = f"{complete:.0f}"
+    return re.sub(r"\$(\{[\w:]+\}|\w+)", lambda found: values[found[1]], expression)
 
 
 def questions(truth: Truth) -> Iterator[tuple[str, Vector]]:
@@ -99,18 +114,20 @@ def panels(truth: Truth) -> Iterator[tuple[str, Vector]]:
     for days in (1, 7):
         now, before = truth.sums(truth.back(days), 0, 1), truth.sums(truth.back(days, 7), 0, 1)
         change = {key: now.get(key, 0) - before.get(key, 0) for key in {*now, *before}}
-        yield promql.movers(days, 8), {key: usd for key, usd in change.items() if abs(usd) > 0.005}
+        yield (
+            promql.movers(days, 8)[0],
+            {key: usd for key, usd in change.items() if abs(usd) >= promql.LEAST_CHANGE_USD},
+        )
     last, before = truth.sums(truth.back(28)), truth.sums(truth.back(28, 28))
     yield promql.direction(28), {key: value - 1 for key, value in ratio(last, before).items()}
-    yield promql.same_days_of_last_month(), truth.sums(truth.same_days()[1])
+    # A range that ends at midnight ends with the day before.
+    ended = replace(truth, now=truth.now - timedelta(seconds=1))
+    yield promql.same_days_of_last_month(), truth.sums(ended.same_days()[1])
     # Thirty midnights before now, of which those that end a complete day.
     ends = [truth.today - number * DAY for number in range(30)]
-    if midnight(truth.today) + DAY == truth.now:
-        ends = ends[1:]
     chosen = [end - DAY for end in ends if end - DAY <= truth.newest()]
-    yield f"sum_over_time({trends.COMPLETE_DAYS})", truth.sums(chosen)
     yield (
-        f"avg_over_time({trends.COMPLETE_DAYS})",
+        promql.average_day(),
         {key: usd / len(chosen) for key, usd in truth.sums(chosen).items()},
     )
 
@@ -126,7 +143,7 @@ def compare(chain: Chain, now: datetime, *, with_panels: bool) -> int:
         )
         count += 1
     for expression, wanted in (*questions(truth), *(panels(truth) if with_panels else ())):
-        asked = expanded(drawn(expression), RULES)
+        asked = expanded(drawn(chain.server, expression, now), RULES)
         found = chain.server.query(asked, now)
         found = {tuple(v for v in key if v != "aws-spend-exporter"): value for key, value in found.items()}
         assert found == pytest.approx(wanted, rel=1e-9, abs=1e-9), (now, expression)
@@ -137,7 +154,7 @@ def compare(chain: Chain, now: datetime, *, with_panels: bool) -> int:
 def compare_averages(chain: Chain, now: datetime) -> None:
     """The moving average of seven days ends with the newest complete day, in a graph of daily steps."""
     truth = Truth(chain.ledger, chain.source, now)
-    expression = drawn(trends.AVERAGE)
+    expression = drawn(chain.server, promql.average_of_week(""), now)
     ends = midnight(truth.today)
     (line,) = chain.server.query_range(expression, ends - 15 * DAY, ends).values()
     days = [truth.today - number * DAY for number in range(16)]
@@ -201,7 +218,7 @@ def test_no_window_lacks_a_day_over_the_end_of_a_leap_february(
 
     server: Server = make_server(window="10000d", retention="10000d")
     with running_chain(LATE, boundary + 5 * DAY, server, make_writer, ledger) as chain:
-        count = walk(chain, [boundary, boundary + 2 * DAY, boundary + 3 * DAY], moments, panels_each=3)
+        count = walk(chain, [boundary, boundary + 2 * DAY, boundary + 3 * DAY], moments, panels_each=6)
     assert count > 60 * 30
 
 
@@ -221,13 +238,13 @@ def test_without_dated_history_panels_compare_whole_days_that_were_scraped(
                 truth = Truth(chain.ledger, chain.source, now)
                 newest = min(truth.newest(), now.date() - 2 * DAY)
                 for days in (1, 7):
-                    found = server.query(drawn(promql.movers(days, 8)), now)
+                    found = server.query(drawn(server, promql.movers(days, 8)[0], now), now)
                     sides = [
                         truth.sums([newest - (before + number) * DAY for number in range(days)], 0, 1)
                         for before in (0, 7)
                     ]
                     change = {key: usd - sides[1][key] for key, usd in sides[0].items()}
-                    wanted = {key: usd for key, usd in change.items() if abs(usd) > 0.005}
+                    wanted = {key: usd for key, usd in change.items() if abs(usd) >= promql.LEAST_CHANGE_USD}
                     assert found == (pytest.approx(wanted) if known >= days + 7 else {}), (now, days)
                     shown.add((days, bool(found)))
             now += HOUR

@@ -7,8 +7,8 @@ from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import collected, costs
-from grafana.builder.frame import frame
-from grafana.builder.promql import COST, PAIR, SUBJECT, daily_cost
+from grafana.builder.frame import CHOSEN_IDS, chosen_accounts, frame, hidden_list
+from grafana.builder.promql import COST, END, LIVE_COST, PAIR, SUBJECT, daily_cost, select
 from grafana.builder.style import (
     BAD,
     BY_THRESHOLD,
@@ -53,6 +53,8 @@ def build() -> Dashboard:
             start="now-30d",
             without=("region",),
         )
+        .with_variable(_named())
+        .with_variable(_furthest())
         .annotation(_alerts_as_annotations())
         .with_panel(_state())
         .with_panel(costs.budget(4))
@@ -227,53 +229,65 @@ def _expected() -> table.Panel:
 # after it began, if that was of this day.
 _LIVE = "[1d] offset -3d"
 _THIS_DAY = f"on () group(last_over_time(aws_cost_anomaly_day_timestamp_seconds{_LIVE}) == time())"
-_UNDATED = 'account_id=~"$undated"'
 _ONE = "account_id, service"  # an account may be renamed on the way
+_UNDATED = 'account_id=~"$live.*"'
+_NAMED = 'account_id=~"$named", service=~"$service"'
+_FURTHEST = 'account_id=~"$furthest", service=~"$service"'
+_SHOWN_SCORES = 6
+_FURTHEST_SCORES = 12
 
 
-def _of_days(dated: str, live: str) -> str:
+def _of_days(dated: str, live: str, chosen: str) -> str:
     """One value for each account and service on each assessed day, at the start of the day; steps are one day."""
     return (
-        f"(last_over_time({dated}{{{COST}}}[1d] offset -1d)"
-        f" or on ({_ONE}) max by ({PAIR}) (last_over_time({live}{{{COST}, {_UNDATED}}}{_LIVE})) and {_THIS_DAY})"
+        f"(last_over_time({dated}{{{chosen}}}[1d] offset -1d)"
+        f" or on ({_ONE}) max by ({PAIR}) (last_over_time({live}{{{chosen}, {_UNDATED}}}{_LIVE})) and {_THIS_DAY})"
     )
 
 
 def _sum_of_days(dated: str, live: str) -> str:
-    """The sum on each assessed day: to join thousands of series at each step takes longer than to read them."""
+    """The sum on each assessed day of what is chosen, from the sums by service where no account is."""
     return (
-        f"sum(last_over_time({dated}{{{COST}}}[1d] offset -1d))"
-        f" or sum(max by ({_ONE}) (last_over_time({live}{{{COST}, {_UNDATED}}}{_LIVE})) and {_THIS_DAY})"
+        f"sum(last_over_time({select(dated, 'service')}[1d] offset -1d))"
+        f" or sum(max by ({_ONE}) (last_over_time({live}{{{LIVE_COST}}}{_LIVE})) and {_THIS_DAY})"
     )
 
 
-_SUM_OF_USAGE = _sum_of_days("aws_cost_daily_usage_usd", "aws_cost_assessed_usage_usd")
-_SUM_EXPECTED = _sum_of_days("aws_cost_daily_expected_usd", "aws_cost_expected_usd")
-_USAGE = _of_days("aws_cost_daily_usage_usd", "aws_cost_assessed_usage_usd")
-_EXPECTED = _of_days("aws_cost_daily_expected_usd", "aws_cost_expected_usd")
-_SCORE = _of_days("aws_cost_daily_deviation_score", "aws_cost_deviation_score")
 # The one in force at the end of the range; a fresh exporter has shown it after the last midnight only.
 _SCORE_LIMIT = 'max(last_over_time(aws_cost_anomaly_setting{setting="score"}[30d] @ end() offset -1d))'
 
 
+def _end_of_band() -> str:
+    """Sum over the accounts that are chosen by name; to join all pairs at each step would take half a minute."""
+    usage = _of_days("aws_cost_daily_usage_usd", "aws_cost_assessed_usage_usd", _NAMED)
+    expected = _of_days("aws_cost_daily_expected_usd", "aws_cost_expected_usd", _NAMED)
+    score = _of_days("aws_cost_daily_deviation_score", "aws_cost_deviation_score", _NAMED)
+    off = f"({usage} - on ({_ONE}) group_left () {expected})"
+    reach = f"{off} / on ({_ONE}) group_left () (abs({score}) > 0) * on () group_left () {_SCORE_LIMIT}"
+    # Where the usage is just what was expected, there is no side: the expectation stands for the band.
+    return f"sum({expected}) + (sum({reach}) or 0 * sum({expected}))"
+
+
 def _band() -> timeseries.Panel:
-    off = f"({_USAGE} - on ({_ONE}) group_left () {_EXPECTED})"
-    reach = f"{off} / on ({_ONE}) group_left () (abs({_SCORE}) > 0) * on () group_left () {_SCORE_LIMIT}"
     return (
         daily_bars(
             "Expected against actual",
-            "Cost of each UTC day; on assessed days also their usage at amortized cost, the expected usage, and the end "
-            "of the expected band on the side where the usage lies, summed over what is chosen: choose one account and "
-            "service. The newest assessed day ended one or two days ago, at the start of a month up to five.",
+            "Cost of each UTC day; on assessed days also their usage at amortized cost, and the usage that was expected, summed over "
+            "what is chosen. Where accounts are chosen by name, also the end of the expected band on the side where the usage of each "
+            "service lies: choose one account and service, as a sum over many says little. The newest assessed day ended one or two "
+            "days ago, at the start of a month up to five.",
             width=COLUMNS,
             height=10,
         )
         .legend(legend_below("lastNotNull"))
         .with_target(ranged("A", daily_cost(""), "Cost", "1d"))
-        .with_target(ranged("B", _SUM_OF_USAGE, "Usage", "1d"))
-        .with_target(ranged("C", _SUM_EXPECTED, "Expected", "1d"))
-        # Where the usage is just what was expected, there is no side: the expectation stands for the band.
-        .with_target(ranged("D", f"({_SUM_EXPECTED}) + (sum({reach}) or vector(0))", "End of the band", "1d"))
+        .with_target(
+            ranged("B", _sum_of_days("aws_cost_daily_usage", "aws_cost_assessed_usage_usd"), "Usage", "1d")
+        )
+        .with_target(
+            ranged("C", _sum_of_days("aws_cost_daily_expected", "aws_cost_expected_usd"), "Expected", "1d")
+        )
+        .with_target(ranged("D", _end_of_band(), "End of the band", "1d"))
         .override_by_name("Cost", properties(color=fixed(MUTED)))
         .override_by_name("Usage", line_over_bars(MONEY, points=True))
         .override_by_name("Expected", line_over_bars(NEUTRAL, points=True))
@@ -281,11 +295,28 @@ def _band() -> timeseries.Panel:
     )
 
 
+def _named() -> dashboard.QueryVariable:
+    """The accounts that are chosen by name, not by their group alone."""
+    return chosen_accounts(
+        "named",
+        "Accounts chosen by name",
+        "Ids of the accounts that are chosen by name; none where all accounts, or groups alone, are chosen.",
+        f'label_replace({CHOSEN_IDS}, "ids", "", "ids", "(?:$account){{13}}")',
+    )
+
+
 def _scores() -> timeseries.Panel:
+    score = _of_days("aws_cost_daily_deviation_score", "aws_cost_deviation_score", _FURTHEST)
+    dated = f"last_over_time(aws_cost_daily_deviation_score{{{_FURTHEST}}}[1d])"
+    live = f"last_over_time(aws_cost_deviation_score{{{_FURTHEST}, {_UNDATED}}}[3d] @ end() offset -1d)"
+    largest = (
+        f"topk({_SHOWN_SCORES}, max by ({_ONE}) (max_over_time(abs({dated})[$__range:1d] @ end() offset -1d))"
+        f" or max by ({_ONE}) (abs({live})))"
+    )
     return (
         line_panel(
             "Score",
-            "Robust deviations from the expectation on each assessed day, of the six accounts and services that were "
+            f"Robust deviations from the expectation on each assessed day, of the {_SHOWN_SCORES} accounts and services that were "
             "furthest off in the range shown. Beyond the limit a finding stands, if it is large enough in dollars, too.",
             width=COLUMNS,
             height=9,
@@ -295,25 +326,32 @@ def _scores() -> timeseries.Panel:
         .show_points(common_model.VisibilityMode.ALWAYS)
         .point_size(7)
         .with_target(
-            ranged(
-                "A",
-                f"{_SCORE} and on ({_ONE}) {_furthest(6)}",
-                "{{account}} {{account_id}}: {{service}}",
-                "1d",
-            )
+            ranged("A", f"{score} and on ({_ONE}) {largest}", "{{account}} {{account_id}}: {{service}}", "1d")
         )
         .with_target(ranged("B", _SCORE_LIMIT, "Limit", "1d"))
         .override_by_name("Limit", properties(color=fixed(BAD)))
     )
 
 
-def _furthest(most: int) -> str:
-    """Those furthest off on a day of the range, by dated history; where there is none, those furthest off at its end."""
-    dated = f"last_over_time(aws_cost_daily_deviation_score{{{COST}}}[1d])"
-    live = f"last_over_time(aws_cost_deviation_score{{{COST}, {_UNDATED}}}[3d] @ end() offset -1d)"
-    return (
-        f"topk({most}, max by ({_ONE}) (max_over_time(abs({dated})[$__range:1d] @ end() offset -1d))"
-        f" or max by ({_ONE}) (abs({live})))"
+def _furthest() -> dashboard.QueryVariable:
+    """The accounts in which the scores are that were furthest off in the range, or at its end without dated history.
+
+    It is asked of every sample that was written: the chart then takes the scores that still stand, of few accounts.
+    More than are drawn, as AWS may have restated the day of the furthest.
+    """
+
+    def ranked(scores: str) -> str:
+        return f"topk({_FURTHEST_SCORES}, {scores})"
+
+    dated = f"aws_cost_daily_deviation_score{{{COST}}}[1d$__range] @ {END} offset -1d"
+    live = f"last_over_time(aws_cost_deviation_score{{{LIVE_COST}}}[3d] @ {END} offset -1d)"
+    scores = (f"max_over_time({dated})", f"-min_over_time({dated})", f"abs({live})")
+    return hidden_list(
+        "furthest",
+        "Furthest off",
+        "Ids of the accounts in which usage was furthest off what was expected in the range.",
+        f"group by (account_id) ({' or '.join(map(ranked, scores))})",
+        r'/account_id="(\d{12})"/',
     )
 
 

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.anomalies.cost import assess_day, assessed_day
-from exporter.anomalies.history import DAILY_EXPECTED, DAILY_SCORE, DAILY_USAGE, AssessedHistory
+from exporter.anomalies.history import (
+    ASSESSED_FAMILIES,
+    DAILY_EXPECTED,
+    DAILY_EXPECTED_BY_SERVICE,
+    DAILY_SCORE,
+    DAILY_USAGE,
+    DAILY_USAGE_BY_SERVICE,
+    AssessedHistory,
+)
 from exporter.anomalies.settings import AnomalySettings
 from exporter.core.amounts import Amounts
 from exporter.core.moments import month_start
@@ -36,6 +44,7 @@ ORGANIZATION: Series = {
     (PROD, "weekly"): lambda day: 100 + 20 * (day.weekday() < 5) + day.day % 3,
     (PROD, "spike"): lambda day: 400 if day == date(2026, 4, 8) else 100 + day.day % 5,
     ("222222222222", "late"): lambda day: 50 + day.day % 2 if day >= date(2026, 4, 1) else 0,
+    ("222222222222", "weekly"): lambda day: 60 + 10 * (day.weekday() < 5) + day.day % 3 / 3,
 }
 
 
@@ -67,7 +76,7 @@ def history(ledger: Ledger, anomalies: AnomalySettings | None = None, now: datet
 
 
 def held(ledger: Ledger) -> dict[date, Values]:
-    names = [family.name for family in (DAILY_EXPECTED, DAILY_SCORE, DAILY_USAGE)]
+    names = [family.name for family in ASSESSED_FAMILIES]
     found: dict[date, Values] = {}
     for day, family, account_id, service, value in totals(ledger, FIRST - 99 * DAY, NOW.date(), names):
         found.setdefault(day, {})[family, account_id, service] = value
@@ -85,6 +94,13 @@ def expected(ledger: Ledger, day: date, settings: AnomalySettings | None = None)
             values[DAILY_USAGE.name, *pair] = round(float(base.value[number]), 4)
             values[DAILY_EXPECTED.name, *pair] = round(float(base.expected[number]), 4)
             values[DAILY_SCORE.name, *pair] = round(float(base.score[number]), 2)
+    for family, summed in (
+        (DAILY_USAGE, DAILY_USAGE_BY_SERVICE),
+        (DAILY_EXPECTED, DAILY_EXPECTED_BY_SERVICE),
+    ):
+        for service in {service for _, _, service in values if service}:
+            parts = [value for (name, _, of), value in values.items() if (name, of) == (family.name, service)]
+            values[summed.name, "", service] = round(sum(parts), 4)
     return values
 
 
