@@ -222,9 +222,7 @@ def daily_by(
             height=height,
         )
         .with_target(ranged("A", drawn(f"{daily} and {largest}"), legend, "1d"))
-        .with_target(
-            ranged("B", drawn(f"round(sum({daily} unless {largest}), 0.0001) != 0"), rest, "1d")
-        )
+        .with_target(ranged("B", drawn(f"round(sum({daily} unless {largest}), 0.0001) != 0"), rest, "1d"))
         .override_by_name(rest, properties(color=fixed(MUTED)))
     )
 

@@ -86,7 +86,9 @@ async function open(window, job) {
 
 async function draw(page, job) {
   const complaints = [];
-  page.removeAllListeners();
+  for (const event of ['pageerror', 'console', 'response']) {
+    page.removeAllListeners(event); // of the job before
+  }
   page.on('pageerror', (error) => complaints.push(String(error)));
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
   page.on('response', (response) => response.status() >= 400 && complaints.push(`${response.status()} ${response.url()}`));

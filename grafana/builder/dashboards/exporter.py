@@ -11,7 +11,6 @@ from grafana.builder.style import (
     BAD,
     BY_THRESHOLD,
     GOOD,
-    MUTED,
     NEUTRAL,
     USD,
     WARNING,
@@ -337,7 +336,12 @@ def _ledger() -> timeseries.Panel:
         .with_target(ranged("A", f"max({_SELF}ledger_bytes)", "Bytes", "1m"))
         .with_target(ranged("B", f"max({_SELF}ledger_rows)", "Rows", "1m"))
         .override_by_name("Bytes", properties(color=fixed(NEUTRAL)))
-        .override_by_name("Rows", properties(unit="short", color=fixed(MUTED), custom__axisPlacement="right"))
+        .override_by_name(
+            "Rows",
+            properties(
+                unit="short", color=fixed("purple"), custom__fillOpacity=0, custom__axisPlacement="right"
+            ),
+        )
     )
 
 
