@@ -265,3 +265,42 @@ def test_every_kind_of_finding_has_a_name_that_people_read() -> None:
     )
     assert set(mapping["options"]) == set(get_args(Kind))
     assert mapping["options"]["dip"] == {"text": "Low day"}
+
+
+def _panels(title: str) -> list[lint.Json]:
+    """The panels of this title, of all dashboards."""
+    pages = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(build.OUTPUT.glob("*.json"))]
+    return [panel for page in pages for panel in page["panels"] if panel["title"] == title]
+
+
+def _overridden(panel: lint.Json, column: str) -> lint.Json:
+    return {
+        value["id"]: value["value"]
+        for override in panel["fieldConfig"]["overrides"]
+        if override["matcher"]["options"] == column
+        for value in override["properties"]
+    }
+
+
+def test_a_bar_against_list_price_is_not_full_at_once_the_list_price() -> None:
+    """Without a maximum of its own, a bar of a percentage is full at 100%."""
+    assert [panel["fieldConfig"]["defaults"]["max"] for panel in _panels("Bill against list price")] == [2, 2]
+
+
+def test_a_change_is_coloured_by_its_part_and_not_by_its_dollars() -> None:
+    """Movers begin at a dollar, so that red is a notable part of notable dollars."""
+    for panel in _panels("Movers of a week") + _panels("Movers of a day"):
+        assert "thresholds" not in _overridden(panel, "Change")
+        colours = _overridden(panel, "Change %")
+        assert colours["custom.cellOptions"] == {"type": "color-text"}
+        assert [(step["value"], step["color"]) for step in colours["thresholds"]["steps"]] == [
+            (None, "green"),
+            (-0.1, "text"),
+            (0.1, "red"),
+        ]
+
+
+@pytest.mark.parametrize("title", ["Duration of a run", "Series served", "Ledger", "Resources over time"])
+def test_lines_that_began_a_moment_ago_are_points(title: str) -> None:
+    (panel,) = _panels(title)
+    assert panel["fieldConfig"]["defaults"]["custom"]["showPoints"] == "always"

@@ -200,6 +200,9 @@ function BarChartPanel({ data, width, height, options, fieldConfig }: PanelProps
     const display = field.display ?? getDisplayProcessor({ field, theme });
     return formattedValueToString(display(field.values[at]));
   };
+  // As Grafana does, as many labels as have room.
+  const every = Math.ceil((70 * labels.values.length) / width);
+  const hasRoom = (at: number) => at % every === 0 && at + every <= labels.values.length;
   const most = Math.max(...labels.values.map((_, at) => bars.reduce((sum, { values }) => sum + Math.max(values[at] ?? 0, 0), 0)));
   return (
     <Drawn>
@@ -215,7 +218,7 @@ function BarChartPanel({ data, width, height, options, fieldConfig }: PanelProps
               };
               return value == null ? null : <div key={index} data-bar title={`${names(field)}: ${text(field, at)}`} style={style} />;
             })}
-            <div style={{ height: 20, whiteSpace: 'nowrap' }}>{text(labels, at)}</div>
+            <div style={{ height: 20, whiteSpace: 'nowrap' }}>{hasRoom(at) ? text(labels, at) : ''}</div>
           </div>
         ))}
       </div>
