@@ -387,8 +387,8 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
         )
         .with_target(rows("A", f"sort_desc({cost(range_cost(by))})"))
         # What only charges beside usage is left with the remainder of a difference, which is neither a run nor an end of one.
-        .with_target(rows("B", cost(f"round({promql.cost_before(by, 'run')}, 0.0001)")))
-        .with_target(rows("C", cost(f"round({change(by)}, 0.0001)")))
+        .with_target(rows("B", cost(f"round({promql.cost_before(by, 'run')}, 0.000001)")))
+        .with_target(rows("C", cost(f"round({change(by)}, 0.000001)")))
         .with_target(rows("D", cost(f"sum by ({by}) (aws_cost_month_to_date_usd{{{COST}}})")))
         .with_target(rows("E", cost(f"sum by ({by}) (aws_cost_month_projection_usd{{{COST}}})")))
         .transformations(

@@ -472,7 +472,7 @@ def test_trends_are_those_of_the_run(prometheus: str, chosen_range: Range) -> No
     }
     shown = {ago: usd for (_, ago), usd in page.bars("Daily run and its moving average", "B").items()}
     assert shown == pytest.approx(weeks, abs=1e-3)
-    services = largest(page.cost(run, of_service, over), 6)
+    services = largest(page.cost(run, of_service, over), 5)
     assert {service for service, _ in page.bars("Services, average of 7 days")} == services.keys()
     newest = max(NEWEST_WRITTEN, over[-1])
     months = [page.cost(run, everything, list(range(newest + n, newest + n + 28))) for n in (0, 28)]
