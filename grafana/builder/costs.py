@@ -129,7 +129,7 @@ def month(width: int) -> stat.Panel:
     )
 
 
-def budget(width: int) -> stat.Panel:
+def budget(width: int, height: int = _TILE) -> stat.Panel:
     """The projected month as a share of the monthly threshold: of chosen accounts that have one, else of the organization."""
     projection = "aws_cost_month_projection_usd"
     monthly = 'aws_cost_threshold_usd{period="month", scope='
@@ -143,7 +143,7 @@ def budget(width: int) -> stat.Panel:
             "chosen accounts that have one, else of the organization, which no other filter changes. As old as the "
             "projection, at most six hours; only of a range that ends now.",
             width=width,
-            height=_TILE,
+            height=height,
         )
         .text_mode(common_model.BigValueTextMode.VALUE_AND_NAME)
         .no_value("no budget")

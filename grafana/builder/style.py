@@ -153,6 +153,7 @@ def daily_bars(title: str, description: str, *, width: int, height: int) -> time
         _time_panel(title, description, width=width, height=height)
         .unit(USD)
         .decimals(2)
+        .no_value("no day that begins in this range is known")
         .draw_style(common_model.GraphDrawStyle.BARS)
         .bar_alignment(common_model.BarAlignment.AFTER)
         .bar_width_factor(0.9)

@@ -241,6 +241,25 @@ def _is_name(panel: Json, text: str) -> bool:
 
 
 @pytest.mark.parametrize("name", drawing.DASHBOARDS)
+def test_every_table_shows_its_values(name: str, drawn: dict[str, Json]) -> None:
+    """A value's column has the name of its query once a second query says what is off: what is renamed must exist."""
+    panels = json.loads(build.render()[f"{name}.json"])["panels"]
+    shown = {panel["title"]: set(panel["columns"]) for panel in drawn[name]["panels"]}
+    missing = {
+        panel["title"]: _values(panel) - _hidden(panel) - shown[panel["title"]]
+        for panel in panels
+        if panel["type"] == "table" and shown[panel["title"]]  # without a row there is no column
+    }
+    assert {title: columns for title, columns in missing.items() if columns} == {}
+
+
+def _values(panel: Json) -> set[str]:
+    """The names that a table gives to values; a label that no row has is no column."""
+    (organize,) = (each["options"] for each in panel["transformations"] if each["id"] == "organize")
+    return {name for field, name in organize["renameByName"].items() if field.startswith("Value")}
+
+
+@pytest.mark.parametrize("name", drawing.DASHBOARDS)
 def test_hidden_columns_are_hidden_in_every_grafana(name: str, drawn: dict[str, Json]) -> None:
     """A column that a link needs, or that says the same in each row, is not shown."""
     panels = json.loads(build.render()[f"{name}.json"])["panels"]

@@ -114,7 +114,7 @@ def _bars_usage_and_expectation(w: World) -> tuple[float, float]:
     live = (
         w.metric(f"aws_cost_{name}_usd", rounded, **_service(w)) for name in ("assessed_usage", "expected")
     )
-    return w.on_day(10, "A") + w.shown("B") + w.shown("C"), w.cost(10, 10) + sum(live)
+    return w.on_day(10, "A") + w.shown("B") + w.shown("C"), _run(w, 10, 10) + sum(live)
 
 
 def _newest_score(w: World) -> tuple[float, float]:

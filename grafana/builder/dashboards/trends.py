@@ -157,6 +157,7 @@ def _weeks() -> timeseries.Panel:
             width=10,
             height=_HEIGHT,
         )
+        .no_value("no complete day in this range")
         .unit(USD)
         .decimals(2)
         .with_target(ranged("A", average_of_week("service", 5), "{{service}}", "1d"))
