@@ -36,6 +36,7 @@ from exporter.anomalies.history import (
     DAILY_EXPECTED,
     DAILY_EXPECTED_BY_SERVICE,
     DAILY_SCORE,
+    DAILY_SCORE_BY_ACCOUNT,
     DAILY_USAGE,
     DAILY_USAGE_BY_SERVICE,
 )
@@ -157,6 +158,7 @@ class Dated:
         by_account = [0.0] * self._size.accounts
         by_service = [0.0] * self._size.services
         usage_by_service = [0.0] * self._size.services
+        score_by_account = [0.0] * self._size.accounts
         month = self.months.setdefault(month_start(day), {})
         for pair, (number, service, labels) in enumerate(self._pairs):
             cost = _cost(pair, day)
@@ -171,11 +173,14 @@ class Dated:
             usage_by_service[service] += usage
             file.add(DAILY_USAGE, labels, usage, stamp)
             file.add(DAILY_EXPECTED, labels, 60.0, stamp)
-            file.add(DAILY_SCORE, labels, (usage - 60.0) / 8, stamp)
+            score = (usage - 60.0) / 8
+            score_by_account[number] = max(score, score_by_account[number], key=abs)
+            file.add(DAILY_SCORE, labels, score, stamp)
         file.add(dated_sums.DAILY_NON_USAGE_KNOWN, "", 1.0, stamp)
         for family, names, values in (
             (dated_sums.DAILY_BY_ACCOUNT, self._by_account, by_account),
             (dated_sums.DAILY_BY_SERVICE, self._by_service, by_service),
+            (DAILY_SCORE_BY_ACCOUNT, self._by_account, score_by_account),
             (DAILY_USAGE_BY_SERVICE, self._by_service, usage_by_service),
             (
                 DAILY_EXPECTED_BY_SERVICE,

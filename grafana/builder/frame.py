@@ -169,13 +169,13 @@ def _account() -> dashboard.QueryVariable:
     by = "account_id, account"
     dated = f'{{__name__=~"{_INFO}|aws_cost_daily_by_account_usd", job="", {_IN_GROUP}}}'
     served = f'{{__name__=~"{_INFO}|aws_cost_today_by_account_usd", job!="", {_IN_GROUP}}}'
-    days = f"max by ({by}) (0 * last_over_time({dated}[1d]) + time())"
-    newest = (
-        f"topk by (account_id) (1, max by ({by}) (max_over_time({days}{RANGE}))"
-        f" or max by ({by}) (0 * {served} + time()))"
-    )
+    chosen = f"group by (account_id) (last_over_time({dated}[$__range]) or {served})"
+    # Names are looked up in one family an account: at each day of a year that is most of the work.
+    written = '{__name__=~"aws_account_info|aws_cost_daily_by_account_usd", job=""}'
+    days = f"timestamp(group by ({by}) (last_over_time({written}[1d])))"
+    newest = f"topk by (account_id) (1, max_over_time({days}{RANGE}) or timestamp(group by ({by}) ({served})))"
     cost = f"sum by (account_id) (sum_over_time(last_over_time(aws_cost_daily_by_account_usd[1d]){RANGE}))"
-    most = f"({cost} * on (account_id) group_right () ({newest} ^ 0) or {newest} * 0)"
+    most = f"0 * {newest} + on (account_id) group_left () (({cost} or 0 * {chosen}) and {chosen})"
     return (
         _query(
             "account",

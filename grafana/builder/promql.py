@@ -75,10 +75,17 @@ def select(stem: str, by: str, service: str = _CHOSEN_SERVICE, accounts: str = _
         return f'{{__name__=~"{stem}_usd|{stem}_by_service_usd", account_id=~"{accounts}", service=~"{service}"}}'
     if "service" in by:
         return f'{stem}_usd{{account_id=~"{accounts}.*", service=~"{service}"}}'
-    # Sums by account have no service. While all services are chosen, `.(?:.*){9}` excludes all that have one; no
-    # service is called one character and then nine times the name of a chosen one.
+    return select_by_account(f"{stem}_usd", f"{stem}_by_account_usd", service, accounts)
+
+
+def select_by_account(
+    pairs: str, accounts_alone: str, service: str = _CHOSEN_SERVICE, accounts: str = _CHOSEN_ACCOUNTS
+) -> str:
+    """A selector of what is chosen, of the family by account while all services are chosen, or else of the one by pair."""
+    # While all services are chosen, `.(?:.*){9}` excludes all that have one; no service is called one character and
+    # then nine times the name of a chosen one.
     return (
-        f'{{__name__=~"{stem}_usd|{stem}_by_account_usd", account_id=~"{accounts}.*", service=~"{service}",'
+        f'{{__name__=~"{pairs}|{accounts_alone}", account_id=~"{accounts}.*", service=~"{service}",'
         f' service!~".(?:{service}){{9}}"}}'
     )
 
