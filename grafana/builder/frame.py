@@ -173,7 +173,9 @@ def _account() -> dashboard.QueryVariable:
     # Names are looked up in one family an account: at each day of a year that is most of the work.
     written = '{__name__=~"aws_account_info|aws_cost_daily_by_account_usd", job=""}'
     days = f"timestamp(group by ({by}) (last_over_time({written}[1d])))"
-    newest = f"topk by (account_id) (1, max_over_time({days}{RANGE}) or timestamp(group by ({by}) ({served})))"
+    newest = (
+        f"topk by (account_id) (1, max_over_time({days}{RANGE}) or timestamp(group by ({by}) ({served})))"
+    )
     cost = f"sum by (account_id) (sum_over_time(last_over_time(aws_cost_daily_by_account_usd[1d]){RANGE}))"
     most = f"0 * {newest} + on (account_id) group_left () (({cost} or 0 * {chosen}) and {chosen})"
     return (

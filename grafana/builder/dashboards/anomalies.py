@@ -344,9 +344,7 @@ def _furthest() -> dashboard.QueryVariable:
     def ranked(scores: str) -> str:
         return f"topk({_FURTHEST_SCORES}, {scores})"
 
-    written = select_by_account(
-        "aws_cost_daily_deviation_score", "aws_cost_daily_deviation_score_by_account"
-    )
+    written = select_by_account("aws_cost_daily_deviation_score", "aws_cost_daily_deviation_score_by_account")
     dated = f"{written}[1d$__range] @ {END} offset -1d"
     live = f"last_over_time(aws_cost_deviation_score{{{LIVE_COST}}}[3d] @ {END} offset -1d)"
     scores = (f"max_over_time({dated})", f"-min_over_time({dated})", f"abs({live})")
