@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from grafana_foundation_sdk.builders import table, timeseries
 
 from grafana.builder.collected import EC2_RUNNING, USAGE, Collected
-from grafana.builder.promql import ACCOUNT, PLACE, daily_cost, drawn
+from grafana.builder.promql import ACCOUNT, PLACE, Choice, daily_cost, drawn
 from grafana.builder.style import (
     SERIES,
     account_column,
@@ -147,7 +147,7 @@ def usage_panel(usage: Usage, width: int, height: int) -> timeseries.Panel:
     for ref, count, colour in zip("ABCDE", usage.counts, SERIES, strict=False):
         panel.with_target(ranged(ref, drawn(count.expr()), count.name, "1d"))
         panel.override_by_name(count.name, properties(color=fixed(colour)))
-    cost = daily_cost("", service=services)
+    cost = daily_cost("", choice=Choice(service=services))
     return usage.source.in_legend(panel.with_target(ranged("Z", drawn(cost), "Cost", "1d")))
 
 
