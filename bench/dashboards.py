@@ -4,8 +4,8 @@ python -m bench.scale --only dashboards
 python -m bench.dashboards --accounts 300 --services 20 --folder /tmp/dashboards
 
 A real Prometheus with the dated history in blocks, as `backfill --openmetrics` and promtool make them, and with live
-gauges scraped once a minute. Every query of every dashboard is asked once, with the variables that Grafana would set
-when the page is opened, over the whole history. CPU is that of the Prometheus process, so nothing else may ask it.
+gauges scraped once a minute. Every query of every dashboard and of its variables is asked once, with the values that
+Grafana would set when the page is opened, over the whole history: as it is at first, and with groups chosen. CPU is that of the Prometheus process, so nothing else may ask it.
 With `--folder`, the data stays there and is used again: `--reuse` asks the dashboards of now without seeding.
 """
 
@@ -36,6 +36,7 @@ from exporter.anomalies.history import (
     DAILY_EXPECTED,
     DAILY_EXPECTED_BY_SERVICE,
     DAILY_SCORE,
+    DAILY_SCORE_BY_ACCOUNT,
     DAILY_USAGE,
     DAILY_USAGE_BY_SERVICE,
 )
@@ -157,6 +158,7 @@ class Dated:
         by_account = [0.0] * self._size.accounts
         by_service = [0.0] * self._size.services
         usage_by_service = [0.0] * self._size.services
+        score_by_account = [0.0] * self._size.accounts
         month = self.months.setdefault(month_start(day), {})
         for pair, (number, service, labels) in enumerate(self._pairs):
             cost = _cost(pair, day)
@@ -171,11 +173,14 @@ class Dated:
             usage_by_service[service] += usage
             file.add(DAILY_USAGE, labels, usage, stamp)
             file.add(DAILY_EXPECTED, labels, 60.0, stamp)
-            file.add(DAILY_SCORE, labels, (usage - 60.0) / 8, stamp)
+            score = (usage - 60.0) / 8
+            score_by_account[number] = max(score, score_by_account[number], key=abs)
+            file.add(DAILY_SCORE, labels, score, stamp)
         file.add(dated_sums.DAILY_NON_USAGE_KNOWN, "", 1.0, stamp)
         for family, names, values in (
             (dated_sums.DAILY_BY_ACCOUNT, self._by_account, by_account),
             (dated_sums.DAILY_BY_SERVICE, self._by_service, by_service),
+            (DAILY_SCORE_BY_ACCOUNT, self._by_account, score_by_account),
             (DAILY_USAGE_BY_SERVICE, self._by_service, usage_by_service),
             (
                 DAILY_EXPECTED_BY_SERVICE,
@@ -374,11 +379,34 @@ def _step(interval: str | None, seconds: float, most_points: int) -> int:
     return max(least, rounded // 1000 if wanted >= 600_000 else int(wanted / 1000))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What one query cost. CPU is Prometheus' own, user and system time."""
+
+    dashboard: str
+    panel: str
+    text: str
+    query_bytes: int
+    cpu_seconds: float
+    seconds: float
+    series: int | None
+    """In the answer; None if there was none in time."""
+
+
 class Variables:
     """The values that the variables of a dashboard have when it is opened over a range."""
 
-    def __init__(self, prometheus: Prometheus, start: datetime, end: datetime) -> None:
+    def __init__(
+        self,
+        prometheus: Prometheus,
+        start: datetime,
+        end: datetime,
+        dashboard: str,
+        chosen: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._prometheus = prometheus
+        self._dashboard = dashboard
+        self._chosen = chosen or {}
         self._start = start
         self._end = end
         seconds = int((end - start).total_seconds())
@@ -388,8 +416,8 @@ class Variables:
             "__from": str(int(start.timestamp())), "__to": str(int(end.timestamp())),
             "__interval": "1d", "__interval_ms": "86400000", "__rate_interval": "5m",
         }  # fmt: skip
-        self.bytes = 0
-        """Of the variables' own queries."""
+        self.asked: list[Asked] = []
+        """The variables' own queries."""
 
     def resolve(self, text: str, more: Mapping[str, str] | None = None) -> str:
         """The text with the values of all variables; what is none, such as `$1` of `label_replace`, stays."""
@@ -406,19 +434,19 @@ class Variables:
         if kind == "datasource":
             self.values[name] = "prometheus"
             return
-        chosen = (variable.get("current") or {}).get("value")
-        is_list = bool(variable.get("multi") or variable.get("includeAll"))
-        if chosen in ("$__all", ["$__all"]) and variable.get("allValue"):
-            self.values[name] = variable["allValue"]
-            return
+        chosen = self._chosen.get(name) or (variable.get("current") or {}).get("value")
+        is_all = chosen in ("$__all", ["$__all"])
         options = self._options(variable, kind)
-        if chosen in ("$__all", ["$__all"]):
+        if is_all and variable.get("allValue"):
+            self.values[name] = variable["allValue"]
+        elif is_all:
             self.values[name] = _alternatives(options)
-        elif chosen:
-            self.values[name] = _alternatives(chosen) if isinstance(chosen, list) else str(chosen)
         else:
-            first = options[:1]
-            self.values[name] = _alternatives(first) if is_list else "".join(first)
+            wanted = [chosen] if isinstance(chosen, str) else chosen or []
+            # What is no longer an option gives way to the first one.
+            kept = [option for option in wanted if option in options] or options[:1]
+            is_list = bool(variable.get("multi") or variable.get("includeAll"))
+            self.values[name] = _alternatives(kept) if is_list else "".join(kept)
 
     def _options(self, variable: Mapping[str, Any], kind: str) -> list[str]:
         query = variable.get("query") or ""
@@ -426,8 +454,19 @@ class Variables:
         if kind != "query":
             return [part.strip().rpartition(" : ")[2] for part in text.split(",")]
         text = self.resolve(text)
-        self.bytes += len(text.encode())
+        cpu, began = self._prometheus.cpu_seconds, time.monotonic()
         found = self._ask(text)
+        self.asked.append(
+            Asked(
+                dashboard=self._dashboard,
+                panel=f"${variable['name']}",
+                text=text,
+                query_bytes=len(text.encode()),
+                cpu_seconds=self._prometheus.cpu_seconds - cpu,
+                seconds=time.monotonic() - began,
+                series=len(found),
+            )
+        )
         if pattern := variable.get("regex"):
             found = _captured(found, pattern)
         return sorted(dict.fromkeys(found)) if variable.get("sort") else list(dict.fromkeys(found))
@@ -464,6 +503,7 @@ def _alternatives(values: Sequence[str]) -> str:
 
 def _captured(found: Iterable[str], pattern: str) -> list[str]:
     """What a variable's regular expression keeps: its group `value`, the first group, or the whole text."""
+    is_global = pattern.startswith("/") and "g" in pattern[pattern.rfind("/") :]
     body = pattern.strip("/")
     body = body[: body.rfind("/")] if pattern.startswith("/") and not pattern.endswith("/") else body
     compiled = re.compile(body.replace("(?<value>", "(?P<value>").replace("(?<text>", "(?P<text>"))
@@ -474,7 +514,8 @@ def _captured(found: Iterable[str], pattern: str) -> list[str]:
             value = groups["value"] if "value" in groups else match[1] if match.groups() else match[0]
             if value is not None:
                 kept.append(value)
-                break
+                if not is_global:
+                    break
     return kept
 
 
@@ -522,20 +563,6 @@ def queries(dashboard: Mapping[str, Any], name: str, variables: Variables, days:
 # Measuring
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """What one query cost. CPU is Prometheus' own, user and system time."""
-
-    dashboard: str
-    panel: str
-    text: str
-    query_bytes: int
-    cpu_seconds: float
-    seconds: float
-    series: int | None
-    """In the answer; None if there was none in time."""
-
-
 def ask(prometheus: Prometheus, query: Query, end: datetime) -> Asked:
     """Ask once; ClickException if it fails, other than by being too slow."""
     at = end.timestamp()
@@ -569,35 +596,67 @@ def ask(prometheus: Prometheus, query: Query, end: datetime) -> Asked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """One dashboard: all of its queries, and the bytes of those of its variables."""
+    """One dashboard: all of its queries, and those of its variables."""
 
     name: str
     queries: tuple[Asked, ...]
-    variable_bytes: int
-    variable_cpu_seconds: float
+    case: str
+    """What is chosen."""
+    variables: tuple[Asked, ...]
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """All that a page load sends."""
+        return self.variables + self.queries
 
     @property
     def bytes(self) -> int:
-        """What a page load sends as text of queries."""
-        return self.variable_bytes + sum(each.query_bytes for each in self.queries)
+        """Of the text of all that a page load sends."""
+        return sum(each.query_bytes for each in self.asked)
 
 
-def measure(size: Size, folder: Path, *, say: Callable[[str], None], reuse: bool = False) -> tuple[Page, ...]:
-    """Seed, and ask every query of every dashboard over thirteen months."""
+NOTHING_CHOSEN = "nothing chosen"
+_GROUP_ACCOUNTS = 100
+
+
+def group_of(accounts: int, size: Size) -> list[str]:
+    """Groups that hold so many accounts together, or a few more."""
+    found: dict[str, None] = {}
+    for held, team in enumerate(sorted(map(_team, range(size.accounts)))):
+        if team not in found and held >= accounts:
+            break
+        found[team] = None
+    return list(found)
+
+
+def measure(
+    size: Size,
+    folder: Path,
+    *,
+    say: Callable[[str], None],
+    reuse: bool = False,
+    group_accounts: int = _GROUP_ACCOUNTS,
+) -> tuple[Page, ...]:
+    """Seed, and ask every query of every dashboard over thirteen months, with nothing chosen and with a group."""
+    groups = group_of(group_accounts, size)
+    held = sum(_team(number) in groups for number in range(size.accounts))
+    cases: Mapping[str, Mapping[str, Sequence[str]]] = {
+        NOTHING_CHOSEN: {},
+        f"a group of {held} accounts chosen": {"grouping": ["team"], "group": groups},
+    }
     with seeded(folder, size, reuse, say) as (prometheus, now):
         start = start_of_day(month_start(now.date(), 13))
         days = (now.date() - start.date()).days
         pages = []
-        for path in sorted(DASHBOARDS.glob("*.json")):
-            cpu = prometheus.cpu_seconds
-            variables = Variables(prometheus, start, now)
-            found = list(queries(json.loads(path.read_text()), path.stem, variables, days))
-            cpu = prometheus.cpu_seconds - cpu
-            asked = tuple(ask(prometheus, query, now) for query in found)
-            pages.append(
-                Page(name=path.stem, queries=asked, variable_bytes=variables.bytes, variable_cpu_seconds=cpu)
-            )
-            say(f"{path.stem}: {len(asked)} queries, {sum(each.cpu_seconds for each in asked):.1f} s of CPU")
+        for case, chosen in cases.items():
+            for path in sorted(DASHBOARDS.glob("*.json")):
+                variables = Variables(prometheus, start, now, path.stem, chosen)
+                found = list(queries(json.loads(path.read_text()), path.stem, variables, days))
+                asked = tuple(ask(prometheus, query, now) for query in found)
+                page = Page(name=path.stem, case=case, queries=asked, variables=tuple(variables.asked))
+                pages.append(page)
+                cpu = sum(each.cpu_seconds for each in page.asked)
+                say(f"{path.stem}, {case}: {len(page.asked)} queries, {cpu:.1f} s of CPU")
     return tuple(pages)
 
 
@@ -606,38 +665,40 @@ def _over(value: float, limit: float) -> str:
 
 
 def print_pages(pages: Sequence[Page], console: Console, size: Size, most: int = 10) -> None:
-    """A row for each dashboard, then the slowest queries."""
-    table = Table(title=f"Dashboards over 13 months: {size.accounts} accounts, {size.services} services")
-    for column in (
-        "dashboard",
-        "queries",
-        "bytes",
-        "longest query, bytes",
-        "CPU s",
-        "slowest, CPU s",
-        "variables, CPU s",
-    ):
+    """For each case a row for each dashboard, then the slowest queries."""
+    for case in dict.fromkeys(page.case for page in pages):
+        _print_case([page for page in pages if page.case == case], console, size, most)
+
+
+def _print_case(pages: Sequence[Page], console: Console, size: Size, most: int) -> None:
+    case = pages[0].case
+    table = Table(
+        title=f"Dashboards over 13 months, {case}: {size.accounts} accounts, {size.services} services"
+    )
+    for column in ("dashboard", "queries", "bytes", "longest query, bytes", "CPU s", "slowest, CPU s"):
         table.add_column(column, justify="left" if column == "dashboard" else "right")
     for page in pages:
-        longest = max((each.query_bytes for each in page.queries), default=0)
-        slowest = max((each.cpu_seconds for each in page.queries), default=0.0)
+        longest = max((each.query_bytes for each in page.asked), default=0)
+        slowest = max((each.cpu_seconds for each in page.asked), default=0.0)
         table.add_row(
             page.name,
-            str(len(page.queries)),
+            str(len(page.asked)),
             f"{page.bytes:,}{_over(page.bytes, PAGE_BYTES)}",
             f"{longest:,}{_over(longest, QUERY_BYTES)}",
-            f"{sum(each.cpu_seconds for each in page.queries):.2f}",
+            f"{sum(each.cpu_seconds for each in page.asked):.2f}",
             f"{slowest:.2f}{_over(slowest, CPU_SECONDS)}",
-            f"{page.variable_cpu_seconds:.2f}",
         )
-    asked = [each for page in pages for each in page.queries]
+    asked = [each for page in pages for each in page.asked]
     table.add_row(
-        "total", str(len(asked)), f"{sum(page.bytes for page in pages):,}", "",
-        f"{sum(each.cpu_seconds for each in asked):.2f}", "",
-        f"{sum(page.variable_cpu_seconds for page in pages):.2f}",
-    )  # fmt: skip
+        "total",
+        str(len(asked)),
+        f"{sum(page.bytes for page in pages):,}",
+        "",
+        f"{sum(each.cpu_seconds for each in asked):.2f}",
+        "",
+    )
     console.print(table)
-    slow = Table(title=f"The {most} slowest queries")
+    slow = Table(title=f"The {most} slowest queries, {case}")
     for column in ("dashboard", "panel", "CPU s", "seconds", "series", "bytes", "query"):
         slow.add_column(column, justify="left" if column in ("dashboard", "panel", "query") else "right")
     for each in sorted(asked, key=lambda each: -each.cpu_seconds)[:most]:
@@ -664,17 +725,32 @@ def as_json(pages: Sequence[Page]) -> list[dict[str, Any]]:
 @click.option(
     "--live-hours", default=24, show_default=True, help="Of today's and yesterday's cost, once a minute."
 )
+@click.option(
+    "--group-accounts", default=_GROUP_ACCOUNTS, show_default=True, help="In the groups that are chosen."
+)
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep Prometheus' data there.")
 @click.option("--reuse", is_flag=True, help="Ask what the folder holds already.")
 @click.option("--json", "as_text", is_flag=True)
 def main(
-    accounts: int, services: int, live_hours: int, folder: Path | None, reuse: bool, as_text: bool
+    accounts: int,
+    services: int,
+    live_hours: int,
+    group_accounts: int,
+    folder: Path | None,
+    reuse: bool,
+    as_text: bool,
 ) -> None:
     """Measure every query of every dashboard."""
     size = Size(accounts=accounts, services=services, live_hours=live_hours)
     progress = Console(stderr=True)
     with tempfile.TemporaryDirectory() as temporary:
-        pages = measure(size, folder or Path(temporary), reuse=reuse, say=progress.print)
+        pages = measure(
+            size,
+            folder or Path(temporary),
+            reuse=reuse,
+            say=progress.print,
+            group_accounts=group_accounts,
+        )
     if as_text:
         click.echo(json.dumps(as_json(pages), indent=2))
     else:

@@ -11,6 +11,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder.dashboards import all_dashboards
 from grafana.builder.frame import DERIVED
+from grafana.builder.promql import RANKED
 
 _RANGE = "&${__url_time_range}"
 OUTPUT = Path(__file__).parent / "dashboards"
@@ -30,7 +31,7 @@ def _text(dashboard: Dashboard) -> str:
         for key in ("auto", "auto_count", "auto_min"):  # of interval variables
             variable.pop(key, None)
         # What follows from the others is not theirs to hand on: it would stand for what has been chosen before.
-        variable["skipUrlSync"] = variable["name"] in DERIVED
+        variable["skipUrlSync"] = variable["name"] in DERIVED or variable["name"].startswith(RANKED)
     for link in document["links"]:
         link.pop("placement")  # the SDK can only hide them in a menu, which Grafana 12 does not show
     for annotation in document["annotations"].get("list", []):

@@ -36,6 +36,11 @@ DAILY_SCORE = Family(
     "How far the usage of an assessed UTC day is from the expected cost, in robust deviations, written at that day.",
     _PAIR,
 )
+DAILY_SCORE_BY_ACCOUNT = Family(
+    "aws_cost_daily_deviation_score_by_account",
+    "The aws_cost_daily_deviation_score furthest from 0 of the services of an account, written and restated with it.",
+    ("account_id", "account"),
+)
 DAILY_USAGE_BY_SERVICE = Family(
     "aws_cost_daily_usage_by_service_usd",
     "aws_cost_daily_usage_usd summed by service of the whole organization, written and restated with it.",
@@ -47,7 +52,8 @@ DAILY_EXPECTED_BY_SERVICE = Family(
     ("service",),
 )
 ASSESSED_FAMILIES = (
-    DAILY_USAGE, DAILY_USAGE_BY_SERVICE, DAILY_EXPECTED, DAILY_EXPECTED_BY_SERVICE, DAILY_SCORE
+    DAILY_USAGE, DAILY_USAGE_BY_SERVICE, DAILY_EXPECTED, DAILY_EXPECTED_BY_SERVICE,
+    DAILY_SCORE, DAILY_SCORE_BY_ACCOUNT,
 )  # fmt: skip
 """What the assessment of a day leaves behind; exporter/anomalies/history.py keeps the values."""
 
@@ -59,6 +65,11 @@ _USD_DIGITS = 4  # $0.0001: a smaller change is not written again
 _SCORE_DIGITS = 2
 _SUMS = {DAILY_USAGE: DAILY_USAGE_BY_SERVICE, DAILY_EXPECTED: DAILY_EXPECTED_BY_SERVICE}
 _NAMES = tuple(family.name for family in ASSESSED_FAMILIES)
+
+
+def _distance(score: float) -> tuple[float, float]:
+    """What orders scores; of two that are as far from 0, the higher one counts as further."""
+    return abs(score), score
 
 
 class AssessedHistory:
@@ -146,7 +157,9 @@ class AssessedHistory:
             for service, value in by_service.items():
                 found[_SUMS[family].name, "", service] = round(value, _USD_DIGITS)
         for pair, value in zip(pairs, assessed.score[numbers].tolist(), strict=True):
-            found[DAILY_SCORE.name, *pair] = round(value, _SCORE_DIGITS)
+            found[DAILY_SCORE.name, *pair] = rounded = round(value, _SCORE_DIGITS)
+            of_account = DAILY_SCORE_BY_ACCOUNT.name, pair[0], ""
+            found[of_account] = max(rounded, found.get(of_account, 0.0), key=_distance)
         # What no longer has an expectation, because AWS took its cost back, is written over: it cannot be deleted.
         for _, name, account_id, service, _ in totals(self._ledger, day, day + _DAY, _NAMES):
             found.setdefault((name, account_id, service), 0.0)

@@ -15,10 +15,12 @@ from grafana.builder.promql import (
     COST,
     LEAST_CHANGE_USD,
     PAIR,
+    Ranking,
     change,
     cost_of_months,
     daily_cost,
     drawn,
+    matchers,
     month_so_far,
     month_to_date,
     movers,
@@ -68,6 +70,16 @@ _DIRECTION = (None, GOOD), (0.02, NEUTRAL), (0.1, WARNING), (0.25, BAD)
 _SERVICES_SHOWN = 12
 _ACCOUNTS_SHOWN = 12
 _ROWS = 20
+
+
+def chart_ranking(label: promql.RankedLabel, part: promql.Part) -> Ranking:
+    """What a chart of days shows apart from the rest."""
+    return Ranking(most=_SERVICES_SHOWN if label == "service" else _ACCOUNTS_SHOWN, label=label, part=part)
+
+
+def table_ranking(label: promql.RankedLabel) -> Ranking:
+    """What a table lists."""
+    return Ranking(most=_ROWS, label=label, part="all")
 
 
 def yesterday(width: int) -> stat.Panel:
@@ -203,26 +215,23 @@ def daily_by(
     part: promql.Part = "run",
     width: int,
     height: int,
-    most: int = _SERVICES_SHOWN,
 ) -> timeseries.Panel:
     """Stacked days by what costs most, and the sum of the rest."""
-    daily = daily_cost(by, part)
-    # An account that was renamed today is ranked by its days under the name before.
-    key = "account_id" if by == BY_ACCOUNT else by
-    largest = f"on ({key}) {top_of_range(most, key, part)}"
+    largest = chart_ranking("account_id" if by == BY_ACCOUNT else "service", part)
+    others = f"round(sum({daily_cost(by, part, largest.others())}), 0.0001) != 0"
     what = "Cost" if part == "all" else "Run"
     apart = "" if part == "all" else ", without tax, support, fees and credits"
     return (
         daily_bars(
             title,
-            f"{what} of each UTC day{apart}: the {most} that cost most in the range, and the sum of the rest. Days before the first "
+            f"{what} of each UTC day{apart}: the {largest.most} that cost most in the range, and the sum of the rest. Days before the first "
             "scrape need dated history. The last two days still grow, and AWS restates the month until about the 7th of "
             "the next.",
             width=width,
             height=height,
         )
-        .with_target(ranged("A", drawn(f"{daily} and {largest}"), legend, "1d"))
-        .with_target(ranged("B", drawn(f"round(sum({daily} unless {largest}), 0.0001) != 0"), rest, "1d"))
+        .with_target(ranged("A", drawn(daily_cost(by, part, largest.them())), legend, "1d"))
+        .with_target(ranged("B", drawn(others), rest, "1d"))
         .override_by_name(rest, properties(color=fixed(MUTED)))
     )
 
@@ -244,7 +253,6 @@ def daily_by_account(width: int, height: int, part: promql.Part = "run") -> time
         part=part,
         width=width,
         height=height,
-        most=_ACCOUNTS_SHOWN,
     )
 
 
@@ -371,11 +379,7 @@ def changed(
 
 def ranking(by: str, names: dict[str, str], title: str, width: int, height: int) -> table.Panel:
     """What cost most in the range, how its run changed against before, and the month."""
-    largest = f"on ({by}) {top_of_range(_ROWS, by)}"
-
-    def cost(vector: str) -> str:
-        return f"({vector}) and {largest}"
-
+    largest = table_ranking("account_id" if by == BY_ACCOUNT else "service").them()
     panel = (
         table_panel(
             title,
@@ -385,12 +389,12 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
             width=width,
             height=height,
         )
-        .with_target(rows("A", f"sort_desc({cost(range_cost(by))})"))
+        .with_target(rows("A", f"sort_desc({range_cost(by, choice=largest)})"))
         # What only charges beside usage is left with the remainder of a difference, which is neither a run nor an end of one.
-        .with_target(rows("B", cost(f"round({promql.cost_before(by, 'run')}, 0.000001)")))
-        .with_target(rows("C", cost(f"round({change(by)}, 0.000001)")))
-        .with_target(rows("D", cost(f"sum by ({by}) (aws_cost_month_to_date_usd{{{COST}}})")))
-        .with_target(rows("E", cost(f"sum by ({by}) (aws_cost_month_projection_usd{{{COST}}})")))
+        .with_target(rows("B", f"round({promql.cost_before(by, 'run', largest)}, 0.000001)"))
+        .with_target(rows("C", f"round({change(by, largest)}, 0.000001)"))
+        .with_target(rows("D", f"sum by ({by}) (aws_cost_month_to_date_usd{{{matchers(largest)}}})"))
+        .with_target(rows("E", f"sum by ({by}) (aws_cost_month_projection_usd{{{matchers(largest)}}})"))
         .transformations(
             calculated(
                 columns(

@@ -5,7 +5,16 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.builder.promql import ACCOUNT, RANGE, complete_through, range_cost, select, total
+from grafana.builder.promql import (
+    ACCOUNT,
+    RANGE,
+    Ranking,
+    complete_through,
+    range_cost,
+    select,
+    top_of_range,
+    total,
+)
 from grafana.builder.style import DATASOURCE
 
 # Whole days: a bar of which only a part lies in the range is not drawn, and yet counted in the legend.
@@ -32,7 +41,9 @@ CHOSEN_IDS = 'label_replace(vector(1), "ids", "$accounts", "", "")'
 """A value with the chosen accounts in a label."""
 
 DERIVED = frozenset({"accounts", "complete", "furthest", "live", "named", "undated"})
-"""Hidden variables that follow from the others and the range; `furthest` and `named` are of one dashboard only."""
+"""Hidden variables that follow from the others and the range; `furthest` and `named` are of one dashboard only.
+
+Further ones are of rankings."""
 
 
 def frame(
@@ -43,11 +54,12 @@ def frame(
     start: str = "now-30d",
     one: str = "",
     without: tuple[str, ...] = (),
+    rankings: tuple[Ranking, ...] = (),
 ) -> dashboard.Dashboard:
     """An empty dashboard; `uid` is permanent.
 
     `one` names the variable of which one value is chosen. Those that filter nothing here (`without`) are hidden,
-    yet there, so that a link to another dashboard keeps them.
+    yet there, so that a link to another dashboard keeps them. `rankings` are those that its panels refer to.
     """
     is_of_days = not start.endswith("h")
     built = (
@@ -95,7 +107,7 @@ def frame(
         elif name != "grouping":
             variable.multi(True).include_all(True).all_value(".*").current(_all())
         built.with_variable(variable)
-    for derived in (_accounts(), _complete(), _undated(), _live()):
+    for derived in (_accounts(), _complete(), _undated(), _live(), *map(_ranked, rankings)):
         built.with_variable(derived.hide(model.VariableHide.HIDE_VARIABLE))
     return built.with_variable(_datasource())
 
@@ -169,13 +181,15 @@ def _account() -> dashboard.QueryVariable:
     by = "account_id, account"
     dated = f'{{__name__=~"{_INFO}|aws_cost_daily_by_account_usd", job="", {_IN_GROUP}}}'
     served = f'{{__name__=~"{_INFO}|aws_cost_today_by_account_usd", job!="", {_IN_GROUP}}}'
-    days = f"max by ({by}) (0 * last_over_time({dated}[1d]) + time())"
+    chosen = f"group by (account_id) (last_over_time({dated}[$__range]) or {served})"
+    # Names are looked up in one family an account: at each day of a year that is most of the work.
+    written = '{__name__=~"aws_account_info|aws_cost_daily_by_account_usd", job=""}'
+    days = f"timestamp(group by ({by}) (last_over_time({written}[1d])))"
     newest = (
-        f"topk by (account_id) (1, max by ({by}) (max_over_time({days}{RANGE}))"
-        f" or max by ({by}) (0 * {served} + time()))"
+        f"topk by (account_id) (1, max_over_time({days}{RANGE}) or timestamp(group by ({by}) ({served})))"
     )
     cost = f"sum by (account_id) (sum_over_time(last_over_time(aws_cost_daily_by_account_usd[1d]){RANGE}))"
-    most = f"({cost} * on (account_id) group_right () ({newest} ^ 0) or {newest} * 0)"
+    most = f"0 * {newest} + on (account_id) group_left () (({cost} or 0 * {chosen}) and {chosen})"
     return (
         _query(
             "account",
@@ -243,6 +257,24 @@ def hidden_list(name: str, label: str, description: str, expr: str, regex: str) 
         .include_all(True)
         .current(_all())
         .hide(model.VariableHide.HIDE_VARIABLE)
+    )
+
+
+def _ranked(ranking: Ranking) -> dashboard.QueryVariable:
+    what = "Services" if ranking.label == "service" else "Accounts"
+    largest = f"group by ({ranking.label}) ({top_of_range(ranking.most, ranking.label, ranking.part)})"
+    if ranking.label == "service":
+        pattern = r'/service="([^"]+)"/'
+    else:
+        # Without a value, it would be as if no account was chosen.
+        largest += f' or label_replace(vector(1), "account_id", "{_NO_ACCOUNT}", "", "")'
+        pattern = rf'/account_id="(\d{{12}}|{_NO_ACCOUNT})"/'
+    return hidden_list(
+        ranking.name,
+        f"Largest {what.lower()}",
+        f"{what} that cost most in the range, the {ranking.most} largest: those that panels show apart.",
+        largest,
+        pattern,
     )
 
 

@@ -25,7 +25,7 @@ from grafana.builder.style import (
     table_panel,
     without_columns,
 )
-from grafana.builder.usage import only_for
+from grafana.builder.usage import of_chosen_service
 
 _WHERE = "account_id, account, region, resource_type"
 _WHICH = f"{_WHERE}, resource_id"
@@ -133,12 +133,10 @@ def of_service(width: int, height: int) -> bargauge.Panel:
         "Amazon CloudFront": {"cloudfront:distribution"},
         "AmazonCloudWatch": {"logs:log-group"},
     }
-    counts = " or ".join(
-        only_for(
-            service,
-            f'sum by (resource_type, state) (aws_resources{{{PLACE}, resource_type=~"{"|".join(sorted(kinds))}"}})',
-        )
-        for service, kinds in sorted(types.items())
+    counts = of_chosen_service(
+        f"sum by (resource_type, state) (aws_resources{{{PLACE}}})",
+        "resource_type",
+        {service: "|".join(sorted(kinds)) for service, kinds in sorted(types.items())},
     )
     most = bars_that_fit(height)
     panel = (

@@ -16,10 +16,15 @@ day: wherever a query looks back in time over live gauges, it first takes one va
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Part = Literal["all", "run", "non_usage"]
 """All charges; those of usage, which run from day to day; or the others: tax, support, fees, credits, refunds."""
+
+RankedLabel = Literal["service", "account_id"]
+RANKED = "top"
+"""What names of variables of rankings begin with."""
 
 END = "${__to:date:seconds}"
 START = "${__from:date:seconds}"
@@ -27,16 +32,12 @@ START = "${__from:date:seconds}"
 ACCOUNT = 'account_id=~"$accounts.*"'
 # Subjects that are no account have no account_id; they are shown for any chosen account.
 SUBJECT = 'account_id=~"$accounts.*|"'
-COST = f'{ACCOUNT}, service=~"$service"'
 # What is chosen where there is no dated history in the range; where there is, it finds nothing, and is short.
 LIVE_COST = 'account_id=~"$live.*", service=~"$service"'
 PLACE = f'{ACCOUNT}, region=~"$region"'
 PAIR = "account_id, account, service"
 BY_ACCOUNT = "account_id, account"
 
-_CHOSEN_SERVICE = "$service"
-_CHOSEN_ACCOUNTS = "$accounts"
-_LIVE_ACCOUNTS = "$live"
 _DAY = 86_400
 _HALF_DAY = 43_200
 _WEEK = 7
@@ -61,31 +62,99 @@ _MONTH_BEGINS = f"({_MIDNIGHT_BEFORE} - {_DAY} * ({_DAY_OF_MONTH} - 1))"
 RANGE = f"[$__range:1d] @ {END} offset -1s"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """What selectors find, as regular expressions of ids and names."""
+
+    accounts: str = "$accounts"
+    live: str = "$live"
+    """The accounts of live gauges that stand for dated history."""
+    service: str = "$service"
+    more: str = ""
+    """Further matchers, each after a comma."""
+    more_live: str = ""
+    """Further matchers of live gauges that stand for dated history."""
+
+
+CHOSEN = Choice()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranking:
+    """The services or accounts that cost most in the range of what is chosen, in a hidden variable of this name.
+
+    Found once a page instead of in each query that shows them; their ids are fewer than those of a chosen group, too.
+    """
+
+    most: int
+    label: RankedLabel
+    part: Part
+
+    @property
+    def name(self) -> str:
+        return f"{RANKED}{self.most}_{self.label}_{self.part}"
+
+    @property
+    def variable(self) -> str:
+        return f"${self.name}"
+
+    def them(self) -> Choice:
+        """What is chosen, of these only."""
+        if self.label == "service":
+            return Choice(service=self.variable)
+        return Choice(accounts=self.variable, more_live=f', account_id=~"{self.variable}"')
+
+    def others(self) -> Choice:
+        """What is chosen, without these."""
+        without = f', {self.label}!~"{self.variable}"'
+        return Choice(more=without, more_live=without)
+
+
+def matchers(choice: Choice) -> str:
+    """What is chosen, of a family by account and service."""
+    return f'account_id=~"{choice.accounts}.*", service=~"{choice.service}"{choice.more}'
+
+
+COST = matchers(CHOSEN)
+
+
 def total(by: str, vector: str) -> str:
     """The sum by some labels, or of everything when there are none."""
     return f"sum by ({by}) ({vector})" if by else f"sum({vector})"
 
 
-def select(stem: str, by: str, service: str = _CHOSEN_SERVICE, accounts: str = _CHOSEN_ACCOUNTS) -> str:
+def select(stem: str, by: str, choice: Choice = CHOSEN) -> str:
     """A selector of what is chosen, of `{stem}_usd` or of the sums beside it that suffice for sums by these labels.
 
-    `service` and `accounts` are regular expressions. What it finds must still be summed by `by`.
+    What it finds must still be summed by `by`.
     """
+    accounts, service, more = choice.accounts, choice.service, choice.more
     if by == "service":
-        return f'{{__name__=~"{stem}_usd|{stem}_by_service_usd", account_id=~"{accounts}", service=~"{service}"}}'
+        return f'{{__name__=~"{stem}_usd|{stem}_by_service_usd", account_id=~"{accounts}", service=~"{service}"{more}}}'
     if "service" in by:
-        return f'{stem}_usd{{account_id=~"{accounts}.*", service=~"{service}"}}'
-    # Sums by account have no service. While all services are chosen, `.(?:.*){9}` excludes all that have one; no
-    # service is called one character and then nine times the name of a chosen one.
+        return f"{stem}_usd{{{matchers(choice)}}}"
+    # Sums by account have no service.
+    return select_by_account(f"{stem}_usd", f"{stem}_by_account_usd", choice)
+
+
+def select_by_account(pairs: str, accounts_alone: str, choice: Choice = CHOSEN) -> str:
+    """A selector of what is chosen, of the family by account while all services are chosen, or else of the one by pair."""
+    # While all services are chosen, `.(?:.*){9}` excludes all that have one; no service is called one character and
+    # then nine times the name of a chosen one.
     return (
-        f'{{__name__=~"{stem}_usd|{stem}_by_account_usd", account_id=~"{accounts}.*", service=~"{service}",'
-        f' service!~".(?:{service}){{9}}"}}'
+        f'{{__name__=~"{pairs}|{accounts_alone}", account_id=~"{choice.accounts}.*", service=~"{choice.service}",'
+        f' service!~".(?:{choice.service}){{9}}"{choice.more}}}'
     )
 
 
-def _non_usage(stem: str, service: str, accounts: str = _CHOSEN_ACCOUNTS) -> str:
+def _non_usage(stem: str, choice: Choice) -> str:
     """A selector of the pairs with other charges than usage; they are few."""
-    return f'{stem}_non_usage_usd{{account_id=~"{accounts}.*", service=~"{service}"}}'
+    return f"{stem}_non_usage_usd{{{matchers(choice)}}}"
+
+
+def _for_live(choice: Choice) -> Choice:
+    """The same of live gauges that stand for dated history."""
+    return replace(choice, accounts=choice.live, more=choice.more_live)
 
 
 def _less(whole: str, other: str, part: Part) -> str:
@@ -105,7 +174,7 @@ def _days(
     over: Callable[[str], str] = _as_it_is,
     *,
     at_begin: bool = False,
-    service: str = _CHOSEN_SERVICE,
+    choice: Choice = CHOSEN,
 ) -> str:
     """Cost of the UTC day that ends (or begins) at a step, to be summed by `by`.
 
@@ -119,26 +188,22 @@ def _days(
         return f"{over(f'last_over_time({written}[1d]{dated})')} or {over(newest)}"
 
     return _less(
-        either(
-            select("aws_cost_daily", by, service), select("aws_cost_yesterday", by, service, _LIVE_ACCOUNTS)
-        ),
-        either(
-            _non_usage("aws_cost_daily", service), _non_usage("aws_cost_yesterday", service, _LIVE_ACCOUNTS)
-        ),
+        either(select("aws_cost_daily", by, choice), select("aws_cost_yesterday", by, _for_live(choice))),
+        either(_non_usage("aws_cost_daily", choice), _non_usage("aws_cost_yesterday", _for_live(choice))),
         part,
     )
 
 
-def _now(by: str, part: Part, day: str, service: str) -> str:
+def _now(by: str, part: Part, day: str, choice: Choice) -> str:
     """What was served of `today` or `yesterday` at the end of the range, to be summed by `by`."""
     whole, other = (
         f"max by ({_series(by)}) ({selector} @ {END})"
-        for selector in (select(f"aws_cost_{day}", by, service), _non_usage(f"aws_cost_{day}", service))
+        for selector in (select(f"aws_cost_{day}", by, choice), _non_usage(f"aws_cost_{day}", choice))
     )
     return _less(whole, other, part)
 
 
-def daily_cost(by: str, part: Part = "all", service: str = _CHOSEN_SERVICE) -> str:
+def daily_cost(by: str, part: Part = "all", choice: Choice = CHOSEN) -> str:
     """Cost of the UTC day that begins at each step, in USD; the step must be one day.
 
     Dated history first, see `_days`. The day in which the range ends and the day before are not written yet: what
@@ -148,10 +213,10 @@ def daily_cost(by: str, part: Part = "all", service: str = _CHOSEN_SERVICE) -> s
 
     def newest(day: str, midnight: str) -> str:
         is_here = f"abs(vector(time() - 1) - {midnight}) < {_HALF_DAY}"
-        return f"{total(by, _now(by, part, day, service))} and on () ({is_here})"
+        return f"{total(by, _now(by, part, day, choice))} and on () ({is_here})"
 
     return (
-        f"({total(by, _days(by, part, at_begin=True, service=service))}"
+        f"({total(by, _days(by, part, at_begin=True, choice=choice))}"
         f" or ({newest('today', _TODAY)} or {newest('yesterday', f'({_TODAY} - {_DAY})')})"
         f" and on () (vector({END} % {_DAY}) > 120) unless on () {_written('[1d] offset -1d')})"
         f" and on () (vector(time()) < {END})"
@@ -183,9 +248,9 @@ def complete_through() -> str:
     )
 
 
-def range_cost(by: str, part: Part = "all", service: str = _CHOSEN_SERVICE) -> str:
+def range_cost(by: str, part: Part = "all", choice: Choice = CHOSEN) -> str:
     """Cost of the UTC days of the range as far as dated history has them, in USD; at any step the same."""
-    return total(by, _days(by, part, lambda days: f"sum_over_time({days}{RANGE})", service=service))
+    return total(by, _days(by, part, lambda days: f"sum_over_time({days}{RANGE})", choice=choice))
 
 
 def organization_cost() -> str:
@@ -209,20 +274,18 @@ def _complete_runs() -> str:
     return f"({days} and on () (vector(time()) <= $complete))"
 
 
-def average_of_week(by: str, most: int = 0) -> str:
+def average_of_week(by: str, choice: Choice = CHOSEN) -> str:
     """The average run of the seven UTC days that end with each complete day, at the begin of that day, in USD.
 
-    Of the `most` that ran up most in the range, if given. Only where all seven days are known. The steps must be days;
-    they are looked up at their ends, also before the range.
+    Only where all seven days are known. The steps must be days; they are looked up at their ends, also before the range.
     """
     week = f"[7d:1d] offset -{_DAY * 1000 + 1}ms"  # a millisecond, or an eighth day would be on the edge
-    days = total(by, _days(by or BY_ACCOUNT, "run"))
+    days = total(by, _days(by or BY_ACCOUNT, "run", choice=choice))
     is_complete = f"on () (vector(time() + {_DAY}) <= $complete)"
     live = f'last_over_time(aws_cost_yesterday_by_service_usd{{service=~"$undated"}}{_LIVE} offset -1d)'
     known = f"on () (count_over_time(group(last_over_time({_BY_SERVICE}[1d]) or {live}){week}) == 7)"
-    largest = f" and on ({by}) {top_of_range(most, by, 'run')}" if most else ""
     # A service without cost on a day has no value then, and cost nothing.
-    return f"sum_over_time(({days}){week}) / 7 and {known} and {is_complete}{largest}"
+    return f"sum_over_time(({days}){week}) / 7 and {known} and {is_complete}"
 
 
 def coming_days(most: int) -> str:
@@ -233,21 +296,21 @@ def coming_days(most: int) -> str:
     return f"({_TODAY} + {_DAY} * ({numbers})) * 1000 and on (days_ahead) aws_cost_forecast_daily_usd"
 
 
-def cost_before(by: str, part: Part) -> str:
+def cost_before(by: str, part: Part, choice: Choice = CHOSEN) -> str:
     """Cost of as many UTC days before the range as are complete in it, in USD; nothing unless all are known."""
-    days = _days(by, part)
+    days = _days(by, part, choice=choice)
     is_before = f"on () (vector(time()) <= {_RANGE_BEGINS} > {_before_begins()})"
     return f"{total(by, f'sum_over_time((({days}) and {is_before}){_TWO_RANGES})')} and on () {_both_known()}"
 
 
-def change(by: str) -> str:
+def change(by: str, choice: Choice = CHOSEN) -> str:
     """By how many dollars the run of the complete days of the range differs from that of as many days before.
 
     Nothing unless all days are known. What is new has cost nothing before; what has ended costs nothing now.
     """
     now = f"(vector(time()) > {_RANGE_BEGINS} <= $complete)"
     before = f"(vector(time()) <= {_RANGE_BEGINS} > {_before_begins()})"
-    signed = f"({_days(by, 'run')}) * on () group_left () ({now} * 0 + 1 or {before} * 0 - 1)"
+    signed = f"({_days(by, 'run', choice=choice)}) * on () group_left () ({now} * 0 + 1 or {before} * 0 - 1)"
     return f"{total(by, f'sum_over_time(({signed}){_TWO_RANGES})')} and on () {_both_known()}"
 
 
@@ -344,7 +407,7 @@ def top_of_range(count: int, by: str, part: Part = "all") -> str:
 
     Pairs by this month and the last, and only without dated history.
     """
-    recent = total(by, _now(by, part, "yesterday", _CHOSEN_SERVICE))
+    recent = total(by, _now(by, part, "yesterday", CHOSEN))
     if by == PAIR:
         months = '__name__=~"aws_cost_month_to_date_usd|aws_cost_last_month_usd"'
         recent = f"sum by ({by}) ({{{months}, {LIVE_COST}}} @ {END})"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import table, timeseries
 
 from grafana.builder.collected import EC2_RUNNING, USAGE, Collected
-from grafana.builder.promql import ACCOUNT, PLACE, daily_cost, drawn
+from grafana.builder.promql import ACCOUNT, PLACE, Choice, daily_cost, drawn
 from grafana.builder.style import (
     SERIES,
     account_column,
@@ -146,7 +147,7 @@ def usage_panel(usage: Usage, width: int, height: int) -> timeseries.Panel:
     for ref, count, colour in zip("ABCDE", usage.counts, SERIES, strict=False):
         panel.with_target(ranged(ref, drawn(count.expr()), count.name, "1d"))
         panel.override_by_name(count.name, properties(color=fixed(colour)))
-    cost = daily_cost("", service=services)
+    cost = daily_cost("", choice=Choice(service=services))
     return usage.source.in_legend(panel.with_target(ranged("Z", drawn(cost), "Cost", "1d")))
 
 
@@ -160,16 +161,47 @@ def usage_of_service(width: int, height: int) -> timeseries.Panel:
         width=width,
         height=height,
     ).no_value("nothing is counted of this service")
+    totals: list[tuple[Daily, str]] = []
+    others: list[tuple[Daily, str]] = []
+    for usage in USAGES:
+        for count in usage.counts:
+            is_total = type(count) is Daily and not count.scale
+            (totals if is_total else others).append((count, "|".join(usage.services)))
+    # One selector of all totals: ids of chosen accounts are most of what a query consists of.
+    families: dict[str, list[str]] = {}
+    for count, services in totals:
+        families.setdefault(services, []).append(f"{count.family}_daily")
+    names = "|".join(f"{count.family}_daily" for count, _ in totals)
+    days = f'sum by (__name__) (last_over_time({{__name__=~"{names}", {PLACE}}}[1d] offset -1d))'
+    for count, _ in totals:
+        days = f'label_replace({days}, "what", "{count.name}", "__name__", "{count.family}_daily")'
+    of_chosen = of_chosen_service(days, "__name__", {of: "|".join(each) for of, each in families.items()})
     counts = " or ".join(
-        f'label_replace({only_for("|".join(usage.services), count.expr())}, "what", "{count.name}", "", "")'
-        for usage in USAGES
-        for count in usage.counts
+        [
+            f"sum by (what) ({of_chosen})",
+            *(
+                f'label_replace({only_for(services, count.expr())}, "what", "{count.name}", "", "")'
+                for count, services in others
+            ),
+        ]
     )
     for usage in USAGES:
         for count, colour in zip(usage.counts, SERIES, strict=False):
             panel.override_by_name(count.name, properties(color=fixed(colour)))
     panel.with_target(ranged("A", drawn(f"({counts})"), "{{what}}", "1d"))
     return USAGE.in_legend(panel.with_target(ranged("Z", drawn(daily_cost("")), "Cost", "1d")))
+
+
+def of_chosen_service(vector: str, label: str, services: Mapping[str, str]) -> str:
+    """What of a vector belongs to a chosen service, by a regular expression of the values of `label` for each service.
+
+    Services with the same values stand as one, with `|` between them. The vector has no label `service`.
+    """
+    placed = f'label_replace({vector}, "service", "-", "", "")'
+    for service, values in services.items():
+        placed = f'label_replace({placed}, "service", "{service}", "{label}", "{values}")'
+    chosen = f'label_replace({placed}, "service", "", "service", "(?:.*[|])?(?:$service)(?:[|].*)?")'
+    return f"({chosen} and on (service) vector(1))"
 
 
 def only_for(service: str, expr: str) -> str:

@@ -10,10 +10,12 @@ from typing import Any
 import grafana_lint as lint
 import requests
 
-from grafana.builder.promql import complete_through
+from grafana.builder.promql import RANKED, complete_through, top_of_range
 
 DAY = 86_400
 STEPS = {"1d": DAY, "1h": 3600, "1m": 60}
+
+_RANKED = re.compile(rf"\$({RANKED}(\d+)_(service|account_id)_(all|run|non_usage))\b")
 
 Series = list[dict[str, Any]]
 
@@ -34,6 +36,11 @@ def run(
     if "$complete" in target["expr"] and values.get("complete", "0") == "0":
         (known,) = instant(url, lint.resolve(complete_through(), lint.grafana(start, end)), end)
         values = values | {"complete": known["value"][1]}
+    for name, most, label, part in _RANKED.findall(target["expr"]):
+        if values[name] == ".*":
+            ranked = lint.resolve(top_of_range(int(most), label, part), values | lint.grafana(start, end))
+            found = [one["metric"][label] for one in instant(url, ranked, end)]
+            values = values | {name: _pattern(found + ["none"] * (label == "account_id"))}
     text = lint.resolve(target["expr"], values | lint.grafana(start, end))
     if target.get("instant"):
         return ask(url, "query", query=text, time=end)
@@ -54,7 +61,8 @@ def choose(
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     for name in ("undated", "complete"):
         (values[name],) = options(url, variables[name], values, start, end)
-    for name in ("accounts", "live", "furthest", "named"):
+    ranked = [name for name in variables if name.startswith(RANKED)]
+    for name in ("accounts", "live", "furthest", "named", *ranked):
         if name in variables:
             values[name] = _pattern(options(url, variables[name], values, start, end))
     return values

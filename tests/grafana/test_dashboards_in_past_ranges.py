@@ -22,7 +22,7 @@ import grafana_lint as lint
 import pytest
 
 from grafana import build
-from grafana.builder.usage import only_for
+from grafana.builder.usage import of_chosen_service, only_for
 
 DAY = 86_400
 DAYS = 430
@@ -561,6 +561,32 @@ def test_what_is_of_some_services_is_there_where_one_of_them_is_chosen(
 ) -> None:
     query = only_for("AWS Lambda|Amazon Kinesis", "vector(5)")
     assert bool(asking.instant(prometheus, lint.resolve(query, {"service": pattern}), 1000)) == is_there
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shown"),
+    [
+        ("AWS Lambda", {"function"}),
+        ("Amazon Kinesis", {"shard", "consumer"}),
+        ("Amazon Kinesis Firehose", {"shard", "consumer"}),
+        ("(Tax|AWS Lambda)", {"function"}),
+        ("(Amazon Kinesis|AWS Lambda)", {"function", "shard", "consumer"}),
+        ("Tax", set()),
+        ("Kinesis", set()),
+        ("()", set()),
+    ],
+)
+def test_what_is_shown_of_a_vector_belongs_to_a_chosen_service(
+    prometheus: str, pattern: str, shown: set[str]
+) -> None:
+    kinds = " or ".join(
+        f'label_replace(vector(5), "kind", "{kind}", "", "")'
+        for kind in ("function", "shard", "consumer", "other")
+    )
+    services = {"AWS Lambda": "function", "Amazon Kinesis|Amazon Kinesis Firehose": "shard|consumer"}
+    query = of_chosen_service(f"({kinds})", "kind", services)
+    found = asking.instant(prometheus, lint.resolve(query, {"service": pattern}), 1000)
+    assert {one["metric"]["kind"] for one in found} == shown
 
 
 def _shown(chosen: Range) -> list[int]:

@@ -21,6 +21,7 @@ def build() -> Dashboard:
             "One account: what it costs, and what runs in it.",
             one="account",
             without=("region",),
+            rankings=(costs.chart_ranking("service", "run"), costs.table_ranking("service")),
         )
         .with_panel(costs.month(8))
         .with_panel(costs.budget(5))

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import collected, costs
 from grafana.builder.frame import CHOSEN_IDS, chosen_accounts, frame, hidden_list
-from grafana.builder.promql import COST, END, LIVE_COST, PAIR, SUBJECT, daily_cost, select
+from grafana.builder.promql import COST, END, LIVE_COST, PAIR, SUBJECT, daily_cost, select, select_by_account
 from grafana.builder.style import (
     BAD,
     BY_THRESHOLD,
@@ -341,14 +341,16 @@ def _scores() -> timeseries.Panel:
 def _furthest() -> dashboard.QueryVariable:
     """The accounts in which the scores are that were furthest off in the range, or at its end without dated history.
 
-    It is asked of every sample that was written: the chart then takes the scores that still stand, of few accounts.
+    It is asked of every sample that was written, of the furthest of each account while all services are chosen: the
+    chart then takes the scores that still stand, of few accounts.
     More than are drawn, as AWS may have restated the day of the furthest.
     """
 
     def ranked(scores: str) -> str:
         return f"topk({_FURTHEST_SCORES}, {scores})"
 
-    dated = f"aws_cost_daily_deviation_score{{{COST}}}[1d$__range] @ {END} offset -1d"
+    written = select_by_account("aws_cost_daily_deviation_score", "aws_cost_daily_deviation_score_by_account")
+    dated = f"{written}[1d$__range] @ {END} offset -1d"
     live = f"last_over_time(aws_cost_deviation_score{{{LIVE_COST}}}[3d] @ {END} offset -1d)"
     scores = (f"max_over_time({dated})", f"-min_over_time({dated})", f"abs({live})")
     return hidden_list(

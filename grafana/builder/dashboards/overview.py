@@ -28,6 +28,12 @@ def build() -> Dashboard:
             "Overview",
             "What happened, what it costs, and where: the whole AWS organization at a glance.",
             without=("region",),
+            rankings=(
+                costs.chart_ranking("service", "run"),
+                costs.chart_ranking("account_id", "run"),
+                costs.table_ranking("service"),
+                costs.table_ranking("account_id"),
+            ),
         )
         .with_panel(costs.month(8))
         .with_panel(costs.budget(5))

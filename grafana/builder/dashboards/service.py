@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import costs, inventory, usage
 from grafana.builder.frame import frame
-from grafana.builder.promql import BY_ACCOUNT, range_cost
+from grafana.builder.promql import BY_ACCOUNT, Choice, range_cost
 from grafana.builder.style import COLUMNS, bars_that_fit, instant, stat_panel
 
 
@@ -18,6 +18,7 @@ def build() -> Dashboard:
             "Service",
             "One service: what it costs, where, and what is behind it.",
             one="service",
+            rankings=(costs.chart_ranking("account_id", "all"), costs.table_ranking("account_id")),
         )
         .with_panel(costs.month(9))
         .with_panel(costs.yesterday(4))
@@ -40,7 +41,7 @@ def _share() -> stat.Panel:
         "What part of the cost of the range of the chosen accounts the service is. Up to the newest day that is written, "
         "which ended up to two days ago.",
         range_cost(""),
-        range_cost("", service=".*"),
+        range_cost("", choice=Choice(service=".*")),
         width=5,
     )
 

@@ -11,6 +11,7 @@ from grafana.builder.collected import FORECAST
 from grafana.builder.frame import frame
 from grafana.builder.promql import (
     COST,
+    Ranking,
     average_day,
     average_of_week,
     coming_days,
@@ -49,6 +50,7 @@ from grafana.builder.style import (
 )
 
 _HEIGHT = 10
+_LARGEST = Ranking(most=5, label="service", part="run")
 
 
 def build() -> Dashboard:
@@ -59,6 +61,7 @@ def build() -> Dashboard:
             "Where cost has been going, and where it goes.",
             start="now-90d",
             without=("region",),
+            rankings=(_LARGEST,),
         )
         .with_panel(_range())
         .with_panel(_direction())
@@ -160,7 +163,7 @@ def _weeks() -> timeseries.Panel:
         .no_value("no complete day in this range")
         .unit(USD)
         .decimals(2)
-        .with_target(ranged("A", average_of_week("service", 5), "{{service}}", "1d"))
+        .with_target(ranged("A", average_of_week("service", _LARGEST.them()), "{{service}}", "1d"))
     )
 
 

@@ -17,6 +17,7 @@ from exporter.anomalies.history import (
     DAILY_EXPECTED,
     DAILY_EXPECTED_BY_SERVICE,
     DAILY_SCORE,
+    DAILY_SCORE_BY_ACCOUNT,
     DAILY_USAGE,
     DAILY_USAGE_BY_SERVICE,
     AssessedHistory,
@@ -94,6 +95,9 @@ def expected(ledger: Ledger, day: date, settings: AnomalySettings | None = None)
             values[DAILY_USAGE.name, *pair] = round(float(base.value[number]), 4)
             values[DAILY_EXPECTED.name, *pair] = round(float(base.expected[number]), 4)
             values[DAILY_SCORE.name, *pair] = round(float(base.score[number]), 2)
+    for account_id in {account_id for _, account_id, _ in values}:
+        scores = [v for (name, of, _), v in values.items() if (name, of) == (DAILY_SCORE.name, account_id)]
+        values[DAILY_SCORE_BY_ACCOUNT.name, account_id, ""] = max(sorted(scores, reverse=True), key=abs)
     for family, summed in (
         (DAILY_USAGE, DAILY_USAGE_BY_SERVICE),
         (DAILY_EXPECTED, DAILY_EXPECTED_BY_SERVICE),
@@ -117,6 +121,7 @@ def test_a_first_start_has_every_day_that_can_be_assessed_as_it_would_have_been_
     # After the first fortnight no day is missing; the spike stands at its day.
     assert sorted(found) == [FIRST + number * DAY for number in range(14, (NEWEST - FIRST).days + 1)]
     assert found[date(2026, 4, 8)][DAILY_SCORE.name, PROD, "spike"] > 20
+    assert found[date(2026, 4, 8)][DAILY_SCORE_BY_ACCOUNT.name, PROD, ""] > 20
     assert found[date(2026, 4, 7)][DAILY_SCORE.name, PROD, "spike"] < 5
 
 
