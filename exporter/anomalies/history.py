@@ -1,8 +1,8 @@
 """What was expected of each assessed day, kept as dated values from which the dated history is written.
 
 A day is assessed as the live gauges were, from what the ledger holds now of it and of the days before:
-also the days of the past that a first start reads. It is assessed again when one of these days was read
-again, when the settings change, and by another release of this program.
+also the days of the past that a first start reads. It is assessed again when the cost of one of these days
+changes, when the settings change, and by another release of this program.
 """
 
 from __future__ import annotations
