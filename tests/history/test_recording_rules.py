@@ -137,7 +137,7 @@ def test_recorded_series_are_what_the_ledger_holds(
 def test_the_documented_queries_are_right_at_any_midnight(
     make_server: MakeServer, make_writer: MakeWriter, ledger: Ledger, program: str
 ) -> None:
-    """Those of the newest days are compared in test_windows_after_midnight.py, those of sums in test_dated_sums.py."""
+    """Those of the newest days are compared in test_windows_after_midnight.py, those of sums in test_dated_sums_on_prometheus.py."""
     server: Server = make_server(program)
     restated(ledger, fill(ledger, 130, ACCOUNTS, SERVICES))
     make_writer(server.write_url).write()
