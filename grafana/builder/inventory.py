@@ -87,6 +87,7 @@ def waste(width: int) -> stat.Panel:
             "regions. Up to an hour old.",
             width=width,
             height=5,
+            named=True,
         )
         .unit(USD)
         .decimals(2)

@@ -48,7 +48,9 @@ class Level(Daily):
 
     def expr(self, matchers: str = PLACE) -> str:
         """Its mean over the UTC day that begins at each step, summed up over regions."""
-        return f"sum(avg_over_time({self.family}{{{matchers}}}[1d] offset -1d)){self.scale}"
+        # One value a place, or a day on which the exporter moved would count twice.
+        means = f"avg_over_time({self.family}{{{matchers}}}[1d] offset -1d)"
+        return f"sum(max by (account_id, region) ({means})){self.scale}"
 
 
 @dataclass(frozen=True, slots=True)

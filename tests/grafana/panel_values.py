@@ -35,14 +35,15 @@ def _newest(w: World) -> int:
     return (w.today - through.date()).days + 1
 
 
-def _same_days_of_last_month(w: World) -> tuple[float, float]:
+def _against_last_month(w: World) -> tuple[float, float]:
     complete = w.today.day - _newest(w)
     if complete < 1:
         return w.count("B"), 0.0  # no day of this month is complete
     last = w.today.replace(day=1) - timedelta(days=1)
     days = min(complete, calendar.monthrange(last.year, last.month)[1])
     first = (w.today - last.replace(day=1)).days
-    return w.shown("B"), w.cost(first, first - days + 1)
+    begin = w.today.day - 1
+    return w.shown("B"), w.cost(begin, begin - days + 1) / w.cost(first, first - days + 1) - 1
 
 
 def _run(w: World, first: int, last: int, **only: str) -> float:
@@ -244,7 +245,7 @@ _COMMON: Mapping[str, Check] = {
 VALUES: Mapping[str, Mapping[str, Check]] = {
     "overview": {
         "Yesterday": _yesterday,
-        "This month": _same_days_of_last_month,
+        "This month": _against_last_month,
         "Projection of budget": _organization_budget,
         "Could be saved": _COMMON["Could be saved"],
         "Can I trust this?": lambda w: (w.shown("C"), len(w.samples(f"{_SELF}collector_failure_info"))),
@@ -278,7 +279,7 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
     },
     "service": {
         "Yesterday": _yesterday,
-        "This month": _same_days_of_last_month,
+        "This month": _against_last_month,
         "Share of the bill": lambda w: (
             w.shown(),
             w.cost(30, w.newest_written()) / w.all_cost(30, w.newest_written()),

@@ -201,6 +201,7 @@ def _put(*path_and_value: Any) -> Callable[[lint.Json], None]:
         (_put("links", 0, "keepTime", False), "no links to the other dashboards"),
         (_set_link("&${account:queryparam}", ""), "loses range or filters"),
         (_set_link("&${__url_time_range}", ""), "loses range or filters"),
+        (_set_link(":percentencode", ""), "breaks at an &"),
         (_put("templating", "list", 5, "skipUrlSync", False), "variable accounts is handed on"),
         (_put("time", "from", "now-24h"), "no links to the other dashboards"),
         (_filter_nothing_by("region"), "variable region is shown and filters nothing"),

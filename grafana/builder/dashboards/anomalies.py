@@ -98,6 +98,7 @@ def _state() -> stat.Panel:
             "cost computes the findings again.",
             width=7,
             height=_FIRST_ROW,
+            named=True,
         )
         .unit("none")
         .decimals(0)

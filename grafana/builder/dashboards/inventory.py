@@ -65,6 +65,7 @@ def _count() -> stat.Panel:
             "hour old.",
             width=6,
             height=5,
+            named=True,
         )
         .unit("short")
         .decimals(0)
