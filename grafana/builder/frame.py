@@ -182,11 +182,13 @@ def _account() -> dashboard.QueryVariable:
     dated = f'{{__name__=~"{_INFO}|aws_cost_daily_by_account_usd", job="", {_IN_GROUP}}}'
     served = f'{{__name__=~"{_INFO}|aws_cost_today_by_account_usd", job!="", {_IN_GROUP}}}'
     chosen = f"group by (account_id) (last_over_time({dated}[$__range]) or {served})"
-    # Names are looked up in one family an account: at each day of a year that is most of the work.
-    written = '{__name__=~"aws_account_info|aws_cost_daily_by_account_usd", job=""}'
-    days = f"timestamp(group by ({by}) (last_over_time({written}[1d])))"
+    # A name at the end of the range, or else of the newest day with cost, or else one that an account without cost had:
+    # to look up each account at each day of a year is most of the work.
+    infos = 'last_over_time(aws_account_info{job=""}'
+    days = f"timestamp(group by ({by}) (last_over_time(aws_cost_daily_by_account_usd[1d])))"
     newest = (
-        f"topk by (account_id) (1, max_over_time({days}{RANGE}) or timestamp(group by ({by}) ({served})))"
+        f"topk by (account_id) (1, timestamp(group by ({by}) ({served} or {infos}[2d])))"
+        f" or max_over_time({days}{RANGE}) or 0 * group by ({by}) ({infos}[$__range])))"
     )
     cost = f"sum by (account_id) (sum_over_time(last_over_time(aws_cost_daily_by_account_usd[1d]){RANGE}))"
     most = f"0 * {newest} + on (account_id) group_left () (({cost} or 0 * {chosen}) and {chosen})"

@@ -124,18 +124,20 @@ def total(by: str, vector: str) -> str:
     return f"sum by ({by}) ({vector})" if by else f"sum({vector})"
 
 
-def select(stem: str, by: str, choice: Choice = CHOSEN) -> str:
+def select(stem: str, by: str, choice: Choice = CHOSEN, *others: str) -> str:
     """A selector of what is chosen, of `{stem}_usd` or of the sums beside it that suffice for sums by these labels.
 
-    What it finds must still be summed by `by`.
+    What it finds must still be summed by `by`. `others` are further stems.
     """
-    accounts, service, more = choice.accounts, choice.service, choice.more
+    stems = (stem, *others)
+    pairs = "|".join(f"{each}_usd" for each in stems)
     if by == "service":
-        return f'{{__name__=~"{stem}_usd|{stem}_by_service_usd", account_id=~"{accounts}", service=~"{service}"{more}}}'
+        names = f"{pairs}|{'|'.join(f'{each}_by_service_usd' for each in stems)}"
+        return f'{{__name__=~"{names}", account_id=~"{choice.accounts}", service=~"{choice.service}"{choice.more}}}'
     if "service" in by:
-        return f"{stem}_usd{{{matchers(choice)}}}"
+        return _named(stems, "_usd", choice)
     # Sums by account have no service.
-    return select_by_account(f"{stem}_usd", f"{stem}_by_account_usd", choice)
+    return select_by_account(pairs, "|".join(f"{each}_by_account_usd" for each in stems), choice)
 
 
 def select_by_account(pairs: str, accounts_alone: str, choice: Choice = CHOSEN) -> str:
@@ -148,9 +150,16 @@ def select_by_account(pairs: str, accounts_alone: str, choice: Choice = CHOSEN) 
     )
 
 
-def _non_usage(stem: str, choice: Choice) -> str:
+def _non_usage(stem: str, choice: Choice, *others: str) -> str:
     """A selector of the pairs with other charges than usage; they are few."""
-    return f"{stem}_non_usage_usd{{{matchers(choice)}}}"
+    return _named((stem, *others), "_non_usage_usd", choice)
+
+
+def _named(stems: tuple[str, ...], ending: str, choice: Choice) -> str:
+    """A selector of families by account and service."""
+    if len(stems) == 1:
+        return f"{stems[0]}{ending}{{{matchers(choice)}}}"
+    return f'{{__name__=~"{"|".join(f"{stem}{ending}" for stem in stems)}", {matchers(choice)}}}'
 
 
 def _for_live(choice: Choice) -> Choice:
@@ -204,6 +213,18 @@ def _now(by: str, part: Part, day: str, choice: Choice) -> str:
     return _less(whole, other, part)
 
 
+def _newest(by: str, part: Part, choice: Choice) -> str:
+    """The same of both days, with a label `day`: one selector names both, since chosen accounts make it long."""
+    whole, other = (
+        f'max by ({_series(by)}, day) (label_replace({selector} @ {END}, "day", "$1", "__name__", "aws_cost_(.+?)_.+"))'
+        for selector in (
+            select("aws_cost_today", by, choice, "aws_cost_yesterday"),
+            _non_usage("aws_cost_today", choice, "aws_cost_yesterday"),
+        )
+    )
+    return _less(whole, other, part)
+
+
 def daily_cost(by: str, part: Part = "all", choice: Choice = CHOSEN) -> str:
     """Cost of the UTC day that begins at each step, in USD; the step must be one day.
 
@@ -212,13 +233,14 @@ def daily_cost(by: str, part: Part = "all", choice: Choice = CHOSEN) -> str:
     day before, so that the first two minutes of a day count for nothing.
     """
 
-    def newest(day: str, midnight: str) -> str:
-        is_here = f"abs(vector(time() - 1) - {midnight}) < {_HALF_DAY}"
-        return f"{total(by, _now(by, part, day, choice))} and on () ({is_here})"
+    def is_here(day: str, midnight: str) -> str:
+        here = f"abs(vector(time() - 1) - {midnight}) < {_HALF_DAY}"
+        return f'label_replace({here}, "day", "{day}", "", "")'
 
+    here = f"on (day) ({is_here('today', _TODAY)} or {is_here('yesterday', f'({_TODAY} - {_DAY})')})"
     return (
         f"({total(by, _days(by, part, at_begin=True, choice=choice))}"
-        f" or ({newest('today', _TODAY)} or {newest('yesterday', f'({_TODAY} - {_DAY})')})"
+        f" or {total(by, f'({_newest(by, part, choice)}) and {here}')}"
         f" and on () (vector({END} % {_DAY}) > 120) unless on () {_written('[1d] offset -1d')})"
         f" and on () (vector(time()) < {END})"
     )
