@@ -125,7 +125,7 @@ class Collected(_Enumerated):
 
     def _served(self, by: str, matchers: str = "") -> str:
         """The newest success by these labels, where what was read then is served still."""
-        interval = f"max by (collector) ({_COLLECTOR}interval_seconds{{{self._matcher}}})"
+        interval = f"max by (collector) ({_COLLECTOR}interval_seconds)"
         served = f"clamp_min({INTERVALS_SERVED} * {interval}, {SERVED_AT_LEAST.total_seconds():.0f})"
         return f"max by ({by}) ({_READ}{{{self._matcher}{matchers}}}) + on (collector) group_left () {served} > time()"
 
