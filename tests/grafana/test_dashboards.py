@@ -63,6 +63,16 @@ DECLARED: lint.Declared = (
             "service",
             "period",
             "subject",
+            "collector",
+            "resource_type",
+            "region",
+            "metric",
+            "channel",
+            "integration",
+            "rule_group",
+            "template",
+            "result",
+            "instance",
         },
     }
     | {

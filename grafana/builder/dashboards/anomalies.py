@@ -42,6 +42,11 @@ from grafana.builder.style import (
 )
 
 _FIRING = 'ALERTS{alertstate="firing", severity=~"warning|critical"}'
+# What tells alerts of one name apart, in the order in which it is shown.
+_ABOUT = (
+    *("account", "account_id", "service", "collector", "resource_type", "region", "metric"),
+    *("channel", "integration", "rule_group", "template", "result", "instance"),
+)
 _FIRST_ROW = 6  # height, in rows of the grid
 _LIMIT = 'on () group_left () max(aws_cost_anomaly_setting{setting="score"})'
 
@@ -109,18 +114,18 @@ def _state() -> stat.Panel:
                 "Anomalies",
             )
         )
-        .with_target(instant("B", collected.ACCOUNTS.or_zero(f"count({_FIRING})"), "Alerts"))
+        .with_target(instant("B", collected.ALERTS.or_zero(f"count({_FIRING})"), "Alerts"))
         .with_target(instant("C", "time() - max(aws_cost_anomaly_day_timestamp_seconds)", "Day's age"))
         .override_by_regexp("/^A/", properties(thresholds=steps((None, GOOD), (1, WARNING))))
         .override_by_name("Day's age", properties(unit="s", decimals=1))
     )
-    return collected.COST.in_values(panel, "State")
+    return collected.Both(collected.COST, collected.ALERTS).in_values(panel, "State")
 
 
 def _alerts() -> table.Panel:
-    firing = f"max by (alertname, severity, subject, account, account_id, service) ({_FIRING})"
-    # Alerts of a threshold name their subject, the others an account and perhaps a service.
-    about = f'label_join({firing}, "about", " ", "account", "account_id", "service")'
+    # Alerts of a threshold name their subject, the others one or several of these.
+    labels = ", ".join(f'"{label}"' for label in _ABOUT)
+    about = f'label_join({_FIRING}, "about", " ", {labels})'
     about = f'label_replace({about}, "about", "$1", "subject", "(.+)")'
     panel = (
         table_panel(
@@ -137,7 +142,7 @@ def _alerts() -> table.Panel:
         .override_by_name("Severity", properties(custom__width=75))
         .override_by_name("About", properties(custom__wrapText=True))
     )
-    return collected.ACCOUNTS.in_rows(panel, "about")
+    return collected.ALERTS.in_rows(panel, "about")
 
 
 def _causes() -> table.Panel:
