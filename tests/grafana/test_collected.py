@@ -15,7 +15,7 @@ from exporter.collectors import all_collectors
 from exporter.core.places import Scope
 from exporter.declarations.collector import AnyCollector
 from grafana.builder import collected, usage
-from grafana.builder.collected import ALERTS, ANOMALY_CAUSES, COST, EC2_INSTANCES, INVENTORY, Collected
+from grafana.builder.collected import ALERTS, ANOMALY_CAUSES, EC2_INSTANCES, INVENTORY, Collected
 from grafana.builder.dashboards import anomalies
 from grafana.builder.style import STATE, ranking_bars
 

@@ -8,14 +8,13 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import collected, costs
 from grafana.builder.frame import CHOSEN_IDS, chosen_accounts, frame, hidden_list
-from grafana.builder.promql import COST, END, LIVE_COST, PAIR, SUBJECT, daily_cost, select, select_by_account
+from grafana.builder.promql import COST, END, LIVE_COST, PAIR, SUBJECT, select, select_by_account
 from grafana.builder.style import (
     BAD,
     BY_THRESHOLD,
     COLUMNS,
     DATASOURCE,
     GOOD,
-    MONEY,
     MUTED,
     NEUTRAL,
     WARNING,
@@ -283,15 +282,15 @@ def _band() -> timeseries.Panel:
     return (
         daily_bars(
             "Expected against actual",
-            "Run of each UTC day: its cost without tax, support, fees and credits. On assessed days also the usage at amortized cost, and "
-            "the usage that was expected, summed over what is chosen. Where accounts are chosen by name, also the end of the expected band on the side where the usage of each "
-            "service lies: choose one account and service, as a sum over many says little. The newest assessed day ended one or two "
-            "days ago, at the start of a month up to five.",
+            "Usage of each assessed UTC day at amortized cost, as bars, and what was expected of it, summed over what is chosen. Where "
+            "accounts are chosen by name, also the end of the expected band on the side where the usage of each service lies: choose one "
+            "account and service, as a sum over many says little. The newest assessed day ended one or two days ago, at the start of a "
+            "month up to five.",
             width=COLUMNS,
             height=10,
         )
+        .no_value("no day that begins in this range is assessed")
         .legend(legend_below("lastNotNull"))
-        .with_target(ranged("A", daily_cost("", "run"), "Run", "1d"))
         .with_target(
             ranged("B", _sum_of_days("aws_cost_daily_usage", "aws_cost_assessed_usage_usd"), "Usage", "1d")
         )
@@ -299,8 +298,7 @@ def _band() -> timeseries.Panel:
             ranged("C", _sum_of_days("aws_cost_daily_expected", "aws_cost_expected_usd"), "Expected", "1d")
         )
         .with_target(ranged("D", _end_of_band(), "End of the band", "1d"))
-        .override_by_name("Run", properties(color=fixed(MUTED)))
-        .override_by_name("Usage", line_over_bars(MONEY, points=True))
+        .override_by_name("Usage", properties(color=fixed(MUTED)))
         .override_by_name("Expected", line_over_bars(NEUTRAL, points=True))
         .override_by_name("End of the band", line_over_bars(BAD, points=True))
     )
