@@ -134,7 +134,7 @@ class AssessedHistory:
             day = newest - number * _DAY
             if day not in inputs or not inputs[day].is_known:
                 continue
-            made_of = baseline.input_days(day)[-_MADE_OF_DAYS:]
+            made_of = [day - back * _DAY for back in range(_MADE_OF_DAYS - 1, -1, -1)]
             # While a first start reads the past, an older day waits for those before it: it is written once.
             recent = max(oldest, made_of[0])
             if day != newest and not all(
