@@ -369,8 +369,11 @@ def movers(days: int, most: int) -> tuple[str, str]:
     signed = f"* on () group_left () {sign}){_back(days + _WEEK)}"
     differs = total(PAIR, _days(PAIR, "run", lambda vector: f"sum_over_time(({vector} {signed})"))
     known = f"on () {_are_known(days + _WEEK)}"
-    largest = f"{differs} and topk({most}, abs({differs}) >= {LEAST_CHANGE_USD})"
-    return f"{largest} and {known}", f"{_sum_of_newest(PAIR, 0, days)} and {largest} and {known}"
+    largest = f"topk({most}, abs({differs}) >= {LEAST_CHANGE_USD})"
+    return (
+        f"{differs} and {largest} and {known}",
+        f"{_sum_of_newest(PAIR, 0, days)} and {largest} and {known}",
+    )
 
 
 def _newest_days(first: int, days: int) -> str:
