@@ -374,9 +374,8 @@ def movers(days: int, most: int) -> tuple[str, str]:
         return total(PAIR, _days(PAIR, "run", lambda vector: f"sum_over_time(({vector} {times})"))
 
     differs = weighted(" - 1")
-    largest = f"{differs} and topk({most}, abs({differs}) >= {LEAST_CHANGE_USD})"
-    known = f"on () {_are_known(days + _WEEK)}"
-    return f"{largest} and {known}", f"{weighted('')} and {largest} and {known}"
+    largest = f"topk({most}, abs({differs}) >= {LEAST_CHANGE_USD}) and on () {_are_known(days + _WEEK)}"
+    return f"{differs} and {largest}", f"{weighted('')} and {largest}"
 
 
 def _newest_days(first: int, days: int) -> str:
