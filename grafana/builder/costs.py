@@ -115,7 +115,7 @@ def in_range(width: int) -> stat.Panel:
         .decimals(2)
         .with_target(instant("A", range_cost(""), "Total"))
         .with_target(instant("B", promql.average_day(), "Run a day"))
-        .with_target(instant("C", f"({change('')}) / ({promql.cost_before('', 'run')})", "Against before"))
+        .with_target(instant("C", promql.change_in_part(), "Against before"))
         .override_by_name(
             "Against before",
             properties(unit="percentunit", decimals=1, thresholds=steps(*_DIRECTION)),

@@ -330,6 +330,13 @@ def cost_before(by: str, part: Part, choice: Choice = CHOSEN) -> str:
     return f"{total(by, f'sum_over_time(({counted}){_TWO_RANGES})')} and on () {_both_known()}"
 
 
+def change_in_part() -> str:
+    """By which part the run of the complete days of the range is more than that of as many days before."""
+    before = f"on () (vector(time()) <= {_RANGE_BEGINS} > {_before_begins()})"
+    run = f"sum(sum_over_time((({_days('', 'run')}) and {before}){_TWO_RANGES}))"
+    return f"({change('')}) / {run}"
+
+
 def change(by: str, choice: Choice = CHOSEN) -> str:
     """By how many dollars the run of the complete days of the range differs from that of as many days before.
 
