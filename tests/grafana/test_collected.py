@@ -50,6 +50,7 @@ def _failing(collector: str, account: str) -> Served:
 
 
 _COST = (*_on("cost"), *_read("cost", 60))
+_CAUSES = _on("anomaly_causes")
 _INVENTORY = (*_COST, *_on("inventory"))
 _FRESH = (*_INVENTORY, *_read("inventory", 60))
 
@@ -157,18 +158,19 @@ def test_accounts_fail_alone_where_each_is_read_by_itself() -> None:
             assert {scopes[name] for name in value.collectors} == {value.by_account}, value
 
 
-def test_causes_are_unknown_without_the_findings_that_they_explain(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("served", "text"),
+    [
+        ((*_on("cost"), *_read("cost", 7200), *_CAUSES, *_read("anomaly_causes", 60)), _TOO_OLD),
+        ((*_COST, *_CAUSES), _UNREAD),
+        ((*_COST, *_CAUSES, *_read("anomaly_causes", 60)), None),
+        ((), _NOTHING_SCRAPED),
+    ],
+    ids=["old findings", "causes not read", "both read", "nothing scraped"],
+)
+def test_causes_need_the_findings_that_they_explain(served: Served, text: str | None, tmp_path: Path) -> None:
     """The collector of causes goes on succeeding on what the ledger has."""
-    served = (*_on("cost"), *_read("cost", 7200), *_on("anomaly_causes"), *_read("anomaly_causes", 60))
-    _hold(tmp_path, served, (ANOMALY_CAUSES.state("type"), _rows(ANOMALY_CAUSES, _TOO_OLD)))
-
-
-def test_causes_and_findings_are_known(tmp_path: Path) -> None:
-    _hold(
-        tmp_path,
-        (*_COST, *_on("anomaly_causes"), *_read("anomaly_causes", 60)),
-        (ANOMALY_CAUSES.state("type"), []),
-    )
+    _hold(tmp_path, served, (ANOMALY_CAUSES.state("type"), _rows(ANOMALY_CAUSES, text)))
 
 
 @pytest.mark.parametrize(
