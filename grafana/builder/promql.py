@@ -238,9 +238,11 @@ def daily_cost(by: str, part: Part = "all", choice: Choice = CHOSEN) -> str:
         return f'label_replace({here}, "day", "{day}", "", "")'
 
     here = f"on (day) ({is_here('today', _TODAY)} or {is_here('yesterday', f'({_TODAY} - {_DAY})')})"
+    # Summed first: this part is evaluated once, and at each step only its sums are looked at.
+    newest = total(f"{by}, day" if by else "day", _newest(by, part, choice))
     return (
         f"({total(by, _days(by, part, at_begin=True, choice=choice))}"
-        f" or {total(by, f'({_newest(by, part, choice)}) and {here}')}"
+        f" or {total(by, f'{newest} and {here}')}"
         f" and on () (vector({END} % {_DAY}) > 120) unless on () {_written('[1d] offset -1d')})"
         f" and on () (vector(time()) < {END})"
     )
