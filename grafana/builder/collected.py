@@ -10,7 +10,7 @@ from typing import TypeVar
 from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
 from grafana_foundation_sdk.models import dashboard as model
 
-from exporter.declarations.collector import INTERVALS_SERVED, SERVED_AT_LEAST
+from exporter.declarations.collector import INTERVALS_SERVED
 from grafana.builder.style import MUTED, STATE, fixed, instant, properties, rows, when_unknown
 
 _COLLECTOR = "aws_spend_exporter_collector_"
@@ -21,6 +21,9 @@ _FRAMES = model.MatcherConfig(id_val="byFrameRefID", options=STATE)
 # Alerts are series only while they fire; this one always does.
 _RULES_LOADED = 'group(ALERTS{alertname="AwsSpendWatchdog"})'
 _NOTHING_SCRAPED = "nothing was scraped at the end of the range"
+_FAILS = "some reads fail"
+# Not as short as intervals in a demo, where the slowest of a collector's units takes longer than three of them.
+_STALE_AFTER = 900
 
 
 P = TypeVar("P", stat.Panel, bargauge.Panel)
@@ -57,11 +60,12 @@ class _Enumerated(Source):
     def unknown(self) -> Mapping[str, str]:
         """A text for each state, with a vector that has one series, of value 1 and without labels, while it holds."""
 
-    def state(self, label: str) -> str:
+    def state(self, label: str, without: tuple[str, ...] = ()) -> str:
         """Each state has its number, from 0 down, as its value."""
         return " or ".join(
             f'label_replace(({vector}) - {1 + number}, "{label}", "{text}", "", "")'
             for number, (text, vector) in enumerate(self.unknown().items())
+            if text not in without
         )
 
     def in_values(self, panel: P, name: str) -> P:
@@ -74,8 +78,13 @@ class _Enumerated(Source):
         )
         # Within these limits, a text has no bar.
         panel.with_override(_FRAMES, properties(mappings=[mapping], color=fixed(MUTED), min=0, max=1))
-        panel.with_target(instant(STATE, self.state("state"), name))
+        panel.with_target(instant(STATE, self.state("state", self._beside(panel)), name))
         return panel
+
+    @staticmethod
+    def _beside(panel: P) -> tuple[str, ...]:
+        """What is not said: a text beside the figures of a tile would leave them no room."""
+        return (_FAILS,) if isinstance(panel, stat.Panel) else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +108,7 @@ class Collected(_Enumerated):
         if self.ages:
             states["not read recently: see Exporter"] = f"{self._read} unless on () {self._fresh}"
         if self.by_account:
-            states["fails for chosen accounts: see Exporter"] = (
-                f"group({self._failing}) and on () {self._fresh}"
-            )
+            states[_FAILS] = f"group({self._failing}) and on () {self._fresh}"
         return states
 
     def or_zero(self, expr: str) -> str:
@@ -126,7 +133,7 @@ class Collected(_Enumerated):
     def _served(self, by: str, matchers: str = "") -> str:
         """The newest success by these labels, where what was read then is served still."""
         interval = f"max by (collector) ({_COLLECTOR}interval_seconds)"
-        served = f"clamp_min({INTERVALS_SERVED} * {interval}, {SERVED_AT_LEAST.total_seconds():.0f})"
+        served = f"clamp_min({INTERVALS_SERVED} * {interval}, {_STALE_AFTER})"
         return f"max by ({by}) ({_READ}{{{self._matcher}{matchers}}}) + on (collector) group_left () {served} > time()"
 
     @property
