@@ -10,6 +10,8 @@ LOWEST := .venv-lowest
 # What is on the PATH wins; .tools holds what had to be unpacked.
 export PATH := $(PATH):$(CURDIR)/.tools/usr/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start some hundred Pythons, and each of them would compile the project.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest
 # Processes that share the tests; those that start servers wait more than they compute.
 WORKERS ?= 4

@@ -1,8 +1,8 @@
 """What was expected of each assessed day, kept as dated values from which the dated history is written.
 
 A day is assessed as the live gauges were, from what the ledger holds now of it and of the days before:
-also the days of the past that a first start reads. It is assessed again when one of these days was read
-again, when the settings change, and by another release of this program.
+also the days of the past that a first start reads. It is assessed again when the cost of one of these days
+changes, when the settings change, and by another release of this program.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class AssessedHistory:
             day = newest - number * _DAY
             if day not in inputs or not inputs[day].is_known:
                 continue
-            made_of = baseline.input_days(day)[-_MADE_OF_DAYS:]
+            made_of = [day - back * _DAY for back in range(_MADE_OF_DAYS - 1, -1, -1)]
             # While a first start reads the past, an older day waits for those before it: it is written once.
             recent = max(oldest, made_of[0])
             if day != newest and not all(

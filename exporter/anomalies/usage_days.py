@@ -20,7 +20,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class DayInput:
-    """How well the usage of a day is known, and the reads of AWS that say so."""
+    """How well the usage of a day is known, and which of its changes that is."""
 
     is_known: bool
     """Its cost and its non-usage charges have been read: it can be assessed."""
@@ -28,8 +28,8 @@ class DayInput:
     """It was read late enough to be compared with."""
     confirmed_at: datetime = field(repr=False, compare=False)
     """When AWS last reported its cost, changed or not; it is no part of what the day's figures are made of."""
-    read_at: datetime | None
-    other_read_at: datetime | None
+    changes: int
+    """As `DayState.changes`: a read that finds nothing new leaves it."""
 
 
 def day_inputs(ledger: Ledger, start: date, end: date) -> dict[date, DayInput]:
@@ -39,7 +39,7 @@ def day_inputs(ledger: Ledger, start: date, end: date) -> dict[date, DayInput]:
     for day, state in ledger.reads.day_states(start, end).items():
         known = usage_is_known(day, state)
         complete = known and confirmed[day] >= start_of_day(day + _DAY) + _COMPLETE_AFTER
-        found[day] = DayInput(known, complete, confirmed[day], state.read_at, state.other_read_at)
+        found[day] = DayInput(known, complete, confirmed[day], state.changes)
     return found
 
 

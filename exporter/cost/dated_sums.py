@@ -1,8 +1,8 @@
 """Sums of cost by day and by month, and each day's non-usage charges, as dated values.
 
 They follow from the ledger alone: the days of a ledger of an older release get them without a request to AWS.
-A day is summed again when it was read again, a month when one of its days was, and all of them by another release
-of this program, or for another cost type.
+A day is summed again when its cost changes, a month when that of one of its days does, and all of them by another
+release of this program, or for another cost type.
 """
 
 from __future__ import annotations
@@ -187,17 +187,18 @@ def _was_read_after(read_at: datetime | None, day: date) -> bool:
 
 def _day_versions(states: Mapping[date, DayState]) -> dict[date, object]:
     return {
-        day: (state.read_at, state.other_read_at, usage_is_known(day, state)) for day, state in states.items()
+        day: (state.changes, _was_read_after(state.other_read_at, day), usage_is_known(day, state))
+        for day, state in states.items()
     }
 
 
 def _month_versions(states: Mapping[date, DayState], oldest: date, today: date) -> dict[date, object]:
-    """The months that are over, of which each day was read after its end, with when that was."""
+    """The months that are over, of which each day was read after its end, with the changes of these days."""
     found: dict[date, object] = {}
     month = month_start(today, 1)
     while month >= oldest:
         days = list(days_between(month, month_start(month, -1)))
         if all(day in states for day in days):
-            found[month] = [states[day].read_at for day in days]
+            found[month] = [states[day].changes for day in days]
         month = month_start(month, 1)
     return found

@@ -52,6 +52,8 @@ class DayState:
     other_moved: bool = False
     whole_at: datetime | None = None
     """When all accounts and services of the day were read together."""
+    changes: int = 0
+    """Grows with each read that finds other cost, or other non-usage charges, than the ledger had."""
 
 
 class CostReads:
@@ -80,7 +82,7 @@ class CostReads:
         columns = [f"{part}_{name}" for name in AMOUNTS]
         updates = ", ".join(f"{column} = excluded.{column}" for column in columns)
         with self._database.transaction() as db:
-            held = {day: _day_digest(db, day) for day in read.days}
+            held = {day: _day_digest(db, day, part) for day in read.days}
             rows_before = sum(self._day_rows(db, day) for day in read.days)
             numbers = None if only is None else self._numbers(db, *only)
             for day, estimated in read.days.items():
@@ -118,13 +120,17 @@ class CostReads:
                 _keep_first_days(db, sorted(day.toordinal() for day in read.days))
             else:
                 db.executemany(
-                    "UPDATE days SET other_read_at = ?, other_moved = 0 WHERE day = ?",
-                    [(at, day.toordinal()) for day in read.days],
+                    "UPDATE days SET other_read_at = ?, other_moved = 0, changes = changes + ? WHERE day = ?",
+                    [
+                        (at, _day_digest(db, day, part) != before, day.toordinal())
+                        for day, before in held.items()
+                    ],
                 )
 
     def _settle_totals(self, db: sqlite3.Connection, held: Mapping[date, bytes], at: int) -> None:
         """Record that the totals of these days were read, and whether any of them differs from what was `held`."""
         for day, before in held.items():
+            is_moved = _day_digest(db, day) != before
             # What is not usage may have moved with the total: it is read again when it is due.
             db.execute(
                 "INSERT INTO days (day, read_at, whole_at, other_moved) VALUES (?, ?, ?, 1)"
@@ -132,8 +138,8 @@ class CostReads:
                 # Whoever follows the reads of a day must see two within a millisecond as two.
                 " read_at = CASE read_at WHEN excluded.read_at THEN read_at + 1"
                 " ELSE excluded.read_at END,"
-                " other_moved = MAX(other_moved, ?)",
-                (day.toordinal(), at, at, _day_digest(db, day) != before),
+                " other_moved = MAX(other_moved, ?), changes = changes + ?",
+                (day.toordinal(), at, at, is_moved, is_moved),
             )
             self._add_day_total(db, day, at, _day_units(db, day))
             db.execute("DELETE FROM moved_subjects WHERE day = ?", (day.toordinal(),))
@@ -169,8 +175,8 @@ class CostReads:
                 "UPDATE days SET moved = CASE WHEN ? THEN 0 ELSE moved END,"
                 # A day that is not done stays due; whoever follows the reads of a day sees it nevertheless.
                 " read_at = CASE WHEN ? AND read_at < ? THEN ? ELSE read_at + 1 END,"
-                " other_moved = MAX(other_moved, ?) WHERE day = ?",
-                (agrees, agrees, at, at, is_moved, ordinal),
+                " other_moved = MAX(other_moved, ?), changes = changes + ? WHERE day = ?",
+                (agrees, agrees, at, at, is_moved, is_moved, ordinal),
             )
             self._add_day_total(db, day, at, _day_units(db, day))
 
@@ -327,7 +333,7 @@ class CostReads:
         """The known days in [start, end)."""
         with self._database.connection() as db:
             rows = db.execute(
-                "SELECT day, read_at, other_read_at, moved, other_moved, whole_at FROM days"
+                "SELECT day, read_at, other_read_at, moved, other_moved, whole_at, changes FROM days"
                 " WHERE day >= ? AND day < ?",
                 (start.toordinal(), end.toordinal()),
             ).fetchall()
@@ -338,8 +344,9 @@ class CostReads:
                 bool(moved),
                 bool(other_moved),
                 to_moment(whole) if whole is not None else None,
+                changes,
             )
-            for day, read, other, moved, other_moved, whole in rows
+            for day, read, other, moved, other_moved, whole, changes in rows
         }
 
     def confirmed_at(self, start: date, end: date) -> dict[date, datetime]:
@@ -361,10 +368,10 @@ _SUMS = ", ".join(exact_sum(f"total_{name}") for name in AMOUNTS)
 """The total of each cost type; `_joined` reads it."""
 
 
-def _day_digest(db: sqlite3.Connection, day: date) -> bytes:
-    """Equal digests of a day have equal totals of each series; those that are zero do not count."""
+def _day_digest(db: sqlite3.Connection, day: date, part: str = "total") -> bytes:
+    """Equal digests of a day have equal totals of each series, or `other` amounts; those that are zero do not count."""
     digest = hashlib.blake2b(digest_size=16)
-    columns = [f"total_{name}" for name in AMOUNTS]
+    columns = [f"{part}_{name}" for name in AMOUNTS]
     rows = db.execute(
         f"SELECT series, {', '.join(columns)} FROM cost WHERE day = ?"  # noqa: S608
         f" AND ({' OR '.join(f'{column} != 0' for column in columns)}) ORDER BY series",

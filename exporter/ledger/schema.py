@@ -235,6 +235,10 @@ MIGRATIONS = (
     INSERT INTO derived_days SELECT 'assessed', day, version FROM assessed_days;
     DROP TABLE assessed_days
     """,
+    # How often the cost of a day was found to be another one: what follows from it is derived again then.
+    """
+    ALTER TABLE days ADD COLUMN changes INTEGER NOT NULL DEFAULT 0
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -1,71 +1,37 @@
-"""What a panel shows where the collector behind it is off or has not read AWS yet: never an empty panel that reads as good news."""
+"""What a panel shows where nothing can be known, e.g. while its collector is off: never an empty panel that reads as good news."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
 from grafana_foundation_sdk.models import dashboard as model
 
+from exporter.declarations.collector import INTERVALS_SERVED, SERVED_AT_LEAST
 from grafana.builder.style import MUTED, STATE, fixed, instant, properties, rows, when_unknown
 
+_COLLECTOR = "aws_spend_exporter_collector_"
 # Served from the start of an exporter for each collector that is enabled, before it has read anything.
-_ENABLED = "aws_spend_exporter_collector_errors_total"
-_READ = "aws_spend_exporter_collector_last_success_timestamp_seconds"
+_ENABLED = f"{_COLLECTOR}errors_total"
+_READ = f"{_COLLECTOR}last_success_timestamp_seconds"
 _FRAMES = model.MatcherConfig(id_val="byFrameRefID", options=STATE)
-_OFF, _UNREAD, _NO_EXPORTER = 0, -1, -2
+# Alerts are series only while they fire; this one always does.
+_RULES_LOADED = 'group(ALERTS{alertname="AwsSpendWatchdog"})'
+_NOTHING_SCRAPED = "nothing was scraped at the end of the range"
 
 
 P = TypeVar("P", stat.Panel, bargauge.Panel)
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """The collectors that a panel needs, any of them, by their names in the configuration."""
+class Source(ABC):
+    """What a panel is made of, and the states in which it cannot be known."""
 
-    collectors: tuple[str, ...]
-
-    @property
-    def _matcher(self) -> str:
-        return f'{{collector=~"{"|".join(self.collectors)}"}}'
-
-    @property
-    def _texts(self) -> dict[int, str]:
-        keys = " or ".join(f"collectors.{name}" for name in self.collectors)
-        return {
-            _OFF: f"off: switch on {keys}",
-            _UNREAD: "not read yet: see Exporter",
-            _NO_EXPORTER: "no exporter was scraped",
-        }
-
-    def or_zero(self, expr: str) -> str:
-        """An expression without labels, and zero where AWS was read and it has no series."""
-        return f"{expr} or on () 0 * group({_READ}{self._matcher})"
-
+    @abstractmethod
     def state(self, label: str) -> str:
-        """One series with a text in `label` while nothing can be known, none as soon as AWS was read."""
-        states = {
-            _OFF: f"group({_ENABLED}) unless on () group({_ENABLED}{self._matcher})",
-            _UNREAD: f"group({_ENABLED}{self._matcher}) unless on () group({_READ}{self._matcher})",
-            _NO_EXPORTER: f"absent({_ENABLED})",
-        }
-        return " or ".join(
-            f'label_replace(({vector}) - {1 - value}, "{label}", "{self._texts[value]}", "", "")'
-            for value, vector in states.items()
-        )
-
-    def in_values(self, panel: P, name: str) -> P:
-        """Say it as a value, under this name."""
-        mapping = model.ValueMap(
-            options={
-                str(value): model.ValueMappingResult(text=text, color=MUTED)
-                for value, text in self._texts.items()
-            }
-        )
-        panel.with_override(_FRAMES, properties(mappings=[mapping], color=fixed(MUTED)))
-        panel.with_target(instant(STATE, self.state("state"), name))
-        return panel
+        """One series for each state that holds, with its text in `label`; none while all is known."""
 
     def in_legend(self, panel: timeseries.Panel) -> timeseries.Panel:
         """Say it as the name of a series without points, as it is at the end of the range."""
@@ -84,15 +50,137 @@ class Collected:
         return panel.with_target(rows(STATE, self.state(label)))
 
 
-ACCOUNTS = Collected(("accounts",))  # always on
-ANOMALY_CAUSES = Collected(("anomaly_causes",))
+class _Enumerated(Source):
+    """A source whose states have numbers: a panel of values says them, too."""
+
+    @abstractmethod
+    def unknown(self) -> Mapping[str, str]:
+        """A text for each state, with a vector that has one series, of value 1 and without labels, while it holds."""
+
+    def state(self, label: str) -> str:
+        """Each state has its number, from 0 down, as its value."""
+        return " or ".join(
+            f'label_replace(({vector}) - {1 + number}, "{label}", "{text}", "", "")'
+            for number, (text, vector) in enumerate(self.unknown().items())
+        )
+
+    def in_values(self, panel: P, name: str) -> P:
+        """Say it as a value, under this name."""
+        mapping = model.ValueMap(
+            options={
+                str(-number): model.ValueMappingResult(text=text, color=MUTED)
+                for number, text in enumerate(self.unknown())
+            }
+        )
+        # Within these limits, a text has no bar.
+        panel.with_override(_FRAMES, properties(mappings=[mapping], color=fixed(MUTED), min=0, max=1))
+        panel.with_target(instant(STATE, self.state("state"), name))
+        return panel
+
+
+@dataclass(frozen=True, slots=True)
+class Collected(_Enumerated):
+    """What collectors read, by their names in the configuration; one of them is enough."""
+
+    collectors: tuple[str, ...]
+    by_account: bool = False
+    """Whether they read each account with its own role, so that one may be denied alone."""
+    ages: bool = True
+    """Whether it is served no longer once it was read too long ago."""
+
+    def unknown(self) -> Mapping[str, str]:
+        keys = " or ".join(f"collectors.{name}" for name in self.collectors)
+        enabled = f"group({_ENABLED}{{{self._matcher}}})"
+        states = {
+            f"off: switch on {keys}": f"group({_ENABLED}) unless on () {enabled}",
+            "not read yet: see Exporter": f"{enabled} unless on () {self._read}",
+            _NOTHING_SCRAPED: f"absent({_ENABLED})",
+        }
+        if self.ages:
+            states["not read recently: see Exporter"] = f"{self._read} unless on () {self._fresh}"
+        if self.by_account:
+            states["fails for chosen accounts: see Exporter"] = (
+                f"group({self._failing}) and on () {self._fresh}"
+            )
+        return states
+
+    def or_zero(self, expr: str) -> str:
+        """An expression without labels, and zero where all of it was read that is chosen and it has no series."""
+        known = self._fresh if self.ages else self._read
+        if self.by_account:
+            known = f"({known} unless on () {self._failing})"
+        return f"{expr} or on () 0 * {known}"
+
+    @property
+    def _matcher(self) -> str:
+        return f'collector=~"{"|".join(self.collectors)}"'
+
+    @property
+    def _read(self) -> str:
+        return f"group({_READ}{{{self._matcher}}})"
+
+    @property
+    def _fresh(self) -> str:
+        return f"group({self._served('collector')})"
+
+    def _served(self, by: str, matchers: str = "") -> str:
+        """The newest success by these labels, where what was read then is served still."""
+        interval = f"max by (collector) ({_COLLECTOR}interval_seconds)"
+        served = f"clamp_min({INTERVALS_SERVED} * {interval}, {SERVED_AT_LEAST.total_seconds():.0f})"
+        return f"max by ({by}) ({_READ}{{{self._matcher}{matchers}}}) + on (collector) group_left () {served} > time()"
+
+    @property
+    def _failing(self) -> str:
+        """Failures for accounts that are chosen, by name or by group, of which the last good values are gone."""
+        # All accounts are never chosen: of hundreds some always fail.
+        chosen = f'{_COLLECTOR}failure_info{{{self._matcher}, account_id=~"$accounts", account_id!=""}}'
+        by = "collector, account_id"
+        served = self._served(by, ', account_id!=""')
+        return f"({chosen} unless on ({by}) ({served}))"
+
+
+class Alerts(_Enumerated):
+    """What the alerting rules find, wherever Prometheus evaluates them."""
+
+    def unknown(self) -> Mapping[str, str]:
+        return {
+            "alert rules are not loaded": f"group({_ENABLED}) unless on () {_RULES_LOADED}",
+            _NOTHING_SCRAPED: f"absent({_ENABLED}) unless on () {_RULES_LOADED}",
+        }
+
+    def or_zero(self, expr: str) -> str:
+        """An expression without labels, and zero where the rules are loaded and it has no series."""
+        return f"{expr} or on () 0 * {_RULES_LOADED}"
+
+
+@dataclass(frozen=True, slots=True)
+class Both(_Enumerated):
+    """Two sources of one panel, each of which can be unknown."""
+
+    first: _Enumerated
+    second: _Enumerated
+
+    def unknown(self) -> Mapping[str, str]:
+        states = dict(self.first.unknown())
+        for text, vector in self.second.unknown().items():
+            known = states.setdefault(text, vector)
+            if known != vector:
+                states[text] = f"({known} or on () {vector})"
+        return states
+
+
+ACCOUNTS = Collected(("accounts",), ages=False)  # always on; what is configured of the accounts stays
+ALERTS = Alerts()
 AWS_BUDGETS = Collected(("budgets",))
 COMMITMENTS = Collected(("commitments",))
 COST = Collected(("cost",))
+ANOMALY_CAUSES = Both(COST, Collected(("anomaly_causes",)))  # served with the findings that they explain
 COST_ANOMALY_DETECTION = Collected(("cost_anomaly_detection",))
-EC2_INSTANCES = Collected(("inventory", "ec2_instances"))
-EC2_RUNNING = Collected(("ec2_running",))
+EC2_INSTANCES = Collected(("inventory", "ec2_instances"), by_account=True)
+EC2_RUNNING = Collected(("ec2_running",), by_account=True)
 FORECAST = Collected(("forecast",))
-INVENTORY = Collected(("inventory",))
+INVENTORY = Collected(("inventory",), by_account=True)
+LIST_PRICES = Collected(("inventory",))
 SAVINGS_OPPORTUNITIES = Collected(("savings_opportunities",))
-USAGE = Collected(("usage",))
+USAGE = Collected(("usage",), by_account=True)
+USAGE_OR_RUNNING = Collected(("usage", "ec2_running"), by_account=True)

@@ -16,6 +16,7 @@ from grafana.builder.promql import (
     LEAST_CHANGE_USD,
     PAIR,
     Ranking,
+    against_last_month,
     change,
     cost_of_months,
     daily_cost,
@@ -25,7 +26,6 @@ from grafana.builder.promql import (
     month_to_date,
     movers,
     range_cost,
-    same_days_of_last_month,
     top_of_months,
     top_of_range,
 )
@@ -48,6 +48,7 @@ from grafana.builder.style import (
     difference,
     fixed,
     instant,
+    largest_first,
     legend_below,
     money_bar,
     money_column,
@@ -83,12 +84,12 @@ def table_ranking(label: promql.RankedLabel) -> Ranking:
 
 
 def yesterday(width: int) -> stat.Panel:
-    """Cost of the UTC day before the one in which the range ends."""
+    """Cost of the newest UTC day that is over at the end of the range."""
     return (
         stat_panel(
             "Yesterday",
-            "Cost of the UTC day before the one in which the range ends. AWS reports up to a day late and is asked every "
-            "six hours, so that of a range that ends now it still grows.",
+            "Cost of the newest UTC day that is over at the end of the range: of a range that ends now, yesterday's. AWS reports up to a "
+            "day late and is asked every six hours, so that it still grows then.",
             width=width,
             height=_TILE,
         )
@@ -108,12 +109,13 @@ def in_range(width: int) -> stat.Panel:
             "comparison of both sides.",
             width=width,
             height=_TILE,
+            named=True,
         )
         .unit(USD)
         .decimals(2)
         .with_target(instant("A", range_cost(""), "Total"))
         .with_target(instant("B", promql.average_day(), "Run a day"))
-        .with_target(instant("C", f"({change('')}) / ({promql.cost_before('', 'run')})", "Against before"))
+        .with_target(instant("C", promql.change_in_part(), "Against before"))
         .override_by_name(
             "Against before",
             properties(unit="percentunit", decimals=1, thresholds=steps(*_DIRECTION)),
@@ -122,26 +124,29 @@ def in_range(width: int) -> stat.Panel:
 
 
 def month(width: int) -> stat.Panel:
-    """The month so far, what the same days of the last one cost, and where it will end."""
+    """The month so far, its complete days against the same of the last one, and where it will end."""
     return (
         stat_panel(
             "This month",
-            "Cost of the UTC calendar month in which the range ends, up to its end; of days 1 to k of the month before, where k days "
-            "are complete, or of all of them where it has fewer (nothing until the 1st is complete, and only with dated "
+            "Cost of the UTC calendar month in which the range ends, up to its end; by which part its complete days cost more than the "
+            "same days of the month before, of as many as both have (nothing until the 1st is complete, and only with dated "
             "history); and, of a range that ends now, our own projection of the whole month. Up to a day behind.",
             width=width,
             height=_TILE,
+            named=True,
         )
         .unit(USD)
         .decimals(2)
         .with_target(instant("A", month_to_date(""), "Month to date"))
-        .with_target(instant("B", same_days_of_last_month(), "Same days before"))
+        .with_target(instant("B", against_last_month(), "Against last month"))
         .with_target(instant("C", f"sum(aws_cost_month_projection_usd{{{COST}}})", "Projected month"))
-        .override_by_name("Same days before", properties(color=fixed(MUTED)))
+        .override_by_name(
+            "Against last month", properties(unit="percentunit", decimals=1, thresholds=steps(*_DIRECTION))
+        )
     )
 
 
-def budget(width: int) -> stat.Panel:
+def budget(width: int, height: int = _TILE) -> stat.Panel:
     """The projected month as a share of the monthly threshold: of chosen accounts that have one, else of the organization."""
     projection = "aws_cost_month_projection_usd"
     monthly = 'aws_cost_threshold_usd{period="month", scope='
@@ -155,9 +160,9 @@ def budget(width: int) -> stat.Panel:
             "chosen accounts that have one, else of the organization, which no other filter changes. As old as the "
             "projection, at most six hours; only of a range that ends now.",
             width=width,
-            height=_TILE,
+            height=height,
+            named=True,
         )
-        .text_mode(common_model.BigValueTextMode.VALUE_AND_NAME)
         .no_value("no budget")
         .unit("percentunit")
         .decimals(0)
@@ -363,9 +368,9 @@ def changed(
                 ),
                 difference("From", "Value #B", "-", "Value #A"),
                 difference("Part", "Value #A", "/", "From"),
+                *largest_first("Value #A"),
             )
         )
-        .sort_by([common.TableSortByFieldState().display_name("Change").desc(True)])
         .override_by_name("Account", account_column(width))
         .override_by_name("Account id", account_id_column(width))
         .override_by_name("Service", service_column())

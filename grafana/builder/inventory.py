@@ -87,6 +87,7 @@ def waste(width: int) -> stat.Panel:
             "regions. Up to an hour old.",
             width=width,
             height=5,
+            named=True,
         )
         .unit(USD)
         .decimals(2)
@@ -263,7 +264,7 @@ def _avoidable(
         .sort_by([common.TableSortByFieldState().display_name(column).desc(True)])
         .override_by_name("Account", account_column())
         .override_by_name("Account id", account_id_column(width))
-        .override_by_name("Count", properties(unit="none", decimals=0, custom__width=65))
+        .override_by_name("Count", properties(unit="none", decimals=0, noValue="–", custom__width=65))
         .override_by_name(column, money_column(custom__width=MONEY_WIDTH + 20))
     )
     return INVENTORY.in_rows(panel, "resource_type")

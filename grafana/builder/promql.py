@@ -51,11 +51,11 @@ _MIDNIGHT_BEFORE = (
 )
 _LIVE = "[12h]"  # where there is no dated history, a day is what was served last within so long
 # The range and as much before it: durations are added by writing them one after the other, each in another unit.
-_RANGE_BEFORE = f"[2d$__range:1d] @ {START}"
 _TWO_RANGES = f"[2d$__range${{__range_ms}}ms:1d] @ {END} offset -1s"
 # Dated history of the range; `-1s` excludes the midnight that begins it, and includes one that ends it in a second.
 _BY_SERVICE = "aws_cost_daily_by_service_usd"
-_RUN_IS_KNOWN = "last_over_time(aws_cost_daily_non_usage_known[1d]) > 0"
+# Before the first cost, that a day has no other charges may be known all the same.
+_RUN_IS_KNOWN = f"last_over_time(aws_cost_daily_non_usage_known[1d]) > 0 and on () group(last_over_time({_BY_SERVICE}[1d]))"
 _RANGE_BEGINS = f"({START} - {START} % {_DAY})"
 # Of the month in which the range ends, and of the range if that is later.
 _DAY_OF_MONTH = f"day_of_month(vector({END} - 1))"
@@ -322,12 +322,21 @@ def coming_days(most: int) -> str:
 
 
 def cost_before(by: str, part: Part, choice: Choice = CHOSEN) -> str:
-    """Cost of as many UTC days before the range as are complete in it, in USD; nothing unless all are known."""
-    days = _days(by, part, choice=choice)
-    is_before = f"on () (vector(time()) <= {_RANGE_BEGINS} > {_before_begins()})"
-    return (
-        f"{total(by, f'sum_over_time((({days}) and {is_before}){_RANGE_BEFORE})')} and on () {_both_known()}"
-    )
+    """Cost of as many UTC days before the range as are complete in it, in USD; nothing unless all are known.
+
+    What is new has cost nothing before: 0.
+    """
+    now = f"(vector(time()) > {_RANGE_BEGINS} <= $complete)"
+    before = f"(vector(time()) <= {_RANGE_BEGINS} > {_before_begins()})"
+    counted = f"({_days(by, part, choice=choice)}) * on () group_left () ({before} * 0 + 1 or {now} * 0)"
+    return f"{total(by, f'sum_over_time(({counted}){_TWO_RANGES})')} and on () {_both_known()}"
+
+
+def change_in_part() -> str:
+    """By which part the run of the complete days of the range is more than that of as many days before."""
+    before = f"on () (vector(time()) <= {_RANGE_BEGINS} > {_before_begins()})"
+    run = f"sum(sum_over_time((({_days('', 'run')}) and {before}){_TWO_RANGES}))"
+    return f"({change('')}) / {run}"
 
 
 def change(by: str, choice: Choice = CHOSEN) -> str:
@@ -365,17 +374,17 @@ def movers(days: int, most: int) -> tuple[str, str]:
     """By how much the run of account and service pairs rose or fell against the same days a week before, and the run now.
 
     The largest changes of at least a dollar. The days are the newest complete ones of the range; all of both sides are
-    known, or nothing is shown. What is new has cost nothing before; what has ended has no run now.
+    known, or nothing is shown. What is new has cost nothing before; what has ended costs nothing now.
     """
-    sign = f"({_newest_days(0, days)} * 0 + 1 or {_newest_days(_WEEK, days)} * 0 - 1)"
-    signed = f"* on () group_left () {sign}){_back(days + _WEEK)}"
-    differs = total(PAIR, _days(PAIR, "run", lambda vector: f"sum_over_time(({vector} {signed})"))
-    known = f"on () {_are_known(days + _WEEK)}"
-    largest = f"topk({most}, abs({differs}) >= {LEAST_CHANGE_USD})"
-    return (
-        f"{differs} and {largest} and {known}",
-        f"{_sum_of_newest(PAIR, 0, days)} and {largest} and {known}",
-    )
+
+    def weighted(weight_before: str) -> str:
+        weight = f"({_newest_days(0, days)} * 0 + 1 or {_newest_days(_WEEK, days)} * 0{weight_before})"
+        times = f"* on () group_left () {weight}){_back(days + _WEEK)}"
+        return total(PAIR, _days(PAIR, "run", lambda vector: f"sum_over_time(({vector} {times})"))
+
+    differs = weighted(" - 1")
+    largest = f"topk({most}, abs({differs}) >= {LEAST_CHANGE_USD}) and on () {_are_known(days + _WEEK)}"
+    return f"{differs} and {largest}", f"{weighted('')} and {largest}"
 
 
 def _newest_days(first: int, days: int) -> str:
@@ -415,16 +424,32 @@ def month_to_date(by: str) -> str:
     return f"{served} or ({dated} unless on () group(aws_cost_month_to_date_usd))"
 
 
-def same_days_of_last_month() -> str:
-    """Cost of days 1 to k of the previous calendar month, of which k are complete in this one; nothing without any."""
+_IN_LAST_MONTH = f"({END} - 1 - {_DAY} * {_DAY_OF_MONTH})"
+
+
+def _first_days(moment: str) -> str:
+    """Cost of days 1 to k of the calendar month of a moment; k are complete in the month in which the range ends.
+
+    No more than the month before has, so that a month is compared with one of as many days.
+    """
     newest = "vector($complete - 1)"
-    last = f"({END} - 1 - {_DAY} * day_of_month(vector({END} - 1)))"
     return (
         f"sum(sum_over_time((({_days('', 'all')})"
         f" and on () month({newest}) == on () month(vector({END} - 1))"
-        f" and on () month(vector(time() - 1)) == on () month({last})"
-        f" and on () day_of_month(vector(time() - 1)) <= on () day_of_month({newest}))[62d:1d] offset -1s))"
+        f" and on () month(vector(time() - 1)) == on () month({moment})"
+        f" and on () day_of_month(vector(time() - 1)) <= on () day_of_month({newest}) <= on () days_in_month({_IN_LAST_MONTH})"
+        ")[62d:1d] offset -1s))"
     )
+
+
+def same_days_of_last_month() -> str:
+    """Cost of days 1 to k of the previous calendar month, of which k are complete in this one; nothing without any."""
+    return _first_days(_IN_LAST_MONTH)
+
+
+def against_last_month() -> str:
+    """By which part the complete days of this calendar month cost more than the same days of the one before."""
+    return f"{_first_days(f'vector({END} - 1)')} / {same_days_of_last_month()} - 1"
 
 
 def top(count: int, by: str, vector: str) -> str:

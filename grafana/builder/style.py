@@ -112,8 +112,8 @@ def fixed(color: str) -> dict[str, str]:
     return {"mode": "fixed", "fixedColor": color}
 
 
-def stat_panel(title: str, description: str, *, width: int, height: int) -> stat.Panel:
-    """One to three numbers without sparklines; names show where there is more than one."""
+def stat_panel(title: str, description: str, *, width: int, height: int, named: bool = False) -> stat.Panel:
+    """One to three numbers without sparklines. Several are `named`, or one that alone has a value would lose its name."""
     return (
         stat.Panel()
         .title(title)
@@ -124,7 +124,9 @@ def stat_panel(title: str, description: str, *, width: int, height: int) -> stat
         .no_value("no data")
         .graph_mode(common_model.BigValueGraphMode.NONE)
         .color_mode(common_model.BigValueColorMode.VALUE)
-        .text_mode(common_model.BigValueTextMode.AUTO)
+        .text_mode(
+            common_model.BigValueTextMode.VALUE_AND_NAME if named else common_model.BigValueTextMode.AUTO
+        )
         .wide_layout(False)  # names above numbers: beside them, in a low panel, both shrink
         .reduce_options(_last())
         .color_scheme(BY_THRESHOLD)
@@ -153,6 +155,7 @@ def daily_bars(title: str, description: str, *, width: int, height: int) -> time
         _time_panel(title, description, width=width, height=height)
         .unit(USD)
         .decimals(2)
+        .no_value("no day that begins in this range is known")
         .draw_style(common_model.GraphDrawStyle.BARS)
         .bar_alignment(common_model.BarAlignment.AFTER)
         .bar_width_factor(0.9)
@@ -335,7 +338,8 @@ KEPT = "datasource", "grouping", "group", "account", "service", "region"
 def link(title: str, dashboard_uid: str, variable: str, field: str) -> list[dict[str, object]]:
     """The `links` property of a column that leads to the dashboard of its row; range and filters are kept."""
     kept = "&".join(f"${{{name}:queryparam}}" for name in KEPT if name != variable)
-    value = f'${{__data.fields["{field}"]}}'
+    # In a URL, names of the AWS Marketplace hold what would end a parameter: "&", "+", "#".
+    value = f'${{__data.fields["{field}"]:percentencode}}'
     return [
         {
             "title": title,
@@ -380,7 +384,8 @@ def without_columns(panel: table.Panel, names: tuple[str, ...]) -> table.Panel:
     return panel
 
 
-_UNNAMED = "Time", "Value", "Value #A", f"Value #{STATE}"
+_SIZE = "Size"  # of a change: rows are sorted by it, and it is not shown
+_UNNAMED = "Time", "Value", "Value #A", f"Value #{STATE}", _SIZE
 
 
 def columns(names: dict[str, str]) -> list[model.DataTransformerConfig]:
@@ -410,6 +415,17 @@ def difference(alias: str, left: str, operator: str, right: str) -> model.DataTr
             "alias": alias,
             "binary": {"left": left, "operator": operator, "right": right},
         },
+    )
+
+
+def largest_first(field: str) -> tuple[model.DataTransformerConfig, ...]:
+    """Rows by the size of a change, rises and falls alike."""
+    return (
+        model.DataTransformerConfig(
+            id_val="calculateField",
+            options={"mode": "unary", "alias": _SIZE, "unary": {"operator": "abs", "fieldName": field}},
+        ),
+        model.DataTransformerConfig(id_val="sortBy", options={"sort": [{"field": _SIZE, "desc": True}]}),
     )
 
 

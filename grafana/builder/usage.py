@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import table, timeseries
 
-from grafana.builder.collected import EC2_RUNNING, USAGE, Collected
+from grafana.builder.collected import EC2_RUNNING, USAGE, USAGE_OR_RUNNING, Collected, Source
 from grafana.builder.promql import ACCOUNT, PLACE, Choice, daily_cost, drawn
 from grafana.builder.style import (
     SERIES,
@@ -48,7 +48,9 @@ class Level(Daily):
 
     def expr(self, matchers: str = PLACE) -> str:
         """Its mean over the UTC day that begins at each step, summed up over regions."""
-        return f"sum(avg_over_time({self.family}{{{matchers}}}[1d] offset -1d)){self.scale}"
+        # One value a place, or a day on which the exporter moved would count twice.
+        means = f"avg_over_time({self.family}{{{matchers}}}[1d] offset -1d)"
+        return f"sum(max by (account_id, region) ({means})){self.scale}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,21 @@ USAGES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _OfChosenService(Source):
+    """What is counted of the chosen service, each by its own collector; of another service nothing is to be known."""
+
+    usages: tuple[Usage, ...]
+
+    def state(self, label: str) -> str:
+        services: dict[Collected, list[str]] = {}
+        for usage in self.usages:
+            services.setdefault(usage.source, []).extend(usage.services)
+        return " or ".join(
+            only_for("|".join(names), f"({source.state(label)})") for source, names in services.items()
+        )
+
+
 def usage_panel(usage: Usage, width: int, height: int) -> timeseries.Panel:
     """One usage with the cost of its services."""
     services = "|".join(usage.services)
@@ -189,7 +206,9 @@ def usage_of_service(width: int, height: int) -> timeseries.Panel:
         for count, colour in zip(usage.counts, SERIES, strict=False):
             panel.override_by_name(count.name, properties(color=fixed(colour)))
     panel.with_target(ranged("A", drawn(f"({counts})"), "{{what}}", "1d"))
-    return USAGE.in_legend(panel.with_target(ranged("Z", drawn(daily_cost("")), "Cost", "1d")))
+    return _OfChosenService(USAGES).in_legend(
+        panel.with_target(ranged("Z", drawn(daily_cost("")), "Cost", "1d"))
+    )
 
 
 def of_chosen_service(vector: str, label: str, services: Mapping[str, str]) -> str:
@@ -249,7 +268,7 @@ def unit_costs(width: int, height: int) -> table.Panel:
         .override_by_name("TB-month in S3", money_column())
         .override_by_name("Instance hour", money_column(decimals=4))
     )
-    return USAGE.in_rows(panel, "account")
+    return USAGE_OR_RUNNING.in_rows(panel, "account")
 
 
 _UNIT_COSTS = {
@@ -282,7 +301,8 @@ def unit_costs_of_service(width: int, height: int) -> table.Panel:
         .override_by_name("Account id", account_id_column(width))
         .override_by_name("Costs", money_column(decimals=4))
     )
-    return USAGE.in_rows(panel, "account")
+    counted = tuple(usage for usage in USAGES if _UNIT_COSTS.keys() & set(usage.services))
+    return _OfChosenService(counted).in_rows(panel, "account")
 
 
 def levels(width: int, height: int) -> table.Panel:

@@ -41,7 +41,7 @@ from simulated_aws.wire import AwsCall, Response
 FILLED = datetime(2026, 5, 20, 13, tzinfo=UTC)
 NOW = FILLED + timedelta(hours=7)  # a refresh and a poll are due
 SPIKE = date(2026, 5, 18)
-MOST_EACH = 24
+MOST_EACH = 12
 """Mutations of each operation of a unit, in the short form."""
 MANY_EACH = 400
 

@@ -199,6 +199,8 @@ def _links(dashboard: Json) -> Iterator[str]:
             chosen = set(re.findall(r"var-(\w+)=", url)) | set(re.findall(r"\$\{(\w+):queryparam\}", url))
             if inside and (("${__url_time_range}" in url) != is_of_days or chosen != HANDED_ON):
                 yield f"{panel['title']}: the link {link['title']} loses range or filters"
+            if any(not name.endswith(":percentencode}") for name in re.findall(r"=(\$\{__data[^}]+\})", url)):
+                yield f"{panel['title']}: the link {link['title']} breaks at an & in a name"
             if not inside and not url.startswith(("https://", "${__data.fields")):
                 yield f"{panel['title']}: the link {link['title']} leads nowhere"
 

@@ -41,6 +41,12 @@ rule_files: [%s]
 """
 
 
+def documented() -> list[str]:
+    """The queries of docs/history.md."""
+    page = Path(__file__).resolve().parents[2] / "docs/history.md"
+    return re.findall(r"```promql\n(.*?)```", page.read_text(), re.S)
+
+
 def today() -> date:
     return datetime.now(UTC).date()
 

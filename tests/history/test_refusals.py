@@ -249,7 +249,7 @@ def test_what_is_too_old_is_refused_in_few_requests(
     assert len(endpoint.requests) <= 16
 
 
-NEWEST = max(range(COUNT), key=lambda index: points()[index][1])
+NEWEST = max(enumerate(points()), key=lambda item: item[1][1])[0]
 
 
 @pytest.mark.parametrize("good", [0, 700, NEWEST])

@@ -8,14 +8,13 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import collected, costs
 from grafana.builder.frame import CHOSEN_IDS, chosen_accounts, frame, hidden_list
-from grafana.builder.promql import COST, END, LIVE_COST, PAIR, SUBJECT, daily_cost, select, select_by_account
+from grafana.builder.promql import COST, END, LIVE_COST, PAIR, SUBJECT, select, select_by_account
 from grafana.builder.style import (
     BAD,
     BY_THRESHOLD,
     COLUMNS,
     DATASOURCE,
     GOOD,
-    MONEY,
     MUTED,
     NEUTRAL,
     WARNING,
@@ -34,6 +33,7 @@ from grafana.builder.style import (
     ranged,
     ranking_bars,
     rows,
+    service_column,
     stat_panel,
     steps,
     table_panel,
@@ -41,6 +41,12 @@ from grafana.builder.style import (
 )
 
 _FIRING = 'ALERTS{alertstate="firing", severity=~"warning|critical"}'
+# What tells alerts of one name apart, in the order in which it is shown.
+_ABOUT = (
+    *("account", "account_id", "service", "collector", "resource_type", "region", "metric"),
+    *("channel", "integration", "rule_group", "template", "result", "instance"),
+)
+_FIRST_ROW = 6  # height, in rows of the grid
 _LIMIT = 'on () group_left () max(aws_cost_anomaly_setting{setting="score"})'
 
 
@@ -57,7 +63,7 @@ def build() -> Dashboard:
         .with_variable(_furthest())
         .annotation(_alerts_as_annotations())
         .with_panel(_state())
-        .with_panel(costs.budget(4))
+        .with_panel(costs.budget(5, _FIRST_ROW))
         .with_panel(_alerts())
         .with_panel(costs.anomalies(COLUMNS, 5))
         .with_panel(_causes())
@@ -89,13 +95,14 @@ def _alerts_as_annotations() -> dashboard.AnnotationQuery:
 
 
 def _state() -> stat.Panel:
-    return (
+    panel = (
         stat_panel(
             "Open now",
             "Findings that stand on the assessed day, alerts that fire, and how long ago that day began. Each refresh of "
             "cost computes the findings again.",
-            width=8,
-            height=5,
+            width=7,
+            height=_FIRST_ROW,
+            named=True,
         )
         .unit("none")
         .decimals(0)
@@ -106,19 +113,18 @@ def _state() -> stat.Panel:
                 "Anomalies",
             )
         )
-        .with_target(instant("B", collected.ACCOUNTS.or_zero(f"count({_FIRING})"), "Alerts"))
-        .with_target(
-            instant("C", "time() - max(aws_cost_anomaly_day_timestamp_seconds)", "Day assessed began")
-        )
+        .with_target(instant("B", collected.ALERTS.or_zero(f"count({_FIRING})"), "Alerts"))
+        .with_target(instant("C", "time() - max(aws_cost_anomaly_day_timestamp_seconds)", "Day's age"))
         .override_by_regexp("/^A/", properties(thresholds=steps((None, GOOD), (1, WARNING))))
-        .override_by_name("Day assessed began", properties(unit="s", decimals=1))
+        .override_by_name("Day's age", properties(unit="s", decimals=1))
     )
+    return collected.Both(collected.COST, collected.ALERTS).in_values(panel, "State")
 
 
 def _alerts() -> table.Panel:
-    firing = f"max by (alertname, severity, subject, account, account_id, service) ({_FIRING})"
-    # Alerts of a threshold name their subject, the others an account and perhaps a service.
-    about = f'label_join({firing}, "about", " ", "account", "account_id", "service")'
+    # Alerts of a threshold name their subject, the others one or several of these.
+    labels = ", ".join(f'"{label}"' for label in _ABOUT)
+    about = f'label_join({_FIRING}, "about", " ", {labels})'
     about = f'label_replace({about}, "about", "$1", "subject", "(.+)")'
     panel = (
         table_panel(
@@ -126,15 +132,16 @@ def _alerts() -> table.Panel:
             "Alerts that fire now, at most 50, regardless of the filters; the red marks in the charts show since when. "
             "As old as the last evaluation of the rules.",
             width=12,
-            height=5,
+            height=_FIRST_ROW,
         )
         .no_value("none")
         .with_target(rows("A", f"topk(50, max by (alertname, severity, about) ({about}))"))
         .transformations(columns({"alertname": "Alert", "severity": "Severity", "about": "About"}))
-        .override_by_name("Alert", properties(custom__width=250))
+        .override_by_name("Alert", properties(custom__width=230))
         .override_by_name("Severity", properties(custom__width=75))
+        .override_by_name("About", properties(custom__wrapText=True))
     )
-    return collected.ACCOUNTS.in_rows(panel, "about")
+    return collected.ALERTS.in_rows(panel, "about")
 
 
 def _causes() -> table.Panel:
@@ -162,7 +169,8 @@ def _causes() -> table.Panel:
                 }
             )
         )
-        .override_by_name("Account", account_column())
+        .override_by_name("Account", [*account_column(), *properties(custom__width=115)])
+        .override_by_name("Service", [*service_column(), *properties(custom__width=320)])
         .override_by_name("Account id", account_id_column(COLUMNS))
         .override_by_name("Region", properties(custom__width=120))
         .override_by_name("Grew by", money_column())
@@ -191,6 +199,7 @@ def _expected() -> table.Panel:
             width=COLUMNS,
             height=9,
         )
+        .no_value("no day is assessed yet")
         .transformations(
             columns(
                 {
@@ -212,6 +221,7 @@ def _expected() -> table.Panel:
             properties(
                 unit="none",
                 decimals=1,
+                noValue="–",
                 custom__width=80,
                 custom__cellOptions={"type": "color-text"},
                 thresholds=steps((None, NEUTRAL), (5, BAD)),
@@ -222,7 +232,7 @@ def _expected() -> table.Panel:
         panel.with_target(row(ref, expr))
     for column in ("Expected", "Actual", "End of the band"):
         panel.override_by_name(column, money_column())
-    return panel
+    return collected.COST.in_rows(panel, "service")
 
 
 # Live gauges of an assessed day at that day, for where there is no dated history: what they showed three days
@@ -272,15 +282,15 @@ def _band() -> timeseries.Panel:
     return (
         daily_bars(
             "Expected against actual",
-            "Cost of each UTC day; on assessed days also their usage at amortized cost, and the usage that was expected, summed over "
-            "what is chosen. Where accounts are chosen by name, also the end of the expected band on the side where the usage of each "
-            "service lies: choose one account and service, as a sum over many says little. The newest assessed day ended one or two "
-            "days ago, at the start of a month up to five.",
+            "Usage of each assessed UTC day at amortized cost, as bars, and what was expected of it, summed over what is chosen. Where "
+            "accounts are chosen by name, also the end of the expected band on the side where the usage of each service lies: choose one "
+            "account and service, as a sum over many says little. The newest assessed day ended one or two days ago, at the start of a "
+            "month up to five.",
             width=COLUMNS,
             height=10,
         )
+        .no_value("no day that begins in this range is assessed")
         .legend(legend_below("lastNotNull"))
-        .with_target(ranged("A", daily_cost(""), "Cost", "1d"))
         .with_target(
             ranged("B", _sum_of_days("aws_cost_daily_usage", "aws_cost_assessed_usage_usd"), "Usage", "1d")
         )
@@ -288,8 +298,7 @@ def _band() -> timeseries.Panel:
             ranged("C", _sum_of_days("aws_cost_daily_expected", "aws_cost_expected_usd"), "Expected", "1d")
         )
         .with_target(ranged("D", _end_of_band(), "End of the band", "1d"))
-        .override_by_name("Cost", properties(color=fixed(MUTED)))
-        .override_by_name("Usage", line_over_bars(MONEY, points=True))
+        .override_by_name("Usage", properties(color=fixed(MUTED)))
         .override_by_name("Expected", line_over_bars(NEUTRAL, points=True))
         .override_by_name("End of the band", line_over_bars(BAD, points=True))
     )
@@ -363,7 +372,7 @@ _SHARES_HEIGHT = 9
 def _share(title: str, description: str, spend: str, period: str) -> bargauge.Panel:
     limit = f'scope:aws_cost_threshold_usd:max{{period="{period}", {SUBJECT}}}'
     key = "scope, account_id, ou, group, group_value, service"
-    return (
+    panel = (
         ranking_bars(title, description, width=COLUMNS // 2, height=_SHARES_HEIGHT)
         .no_value("no thresholds")
         .unit("percentunit")
@@ -379,6 +388,7 @@ def _share(title: str, description: str, spend: str, period: str) -> bargauge.Pa
             )
         )
     )
+    return collected.ACCOUNTS.in_values(panel, "thresholds")
 
 
 def _days() -> bargauge.Panel:
@@ -402,7 +412,7 @@ def _months() -> bargauge.Panel:
 
 
 def _limits() -> table.Panel:
-    return (
+    panel = (
         table_panel(
             "Thresholds",
             "Every spend threshold of the configuration as it is in force for a subject that exists, at most 100, "
@@ -410,6 +420,7 @@ def _limits() -> table.Panel:
             width=COLUMNS,
             height=9,
         )
+        .no_value("no thresholds")
         .with_target(
             rows(
                 "A",
@@ -417,11 +428,14 @@ def _limits() -> table.Panel:
             )
         )
         .transformations(
-            columns({"scope": "Scope", "subject": "Subject", "period": "Period", "Value": "Threshold"})
+            columns({"scope": "Scope", "subject": "Subject", "period": "Period", "Value #A": "Threshold"})
         )
         .sort_by([common.TableSortByFieldState().display_name("Threshold").desc(True)])
+        .override_by_name("Scope", properties(custom__width=110))
+        .override_by_name("Period", properties(custom__width=75))
         .override_by_name("Threshold", money_column())
     )
+    return collected.ACCOUNTS.in_rows(panel, "subject")
 
 
 def _aws_budgets() -> table.Panel:

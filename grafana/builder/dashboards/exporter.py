@@ -71,6 +71,7 @@ def _state() -> stat.Panel:
             "an error. As old as the last scrape.",
             width=9,
             height=5,
+            named=True,
         )
         .unit("none")
         .decimals(0)
@@ -127,6 +128,7 @@ def _history() -> stat.Panel:
             "taken. They are compared daily, the newest three days every ten minutes.",
             width=8,
             height=5,
+            named=True,
         )
         .unit("none")
         .decimals(0)

@@ -6,7 +6,13 @@ from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import inventory
-from grafana.builder.collected import COMMITMENTS, EC2_INSTANCES, INVENTORY, SAVINGS_OPPORTUNITIES
+from grafana.builder.collected import (
+    COMMITMENTS,
+    EC2_INSTANCES,
+    INVENTORY,
+    LIST_PRICES,
+    SAVINGS_OPPORTUNITIES,
+)
 from grafana.builder.frame import frame
 from grafana.builder.promql import PLACE
 from grafana.builder.style import (
@@ -65,6 +71,7 @@ def _count() -> stat.Panel:
             "hour old.",
             width=6,
             height=5,
+            named=True,
         )
         .unit("short")
         .decimals(0)
@@ -87,7 +94,7 @@ def _prices() -> stat.Panel:
         .decimals(1)
         .with_target(instant("A", "time() - max(aws_spend_exporter_price_table_timestamp_seconds)", "Age"))
     )
-    return INVENTORY.in_values(panel, "Age")
+    return LIST_PRICES.in_values(panel, "Age")
 
 
 def _ages() -> bargauge.Panel:
@@ -217,7 +224,7 @@ def _commitments() -> table.Panel:
     def of(family: str) -> str:
         return f"sum by (kind, service) (aws_commitment_{family})"
 
-    ratio = properties(unit="percentunit", decimals=1, custom__width=80)
+    ratio = properties(unit="percentunit", decimals=1, noValue="–", custom__width=80)
     panel = (
         table_panel(
             "Savings Plans and reservations",

@@ -63,11 +63,12 @@ def _health() -> stat.Panel:
     return (
         stat_panel(
             "Can I trust this?",
-            "Age of the newest complete day of cost, age of the collection that has waited longest for a "
-            "success, and number of failing collections, over all accounts. As old as the last scrape. "
-            "Complete cost is normally less than two days old.",
+            "Time since the end of the newest UTC day with cost, which may still grow for a day; age of the collection that has waited "
+            "longest for a success, and number of failing collections, over all accounts. As old as the last scrape. "
+            "Cost is normally less than two days old.",
             width=6,
             height=4,
+            named=True,
         )
         .no_value("of now only: choose a range that ends now")
         .unit("s")

@@ -84,6 +84,7 @@ def _range() -> stat.Panel:
             "days ago. Needs dated history.",
             width=11,
             height=4,
+            named=True,
         )
         .unit(USD)
         .decimals(2)
@@ -121,6 +122,7 @@ def _month_end() -> stat.Panel:
             "range that ends now.",
             width=9,
             height=4,
+            named=True,
         )
         .no_value("of now only: choose a range that ends now")
         .unit(USD)
@@ -160,6 +162,7 @@ def _weeks() -> timeseries.Panel:
             width=10,
             height=_HEIGHT,
         )
+        .no_value("no complete day in this range")
         .unit(USD)
         .decimals(2)
         .with_target(ranged("A", average_of_week("service", _LARGEST.them()), "{{service}}", "1d"))

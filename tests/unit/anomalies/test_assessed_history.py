@@ -186,12 +186,15 @@ def test_only_what_a_restatement_changes_is_changed(ledger: Ledger) -> None:
     assert changed == {restated + number * DAY for number in range((NEWEST - restated).days + 1)}
 
 
-def test_a_read_that_changes_nothing_writes_nothing(ledger: Ledger) -> None:
+def test_a_read_that_changes_nothing_assesses_and_writes_nothing(ledger: Ledger) -> None:
     read(ledger, ORGANIZATION, FIRST, NOW.date())
     history(ledger).update()
     before = read_at(ledger)
     read(ledger, ORGANIZATION, FIRST, NOW.date(), NOW + timedelta(hours=1))
-    history(ledger, now=NOW + timedelta(hours=1)).update()
+    with ledger.connection() as db:
+        changes = db.total_changes
+        history(ledger, now=NOW + timedelta(hours=1)).update()
+        assert db.total_changes == changes
     assert read_at(ledger) == before
 
 

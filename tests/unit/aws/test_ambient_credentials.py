@@ -20,6 +20,8 @@ from exporter.aws.meter import Meter
 from exporter.aws.settings import CeilingSettings
 from exporter.core.moments import utc_now
 
+pytestmark = pytest.mark.clockless
+
 ROLE = "arn:aws:iam::111122223333:role/exporter"
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 _PATIENCE_SECONDS = 60.0

@@ -19,6 +19,8 @@ from exporter.aws.cost_explorer import METRICS
 from exporter.aws.errors import AwsError, Kind, classify, reading
 from exporter.core.money import parse_units, sum_to_units
 
+pytestmark = pytest.mark.clockless
+
 MODEL = botocore.session.Session().get_service_model("ce").operation_model("GetCostAndUsage")
 PARSER = create_parser("json")
 Read = tuple[dict[Any, tuple[int, ...]], dict[date, bool], dict[str, str], str | None]

@@ -22,6 +22,8 @@ from exporter.aws.settings import CeilingSettings
 from exporter.core.moments import utc_now
 from simulated_aws import OrganizationSpec, SimulatedAws
 
+pytestmark = pytest.mark.clockless
+
 PROTOCOLS = {
     "json": ("ce", "GetCostAndUsage"),
     "query": ("sts", "GetCallerIdentity"),

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from exporter.aws.errors import Kind, PlainAnswerError, classify
 from exporter.aws.parsing import StrictParsers, read_timestamp, refuse_malformed_body
 
+pytestmark = pytest.mark.clockless
+
 _OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 _MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=_OFFSETS)  # noqa: DTZ001 # bounds have none
 _EPOCHS = st.one_of(

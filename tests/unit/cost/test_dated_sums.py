@@ -29,7 +29,7 @@ from exporter.cost.dated_sums import (
 )
 from exporter.ledger.daily_values import Portions, derived_versions, totals
 from exporter.ledger.file import Ledger
-from exporter.ledger.reads import CostRead
+from exporter.ledger.reads import CostRead, DayState
 from exporter.ledger.schema import MIGRATIONS
 
 DAY = timedelta(days=1)
@@ -102,18 +102,15 @@ def expected(ledger: Ledger, day: date, cost_type: str) -> dict[Key, float]:
             for key in keys:
                 found[key] = found.get(key, Decimal(0)) + usd
 
-    if _was_read(ledger, day):
-        add(day, day + DAY, "", DAILY_BY_SERVICE.name, DAILY_BY_ACCOUNT.name, DAILY_NON_USAGE.name)
+    state = ledger.reads.day_states(day, day + DAY).get(day, DayState())
+    # Non-usage charges alone are no day: what is read of them comes after its cost.
+    if state.read_at is not None:
+        other = DAILY_NON_USAGE.name if state.other_read_at is not None else ""
+        add(day, day + DAY, "", DAILY_BY_SERVICE.name, DAILY_BY_ACCOUNT.name, other)
     if day.day == 1 and _is_whole(ledger, day):
         end = month_start(day, -1)
         add(day, end, MONTHLY.name, MONTHLY_BY_SERVICE.name, MONTHLY_BY_ACCOUNT.name, "")
     return {key: float(usd) for key, usd in found.items() if usd}
-
-
-def _was_read(ledger: Ledger, day: date) -> bool:
-    """Non-usage charges alone are no day: what is read of them comes after its cost."""
-    state = ledger.reads.day_states(day, day + DAY).get(day)
-    return state is not None and state.read_at is not None
 
 
 def _is_whole(ledger: Ledger, month: date) -> bool:
@@ -233,13 +230,23 @@ def test_a_month_waits_for_all_of_its_days_and_the_current_one_is_never_written(
     assert not [key for key in held(ledger, may) if key[0].startswith("aws_cost_monthly")]
 
 
-def test_only_what_was_read_again_is_derived_again(ledger: Ledger) -> None:
-    read(ledger, {day: {PAIRS[0]: "1"} for day in days_between(FIRST, NOW.date())})
+def test_only_what_has_changed_is_derived_again(ledger: Ledger) -> None:
+    days = list(days_between(FIRST, NOW.date()))
+    read(ledger, {day: {PAIRS[0]: "1"} for day in days})
+    read(ledger, {day: {PAIRS[0]: "0.25"} for day in days}, non_usage=True)
     assert not sums(ledger).update()
     before = {kind: derived_versions(ledger, kind) for kind in ("cost_days", "cost_months")}
     changes = _changes(ledger)
     assert not sums(ledger).update()
     assert _changes(ledger) == changes  # nothing is written
+    later = NOW + timedelta(minutes=30)
+    read(ledger, {day: {PAIRS[0]: "1"} for day in days}, later)
+    read(ledger, {day: {PAIRS[0]: "0.25"} for day in days}, later, non_usage=True)
+    # Of the first days of a month more fees may come: they are known again once they have been read again.
+    assert {kind: derived_versions(ledger, kind) for kind in before} == before
+    changes = _changes(ledger)
+    assert not sums(ledger).update()
+    assert _changes(ledger) == changes
     restated = date(2026, 4, 2)
     read(ledger, {restated: {PAIRS[0]: "3"}}, NOW + timedelta(hours=1))
     sums(ledger).update()

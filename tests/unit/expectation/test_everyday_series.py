@@ -10,6 +10,8 @@ from daily_series import DAY, START, drawn, found
 from exporter.expectation import dips
 from exporter.expectation.limits import Limits
 
+pytestmark = pytest.mark.clockless
+
 LATE = START + 310 * DAY
 CHANGE = START + 250 * DAY  # a Thursday
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from exporter.expectation.growth import growth
 
+pytestmark = pytest.mark.clockless
+
 DAYS = 42
 AGE = np.arange(DAYS) - (DAYS - 1)
 rates = st.floats(0.003, 0.015) | st.floats(-0.015, -0.003)

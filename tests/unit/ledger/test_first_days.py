@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from exporter.core.amounts import Units
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
 from exporter.ledger.schema import MIGRATIONS
+
+pytestmark = pytest.mark.clockless
 
 FIRST = date(2026, 3, 1)
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)

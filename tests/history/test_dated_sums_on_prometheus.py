@@ -9,7 +9,19 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from history_harness import DAY, Clock, Server, account_id, amount, cost_of, fill, midnight, restate, today
+from history_harness import (
+    DAY,
+    Clock,
+    Server,
+    account_id,
+    amount,
+    cost_of,
+    documented,
+    fill,
+    midnight,
+    restate,
+    today,
+)
 from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
@@ -115,6 +127,11 @@ def test_sums_follow_the_pairs_and_are_fixed_like_them(make_server: Any, ledger:
     def non_usage() -> dict[tuple[str, ...], float]:
         return of_day(server, "aws_cost_daily_non_usage_usd", YESTERDAY)
 
+    def bars(about: str, day: date) -> dict[tuple[str, ...], float]:
+        """What the documented query about it says at the midnight that begins the day."""
+        (query,) = (query for query in documented() if f"_{about}" in query)
+        return server.query(query, midnight(day))
+
     with running(server, ledger) as run:
         wait_for("all is written", lambda: agrees(server, YESTERDAY, month))
         assert non_usage() == {
@@ -124,6 +141,11 @@ def test_sums_follow_the_pairs_and_are_fixed_like_them(make_server: Any, ledger:
         known = "aws_cost_daily_non_usage_known"
         assert of_day(server, known, YESTERDAY) == {(): 1.0}
         assert of_day(server, known, YESTERDAY - DAY) == {(): 0.0}
+        whole = server.query("sum(last_over_time(aws_cost_daily_usd[1d]))", midnight(today()))
+        assert bars("non_usage_known", YESTERDAY) == pytest.approx({(): whole[()] - 2.0})
+        assert bars("non_usage_known", YESTERDAY - DAY) == {}
+        assert bars("monthly", month) == month_of_pairs(server, "service", month)
+        assert bars("monthly", month + DAY) == {}
         # The current month has no sum.
         assert of_day(server, "aws_cost_monthly_usd", month_start(today())) == {}
 
@@ -177,11 +199,8 @@ def test_past_cost_is_grouped_by_the_groups_of_the_configuration(make_server: An
     describe_days(ledger, accounts, {"team"}, 10, utc_now())
 
     def by_team(day: date) -> dict[tuple[str, ...], float]:
-        return server.query(
-            "sum by (team) (last_over_time(aws_cost_daily_by_account_usd[1d]) * on (account_id) group_left (team)"
-            ' (max by (account_id, team) (last_over_time(aws_account_info{job=""}[1d])) == 1))',
-            midnight(day + DAY),
-        )
+        (query,) = (query for query in documented() if "team" in query)
+        return server.query(query, midnight(day))
 
     def expected(day: date) -> dict[tuple[str, ...], float]:
         of_accounts = [float(cost_of(number, 0, day)) for number in range(3)]
