@@ -146,6 +146,13 @@ class Collected(_Enumerated):
         return f"({chosen} unless on ({by}) ({served}))"
 
 
+class Exporter(_Enumerated):
+    """What every exporter serves, with whichever collectors."""
+
+    def unknown(self) -> Mapping[str, str]:
+        return {_NOTHING_SCRAPED: f"absent({_ENABLED})"}
+
+
 class Alerts(_Enumerated):
     """What the alerting rules find, wherever Prometheus evaluates them."""
 
@@ -185,6 +192,7 @@ ANOMALY_CAUSES = Both(COST, Collected(("anomaly_causes",)))  # served with the f
 COST_ANOMALY_DETECTION = Collected(("cost_anomaly_detection",))
 EC2_INSTANCES = Collected(("inventory", "ec2_instances"), by_account=True)
 EC2_RUNNING = Collected(("ec2_running",), by_account=True)
+EXPORTER = Exporter()
 FORECAST = Collected(("forecast",))
 INVENTORY = Collected(("inventory",), by_account=True)
 LIST_PRICES = Collected(("inventory",))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import table, timeseries
 
-from grafana.builder.collected import EC2_RUNNING, USAGE, USAGE_OR_RUNNING, Collected, Source
+from grafana.builder.collected import EC2_RUNNING, EXPORTER, USAGE, USAGE_OR_RUNNING, Collected, Source
 from grafana.builder.promql import ACCOUNT, PLACE, Choice, daily_cost, drawn
 from grafana.builder.style import (
     SERIES,
@@ -136,7 +136,7 @@ USAGES = (
 
 @dataclass(frozen=True, slots=True)
 class _OfChosenService(Source):
-    """What is counted of the chosen service, each by its own collector; of another service nothing is to be known."""
+    """What is counted of the chosen service, each by its own collector; of others nothing is counted."""
 
     usages: tuple[Usage, ...]
 
@@ -144,9 +144,9 @@ class _OfChosenService(Source):
         services: dict[Collected, list[str]] = {}
         for usage in self.usages:
             services.setdefault(usage.source, []).extend(usage.services)
-        return " or ".join(
-            only_for("|".join(names), f"({source.state(label)})") for source, names in services.items()
-        )
+        states = [only_for("|".join(names), f"({source.state(label)})") for source, names in services.items()]
+        # Also where no service is known that could be chosen.
+        return " or ".join([*states, EXPORTER.state(label)])
 
 
 def usage_panel(usage: Usage, width: int, height: int) -> timeseries.Panel:

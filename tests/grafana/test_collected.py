@@ -221,16 +221,19 @@ def test_open_alerts_are_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "text"),
+    ("served", "service", "text"),
     [
-        (usage.COMPUTE, "off: switch on collectors.ec2_running"),
-        (usage.LAMBDA, "off: switch on collectors.usage"),
-        ("Tax", None),
+        (_COST, usage.COMPUTE, "off: switch on collectors.ec2_running"),
+        (_COST, usage.LAMBDA, "off: switch on collectors.usage"),
+        (_COST, "Tax", None),
+        ((), usage.LAMBDA, _NOTHING_SCRAPED),
+        ((), "", _NOTHING_SCRAPED),
     ],
+    ids=["EC2", "Lambda", "Tax", "Lambda, nothing scraped", "none is known, nothing scraped"],
 )
 @pytest.mark.parametrize("build", [usage.usage_of_service, usage.unit_costs_of_service])
 def test_a_service_needs_the_collector_that_counts_it(
-    build: Any, service: str, text: str | None, tmp_path: Path
+    build: Any, served: Served, service: str, text: str | None, tmp_path: Path
 ) -> None:
     panel = _built(build(12, 9))
     (expr,) = (target["expr"] for target in panel["targets"] if target["refId"] == STATE)
@@ -238,7 +241,7 @@ def test_a_service_needs_the_collector_that_counts_it(
     found = f'count by ({label}) (label_replace({expr}, "x", "", "", ""))'
     _hold(
         tmp_path,
-        _COST,
+        served,
         (found.replace("$service", service), [(f'{{{label}="{text}"}}', 1)] if text else []),
     )
 
