@@ -21,6 +21,10 @@ _FRAMES = model.MatcherConfig(id_val="byFrameRefID", options=STATE)
 # Alerts are series only while they fire; this one always does.
 _RULES_LOADED = 'group(ALERTS{alertname="AwsSpendWatchdog"})'
 _NOTHING_SCRAPED = "nothing was scraped at the end of the range"
+_FAILS = "fails for chosen accounts: see Exporter"
+_NOT_LOADED = "alert rules are not loaded"
+# States that stand beside values: in a tile all of them are as small as the longest.
+_IN_TILES = {_FAILS: "reads fail", _NOT_LOADED: "no alert rules"}
 
 
 P = TypeVar("P", stat.Panel, bargauge.Panel)
@@ -66,9 +70,10 @@ class _Enumerated(Source):
 
     def in_values(self, panel: P, name: str) -> P:
         """Say it as a value, under this name."""
+        shorter = _IN_TILES if isinstance(panel, stat.Panel) else {}
         mapping = model.ValueMap(
             options={
-                str(-number): model.ValueMappingResult(text=text, color=MUTED)
+                str(-number): model.ValueMappingResult(text=shorter.get(text, text), color=MUTED)
                 for number, text in enumerate(self.unknown())
             }
         )
@@ -99,9 +104,7 @@ class Collected(_Enumerated):
         if self.ages:
             states["not read recently: see Exporter"] = f"{self._read} unless on () {self._fresh}"
         if self.by_account:
-            states["fails for chosen accounts: see Exporter"] = (
-                f"group({self._failing}) and on () {self._fresh}"
-            )
+            states[_FAILS] = f"group({self._failing}) and on () {self._fresh}"
         return states
 
     def or_zero(self, expr: str) -> str:
@@ -151,7 +154,7 @@ class Alerts(_Enumerated):
 
     def unknown(self) -> Mapping[str, str]:
         return {
-            "alert rules are not loaded": f"group({_ENABLED}) unless on () {_RULES_LOADED}",
+            _NOT_LOADED: f"group({_ENABLED}) unless on () {_RULES_LOADED}",
             _NOTHING_SCRAPED: f"absent({_ENABLED}) unless on () {_RULES_LOADED}",
         }
 
