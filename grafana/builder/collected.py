@@ -24,6 +24,9 @@ _NOTHING_SCRAPED = "nothing was scraped at the end of the range"
 _FAILS = "some reads fail"
 # Not as short as intervals in a demo, where the slowest of a collector's units takes longer than three of them.
 _STALE_AFTER = 900
+_NOT_LOADED = "alert rules are not loaded"
+# Beside values in a tile, all of them are as small as the longest.
+_IN_TILES = {_NOT_LOADED: "no alert rules"}
 
 
 P = TypeVar("P", stat.Panel, bargauge.Panel)
@@ -70,9 +73,10 @@ class _Enumerated(Source):
 
     def in_values(self, panel: P, name: str) -> P:
         """Say it as a value, under this name."""
+        shorter = _IN_TILES if isinstance(panel, stat.Panel) else {}
         mapping = model.ValueMap(
             options={
-                str(-number): model.ValueMappingResult(text=text, color=MUTED)
+                str(-number): model.ValueMappingResult(text=shorter.get(text, text), color=MUTED)
                 for number, text in enumerate(self.unknown())
             }
         )
@@ -158,7 +162,7 @@ class Alerts(_Enumerated):
 
     def unknown(self) -> Mapping[str, str]:
         return {
-            "alert rules are not loaded": f"group({_ENABLED}) unless on () {_RULES_LOADED}",
+            _NOT_LOADED: f"group({_ENABLED}) unless on () {_RULES_LOADED}",
             _NOTHING_SCRAPED: f"absent({_ENABLED}) unless on () {_RULES_LOADED}",
         }
 
@@ -195,7 +199,7 @@ EC2_RUNNING = Collected(("ec2_running",), by_account=True)
 EXPORTER = Exporter()
 FORECAST = Collected(("forecast",))
 INVENTORY = Collected(("inventory",), by_account=True)
-LIST_PRICES = Collected(("inventory",))
+LIST_PRICES = Collected(("inventory",), ages=False)
 SAVINGS_OPPORTUNITIES = Collected(("savings_opportunities",))
 USAGE = Collected(("usage",), by_account=True)
 USAGE_OR_RUNNING = Collected(("usage", "ec2_running"), by_account=True)

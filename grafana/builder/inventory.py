@@ -264,6 +264,7 @@ def _avoidable(
         .sort_by([common.TableSortByFieldState().display_name(column).desc(True)])
         .override_by_name("Account", account_column())
         .override_by_name("Account id", account_id_column(width))
+        .override_by_name("Type", properties(custom__wrapText=True))  # it also says a state
         .override_by_name("Count", properties(unit="none", decimals=0, noValue="–", custom__width=65))
         .override_by_name(column, money_column(custom__width=MONEY_WIDTH + 20))
     )

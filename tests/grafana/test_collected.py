@@ -17,7 +17,7 @@ from exporter.declarations.collector import AnyCollector
 from grafana.builder import collected, usage
 from grafana.builder.collected import ALERTS, ANOMALY_CAUSES, EC2_INSTANCES, INVENTORY, Collected
 from grafana.builder.dashboards import anomalies
-from grafana.builder.style import STATE, ranking_bars
+from grafana.builder.style import STATE, ranking_bars, stat_panel
 
 Json = dict[str, Any]
 Served = tuple[str, ...]
@@ -252,6 +252,15 @@ def test_a_text_has_no_bar() -> None:
     texts = found["mappings"][0]["options"]
     assert (found["min"], found["max"]) == (0, 1)
     assert max(map(int, texts)) <= found["min"]
+
+
+def test_a_state_beside_values_is_short_in_a_tile() -> None:
+    """Grafana draws all values of a tile as small as the longest of them."""
+    panel = _built(INVENTORY.in_values(stat_panel("Tile", "", width=6, height=5), "Resources"))
+    mappings = next(each["value"] for each in _of_state(panel) if each["id"] == "mappings")
+    texts = [to["text"] for to in mappings[0]["options"].values()]
+    assert _FAILS not in texts
+    assert "reads fail" in texts
 
 
 def _rows(source: Any, text: str | None) -> list[tuple[str, float]]:
