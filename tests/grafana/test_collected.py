@@ -254,13 +254,19 @@ def test_a_text_has_no_bar() -> None:
     assert max(map(int, texts)) <= found["min"]
 
 
-def test_a_state_beside_values_is_short_in_a_tile() -> None:
-    """Grafana draws all values of a tile as small as the longest of them."""
-    panel = _built(INVENTORY.in_values(stat_panel("Tile", "", width=6, height=5), "Resources"))
-    mappings = next(each["value"] for each in _of_state(panel) if each["id"] == "mappings")
-    texts = [to["text"] for to in mappings[0]["options"].values()]
-    assert _FAILS not in texts
-    assert "reads fail" in texts
+def test_what_holds_beside_values_takes_no_room_in_a_tile() -> None:
+    """Grafana draws all values of a tile as small as the longest of them: some failures are not said there, rules in short."""
+
+    def asked(panel: Any) -> str:
+        return next(str(target["expr"]) for target in panel["targets"] if target["refId"] == STATE)
+
+    tile = _built(INVENTORY.in_values(stat_panel("Tile", "", width=6, height=5), "Resources"))
+    bars = _built(INVENTORY.in_values(ranking_bars("Bars", "", width=6, height=5), "inventory"))
+    assert _FAILS in asked(bars)
+    assert _FAILS not in asked(tile)
+    alerts = _built(ALERTS.in_values(stat_panel("Tile", "", width=6, height=5), "Alerts"))
+    mappings = next(each["value"] for each in _of_state(alerts) if each["id"] == "mappings")
+    assert max(len(to["text"]) for to in mappings[0]["options"].values() if "rules" in to["text"]) < 15
 
 
 def _rows(source: Any, text: str | None) -> list[tuple[str, float]]:
