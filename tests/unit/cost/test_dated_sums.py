@@ -159,7 +159,7 @@ STEPS = st.lists(
 @settings(max_examples=40, deadline=None)
 @given(STEPS, st.sampled_from(AMOUNTS))
 def test_sums_equal_the_pairs_of_the_ledger(steps: list[Step], cost_type: str) -> None:
-    """Whatever is read in which order, also where keys vanish, and a kill ends what derives halfway."""
+    """In whichever order days are read, also where keys vanish, and a kill ends what derives halfway."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
         try:
