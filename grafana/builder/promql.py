@@ -457,16 +457,16 @@ def top(count: int, by: str, vector: str) -> str:
     return f"topk({count}, sum by ({by}) ({vector}))"
 
 
-def top_of_range(count: int, by: str, part: Part = "all") -> str:
+def top_of_range(count: int, by: str, part: Part = "all", choice: Choice = CHOSEN) -> str:
     """Those that cost most in the range, the same ones at every step; of which no day is written, by their yesterday.
 
     Pairs by this month and the last, and only without dated history.
     """
-    recent = total(by, _now(by, part, "yesterday", CHOSEN))
+    recent = total(by, _now(by, part, "yesterday", choice))
     if by == PAIR:
         months = '__name__=~"aws_cost_month_to_date_usd|aws_cost_last_month_usd"'
         recent = f"sum by ({by}) ({{{months}, {LIVE_COST}}} @ {END})"
-    ranked = f"{range_cost(by, part)} or {recent}"
+    ranked = f"{range_cost(by, part, choice)} or {recent}"
     # Without usage there is no run.
     return f"topk({count}, {f'({ranked}) > 0.005' if part == 'run' else ranked})"
 
