@@ -185,13 +185,14 @@ def _account() -> dashboard.QueryVariable:
     # A name at the end of the range, or else of the newest day with cost, or else one that an account without cost had:
     # to look up each account at each day of a year is most of the work.
     infos = 'last_over_time(aws_account_info{job=""}'
-    days = f"timestamp(group by ({by}) (last_over_time(aws_cost_daily_by_account_usd[1d])))"
+    days = "timestamp(last_over_time(aws_cost_daily_by_account_usd[1d]))"
     newest = (
         f"topk by (account_id) (1, timestamp(group by ({by}) ({served} or {infos}[2d])))"
-        f" or max_over_time({days}{RANGE}) or 0 * group by ({by}) ({infos}[$__range])))"
+        f" or max by ({by}) (max_over_time({days}{RANGE})) or 0 * group by ({by}) ({infos}[$__range])))"
     )
     cost = f"sum by (account_id) (sum_over_time(last_over_time(aws_cost_daily_by_account_usd[1d]){RANGE}))"
-    most = f"0 * {newest} + on (account_id) group_left () (({cost} or 0 * {chosen}) and {chosen})"
+    known = f"group by (account_id) ({infos}[$__range]) or {served})"
+    most = f"0 * {newest} + on (account_id) group_left () (({cost} or 0 * {known}) and {chosen})"
     return (
         _query(
             "account",
