@@ -396,7 +396,7 @@ def ranking(by: str, names: dict[str, str], title: str, width: int, height: int)
         )
         .with_target(rows("A", f"sort_desc({range_cost(by, choice=largest)})"))
         # What only charges beside usage is left with the remainder of a difference, which is neither a run nor an end of one.
-        .with_target(rows("B", f"round({promql.cost_before(by, 'run', largest)}, 0.000001)"))
+        .with_target(rows("B", f"round({promql.cost_before(by, largest)}, 0.000001)"))
         .with_target(rows("C", f"round({change(by, largest)}, 0.000001)"))
         .with_target(rows("D", f"sum by ({by}) (aws_cost_month_to_date_usd{{{matchers(largest)}}})"))
         .with_target(rows("E", f"sum by ({by}) (aws_cost_month_projection_usd{{{matchers(largest)}}})"))

@@ -7,6 +7,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.builder.promql import (
     ACCOUNT,
+    IS_DATED,
     RANGE,
     Ranking,
     complete_through,
@@ -302,14 +303,13 @@ def _undated() -> dashboard.QueryVariable:
     the days before it twice, as they are written and as they were served.
     """
     none = 'label_replace(vector(1), "which", ".*", "", "")'
-    dated = "group(last_over_time(aws_cost_daily_by_service_usd[7d$__range]))"
     return (
         _query(
             "undated",
             "Without dated history",
             "Whether the range has no dated history, so that live gauges stand for it.",
             3,
-            f'query_result({none} unless on () {dated} or label_replace({dated}, "which", "dated", "", ""))',
+            f'query_result({none} unless on () {IS_DATED} or label_replace({IS_DATED}, "which", "dated", "", ""))',
         )
         .regex('/which="([^"]+)"/')
         .current(model.VariableOption(text="dated", value="dated"))
@@ -327,10 +327,9 @@ def _live() -> dashboard.QueryVariable:
     Ids of chosen accounts are most of what a query consists of: they are left out of the live gauges that only stand
     for dated history.
     """
-    dated = "group(last_over_time(aws_cost_daily_by_service_usd[7d$__range]))"
     return chosen_accounts(
         "live",
         "Accounts chosen without dated history",
         "Ids of the chosen accounts, for live gauges that stand for dated history where the range has none.",
-        f'{CHOSEN_IDS} unless on () {dated} or label_replace({dated}, "ids", "{_NO_ACCOUNT}", "", "")',
+        f'{CHOSEN_IDS} unless on () {IS_DATED} or label_replace({IS_DATED}, "ids", "{_NO_ACCOUNT}", "", "")',
     )

@@ -57,10 +57,16 @@ _BY_SERVICE = "aws_cost_daily_by_service_usd"
 # Before the first cost, that a day has no other charges may be known all the same.
 _RUN_IS_KNOWN = f"last_over_time(aws_cost_daily_non_usage_known[1d]) > 0 and on () group(last_over_time({_BY_SERVICE}[1d]))"
 _RANGE_BEGINS = f"({START} - {START} % {_DAY})"
+# As many days before the range as are complete in it, and a value at the end of each of these and of those.
+_BEFORE_BEGINS = f"(2 * {_RANGE_BEGINS} - $complete)"
+_IS_BEFORE = f"(vector(time()) <= {_RANGE_BEGINS} > {_BEFORE_BEGINS})"
+_IS_NOW = f"(vector(time()) > {_RANGE_BEGINS} <= $complete)"
 # Of the month in which the range ends, and of the range if that is later.
 _DAY_OF_MONTH = f"day_of_month(vector({END} - 1))"
 _MONTH_BEGINS = f"({_MIDNIGHT_BEFORE} - {_DAY} * ({_DAY_OF_MONTH} - 1))"
 RANGE = f"[$__range:1d] @ {END} offset -1s"
+IS_DATED = f"group(last_over_time({_BY_SERVICE}[7d$__range]))"
+"""A value where the range, or the week before it, has dated history."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -266,7 +272,7 @@ def complete_through() -> str:
     day that follows it.
     """
     served = f"max(last_over_time(aws_cost_complete_through_timestamp_seconds[4d] @ {END} offset -3d))"
-    undated = f"clamp_max({served}, {_MIDNIGHT} - {_DAY}) unless on () group(last_over_time({_BY_SERVICE}[7d$__range]))"
+    undated = f"clamp_max({served}, {_MIDNIGHT} - {_DAY}) unless on () {IS_DATED}"
     written = f"max_over_time((vector(time()) and on () ({_RUN_IS_KNOWN}))[7d$__range:1d] @ {END} offset -1s)"
     return (
         f"clamp_max({undated} or on () {served} or on () {written} or on () vector({_MIDNIGHT}), {_MIDNIGHT})"
@@ -321,21 +327,17 @@ def coming_days(most: int) -> str:
     return f"({_TODAY} + {_DAY} * ({numbers})) * 1000 and on (days_ahead) aws_cost_forecast_daily_usd"
 
 
-def cost_before(by: str, part: Part, choice: Choice = CHOSEN) -> str:
-    """Cost of as many UTC days before the range as are complete in it, in USD; nothing unless all are known.
+def cost_before(by: str, choice: Choice = CHOSEN) -> str:
+    """The run of as many UTC days before the range as are complete in it, in USD; nothing unless all days are known.
 
     What is new has cost nothing before: 0.
     """
-    now = f"(vector(time()) > {_RANGE_BEGINS} <= $complete)"
-    before = f"(vector(time()) <= {_RANGE_BEGINS} > {_before_begins()})"
-    counted = f"({_days(by, part, choice=choice)}) * on () group_left () ({before} * 0 + 1 or {now} * 0)"
-    return f"{total(by, f'sum_over_time(({counted}){_TWO_RANGES})')} and on () {_both_known()}"
+    return _of_both_ranges(by, f"{_IS_BEFORE} * 0 + 1 or {_IS_NOW} * 0", choice)
 
 
 def change_in_part() -> str:
     """By which part the run of the complete days of the range is more than that of as many days before."""
-    before = f"on () (vector(time()) <= {_RANGE_BEGINS} > {_before_begins()})"
-    run = f"sum(sum_over_time((({_days('', 'run')}) and {before}){_TWO_RANGES}))"
+    run = f"sum(sum_over_time((({_days('', 'run')}) and on () {_IS_BEFORE}){_TWO_RANGES}))"
     return f"({change('')}) / {run}"
 
 
@@ -344,20 +346,18 @@ def change(by: str, choice: Choice = CHOSEN) -> str:
 
     Nothing unless all days are known. What is new has cost nothing before; what has ended costs nothing now.
     """
-    now = f"(vector(time()) > {_RANGE_BEGINS} <= $complete)"
-    before = f"(vector(time()) <= {_RANGE_BEGINS} > {_before_begins()})"
-    signed = f"({_days(by, 'run', choice=choice)}) * on () group_left () ({now} * 0 + 1 or {before} * 0 - 1)"
-    return f"{total(by, f'sum_over_time(({signed}){_TWO_RANGES})')} and on () {_both_known()}"
+    return _of_both_ranges(by, f"{_IS_NOW} * 0 + 1 or {_IS_BEFORE} * 0 - 1", choice)
 
 
-def _before_begins() -> str:
-    """When the days before the range begin, as many as are complete in it."""
-    return f"(2 * {_RANGE_BEGINS} - $complete)"
+def _of_both_ranges(by: str, weights: str, choice: Choice) -> str:
+    """The run of the complete days of the range and of as many before it, each day times its weight; if all are known."""
+    weighted = f"({_days(by, 'run', choice=choice)}) * on () group_left () ({weights})"
+    return f"{total(by, f'sum_over_time(({weighted}){_TWO_RANGES})')} and on () {_both_known()}"
 
 
 def _both_known() -> str:
     """A value only if each complete day of the range, and as many before it, are written."""
-    days = f"group({_RUN_IS_KNOWN}) and on () (vector(time()) > {_before_begins()} <= $complete)"
+    days = f"group({_RUN_IS_KNOWN}) and on () (vector(time()) > {_BEFORE_BEGINS} <= $complete)"
     return f"(count_over_time(({days}){_TWO_RANGES}) * {_DAY} == 2 * ($complete - {_RANGE_BEGINS}))"
 
 

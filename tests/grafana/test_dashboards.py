@@ -117,7 +117,7 @@ def test_queries_name_a_group_of_a_hundred_accounts_as_rarely_as_they_can(dashbo
 
 
 def test_a_row_that_says_a_state_has_no_other_texts(dashboard: lint.Json) -> None:
-    """Without a text of its own, a column without a value shows that of a table without rows, such as "none"."""
+    """A column that has no text for a missing value shows that of a table without rows, such as "none"."""
     silent = []
     for panel in dashboard["panels"]:
         if panel["type"] != "table" or STATE not in {target["refId"] for target in panel["targets"]}:
@@ -325,7 +325,7 @@ def _overridden(panel: lint.Json, column: str) -> lint.Json:
 
 
 def test_a_bar_against_list_price_is_not_full_at_once_the_list_price() -> None:
-    """Without a maximum of its own, a bar of a percentage is full at 100%."""
+    """A bar of a percentage that has no maximum is full at 100%."""
     assert [panel["fieldConfig"]["defaults"]["max"] for panel in _panels("Bill against list price")] == [2, 2]
 
 
