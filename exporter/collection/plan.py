@@ -241,9 +241,10 @@ def _days(interval: timedelta) -> str:
 
 
 def _running(config: Config) -> list[AnyCollector]:
-    return without_replaced(
-        [c for c in all_collectors() if config.settings(c).enabled and config.shard.runs(c)]
-    )
+    """The collectors that ask AWS for something."""
+    sections = config.sections()
+    enabled = [c for c in all_collectors() if config.settings(c).enabled and config.shard.runs(c)]
+    return [c for c in without_replaced(enabled) if not c.rests(sections)]
 
 
 def declared_requests(config: Config) -> set[tuple[str, str]]:

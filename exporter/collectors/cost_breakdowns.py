@@ -184,6 +184,8 @@ def render(view: ViewContext[CostBreakdownsSettings]) -> Iterator[Sample]:
             labels = (account_id, view.account(account_id, names), *breakdown.fixed, value)
             yield breakdown.family(to_usd(amount), **dict(zip(breakdown.family.labels, labels, strict=True)))
     for cost_type in AMOUNTS:
+        if view.ledger.cost.lacking(cost_type, month, tomorrow):
+            continue
         sums: defaultdict[str, Decimal] = defaultdict(Decimal)
         for (account_id, _), usd in view.ledger.cost.sums(month, tomorrow, cost_type).items():
             sums[account_id] += usd

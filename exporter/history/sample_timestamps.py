@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 
 from exporter.core.amounts import AMOUNTS
@@ -230,6 +230,8 @@ class Stamps:
         """
         source = self.source
         units = source.amount(cost_type)
+        if source is COST and self.ledger.cost.lacking(cost_type, day, day + timedelta(days=1)):
+            return []  # what is written of the day stays: the source has no other figure
         values, series, stamps = source.values, source.series, source.stamps
         known = f"COALESCE({stamps}.refused, {stamps}.units)"
         worth_it = "1" if source.writes_zeros else f"({units} != 0 OR {stamps}.stamp IS NOT NULL)"
