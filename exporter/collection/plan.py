@@ -172,7 +172,7 @@ def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: dat
     for collector in _running(config):
         lines += _lines(config, collector, scale, paced if collector is COST else config.settings(collector))
     fill = Decimal(0)
-    if config.settings(COST).enabled and config.shard.index == 0:
+    if COST in _running(config):
         fill = first_fill_pages(config.settings(COST), scale, now.date()) * COST_EXPLORER_REQUEST_USD
     over = tuple(_over(config, lines, fill))
     return Plan(scale, sources, tuple(lines), fill, over, _waits(config, scale, paced))
@@ -198,7 +198,7 @@ def _paced(config: Config, scale: Scale) -> CostSettings:
 
 def _waits(config: Config, scale: Scale, paced: CostSettings) -> str | None:
     settings = config.settings(COST)
-    if not settings.enabled or config.shard.index or paced == settings:
+    if COST not in _running(config) or paced == settings:
         return None
     usd = needed_usd(config, scale) + usd_a_month(settings, scale)
     limits = config.ceilings.limits("cost")
@@ -286,7 +286,14 @@ def _lines(config: Config, collector: AnyCollector, scale: Scale, settings: Any)
     accounts = ceil(scale.accounts / config.shard.count)
     if collector.free_calls is not None:
         return paid + [
-            Line(collector.name, call.service, call.operation, call.note, call.per_month, Decimal(0))
+            Line(
+                collector.name,
+                call.service,
+                call.operation,
+                call.note,
+                call.per_month,
+                call.per_month * call.usd_each,
+            )
             for call in collector.free_calls(settings, replace(scale, accounts=accounts))
         ]
     if paid:

@@ -20,7 +20,7 @@ from exporter.core.money import to_usd
 from exporter.core.places import Scope, Target
 from exporter.cost import breakdowns
 from exporter.cost.queries import ask_costs
-from exporter.cost.settings import CostSettings
+from exporter.cost.settings import CostSettings, cost_is_exported
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
@@ -234,4 +234,5 @@ COLLECTOR = Collector(
     ),
     paid_calls=paid_calls,
     due=due,
+    rests=cost_is_exported,
 )

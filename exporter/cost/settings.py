@@ -9,6 +9,12 @@ from pydantic import Field
 
 from exporter.core.amounts import CostSource
 from exporter.core.fields import CollectorSettings, Duration
+from exporter.declarations.sections import Sections
+
+
+def cost_is_exported(sections: Sections) -> bool:
+    """Whether cost comes from a data export: what would read it from Cost Explorer rests then."""
+    return sections.of(CostSettings).source == "data_export"
 
 
 class CostSettings(CollectorSettings):

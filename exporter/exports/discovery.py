@@ -13,7 +13,8 @@ from exporter.aws.errors import AwsError, Kind, reading
 from exporter.aws.partitions import billing_region
 from exporter.core.places import Account
 from exporter.exports.bucket import ExportBucket, reader_account
-from exporter.exports.settings import CostExportSettings, Table
+from exporter.exports.fold_settings import Table
+from exporter.exports.settings import CostExportSettings
 
 SERVICE = "bcm-data-exports"
 IAM_ACTIONS = ("bcm-data-exports:GetExport", "bcm-data-exports:ListExports")

@@ -10,9 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from exporter.core.fields import AccountId, CollectorSettings, Duration, ExternalId, Region, RoleArn
+from exporter.exports.fold_settings import Table
 
-Table = Literal["cur2", "focus_1_0", "focus_1_2"]
-"""The tables of AWS Data Exports that are read."""
 FOCUS: tuple[Table, ...] = ("focus_1_0", "focus_1_2")
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
