@@ -239,6 +239,29 @@ MIGRATIONS = (
     """
     ALTER TABLE days ADD COLUMN changes INTEGER NOT NULL DEFAULT 0
     """,
+    # Cost by one dimension beside the account, or beside the service (exporter/cube/values.py), and months of lines
+    # with every dimension (exporter/cube/months.py). An empty account or service is not known there.
+    f"""
+    CREATE TABLE cube_keys (
+        id INTEGER PRIMARY KEY, dimension TEXT NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL,
+        value TEXT NOT NULL, UNIQUE (dimension, account_id, service, value)
+    );
+    CREATE TABLE cube_values (
+        day INTEGER NOT NULL, key INTEGER NOT NULL REFERENCES cube_keys,
+        {"".join(f"{name} INTEGER, " for name in AMOUNTS)}
+        PRIMARY KEY (day, key)
+    ) WITHOUT ROWID;
+    CREATE TABLE cube_reads (
+        dimension TEXT NOT NULL, beside TEXT NOT NULL, day INTEGER NOT NULL,
+        read_at INTEGER NOT NULL, source TEXT NOT NULL, cost_changes INTEGER NOT NULL,
+        changes INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (dimension, beside, day)
+    ) WITHOUT ROWID;
+    CREATE TABLE cube_months (
+        month INTEGER PRIMARY KEY, source TEXT NOT NULL, version TEXT NOT NULL, folder TEXT,
+        read_at INTEGER NOT NULL, details TEXT NOT NULL
+    )
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

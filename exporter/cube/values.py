@@ -1,0 +1,216 @@
+"""Cost of each UTC day by one dimension beside the account, or beside the service, in tables of the ledger's file.
+
+From Cost Explorer each is one query; from an export they are sums over its lines. What the other of account and
+service is, is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+from exporter.core.amounts import AMOUNTS
+from exporter.core.moments import to_milliseconds, to_moment
+from exporter.core.money import exact_sum, joined, row_units
+from exporter.cube.dimensions import OTHER, Dimension
+from exporter.ledger.file import Ledger
+
+Beside = Literal["account", "service"]
+"""What the subject of a row is."""
+Source = Literal["cost_explorer", "data_export"]
+AnyUnits = tuple[int | None, int | None, int | None, int | None, int | None]
+"""The five cost types in the order of AMOUNTS, in units of 1e-10 USD; None where the source has no such column."""
+
+
+@dataclass(frozen=True, slots=True)
+class CubeRead:
+    """Whole days by one dimension; a key of these days that is missing in `costs` cost nothing.
+
+    `costs` are by day, account id or service, and key. `cost_changes` is how often the ledger's cost of a day had
+    changed when it was read.
+    """
+
+    dimension: Dimension
+    beside: Beside
+    observed_at: datetime
+    source: Source
+    days: Mapping[date, int]
+    costs: Mapping[tuple[date, str, str], AnyUnits]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadState:
+    """What is known of one day by one dimension."""
+
+    read_at: datetime
+    source: Source
+    cost_changes: int
+    changes: int
+    """Grows with each read that finds other cost."""
+
+
+def commit(ledger: Ledger, read: CubeRead, most: int) -> None:
+    """Replace the days of `read`; of each subject and day at most `most` keys, the rest is summed as `other`."""
+    with ledger.transaction() as db:
+        kept = _bounded(read.costs, most)
+        by_day: defaultdict[date, dict[tuple[str, str], AnyUnits]] = defaultdict(dict)
+        for (day, subject, value), units in kept.items():
+            if any(units):
+                by_day[day][subject, value] = units
+        numbers = _numbers(ledger, read, {key for rows in by_day.values() for key in rows})
+        at = to_milliseconds(read.observed_at)
+        before = _held(ledger, read)
+        for day, cost_changes in read.days.items():
+            rows = {numbers[key]: units for key, units in by_day[day].items()}
+            changed = rows != before.get(day, {})
+            if changed:
+                db.executemany(
+                    "DELETE FROM cube_values WHERE day = ? AND key = ?",
+                    [(day.toordinal(), number) for number in before.get(day, {})],
+                )
+                marks = ", ".join("?" * (2 + len(AMOUNTS)))
+                db.executemany(
+                    f"INSERT INTO cube_values VALUES ({marks})",  # noqa: S608 # question marks
+                    [
+                        (day.toordinal(), number, *(None if u is None else row_units(u) for u in units))
+                        for number, units in sorted(rows.items())
+                    ],
+                )
+            db.execute(
+                "INSERT INTO cube_reads VALUES (?, ?, ?, ?, ?, ?, 1)"
+                " ON CONFLICT (dimension, beside, day) DO UPDATE SET read_at = excluded.read_at,"
+                " source = excluded.source, cost_changes = excluded.cost_changes, changes = changes + ?",
+                (
+                    read.dimension.name,
+                    read.beside,
+                    day.toordinal(),
+                    at,
+                    read.source,
+                    cost_changes,
+                    int(changed),
+                ),
+            )
+
+
+def _bounded(
+    costs: Mapping[tuple[date, str, str], AnyUnits], most: int
+) -> dict[tuple[date, str, str], AnyUnits]:
+    """The largest keys of each subject and day; one that AWS itself calls `other` is among the rest."""
+    groups: defaultdict[tuple[date, str], list[tuple[str, AnyUnits]]] = defaultdict(list)
+    for (day, subject, value), units in costs.items():
+        groups[day, subject].append((value, units))
+    kept: dict[tuple[date, str, str], AnyUnits] = {}
+    for (day, subject), values in groups.items():
+        if len(values) > most:
+            values.sort(key=lambda item: (-max(abs(units or 0) for units in item[1]), item[0]))
+        for number, (value, units) in enumerate(values):
+            key = (day, subject, value if number < most else OTHER)
+            kept[key] = _plus(kept[key], units) if key in kept else units
+    return kept
+
+
+def _plus(one: AnyUnits, other: AnyUnits) -> AnyUnits:
+    """The sum; not known where either is not."""
+    a, b, c, d, e = (None if x is None or y is None else x + y for x, y in zip(one, other, strict=True))
+    return a, b, c, d, e
+
+
+def _places(beside: Beside, subject: str) -> tuple[str, str]:
+    return (subject, "") if beside == "account" else ("", subject)
+
+
+def _numbers(ledger: Ledger, read: CubeRead, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    name = read.dimension.name
+    with ledger.transaction() as db:
+        db.executemany(
+            "INSERT OR IGNORE INTO cube_keys (dimension, account_id, service, value) VALUES (?, ?, ?, ?)",
+            [(name, *_places(read.beside, subject), value) for subject, value in sorted(keys)],
+        )
+        column = _column(read.beside)
+        rows = db.execute(
+            f"SELECT id, {column}, value FROM cube_keys WHERE dimension = ? AND {column} != ''",  # noqa: S608
+            (name,),
+        )
+        return {(subject, value): number for number, subject, value in rows}
+
+
+def _column(beside: Beside) -> str:
+    return "account_id" if beside == "account" else "service"
+
+
+def _held(ledger: Ledger, read: CubeRead) -> dict[date, dict[int, AnyUnits]]:
+    found: dict[date, dict[int, AnyUnits]] = {}
+    columns = ", ".join(AMOUNTS)
+    with ledger.connection() as db:
+        for day in read.days:
+            found[day] = {
+                number: units
+                for number, *units in db.execute(
+                    f"SELECT key, {columns} FROM cube_values JOIN cube_keys ON cube_keys.id = key"  # noqa: S608
+                    f" WHERE day = ? AND dimension = ? AND {_column(read.beside)} != ''",
+                    (day.toordinal(), read.dimension.name),
+                )
+            }
+    return {day: {number: tuple(units) for number, units in rows.items()} for day, rows in found.items()}  # type: ignore[misc]
+
+
+def states(
+    ledger: Ledger, dimension: Dimension, beside: Beside, start: date, end: date
+) -> dict[date, ReadState]:
+    """The days of [start, end) that were read by a dimension."""
+    with ledger.connection() as db:
+        rows = db.execute(
+            "SELECT day, read_at, source, cost_changes, changes FROM cube_reads"
+            " WHERE dimension = ? AND beside = ? AND day >= ? AND day < ?",
+            (dimension.name, beside, start.toordinal(), end.toordinal()),
+        ).fetchall()
+    return {
+        date.fromordinal(day): ReadState(to_moment(read_at), source, cost_changes, changes)
+        for day, read_at, source, cost_changes, changes in rows
+    }
+
+
+def read_dimensions(ledger: Ledger, beside: Beside) -> frozenset[str]:
+    """The names of the dimensions of which any day was read."""
+    with ledger.connection() as db:
+        rows = db.execute("SELECT DISTINCT dimension FROM cube_reads WHERE beside = ?", (beside,)).fetchall()
+    return frozenset(name for (name,) in rows)
+
+
+def sums(
+    ledger: Ledger,
+    dimension: Dimension,
+    beside: Beside,
+    start: date,
+    end: date,
+    cost_type: str,
+    *,
+    subjects: Iterable[str] | None = None,
+    by_day: bool = False,
+) -> dict[tuple[date | None, str, str], int | None]:
+    """Units of 1e-10 USD over [start, end) by day (None unless `by_day`), account id or service, and key.
+
+    None where a row has no such cost type: its sum is not known.
+    """
+    if cost_type not in AMOUNTS:
+        raise ValueError(f"{cost_type} is not a cost type")
+    column = _column(beside)
+    where, given = "", []
+    if subjects is not None:
+        given = sorted(subjects)
+        where = f" AND {column} IN ({', '.join('?' * len(given))})"
+    day = "day" if by_day else "NULL"
+    with ledger.connection() as db:
+        rows = db.execute(
+            f"SELECT {day} AS day_of_row, {column}, value, COUNT(*) = COUNT({cost_type}), {exact_sum(cost_type)}"  # noqa: S608
+            " FROM cube_values JOIN cube_keys ON cube_keys.id = key"
+            f" WHERE day >= ? AND day < ? AND dimension = ? AND {column} != ''{where} GROUP BY 1, 2, 3",
+            (start.toordinal(), end.toordinal(), dimension.name, *given),
+        ).fetchall()
+    return {
+        (date.fromordinal(ordinal) if by_day else None, subject, value): joined(high, low) if known else None
+        for ordinal, subject, value, known, high, low in rows
+    }
