@@ -207,7 +207,7 @@ def _commit_values(
     chunk_days: dict[date, int] = {}
     for day, rows in groupby(lines.sums((subject, dimension.name)), key=lambda row: row[0]):
         for _, key, value, *units in rows:
-            chunk[day, key, value] = tuple(units)  # type: ignore[assignment] # five
+            chunk[day, key, value] = tuple(units)
         chunk_days[day] = left.pop(day)
         if len(chunk) >= _ROWS_AT_A_TIME:
             commit(chunk, chunk_days)
