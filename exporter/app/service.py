@@ -39,6 +39,7 @@ from exporter.collection.runner import Runner
 from exporter.collection.store import Store
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
+from exporter.cube.months import CubeMonths
 from exporter.config.read import ConfigError, load_config
 from exporter.core.logs import configure_logging
 from exporter.core.memory import bound_memory
@@ -93,6 +94,10 @@ class Service:
         if self._snapshots is not None:
             self._snapshots.restore()
         self.ledger = Ledger(config.ledger_path)
+        months = CubeMonths(self.ledger)
+        if missing := months.forget_missing():
+            log.warning("files of months are gone, they are read again", extra={"months": missing})
+        months.remove_superseded(unfinished=True)
         # Connections to read with: a scrape waits neither for a commit, which can take seconds, nor for an answer.
         self._books = Ledger(config.ledger_path, read_only=True)
         self._answers = Ledger(config.ledger_path, read_only=True)

@@ -17,7 +17,7 @@ from exporter.core.places import Account
 
 IAM_OBJECTS = ("s3:GetObject",)
 IAM_BUCKET = ("s3:ListBucket",)
-"""Nothing is listed; without it, S3 answers 403 where there is no object."""
+"""Without it, S3 answers 403 where there is no object; only manifests are listed, where each delivery has its own."""
 IAM_KEY = ("kms:Decrypt",)
 
 _LEAST_BYTES_A_SECOND = 256 << 10
@@ -63,18 +63,39 @@ class ExportBucket:
         """What is there now; MissingError if nothing is."""
         return self._stored(key, self._call("HeadObject", key))
 
-    def read(self, key: str, most_bytes: int) -> tuple[bytes, StoredObject]:
-        """A small object; MissingError if there is none."""
-        answer = self._call("GetObject", key)
-        with closing(answer["Body"]) as body:
-            stored = self._stored(key, answer)
-            if stored.size > most_bytes:
-                raise AwsError(Kind.EXPORT, f"s3://{self.name}/{key} has {stored.size} bytes")
-            with answer_within(_seconds(stored.size), stored.size + _BESIDE_BYTES):
-                try:
-                    return body.read(), stored
-                except Exception as error:
-                    raise classify(error, f"s3 GetObject of {key}") from error
+    def read(self, stored: StoredObject, most_bytes: int) -> bytes:
+        """This version of a small object; ChangedError or MissingError if it is not there any more."""
+        if stored.size > most_bytes:
+            raise AwsError(Kind.EXPORT, f"s3://{self.name}/{stored.key} has {stored.size} bytes")
+        answer = self._call("GetObject", stored.key, IfMatch=stored.etag)
+        with (
+            closing(answer["Body"]) as body,
+            answer_within(_seconds(stored.size), stored.size + _BESIDE_BYTES),
+        ):
+            try:
+                found: bytes = body.read()
+            except Exception as error:
+                raise classify(error, f"s3 GetObject of {stored.key}") from error
+        return found
+
+    def newest(self, prefix: str, ending: str) -> StoredObject:
+        """The object below a prefix whose key ends so and that was written last; MissingError if there is none.
+
+        Only for what is small and few, as manifests: data files are never listed.
+        """
+        pages = self._aws.paginate(
+            self._reader, "s3", "ListObjectsV2", self._region, {**self._where, "Prefix": prefix}
+        )
+        with reading(f"S3's list of {prefix}"):
+            found = [
+                StoredObject(each["Key"], str(each["ETag"]), int(each["Size"]), each["LastModified"])
+                for page in pages
+                for each in page.get("Contents", ())
+                if each["Key"].endswith(ending)
+            ]
+        if not found:
+            raise MissingError(f"s3://{self.name}/{prefix} has no manifest")
+        return max(found, key=lambda each: (each.modified, each.key))
 
     def fetch(self, stored: StoredObject, path: Path) -> None:
         """Write this version of an object to `path`; ChangedError or MissingError if it is not there any more."""

@@ -90,6 +90,8 @@ class FoundExport:
     table: Table
     is_hourly: bool | None
     """None if it is not known."""
+    is_overwritten: bool | None = None
+    """Whether a delivery replaces the files of the last one; else each has a new folder. None if it is not known."""
     problems: tuple[str, ...] = ()
     """Why its lines are not the whole bill, or cannot be read as what they are."""
     status: ExportStatus | None = None
@@ -165,6 +167,7 @@ def _read_export(answer: Mapping[str, Any], settings: CostExportSettings) -> Fou
             owner=settings.bucket_owner or place.get("S3BucketOwner") or None,
             table=table,
             is_hourly=granularity == "HOURLY",
+            is_overwritten=output.get("Overwrite") != "CREATE_NEW_REPORT",
             problems=tuple(problems),
             status=ExportStatus(
                 str(status.get("StatusCode") or ""),

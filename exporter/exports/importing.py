@@ -23,7 +23,7 @@ from exporter.exports.bucket import ChangedError, ExportBucket, MissingError, St
 from exporter.exports.discovery import FoundExport
 from exporter.exports.folding import FoldError, FoldResult, FoldSettings, MonthFold
 from exporter.exports.looks import Look, remember_look
-from exporter.exports.manifest import MOST_BYTES, Manifest, manifest_key, read_manifest
+from exporter.exports.manifest import MOST_BYTES, Manifest, execution_manifests, manifest_key, read_manifest
 from exporter.exports.month_commit import DIMENSIONS, FoldedMonth, commit_month
 from exporter.ledger.file import Ledger
 
@@ -84,14 +84,14 @@ class MonthImporter:
         AwsError if it cannot be read: the month stays as it was.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            stored = self.bucket.look(manifest_key(self.export.folder, self.export.name, month))
+            stored = self._manifest(month)
             version = self._version(stored)
             held = CubeMonths(self.ledger).all().get(month)
             if held is not None and held.version == version and held.source == "data_export":
                 self._remember(month, stored)
                 return False
             try:
-                self._read(month, version)
+                self._read(month, stored)
             except ChangedError as error:
                 if attempt == _ATTEMPTS:
                     raise AwsError(Kind.EXPORT, f"{error}, {_ATTEMPTS} times in a row") from error
@@ -104,27 +104,35 @@ class MonthImporter:
                 return True
         raise AssertionError("the last attempt returns or raises")
 
+    def _manifest(self, month: date) -> StoredObject:
+        export = self.export
+        try:
+            return self.bucket.look(manifest_key(export.folder, export.name, month))
+        except MissingError:
+            if export.is_overwritten is not False:
+                raise
+        return self.bucket.newest(execution_manifests(export.folder, month), f"/{export.name}-Manifest.json")
+
     def _version(self, stored: StoredObject) -> str:
-        return f"{stored.etag}/{self.settings.digest}"
+        # AWS writes the manifest at each delivery: the same text may be of other files.
+        return f"{stored.etag}/{stored.modified.isoformat()}/{self.settings.digest}"
 
     def _remember(self, month: date, stored: StoredObject) -> None:
         remember_look(self.ledger, Look(month, self.clock(), stored.etag, stored.modified))
 
-    def _read(self, month: date, version: str) -> None:
+    def _read(self, month: date, stored: StoredObject) -> None:
         began = time.monotonic()
-        export = self.export
-        key = manifest_key(export.folder, export.name, month)
-        body, stored = self.bucket.read(key, MOST_BYTES)
-        if self._version(stored) != version:
-            raise ChangedError(f"s3://{self.bucket.name}/{key} was replaced while the month was read")
-        manifest = read_manifest(body, self.bucket.name, export.folder, month)
+        body = self.bucket.read(stored, MOST_BYTES)
+        manifest = read_manifest(body, self.bucket.name, self.export.folder, month)
         files = self._look_at_files(manifest, stored)
         folder = CubeMonths(self.ledger).new_folder(month)
         try:
             result, names = self._fold(month, files, folder)
-            if self.bucket.look(key).etag != stored.etag:
-                raise ChangedError(f"s3://{self.bucket.name}/{key} was replaced while the month was read")
-            self._commit(month, version, stored, manifest, folder, result, names)
+            if self._manifest(month) != stored:
+                raise ChangedError(
+                    f"s3://{self.bucket.name}/{stored.key} was replaced while the month was read"
+                )
+            self._commit(month, stored, manifest, folder, result, names)
         except FoldError as error:
             raise AwsError(Kind.EXPORT, str(error)) from error
         except MissingError as error:
@@ -207,7 +215,6 @@ class MonthImporter:
     def _commit(
         self,
         month: date,
-        version: str,
         stored: StoredObject,
         manifest: Manifest,
         folder: Path,
@@ -217,7 +224,7 @@ class MonthImporter:
         now = self.clock()
         folded = FoldedMonth(
             month=month,
-            version=version,
+            version=self._version(stored),
             delivered_at=min(stored.modified, now),
             folder=folder,
             result=result,

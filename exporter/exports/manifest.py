@@ -45,6 +45,11 @@ def manifest_key(folder: str, export: str, month: date) -> str:
     return f"{folder}/metadata/BILLING_PERIOD={month:%Y-%m}/{export}-Manifest.json"
 
 
+def execution_manifests(folder: str, month: date) -> str:
+    """The prefix below which each delivery has a manifest of its own, where deliveries do not overwrite."""
+    return f"{folder}/metadata/BILLING_PERIOD={month:%Y-%m}/"
+
+
 def legacy_manifest_key(prefix: str, report: str, month: date) -> str:
     """Where the manifest of a month lies if the report is a legacy Cost and Usage Report."""
     following = date(month.year + month.month // 12, month.month % 12 + 1, 1)

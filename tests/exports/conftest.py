@@ -20,7 +20,7 @@ def make_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeAws]:
     made: list[SimulatedAws] = []
 
     def make(**spec: Any) -> SimulatedAws:
-        defaults = {"seed": 11, "accounts": 4, "services": 8, "now": NOW, "days": 60, "varied_charges": True}
+        defaults = {"seed": 11, "accounts": 3, "services": 4, "now": NOW, "days": 50, "varied_charges": True}
         aws = SimulatedAws(OrganizationSpec(**(defaults | spec)))
         aws.start()
         made.append(aws)

@@ -45,7 +45,9 @@ KEPT = CostBreakdownsSettings(tags=("team", "environment"), cost_categories=("Co
 class Reader:
     """One ledger that an export is read into."""
 
-    def __init__(self, aws: SimulatedAws, data_dir: Path, cost_settings: Mapping[str, Any] = {}, **settings: Any) -> None:
+    def __init__(
+        self, aws: SimulatedAws, data_dir: Path, cost_settings: Mapping[str, Any] = {}, **settings: Any
+    ) -> None:
         self.aws = aws
         self.ledger = Ledger(data_dir / "ledger.sqlite")
         self.payer = Account(aws.payer_id, "payer")
@@ -95,7 +97,11 @@ class Reader:
     def samples(self) -> list[Sample]:
         """What the collector's view serves."""
         view = ViewContext(
-            ledger=self.ledger, now=self.aws.clock.now(), settings=self.settings, names={}, sections=Sections()
+            ledger=self.ledger,
+            now=self.aws.clock.now(),
+            settings=self.settings,
+            names={},
+            sections=Sections(),
         )
         return list(cost_export.render(view))
 
@@ -133,7 +139,9 @@ def reading(aws: SimulatedAws, data_dir: Path, **settings: Any) -> Iterator[Read
         reader.close()
 
 
-def truth(aws: SimulatedAws, start: date, end: date, cost_type: str, *by: str) -> dict[tuple[str, ...], Decimal]:
+def truth(
+    aws: SimulatedAws, start: date, end: date, cost_type: str, *by: str
+) -> dict[tuple[str, ...], Decimal]:
     """What the last delivery of the export holds, by Cost Explorer's figures, without zeros."""
     found = aws.truth.totals(start, end, aws.exports.refreshed("cost"), by, METRICS[cost_type])
     return {key: usd for key, usd in found.items() if usd}

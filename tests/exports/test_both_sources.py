@@ -25,7 +25,7 @@ DIMENSIONS = (
 
 
 def test_the_month_of_an_export_is_cost_explorers_to_the_unit(make_aws: MakeAws, tmp_path: Path) -> None:
-    aws = make_aws()
+    aws = make_aws(accounts=4, services=8)
     aws.exports.create(manual_discounts=True)
     with reading(aws, tmp_path) as reader:
         reader.read()
