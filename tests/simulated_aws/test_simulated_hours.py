@@ -49,7 +49,9 @@ _UNITS = st.integers(-(10**16), 10**16)
 
 @pytest.mark.clockless
 @given(st.lists(st.tuples(_KEYS, st.tuples(_UNITS, _UNITS)), min_size=1, max_size=6), st.integers(1, 24))
-def test_the_parts_of_a_charge_add_up_to_it(charges: list[tuple[CostKey, tuple[int, int]]], hours: int) -> None:
+def test_the_parts_of_a_charge_add_up_to_it(
+    charges: list[tuple[CostKey, tuple[int, int]]], hours: int
+) -> None:
     """In every amount, to the unit; an hour is the sum of its resources; no part is of an hour to come."""
     keys, rows = [key for key, _ in charges], [list(amounts) for _, amounts in charges]
     for hourly in (True, False):
@@ -111,7 +113,11 @@ def test_cost_explorer_reports_the_true_hours(aws: SimulatedAws, client: Client,
 def test_the_hours_of_a_day_add_up_to_it(aws: SimulatedAws, client: Client) -> None:
     start, end = date(2026, 2, 27), date(2026, 2, 28)
     found = _hours(
-        client("ce"), f"{start}T00:00:00Z", f"{end}T00:00:00Z", Metrics=["AmortizedCost"], GroupBy=[BY_SERVICE]
+        client("ce"),
+        f"{start}T00:00:00Z",
+        f"{end}T00:00:00Z",
+        Metrics=["AmortizedCost"],
+        GroupBy=[BY_SERVICE],
     )
     by_service: dict[tuple[str, ...], Decimal] = {}
     for (_, service), amount in found.items():
