@@ -19,12 +19,13 @@ from sqlglot.schema import MappingSchema
 
 from simulated_aws.athena.checks import check_types, place, strict_maps, unresolved
 from simulated_aws.athena.functions import FUNCTIONS, WORDS
-from simulated_aws.athena.tables import MalformedQueryError, QueryFailedError, Table, TableFile, Tables
+from simulated_aws.athena.tables import PATH, MalformedQueryError, QueryFailedError, Table, TableFile, Tables
 
 _UNLOAD = re.compile(
     r"\s*UNLOAD\s*\((.*)\)\s*TO\s*'s3://([^/']+)/([^']*)'\s*(?:WITH\s*\((.*)\))?\s*", re.I | re.S
 )
 _CATALOG = "awsdatacatalog"
+_HIDDEN = {PATH: "hidden_path"}  # a name that sqlglot's schemas take
 _Key = tuple[str, str]  # of a table: database and name
 
 
@@ -135,7 +136,12 @@ def prepare(
         raise statement.failure
     query: exp.Expr = statement.query.copy()
     found = _find_tables(query, database, tables)
-    columns = {key: _columns(table, connection) for key, table in found.items()}
+    # Hidden columns are there for who names them: a star has none of them.
+    paths = [each for each in query.find_all(exp.Column) if each.name == PATH]
+    for each in paths:
+        each.set("this", exp.to_identifier(_HIDDEN[PATH]))
+    hidden = {_HIDDEN[PATH]: "VARCHAR"} if paths else {}
+    columns = {key: _columns(table, connection) | hidden for key, table in found.items()}
     schema = MappingSchema(dialect="duckdb")
     for (owner, name), types in columns.items():
         schema.add_table(exp.table_(name, db=owner), types, dialect="duckdb")
@@ -197,7 +203,7 @@ def _columns(table: Table, connection: duckdb.DuckDBPyConnection) -> dict[str, s
             for name, kind, *_ in connection.execute(f"DESCRIBE {_read(file)}").fetchall():
                 # Athena's times have no zone.
                 found.setdefault(name.lower(), "TIMESTAMP" if kind.startswith("TIMESTAMP") else kind)
-    keys = {name: "VARCHAR" for file in table.files for name, _ in file.key}
+    keys = {name: "VARCHAR" for file in table.files for name, _ in file.values if name != PATH}
     return {name: kind for name, kind in found.items() if name not in keys} | keys
 
 
@@ -206,6 +212,11 @@ def _read(file: TableFile) -> str:
     if file.path.name.endswith((".csv", ".csv.gz")):
         return f"SELECT * FROM read_csv({path}, header = true, all_varchar = true)"  # noqa: S608 # quoted
     return f"SELECT * FROM read_parquet({path}, hive_partitioning = false)"  # noqa: S608 # quoted
+
+
+def _constants(file: TableFile) -> list[tuple[str, str]]:
+    """The columns that have one value in a file."""
+    return [(_HIDDEN.get(name, name), value) for name, value in file.values]
 
 
 def _make_view(
@@ -218,7 +229,7 @@ def _make_view(
     nothing = ", ".join(f"NULL::{kind} AS {_quoted(name)}" for name, kind in columns.items())
     parts = [f"SELECT {nothing} WHERE false"]
     for file in files:
-        values = "".join(f", {_literal(value)} AS {_quoted(name)}" for name, value in file.key)
+        values = "".join(f", {_literal(value)} AS {_quoted(name)}" for name, value in _constants(file))
         parts.append(f"SELECT *{values} FROM ({_read(file)})")  # noqa: S608 # quoted
     casts = ", ".join(f"CAST({_quoted(name)} AS {kind}) AS {_quoted(name)}" for name, kind in columns.items())
     union = " UNION ALL BY NAME ".join(parts)
@@ -243,7 +254,7 @@ def _conditions(query: exp.Expr, found: Mapping[_Key, Table]) -> Iterator[tuple[
             continue
         select = table.find_ancestor(exp.Select)
         where = select.args.get("where") if select else None
-        keys = {name for file in found[key].files for name, _ in file.key}
+        keys = {name for file in found[key].files for name, _ in _constants(file)}
         parts = [] if where is None else [where.this]
         if parts and isinstance(parts[0], exp.And):
             parts = list(parts[0].flatten())
@@ -264,11 +275,11 @@ def _selected(
     bare = " AND ".join(f"({each.copy().transform(_without_table).sql('duckdb')})" for each in conditions)
     kept: dict[Any, bool] = {}
     for file in files:
-        if file.key not in kept:
-            values = ", ".join(f"{_literal(value)} AS {_quoted(name)}" for name, value in file.key)
+        if file.values not in kept:
+            values = ", ".join(f"{_literal(value)} AS {_quoted(name)}" for name, value in _constants(file))
             row = connection.execute(f"SELECT count(*) FROM (SELECT {values}) WHERE {bare}").fetchone()  # noqa: S608
-            kept[file.key] = bool(row and row[0])
-    return [file for file in files if kept[file.key]]
+            kept[file.values] = bool(row and row[0])
+    return [file for file in files if kept[file.values]]
 
 
 def _without_table(node: exp.Expr) -> exp.Expr:
@@ -277,7 +288,8 @@ def _without_table(node: exp.Expr) -> exp.Expr:
 
 def _names(asked: exp.Query, qualified: exp.Query) -> list[str]:
     """The names of the columns of a result: what has none is `_col` and its position."""
-    names = [name.lower() for name in qualified.named_selects]
+    shown = {name: hidden for hidden, name in _HIDDEN.items()}
+    names = [shown.get(name.lower(), name.lower()) for name in qualified.named_selects]
     first: exp.Expr = asked
     while isinstance(first, exp.SetOperation):
         first = first.left

@@ -6,18 +6,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+PATH = "$path"
+
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """One data file on disk (Parquet, or CSV with a header, gzipped or not), and the values of its partition columns."""
+    """One data file on disk (Parquet, or CSV with a header, gzipped or not), and the values of its partition columns.
+
+    `location` is what the hidden column `$path` has: the file's address in S3.
+    """
 
     path: Path
     partition: Mapping[str, str] = field(default_factory=dict)
+    location: str = ""
 
     @property
-    def key(self) -> tuple[tuple[str, str], ...]:
-        """The partition as something to compare; names in lower case."""
-        return tuple(sorted((name.lower(), value) for name, value in self.partition.items()))
+    def values(self) -> tuple[tuple[str, str], ...]:
+        """What is equal in all lines of the file, as something to compare: its partition, names in lower case, and path."""
+        return (
+            *sorted((name.lower(), value) for name, value in self.partition.items()),
+            (PATH, self.location),
+        )
 
 
 @dataclass(frozen=True, slots=True)
