@@ -31,7 +31,7 @@ def explain(source: Source, asked: Question, cannot: Cannot) -> str:
         return _not_available(cannot.missing)
     if cannot.why == "no_duckdb":
         return f'{names} together need DuckDB: pip install "aws-spend-exporter[export]"'
-    if cannot.lines_from is not None and cannot.why != "unread":
+    if cannot.lines_from is not None:
         return (
             f"{names} {'are' if len(asked.keys) > 1 else 'is'} known from {cannot.lines_from} on, where the data"
             " export begins; Cost Explorer, which was read before, reports two keys at a time"

@@ -78,7 +78,7 @@ class Cannot:
     missing: str = ""
     """The dimension or cost type that the export has not."""
     lines_from: date | None = None
-    """The first day from which months of lines are there."""
+    """The first day from which months of lines are there, if it is after all that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,8 @@ class _Answering:
         self._read: set[date] = set()
         self._files: list[tuple[Path, list[date]]] = []
         self._unread = False
-        self._blocked: Why | None = None
+        self._blocked: dict[date, Why] = {}
+        """The months that no store can answer for."""
         self._lines_from: date | None = None
 
     def run(self) -> Answer:
@@ -185,15 +186,14 @@ class _Answering:
 
     def _cannot(self) -> Cannot | None:
         found = self._answer
-        if self._blocked is not None:
-            return Cannot(self._blocked, lines_from=self._lines_from)
+        if self._blocked:
+            begins = self._lines_from if max(self._blocked) < (self._lines_from or date.min) else None
+            return Cannot(next(iter(self._blocked.values())), lines_from=begins)
         if found.days:
             return None
         if found.gaps:
-            return Cannot("not_available", found.gaps[0].missing, self._lines_from)
-        if self._unread:
-            return Cannot("unread", lines_from=self._lines_from)
-        return None
+            return Cannot("not_available", found.gaps[0].missing)
+        return Cannot("unread") if self._unread else None
 
     def _add_month(self, month: date, days: Sequence[date], held: CubeMonth | None) -> None:
         known = [day for day in days if day in self._read]
@@ -210,12 +210,12 @@ class _Answering:
             self._files.append((path, known))
         elif len(dimensions) == 1 and len(self._question.subjects) < len(SUBJECTS):
             if dimensions[0].cost_explorer is None and path is None and known:
-                self._blocked = self._blocked or "resource"
+                self._blocked[month] = "resource"
             self._add_values(month, days, dimensions[0])
         else:
             self._add_missing(days, known)
             if known:
-                self._blocked = self._blocked or ("together" if path is None else "no_duckdb")
+                self._blocked[month] = "together" if path is None else "no_duckdb"
 
     def _add_missing(self, days: Iterable[date], known: Iterable[date]) -> None:
         self._answer.missing += sorted(set(days) - set(known))
