@@ -376,22 +376,14 @@ class DataExports:
                     state.gets, export.deliver_after_gets = 0, 0
                     self._refresh(export, state, self._now())
 
-    def files(self, database: str, table: str) -> list[tuple[Path, dict[str, str]]]:
-        """The data files of an export as a table, whatever a manifest names, with their partition's values.
-
-        `table` is the export's name, or that with underscores. KeyError when there is no such export.
-        """
+    def files(self, export: Export) -> list[tuple[str, Path, dict[str, str]]]:
+        """The data files in an export's folder, whatever a manifest names: key, path, and the partition's values."""
         self.deliver_lazily()
-        names = {export.name.replace("-", "_").lower(): export for export in self.all()}
-        export = names.get(table.replace("-", "_").lower())
-        if export is None:
-            raise KeyError(f"no table {database}.{table}")
         root = export.folder("data", date(2000, 1, 1)).partition("BILLING_PERIOD=")[0]
-        found = []
-        for key, stored in self.buckets.list(export.bucket, root):
-            period = key.removeprefix(root).partition("/")[0].partition("=")[2]
-            found.append((stored.path, {"billing_period": period}))
-        return found
+        return [
+            (key, stored.path, {"billing_period": key.removeprefix(root).partition("/")[0].partition("=")[2]})
+            for key, stored in self.buckets.list(export.bucket, root)
+        ]
 
 
 def manifest_keys(export: Export, month: date, at: datetime) -> Iterator[str]:
