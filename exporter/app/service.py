@@ -39,12 +39,12 @@ from exporter.collection.runner import Runner
 from exporter.collection.store import Store
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
-from exporter.cube.months import CubeMonths
 from exporter.config.read import ConfigError, load_config
 from exporter.core.logs import configure_logging
 from exporter.core.memory import bound_memory
 from exporter.core.moments import Clock, utc_now
 from exporter.core.money import usd_text
+from exporter.cube.months import CubeMonths
 from exporter.history.live import LiveWrite, LiveWriteMetrics
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.writer import History, HistoryMetrics

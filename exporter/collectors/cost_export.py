@@ -201,8 +201,9 @@ def _remember_failure(ctx: Context[CostExportSettings], month: date, reason: str
 # When
 
 
-def _months(now: datetime, history_months: int) -> list[date]:
-    return [month_start(now.date(), months_back) for months_back in range(history_months + 1)]
+def history(now: datetime, cost: CostSettings) -> list[date]:
+    """The months that are looked at, the newest first."""
+    return [month_start(now.date(), months_back) for months_back in range(cost.history_months + 1)]
 
 
 def _due_at(look: Look | None, month: date, settings: CostExportSettings, now: datetime) -> datetime:
@@ -215,7 +216,7 @@ def _due_at(look: Look | None, month: date, settings: CostExportSettings, now: d
 def _due_months(ctx: Context[CostExportSettings]) -> list[date]:
     """The months to look at, the newest first; those that could not be read are."""
     now, seen = ctx.clock(), looks(ctx.ledger)
-    months = _months(now, ctx.sections.of(CostSettings).history_months)
+    months = history(now, ctx.sections.of(CostSettings))
     held = CubeMonths(ctx.ledger).all()
     return [
         month
@@ -230,7 +231,7 @@ def _due_months(ctx: Context[CostExportSettings]) -> list[date]:
 def due(ctx: Context[CostExportSettings], target: Target) -> datetime:
     """When the first month is to be looked at again."""
     now, seen = ctx.clock(), looks(ctx.ledger)
-    months = _months(now, ctx.sections.of(CostSettings).history_months)
+    months = history(now, ctx.sections.of(CostSettings))
     return min(_due_at(seen.get(month), month, ctx.settings, now) for month in months)
 
 

@@ -23,7 +23,7 @@ from exporter.exports.bucket import ChangedError, ExportBucket, MissingError, St
 from exporter.exports.discovery import FoundExport
 from exporter.exports.folding import FoldError, FoldResult, FoldSettings, MonthFold
 from exporter.exports.looks import Look, remember_look
-from exporter.exports.manifest import MOST_BYTES, Manifest, execution_manifests, manifest_key, read_manifest
+from exporter.exports.manifest import MOST_BYTES, Manifest, manifest_of, read_manifest
 from exporter.exports.month_commit import DIMENSIONS, FoldedMonth, commit_month
 from exporter.ledger.file import Ledger
 
@@ -84,7 +84,7 @@ class MonthImporter:
         AwsError if it cannot be read: the month stays as it was.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            stored = self._manifest(month)
+            stored = manifest_of(self.bucket, self.export, month)
             version = self._version(stored)
             held = CubeMonths(self.ledger).all().get(month)
             if held is not None and held.version == version and held.source == "data_export":
@@ -104,15 +104,6 @@ class MonthImporter:
                 return True
         raise AssertionError("the last attempt returns or raises")
 
-    def _manifest(self, month: date) -> StoredObject:
-        export = self.export
-        try:
-            return self.bucket.look(manifest_key(export.folder, export.name, month))
-        except MissingError:
-            if export.is_overwritten is not False:
-                raise
-        return self.bucket.newest(execution_manifests(export.folder, month), f"/{export.name}-Manifest.json")
-
     def _version(self, stored: StoredObject) -> str:
         # AWS writes the manifest at each delivery: the same text may be of other files.
         return f"{stored.etag}/{stored.modified.isoformat()}/{self.settings.digest}"
@@ -128,7 +119,7 @@ class MonthImporter:
         folder = CubeMonths(self.ledger).new_folder(month)
         try:
             result, names = self._fold(month, files, folder)
-            if self._manifest(month) != stored:
+            if manifest_of(self.bucket, self.export, month) != stored:
                 raise ChangedError(
                     f"s3://{self.bucket.name}/{stored.key} was replaced while the month was read"
                 )

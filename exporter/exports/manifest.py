@@ -11,6 +11,8 @@ from datetime import date
 from typing import Any
 
 from exporter.aws.errors import AwsError, Kind
+from exporter.exports.bucket import ExportBucket, MissingError, StoredObject
+from exporter.exports.discovery import FoundExport
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +42,19 @@ class Manifest:
     """Names of the columns; empty if the manifest does not have them."""
 
 
-def manifest_key(folder: str, export: str, month: date) -> str:
-    """Where AWS puts the manifest of a month."""
-    return f"{folder}/metadata/BILLING_PERIOD={month:%Y-%m}/{export}-Manifest.json"
+def manifest_of(bucket: ExportBucket, export: FoundExport, month: date) -> StoredObject:
+    """The manifest of a month's last delivery; MissingError if there is none.
 
-
-def execution_manifests(folder: str, month: date) -> str:
-    """The prefix below which each delivery has a manifest of its own, where deliveries do not overwrite."""
-    return f"{folder}/metadata/BILLING_PERIOD={month:%Y-%m}/"
+    Where deliveries do not overwrite, AWS may keep them beside the deliveries' own files only.
+    """
+    folder = f"{export.folder}/metadata/BILLING_PERIOD={month:%Y-%m}/"
+    name = f"{export.name}-Manifest.json"
+    try:
+        return bucket.look(f"{folder}{name}")
+    except MissingError:
+        if export.is_overwritten is not False:
+            raise
+    return bucket.newest(folder, f"/{name}")
 
 
 def legacy_manifest_key(prefix: str, report: str, month: date) -> str:

@@ -58,8 +58,7 @@ def success(reader: Reader) -> dict[str, float]:
 def left_behind(folder: Path) -> list[str]:
     """What lies below a data folder beside the ledger and the files of months."""
     return sorted(
-        path.name
-        for path in (*(folder / "spill").glob("*"), *(folder / "cube").glob("*unfinished"))
+        path.name for path in (*(folder / "spill").glob("*"), *(folder / "cube").glob("*unfinished"))
     )
 
 
@@ -78,7 +77,9 @@ def test_an_unchanged_manifest_costs_one_request_and_a_new_one_replaces_the_mont
         aws.clock.set(NOON + timedelta(hours=1))
         reader.read()
         # The current month is looked at each hour, and so is last month for two weeks; the others once a day.
-        assert [entry.operation for entry in aws.requests.entries() if entry.service == "s3"] == ["HeadObject"]
+        assert [entry.operation for entry in aws.requests.entries() if entry.service == "s3"] == [
+            "HeadObject"
+        ]
         aws.exports.hold(False)
         aws.clock.set(NOON + timedelta(hours=13))
         reader.read()
@@ -134,7 +135,9 @@ def test_files_that_are_replaced_while_they_are_read_make_no_mixture(
         assert left_behind(tmp_path) == []
 
 
-@pytest.mark.fault("a manifest that comes later than its files", "the last good month is served, and the failure is")
+@pytest.mark.fault(
+    "a manifest that comes later than its files", "the last good month is served, and the failure is"
+)
 def test_a_manifest_that_is_older_than_its_files_is_a_failure_and_the_last_good_month_stays(
     make_aws: MakeAws, tmp_path: Path
 ) -> None:
@@ -175,7 +178,9 @@ def test_a_manifest_that_names_what_is_not_there_is_a_failure(make_aws: MakeAws,
 
 
 @pytest.mark.fault("half a Parquet file in an export", "the last good month is served, and the failure is")
-def test_a_file_that_cannot_be_read_is_a_failure_of_its_month_alone(make_aws: MakeAws, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_a_failure_of_its_month_alone(
+    make_aws: MakeAws, tmp_path: Path
+) -> None:
     aws = make_aws(now=NOON, days=80)
     export = create(aws, months=1)
     with reading(aws, tmp_path) as reader:
@@ -232,7 +237,9 @@ def test_a_manifest_that_is_gone_or_broken_is_a_failure_and_the_month_stays(
         assert month.file(LINES) is not None
 
 
-def test_manifests_of_deliveries_are_found_where_none_is_beside_them(make_aws: MakeAws, tmp_path: Path) -> None:
+def test_manifests_of_deliveries_are_found_where_none_is_beside_them(
+    make_aws: MakeAws, tmp_path: Path
+) -> None:
     aws = make_aws(now=NOON)
     create(aws, overwrite=False, hides_latest_manifest=True)
     with reading(aws, tmp_path) as reader:
