@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from exporter.core.amounts import AMOUNTS
 from exporter.core.moments import to_milliseconds, to_moment
 from exporter.core.money import exact_sum, joined, row_units
+from exporter.cube import tag_months
 from exporter.cube.dimensions import OTHER, Dimension
 from exporter.ledger.file import Ledger
+
+_DAY = timedelta(days=1)
 
 Beside = Literal["account", "service"]
 """What the subject of a row is."""
@@ -39,6 +42,8 @@ class CubeRead:
     source: Source
     days: Mapping[date, int]
     costs: Mapping[tuple[date, str, str], AnyUnits]
+    only: frozenset[str] | None = None
+    """The account ids or services that were asked for, of days that were read whole before; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +55,19 @@ class ReadState:
     cost_changes: int
     changes: int
     """Grows with each read that finds other cost."""
+    whole_at: datetime
+    """When all accounts or services of the day were read together."""
 
 
 def commit(ledger: Ledger, read: CubeRead, most: int) -> None:
-    """Replace the days of `read`; of each subject and day at most `most` keys, the rest is summed as `other`."""
+    """Replace the days of `read`; of each subject and day at most `most` keys, the rest is summed as `other`.
+
+    Of some subjects only, days that were never read whole are left out: the others would be missing.
+    """
     with ledger.transaction() as db:
+        if read.only is not None:
+            known = reads(ledger, read.dimension, read.beside, min(read.days), max(read.days) + _DAY)
+            read = replace(read, days={day: count for day, count in read.days.items() if day in known})
         kept = _bounded(read.costs, most)
         by_day: defaultdict[date, dict[tuple[str, str], AnyUnits]] = defaultdict(dict)
         for (day, subject, value), units in kept.items():
@@ -64,7 +77,7 @@ def commit(ledger: Ledger, read: CubeRead, most: int) -> None:
         at = to_milliseconds(read.observed_at)
         before = _held(ledger, read)
         for day, cost_changes in read.days.items():
-            rows = {numbers[key]: units for key, units in by_day[day].items()}
+            rows = {numbers[key]: units for key, units in by_day.get(day, {}).items()}
             changed = rows != before.get(day, {})
             if changed:
                 db.executemany(
@@ -80,19 +93,24 @@ def commit(ledger: Ledger, read: CubeRead, most: int) -> None:
                     ],
                 )
             db.execute(
-                "INSERT INTO cube_reads VALUES (?, ?, ?, ?, ?, ?, 1)"
-                " ON CONFLICT (dimension, beside, day) DO UPDATE SET read_at = excluded.read_at,"
-                " source = excluded.source, cost_changes = excluded.cost_changes, changes = changes + ?",
+                "INSERT INTO cube_reads (dimension, beside, day, read_at, whole_at, source, cost_changes, changes)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (dimension, beside, day) DO UPDATE SET"
+                " read_at = excluded.read_at, source = excluded.source, cost_changes = excluded.cost_changes,"
+                " whole_at = CASE WHEN ? THEN excluded.whole_at ELSE whole_at END, changes = changes + ?",
                 (
                     read.dimension.name,
                     read.beside,
                     day.toordinal(),
                     at,
+                    at,
                     read.source,
                     cost_changes,
+                    read.only is None,
                     int(changed),
                 ),
             )
+        if read.dimension.kind == "tag":
+            tag_months.learn(ledger, read.dimension, list(read.days), read.observed_at)
 
 
 def _bounded(
@@ -142,16 +160,20 @@ def _column(beside: Beside) -> str:
 
 
 def _held(ledger: Ledger, read: CubeRead) -> dict[date, dict[int, AnyUnits]]:
+    """What the read replaces, by day and number of the key."""
     found: dict[date, dict[int, AnyUnits]] = {}
     columns = ", ".join(AMOUNTS)
+    where, only = "", sorted(read.only or ())
+    if read.only is not None:
+        where = f" AND {_column(read.beside)} IN ({', '.join('?' * len(only))})"
     with ledger.connection() as db:
         for day in read.days:
             found[day] = {
                 number: units
                 for number, *units in db.execute(
                     f"SELECT key, {columns} FROM cube_values JOIN cube_keys ON cube_keys.id = key"  # noqa: S608
-                    f" WHERE day = ? AND dimension = ? AND {_column(read.beside)} != ''",
-                    (day.toordinal(), read.dimension.name),
+                    f" WHERE day = ? AND dimension = ? AND {_column(read.beside)} != ''{where}",
+                    (day.toordinal(), read.dimension.name, *only),
                 )
             }
     return {day: {number: tuple(units) for number, units in rows.items()} for day, rows in found.items()}  # type: ignore[misc]
@@ -160,16 +182,25 @@ def _held(ledger: Ledger, read: CubeRead) -> dict[date, dict[int, AnyUnits]]:
 def states(
     ledger: Ledger, dimension: Dimension, beside: Beside, start: date, end: date
 ) -> dict[date, ReadState]:
-    """The days of [start, end) that were read by a dimension."""
+    """The days of [start, end) of which cost by a dimension is known; of a tag, not those before it was activated."""
+    return reads(ledger, dimension, beside, max(start, tag_months.known_from(ledger, dimension)), end)
+
+
+def reads(
+    ledger: Ledger, dimension: Dimension, beside: Beside, start: date, end: date
+) -> dict[date, ReadState]:
+    """The days of [start, end) that were read by a dimension, whether or not a tag was active on them."""
     with ledger.connection() as db:
         rows = db.execute(
-            "SELECT day, read_at, source, cost_changes, changes FROM cube_reads"
+            "SELECT day, read_at, source, cost_changes, changes, whole_at FROM cube_reads"
             " WHERE dimension = ? AND beside = ? AND day >= ? AND day < ?",
             (dimension.name, beside, start.toordinal(), end.toordinal()),
         ).fetchall()
     return {
-        date.fromordinal(day): ReadState(to_moment(read_at), source, cost_changes, changes)
-        for day, read_at, source, cost_changes, changes in rows
+        date.fromordinal(day): ReadState(
+            to_moment(read_at), source, cost_changes, changes, to_moment(whole_at)
+        )
+        for day, read_at, source, cost_changes, changes, whole_at in rows
     }
 
 
@@ -193,7 +224,7 @@ def sums(
 ) -> dict[tuple[date | None, str, str], int | None]:
     """Units of 1e-10 USD over [start, end) by day (None unless `by_day`), account id or service, and key.
 
-    None where a row has no such cost type: its sum is not known.
+    None where a row has no such cost type: its sum is not known. Days before a tag was activated are left out.
     """
     if cost_type not in AMOUNTS:
         raise ValueError(f"{cost_type} is not a cost type")
@@ -202,6 +233,7 @@ def sums(
     if subjects is not None:
         given = sorted(subjects)
         where = f" AND {column} IN ({', '.join('?' * len(given))})"
+    start = max(start, tag_months.known_from(ledger, dimension))
     day = "day" if by_day else "NULL"
     with ledger.connection() as db:
         rows = db.execute(

@@ -13,7 +13,8 @@ from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.fields import StrictModel
 from exporter.core.moments import month_start
 from exporter.core.money import to_usd, usd_text
-from exporter.cost import breakdowns
+from exporter.cube import month_to_date
+from exporter.cube.dimensions import parse_dimension
 
 
 class Query(StrictModel):
@@ -26,15 +27,16 @@ class Query(StrictModel):
 
 def answer(source: Source, query: Query) -> dict[str, Any]:
     """Rows with `usd` as text, most expensive first; an empty value is cost without that tag or category."""
-    month = month_start(source.now.date())
-    read_at = breakdowns.read_at(source.ledger, month, query.key)
+    today = source.now.date()
+    dimension = parse_dimension(query.key)
+    read_at = month_to_date.read_at(source.ledger, dimension, today)
     if read_at is None:
         raise ValueError(
             f"by: {query.key} has not been read this month; enable collectors.cost_breakdowns and list it there"
             " (a month is first read at noon UTC of the 1st)"
         )
     cost_type = source.config.settings(COST).cost_type
-    units = breakdowns.costs(source.ledger, month, query.key, cost_type)
+    units = month_to_date.costs(source.ledger, dimension, today, cost_type)
     sums: defaultdict[tuple[str, ...], int] = defaultdict(int)
     for (account_id, value), amount in units.items():
         if query.account_id in (None, account_id):
@@ -47,7 +49,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         rows.append(row)
     return {
         "key": query.key,
-        "month": month.isoformat(),
+        "month": month_start(today).isoformat(),
         "cost_type": cost_type,
         "read_at": read_at.isoformat(),
         "total_usd": usd_text(sum((to_usd(amount) for amount in sums.values()), Decimal(0))),
