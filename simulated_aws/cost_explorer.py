@@ -12,10 +12,10 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from simulated_aws.cost_dimensions import COST_CATEGORIES, cost_category, operation, tag
 from simulated_aws.cost_truth import METRICS, Amounts, CostKey, CostSource, month_of, next_month
 from simulated_aws.input_model import check_input
 from simulated_aws.organization import Organization
-from simulated_aws.service_catalog import operation_of
 from simulated_aws.spec import OrganizationSpec
 from simulated_aws.wire import AwsCall, AwsError, Tokens
 
@@ -41,7 +41,6 @@ _EMPTY_DIMENSIONS = {
     "INSTANCE_TYPE_FAMILY": "NoInstanceTypeFamily",
     "INVOICING_ENTITY": "Amazon Web Services, Inc.",
     "LEGAL_ENTITY_NAME": "Amazon Web Services, Inc.",
-    "BILLING_ENTITY": "AWS",
     "OPERATING_SYSTEM": "NoOperatingSystem",
     "PLATFORM": "NoPlatform",
     "TENANCY": "NoTenancy",
@@ -49,9 +48,6 @@ _EMPTY_DIMENSIONS = {
     "SUBSCRIPTION_ID": "NoSubscriptionId",
     "RESERVATION_ID": "NoReservationId",
     "SCOPE": "NoScope",
-}
-_COST_CATEGORIES: Mapping[str, Mapping[str, str]] = {
-    "CostCenter": {"checkout": "Shop", "data": "Analytics", "research": "Analytics", "platform": "Overhead"}
 }
 
 Group = tuple[str, ...]
@@ -378,7 +374,7 @@ class CostExplorer:
 
     def _group_value(self, group: Mapping[str, str], key: CostKey) -> str:
         if group["Type"] == "TAG":
-            return f"{group['Key']}${dict(key.tags).get(group['Key'], '')}"
+            return f"{group['Key']}${tag(group['Key'], key)}"
         if group["Type"] == "COST_CATEGORY":
             return f"{group['Key']}${cost_category(group['Key'], key)}"
         return dimension_value(group["Key"], key)
@@ -400,7 +396,7 @@ class CostExplorer:
             else:
                 have = dimension_value(value["Key"], key)
         elif kind == "Tags":
-            have = dict(key.tags).get(value["Key"], "")
+            have = tag(value["Key"], key)
         else:
             have = cost_category(value["Key"], key)
         return match_value(have, values, options)
@@ -604,7 +600,9 @@ def dimension_value(name: str, key: CostKey) -> str:
     if name == "USAGE_TYPE":
         return key.usage_type
     if name == "OPERATION":
-        return operation_of(key.usage_type)
+        return operation(key)
+    if name == "BILLING_ENTITY":
+        return key.billing_entity
     if name == "RECORD_TYPE":
         return key.record_type
     if name == "PURCHASE_TYPE":
@@ -625,15 +623,10 @@ def dimension_value(name: str, key: CostKey) -> str:
 FILTER_DIMENSIONS = frozenset(
     {
         "LINKED_ACCOUNT", "LINKED_ACCOUNT_NAME", "SERVICE", "REGION", "USAGE_TYPE", "RECORD_TYPE",
-        "PURCHASE_TYPE", "INSTANCE_TYPE", "OPERATION", *_EMPTY_DIMENSIONS,
+        "PURCHASE_TYPE", "INSTANCE_TYPE", "OPERATION", "BILLING_ENTITY", *_EMPTY_DIMENSIONS,
     }
 )  # fmt: skip
 GROUP_DIMENSIONS = FILTER_DIMENSIONS - {"LINKED_ACCOUNT_NAME", "USAGE_TYPE_GROUP"}
-
-
-def cost_category(name: str, key: CostKey) -> str:
-    """The value of a cost category, empty where no rule fits."""
-    return _COST_CATEGORIES.get(name, {}).get(dict(key.tags).get("team", ""), "")
 
 
 def match_value(have: str, values: Sequence[str], options: Sequence[str]) -> bool:
@@ -679,7 +672,7 @@ def _check_groups(group_by: Sequence[Mapping[str, str]]) -> None:
             raise AwsError("ValidationException", "GroupBy needs a Type and a Key.")
         if kind == "DIMENSION" and name not in GROUP_DIMENSIONS:
             raise AwsError("ValidationException", f"Invalid GroupBy dimension: {name}")
-        if kind == "COST_CATEGORY" and name not in _COST_CATEGORIES:
+        if kind == "COST_CATEGORY" and name not in COST_CATEGORIES:
             raise AwsError("ValidationException", f"Failed to aggregate: cost category {name} is unknown.")
 
 

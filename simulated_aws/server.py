@@ -86,6 +86,7 @@ class SimulatedAws(World):
             self._thread.join(5)
             self._thread = None
         self.inventory.close()
+        self.exports.close()
 
     def __enter__(self) -> SimulatedAws:
         self.start()
@@ -246,14 +247,25 @@ class SimulatedAws(World):
     def _answers_of_services(self) -> dict[str, Callable[[AwsCall, Session], Response | None]]:
         """What answers for each service that has a simulation here, by botocore's name."""
         return {
+            "bcm-data-exports": lambda call, _: json_response(call, self._exports_api.answer(call)),
             "budgets": lambda call, _: json_response(call, self.budgets.answer(call)),
             "ce": lambda call, _: json_response(call, self._cost_management(call)),
             "cloudwatch": lambda call, _: self._cloudwatch.answer(call),
             "cost-optimization-hub": lambda call, _: json_response(call, self.optimization_hub.answer(call)),
+            "cur": lambda call, _: json_response(call, self._exports_api.answer(call)),
             "organizations": lambda call, _: json_response(call, self._organizations.answer(call)),
             "pricing": lambda call, _: json_response(call, self._pricing.answer(call)),
+            "s3": lambda call, _: self._bucket(call),
             "sts": self.identity.answer,
         }
+
+    def _bucket(self, call: AwsCall) -> Response | None:
+        """S3's answer where the bucket has exports; None for all others."""
+        name, _, key = call.path.lstrip("/").partition("/")
+        if self.exports.buckets.get(name) is None:
+            return None
+        self.exports.before_get(name, key, call.operation)
+        return self.exports.buckets.answer(call)
 
     def _cost_management(self, call: AwsCall) -> dict[str, Any]:
         if call.operation == "GetAnomalies":

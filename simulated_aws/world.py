@@ -13,6 +13,8 @@ from simulated_aws.commitments import Commitments
 from simulated_aws.cost_explorer import CostExplorer
 from simulated_aws.cost_optimization_hub import CostOptimizationHub
 from simulated_aws.cost_truth import Change, CostTruth, ExplicitCost, ExplicitCosts, GeneratedCosts
+from simulated_aws.exports.api import ExportsApi
+from simulated_aws.exports.delivery import DataExports
 from simulated_aws.faults import Faults
 from simulated_aws.identity import Identity
 from simulated_aws.inventory import Inventory
@@ -45,6 +47,8 @@ class World:
         self.cost_explorer = CostExplorer(
             self.spec, self.organization, self._generated, self.clock.now, tokens
         )
+        self.exports = DataExports(self.organization, self.truth, self.clock.now, self.spec.seed)
+        self._exports_api = ExportsApi(self.exports, tokens)
         self.budgets = Budgets(self.organization, self.truth, self.clock.now, tokens)
         self.anomaly_detection = AnomalyDetection(
             self.organization, self.truth, self._generated.injected, self.clock.now, tokens
