@@ -272,6 +272,8 @@ class SimulatedAws(World):
             return self.anomaly_detection.answer(call)
         if self.commitments.answers(call):
             return self.commitments.answer(call)
+        if self.cost_allocation.answers(call):
+            return self.cost_allocation.answer(call)
         return self.cost_explorer.answer(call)
 
 

@@ -10,6 +10,7 @@ from simulated_aws.anomaly_detection import AnomalyDetection
 from simulated_aws.budgets import Budgets
 from simulated_aws.cloudwatch import CloudWatch
 from simulated_aws.commitments import Commitments
+from simulated_aws.cost_allocation import CostAllocation
 from simulated_aws.cost_explorer import CostExplorer
 from simulated_aws.cost_optimization_hub import CostOptimizationHub
 from simulated_aws.cost_truth import Change, CostTruth, ExplicitCost, ExplicitCosts, GeneratedCosts
@@ -59,6 +60,7 @@ class World:
         self.truth.metrics = self.metrics
         self._cloudwatch = CloudWatch(self.organization, self.metrics, self.clock.now, tokens)
         self._pricing = Pricing(tokens)
+        self.cost_allocation = CostAllocation(self.organization, self.clock.now, tokens)
         self.commitments = Commitments(self.organization, self.clock.now, tokens)
         self.optimization_hub = CostOptimizationHub(self.spec, self.organization, self.clock.now, tokens)
 
