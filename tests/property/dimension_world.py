@@ -29,7 +29,8 @@ from exporter.declarations.context import Context
 from exporter.declarations.sections import Sections
 from exporter.ledger.file import Ledger
 from simulated_aws import ExplicitCost, OrganizationSpec, SimulatedAws
-from simulated_aws.cost_explorer import cost_category, dimension_value
+from simulated_aws.cost_dimensions import cost_category
+from simulated_aws.cost_explorer import dimension_value
 from simulated_aws.cost_truth import METRICS, CostKey
 
 DAY = timedelta(days=1)
