@@ -6,7 +6,7 @@ from collections.abc import Mapping, Set
 from datetime import date
 
 from exporter.core.amounts import AMOUNTS
-from exporter.core.money import exact_sum, joined
+from exporter.core.money import exact_sum, exact_sum_of_sums, joined
 from exporter.cube.dimensions import Dimension
 from exporter.cube.values import Beside
 from exporter.ledger.file import Ledger
@@ -63,7 +63,7 @@ def _of_cost(ledger: Ledger, beside: Beside, day: date) -> dict[str, tuple[int, 
 
 def _of_keys(ledger: Ledger, dimension: Dimension, beside: Beside, day: date) -> dict[str, tuple[int, ...]]:
     column = _COLUMNS[beside]
-    sums = ", ".join(exact_sum(name) for name in AMOUNTS)
+    sums = ", ".join(exact_sum_of_sums(name) for name in AMOUNTS)
     with ledger.connection() as db:
         rows = db.execute(
             f"SELECT {column}, {sums} FROM cube_values JOIN cube_keys ON cube_keys.id = key"  # noqa: S608 # known columns

@@ -14,7 +14,7 @@ from typing import Literal
 
 from exporter.core.amounts import AMOUNTS
 from exporter.core.moments import to_milliseconds, to_moment
-from exporter.core.money import exact_sum, joined, row_units
+from exporter.core.money import exact_sum_of_sums, joined, stored_sum
 from exporter.cube import tag_months
 from exporter.cube.dimensions import OTHER, Dimension
 from exporter.ledger.file import Ledger
@@ -65,6 +65,8 @@ def commit(ledger: Ledger, read: CubeRead, most: int) -> None:
     Of some subjects only, days that were never read whole are left out: the others would be missing.
     """
     with ledger.transaction() as db:
+        if not read.days:
+            return
         if read.only is not None:
             known = reads(ledger, read.dimension, read.beside, min(read.days), max(read.days) + _DAY)
             read = replace(read, days={day: count for day, count in read.days.items() if day in known})
@@ -77,7 +79,10 @@ def commit(ledger: Ledger, read: CubeRead, most: int) -> None:
         at = to_milliseconds(read.observed_at)
         before = _held(ledger, read)
         for day, cost_changes in read.days.items():
-            rows = {numbers[key]: units for key, units in by_day.get(day, {}).items()}
+            rows = {
+                numbers[key]: tuple(None if u is None else stored_sum(u) for u in units)
+                for key, units in by_day.get(day, {}).items()
+            }
             changed = rows != before.get(day, {})
             if changed:
                 db.executemany(
@@ -87,10 +92,7 @@ def commit(ledger: Ledger, read: CubeRead, most: int) -> None:
                 marks = ", ".join("?" * (2 + len(AMOUNTS)))
                 db.executemany(
                     f"INSERT INTO cube_values VALUES ({marks})",  # noqa: S608 # question marks
-                    [
-                        (day.toordinal(), number, *(None if u is None else row_units(u) for u in units))
-                        for number, units in sorted(rows.items())
-                    ],
+                    [(day.toordinal(), number, *units) for number, units in sorted(rows.items())],
                 )
             db.execute(
                 "INSERT INTO cube_reads (dimension, beside, day, read_at, whole_at, source, cost_changes, changes)"
@@ -159,9 +161,9 @@ def _column(beside: Beside) -> str:
     return "account_id" if beside == "account" else "service"
 
 
-def _held(ledger: Ledger, read: CubeRead) -> dict[date, dict[int, AnyUnits]]:
+def _held(ledger: Ledger, read: CubeRead) -> dict[date, dict[int, tuple[int | float | None, ...]]]:
     """What the read replaces, by day and number of the key."""
-    found: dict[date, dict[int, AnyUnits]] = {}
+    found: dict[date, dict[int, tuple[int | float | None, ...]]] = {}
     columns = ", ".join(AMOUNTS)
     where, only = "", sorted(read.only or ())
     if read.only is not None:
@@ -169,14 +171,14 @@ def _held(ledger: Ledger, read: CubeRead) -> dict[date, dict[int, AnyUnits]]:
     with ledger.connection() as db:
         for day in read.days:
             found[day] = {
-                number: units
+                number: tuple(units)
                 for number, *units in db.execute(
                     f"SELECT key, {columns} FROM cube_values JOIN cube_keys ON cube_keys.id = key"  # noqa: S608
                     f" WHERE day = ? AND dimension = ? AND {_column(read.beside)} != ''{where}",
                     (day.toordinal(), read.dimension.name, *only),
                 )
             }
-    return {day: {number: tuple(units) for number, units in rows.items()} for day, rows in found.items()}  # type: ignore[misc]
+    return found
 
 
 def states(
@@ -249,7 +251,7 @@ def sums(
     day = "day" if by_day else "NULL"
     with ledger.connection() as db:
         rows = db.execute(
-            f"SELECT {day} AS day_of_row, {column}, value, COUNT(*) = COUNT({cost_type}), {exact_sum(cost_type)}"  # noqa: S608
+            f"SELECT {day} AS day_of_row, {column}, value, COUNT(*) = COUNT({cost_type}), {exact_sum_of_sums(cost_type)}"  # noqa: S608
             " FROM cube_values JOIN cube_keys ON cube_keys.id = key"
             f" WHERE day >= ? AND day < ? AND dimension = ? AND {column} != ''{where} GROUP BY 1, 2, 3",
             (start.toordinal(), end.toordinal(), dimension.name, *given),
