@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
 from simulated_aws.cost_truth import METRICS, Change
+from simulated_aws.exports.control import Handler, export_routes
 from simulated_aws.wire import Response
 from simulated_aws.world import World
-
-Handler = Callable[[dict[str, str], dict[str, Any]], Any]
 
 
 class Control:
@@ -41,6 +39,7 @@ class Control:
             ("POST", "cost-category"): self._category,
             ("GET", "settings"): self._settings,
             ("POST", "settings"): self._set_settings,
+            **export_routes(world.exports),
         }
 
     def answer(self, method: str, path: str, query: str, body: bytes) -> Response:

@@ -9,16 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from simulated_aws.cost_dimensions import COST_CATEGORIES
 from simulated_aws.input_model import check_input
 from simulated_aws.organization import Organization
 from simulated_aws.wire import AwsCall, AwsError, Tokens
 
-TAG = "team"
-CATEGORIES: Mapping[str, Mapping[str, str]] = {
-    "CostCenter": {"checkout": "Shop", "data": "Analytics", "research": "Analytics", "platform": "Overhead"}
-}
-"""The categories at first: by name, the value that a charge has by its tag `team`."""
-
+_TAG = "team"
 _STATUSES = ("SUCCEEDED", "PROCESSING", "FAILED")
 _PAGE = 100
 
@@ -56,7 +52,7 @@ class Category:
             {
                 "Value": value,
                 "Type": "REGULAR",
-                "Rule": {"Tags": {"Key": TAG, "Values": teams, "MatchOptions": ["EQUALS"]}},
+                "Rule": {"Tags": {"Key": _TAG, "Values": teams, "MatchOptions": ["EQUALS"]}},
             }
             for value, teams in by_value.items()
         ]
@@ -76,7 +72,7 @@ class CostAllocation:
 
     def __post_init__(self) -> None:
         created = self.organization.created
-        for name, values in CATEGORIES.items():
+        for name, values in COST_CATEGORIES.items():
             seed = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.organization.id}/{name}")
             arn = f"arn:aws:ce::{self.organization.payer.id}:costcategory/{seed}"
             start = date(created.year - 2, created.month, 1)

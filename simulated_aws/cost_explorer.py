@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import Any
 
 from simulated_aws.cost_dimensions import COST_CATEGORIES, cost_category, operation, tag
+from simulated_aws.cost_split import hour_text, reported_hours
 from simulated_aws.cost_truth import METRICS, Amounts, CostKey, CostSource, month_of, next_month
+from simulated_aws.hourly_cost import hour_period, hour_sums, hours_of
 from simulated_aws.input_model import check_input
 from simulated_aws.organization import Organization
 from simulated_aws.spec import OrganizationSpec
@@ -56,10 +58,10 @@ Sums = dict[Group, Amounts]
 
 @dataclass(slots=True)
 class _Period:
-    """One line of a result: its days, whether it is estimated, and its groups in order."""
+    """One line of a result: its days or hour, whether it is estimated, and its groups in order."""
 
-    start: date
-    end: date
+    start: str
+    end: str
     estimated: bool
     groups: list[tuple[Group, Sequence[int]]]
 
@@ -75,7 +77,7 @@ class _Query:
     group_by: list[Mapping[str, str]]
     account_only: str | None
     filter: Mapping[str, Any] | None
-    billing_view: str | None = None
+    hours: tuple[datetime, datetime] | None = None
 
     @property
     def shape(self) -> Hashable:
@@ -97,7 +99,7 @@ class CostExplorerSettings:
 
     `currency` is the unit of amounts; `changed_data` makes a page answer RequestChangedException when the
     data moved since the first page, where the default serves the state of the first page to its end;
-    `hourly` allows HOURLY; `disabled` holds accounts for which Cost Explorer is not enabled. `first_day` (ISO, or
+    `hourly` allows HOURLY, for the last 14 days; `disabled` holds accounts for which Cost Explorer is not enabled. `first_day` (ISO, or
     empty) is the first that has data, as after Cost Explorer was enabled: a query that begins earlier has none.
     """
 
@@ -262,7 +264,7 @@ class CostExplorer:
         self, query: _Query, period: _Period, groups: Sequence[tuple[Group, Sequence[int]]]
     ) -> dict[str, Any]:
         line: dict[str, Any] = {
-            "TimePeriod": {"Start": period.start.isoformat(), "End": period.end.isoformat()},
+            "TimePeriod": {"Start": period.start, "End": period.end},
             "Total": {},
             "Groups": [],
             "Estimated": period.estimated,
@@ -301,6 +303,8 @@ class CostExplorer:
     # -- aggregation -----------------------------------------------------------------------------------
 
     def _periods(self, query: _Query, at: datetime) -> list[_Period]:
+        if query.hours is not None:
+            return self._hours(query, *query.hours, at)
         periods: list[_Period] = []
         start = query.start
         while start < query.end:
@@ -308,9 +312,28 @@ class CostExplorer:
             merged = (
                 self._month_sums(query, start, end, at) if query.monthly else self._day_sums(query, start, at)
             )
-            periods.append(_Period(start, end, self.source.estimated(start, at), sorted(merged.items())))
+            estimated = self.source.estimated(start, at)
+            periods.append(_Period(start.isoformat(), end.isoformat(), estimated, sorted(merged.items())))
             start = end
         return periods
+
+    def _hours(self, query: _Query, start: datetime, end: datetime, at: datetime) -> list[_Period]:
+        found = {
+            day: hour_sums(
+                self.source.charges(day, at), reported_hours(day, at), lambda key: self._group(query, key)
+            )
+            for day in _days(query.start, query.end)
+        }
+        return [
+            _Period(
+                hour_text(hour.date(), hour.hour),
+                hour_text(following.date(), following.hour),
+                self.source.estimated(hour.date(), at),
+                sorted(found[hour.date()].get(hour.hour, {}).items()),
+            )
+            for hour in hours_of(start, end)
+            for following in (hour + timedelta(hours=1),)
+        ]
 
     def _month_sums(self, query: _Query, start: date, end: date, at: datetime) -> Sums:
         with self._lock:
@@ -406,7 +429,15 @@ class CostExplorer:
     def _query(self, call: AwsCall) -> _Query:
         params = call.params
         granularity = str(params["Granularity"])
-        start, end = self._time_period(params["TimePeriod"], granularity)
+        hours: tuple[datetime, datetime] | None = None
+        if granularity == "HOURLY":
+            if not self.settings.hourly:
+                raise AwsError("ValidationException", "Hourly timePeriod is not supported for this request")
+            hours = hour_period(params["TimePeriod"], self._now())
+            start = hours[0].date()
+            end = (hours[1] - timedelta(hours=1)).date() + timedelta(days=1)
+        else:
+            start, end = self._time_period(params["TimePeriod"])
         metrics = _metrics(params["Metrics"])
         expression = params.get("Filter")
         if expression is not None:
@@ -418,17 +449,14 @@ class CostExplorer:
             start=start,
             end=end,
             monthly=granularity == "MONTHLY",
+            hours=hours,
             metrics=metrics,
             group_by=group_by,
             account_only=None if call.account_id == payer else call.account_id,
             filter=expression,
         )
 
-    def _time_period(self, period: Mapping[str, str], granularity: str) -> tuple[date, date]:
-        if granularity == "HOURLY" and not self.settings.hourly:
-            raise AwsError("ValidationException", "Hourly timePeriod is not supported for this request")
-        if granularity == "HOURLY":
-            raise AwsError("ValidationException", "HOURLY data is not part of this simulation.")
+    def _time_period(self, period: Mapping[str, str]) -> tuple[date, date]:
         start, end = (parse_day(period[name]) for name in ("Start", "End"))
         if start >= end:
             raise AwsError(
@@ -449,7 +477,7 @@ class CostExplorer:
     # -- the other operations --------------------------------------------------------------------------
 
     def _keys(self, call: AwsCall) -> list[CostKey]:
-        start, end = self._time_period(call.params["TimePeriod"], "DAILY")
+        start, end = self._time_period(call.params["TimePeriod"])
         expression = call.params.get("Filter")
         if expression is not None:
             check_expression(expression)

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from simulated_aws.anomaly_detection import AnomalyDetection
+from simulated_aws.athena.exported import athena_of
 from simulated_aws.budgets import Budgets
 from simulated_aws.cloudwatch import CloudWatch
 from simulated_aws.commitments import Commitments
@@ -60,6 +61,7 @@ class World:
         self.truth.metrics = self.metrics
         self._cloudwatch = CloudWatch(self.organization, self.metrics, self.clock.now, tokens)
         self._pricing = Pricing(tokens)
+        self.athena = athena_of(self.exports, self.clock.now, tokens)
         self.cost_allocation = CostAllocation(self.organization, self.clock.now, tokens)
         self.commitments = Commitments(self.organization, self.clock.now, tokens)
         self.optimization_hub = CostOptimizationHub(self.spec, self.organization, self.clock.now, tokens)

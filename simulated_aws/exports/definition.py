@@ -70,8 +70,10 @@ class Export:
             raise ValueError(f"unknown table {self.table!r}")
         if self.format not in (PARQUET, CSV):
             raise ValueError(f"unknown format {self.format!r}; it is {PARQUET} or {CSV}")
-        if self.table in (FOCUS_1_0, LEGACY) and self.query:
-            raise ValueError(f"{self.table} has no query in this simulation")
+        if self.table == LEGACY and (self.query or self.format == PARQUET):
+            raise ValueError("a legacy report has no query, and is CSV in this simulation")
+        if self.split_costs and self.table != CUR_2:
+            raise ValueError(f"{self.table} has no split costs")
         if self.lines_per_file < 1:
             raise ValueError("lines_per_file must be at least 1")
 

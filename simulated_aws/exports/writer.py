@@ -12,7 +12,17 @@ import numpy as np
 
 from simulated_aws.cost_truth import CostSource, next_month
 from simulated_aws.exports.definition import CSV, LEGACY, Export
-from simulated_aws.exports.lines import AMOUNTS, DISCOUNTS, Describer, LineKeys, Lines, day_lines, line_type
+from simulated_aws.exports.lines import (
+    AMOUNTS,
+    DISCOUNTS,
+    Describer,
+    LineKeys,
+    Lines,
+    day_lines,
+    line_type,
+    pod_lines,
+)
+from simulated_aws.exports.pods import COSTS
 from simulated_aws.exports.tables import CUR_2
 from simulated_aws.organization import Organization
 
@@ -22,7 +32,7 @@ if TYPE_CHECKING:
 _TEXTS = (
     "account_id", "account_name", "record_type", "line_type", "product_code", "service_code", "product_name", "category",
     "region", "usage_type", "operation", "billing_entity", "legal_entity", "description", "bill_type", "plan",
-    "plan_end", "payment", "term", "reservation", "reservation_end",
+    "plan_end", "payment", "term", "reservation", "reservation_end", "parent",
 )  # fmt: skip
 
 
@@ -74,6 +84,8 @@ class MonthWriter:
                 hourly=export.hourly,
                 resources=export.resources,
             )
+            if export.split_costs:
+                yield from pod_lines(source, day, at, numbers, hourly=export.hourly)
             day += timedelta(days=1)
 
     def _load_keys(self, export: Export, month: date, numbers: LineKeys) -> None:
@@ -112,14 +124,13 @@ class MonthWriter:
     ) -> None:
         columns: dict[str, Any] = {
             name: np.concatenate([lines.columns[name] for lines in chunk] or [np.zeros(0, dtype=np.int64)])
-            for name in ("day", "hour", "key", "resource", *AMOUNTS)
+            for name in ("day", "hour", "key", "resource", *AMOUNTS, *COSTS)
         }
         payer = self._organization.payer
         self._connection.register("given", columns)
         span = "INTERVAL 1 HOUR" if export.hourly else "INTERVAL 1 DAY"
         self._connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE lines AS SELECT *, starts + {span} AS ends,
-            NULL::VARCHAR AS split_line_item_parent_resource_id FROM (
+            f"""CREATE OR REPLACE TEMP TABLE lines AS SELECT *, starts + {span} AS ends FROM (
             SELECT *, DATE '1970-01-01' + day::INTEGER + hour::INTEGER * INTERVAL 1 HOUR AS starts,
             $month::TIMESTAMP AS period_start, $end::TIMESTAMP AS period_end, nullif($invoice, '') AS invoice,
             $payer AS payer, $payer_name AS payer_name, $currency AS currency, $salt AS salt FROM given)""",  # noqa: S608
@@ -160,6 +171,8 @@ class MonthWriter:
             text = f'"{name}"'
             if kind.startswith("MAP"):
                 text = f"to_json({text})"
+            elif kind == "VARCHAR":
+                text = f"nullif({text}, '')"
             elif kind == "TIMESTAMP":
                 text = f"strftime({text}, '%Y-%m-%dT%H:%M:%S.000Z')"
             shown = _legacy_name(name) if export.table == LEGACY else name
