@@ -179,7 +179,7 @@ def _check(ledger: Ledger, truth: Mapping[tuple[Dimension, date], Mapping[str, i
             )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(STEPS)
 def test_the_sum_over_the_keys_is_the_accounts_day_after_every_update(steps: list[Step]) -> None:
     """Also where keys enter and leave `other`, the bound changes, and a kill ends what derives halfway."""
@@ -187,7 +187,7 @@ def test_the_sum_over_the_keys_is_the_accounts_day_after_every_update(steps: lis
 
 
 @pytest.mark.long
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(STEPS)
 def test_the_sum_over_the_keys_is_the_accounts_day_after_every_update_many_times(steps: list[Step]) -> None:
     _run(steps)

@@ -108,3 +108,11 @@ def test_what_has_a_name_keeps_it_while_it_is_among_twice_as_many(
 
 def test_what_has_no_key_keeps_its_place_before_those_that_are_named() -> None:
     assert largest(("", "a", "b"), frozenset({"a"}), 1) == {""}
+
+
+def test_a_key_has_its_series_by_the_best_of_its_months() -> None:
+    of = ("region", ACCOUNTS[0])
+    keys = [f"key-{number:03}" for number in range(30)]
+    months = [{of: keys}, {of: keys[::-1]}]
+    assert SeriesCount((ranks(month), {}) for month in months).of("region", 20) == 30 + 1
+    assert SeriesCount((ranks(month), {}) for month in months).of("region", 5) == 10 + 1
