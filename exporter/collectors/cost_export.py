@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.aws.errors import AwsError, Kind
-from exporter.collectors.cost_breakdowns import CostBreakdownsSettings
 from exporter.core.amounts import NET_COST_TYPES
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import month_start, start_of_day, times_a_month
 from exporter.core.places import Scope, Target
 from exporter.cost.settings import CostSettings
 from exporter.cube.months import CubeMonths
+from exporter.cube.settings import CostBreakdownsSettings
 from exporter.declarations.calls import CheckCall, FreeCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context

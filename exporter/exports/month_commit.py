@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _DAY = timedelta(days=1)
-_CHARGED_WITHIN = timedelta(days=2)  # AWS writes lines up to a day late: an older day without any has no cost
 _ROWS_AT_A_TIME = 50_000
 _MEMORY = "256MiB"
 _NEAREST: Mapping[str, tuple[str, ...]] = {
@@ -111,7 +110,8 @@ def _days(ledger: Ledger, months: CubeMonths, folded: FoldedMonth) -> dict[date,
     month = folded.month
     end = month_start(month, -1)
     first, last = folded.result.days or (month, month - _DAY)
-    covered = min(max(last, (folded.delivered_at - _CHARGED_WITHIN).date(), month), end - _DAY)
+    # As with Cost Explorer, the day of the delivery is known as far as it has been charged.
+    covered = min(max(last, folded.delivered_at.date(), month), end - _DAY)
     start = _first_day(ledger, months, month, min(max(first, month), covered + _DAY))
     is_final = folded.delivered_at >= start_of_day(end + timedelta(days=BILL_IS_FINAL_ON - 1))
     return dict.fromkeys(days_between(start, covered + _DAY), not is_final)

@@ -15,7 +15,6 @@ from exporter.aws.clients import Aws, Backoff
 from exporter.aws.meter import Meter
 from exporter.aws.settings import Ceiling, CeilingSettings
 from exporter.collectors import cost, cost_export
-from exporter.collectors.cost_breakdowns import CostBreakdownsSettings
 from exporter.core.amounts import AMOUNTS
 from exporter.core.metric import Sample
 from exporter.core.money import to_usd
@@ -24,6 +23,7 @@ from exporter.cost.settings import CostSettings
 from exporter.cube import values
 from exporter.cube.dimensions import parse_dimension
 from exporter.cube.months import CubeMonth, CubeMonths
+from exporter.cube.settings import CostBreakdownsSettings
 from exporter.declarations.context import Context
 from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext

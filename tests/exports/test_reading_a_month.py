@@ -295,14 +295,17 @@ def test_names_of_the_bill_are_those_of_accounts_that_discovery_does_not_find(
         assert len(names) > 2
 
 
-def test_days_that_nothing_is_written_of_yet_are_not_known(make_aws: MakeAws, tmp_path: Path) -> None:
+def test_days_are_known_up_to_the_delivery(make_aws: MakeAws, tmp_path: Path) -> None:
     aws = make_aws(now=NOON)
     create(aws)
     with reading(aws, tmp_path) as reader:
         reader.read()
         states = reader.ledger.reads.day_states(MARCH, APRIL)
-        last = max(date.fromisoformat(day) for day, _, _ in served(reader))
+        delivered = aws.exports.refreshed("cost")
+        assert delivered is not None
+        last = delivered.date()
         assert min(states) == MARCH
         assert max(states) == last <= NOON.date()
+        assert {state.read_at for state in states.values()} == {delivered.replace(microsecond=0)}
         assert {state.source for state in states.values()} == {"data_export"}
         assert DAY * len(states) == last - MARCH + DAY
