@@ -16,9 +16,9 @@ from exporter.collectors.cost_export import history, why_not
 from exporter.config.model import Config
 from exporter.core.amounts import AMOUNTS, NET_COST_TYPES
 from exporter.core.moments import utc_now
-from exporter.exports.bucket import ExportBucket, MissingError
-from exporter.exports.discovery import HOW_TO_MAKE_ONE, FoundExport, find_export, open_bucket
-from exporter.exports.manifest import (
+from exporter.exports.delivery.bucket import ExportBucket, MissingError
+from exporter.exports.delivery.discovery import HOW_TO_MAKE_ONE, FoundExport, find_export, open_bucket
+from exporter.exports.delivery.manifest import (
     MOST_BYTES,
     Manifest,
     legacy_manifest_key,

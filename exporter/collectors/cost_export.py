@@ -23,12 +23,12 @@ from exporter.core.places import Scope, Target
 from exporter.cost.settings import CostSettings
 from exporter.cube.months import CubeMonths
 from exporter.cube.settings import CostBreakdownsSettings
-from exporter.declarations.calls import CheckCall, FreeCall, Scale
+from exporter.declarations.calls import FreeCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.declarations.view import View, ViewContext
-from exporter.exports.bucket import ExportBucket, MissingError
-from exporter.exports.discovery import (
+from exporter.exports.delivery.bucket import ExportBucket, MissingError
+from exporter.exports.delivery.discovery import (
     HOW_TO_MAKE_ONE,
     IAM_ACTIONS,
     SERVICE,
@@ -37,8 +37,8 @@ from exporter.exports.discovery import (
     open_bucket,
     refusal,
 )
+from exporter.exports.delivery.manifest import legacy_manifest_key
 from exporter.exports.looks import Look, looks, remember_look
-from exporter.exports.manifest import legacy_manifest_key
 from exporter.exports.settings import FOCUS, CostExportSettings
 from exporter.ledger.file import Ledger
 
@@ -337,7 +337,6 @@ COLLECTOR = Collector(
             read_at=_looked_at,
         ),
     ),
-    check=CheckCall(service=SERVICE, operation="ListExports"),
     free_calls=free_calls,
     due=due,
 )

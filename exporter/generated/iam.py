@@ -13,7 +13,7 @@ from exporter.accounts import discovery as accounts
 from exporter.collectors import all_collectors
 from exporter.core.places import Scope
 from exporter.declarations.collector import AnyCollector
-from exporter.exports import bucket
+from exporter.exports.delivery import bucket
 from exporter.ledger import snapshots
 
 EXPORTER_ROLE = "aws-spend-exporter"

@@ -11,7 +11,7 @@ import pytest
 from export_reader import Reader, reading, truth
 
 from exporter.aws.errors import AwsError, Kind
-from exporter.exports.discovery import query_problems
+from exporter.exports.delivery.discovery import query_problems
 from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack

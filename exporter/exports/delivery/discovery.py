@@ -12,7 +12,7 @@ from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError, Kind, reading
 from exporter.aws.partitions import billing_region
 from exporter.core.places import Account
-from exporter.exports.bucket import ExportBucket, reader_account
+from exporter.exports.delivery.bucket import ExportBucket, reader_account
 from exporter.exports.fold_settings import Table
 from exporter.exports.settings import CostExportSettings
 
@@ -105,8 +105,8 @@ class FoundExport:
 
 def find_export(aws: Aws, payer: Account | None, partition: str, settings: CostExportSettings) -> FoundExport:
     """The configured export; AwsError(EXPORT) if there is none of that name, or it is of a table that is not read."""
-    assert settings.export is not None  # required where an export is read
     if settings.bucket is not None:
+        assert settings.export is not None  # required where an export is read
         return FoundExport(
             settings.export,
             settings.bucket,

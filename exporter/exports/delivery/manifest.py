@@ -11,8 +11,8 @@ from datetime import date
 from typing import Any
 
 from exporter.aws.errors import AwsError, Kind
-from exporter.exports.bucket import ExportBucket, MissingError, StoredObject
-from exporter.exports.discovery import FoundExport
+from exporter.exports.delivery.bucket import ExportBucket, MissingError, StoredObject
+from exporter.exports.delivery.discovery import FoundExport
 
 log = logging.getLogger(__name__)
 
