@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from waiting import wait_for
 from exporter.collection.plan import make_plan, scale_for
 from exporter.config.read import load_config
 from exporter.core.money import to_units
+from exporter.ledger.file import Ledger
 from simulated_aws import OrganizationSpec, SimulatedAws
 
 pytestmark = pytest.mark.stack
@@ -50,7 +52,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SimulatedA
             yield aws, exporter
 
 
-def lines_of(aws: SimulatedAws, month: date) -> list[Line]:
+def lines_of(aws: SimulatedAws, month: date, now: datetime = NOW, resource: str = "") -> list[Line]:
     """What the simulated organisation cost, unblended."""
     found = []
     for number in range(30):
@@ -58,12 +60,21 @@ def lines_of(aws: SimulatedAws, month: date) -> list[Line]:
         totals = aws.truth.totals(
             day,
             day + timedelta(days=1),
-            at=NOW,
+            at=now,
             by=("account", "service", "region", "usage_type", "record_type"),
             metric="UnblendedCost",
         )
         found += [
-            Line(day, account, service, to_units(usd), region, usage_type, charge_type=record_type)
+            Line(
+                day,
+                account,
+                service,
+                to_units(usd),
+                region,
+                usage_type,
+                charge_type=record_type,
+                resource=resource,
+            )
             for (account, service, region, usage_type, record_type), usd in totals.items()
         ]
     return found
@@ -195,3 +206,44 @@ def test_a_refusal_prices_what_to_switch_on_as_plan_does(world: tuple[SimulatedA
         f"usage_type is not read: add usage_type to collectors.cost_breakdowns.by (about ${usd:.2f} a month)"
         in done.stderr
     )
+
+
+def test_a_spike_in_an_export_is_explained_with_the_finding_and_no_request_is_paid_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime(2026, 5, 20, 13, tzinfo=UTC)
+    tested = date(2026, 5, 18)
+    spec = OrganizationSpec(seed=3, accounts=3, services=4, days=120, instances=1, now=now)
+    with SimulatedAws(spec) as aws:
+        for name, value in aws.environment().items():
+            monkeypatch.setenv(name, value)
+        account = max(aws.accounts, key=lambda account: account.daily_usd)
+        aws.inject_spike(account.id, EC2, 4, since=tested, days=1)
+        with closing(Ledger(tmp_path / "data" / "ledger.sqlite")) as ledger:
+            for month in (APRIL, date(2026, 5, 1)):
+                commit_export(
+                    ledger, month, lines_of(aws, month, now, resource="i-1"), at=now, until=date(2026, 5, 20)
+                )
+        config = organization(
+            aws={"endpoint_url": aws.url},
+            collectors=collectors(cost={"history_months": 3}, anomaly_causes={}),
+        )
+        with in_process(tmp_path, aws, config, ShiftedClock(now)) as exporter:
+            wait_for("it is ready", exporter.is_ready)
+            served = wait_for(
+                "the cause is known", lambda: exporter.samples().get("aws_cost_anomaly_cause_usd")
+            )
+            assert {labels["resource"] for labels, _ in served if labels["account_id"] == account.id} == {
+                "i-1"
+            }
+            assert "aws_cost_anomaly_cause_due_timestamp_seconds" not in exporter.samples()
+            assert exporter.service.runner.collect_now(exporter.collector("anomaly_causes")) == 0
+            cause = next(
+                row["cause"]
+                for row in exporter.get("/api/v1/anomalies").json()["findings"]
+                if (row["kind"], row["account_id"], row["service"]) == ("spike", account.id, EC2)
+            )
+            assert cause["grew"][0]["resources"][0]["resource"] == "i-1"
+            asked = [entry.params for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
+            assert asked
+            assert "USAGE_TYPE" not in json.dumps(asked)
