@@ -149,10 +149,10 @@ def _split(
     found: Sequence[Shares], rows: Units, start: int, hours: int, hourly: bool, resources: bool
 ) -> Parts:
     padded = [(*each.by_resource, *(0,) * (RESOURCES - len(each.by_resource))) for each in found]
-    parts = _shared(rows, np.array(padded, dtype=np.int64))  # charge, resource, amount
+    parts = share(rows, np.array(padded, dtype=np.int64))  # charge, resource, amount
     if hourly:
         weights = np.array([each.by_hour[:hours] for each in found], dtype=np.int64)
-        parts = _shared(parts, weights[:, None, :])  # charge, resource, hour, amount
+        parts = share(parts, weights[:, None, :])  # charge, resource, hour, amount
     else:
         parts = parts[:, :, None, :]
     if not resources:
@@ -161,14 +161,17 @@ def _split(
     return Parts(charge + start, resource, hour, parts[charge, resource, hour])
 
 
-def _shared(whole: Units, weights: Units) -> Units:
-    """Split each amount by the weights: `whole` is (..., amounts), `weights` (..., n), the answer (..., n, amounts)."""
+def share(whole: Units, weights: Units) -> Units:
+    """Split each amount by the weights: `whole` is (..., amounts), `weights` (..., n), the answer (..., n, amounts).
+
+    What is taken back is split as what was charged: the parts of -x are those of x, negated.
+    """
     cumulated = np.cumsum(weights, axis=-1)[..., None]
     total = cumulated[..., -1:, :]
     # The weights' sum divides first: an amount times a weight would not fit into 64 bits.
-    quotient, rest = np.divmod(whole[..., None, :], total)
+    quotient, rest = np.divmod(np.abs(whole)[..., None, :], total)
     until = quotient * cumulated + rest * cumulated // total
-    shared: Units = np.diff(until, axis=-2, prepend=0)
+    shared: Units = np.diff(until, axis=-2, prepend=0) * np.sign(whole)[..., None, :]
     return shared
 
 

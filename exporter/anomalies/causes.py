@@ -194,7 +194,7 @@ def lines_of_week(ledger: Ledger, day: date) -> dict[date, Path]:
     for number in range(COMPARED_DAYS + 1):
         each = day - timedelta(days=number)
         held = months.get(month_start(each))
-        if held is not None and held.folder is not None:
+        if held is not None and held.folder is not None and held.has_lines_of(each):
             files[each] = held.folder / LINES
     return files if day in files and len(files) > 1 else {}
 

@@ -45,6 +45,11 @@ class CubeMonth:
         path = self.folder / name if self.folder is not None else None
         return path if path is not None and path.exists() else None
 
+    def has_lines_of(self, day: date) -> bool:
+        """Whether its lines are of a day: those of a new export begin within their first month."""
+        first, last = self.details.get("first_day", ""), self.details.get("last_day", "9")
+        return self.folder is not None and first <= day.isoformat() <= last
+
     def has_cost_type(self, cost_type: str) -> bool:
         """Whether its source reports a cost type: FOCUS has no gross ones; all where `details` does not list them."""
         return cost_type in self.details.get("cost_types", (cost_type,))

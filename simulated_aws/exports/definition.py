@@ -46,10 +46,6 @@ class Export:
 
     columns_from: dict[str, date] = field(default_factory=dict)
     """Columns that the files of months before have not."""
-    tags_from: dict[str, date] = field(default_factory=dict)
-    """The first month that has a tag key, which was activated then; the others have all months."""
-    categories_from: dict[str, date] = field(default_factory=dict)
-    """The first month that has a cost category; the others have all months."""
     touches_closed_months: bool = False
     """Each delivery in the two weeks after a month's end writes that month again, at unchanged cost."""
     manifest_delay: timedelta = timedelta(0)
@@ -70,8 +66,10 @@ class Export:
             raise ValueError(f"unknown table {self.table!r}")
         if self.format not in (PARQUET, CSV):
             raise ValueError(f"unknown format {self.format!r}; it is {PARQUET} or {CSV}")
-        if self.table in (FOCUS_1_0, LEGACY) and self.query:
-            raise ValueError(f"{self.table} has no query in this simulation")
+        if self.table == LEGACY and (self.query or self.format == PARQUET):
+            raise ValueError("a legacy report has no query, and is CSV in this simulation")
+        if self.split_costs and self.table != CUR_2:
+            raise ValueError(f"{self.table} has no split costs")
         if self.lines_per_file < 1:
             raise ValueError("lines_per_file must be at least 1")
 

@@ -6,15 +6,17 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from simulated_aws.cost_truth import CostSource, CostTruth, finalised_at, next_month
+from simulated_aws.cost_truth import CostSource, CostTruth, finalised_at, next_month, to_decimal
 from simulated_aws.exports.buckets import Buckets
 from simulated_aws.exports.definition import LEGACY, Export
+from simulated_aws.exports.pods import COSTS, pod_costs
 from simulated_aws.exports.writer import MonthWriter
 from simulated_aws.organization import Organization
 
@@ -135,6 +137,28 @@ class DataExports:
                 setattr(export, setting, value)
         return export
 
+    def split_totals(
+        self, start: date, end: date, at: datetime, by: Sequence[str], cost: str = "split_cost"
+    ) -> dict[tuple[str, ...], Decimal]:
+        """The true split costs from `start` to before `end` in USD; `cost` is one of COSTS.
+
+        `by` takes day, account, cluster, namespace, pod and kind. They share out cost that other lines have.
+        """
+        sums: dict[tuple[str, ...], int] = {}
+        for day in (start + timedelta(days=number) for number in range((end - start).days)):
+            for pod, _, costs in pod_costs(self._truth.source.charges(day, at)):
+                names = {
+                    "day": day.isoformat(),
+                    "account": pod.account_id,
+                    "cluster": pod.cluster,
+                    "namespace": pod.namespace,
+                    "pod": pod.name,
+                    "kind": pod.kind,
+                }
+                place = tuple(names[name] for name in by)
+                sums[place] = sums.get(place, 0) + costs[COSTS.index(cost)]
+        return {place: to_decimal(units) for place, units in sums.items()}
+
     def refreshed(self, name: str) -> datetime | None:
         """As of when an export's last delivery is; None before the first."""
         with self._lock:
@@ -230,7 +254,7 @@ class DataExports:
         days = [month + timedelta(days=number) for number in range((end - month).days)]
         version: Hashable = (
             source,
-            tuple(source.version(day, at) for day in days),
+            tuple((source.version(day, at), self._truth.allocate(day, at)) for day in days),
             _shape(export, month),
             self._invoice(month, at),
         )
@@ -238,7 +262,8 @@ class DataExports:
         if known.version == version:
             return is_touched
         known.version = version
-        digest = _digest(source, days, at, (_shape(export, month), self._invoice(month, at)))
+        allocations = tuple(self._truth.allocate(day, at) for day in days)
+        digest = _digest(source, days, at, (allocations, _shape(export, month), self._invoice(month, at)))
         is_same, known.digest = digest == known.digest, digest
         return is_touched or not is_same
 
@@ -251,7 +276,7 @@ class DataExports:
         work = self.buckets.folder / f"work-{export.name}"
         work.mkdir(parents=True, exist_ok=True)
         try:
-            made = writer.write(export, self._truth.source, month, at, self._invoice(month, at), work)
+            made = writer.write(export, self._truth, month, at, self._invoice(month, at), work)
             if export.truncated > 0:
                 export.truncated -= 1
                 state.months[month].version, state.months[month].digest = (
@@ -344,22 +369,14 @@ class DataExports:
                     state.gets, export.deliver_after_gets = 0, 0
                     self._refresh(export, state, self._now())
 
-    def files(self, database: str, table: str) -> list[tuple[Path, dict[str, str]]]:
-        """The data files of an export as a table, whatever a manifest names, with their partition's values.
-
-        `table` is the export's name, or that with underscores. KeyError when there is no such export.
-        """
+    def files(self, export: Export) -> list[tuple[str, Path, dict[str, str]]]:
+        """The data files in an export's folder, whatever a manifest names: key, path, and the partition's values."""
         self.deliver_lazily()
-        names = {export.name.replace("-", "_").lower(): export for export in self.all()}
-        export = names.get(table.replace("-", "_").lower())
-        if export is None:
-            raise KeyError(f"no table {database}.{table}")
         root = export.folder("data", date(2000, 1, 1)).partition("BILLING_PERIOD=")[0]
-        found = []
-        for key, stored in self.buckets.list(export.bucket, root):
-            period = key.removeprefix(root).partition("/")[0].partition("=")[2]
-            found.append((stored.path, {"billing_period": period}))
-        return found
+        return [
+            (key, stored.path, {"billing_period": key.removeprefix(root).partition("/")[0].partition("=")[2]})
+            for key, stored in self.buckets.list(export.bucket, root)
+        ]
 
 
 def manifest_keys(export: Export, month: date, at: datetime) -> Iterator[str]:
@@ -400,8 +417,6 @@ def _shape(export: Export, month: date) -> Hashable:
         export.split_costs,
         export.manual_discounts,
         export.currency,
-        tuple(sorted(key for key, first in export.tags_from.items() if first > month)),
-        tuple(sorted(key for key, first in export.categories_from.items() if first > month)),
     )
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from simulated_aws import cost_dimensions
-from simulated_aws.charges import Amounts, CostKey, list_cost
-from simulated_aws.cost_split import reported_hours, shares_of, split
+from simulated_aws.charges import UNIT, Amounts, CostKey, list_cost
+from simulated_aws.cost_dimensions import Allocation
+from simulated_aws.cost_dimensions import operation as operation_of_charge
+from simulated_aws.cost_split import reported_hours, share, shares_of, split
 from simulated_aws.cost_truth import CostSource
+from simulated_aws.exports.pods import COSTS, ECS, EKS, Pod, pod_costs
 from simulated_aws.exports.products import product_of
 from simulated_aws.organization import Organization
 from simulated_aws.service_catalog import AWS, COMPUTE, OTHER_EC2, SAVINGS_PLANS, is_of_instances
@@ -47,17 +50,20 @@ _DEFAULT_PLAN = "ComputeSP:1yrNoUpfront"
 class LineKey:
     """What a line is for. `is_purchase` marks the fee of a commitment, whose cost is amortized elsewhere.
 
-    `is_unused` marks the line that FOCUS has for the unused part of a commitment.
+    `is_unused` marks the line that FOCUS has for the unused part of a commitment. The lines of a `pod` share out what
+    other lines cost. `allocation` says which of its tags and cost categories it has.
     """
 
     key: CostKey
     is_purchase: bool = False
     is_unused: bool = False
+    pod: Pod | None = None
+    allocation: Allocation = Allocation()  # noqa: RUF009 - it is frozen
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines as arrays of equal length: day (days since 1970), hour, key, resource and the columns of AMOUNTS.
+    """Lines as arrays of equal length: day (days since 1970), hour, key, resource and the columns of AMOUNTS and COSTS.
 
     `key` is a position in the LineKeys of the month, `resource` one in the shares of the key.
     """
@@ -175,6 +181,7 @@ def day_lines(
     day: date,
     at: datetime,
     numbers: LineKeys,
+    allocation: Allocation,
     *,
     focus: bool = False,
     hourly: bool,
@@ -186,8 +193,9 @@ def day_lines(
         return
     keys = [line.key for line, _ in charges]
     rows = [row for _, row in charges]
-    number = np.array([numbers.number(line) for line, _ in charges], dtype=np.int64)
-    since = (day - date(1970, 1, 1)).days
+    lines = [replace(line, allocation=allocation) for line, _ in charges]
+    number = np.array([numbers.number(line) for line in lines], dtype=np.int64)
+    since = _days_since_1970(day)
     for parts in split(keys, rows, reported_hours(day, at), hourly=hourly, resources=resources):
         columns: dict[str, Any] = {
             "day": np.full(len(parts.charge), since, dtype=np.int64),
@@ -196,7 +204,46 @@ def day_lines(
             "resource": parts.resource,
         }
         columns |= {name: np.ascontiguousarray(parts.amounts[:, i]) for i, name in enumerate(AMOUNTS)}
-        yield Lines(columns)
+        yield Lines(columns | dict.fromkeys(COSTS, np.zeros(len(parts.charge), dtype=np.int64)))
+
+
+def pod_lines(
+    source: CostSource, day: date, at: datetime, numbers: LineKeys, *, hourly: bool
+) -> Iterator[Lines]:
+    """The lines of a day that share out the cost of instances among pods; none where there are no clusters."""
+    found = [*pod_costs(source.charges(day, at))]
+    if not found:
+        return
+    keys = [
+        LineKey(_pod_key(pod.account_id, pod.kind, pod.region, pod.usage_type(resource)), pod=pod)
+        for pod, resource, _ in found
+    ]
+    hours = reported_hours(day, at) if hourly else 1
+    whole: Any = np.array([costs for _, _, costs in found], dtype=np.int64)
+    costs = share(whole, np.ones((1, hours), dtype=np.int64)).reshape(-1, len(COSTS))
+    number = np.repeat(np.array([numbers.number(key) for key in keys], dtype=np.int64), hours)
+    columns: dict[str, Any] = {
+        "day": np.full(len(number), _days_since_1970(day), dtype=np.int64),
+        "hour": np.tile(np.arange(hours), len(found)),
+        "key": number,
+        "resource": np.zeros(len(number), dtype=np.int64),
+        **dict.fromkeys(AMOUNTS, np.zeros(len(number), dtype=np.int64)),
+        **{name: np.ascontiguousarray(costs[:, i]) for i, name in enumerate(COSTS)},
+    }
+    # Whoever sums these lines, too, finds their cost and their use twice.
+    columns |= dict.fromkeys(("unblended", "blended", "amortized", "list_cost"), costs[:, 0] + costs[:, 1])
+    columns |= dict.fromkeys(("net_unblended", "net_amortized"), costs[:, 2] + costs[:, 3])
+    columns["quantity"] = np.full(len(number), UNIT // 4, dtype=np.int64)
+    yield Lines(columns)
+
+
+@lru_cache(maxsize=65_536)
+def _pod_key(account_id: str, kind: str, region: str, usage_type: str) -> CostKey:
+    return CostKey(account_id, EKS if kind == "eks" else ECS, "Usage", region, usage_type)
+
+
+def _days_since_1970(day: date) -> int:
+    return (day - date(1970, 1, 1)).days
 
 
 class Describer:
@@ -215,12 +262,11 @@ class Describer:
         plan = self._plan(line)
         reservation = self._reservation(line)
         region = "" if key.region == "NoRegion" else key.region
+        allocation = line.allocation
         categories = {
-            name: value
-            for name in cost_dimensions.COST_CATEGORIES
-            if (value := cost_dimensions.cost_category(name, key))
+            name: value for name, _ in allocation.categories if (value := allocation.category(name, key))
         }
-        operation = cost_dimensions.operation(key)
+        operation = line.pod.operation if line.pod else operation_of_charge(key)
         return {
             "account_id": key.account_id,
             "account_name": self._names.get(key.account_id, ""),
@@ -247,9 +293,10 @@ class Describer:
             "term": "3yr" if "3yr" in key.usage_type else "1yr",
             "reservation": reservation,
             "reservation_end": self._end(reservation, key.usage_type),
-            "tags": dict(key.tags),
+            "tags": allocation.tags(key),
             "categories": categories,
-            "resources": shares_of(key).resources,
+            "resources": (line.pod.arn,) if line.pod else shares_of(key).resources,
+            "parent": f"i-0{_uuid(line.pod.cluster)[:8]}" if line.pod else "",
         }
 
     def _plan(self, line: LineKey) -> str:

@@ -46,6 +46,7 @@ _RECURRING = _when(
     "k.payment = 'No Upfront'", _COMMITTED, _when("k.payment = 'All Upfront'", "0", f"({_COMMITTED}) // 2")
 )
 _NET_RATIO = _when("l.amortized <> 0", "l.net_amortized / l.amortized::DOUBLE", "1.0")
+_IS_POD = "k.parent <> ''"
 _IS_DISCOUNT = "k.line_type LIKE '%Discount'"
 
 
@@ -195,16 +196,17 @@ _CUR_2 = [
     Column(
         "savings_plan_used_commitment", _MONEY, _when(_PLAN_FEE, _usd(f"({_COMMITTED}) - l.amortized"), "0.0")
     ),
-    *(
-        Column(name, _MONEY, f"l.{name}")
-        for name in (
-            "split_line_item_actual_usage", "split_line_item_net_split_cost", "split_line_item_net_unused_cost",
-            "split_line_item_public_on_demand_split_cost", "split_line_item_public_on_demand_unused_cost",
-            "split_line_item_reserved_usage", "split_line_item_split_cost", "split_line_item_split_usage",
-            "split_line_item_split_usage_ratio", "split_line_item_unused_cost",
-        )
-    ),
-    Column("split_line_item_parent_resource_id", _TEXT, "l.split_line_item_parent_resource_id"),
+    Column("split_line_item_actual_usage", _MONEY, _when(_IS_POD, _usd("l.quantity"))),
+    Column("split_line_item_net_split_cost", _MONEY, _when(_IS_POD, _usd("l.net_split_cost"))),
+    Column("split_line_item_net_unused_cost", _MONEY, _when(_IS_POD, _usd("l.net_unused_cost"))),
+    Column("split_line_item_parent_resource_id", _TEXT, _when(_IS_POD, "k.parent")),
+    Column("split_line_item_public_on_demand_split_cost", _MONEY),
+    Column("split_line_item_public_on_demand_unused_cost", _MONEY),
+    Column("split_line_item_reserved_usage", _MONEY, _when(_IS_POD, _usd("l.quantity"))),
+    Column("split_line_item_split_cost", _MONEY, _when(_IS_POD, _usd("l.split_cost"))),
+    Column("split_line_item_split_usage", _MONEY, _when(_IS_POD, _usd("l.quantity"))),
+    Column("split_line_item_split_usage_ratio", _MONEY),
+    Column("split_line_item_unused_cost", _MONEY, _when(_IS_POD, _usd("l.unused_cost"))),
 ]  # fmt: skip
 
 _PURCHASES = (
