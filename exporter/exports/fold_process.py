@@ -82,7 +82,7 @@ def main() -> None:
             return
         _answer(**answer)
         if "result" in answer:
-            return
+            os._exit(0)  # closing the database would write what is not read again
 
 
 if __name__ == "__main__":
