@@ -32,7 +32,10 @@ _COMPRESSION = "FORMAT parquet, COMPRESSION zstd"
 
 
 def write_month(tables: MonthTables, folder: Path) -> FoldResult:
-    """Write what `tables` has to `folder`, on disk when this returns; the same lines give the same bytes in any order."""
+    """Write what `tables` has to `folder`, on disk when this returns.
+
+    The same lines give the same rows in the same order, however they lie in files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     cost_types = tuple(name for name in AMOUNTS if name not in tables.unavailable)
     db = tables.db

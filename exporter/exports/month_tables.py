@@ -78,6 +78,7 @@ class MonthTables:
                 "autoload_known_extensions": False,
                 "allow_community_extensions": False,
                 "preserve_insertion_order": False,
+                "enable_progress_bar": False,  # it would be drawn on the output, which has the answers
                 "checkpoint_threshold": _NEVER,  # the database ends with the fold
             },
         )
@@ -139,7 +140,7 @@ class MonthTables:
         """Take in what a file has, and refuse another currency or month; return its lines."""
         cost = f"coalesce({sql.amounts['unblended']}, {sql.amounts['net_unblended']})"
         rows = db.execute(
-            f"SELECT {sql.line_type}, {sql.currency}, {sql.product_code}, count(*), sum({cost}), min({sql.start}),"
+            f"SELECT {sql.line_type}, {sql.currency}, {sql.product_code}, count(*), count({sql.start}), sum({cost}), min({sql.start}),"
             f" max({sql.start}), max(hour({sql.start})), min({sql.period_start}), max({sql.period_start}),"
             f" bool_or({sql.split}) FROM {file.relation} GROUP BY ALL"
         ).fetchall()
@@ -148,11 +149,11 @@ class MonthTables:
             raise LineFileError(
                 f"is in {', '.join(sorted(currencies - {_CURRENCY}))}; only {_CURRENCY} is read, and currencies are not summed"
             )
-        self._check_period([moment for row in rows for moment in row[8:10] if moment is not None])
+        self._check_period([moment for row in rows for moment in row[9:11] if moment is not None])
         line_types: Counter[str] = Counter()
         costs: Counter[str] = Counter()
-        for line_type, _, _, count, units, first, last, hour, _, _, split in rows:
-            if first is None:
+        for line_type, _, _, count, dated, units, first, last, hour, _, _, split in rows:
+            if dated < count:
                 raise LineFileError("has lines without a date")
             line_types[line_type or ""] += count
             costs[line_type or ""] += int(units or 0)
