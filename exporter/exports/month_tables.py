@@ -78,10 +78,10 @@ class MonthTables:
                 "autoload_known_extensions": False,
                 "allow_community_extensions": False,
                 "preserve_insertion_order": False,
-                "enable_progress_bar": False,  # it would be drawn on the output, which has the answers
                 "checkpoint_threshold": _NEVER,  # the database ends with the fold
             },
         )
+        db.execute("SET enable_progress_bar = false")
         db.execute("SET TimeZone = 'UTC'")
         db.execute(f"SET allowed_directories = [{literal(str(self.folder))}]")
         db.execute("SET enable_external_access = false")
