@@ -64,7 +64,7 @@ def _line_type(file: LineFile, unused: str) -> str:
     """CUR's line type for a charge: Cost Explorer's charge types, which the cube has, are made of these."""
     category = file.text("chargecategory")
     commitment = f"coalesce({file.text('commitmentdiscountid')}, '')"
-    plan = f"(coalesce({file.text('commitmentdiscounttype')}, '') ILIKE 'savings%' OR {commitment} LIKE '%:savingsplan/%')"
+    plan = f"(coalesce({file.text('commitmentdiscounttype')}, '') ILIKE '%savings plan%' OR {commitment} LIKE '%:savingsplan/%')"
     once = f"coalesce({file.text('chargefrequency')}, '') = 'One-Time'"
     fee = f"CASE WHEN {plan} THEN 'SavingsPlanRecurringFee' ELSE 'RIFee' END"
     return (
