@@ -28,20 +28,20 @@ METRICS = {
 NET = ("NetUnblendedCost", "NetAmortizedCost", "ListCost")
 COLUMNS = {"account": "account_id", "record_type": "charge_type"}
 EXPORTS = {
-    "cur2": {"manual_discounts": True, "split_costs": True},
-    "csv": {"manual_discounts": True, "hourly": False, "format": "csv", "lines_per_file": 2_000},
-    "focus_1_0": {"table": "FOCUS_1_0_AWS"},
-    "focus_1_2": {"table": "FOCUS_1_2_AWS"},
+    "cur2": {"manual_discounts": True, "split_costs": True, "lines_per_file": 30_000},
+    "csv": {"manual_discounts": True, "hourly": False, "format": "csv"},
+    "focus_1_0": {"table": "FOCUS_1_0_AWS", "hourly": False},
+    "focus_1_2": {"table": "FOCUS_1_2_AWS", "hourly": False},
 }
 
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[SimulatedAws]:
     """An organization with charges of every kind, and exports of its month in every format."""
-    spec = OrganizationSpec(seed=11, accounts=6, services=20, now=NOW, days=60, varied_charges=True)
+    spec = OrganizationSpec(seed=11, accounts=3, services=20, now=NOW, days=20, varied_charges=True)
     with SimulatedAws(spec) as simulated:
         for name, definition in EXPORTS.items():
-            simulated.exports.create(name, **{"lines_per_file": 20_000, **definition})
+            simulated.exports.create(name, **{"lines_per_file": 1_000, **definition})
         simulated.exports.deliver()
         yield simulated
 
