@@ -178,6 +178,11 @@ def test_more_rows_than_the_limit_are_counted_and_in_the_total(world: tuple[Simu
             "region and usage type are known from 2026-04-01 on, where the data export begins;"
             " Cost Explorer, which was read before, reports two keys at a time",
         ),
+        (
+            "resource",
+            "resource is known from 2026-04-01 on, where the data export begins;"
+            " Cost Explorer, which was read before, keeps resources for 14 days only",
+        ),
         ("colour", "found 'colour', expected one of account, service, day, month, region"),
     ],
 )
@@ -189,23 +194,55 @@ def test_what_is_not_stored_is_refused_with_where_it_begins(
     assert reason in done.stderr
 
 
-def test_a_refusal_prices_what_to_switch_on_as_plan_does(world: tuple[SimulatedAws, InProcess]) -> None:
+def test_what_was_never_read_of_resources_says_where_they_come_from(
+    world: tuple[SimulatedAws, InProcess],
+) -> None:
+    _, exporter = world
+    done = typed(exporter, "--by", "resource", "--from", "2020-03-01", "--to", "2020-03-31", code=1)
+    assert "set collectors.cost.source: data_export (S3 requests only; docs/data-exports.md)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("by", "settings", "said"),
+    [
+        (
+            "usage-type",
+            {"by": ["charge_type", "usage_type"]},
+            "usage_type is not read: add usage_type to collectors.cost_breakdowns.by",
+        ),
+        (
+            "charge-type,service",
+            {"by": ["charge_type"], "services": ["charge_type"]},
+            "charge_type beside service is not read: add charge_type to collectors.cost_breakdowns.services",
+        ),
+        (
+            "tag:team,service",
+            {"by": ["charge_type"], "tags": ["team"], "services": ["tag:team"]},
+            "tag:team beside service is not read: add team to collectors.cost_breakdowns.tags"
+            " and add tag:team to collectors.cost_breakdowns.services",
+        ),
+    ],
+    ids=["by", "services", "tags"],
+)
+def test_a_refusal_prices_what_to_switch_on_as_plan_does(
+    by: str, settings: dict[str, Any], said: str, world: tuple[SimulatedAws, InProcess]
+) -> None:
     _, exporter = world
     ledger, config = exporter.service.ledger, exporter.service.config
-    done = typed(exporter, "--by", "usage-type", "--from", "2026-03-01", "--to", "2026-03-31", code=1)
-    more = {**CONFIG, "cost_breakdowns": {"by": ["charge_type", "usage_type"]}}
+    done = typed(exporter, "--by", by, "--from", "2026-03-01", "--to", "2026-03-31", code=1)
     path = Path(config.data_dir) / "more.json"
-    path.write_text(
-        json.dumps({"data_dir": str(config.data_dir), **organization(collectors=collectors(**more))})
-    )
+    more = organization(collectors=collectors(**{**CONFIG, "cost_breakdowns": settings}))
+    path.write_text(json.dumps({"data_dir": str(config.data_dir), **more}))
     then = load_config(path, {})
     scale, sources = scale_for(config, ledger, NOW)
-    usd = make_plan(then, scale, sources, NOW).usd - make_plan(config, scale, sources, NOW).usd
-    assert usd > 0
-    assert (
-        f"usage_type is not read: add usage_type to collectors.cost_breakdowns.by (about ${usd:.2f} a month)"
-        in done.stderr
+    usd = sum(
+        sign * line.usd
+        for sign, priced in ((1, then), (-1, config))
+        for line in make_plan(priced, scale, sources, NOW).lines
+        if line.collector == "cost_breakdowns"
     )
+    assert usd > 0
+    assert f"{said} (about ${usd:.2f} a month)" in done.stderr
 
 
 def test_a_spike_in_an_export_is_explained_with_the_finding_and_no_request_is_paid_for_it(
