@@ -105,12 +105,12 @@ def totals(
 ) -> dict[tuple[str, ...], Decimal]:
     """The sums over files, by keys in the order of `by`, without those that are zero."""
     dimensions, metrics = (FOCUS_DIMENSIONS, FOCUS_METRICS) if focus else (DIMENSIONS, METRICS)
-    selected = ", ".join(f"{dimensions[name]} AS by{i}" for i, name in enumerate(by))
-    keys = ", ".join(f"by{i}" for i in range(len(by)))
+    selected = "".join(f"{dimensions[name]} AS by{i}, " for i, name in enumerate(by))
+    keys = "".join(f"by{i}, " for i in range(len(by)))
     amount = f"({metrics[metric]})::DECIMAL(28, 10)"
     with duckdb.connect(":memory:") as connection:
         rows = connection.execute(
-            f"SELECT {keys}, sum(amount) FROM (SELECT {selected}, {amount} AS amount FROM read_parquet(?)) GROUP BY ALL",  # noqa: S608 - names of ours
+            f"SELECT {keys}sum(amount) FROM (SELECT {selected}{amount} AS amount FROM read_parquet(?)) GROUP BY ALL",  # noqa: S608 - names of ours
             [[str(path) for path in files]],
         ).fetchall()
     return {tuple(row[:-1]): row[-1] for row in rows if row[-1]}
