@@ -58,16 +58,15 @@ def commit(
 
     Amounts are in units of 1e-10 USD, None where the source has no such cost type. Of more than `most_series` accounts
     and services, the smallest services of each account are summed as `other`. Hours that are older than two weeks are
-    left out, and removed from the ledger.
+    removed from the ledger.
     """
-    oldest = observed_at - _PRUNED_AFTER
-    kept = {HOUR.number(hour) for hour in hours if hour > oldest}
+    numbers_read = sorted({HOUR.number(hour) for hour in hours})
     by_hour: defaultdict[int, dict[tuple[str, str], AnyUnits]] = defaultdict(dict)
     for (moment, account_id, service), units in _bounded(costs, most_series).items():
         by_hour[HOUR.number(moment)][account_id, service] = units
     at = to_milliseconds(observed_at)
     with ledger.transaction() as db:
-        keys = {key for hour in kept for key in by_hour[hour]}
+        keys = {key for hour in numbers_read for key in by_hour[hour]}
         db.executemany("INSERT OR IGNORE INTO hour_series (account_id, service) VALUES (?, ?)", sorted(keys))
         numbers = {
             (account_id, service): number
@@ -75,7 +74,7 @@ def commit(
         }
         names = ", ".join(AMOUNTS)
         updates = ", ".join(f"{name} = excluded.{name}" for name in AMOUNTS)
-        for hour in sorted(kept):
+        for hour in numbers_read:
             rows = {numbers[key]: units for key, units in by_hour[hour].items()}
             # What is no longer there costs nothing now: what was written of it is to become 0.
             for (number,) in db.execute("SELECT series FROM hour_costs WHERE hour = ?", (hour,)).fetchall():
@@ -92,10 +91,11 @@ def commit(
             # Whoever follows the hours must see two reads within a millisecond as two.
             "INSERT INTO hours (hour, read_at, source) VALUES (?, ?, ?) ON CONFLICT (hour) DO UPDATE SET"
             " read_at = MAX(read_at + 1, excluded.read_at), source = excluded.source",
-            [(hour, at, source) for hour in sorted(kept)],
+            [(hour, at, source) for hour in numbers_read],
         )
+        oldest = HOUR.number(observed_at - _PRUNED_AFTER)
         for table in ("hour_costs", "hour_stamps", "hours", "history_hours"):
-            db.execute(f"DELETE FROM {table} WHERE hour < ?", (HOUR.number(oldest),))  # noqa: S608 # of ours
+            db.execute(f"DELETE FROM {table} WHERE hour < ?", (oldest,))  # noqa: S608 # of ours
 
 
 def _bounded(costs: Mapping[HourKey, AnyUnits], most: int) -> Mapping[HourKey, AnyUnits]:

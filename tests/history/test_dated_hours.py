@@ -162,6 +162,14 @@ def test_hours_out_of_reach_and_those_without_the_cost_type_are_not_written(
     read(ledger, {(old, account_id(0), "EC2"): 3})
     assert write() == []
     assert [value for *_, value in write("net_unblended")] == [4.0]
+    # What was written of another source before stays as it is, also where all is written again.
+    other = hour - HOUR
+    read(ledger, {(other, account_id(0), "EC2"): 2})
+    assert [value for *_, value in write()] == [2.0]
+    gross = {(other, *rest): units for (_, *rest), units in gross.items()}  # type: ignore[misc]
+    commit(ledger, "data_export", utc_now() + HOUR, {other}, gross)  # type: ignore[arg-type]
+    assert write() == []
+    assert Stamps(ledger, HOURLY_COST).changes(other, "unblended", everything=True) == []
 
 
 # On a real Prometheus
