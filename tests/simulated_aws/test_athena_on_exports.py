@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import requests
 from simulated_calls import client_of
 
 from simulated_aws import OrganizationSpec, SimulatedAws
@@ -113,3 +114,13 @@ def test_results_are_objects_of_a_bucket(aws: SimulatedAws, athena: Any) -> None
         if status["State"] not in ("QUEUED", "RUNNING"):
             break
     assert status["StateChangeReason"].startswith("HIVE_PATH_ALREADY_EXISTS")
+
+
+def test_a_workgroup_can_be_made_over_http(aws: SimulatedAws, athena: Any) -> None:
+    control = f"{aws.url}/_simulator/athena/workgroups"
+    members = {"name": "made", "cutoff": 20_000_000, "managed_results": True}
+    assert requests.post(control, json=members, timeout=10).status_code == 200
+    made = athena.get_work_group(WorkGroup="made")["WorkGroup"]["Configuration"]
+    assert made["BytesScannedCutoffPerQuery"] == 20_000_000
+    assert {each["name"] for each in requests.get(control, timeout=10).json()} >= {"primary", "costs", "made"}
+    assert requests.post(control, json={"cutoff": 1}, timeout=10).status_code == 400
