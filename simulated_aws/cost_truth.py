@@ -671,6 +671,7 @@ class CostTruth:
     ) -> None:
         self.source = source
         self.allocate = allocate
+        self.resource_ids: Callable[[CostKey], tuple[str, ...]] = lambda key: shares_of(key).resources
         self._organization = organization
         self._now = now
         self.metrics: MetricTruth | None = None
@@ -783,7 +784,7 @@ class CostTruth:
                 if hourly:
                     place[by.index("hour")] = hour_text(day, hour)
                 if resources:
-                    place[by.index("resource")] = shares_of(keys[charge]).resources[resource]
+                    place[by.index("resource")] = self.resource_ids(keys[charge])[resource]
                 yield tuple(place), amount
 
     def total(

@@ -25,6 +25,7 @@ from simulated_aws.metric_truth import MetricTruth
 from simulated_aws.organization import Account, Organization, OrganizationsApi
 from simulated_aws.pricing import Pricing
 from simulated_aws.request_log import RequestLog
+from simulated_aws.resource_ids import ResourceIds
 from simulated_aws.service_catalog import resolve_service
 from simulated_aws.spec import OrganizationSpec, SimulatedClock
 from simulated_aws.wire import Tokens
@@ -48,6 +49,8 @@ class World:
         self._generated = GeneratedCosts(self.spec, self.organization)
         self.cost_allocation = CostAllocation(self.organization, self.clock.now, tokens)
         self.truth = CostTruth(self._generated, self.organization, self.clock.now, self._allocation)
+        if self.spec.inventory_resources:
+            self.truth.resource_ids = ResourceIds(self.inventory)
         self.cost_explorer = CostExplorer(
             self.spec, self.organization, self._generated, self.clock.now, tokens, self._allocation
         )

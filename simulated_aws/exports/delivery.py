@@ -236,7 +236,7 @@ class DataExports:
         try:
             for month in _months(export.first_month, at.date()):
                 if self._is_changed(export, state, month, at):
-                    writer = writer or MonthWriter(self._organization)
+                    writer = writer or MonthWriter(self._organization, self._truth)
                     self._write(writer, export, state, month, at)
                     written.append(month)
         finally:
@@ -276,7 +276,7 @@ class DataExports:
         work = self.buckets.folder / f"work-{export.name}"
         work.mkdir(parents=True, exist_ok=True)
         try:
-            made = writer.write(export, self._truth, month, at, self._invoice(month, at), work)
+            made = writer.write(export, month, at, self._invoice(month, at), work)
             if export.truncated > 0:
                 export.truncated -= 1
                 state.months[month].version, state.months[month].digest = (

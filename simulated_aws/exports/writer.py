@@ -39,11 +39,12 @@ _TEXTS = (
 class MonthWriter:
     """Writes months of one organisation; a DuckDB connection, to be closed."""
 
-    def __init__(self, organization: Organization) -> None:
+    def __init__(self, organization: Organization, truth: CostTruth) -> None:
         import duckdb
 
         self._organization = organization
-        self._describer = Describer(organization)
+        self._truth = truth
+        self._describer = Describer(organization, truth.resource_ids)
         self._connection: duckdb.DuckDBPyConnection = duckdb.connect(":memory:", config={"threads": 2})
         for setting in ("autoinstall_known_extensions", "autoload_known_extensions"):
             self._connection.execute(f"SET {setting} = false")
@@ -52,16 +53,14 @@ class MonthWriter:
         """Let go of the connection."""
         self._connection.close()
 
-    def write(
-        self, export: Export, truth: CostTruth, month: date, at: datetime, invoice: str, folder: Path
-    ) -> list[Path]:
+    def write(self, export: Export, month: date, at: datetime, invoice: str, folder: Path) -> list[Path]:
         """Write the month as it is reported at a moment into files of `folder`, at least one.
 
         Raise ValueError where a charge cannot be a line of the export.
         """
         numbers = LineKeys()
         files: list[Path] = []
-        for chunk in _chunks(self._days(export, truth, month, at, numbers), export.lines_per_file):
+        for chunk in _chunks(self._days(export, month, at, numbers), export.lines_per_file):
             if not chunk and files:
                 break
             self._load_keys(export, numbers)
@@ -70,10 +69,8 @@ class MonthWriter:
             self._copy(export, month, files[-1])
         return files
 
-    def _days(
-        self, export: Export, truth: CostTruth, month: date, at: datetime, numbers: LineKeys
-    ) -> Iterator[Lines]:
-        source = truth.source
+    def _days(self, export: Export, month: date, at: datetime, numbers: LineKeys) -> Iterator[Lines]:
+        source = self._truth.source
         day, end = month, min(next_month(month), at.date() + timedelta(days=1))
         while day < end:
             yield from day_lines(
@@ -81,7 +78,7 @@ class MonthWriter:
                 day,
                 at,
                 numbers,
-                truth.allocate(day, at),
+                self._truth.allocate(day, at),
                 focus=export.is_focus,
                 hourly=export.hourly,
                 resources=export.resources,
