@@ -15,10 +15,11 @@ from simulated_aws.cost_allocation import CostAllocation
 from simulated_aws.cost_dimensions import Allocation
 from simulated_aws.cost_explorer import CostExplorer
 from simulated_aws.cost_optimization_hub import CostOptimizationHub
-from simulated_aws.cost_truth import Change, CostTruth, ExplicitCost, ExplicitCosts, GeneratedCosts
+from simulated_aws.cost_truth import CostTruth, ExplicitCost, ExplicitCosts
 from simulated_aws.exports.api import ExportsApi
 from simulated_aws.exports.delivery import DataExports
 from simulated_aws.faults import Faults
+from simulated_aws.generated_costs import Change, GeneratedCosts
 from simulated_aws.identity import Identity
 from simulated_aws.inventory import Inventory
 from simulated_aws.metric_truth import MetricTruth
