@@ -17,7 +17,7 @@ from simulated_aws.cost_explorer import CostExplorer
 from simulated_aws.cost_optimization_hub import CostOptimizationHub
 from simulated_aws.cost_truth import CostTruth, ExplicitCost, ExplicitCosts
 from simulated_aws.exports.api import ExportsApi
-from simulated_aws.exports.delivery import DataExports
+from simulated_aws.exports.data_exports import DataExports
 from simulated_aws.faults import Faults
 from simulated_aws.generated_costs import Change, GeneratedCosts
 from simulated_aws.identity import Identity
