@@ -227,7 +227,12 @@ def _manifest_keys(export: Export, month: date, at: datetime) -> Iterator[str]:
         yield f"{folder}{name}"
 
 
-_TYPES = {"VARCHAR": "STRING", "DOUBLE": "DOUBLE", "TIMESTAMP": "TIMESTAMP"}
+_TYPES = {
+    "VARCHAR": "STRING",
+    "DOUBLE": "DOUBLE",
+    "TIMESTAMP": "TIMESTAMP",
+    "MAP(VARCHAR, DOUBLE)": "MAP<STRING, DOUBLE>",
+}
 
 
 def _shape(export: Export, month: date) -> Hashable:
