@@ -262,6 +262,30 @@ MIGRATIONS = (
         read_at INTEGER NOT NULL, details TEXT NOT NULL
     )
     """,
+    # The month to date by a key is summed from its days now. When a day was read whole, and from when on days are
+    # to be read again although their cost is the same (exporter/cube/rewrites.py).
+    """
+    DROP TABLE breakdowns;
+    DROP TABLE breakdown_reads;
+    ALTER TABLE cube_reads ADD COLUMN whole_at INTEGER NOT NULL DEFAULT 0;
+    UPDATE cube_reads SET whole_at = read_at;
+    CREATE TABLE cube_rewrites (
+        kind TEXT NOT NULL, key TEXT NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, at INTEGER NOT NULL,
+        PRIMARY KEY (kind, key, start, end, at)
+    ) WITHOUT ROWID;
+    CREATE TABLE cost_category_definitions (name TEXT PRIMARY KEY, arn TEXT NOT NULL, digest TEXT NOT NULL)
+    """,
+    # Each Savings Plan and reservation (exporter/cost/commitments.py), and whether the kind was read one by one.
+    """
+    ALTER TABLE commitments ADD COLUMN one_by_one INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE single_commitments (
+        kind TEXT NOT NULL, service TEXT NOT NULL, id TEXT NOT NULL, account_id TEXT NOT NULL,
+        utilization INTEGER, used INTEGER NOT NULL, unused INTEGER NOT NULL, expires_at INTEGER,
+        type TEXT NOT NULL, term TEXT NOT NULL, payment_option TEXT NOT NULL, region TEXT NOT NULL,
+        instance TEXT NOT NULL, instances TEXT NOT NULL,
+        PRIMARY KEY (kind, service, id)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)
