@@ -181,12 +181,15 @@ def test_what_a_killed_parent_has_left_is_removed_and_what_another_fold_uses_is_
     assert list((tmp_path / "spill").iterdir()) == []
 
 
-def test_the_process_has_no_credentials_and_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_process_has_no_secrets_and_ends_first_when_memory_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
     monkeypatch.setenv("TELEX_TOKEN", "planted")
     with MonthFold(settings(tmp_path)):
-        found = {Path(f"/proc/{child}/environ").read_bytes() for child in processes_of(tmp_path / "spill")}
+        children = set(processes_of(tmp_path / "spill"))
+        found = {Path(f"/proc/{child}/environ").read_bytes() for child in children}
+        scores = {Path(f"/proc/{child}/oom_score_adj").read_text().strip() for child in children}
     assert found
+    assert scores == {"500"}  # Linux kills it before the exporter
     assert not any(b"planted" in environment for environment in found)
 
 
