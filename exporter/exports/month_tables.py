@@ -55,6 +55,7 @@ class MonthTables:
         """Lines, and units of unblended (FOCUS: net unblended) cost, by line type."""
         self.product_names: dict[str, str] = {}
         """Of product codes that the shipped map does not have."""
+        self.currencies: set[str] = set()
         self.keys_seen: set[str] = set()
         self.columns_seen: set[str] = set()
         """Which of KEYS and `named` at least one file has."""
@@ -144,10 +145,10 @@ class MonthTables:
             f" max({sql.start}), max(hour({sql.start})), min({sql.period_start}), max({sql.period_start}),"
             f" bool_or({sql.split}) FROM {file.relation} GROUP BY ALL"
         ).fetchall()
-        currencies = {row[1] for row in rows if row[1]}
-        if currencies - {_CURRENCY}:
+        self.currencies |= {row[1] for row in rows if row[1]}
+        if self.currencies - {_CURRENCY}:
             raise LineFileError(
-                f"is in {', '.join(sorted(currencies - {_CURRENCY}))}; only {_CURRENCY} is read, and currencies are not summed"
+                f"is in {', '.join(sorted(self.currencies - {_CURRENCY}))}; only {_CURRENCY} is read, and currencies are not summed"
             )
         self._check_period([moment for row in rows for moment in row[9:11] if moment is not None])
         line_types: Counter[str] = Counter()
