@@ -152,8 +152,7 @@ def _polars(files: list[Path]) -> tuple[int, str]:
             .otherwise(otherwise)
         )  # fmt: skip
 
-    tags = pl.col("resource_tags").list
-    team = tags.eval(pl.element().filter(pl.element().struct[0] == "user_team").struct[1]).list.first()
+    team = pl.col("resource_tags").map.get("user_team")
     grouped = (
         pl.scan_parquet(files)
         .group_by(pl.col("line_item_usage_start_date").dt.date().alias("day"), *_KEYS, team.alias("team"))
@@ -300,6 +299,7 @@ def fold(files: int, folder: Path, engines: str, delete: bool) -> None:
         table.add_column(name, justify="left" if name == "engine" else "right")
     for name in engines.split(","):
         run = _measure(name, folder, files, cached=not delete)
+        click.echo(f"{name}: {run.seconds:.1f} s", err=True)
         table.add_row(
             run.engine,
             f"{run.seconds:.1f}",
