@@ -14,10 +14,11 @@ from export_reader import DAY, KEPT, reading, truth
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.collectors.cost_export import free_calls
+from exporter.core.money import to_usd
 from exporter.cost.dated_sums import DatedSums
 from exporter.cost.settings import CostSettings
 from exporter.cube import values
-from exporter.cube.dimensions import Dimension
+from exporter.cube.dimensions import Dimension, untagged
 from exporter.declarations.calls import Scale
 from exporter.exports.delivery.bucket import ChangedError, ExportBucket, MissingError
 from exporter.exports.settings import CostExportSettings
@@ -77,8 +78,9 @@ def test_a_commit_that_fails_at_its_end_changes_nothing(make_aws: MakeAws, tmp_p
         aws.clock.set(NOON + timedelta(hours=13))
         # The last statement of the transaction fails.
         with reader.ledger.transaction() as db:
-            db.execute("CREATE TRIGGER broken BEFORE INSERT ON export_looks WHEN NEW.failure IS NULL AND"
-                       f" NEW.month = {MARCH.toordinal()} BEGIN SELECT RAISE(ABORT, 'broken'); END")  # fmt: skip
+            db.execute(
+                "CREATE TRIGGER broken BEFORE INSERT ON cube_months BEGIN SELECT RAISE(ABORT, 'broken'); END"
+            )
         with pytest.raises(sqlite3.DatabaseError, match="broken"):
             reader.read()
         assert reader.cost(MARCH, APRIL, "unblended") == before
@@ -184,6 +186,34 @@ def test_values_beyond_the_limit_are_other_and_their_sum_stays(make_aws: MakeAws
         assert max(map(len, keys.values())) == 3
         assert "other" in set().union(*keys.values())
         assert sums == truth(aws, MARCH, APRIL, "unblended", "day", "account")
+
+
+def test_usage_without_a_tag_is_kept_where_that_is_wanted(make_aws: MakeAws, tmp_path: Path) -> None:
+    aws = make_aws(now=NOON)
+    create(aws)
+    usage = {"Usage", "DiscountedUsage", "SavingsPlanCoveredUsage", "SavingsPlanNegation"}
+    with reading(aws, tmp_path) as reader:
+        reader.kept = KEPT.model_copy(update={"untagged": True})
+        reader.read()
+        expected: dict[tuple[str, str], Decimal] = {}
+        for (day, account, record_type, tag), usd in truth(
+            aws, MARCH, APRIL, "amortized", "day", "account", "record_type", "tag:team"
+        ).items():
+            if record_type in usage and not tag:
+                expected[day, account] = expected.get((day, account), Decimal(0)) + usd
+        found = values.sums(
+            reader.ledger, untagged("team"), "account", MARCH, APRIL, "amortized", by_day=True
+        )
+        assert (
+            {
+                (day.isoformat(), account): to_usd(units)
+                for (day, account, _), units in found.items()
+                if units and day is not None
+            }
+            == {key: usd for key, usd in expected.items() if usd}
+            != {}
+        )
+        assert {value for _, _, value in found} == {""}
 
 
 def test_a_gzipped_csv_that_makes_a_new_folder_each_time_is_read_the_same(
