@@ -10,8 +10,6 @@ from decimal import Decimal
 
 from pydantic import Field
 
-from exporter.aws.cost_explorer import DailyCosts
-from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, HOURLY_USAGE_RECORD
 from exporter.core.fields import CollectorSettings, Duration
 from exporter.core.metric import Sample
@@ -20,7 +18,14 @@ from exporter.core.places import Scope, Target
 from exporter.cost.queries import ask_costs
 from exporter.cost.slices import remember_page, slice_start
 from exporter.cube import hours
-from exporter.cube.hour_reading import HOURS_A_DAY, KnownHours, hours_to_read, month_of_pages
+from exporter.cube.hour_reading import (
+    HOURS_A_DAY,
+    KnownHours,
+    answered_hours,
+    hours_between,
+    hours_to_read,
+    month_of_pages,
+)
 from exporter.cube.hours import HOURS_KEPT, WHOLE_ORGANIZATION
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
@@ -28,7 +33,7 @@ from exporter.declarations.context import Context
 
 log = logging.getLogger(__name__)
 
-_DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
+_DAY = timedelta(days=1)
 _ASSUMED_RECORDS = 5  # line items of a service in an account and hour
 _GROUPS_FACT = "cost_hours_groups_a_day"
 _BY_ACCOUNT_FACT = "cost_hours_by_account"
@@ -100,9 +105,9 @@ def _read(ctx: Ctx, target: Target, first: date, end: date, now: datetime) -> No
         # The deadline ends an attempt between slices: what is paid for is taken.
         deadline=None,
     )
-    answered = _answered(start, stop, answer)
+    answered = answered_hours(start, stop, answer.estimated)
     # What AWS does not have yet was asked for nevertheless: it is not asked for again before its time.
-    unread = _hours(start, stop) - hours.read_hours(ctx.ledger, start, stop).keys()
+    unread = hours_between(start, stop) - hours.read_hours(ctx.ledger, start, stop).keys()
     costs = {
         (hour, account[0] if account else WHOLE_ORGANIZATION, service): units
         for (hour, *account, service), units in answer.units.items()
@@ -127,18 +132,6 @@ def _read(ctx: Ctx, target: Target, first: date, end: date, now: datetime) -> No
             "usd": answer.pages * COST_EXPLORER_REQUEST_USD,
         },
     )
-
-
-def _answered(start: datetime, stop: datetime, answer: DailyCosts) -> set[datetime]:
-    """The hours that AWS answers for: the newest may be missing, any other is an AwsError."""
-    found = {hour for hour in answer.estimated if isinstance(hour, datetime)}
-    if found != _hours(start, max(found, default=start - _HOUR) + _HOUR) or not found <= _hours(start, stop):
-        raise AwsError(Kind.MALFORMED_RESPONSE, "Cost Explorer's answer lacks hours")
-    return found
-
-
-def _hours(start: datetime, stop: datetime) -> set[datetime]:
-    return {start + number * _HOUR for number in range((stop - start) // _HOUR)}
 
 
 def paid_calls(settings: CostHoursSettings, scale: Scale) -> Iterable[PaidCall]:

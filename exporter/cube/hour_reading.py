@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from math import ceil
 
+from exporter.aws.errors import AwsError, Kind
 from exporter.core.moments import start_of_day, times_a_month
 from exporter.cube.hours import HOURS_KEPT, HourState
 from exporter.declarations.calls import Scale
@@ -26,6 +27,25 @@ def hours_to_read(now: datetime) -> tuple[datetime, datetime]:
     """The hours that are over and that Cost Explorer still has: [first, end)."""
     end = now.replace(minute=0, second=0, microsecond=0)
     return end - HOURS_KEPT + _MARGIN, end
+
+
+def hours_between(start: datetime, end: datetime) -> set[datetime]:
+    """The hours of [start, end)."""
+    return {start + number * _HOUR for number in range((end - start) // _HOUR)}
+
+
+def answered_hours(start: datetime, end: datetime, estimated: Mapping[date, bool]) -> set[datetime]:
+    """The hours of [start, end), which were asked for, that AWS answers for.
+
+    The newest may be missing, because AWS has none of their cost yet. Any other gap is an AwsError.
+    """
+    found = {hour for hour in estimated if isinstance(hour, datetime)}
+    if (
+        found != hours_between(start, max(found, default=start - _HOUR) + _HOUR)
+        or max(found, default=start) >= end
+    ):
+        raise AwsError(Kind.MALFORMED_RESPONSE, "Cost Explorer's answer lacks hours")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
