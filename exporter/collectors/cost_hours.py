@@ -23,6 +23,7 @@ from exporter.cube.hour_reading import (
     KnownHours,
     answered_hours,
     hours_between,
+    hours_taken,
     hours_to_read,
     month_of_pages,
 )
@@ -106,8 +107,8 @@ def _read(ctx: Ctx, target: Target, first: date, end: date, now: datetime) -> No
         deadline=None,
     )
     answered = answered_hours(start, stop, answer.estimated)
-    # What AWS does not have yet was asked for nevertheless: it is not asked for again before its time.
-    unread = hours_between(start, stop) - hours.read_hours(ctx.ledger, start, stop).keys()
+    known = hours.read_hours(ctx.ledger, start, stop)
+    taken = hours_taken(hours_between(start, stop), answered, known.keys())
     costs = {
         (hour, account[0] if account else WHOLE_ORGANIZATION, service): units
         for (hour, *account, service), units in answer.units.items()
@@ -116,7 +117,7 @@ def _read(ctx: Ctx, target: Target, first: date, end: date, now: datetime) -> No
     per_day = Counter(hour.date() for hour, _, _ in costs)
     changes = {day: state.changes for day, state in states.items()}
     with ctx.ledger.transaction():
-        hours.commit(ctx.ledger, "cost_explorer", now, answered | unread, costs, cost_changes=changes)
+        hours.commit(ctx.ledger, "cost_explorer", now, taken, costs, cost_changes=changes)
         ctx.ledger.facts.remember(_GROUPS_FACT, max(per_day.values(), default=0))
         ctx.ledger.facts.remember(_BY_ACCOUNT_FACT, int(ctx.settings.accounts))
         remember_page(ctx.ledger, answer)

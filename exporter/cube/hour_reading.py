@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -46,6 +46,14 @@ def answered_hours(start: datetime, end: datetime, estimated: Mapping[date, bool
     ):
         raise AwsError(Kind.MALFORMED_RESPONSE, "Cost Explorer's answer lacks hours")
     return found
+
+
+def hours_taken(asked: set[datetime], answered: set[datetime], known: Set[datetime]) -> set[datetime]:
+    """The hours that an answer replaces: of those without an answer only what is not `known`.
+
+    They were asked for, and are not asked for again before their time; no cost is known of them.
+    """
+    return answered | (asked - known)
 
 
 @dataclass(frozen=True, slots=True)
