@@ -333,7 +333,8 @@ def month_of_pages(reading: Reading, scale: Scale, interval: timedelta) -> Decim
     moving = number_of_days = 0
     while moment < start_of_day(first) + timedelta(days=30):
         today = moment.date()
-        if reads[today - 2 * _DAY].read_at + _ONCE_A_DAY <= moment:
+        before = reads.get(today - 2 * _DAY)
+        if before is None or before.read_at + _ONCE_A_DAY <= moment:
             settled = today - SETTLED_AFTER_DAYS * _DAY
             month.differing |= dict.fromkeys(days_between(settled, today - _DAY))
             # One subject each, of days that are spread over those that AWS restates.
