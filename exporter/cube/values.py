@@ -260,3 +260,27 @@ def sums(
         (date.fromordinal(ordinal) if by_day else None, subject, value): joined(high, low) if known else None
         for ordinal, subject, value, known, high, low in rows
     }
+
+
+def sums_of_all(
+    ledger: Ledger, beside: Beside, start: date, end: date, cost_type: str
+) -> list[tuple[str, str, str, int | None]]:
+    """Of every dimension at once, in one pass: its name, account id or service, key, and units over [start, end).
+
+    None as of `sums`.
+    """
+    if cost_type not in AMOUNTS:
+        raise ValueError(f"{cost_type} is not a cost type")
+    column = _column(beside)
+    with ledger.connection() as db:
+        rows = db.execute(
+            f"WITH summed (key, known, high, low) AS (SELECT key, COUNT(*) = COUNT({cost_type}), {exact_sum_of_sums(cost_type)}"  # noqa: S608
+            " FROM cube_values WHERE day >= ? AND day < ? GROUP BY key)"
+            f" SELECT dimension, {column}, value, known, high, low FROM summed JOIN cube_keys ON cube_keys.id = key"
+            f" WHERE {column} != ''",
+            (start.toordinal(), end.toordinal()),
+        ).fetchall()
+    return [
+        (name, subject, value, joined(high, low) if known else None)
+        for name, subject, value, known, high, low in rows
+    ]

@@ -275,6 +275,17 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE TABLE cost_category_definitions (name TEXT PRIMARY KEY, arn TEXT NOT NULL, digest TEXT NOT NULL)
     """,
+    # Each Savings Plan and reservation (exporter/cost/commitments.py), and whether the kind was read one by one.
+    """
+    ALTER TABLE commitments ADD COLUMN one_by_one INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE single_commitments (
+        kind TEXT NOT NULL, service TEXT NOT NULL, id TEXT NOT NULL, account_id TEXT NOT NULL,
+        utilization INTEGER, used INTEGER NOT NULL, unused INTEGER NOT NULL, expires_at INTEGER,
+        type TEXT NOT NULL, term TEXT NOT NULL, payment_option TEXT NOT NULL, region TEXT NOT NULL,
+        instance TEXT NOT NULL, instances TEXT NOT NULL,
+        PRIMARY KEY (kind, service, id)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)
