@@ -32,9 +32,8 @@ _ACCOUNT = ("account_id", "account")
 UNTAGGED = Family(
     "aws_cost_daily_untagged_usd",
     "Usage of a complete UTC day without a value of the tag, at amortized cost, by account, written at that day and again"
-    " when AWS restates it; of aws_cost_daily_taggable_usd.",
+    " when AWS restates it; a part of aws_cost_daily_taggable_usd, true per key.",
     (*_ACCOUNT, "tag_key"),
-    is_summable=False,
 )
 TAGGABLE = Family(
     "aws_cost_daily_taggable_usd",
