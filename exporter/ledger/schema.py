@@ -286,6 +286,25 @@ MIGRATIONS = (
         PRIMARY KEY (kind, service, id)
     ) WITHOUT ROWID
     """,
+    # What made a spike, by region and resource where lines show it; those are not counted as requests.
+    """
+    ALTER TABLE anomaly_cause_reads ADD COLUMN from_lines INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE anomaly_causes RENAME TO anomaly_causes_before;
+    CREATE TABLE anomaly_causes (
+        day INTEGER NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL,
+        usage_type TEXT NOT NULL, operation TEXT NOT NULL, region TEXT NOT NULL,
+        before INTEGER NOT NULL, after INTEGER NOT NULL,
+        PRIMARY KEY (day, account_id, service, usage_type, operation, region)
+    ) WITHOUT ROWID;
+    INSERT INTO anomaly_causes SELECT * FROM anomaly_causes_before;
+    DROP TABLE anomaly_causes_before;
+    CREATE TABLE anomaly_cause_resources (
+        day INTEGER NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL,
+        usage_type TEXT NOT NULL, operation TEXT NOT NULL, region TEXT NOT NULL, resource TEXT NOT NULL,
+        before INTEGER NOT NULL, after INTEGER NOT NULL,
+        PRIMARY KEY (day, account_id, service, usage_type, operation, region, resource)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)
