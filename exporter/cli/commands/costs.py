@@ -36,6 +36,7 @@ _KEYS = (
     " tag:<key>, cost_category:<name>"
 )
 _WITHOUT = {"resource": "(no resource id)", "region": "(no region)"}
+_TIMES = {"day", "month"}
 _FILTERS = ("region", "usage-type", "charge-type")
 
 
@@ -169,7 +170,9 @@ def _named(
 def _print(found: CommandAnswer, output: str, top: int | None) -> None:
     data = found.data
     by = list(data["by"])
-    rows = sorted(data["rows"], key=lambda row: row["day"]) if by == ["day"] else data["rows"]
+    rows = data["rows"]
+    if set(by) <= _TIMES:
+        rows = sorted(rows, key=lambda row: [row[key] for key in by])
     shown = rows[:top] if top else rows
     columns = [_column(key) for key in by]
     if "account" in by:
