@@ -16,6 +16,7 @@ from exporter.core.metric import Sample
 from exporter.core.moments import start_of_day
 from exporter.core.places import Scope, Target
 from exporter.cost.queries import ask_costs
+from exporter.cost.settings import cost_is_exported
 from exporter.cost.slices import remember_page, slice_start
 from exporter.cube import hours
 from exporter.cube.hour_reading import (
@@ -169,4 +170,5 @@ COLLECTOR = Collector(
     collect=collect,
     paid_calls=paid_calls,
     due=due,
+    rests=cost_is_exported,
 )

@@ -23,7 +23,7 @@ from exporter.config.model import Config
 from exporter.core.amounts import AMOUNTS
 from exporter.core.places import Account, Target
 from exporter.cube import hours
-from exporter.cube.hour_reading import answered_hours, hours_to_read
+from exporter.cube.hour_reading import answered_hours, hours_between, hours_to_read
 from exporter.declarations.calls import Scale
 from exporter.declarations.context import Context
 from exporter.declarations.sections import Sections
@@ -157,6 +157,12 @@ def test_hours_follow_what_cost_explorer_holds(
         cost.collect(*made._context(COST))
         made.collect()
         made.check()
+        first, end = hours_to_read(made.simulator.clock.now())
+        cost_of = made.ledger.reads.day_states(first.date(), end.date() + DAY)
+        read = hours.read_hours(made.ledger, first, end)
+        assert {hour: state.cost_changes for hour, state in read.items()} == {
+            hour: cost_of[hour.date()].changes for hour in hours_between(first, end)
+        }
 
 
 def test_a_failing_page_costs_one_slice_and_a_restart_none(
@@ -245,6 +251,13 @@ def test_plan_prices_the_requests_of_a_month_and_what_aws_bills_by_record(
     assert asked <= requests.requests <= asked * 2
     assert (records.usd, records.is_request) == (Decimal("2.50"), False)
     assert plan.requests == sum(line.requests for line in plan.lines if line.is_request)
+    exported = {
+        "cost": {"source": "data_export"},
+        "cost_export": {"bucket": "cost-exports", "prefix": "p/e", "table": "cur2", "region": "eu-west-1"},
+        "cost_hours": {"enabled": True},
+    }
+    resting = make_plan(Config.model_validate({"collectors": exported}), scale, {}, START)
+    assert not [line for line in resting.lines if line.collector == "cost_hours"]
     # What AWS bills beside requests is no request, and no ceiling stops it.
     assert ("ce", "HourlyUsageRecord") not in declared_requests(configured(1))
     expensive = configured(10**9)
