@@ -251,15 +251,19 @@ def test_plan_prices_the_requests_of_a_month_and_what_aws_bills_by_record(
     assert asked <= requests.requests <= asked * 2
     assert (records.usd, records.is_request) == (Decimal("2.50"), False)
     assert plan.requests == sum(line.requests for line in plan.lines if line.is_request)
-    exported = {
-        "cost": {"source": "data_export"},
-        "cost_export": {"bucket": "cost-exports", "prefix": "p/e", "table": "cur2", "region": "eu-west-1"},
-        "cost_hours": {"enabled": True},
-    }
-    resting = make_plan(Config.model_validate({"collectors": exported}), scale, {}, START)
-    assert not [line for line in resting.lines if line.collector == "cost_hours"]
     # What AWS bills beside requests is no request, and no ceiling stops it.
     assert ("ce", "HourlyUsageRecord") not in declared_requests(configured(1))
     expensive = configured(10**9)
     assert make_plan(expensive, scale, {}, START).over == ()
     assert needed_usd(expensive, scale) == needed_usd(configured(0), scale) == requests.usd
+
+
+def test_hours_of_cost_explorer_rest_while_cost_is_exported() -> None:
+    exported = {
+        "cost": {"source": "data_export"},
+        "cost_export": {"export": "cost"},
+        "cost_hours": {"enabled": True},
+    }
+    scale = Scale(accounts=3, services=4, keys=12, regions=1, groups_per_page=40)
+    plan = make_plan(Config.model_validate({"collectors": exported}), scale, {}, START)
+    assert not [line for line in plan.lines if line.collector == "cost_hours"]
