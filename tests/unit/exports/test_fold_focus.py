@@ -127,6 +127,17 @@ def test_commitments_have_what_is_used_and_unused(tmp_path: Path):
     assert query(result.paths["lines"], "SELECT sum(list_cost) FROM lines") == [(15 * USD,)]
 
 
+def test_the_largest_resources_are_those_with_the_largest_net_amortized_cost(tmp_path: Path):
+    result = folded(
+        tmp_path,
+        {"ResourceId": "billed", "BilledCost": 9.0, "EffectiveCost": 1.0},
+        {"ResourceId": "covered", "BilledCost": 0.0, "EffectiveCost": 2.0},
+        resources=1,
+    )
+    rows = query(result.paths["lines"], "SELECT resource, net_amortized FROM lines ORDER BY ALL")
+    assert rows == [("covered", 2 * USD), ("other", USD)]
+
+
 def test_1_2_has_no_usage_type_and_no_cost_category(tmp_path: Path):
     result = folded(
         tmp_path,
