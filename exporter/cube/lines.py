@@ -30,6 +30,10 @@ _COLUMNS = {"account": "account_id"}
 _NARROW = "ask for fewer days or dimensions, or add filters"
 
 
+_open: set[DuckDBPyConnection] = set()
+_open_lock = threading.Lock()
+
+
 class LinesError(ValueError):
     """There is no answer, for the reason in the text."""
 
@@ -49,6 +53,13 @@ class Filter:
 def is_installed() -> bool:
     """Whether DuckDB is there: it comes with the extra `export`."""
     return find_spec("duckdb") is not None
+
+
+def interrupt_all() -> None:
+    """End every question that is being answered, with LinesError: the process ends."""
+    with _open_lock:
+        for db in _open:
+            db.interrupt()
 
 
 def sums(
@@ -168,8 +179,16 @@ def _opened(files: Sequence[Path], seconds: float) -> Iterator[DuckDBPyConnectio
             "preserve_insertion_order": False,
         },
     )
-    timer = threading.Timer(seconds, db.interrupt)
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        db.interrupt()
+
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
+    with _open_lock:
+        _open.add(db)
     try:
         db.execute("SET allowed_paths = ?", [[str(path) for path in files]])
         db.execute("SET enable_external_access = false")
@@ -177,6 +196,8 @@ def _opened(files: Sequence[Path], seconds: float) -> Iterator[DuckDBPyConnectio
         timer.start()
         yield db
     except duckdb.InterruptException:
+        if not is_late.is_set():
+            raise LinesError("the exporter is stopping") from None
         raise LinesError(f"no answer within {seconds:g} s: {_NARROW}") from None
     except duckdb.OutOfMemoryException:
         raise LinesError(f"the answer needs more than {_MEMORY} of memory: {_NARROW}") from None
@@ -186,5 +207,7 @@ def _opened(files: Sequence[Path], seconds: float) -> Iterator[DuckDBPyConnectio
         raise LinesError(f"lines cannot be read: {error}") from None
     finally:
         timer.cancel()
+        with _open_lock:
+            _open.discard(db)
         with suppress(duckdb.Error):
             db.close()

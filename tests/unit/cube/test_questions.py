@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -307,6 +308,17 @@ def test_a_question_that_takes_too_long_or_has_too_many_rows_says_how_to_narrow_
         db.execute("SELECT SUM(a.range * b.range) FROM range(10000000) a, range(10000000) b")
     with pytest.raises(LinesError, match="needs more than 256MB"), cube_lines._opened([path], 60) as db:
         db.execute("SELECT range, COUNT(*) FROM range(100000000) GROUP BY ALL")
+
+
+def test_an_end_of_the_process_ends_questions(tmp_path: Path) -> None:
+    path = tmp_path / LINES
+    write_lines(str(path), LINES_OF_OCTOBER)
+    timer = threading.Timer(0.5, cube_lines.interrupt_all)
+    timer.start()
+    with pytest.raises(LinesError, match="the exporter is stopping"), cube_lines._opened([path], 60) as db:
+        db.execute("SELECT SUM(a.range * b.range) FROM range(10000000) a, range(10000000) b")
+    timer.join()
+    assert cube_lines._open == set()
 
 
 def test_sums_are_exact_beyond_64_bits(ledger: Ledger) -> None:
