@@ -144,6 +144,7 @@ class _Answering:
                 end,
                 question.cost_type,
                 by_day=by_day,
+                by_subject=any(name in question.by for name in SUBJECTS),
                 accounts=question.where.get("account"),
                 services=question.where.get("service"),
             )
