@@ -35,14 +35,14 @@ def is_read(source: Source, asked: Question) -> bool:
 
 def explain(source: Source, asked: Question, cannot: Cannot) -> str:
     """The refusal in words for a person."""
-    names = _joined([name.replace("_", " ") if ":" not in name else name for name in asked.keys])
-    verb = "are" if len(asked.keys) > 1 else "is"
     if cannot.why == "not_available":
         return _not_available(cannot.missing)
-    if cannot.why == "no_duckdb":
-        return f'{names} together need DuckDB: pip install "aws-spend-exporter[export]"'
     if cannot.why in _OF_HOURS:
         return _OF_HOURS[cannot.why]
+    names = _joined([name.replace("_", " ") if ":" not in name else name for name in asked.keys])
+    verb = "are" if len(asked.keys) > 1 else "is"
+    if cannot.why == "no_duckdb":
+        return f'{names} together need DuckDB: pip install "aws-spend-exporter[export]"'
     if cannot.lines_from is not None:
         return (
             f"{names} {verb} known from {cannot.lines_from} on, where the data"
