@@ -80,7 +80,7 @@ def sums(
         condition, given = _condition(chosen, columns)
         rows = db.execute(
             f"SELECT {''.join(f'{key}, ' for key in keys)}SUM({cost_type})"  # noqa: S608 # names of columns of the files
-            f" FROM read_parquet(?, union_by_name = true) WHERE {condition}"
+            f" FROM read_parquet(?, union_by_name = true, hive_partitioning = false) WHERE {condition}"
             f"{' GROUP BY ALL' if keys else ''} LIMIT {MOST_GROUPS + 1}",
             [[str(path) for path in files], *given],
         ).fetchall()
@@ -97,7 +97,7 @@ def values(files: Sequence[Path], dimension: str, *, seconds: float = _SECONDS) 
     with _opened(files, seconds) as db:
         column = _expression(dimension, _columns(db, files))
         rows = db.execute(
-            f"SELECT DISTINCT {column} FROM read_parquet(?, union_by_name = true)"  # noqa: S608 # a column of the files
+            f"SELECT DISTINCT {column} FROM read_parquet(?, union_by_name = true, hive_partitioning = false)"  # noqa: S608 # a column of the files
             f" WHERE {column} IS NOT NULL LIMIT {MOST_GROUPS}",
             [[str(path) for path in files]],
         ).fetchall()
@@ -120,7 +120,7 @@ def unknown(files: Sequence[Path], keys: Sequence[str], *, seconds: float = _SEC
                 there = [key for key in asked if _COLUMNS.get(key, key) in columns]
                 counts = ", ".join(f"COUNT({_expression(key, columns)})" for key in there)
                 total, *found = db.execute(
-                    f"SELECT COUNT(*){', ' if counts else ''}{counts} FROM read_parquet(?)",  # noqa: S608 # columns of the file
+                    f"SELECT COUNT(*){', ' if counts else ''}{counts} FROM read_parquet(?, hive_partitioning = false)",  # noqa: S608 # columns of the file
                     [[str(path)]],
                 ).fetchall()[0]
                 known = {key for key, count in zip(there, found, strict=True) if count == total}
@@ -135,7 +135,8 @@ def unknown(files: Sequence[Path], keys: Sequence[str], *, seconds: float = _SEC
 
 def _columns(db: DuckDBPyConnection, files: Sequence[Path]) -> frozenset[str]:
     rows = db.execute(
-        "DESCRIBE SELECT * FROM read_parquet(?, union_by_name = true)", [[str(path) for path in files]]
+        "DESCRIBE SELECT * FROM read_parquet(?, union_by_name = true, hive_partitioning = false)",
+        [[str(path) for path in files]],
     ).fetchall()
     return frozenset(row[0] for row in rows)
 
@@ -204,7 +205,8 @@ def _opened(files: Sequence[Path], seconds: float) -> Iterator[DuckDBPyConnectio
     except duckdb.Error as error:
         if not all(path.exists() for path in files):
             raise LinesGoneError from None
-        raise LinesError(f"lines cannot be read: {error}") from None
+        # Without its advice and the SQL.
+        raise LinesError(f"lines cannot be read: {str(error).splitlines()[0]}") from None
     finally:
         timer.cancel()
         with _open_lock:

@@ -251,6 +251,18 @@ def test_no_text_of_a_question_is_sql(text: str, ledger: Ledger, tmp_path: Path)
     assert found.gaps == [Gap(OCT, f"tag:no{text}".strip())]
 
 
+@pytest.mark.parametrize("name", ["region=nowhere", "a*[b]?c", "ü 'x\""])
+def test_a_folder_of_any_name_is_read_as_it_is(name: str, tmp_path: Path) -> None:
+    """DuckDB would take it for a partition, or for a pattern."""
+    (tmp_path / name).mkdir()
+    with closing(Ledger(tmp_path / name / "ledger.sqlite")) as ledger:
+        commit_export(ledger, OCT, LINES_OF_OCTOBER)
+        assert ask(ledger, "region", "usage_type", account=A) == {
+            ("us-east-1", "BoxUsage:m6i.large"): 7,
+            ("eu-west-1", "BoxUsage:m6i.large"): 11,
+        }
+
+
 def test_a_file_that_is_no_part_of_the_question_cannot_be_read(tmp_path: Path) -> None:
     write_lines(str(tmp_path / "a.parquet"), LINES_OF_OCTOBER)
     write_lines(str(tmp_path / "b.parquet"), LINES_OF_OCTOBER)
