@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from lines_of_months import Line, all_days, commit_export, commit_ledger, commit_values
 
 from exporter.cli.main import main
+from exporter.core.amounts import NET_COST_TYPES
 from exporter.cube import hours, lines
 from exporter.ledger.file import Ledger
 
@@ -33,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ledger = Ledger(Path("data/ledger.sqlite"))
     ledger.accounts.name({PROD: "prod"}, date(2026, 4, 1))
     focus = replace(LINE, day=FEB, usage_type=None, amounts=(None, None, None, USD, USD))
-    commit_export(ledger, FEB, [focus], details={"cost_types": ["net_unblended", "net_amortized"]}, at=AT)
+    commit_export(ledger, FEB, [focus], cost_types=NET_COST_TYPES, at=AT)
     commit_export(ledger, MARCH, [replace(LINE, day=MARCH)], at=AT)
     april = [LINE, replace(LINE, region="", resource="", units=2 * USD, tags={})]
     april += [replace(LINE, region=f"region-{number}", units=USD) for number in range(3)]

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lines_of_months import Line, all_days, commit_export, commit_ledger, commit_values, write_lines
 
+from exporter.core.amounts import NET_COST_TYPES
 from exporter.cube import hours
 from exporter.cube import lines as cube_lines
 from exporter.cube.answering import answer
@@ -184,8 +185,7 @@ def test_a_month_without_the_cost_type_or_the_dimension_is_left_out(ledger: Ledg
         replace(line, usage_type=None, amounts=(None, None, None, line.units, line.units))
         for line in LINES_OF_OCTOBER
     ]
-    net = ["net_unblended", "net_amortized"]
-    commit_export(ledger, OCT, focus, details={"cost_types": net})
+    commit_export(ledger, OCT, focus, cost_types=NET_COST_TYPES)
     november = [replace(line, day=NOV) for line in LINES_OF_OCTOBER]
     commit_export(ledger, NOV, november, dimensions=("region", "usage_type", "tag:team"))
     asked = Question(OCT, DEC, ("region",), {}, "unblended")
