@@ -13,7 +13,8 @@ import pytest
 from export_files import FOCUS_METRICS, METRICS, month_files, totals
 
 from simulated_aws import ExplicitCost, OrganizationSpec, SimulatedAws
-from simulated_aws.exports.pods import COSTS
+from simulated_aws.charges import UNIT, CostKey, plain
+from simulated_aws.exports.pods import COSTS, EKS, pod_costs
 from simulated_aws.exports.tables import FOCUS_1_0, FOCUS_1_2
 
 NOW = datetime(2026, 3, 17, 14, 20, tzinfo=UTC)
@@ -209,6 +210,25 @@ def test_split_costs_share_out_what_other_lines_have(aws: SimulatedAws) -> None:
             "split",
         )
         assert tasks == [(sum(amount for keys, amount in expected.items() if keys[4] == "ecs"),)]
+
+
+@pytest.mark.clockless
+def test_pods_share_out_part_of_the_cost_of_instances() -> None:
+    """By hand: of $100 of instances ($97 with the discount), 40 % run pods, of which 25 % is unused."""
+    compute = CostKey(
+        "1", "Amazon Elastic Compute Cloud - Compute", "Usage", "us-east-1", "BoxUsage:m6i.large"
+    )
+    negation = CostKey("1", compute.service, "SavingsPlanNegation", "us-east-1", "BoxUsage:m6i.large")
+    cluster = CostKey("1", EKS, "Usage", "us-east-1", "AmazonEKS-Hours:perCluster")
+    found = [
+        *pod_costs(
+            [(compute, plain(100 * UNIT, 1)), (negation, plain(-50 * UNIT, 0)), (cluster, plain(UNIT, 1))]
+        )
+    ]
+    assert len({pod for pod, *_ in found}) == 6
+    sums = [sum(costs[i] for *_, costs in found) for i in range(len(COSTS))]
+    expected = [Decimal(30), Decimal(10), Decimal("29.1"), Decimal("9.7")]
+    assert [round(Decimal(units).scaleb(-10), 6) for units in sums] == expected
 
 
 def test_an_export_of_a_member_has_its_account_only(aws: SimulatedAws) -> None:
