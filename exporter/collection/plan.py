@@ -53,6 +53,8 @@ class Line:
     usd: Decimal
     may_wait: bool = False
     """Whether it is asked for only as far as the ceilings leave room beside the rest."""
+    is_request: bool = True
+    """Whether it is counted among requests, and held against the ceilings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Plan:
     @property
     def requests(self) -> Decimal:
         """Requests a month, free ones included: each is an event in CloudTrail."""
-        return sum((line.requests for line in self.lines), Decimal(0))
+        return sum((line.requests for line in self.lines if line.is_request), Decimal(0))
 
 
 def scale_for(
@@ -203,7 +205,7 @@ def needed_usd(config: Config, scale: Scale) -> Decimal:
             call.per_month * unit_price(call.service, call.operation)
             for collector in _running(config)
             for call in collector.paid_calls(config.settings(collector), scale)
-            if budget_of(call.service) == "cost" and not call.may_wait
+            if budget_of(call.service) == "cost" and not call.may_wait and call.is_request
         ),
         Decimal(0),
     )
@@ -216,7 +218,7 @@ def _paced(config: Config, scale: Scale) -> CostSettings:
 
 def _waits(config: Config, scale: Scale, paced: CostSettings) -> str | None:
     settings = config.settings(COST)
-    if not settings.enabled or config.shard.index or paced == settings:
+    if COST not in _running(config) or paced == settings:
         return None
     usd = needed_usd(config, scale) + usd_a_month(settings, scale)
     limits = config.ceilings.limits("cost")
@@ -259,9 +261,10 @@ def _days(interval: timedelta) -> str:
 
 
 def _running(config: Config) -> list[AnyCollector]:
-    return without_replaced(
-        [c for c in all_collectors() if config.settings(c).enabled and config.shard.runs(c)]
-    )
+    """The collectors that ask AWS for something."""
+    sections = config.sections()
+    enabled = [c for c in all_collectors() if config.settings(c).enabled and config.shard.runs(c)]
+    return [c for c in without_replaced(enabled) if not c.rests(sections)]
 
 
 def declared_requests(config: Config) -> set[tuple[str, str]]:
@@ -270,7 +273,8 @@ def declared_requests(config: Config) -> set[tuple[str, str]]:
     for collector in _running(config):
         settings = config.settings(collector)
         for call in collector.paid_calls(settings, _SMALLEST):
-            found.add((call.service, call.operation))
+            if call.is_request:
+                found.add((call.service, call.operation))
         for free in collector.free_calls(settings, _SMALLEST) if collector.free_calls else ():
             found.add((free.service, free.operation))
     return found
@@ -297,13 +301,21 @@ def _lines(config: Config, collector: AnyCollector, scale: Scale, settings: Any)
             call.per_month,
             call.per_month * unit_price(call.service, call.operation),
             call.may_wait,
+            call.is_request,
         )
         for call in collector.paid_calls(settings, scale)
     ]
     accounts = ceil(scale.accounts / config.shard.count)
     if collector.free_calls is not None:
         return paid + [
-            Line(collector.name, call.service, call.operation, call.note, call.per_month, Decimal(0))
+            Line(
+                collector.name,
+                call.service,
+                call.operation,
+                call.note,
+                call.per_month,
+                call.per_month * call.usd_each,
+            )
             for call in collector.free_calls(settings, replace(scale, accounts=accounts))
         ]
     if paid:
@@ -326,7 +338,11 @@ def _over(config: Config, lines: list[Line], fill: Decimal) -> list[str]:
     over = []
     for budget in _BUDGETS:
         month = sum(
-            (line.usd for line in lines if budget_of(line.service) == budget and not line.may_wait),
+            (
+                line.usd
+                for line in lines
+                if budget_of(line.service) == budget and not line.may_wait and line.is_request
+            ),
             Decimal(0),
         )
         limits = config.ceilings.limits(budget)

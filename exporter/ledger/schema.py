@@ -316,7 +316,9 @@ MIGRATIONS = (
         {"".join(f"{name} INTEGER, " for name in AMOUNTS)}
         observed_at INTEGER NOT NULL, PRIMARY KEY (hour, series)
     ) WITHOUT ROWID;
-    CREATE TABLE hours (hour INTEGER PRIMARY KEY, read_at INTEGER NOT NULL, source TEXT NOT NULL);
+    CREATE TABLE hours (
+        hour INTEGER PRIMARY KEY, read_at INTEGER NOT NULL, source TEXT NOT NULL, cost_changes INTEGER NOT NULL
+    );
     CREATE TABLE hour_stamps (
         hour INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES hour_series,
         stamp INTEGER NOT NULL, name_id INTEGER NOT NULL REFERENCES history_names,
@@ -325,6 +327,15 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX hour_stamps_refused ON hour_stamps (hour) WHERE refused IS NOT NULL;
     CREATE TABLE history_hours (hour INTEGER PRIMARY KEY, read_at INTEGER NOT NULL)
+    """,
+    # Where the cost of a day is from, and its cost types; NULL: Cost Explorer, which has all five. The months that an
+    # export was looked at for (exporter/exports/looks.py).
+    """
+    ALTER TABLE days ADD COLUMN source TEXT;
+    ALTER TABLE days ADD COLUMN cost_types TEXT;
+    CREATE TABLE export_looks (
+        month INTEGER PRIMARY KEY, looked_at INTEGER NOT NULL, version TEXT, delivered_at INTEGER, failure TEXT
+    )
     """,
 )
 
