@@ -273,7 +273,7 @@ def _of_hours(ledger: Ledger, question: Question) -> Answer:
         for moment in (start_of_day(day) + number * _HOUR for number in range(24))
         if moment not in read
     ]
-    found.read_at = max((at for at, _ in read.values()), default=None)
+    found.read_at = max((state.read_at for state in read.values()), default=None)
     for (hour, account_id, service), units in costs.items():
         if units is None or hour.date() in unknown:
             continue
