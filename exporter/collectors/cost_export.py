@@ -123,7 +123,6 @@ def _importer(ctx: Context[CostExportSettings], found: FoundExport, bucket: Expo
         settings=ImportSettings(
             tags=kept.tags,
             cost_categories=kept.cost_categories,
-            untagged=kept.untagged,
             values=kept.values,
             resources=settings.resources,
             memory_mb=settings.memory,

@@ -19,7 +19,7 @@ from exporter.core.moments import days_between, start_of_day
 from exporter.cost.dated_sums import DAILY_BY_ACCOUNT, DatedSums
 from exporter.cube.dated import DatedDimensions, named_keys
 from exporter.cube.dimensions import DAILY_BY, Dimension, parse_dimension
-from exporter.cube.values import AnyUnits, CubeRead, Source, commit
+from exporter.cube.values import AnyUnits, CubeRead, Source, commit, states
 from exporter.ledger.daily_values import Portions, pack_labels, series_with_values, totals, unpack_labels
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
@@ -169,6 +169,8 @@ def _by_account(split: Mapping[tuple[str, str], int]) -> dict[str, int]:
 
 def _check(ledger: Ledger, truth: Mapping[tuple[Dimension, date], Mapping[str, int]]) -> None:
     for (dimension, day), accounts in truth.items():
+        if day not in states(ledger, dimension, "account", day, day + DAY):
+            continue  # before the tag was activated
         sums: defaultdict[str, float] = defaultdict(float)
         for (account_id, _), usd in held(ledger, day, dimension).items():
             sums[account_id] += usd
