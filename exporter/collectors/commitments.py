@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,25 +18,23 @@ from exporter.core.moments import start_of_day, times_a_month
 from exporter.core.money import parse_amount
 from exporter.core.places import Scope, Target
 from exporter.cost import commitments
+from exporter.cost.commitment_families import (
+    BY_ID_FAMILIES,
+    BY_ID_VIEW,
+    DAYS_LATE,
+    PERIOD,
+    RESERVATIONS,
+    SAVINGS_PLANS,
+    SERVICES,
+    by_id_samples,
+)
 from exporter.cost.commitments import Commitment, SingleCommitment, keep, last_told, singles_of
+from exporter.cost.settings import cost_is_exported
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector, expires_at
 from exporter.declarations.context import Context
 from exporter.declarations.view import View, ViewContext
 
-SAVINGS_PLANS = "savings_plans"
-RESERVATIONS = "reservations"
-SERVICES = {
-    "ec2": "Amazon Elastic Compute Cloud - Compute",
-    "rds": "Amazon Relational Database Service",
-    "elasticache": "Amazon ElastiCache",
-    "memorydb": "Amazon MemoryDB",
-    "opensearch": "Amazon OpenSearch Service",
-    "redshift": "Amazon Redshift",
-}
-"""What Cost Explorer calls the services that are reserved; it tells of one of them a request."""
-
-_DAYS_LATE = 2
 _MOST_PAGES = 1000
 
 
@@ -82,7 +79,7 @@ def collect(ctx: Context[CommitmentsSettings], target: Target) -> Iterable[Sampl
         now = ctx.clock()
         if now < _due(ctx, kind, service, now):
             continue
-        end = now.date() - timedelta(days=_DAYS_LATE - 1)
+        end = now.date() - timedelta(days=DAYS_LATE - 1)
         start = end - timedelta(days=ctx.settings.days)
         nothing = Commitment(kind, service, ctx.settings.days, start, now, one_by_one=ctx.settings.each)
         try:
@@ -239,33 +236,32 @@ def paid_calls(settings: CommitmentsSettings, scale: Scale) -> Iterator[PaidCall
 # View
 
 _LABELS = ("kind", "service")
-_PERIOD = "over the last `collectors.commitments.days` days up to two days ago"
 
 UTILIZATION = Family(
     "aws_commitment_utilization_ratio",
-    f"Share of what was committed that was used {_PERIOD}: of Savings Plans in dollars, of reservations in hours."
+    f"Share of what was committed that was used {PERIOD}: of Savings Plans in dollars, of reservations in hours."
     " The label service is empty for Savings Plans.",
     _LABELS,
 )
 USED = Family(
     "aws_commitment_used_usd",
-    f"Commitment that was used {_PERIOD}; of reservations, their amortized fees.",
+    f"Commitment that was used {PERIOD}; of reservations, their amortized fees.",
     _LABELS,
 )
 UNUSED = Family(
     "aws_commitment_unused_usd",
-    f"Commitment that was paid and not used {_PERIOD}; of reservations, their amortized fees.",
+    f"Commitment that was paid and not used {PERIOD}; of reservations, their amortized fees.",
     _LABELS,
 )
 COVERAGE = Family(
     "aws_commitment_coverage_ratio",
-    f"Share of the eligible use that was covered {_PERIOD}: by Savings Plans in dollars at on-demand prices, by"
+    f"Share of the eligible use that was covered {PERIOD}: by Savings Plans in dollars at on-demand prices, by"
     " reservations in hours.",
     _LABELS,
 )
 ON_DEMAND = Family(
     "aws_commitment_on_demand_usd",
-    f"On-demand cost of eligible use that was not covered {_PERIOD}; true per kind, for what is eligible for one may"
+    f"On-demand cost of eligible use that was not covered {PERIOD}; true per kind, for what is eligible for one may"
     " be so for the other, too.",
     _LABELS,
 )
@@ -273,48 +269,6 @@ DATA_THROUGH = Family(
     "aws_commitment_data_through_timestamp_seconds",
     "End of the last day that the other families of the same kind and service tell of.",
     _LABELS,
-)
-
-# One by one
-
-_SINGLE = ("account_id", "account", "kind", "commitment_id")
-_EACH = f"of each Savings Plan and reservation {_PERIOD}, with `collectors.commitments.each`; by the account that owns it"
-
-UTILIZATION_BY_ID = Family(
-    "aws_commitment_utilization_by_id_ratio",
-    f"Share of what was committed that was used, {_EACH}: of Savings Plans in dollars, of reservations in hours.",
-    _SINGLE,
-    is_summable=False,
-)
-USED_BY_ID = Family(
-    "aws_commitment_used_by_id_usd",
-    f"Commitment that was used, {_EACH}; of reservations, their amortized fees.",
-    _SINGLE,
-)
-UNUSED_BY_ID = Family(
-    "aws_commitment_unused_by_id_usd",
-    f"Commitment that was paid and not used, {_EACH}; of reservations, their amortized fees.",
-    _SINGLE,
-)
-EXPIRY = Family(
-    "aws_commitment_expiry_timestamp_seconds",
-    "When the term of a Savings Plan or reservation ends, with `collectors.commitments.each`; in the past of one that was in"
-    " effect on any of the last `collectors.commitments.days` days.",
-    _SINGLE,
-    is_summable=False,
-)
-INFO = Family(
-    "aws_commitment_info",
-    "What a Savings Plan or reservation is, in AWS's own words, with `collectors.commitments.each`: always 1. The label service is"
-    " empty for Savings Plans, region where it is of any; instance is an instance type, or the family of a plan.",
-    (*_SINGLE, "service", "type", "term", "payment_option", "region", "instance", "instances"),
-    is_summable=False,
-)
-LEFT_OUT = Family(
-    "aws_commitments_left_out",
-    "Savings Plans and reservations that are not served one by one, because more are larger than"
-    " `collectors.commitments.series_limit` allows.",
-    ("kind",),
 )
 
 
@@ -325,14 +279,16 @@ def _told(view: ViewContext[CommitmentsSettings]) -> Iterator[Commitment]:
             yield told
 
 
-def render(view: ViewContext[CommitmentsSettings]) -> Iterator[Sample]:
+def _fresh(view: ViewContext[CommitmentsSettings]) -> Iterator[Commitment]:
     """Each kind that is held, as long as it is fresh by itself."""
-    read: list[Commitment] = []
     for told in _told(view):
-        if view.now >= expires_at(told.observed_at, view.settings.interval):
-            continue
-        if view.settings.each and told.one_by_one:
-            read.append(told)
+        if view.now < expires_at(told.observed_at, view.settings.interval):
+            yield told
+
+
+def render(view: ViewContext[CommitmentsSettings]) -> Iterator[Sample]:
+    """The sums of each kind."""
+    for told in _fresh(view):
         if told.utilization is None:
             continue
         for family, number in (
@@ -345,45 +301,28 @@ def render(view: ViewContext[CommitmentsSettings]) -> Iterator[Sample]:
         ):
             if number is not None:
                 yield family(number, kind=told.kind, service=told.service)
-    yield from _one_by_one(view, read)
 
 
-def _one_by_one(view: ViewContext[CommitmentsSettings], read: Sequence[Commitment]) -> Iterator[Sample]:
-    """The largest commitments of what was read one by one, and how many of each kind are left out."""
-    singles = [(told, each) for told in read for each in singles_of(view.ledger, told)]
-    singles.sort(key=lambda pair: (-(pair[1].used + pair[1].unused), pair[1].id))
-    names = view.ledger.accounts.names()
-    for told, each in singles[: view.settings.series_limit]:
-        labels = {
-            "account_id": each.account_id,
-            "account": view.account(each.account_id, names),
-            "kind": told.kind,
-            "commitment_id": each.id,
-        }
-        if each.utilization is not None:
-            yield UTILIZATION_BY_ID(each.utilization, **labels)
-        yield USED_BY_ID(each.used, **labels)
-        yield UNUSED_BY_ID(each.unused, **labels)
-        if each.expires_at is not None:
-            yield EXPIRY(each.expires_at.timestamp(), **labels)
-        yield INFO(
-            1,
-            **labels,
-            service=told.service,
-            type=each.type,
-            term=each.term,
-            payment_option=each.payment_option,
-            region=each.region,
-            instance=each.instance,
-            instances=each.instances,
-        )
-    left = Counter(told.kind for told, _ in singles[view.settings.series_limit :])
-    for kind in dict.fromkeys(told.kind for told in read):
-        yield LEFT_OUT(left[kind], kind=kind)
+def render_each(view: ViewContext[CommitmentsSettings]) -> Iterator[Sample]:
+    """Each commitment of what was read one by one."""
+    if not view.settings.each:
+        return
+    read = [told for told in _fresh(view) if told.one_by_one]
+    found = [(told.kind, told.service, each) for told in read for each in singles_of(view.ledger, told)]
+    yield from by_id_samples(
+        view, found, dict.fromkeys(told.kind for told in read), view.settings.series_limit
+    )
 
 
 def _read_at(view: ViewContext[CommitmentsSettings]) -> datetime | None:
     return max((told.observed_at for told in _told(view)), default=None)
+
+
+def _each_read_at(view: ViewContext[CommitmentsSettings]) -> datetime | None:
+    """None where a data export serves each of them: its view is the other of this name."""
+    if cost_is_exported(view.sections) and not view.settings.each:
+        return None
+    return _read_at(view)
 
 
 COLLECTOR = Collector(
@@ -410,16 +349,11 @@ COLLECTOR = Collector(
                 COVERAGE,
                 ON_DEMAND,
                 DATA_THROUGH,
-                UTILIZATION_BY_ID,
-                USED_BY_ID,
-                UNUSED_BY_ID,
-                EXPIRY,
-                INFO,
-                LEFT_OUT,
             ),
             render=render,
             read_at=_read_at,
         ),
+        View(name=BY_ID_VIEW, families=BY_ID_FAMILIES, render=render_each, read_at=_each_read_at),
     ),
     paid_calls=paid_calls,
     due=due,

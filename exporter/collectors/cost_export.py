@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.aws.errors import AwsError, Kind
+from exporter.collectors.commitments import CommitmentsSettings
 from exporter.core.amounts import NET_COST_TYPES
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import month_start, start_of_day, times_a_month
 from exporter.core.places import Scope, Target
+from exporter.cost.commitment_families import BY_ID_FAMILIES, BY_ID_VIEW
 from exporter.cost.settings import CostSettings
 from exporter.cube.months import CubeMonths
 from exporter.cube.settings import CostBreakdownsSettings
@@ -40,6 +42,8 @@ from exporter.exports.delivery.discovery import (
 from exporter.exports.delivery.manifest import legacy_manifest_key
 from exporter.exports.looks import Look, looks, remember_look
 from exporter.exports.settings import FOCUS, CostExportSettings
+from exporter.exports.sums import families
+from exporter.exports.sums.commitments import render_commitments
 from exporter.ledger.file import Ledger
 
 if TYPE_CHECKING:
@@ -321,6 +325,17 @@ def _looked_at(view: ViewContext[CostExportSettings]) -> datetime | None:
     return max((look.looked_at for look in looks(view.ledger).values()), default=None)
 
 
+def _render_commitments(view: ViewContext[CostExportSettings]) -> Iterator[Sample]:
+    chosen = view.sections.of(CommitmentsSettings)
+    return render_commitments(view, chosen.days, chosen.series_limit)
+
+
+def _commitments_read_at(view: ViewContext[CostExportSettings]) -> datetime | None:
+    """None where Cost Explorer is asked for each of them: its view is the other of this name."""
+    chosen = view.sections.of(CommitmentsSettings)
+    return None if chosen.enabled and chosen.each else _looked_at(view)
+
+
 COLLECTOR = Collector(
     name="cost_export",
     help="Cost from an AWS data export, instead of Cost Explorer.",
@@ -335,6 +350,13 @@ COLLECTOR = Collector(
             families=(MONTH_SUCCESS, MONTH_READ, MONTH_DELIVERED, MONTH_LINES, UNKNOWN_LINES, CUBE_BYTES),
             render=render,
             read_at=_looked_at,
+        ),
+        View(name="export_lines", families=families.FAMILIES, render=families.render, read_at=_looked_at),
+        View(
+            name=BY_ID_VIEW,
+            families=BY_ID_FAMILIES,
+            render=_render_commitments,
+            read_at=_commitments_read_at,
         ),
     ),
     free_calls=free_calls,

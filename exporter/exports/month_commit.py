@@ -18,6 +18,7 @@ from exporter.cube import hours, values
 from exporter.cube.dimensions import WITHOUT, Dimension, untagged
 from exporter.cube.months import CubeMonths
 from exporter.exports.fold_settings import FoldResult
+from exporter.exports.sums.reading import commit_sums
 from exporter.ledger.file import Ledger
 from exporter.ledger.pending import Origin
 from exporter.ledger.reads import CostRead
@@ -86,6 +87,7 @@ def commit_month(
             if tag.kind == "tag":
                 _commit_untagged(ledger, lines, folded, tag, read_days)
         _commit_hours(ledger, db, folded, read_days, now)
+        commit_sums(ledger, db, folded.month, result, max(days), now)
         ledger.accounts.name(folded.names, now.date())
         ledger.pending.drop_within(
             Origin.MONTHS, (CostPart.REREAD, CostPart.OTHER), folded.month, month_start(folded.month, -1)

@@ -86,6 +86,13 @@ class CostExportSettings(CollectorSettings):
         le=10_000,
         description="Most resources of an account and month; the rest is `other`.",
     )
+    series_limit: int = Field(
+        default=1_000,
+        ge=0,
+        le=5_000,
+        description="Most resources, and most namespaces, that are served, the largest first; the rest is the `other` of"
+        " its account.",
+    )
 
     @model_validator(mode="after")
     def _where(self) -> Self:

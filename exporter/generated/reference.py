@@ -64,7 +64,14 @@ def _families() -> list[tuple[str, Family]]:
             for family in other.families
         }
         found += [(collector.name, family) for family in collector.families if family not in elsewhere]
-        found += [(collector.name, family) for view in collector.views for family in view.families]
+        # Two collectors may have a view in common, of which one serves at a time.
+        described = {family for _, family in found}
+        found += [
+            (collector.name, family)
+            for view in collector.views
+            for family in view.families
+            if family not in described
+        ]
     found += [("exporter", family) for family in (*health.FAMILIES, *STATE_FAMILIES, *_self_metrics())]
     return found
 

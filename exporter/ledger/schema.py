@@ -337,6 +337,29 @@ MIGRATIONS = (
         month INTEGER PRIMARY KEY, looked_at INTEGER NOT NULL, version TEXT, delivered_at INTEGER, failure TEXT
     )
     """,
+    # Of the lines of an export (exporter/exports/sums), in units of 1e-10 USD: of the newest days of a month, and of the
+    # whole month (day 0); commitments by day.
+    """
+    CREATE TABLE export_resources (
+        month INTEGER NOT NULL, day INTEGER NOT NULL, account_id TEXT NOT NULL, resource TEXT NOT NULL,
+        service TEXT NOT NULL, region TEXT NOT NULL, units INTEGER NOT NULL,
+        PRIMARY KEY (month, day, account_id, resource)
+    ) WITHOUT ROWID;
+    CREATE TABLE export_splits (
+        month INTEGER NOT NULL, day INTEGER NOT NULL, account_id TEXT NOT NULL, kind TEXT NOT NULL,
+        cluster TEXT NOT NULL, namespace TEXT NOT NULL, units INTEGER NOT NULL, unused INTEGER NOT NULL,
+        PRIMARY KEY (month, day, account_id, kind, cluster, namespace)
+    ) WITHOUT ROWID;
+    CREATE TABLE export_list_costs (
+        month INTEGER NOT NULL, account_id TEXT NOT NULL, units INTEGER NOT NULL, list_units INTEGER NOT NULL,
+        PRIMARY KEY (month, account_id)
+    ) WITHOUT ROWID;
+    CREATE TABLE export_commitments (
+        month INTEGER NOT NULL, day INTEGER NOT NULL, arn TEXT NOT NULL, kind TEXT NOT NULL,
+        used INTEGER NOT NULL, unused INTEGER NOT NULL, end_time TEXT NOT NULL,
+        PRIMARY KEY (day, arn)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from exporter.core.places import Scope, Target
 from exporter.core.resource import Resource
+from exporter.inventory.arns import type_of
 from exporter.inventory.listing import TAGS_ACTION, TAGS_CALL, Listing, ResourceFile, tags_of
 from exporter.resources import all_resource_files
 
@@ -23,21 +24,6 @@ def list_resources(ctx: Listing, target: Target) -> Iterator[Resource]:
         if kind not in listed:
             tags = tags_of(item.get("Tags", ()))
             yield Resource(id=arn, type=kind, name=tags.get("Name", ""), state="tagged", tags=tags)
-
-
-_WITHOUT_TYPE = {"s3": "bucket", "sqs": "queue", "sns": "topic"}
-
-
-def type_of(arn: str) -> str:
-    """A resource's type as service and kind, e.g. `glue:job`; by the forms that ARNs have.
-
-    Where AWS names a type otherwise than the files here, theirs is the one that counts.
-    """
-    service, resource = arn.split(":", 5)[2], arn.split(":", 5)[5]
-    if service in _WITHOUT_TYPE:
-        return f"{service}:{_WITHOUT_TYPE[service]}"
-    kind = resource.replace("/", ":").lstrip(":").partition(":")[0]
-    return f"{service}:{kind}"
 
 
 RESOURCES = ResourceFile(

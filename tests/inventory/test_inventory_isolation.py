@@ -295,6 +295,6 @@ def test_the_catch_all_lists_what_has_no_file(aws: SimulatedAws, tmp_path: Path)
     ],
 )
 def test_a_type_follows_from_an_arn(arn: str, kind: str) -> None:
-    from exporter.resources.tagging import type_of
+    from exporter.inventory.arns import type_of
 
     assert type_of(arn) == kind
