@@ -55,6 +55,7 @@ def _families() -> list[tuple[str, Family]]:
     found += [("thresholds", family) for family in Families.with_labels(()).all()]
     found.append(("history", DAILY))
     found += [("history", family) for family in DATED_FAMILIES]
+    described: set[str] = set()
     for collector in all_collectors():
         # A family that a collector serves in another's stead is described where it comes from.
         elsewhere = {
@@ -64,14 +65,10 @@ def _families() -> list[tuple[str, Family]]:
             for family in other.families
         }
         found += [(collector.name, family) for family in collector.families if family not in elsewhere]
-        # Two collectors may have a view in common, of which one serves at a time.
-        described = {family for _, family in found}
-        found += [
-            (collector.name, family)
-            for view in collector.views
-            for family in view.families
-            if family not in described
-        ]
+        # Two collectors may have a view of one name, of which one serves at a time.
+        views = [view for view in collector.views if view.name not in described]
+        described |= {view.name for view in views}
+        found += [(collector.name, family) for view in views for family in view.families]
     found += [("exporter", family) for family in (*health.FAMILIES, *STATE_FAMILIES, *_self_metrics())]
     return found
 

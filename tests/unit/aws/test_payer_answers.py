@@ -83,8 +83,8 @@ PLANS_ONLY = commitments.CommitmentsSettings(reservations=())
 
 
 def rendered(wire: Wire, settings: commitments.CommitmentsSettings, now: datetime = NOW) -> dict[str, float]:
-    (view,) = commitments.COLLECTOR.views
-    found = view.render(ViewContext(ledger=wire.ledger, now=now, settings=settings, names={}))
+    context = ViewContext(ledger=wire.ledger, now=now, settings=settings, names={})
+    found = [each for view in commitments.COLLECTOR.views for each in view.render(context)]
     return {each.family.name: each.value for each in found if isinstance(each, Sample)}
 
 
@@ -177,9 +177,9 @@ def reservation_group(subscription: str, **attributes: str) -> dict[str, Any]:
 
 def singles(wire: Wire, settings: commitments.CommitmentsSettings) -> dict[str, dict[str, float]]:
     """The families of single commitments, each by its labels but the account's."""
-    (view,) = commitments.COLLECTOR.views
+    context = ViewContext(ledger=wire.ledger, now=NOW, settings=settings, names={})
     found: dict[str, dict[str, float]] = {}
-    for each in view.render(ViewContext(ledger=wire.ledger, now=NOW, settings=settings, names={})):
+    for each in (each for view in commitments.COLLECTOR.views for each in view.render(context)):
         assert isinstance(each, Sample)
         labels = dict(zip(each.family.labels, each.values, strict=True))
         if identifier := labels.get("commitment_id"):
