@@ -8,6 +8,7 @@ from exporter.core.moments import month_start
 from exporter.cost.refresh_plan import CostPart
 from exporter.cube.months import CubeMonths
 from exporter.exports.looks import forget_looks
+from exporter.exports.sums.tables import MonthSums, replace_month
 from exporter.ledger.file import Ledger
 from exporter.ledger.pending import Origin, PendingRead
 
@@ -30,6 +31,7 @@ def give_up_export(ledger: Ledger, now: datetime) -> tuple[date, ...]:
             parts = (CostPart.REREAD, CostPart.OTHER)
             ledger.pending.add(Origin.MONTHS, [PendingRead(part, month, end, now) for part in parts])
             months.forget(month)
+            replace_month(ledger, month, MonthSums())
         forget_looks(ledger)
     months.remove_superseded()
     return found

@@ -13,6 +13,7 @@ from lines_of_months import Line, commit_ledger
 
 from exporter.core.moments import days_between
 from exporter.cube.months import CubeMonths
+from exporter.exports.giving_up import give_up_export
 from exporter.exports.sums.families import Periods, periods, render
 from exporter.exports.sums.tables import WHOLE_MONTH, list_costs, resource_costs, split_costs
 from exporter.ledger.file import Ledger
@@ -214,3 +215,13 @@ def test_old_months_are_not_kept(ledger: Ledger) -> None:
         assert split_costs(ledger, month, WHOLE_MONTH) == []
         assert list_costs(ledger, month) == []
     assert resource_costs(ledger, date(2026, 6, 1), WHOLE_MONTH)
+
+
+def test_the_way_back_to_cost_explorer_keeps_nothing(ledger: Ledger) -> None:
+    pods = [Pod(day=TENTH, cluster="c", namespace="shop", usd=4, unused=2)]
+    commit(ledger, month_of(MARCH, date(2026, 3, 12), resource="i-1"), NOW, pods=pods)
+    give_up_export(ledger, NOW)
+    assert resource_costs(ledger, MARCH, WHOLE_MONTH) == []
+    assert split_costs(ledger, MARCH, WHOLE_MONTH) == []
+    assert list_costs(ledger, MARCH) == []
+    assert served(ledger) == {}
