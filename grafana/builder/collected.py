@@ -193,7 +193,6 @@ ALERTS = Alerts()
 AWS_BUDGETS = Collected(("budgets",))
 COMMITMENTS = Collected(("commitments",))
 COST = Collected(("cost",))
-COST_HOURS = Collected(("cost_hours", "cost_export"), ages=False)  # dated: what is written stays
 ANOMALY_CAUSES = Both(COST, Collected(("anomaly_causes",)))  # served with the findings that they explain
 COST_ANOMALY_DETECTION = Collected(("cost_anomaly_detection",))
 EC2_INSTANCES = Collected(("inventory", "ec2_instances"), by_account=True)

@@ -16,7 +16,7 @@ from grafana_foundation_sdk.builders import dashboard, table
 from grafana.builder.collected import ENABLED, FEWER_FILTERS, NOTHING_SCRAPED, Enumerated
 from grafana.builder.frame import hidden_list
 from grafana.builder.promql import END, RANGE, RANKED, Choice, select, select_by_account
-from grafana.builder.style import STATE, rows
+from grafana.builder.style import STATE, properties, rows
 
 FAMILY = "aws_cost_daily_by_{}_usd"
 CHOSEN = {
@@ -27,7 +27,9 @@ CHOSEN = {
 """Variables that no two of these families have as labels: the command's option, and the family that names their values."""
 OTHER = "other"
 """The key of the sum of the keys that have no series."""
-_COLLECTORS = 'collector=~"cost_breakdowns|cost_export"'
+NOTE = "note"
+NOTES = {NOTE: "Note"}
+"""The column of a table that says what is not known; without it, there is no such column."""
 _MARK = "~"  # in no name of AWS
 _NEWEST = "[8d] @ $complete"
 DIMENSIONS = "region", "usage_type", "charge_type", "resource"
@@ -54,6 +56,8 @@ class Cut(Enumerated):
     """Further ones, each after a comma."""
     switch: str
     """What reads it: a setting, with a verb."""
+    collectors: str = "cost_breakdowns|cost_export"
+    """Any of them reads it."""
     missing: str
     """A vector that has a series while no day near the end of the range has it."""
 
@@ -121,7 +125,7 @@ class Cut(Enumerated):
     # States
 
     def unknown(self) -> Mapping[str, str]:
-        enabled = f"group({ENABLED}{{{_COLLECTORS}}})"
+        enabled = f'group({ENABLED}{{collector=~"{self.collectors}"}})'
         return {
             f"off: {self.switch}": f"group({ENABLED}) and on () {self.missing} unless on () {enabled}",
             f"no day by {self.what} in this range": f"{enabled} and on () {self.missing}",
@@ -129,11 +133,14 @@ class Cut(Enumerated):
             FEWER_FILTERS: is_chosen(self._others),
         }
 
-    def in_rows(self, panel: table.Panel, label: str) -> table.Panel:
-        """Say it as a row: where filters meet that no family has together, with the command that answers."""
-        return panel.with_target(
-            rows(STATE, f"{self.state(label, (FEWER_FILTERS,))} or {command(self.by, self._others, label)}")
-        )
+    def in_rows(self, panel: table.Panel, label: str = NOTE) -> table.Panel:
+        """Say it as a row: where filters meet that no family has together, with the command that answers.
+
+        In a column that is there only for it: names lead to what they name.
+        """
+        said = f"{self.state(label, (FEWER_FILTERS,))} or {command(self.by, self._others)}"
+        panel.override_by_name(NOTES[NOTE], properties(custom__wrapText=True))
+        return panel.with_target(rows(STATE, said))
 
     @property
     def _others(self) -> tuple[str, ...]:
@@ -151,7 +158,7 @@ def is_chosen(variables: tuple[str, ...]) -> str:
     return f'max(label_replace({marked}, "is", "", "is", "{pattern}") and on (is) {marked})'
 
 
-def command(by: str, others: tuple[str, ...], label: str) -> str:
+def command(by: str, others: tuple[str, ...]) -> str:
     """The command that answers what is chosen of `others`, for the first value of each; nothing while none is."""
     chosen, *rest = map(_option, others)
     for name, other in zip(others[1:], rest, strict=True):
@@ -167,7 +174,7 @@ def command(by: str, others: tuple[str, ...], label: str) -> str:
     begin = f'label_replace({begin}, "of", "aws-spend-exporter costs --by {by}", "", "")'
     options = ", ".join(f'"{name}_option"' for name in others)
     joined = f"{chosen} * on () group_left (of, days, one) {begin}"
-    return f'max by ({label}) (label_join({joined}, "{label}", "", "of", {options}, "one", "days"))'
+    return f'max by ({NOTE}) (label_join({joined}, "{NOTE}", "", "of", {options}, "one", "days"))'
 
 
 def _option(variable: str) -> str:
@@ -184,12 +191,14 @@ def _option(variable: str) -> str:
 def dimensions() -> dashboard.QueryVariable:
     """Which dimensions were written for one of the newest days of the range."""
     names = "|".join(map(FAMILY.format, DIMENSIONS))
+    found = f'group by (__name__) (last_over_time({{__name__=~"{names}"}}{_NEWEST}))'
+    pattern = FAMILY.format("(.+)")
     return hidden_list(
         "dimensions",
         "Dimensions",
         "Dimensions by which one of the newest days of the range is written.",
-        f'group by (__name__) (last_over_time({{__name__=~"{names}"}}{_NEWEST}))',
-        r"/^aws_cost_daily_by_(\w+)_usd/",
+        f'label_replace({found}, "dimension", "$1", "__name__", "{pattern}")',
+        r'/dimension="(\w+)"/',
     )
 
 

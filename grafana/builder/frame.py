@@ -57,13 +57,14 @@ def frame(
     without: tuple[str, ...] = (),
     rankings: tuple[Ranking, ...] = (),
     first: tuple[dashboard.QueryVariable, ...] = (),
-    regions: dashboard.QueryVariable | None = None,
+    regions: tuple[dashboard.QueryVariable, ...] = (),
 ) -> dashboard.Dashboard:
     """An empty dashboard; `uid` is permanent.
 
     `one` names the variable of which one value is chosen. Those that filter nothing here (`without`) are hidden,
     yet there, so that a link to another dashboard keeps them. `rankings` are those that its panels refer to. What is
-    chosen `first` is of this dashboard alone; `regions` replaces the variable of regions.
+    chosen `first` is of this dashboard alone; of `regions` the first replaces the
+    variable of this name, and others follow it.
     """
     is_of_days = not start.endswith("h")
     built = (
@@ -103,7 +104,7 @@ def frame(
         ("service", _service()),
         ("group", _group()),
         ("grouping", _grouping()),
-        ("region", regions or _region()),
+        ("region", regions[0] if regions else _region()),
     ):
         if name in without:
             variable.hide(model.VariableHide.HIDE_VARIABLE)
@@ -113,6 +114,8 @@ def frame(
         elif name != "grouping":
             several(variable)
         built.with_variable(variable)
+    for variable in regions[1:]:
+        built.with_variable(several(variable))
     for derived in (_accounts(), _complete(), _undated(), _live(), *map(_ranked, rankings)):
         built.with_variable(derived.hide(model.VariableHide.HIDE_VARIABLE))
     return built.with_variable(_datasource())

@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import budgets, costs
-from grafana.builder.cuts import Cut, of_months
+from grafana.builder.cuts import NOTES, Cut, of_months
 from grafana.builder.frame import frame, query_variable
 from grafana.builder.months import monthly_bars
 from grafana.builder.promql import (
@@ -54,6 +54,7 @@ from grafana.builder.style import (
     stat_panel,
     steps,
     table_panel,
+    when_unknown,
 )
 
 _ROWS, _MOVERS = 20, 8
@@ -230,6 +231,7 @@ def _values() -> table.Panel:
                         "Value #D": "Change",
                         "Part": "Change %",
                     }
+                    | NOTES
                 ),
                 difference("Part", "Value #D", "/", "Value #C"),
             )
@@ -242,7 +244,7 @@ def _values() -> table.Panel:
         .override_by_name("Change", money_column(custom__width=NARROW_MONEY_WIDTH))
         .override_by_name("Change %", part_column())
     )
-    return _VALUES.in_rows(panel, "key")
+    return _VALUES.in_rows(panel)
 
 
 _OF_ALL, _OF_USAGE = "Of all charges", "Of usage"
@@ -341,6 +343,7 @@ def _monthly() -> barchart.Panel:
             width=9,
             height=10,
         )
+        .no_value("no month is known here: the table of values says why")
         .time_from("12M/M")
         .with_target(ranged("A", _VALUES.named(f"{of_months(_VALUES.ended())} {whole}"), "{{key}}", "1d"))
         .override_by_name(_VALUES.others, properties(color=fixed(MUTED)))
@@ -377,6 +380,7 @@ def _movers() -> table.Panel:
                         "Value #A": "Change",
                         "Part": "Change %",
                     }
+                    | NOTES
                 ),
                 difference("To", "Value #B", "+", "Value #A"),
                 difference("Part", "Value #A", "/", "Value #B"),
@@ -389,8 +393,11 @@ def _movers() -> table.Panel:
         .override_by_name("Change %", part_column())
     )
     for column in ("Before", "In the range", "Change"):
-        panel.override_by_name(column, money_column(custom__width=NARROW_MONEY_WIDTH))
-    return _VALUES.in_rows(panel, "key")
+        # The sum of two that are missing is no number.
+        panel.override_by_name(
+            column, money_column(custom__width=NARROW_MONEY_WIDTH, mappings=[when_unknown("–")])
+        )
+    return _VALUES.in_rows(panel)
 
 
 def _pairs() -> table.Panel:
@@ -410,6 +417,7 @@ def _pairs() -> table.Panel:
         .transformations(
             columns(
                 {"account": "Account", "account_id": "Account id", "key": "Value", "Value #A": "In the range"}
+                | NOTES
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("In the range").desc(True)])
@@ -418,7 +426,7 @@ def _pairs() -> table.Panel:
         .override_by_name("Value", properties(custom__wrapText=True))
         .override_by_name("In the range", money_bar())
     )
-    return _VALUES.in_rows(panel, "key")
+    return _VALUES.in_rows(panel)
 
 
 def _groups() -> table.Panel:

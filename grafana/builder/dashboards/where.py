@@ -7,10 +7,10 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
-from grafana.builder.collected import COST_HOURS
 from grafana.builder.cuts import (
     CHOSEN,
     FAMILY,
+    NOTES,
     Cut,
     chosen_by_account,
     chosen_by_service,
@@ -19,7 +19,7 @@ from grafana.builder.cuts import (
     missing,
     of_range,
 )
-from grafana.builder.frame import frame, query_variable, several
+from grafana.builder.frame import frame, query_variable
 from grafana.builder.promql import ACCOUNT, BY_ACCOUNT, END, drawn
 from grafana.builder.style import (
     COLUMNS,
@@ -50,7 +50,6 @@ _TRANSFER = ".*(?:DataTransfer|NatGateway|(?:In|Out|Regional|Gateway|Endpoint)-B
 """Usage types of data that moves: out of AWS, between regions and zones, through gateways and endpoints."""
 _FILTERS = tuple(CHOSEN)
 _MOST_HOURS = 10_000  # as many as Prometheus answers at once, so that a step is an hour in any range
-_NO_KEY = 'region=~"$region", usage_type=~"$usage_type", '
 _AGE = "As far as the UTC days of the range are written, up to two days behind; all charges."
 
 
@@ -74,15 +73,31 @@ _USAGE_TYPE = _cut("usage_type", "usage type", _SWITCH.format("usage_type"))
 _CHARGE_TYPE = _cut("charge_type", "charge type", _SWITCH.format("charge_type"), most=15)
 _RESOURCE = _cut("resource", "resource", "set collectors.cost.source: data_export")
 
+_HOUR = Cut(
+    what="hour",
+    by="hour",
+    without="",
+    family="aws_cost_hourly_usd",
+    label="service",
+    filters=_FILTERS,
+    switch="switch on collectors.cost_hours",
+    collectors="cost_hours|cost_export",
+    missing="absent(last_over_time(aws_cost_hourly_usd[3d] @ $complete))",
+)
+
 
 def build() -> Dashboard:
     built = frame(
         _UID,
         "Where it goes",
         "From an account to its services, regions, usage types and resources: each step is a click in a table.",
-        regions=_values_of(_REGION, "Region", "Regions with cost in the range, most expensive first."),
+        regions=(
+            _values_of(_REGION, "Region", "Regions with cost in the range, most expensive first."),
+            _values_of(
+                _USAGE_TYPE, "Usage type", "Usage types with cost in the range, most expensive first."
+            ),
+        ),
     )
-    built.with_variable(several(_values_of(_USAGE_TYPE, "Usage type", "Usage types with cost in the range.")))
     built.with_variable(dimensions())
     for cut in (_REGION, _USAGE_TYPE, _CHARGE_TYPE, _RESOURCE):
         built.with_variable(cut.ranking())
@@ -215,10 +230,11 @@ def _services() -> table.Panel:
         )
         .no_value("no dated history in this range")
         .with_target(rows("A", f"sort_desc(topk({_ROWS}, {cost}))"))
-        .with_target(rows(STATE, command("service", ("region", "usage_type"), "service")))
-        .transformations(columns({"service": "Service", "Value #A": "In the range"}))
+        .with_target(rows(STATE, command("service", ("region", "usage_type"))))
+        .transformations(columns({"service": "Service", "Value #A": "In the range"} | NOTES))
         .sort_by([common.TableSortByFieldState().display_name("In the range").desc(True)])
         .override_by_name("Service", _step("Only this service", "service", "Service"))
+        .override_by_name("Note", properties(custom__wrapText=True))
         .override_by_name("In the range", money_bar())
     )
 
@@ -238,7 +254,7 @@ def _keys(cut: Cut, title: str) -> table.Panel:
         )
         .no_value("nothing in this range")
         .with_target(rows("A", f"sort_desc(topk({_ROWS}, {cost} != 0))"))
-        .transformations(columns({cut.label: column, "Value #A": "In the range"}))
+        .transformations(columns({cut.label: column, "Value #A": "In the range"} | NOTES))
         .sort_by([common.TableSortByFieldState().display_name("In the range").desc(True)])
         .override_by_name(
             column,
@@ -248,7 +264,7 @@ def _keys(cut: Cut, title: str) -> table.Panel:
         )
         .override_by_name("In the range", money_bar())
     )
-    return cut.in_rows(panel, cut.label)
+    return cut.in_rows(panel)
 
 
 def _days(cut: Cut, width: int = 15, height: int = 9) -> timeseries.Panel:
@@ -303,6 +319,7 @@ def _transfer() -> table.Panel:
                     "usage_type": "Usage type",
                     "Value #A": "In the range",
                 }
+                | NOTES
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("In the range").desc(True)])
@@ -315,7 +332,7 @@ def _transfer() -> table.Panel:
         .override_by_name("Usage type", properties(custom__wrapText=True))
         .override_by_name("In the range", money_bar())
     )
-    return _USAGE_TYPE.in_rows(panel, "usage_type")
+    return _USAGE_TYPE.in_rows(panel)
 
 
 def _resources() -> table.Panel:
@@ -340,6 +357,7 @@ def _resources() -> table.Panel:
                     "account_id": "Account id",
                     "Value #A": "In the range",
                 }
+                | NOTES
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("In the range").desc(True)])
@@ -352,12 +370,12 @@ def _resources() -> table.Panel:
         .override_by_name("Account id", account_id_column(_HALF))
         .override_by_name("In the range", money_bar())
     )
-    return _RESOURCE.in_rows(panel, "resource")
+    return _RESOURCE.in_rows(panel)
 
 
 def _hours() -> timeseries.Panel:
     """An hour is written at its middle."""
-    hours = f'last_over_time(aws_cost_hourly_usd{{{ACCOUNT}, {_NO_KEY}service=~"$service"}}[1h] offset -1h)'
+    hours = f"last_over_time({_HOUR.selector()}[1h] offset -1h)"
     panel = (
         hourly_bars(
             "Hourly cost by service",
@@ -372,4 +390,4 @@ def _hours() -> timeseries.Panel:
             ranged("A", f"sum by (service) ({hours}) and on () (vector(time()) < {END})", "{{service}}", "1h")
         )
     )
-    return COST_HOURS.in_legend(colour_services(panel))
+    return _HOUR.in_legend(colour_services(panel))
