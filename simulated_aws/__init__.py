@@ -13,6 +13,7 @@ from simulated_aws.faults import Fault
 from simulated_aws.organization import Account
 from simulated_aws.request_log import LoggedRequest
 from simulated_aws.server import SimulatedAws
+from simulated_aws.single_commitments import Reservation, SavingsPlan
 from simulated_aws.spec import OrganizationSpec
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "LoggedRequest",
     "OrganizationSpec",
     "Recommendation",
+    "Reservation",
     "Reservations",
+    "SavingsPlan",
     "SavingsPlans",
     "SimulatedAws",
 ]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
 from simulated_aws.cost_truth import METRICS, Change
+from simulated_aws.exports.control import Handler, export_routes
 from simulated_aws.wire import Response
 from simulated_aws.world import World
-
-Handler = Callable[[dict[str, str], dict[str, Any]], Any]
 
 
 class Control:
@@ -37,8 +35,11 @@ class Control:
             ("POST", "stop"): self._stop,
             ("POST", "restate"): self._restate,
             ("DELETE", "injected"): self._clear_injected,
+            ("POST", "tag-backfill"): self._backfill,
+            ("POST", "cost-category"): self._category,
             ("GET", "settings"): self._settings,
             ("POST", "settings"): self._set_settings,
+            **export_routes(world.exports),
         }
 
     def answer(self, method: str, path: str, query: str, body: bytes) -> Response:
@@ -133,6 +134,14 @@ class Control:
         self._world.clear_injected()
         return {}
 
+    def _backfill(self, _: dict[str, str], members: dict[str, Any]) -> Any:
+        made = self._world.cost_allocation.request_backfill(**_with_times(members))
+        return {"start": made.start.isoformat(), "status": made.status}
+
+    def _category(self, _: dict[str, str], members: dict[str, Any]) -> Any:
+        made = self._world.cost_allocation.change_category(**_with_times(members))
+        return {"arn": made.arn, "name": made.name, "effective_start": made.effective_start.isoformat()}
+
     def _settings(self, _: dict[str, str], __: dict[str, Any]) -> Any:
         settings = asdict(self._world.cost_explorer.settings)
         return settings | {"disabled": sorted(settings["disabled"])}
@@ -160,6 +169,17 @@ def _with_days(members: dict[str, Any]) -> dict[str, Any]:
         name: date.fromisoformat(value) if name in ("since", "day") and value is not None else value
         for name, value in members.items()
     }
+
+
+def _with_times(members: dict[str, Any]) -> dict[str, Any]:
+    """Members with `start` and `effective_start` as days; `takes_seconds` becomes `takes`."""
+    found: dict[str, Any] = {
+        name: date.fromisoformat(value) if name in ("start", "effective_start") and value else value
+        for name, value in members.items()
+    }
+    if "takes_seconds" in found:
+        found["takes"] = timedelta(seconds=found.pop("takes_seconds"))
+    return found
 
 
 def _change(change: Change) -> dict[str, Any]:

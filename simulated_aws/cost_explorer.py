@@ -12,10 +12,12 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from simulated_aws.cost_dimensions import COST_CATEGORIES, cost_category, operation, tag
+from simulated_aws.cost_split import hour_text, reported_hours
 from simulated_aws.cost_truth import METRICS, Amounts, CostKey, CostSource, month_of, next_month
+from simulated_aws.hourly_cost import hour_period, hour_sums, hours_of
 from simulated_aws.input_model import check_input
 from simulated_aws.organization import Organization
-from simulated_aws.service_catalog import operation_of
 from simulated_aws.spec import OrganizationSpec
 from simulated_aws.wire import AwsCall, AwsError, Tokens
 
@@ -41,7 +43,6 @@ _EMPTY_DIMENSIONS = {
     "INSTANCE_TYPE_FAMILY": "NoInstanceTypeFamily",
     "INVOICING_ENTITY": "Amazon Web Services, Inc.",
     "LEGAL_ENTITY_NAME": "Amazon Web Services, Inc.",
-    "BILLING_ENTITY": "AWS",
     "OPERATING_SYSTEM": "NoOperatingSystem",
     "PLATFORM": "NoPlatform",
     "TENANCY": "NoTenancy",
@@ -50,9 +51,6 @@ _EMPTY_DIMENSIONS = {
     "RESERVATION_ID": "NoReservationId",
     "SCOPE": "NoScope",
 }
-_COST_CATEGORIES: Mapping[str, Mapping[str, str]] = {
-    "CostCenter": {"checkout": "Shop", "data": "Analytics", "research": "Analytics", "platform": "Overhead"}
-}
 
 Group = tuple[str, ...]
 Sums = dict[Group, Amounts]
@@ -60,10 +58,10 @@ Sums = dict[Group, Amounts]
 
 @dataclass(slots=True)
 class _Period:
-    """One line of a result: its days, whether it is estimated, and its groups in order."""
+    """One line of a result: its days or hour, whether it is estimated, and its groups in order."""
 
-    start: date
-    end: date
+    start: str
+    end: str
     estimated: bool
     groups: list[tuple[Group, Sequence[int]]]
 
@@ -79,7 +77,7 @@ class _Query:
     group_by: list[Mapping[str, str]]
     account_only: str | None
     filter: Mapping[str, Any] | None
-    billing_view: str | None = None
+    hours: tuple[datetime, datetime] | None = None
 
     @property
     def shape(self) -> Hashable:
@@ -101,7 +99,7 @@ class CostExplorerSettings:
 
     `currency` is the unit of amounts; `changed_data` makes a page answer RequestChangedException when the
     data moved since the first page, where the default serves the state of the first page to its end;
-    `hourly` allows HOURLY; `disabled` holds accounts for which Cost Explorer is not enabled. `first_day` (ISO, or
+    `hourly` allows HOURLY, for the last 14 days; `disabled` holds accounts for which Cost Explorer is not enabled. `first_day` (ISO, or
     empty) is the first that has data, as after Cost Explorer was enabled: a query that begins earlier has none.
     """
 
@@ -266,7 +264,7 @@ class CostExplorer:
         self, query: _Query, period: _Period, groups: Sequence[tuple[Group, Sequence[int]]]
     ) -> dict[str, Any]:
         line: dict[str, Any] = {
-            "TimePeriod": {"Start": period.start.isoformat(), "End": period.end.isoformat()},
+            "TimePeriod": {"Start": period.start, "End": period.end},
             "Total": {},
             "Groups": [],
             "Estimated": period.estimated,
@@ -305,6 +303,8 @@ class CostExplorer:
     # -- aggregation -----------------------------------------------------------------------------------
 
     def _periods(self, query: _Query, at: datetime) -> list[_Period]:
+        if query.hours is not None:
+            return self._hours(query, *query.hours, at)
         periods: list[_Period] = []
         start = query.start
         while start < query.end:
@@ -312,9 +312,28 @@ class CostExplorer:
             merged = (
                 self._month_sums(query, start, end, at) if query.monthly else self._day_sums(query, start, at)
             )
-            periods.append(_Period(start, end, self.source.estimated(start, at), sorted(merged.items())))
+            estimated = self.source.estimated(start, at)
+            periods.append(_Period(start.isoformat(), end.isoformat(), estimated, sorted(merged.items())))
             start = end
         return periods
+
+    def _hours(self, query: _Query, start: datetime, end: datetime, at: datetime) -> list[_Period]:
+        found = {
+            day: hour_sums(
+                self.source.charges(day, at), reported_hours(day, at), lambda key: self._group(query, key)
+            )
+            for day in _days(query.start, query.end)
+        }
+        return [
+            _Period(
+                hour_text(hour.date(), hour.hour),
+                hour_text(following.date(), following.hour),
+                self.source.estimated(hour.date(), at),
+                sorted(found[hour.date()].get(hour.hour, {}).items()),
+            )
+            for hour in hours_of(start, end)
+            for following in (hour + timedelta(hours=1),)
+        ]
 
     def _month_sums(self, query: _Query, start: date, end: date, at: datetime) -> Sums:
         with self._lock:
@@ -378,7 +397,7 @@ class CostExplorer:
 
     def _group_value(self, group: Mapping[str, str], key: CostKey) -> str:
         if group["Type"] == "TAG":
-            return f"{group['Key']}${dict(key.tags).get(group['Key'], '')}"
+            return f"{group['Key']}${tag(group['Key'], key)}"
         if group["Type"] == "COST_CATEGORY":
             return f"{group['Key']}${cost_category(group['Key'], key)}"
         return dimension_value(group["Key"], key)
@@ -400,7 +419,7 @@ class CostExplorer:
             else:
                 have = dimension_value(value["Key"], key)
         elif kind == "Tags":
-            have = dict(key.tags).get(value["Key"], "")
+            have = tag(value["Key"], key)
         else:
             have = cost_category(value["Key"], key)
         return match_value(have, values, options)
@@ -410,7 +429,15 @@ class CostExplorer:
     def _query(self, call: AwsCall) -> _Query:
         params = call.params
         granularity = str(params["Granularity"])
-        start, end = self._time_period(params["TimePeriod"], granularity)
+        hours: tuple[datetime, datetime] | None = None
+        if granularity == "HOURLY":
+            if not self.settings.hourly:
+                raise AwsError("ValidationException", "Hourly timePeriod is not supported for this request")
+            hours = hour_period(params["TimePeriod"], self._now())
+            start = hours[0].date()
+            end = (hours[1] - timedelta(hours=1)).date() + timedelta(days=1)
+        else:
+            start, end = self._time_period(params["TimePeriod"])
         metrics = _metrics(params["Metrics"])
         expression = params.get("Filter")
         if expression is not None:
@@ -422,17 +449,14 @@ class CostExplorer:
             start=start,
             end=end,
             monthly=granularity == "MONTHLY",
+            hours=hours,
             metrics=metrics,
             group_by=group_by,
             account_only=None if call.account_id == payer else call.account_id,
             filter=expression,
         )
 
-    def _time_period(self, period: Mapping[str, str], granularity: str) -> tuple[date, date]:
-        if granularity == "HOURLY" and not self.settings.hourly:
-            raise AwsError("ValidationException", "Hourly timePeriod is not supported for this request")
-        if granularity == "HOURLY":
-            raise AwsError("ValidationException", "HOURLY data is not part of this simulation.")
+    def _time_period(self, period: Mapping[str, str]) -> tuple[date, date]:
         start, end = (parse_day(period[name]) for name in ("Start", "End"))
         if start >= end:
             raise AwsError(
@@ -453,7 +477,7 @@ class CostExplorer:
     # -- the other operations --------------------------------------------------------------------------
 
     def _keys(self, call: AwsCall) -> list[CostKey]:
-        start, end = self._time_period(call.params["TimePeriod"], "DAILY")
+        start, end = self._time_period(call.params["TimePeriod"])
         expression = call.params.get("Filter")
         if expression is not None:
             check_expression(expression)
@@ -604,7 +628,9 @@ def dimension_value(name: str, key: CostKey) -> str:
     if name == "USAGE_TYPE":
         return key.usage_type
     if name == "OPERATION":
-        return operation_of(key.usage_type)
+        return operation(key)
+    if name == "BILLING_ENTITY":
+        return key.billing_entity
     if name == "RECORD_TYPE":
         return key.record_type
     if name == "PURCHASE_TYPE":
@@ -625,15 +651,10 @@ def dimension_value(name: str, key: CostKey) -> str:
 FILTER_DIMENSIONS = frozenset(
     {
         "LINKED_ACCOUNT", "LINKED_ACCOUNT_NAME", "SERVICE", "REGION", "USAGE_TYPE", "RECORD_TYPE",
-        "PURCHASE_TYPE", "INSTANCE_TYPE", "OPERATION", *_EMPTY_DIMENSIONS,
+        "PURCHASE_TYPE", "INSTANCE_TYPE", "OPERATION", "BILLING_ENTITY", *_EMPTY_DIMENSIONS,
     }
 )  # fmt: skip
 GROUP_DIMENSIONS = FILTER_DIMENSIONS - {"LINKED_ACCOUNT_NAME", "USAGE_TYPE_GROUP"}
-
-
-def cost_category(name: str, key: CostKey) -> str:
-    """The value of a cost category, empty where no rule fits."""
-    return _COST_CATEGORIES.get(name, {}).get(dict(key.tags).get("team", ""), "")
 
 
 def match_value(have: str, values: Sequence[str], options: Sequence[str]) -> bool:
@@ -679,7 +700,7 @@ def _check_groups(group_by: Sequence[Mapping[str, str]]) -> None:
             raise AwsError("ValidationException", "GroupBy needs a Type and a Key.")
         if kind == "DIMENSION" and name not in GROUP_DIMENSIONS:
             raise AwsError("ValidationException", f"Invalid GroupBy dimension: {name}")
-        if kind == "COST_CATEGORY" and name not in _COST_CATEGORIES:
+        if kind == "COST_CATEGORY" and name not in COST_CATEGORIES:
             raise AwsError("ValidationException", f"Failed to aggregate: cost category {name} is unknown.")
 
 

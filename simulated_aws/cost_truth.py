@@ -16,44 +16,30 @@ from decimal import Decimal
 from random import Random
 from typing import Protocol
 
+from simulated_aws import cost_dimensions
+from simulated_aws.charges import LIST_COST, METRICS, UNIT, Amounts, CostKey, list_cost, plain
+from simulated_aws.cost_split import hour_text, reported_hours, shares_of, split
 from simulated_aws.metric_truth import MetricTruth
 from simulated_aws.organization import Account, Organization
 from simulated_aws.service_catalog import (
+    AWS,
     CATALOG,
+    MARKETPLACE,
+    SAVINGS_PLANS,
     SUPPORT,
     TAX,
     CatalogService,
+    is_marketplace,
     region_prefix,
     resolve_service,
+    usage_type_in,
 )
 from simulated_aws.spec import OrganizationSpec
+from simulated_aws.varied_charges import VariedCharges
 
-METRICS = (
-    "UnblendedCost",
-    "BlendedCost",
-    "AmortizedCost",
-    "NetUnblendedCost",
-    "NetAmortizedCost",
-    "UsageQuantity",
-)
-UNIT = 10**10
 _PPM = 10**6
 _NOISE = 4096
 _CACHED_ROWS = 400_000
-
-Amounts = tuple[int, int, int, int, int, int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CostKey:
-    """What a charge is for; compared by identity, because one object exists per distinct charge."""
-
-    account_id: str
-    service: str
-    record_type: str
-    region: str
-    usage_type: str
-    tags: tuple[tuple[str, str], ...] = ()
 
 
 class Charges:
@@ -98,6 +84,7 @@ class ExplicitCost:
     visible_from: datetime | None = None
     visible_until: datetime | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    billing_entity: str = "AWS"
 
 
 class CostSource(Protocol):
@@ -124,6 +111,10 @@ def to_units(amount: Decimal) -> int:
 def to_decimal(units: int) -> Decimal:
     """Units of 1e-10 to a Decimal, exactly."""
     return Decimal(units).scaleb(-10)
+
+
+def _amount(key: CostKey, amounts: Amounts, index: int) -> int:
+    return amounts[index] if index < len(METRICS) else list_cost(key.record_type, amounts)
 
 
 def month_of(day: date) -> date:
@@ -161,7 +152,15 @@ class ExplicitCosts:
         self._moments: dict[date, list[datetime]] = {}
         keys: dict[tuple[object, ...], CostKey] = {}
         for row in rows:
-            parts = (row.account_id, row.service, row.record_type, row.region, row.usage_type, row.tags)
+            parts = (
+                row.account_id,
+                row.service,
+                row.record_type,
+                row.region,
+                row.usage_type,
+                row.tags,
+                row.billing_entity,
+            )
             key = keys.setdefault(parts, CostKey(*parts))
             self._days.setdefault(row.day, []).append((row, key, _explicit_amounts(row.amounts)))
             moments = self._moments.setdefault(row.day, [])
@@ -275,6 +274,9 @@ class GeneratedCosts:
         self._cache: OrderedDict[tuple[date, Hashable], Charges] = OrderedDict()
         self._cached = 0
         self._fee_cache: dict[date, _Fees] = {}
+        self._varied = (
+            VariedCharges(organization, spec.regions[0], self._key) if spec.varied_charges else None
+        )
 
     @property
     def services(self) -> list[str]:
@@ -318,7 +320,8 @@ class GeneratedCosts:
         found = self._keys.get(parts)
         if found is None:
             tags = account.tags if tagged else ()
-            made = CostKey(account.id, service, record_type, region, usage_type, tags)
+            entity = MARKETPLACE if is_marketplace(service) else AWS
+            made = CostKey(account.id, service, record_type, region, usage_type, tags, entity)
             found = self._keys.setdefault(parts, made)  # one object, whichever thread was first
         return found
 
@@ -498,7 +501,8 @@ class GeneratedCosts:
                 away = tuple(amount * ppm // _PPM for amount in amounts)
                 rest = tuple(amount - part for amount, part in zip(amounts, away, strict=True))
                 kept.add(key, rest)  # type: ignore[arg-type]
-                other = self._key(series.account, target, key.record_type, key.region, key.usage_type)
+                usage_type = usage_type_in(target, key.region, key.usage_type)
+                other = self._key(series.account, target, key.record_type, key.region, usage_type)
                 out.add(other, away)  # type: ignore[arg-type]
             made = kept
         for key, amounts in made:
@@ -512,10 +516,11 @@ class GeneratedCosts:
                 usage_type = region_prefix(region) + (
                     "Usage" if change.record_type == "Usage" else "Adjustment"
                 )
+                usage_type = usage_type_in(change.service, region, usage_type)
                 key = self._key(account, change.service, change.record_type, region, usage_type)
                 seen = _seen_ppm(hours, 0, 36) if change.record_type == "Usage" else _PPM
                 value = change.amount * seen // _PPM
-                yield key, _plain(value, 7)
+                yield key, plain(value, 7)
 
     # -- restatements ----------------------------------------------------------------------------------
 
@@ -578,13 +583,15 @@ class GeneratedCosts:
             found.charges.extend(self._commitments(day))
             if day.day == 1:
                 found.charges.extend(self._month_start(day))
+            if self._varied is not None:
+                found.charges.extend(self._varied.of_day(day))
             self._fee_cache[day] = found  # once it is whole: other threads take what is there
         return found
 
     def _commitments(self, day: date) -> Iterable[tuple[int, CostKey, Amounts]]:
         """The Savings Plan that the payer holds, charged daily; what is unused stays with the payer."""
         payer = self._organization.payer
-        compute = self._catalog[0].name
+        compute = SAVINGS_PLANS if self._spec.varied_charges else self._catalog[0].name
         fee = self._total_usd() * UNIT * 12 // 100
         unused = fee * (2 + day.toordinal() % 3) // 100
         key = self._key(
@@ -605,22 +612,19 @@ class GeneratedCosts:
             yield 3, key, (upfront, upfront, 0, upfront, 0, UNIT)
         support = self._total_usd() * UNIT * 30 * 4 // 100
         key = self._key(payer, SUPPORT, "Support", "global", "Dollar", tagged=False)
-        yield 5, key, _plain(support, 1)
+        yield 5, key, plain(support, 1)
         for account in self._organization.accounts:
             if account.joined > day or (account.suspended_on and account.suspended_on <= day):
                 continue
             tax = account.daily_usd * UNIT * 30 * 7 // 100 + _draw(self._spec.seed, account.id, day) % UNIT
             key = self._key(account, TAX, "Tax", "NoRegion", "NoUsageType", tagged=False)
-            yield 8, key, _plain(tax, 0)
+            yield 8, key, plain(tax, 0)
             if account.name.endswith(("sandbox", "dev")):
                 credit = -account.daily_usd * UNIT * 2
-                credited = self._key(account, self._catalog[0].name, "Credit", region, "Credit", tagged=False)
-                yield 8, credited, _plain(credit, 0)
-
-
-def _plain(value: int, quantity: int) -> Amounts:
-    net = value * 97 // 100
-    return (value, value, value, net, net, value * quantity)
+                service = self._catalog[0].name
+                usage_type = usage_type_in(service, region, "Credit")
+                credited = self._key(account, service, "Credit", region, usage_type, tagged=False)
+                yield 8, credited, plain(credit, 0)
 
 
 def _append(out: Charges, series: _Series, level: int) -> None:
@@ -690,12 +694,15 @@ class CostTruth:
     ) -> dict[tuple[str, ...], Decimal]:
         """Sums over the days from `start` to before `end`, as AWS reports them at `at` (None: now).
 
-        `by` takes account (its id), account_name, service, record_type, region, usage_type, day and month;
-        the keys are in that order, `()` for an empty `by`. USD, or usage units for UsageQuantity.
-        Keys without any row are missing. Raises ValueError for an unknown metric or name in `by`.
+        `by` takes account (its id), account_name, service, record_type, region, usage_type, operation,
+        billing_entity, tag:KEY, cost_category:NAME, day and month, and resource ("" without one) and hour
+        (2026-11-30T05:00:00Z); the keys are in that order, `()` for an empty `by`. `metric` is one of METRICS or
+        ListCost, the price without commitments and discounts of what was used. USD, or usage units for
+        UsageQuantity. Keys without any row are missing; by resource and hour, those whose amounts are all zero.
+        Raises ValueError for an unknown metric or name in `by`.
         """
-        if metric not in METRICS:
-            raise ValueError(f"unknown metric {metric!r}; the known ones are {METRICS}")
+        if metric not in (*METRICS, LIST_COST):
+            raise ValueError(f"unknown metric {metric!r}; the known ones are {(*METRICS, LIST_COST)}")
         names = {account.id: account.name for account in self._organization.accounts}
         readers: dict[str, Callable[[date, CostKey], str]] = {
             "account": lambda _, key: key.account_id,
@@ -704,23 +711,71 @@ class CostTruth:
             "record_type": lambda _, key: key.record_type,
             "region": lambda _, key: key.region,
             "usage_type": lambda _, key: key.usage_type,
+            "operation": lambda _, key: cost_dimensions.operation(key),
+            "billing_entity": lambda _, key: key.billing_entity,
             "day": lambda day, _: day.isoformat(),
             "month": lambda day, _: day.isoformat()[:7],
         }
-        if unknown := set(by) - set(readers):
-            raise ValueError(f"cannot total by {sorted(unknown)}; the known names are {sorted(readers)}")
-        columns = [readers[name] for name in by]
-        index = METRICS.index(metric)
+        for name in by:
+            kind, colon, value = name.partition(":")
+            if colon and kind == "tag":
+                readers[name] = lambda _, key, value=value: cost_dimensions.tag(value, key)  # type: ignore[misc]
+            elif colon and kind == "cost_category":
+                readers[name] = lambda _, key, value=value: cost_dimensions.cost_category(value, key)  # type: ignore[misc]
+        finer = {"resource", "hour"} & set(by)
+        if unknown := set(by) - set(readers) - finer:
+            known = sorted({*readers, "resource", "hour"})
+            raise ValueError(f"cannot total by {sorted(unknown)}; the known names are {known}")
+        wanted = where or (lambda _: True)
         moment = at if at is not None else self._now()
+        index = len(METRICS) if metric == LIST_COST else METRICS.index(metric)
         sums: dict[tuple[str, ...], int] = {}
-        day = start
-        while day < end:
-            for key, amounts in self.source.charges(day, moment):
-                if where is None or where(key):
-                    place = tuple([column(day, key) for column in columns])
-                    sums[place] = sums.get(place, 0) + amounts[index]
-            day += timedelta(days=1)
+        for day in (start + timedelta(days=number) for number in range((end - start).days)):
+            if finer:
+                found = self._finer(day, moment, by, readers, wanted, index)
+            else:
+                columns = [readers[name] for name in by]
+                found = (
+                    (tuple([column(day, key) for column in columns]), _amount(key, amounts, index))
+                    for key, amounts in self.source.charges(day, moment)
+                    if wanted(key)
+                )
+            for place, amount in found:
+                sums[place] = sums.get(place, 0) + amount
         return {key: to_decimal(value) for key, value in sums.items()}
+
+    def _finer(
+        self,
+        day: date,
+        moment: datetime,
+        by: Sequence[str],
+        readers: Mapping[str, Callable[[date, CostKey], str]],
+        wanted: Callable[[CostKey], bool],
+        index: int,
+    ) -> Iterator[tuple[tuple[str, ...], int]]:
+        """The keys and amounts of a day where `by` has resource or hour, once for each part of a charge."""
+        found = [(key, amounts) for key, amounts in self.source.charges(day, moment) if wanted(key)]
+        if not found:
+            return
+        keys = [key for key, _ in found]
+        coarse = [tuple([readers[name](day, key) if name in readers else "" for name in by]) for key in keys]
+        rows = [[_amount(key, amounts, index)] for key, amounts in found]
+        hours = reported_hours(day, moment)
+        hourly, resources = "hour" in by, "resource" in by
+        for parts in split(keys, rows, hours, hourly=hourly, resources=resources):
+            for charge, resource, hour, amount in zip(
+                parts.charge.tolist(),
+                parts.resource.tolist(),
+                parts.hour.tolist(),
+                parts.amounts[:, 0].tolist(),
+                strict=True,
+            ):
+                place = list(coarse[charge])
+                if hourly:
+                    place[by.index("hour")] = hour_text(day, hour)
+                if resources:
+                    place[by.index("resource")] = shares_of(keys[charge]).resources[resource]
+                yield tuple(place), amount
 
     def total(
         self, start: date, end: date, at: datetime | None = None, metric: str = "UnblendedCost"
@@ -735,6 +790,7 @@ class CostTruth:
 
 __all__ = [
     "METRICS",
+    "Amounts",
     "Change",
     "Charges",
     "CostKey",

@@ -25,6 +25,7 @@ KINDS = (
     "malformed",
     "last_page_fails",
     "query_fails",
+    "query_hangs",
     "request_changed",
     "clock_skew",
     "not_opted_in",
@@ -69,7 +70,8 @@ class Fault:
     the latency, or the most that a hang lasts (None: until cleared or the client leaves) or that an answer without end
     lasts (None: two minutes). `count` is how
     many calls it hits before it is used up, `probability` the chance of each. `code` overrides the error.
-    `query_fails` has GetMetricData answer, but for its first query, for which it has half of the data.
+    `query_fails` has GetMetricData answer, but for its first query, for which it has half of the data; a query that
+    Athena starts meanwhile ends as FAILED. `query_hangs` has GetQueryExecution answer that a query is still running.
     `resource` is a text that the request must name, such as a key id: what is denied then, that resource's
     own policy denies.
     `service_control_policy` and `resource_control_policy` deny in AWS's words, in every account but the payer's. Without
@@ -227,6 +229,7 @@ def fault_error(rule: Fault, call: AwsCall) -> AwsError | None:
     xml = protocol in ("query", "rest-xml")
     if rule.kind == "throttle":
         code, status = {
+            "athena": ("TooManyRequestsException", 400),
             "ec2": ("RequestLimitExceeded", 503),
             "sts": ("Throttling", 400),
             "organizations": ("TooManyRequestsException", 400),

@@ -85,7 +85,9 @@ class SimulatedAws(World):
         if self._thread is not None:
             self._thread.join(5)
             self._thread = None
+        self.athena.close()
         self.inventory.close()
+        self.exports.close()
 
     def __enter__(self) -> SimulatedAws:
         self.start()
@@ -202,6 +204,7 @@ class SimulatedAws(World):
         if not signature_matches(call, session.secret_key, method, raw_path, body, call.headers):
             raise signature_error(call)
         call.query_fails = any(rule.kind == "query_fails" for rule in rules)
+        call.query_hangs = any(rule.kind == "query_hangs" for rule in rules)
         response = self._dispatch(call, session, environ, body)
         if self.tamper is not None:
             response = self.tamper(call, response)
@@ -246,20 +249,34 @@ class SimulatedAws(World):
     def _answers_of_services(self) -> dict[str, Callable[[AwsCall, Session], Response | None]]:
         """What answers for each service that has a simulation here, by botocore's name."""
         return {
+            "athena": lambda call, _: json_response(call, self.athena.answer(call)),
+            "bcm-data-exports": lambda call, _: json_response(call, self._exports_api.answer(call)),
             "budgets": lambda call, _: json_response(call, self.budgets.answer(call)),
             "ce": lambda call, _: json_response(call, self._cost_management(call)),
             "cloudwatch": lambda call, _: self._cloudwatch.answer(call),
             "cost-optimization-hub": lambda call, _: json_response(call, self.optimization_hub.answer(call)),
+            "cur": lambda call, _: json_response(call, self._exports_api.answer(call)),
             "organizations": lambda call, _: json_response(call, self._organizations.answer(call)),
             "pricing": lambda call, _: json_response(call, self._pricing.answer(call)),
+            "s3": lambda call, _: self._bucket(call),
             "sts": self.identity.answer,
         }
+
+    def _bucket(self, call: AwsCall) -> Response | None:
+        """S3's answer where the bucket has exports; None for all others."""
+        name, _, key = call.path.lstrip("/").partition("/")
+        if self.exports.buckets.get(name) is None:
+            return None
+        self.exports.before_get(name, key, call.operation)
+        return self.exports.buckets.answer(call)
 
     def _cost_management(self, call: AwsCall) -> dict[str, Any]:
         if call.operation == "GetAnomalies":
             return self.anomaly_detection.answer(call)
         if self.commitments.answers(call):
             return self.commitments.answer(call)
+        if self.cost_allocation.answers(call):
+            return self.cost_allocation.answer(call)
         return self.cost_explorer.answer(call)
 
 

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 
 TAX = "Tax"
 SUPPORT = "AWS Support (Business)"
+COMPUTE = "Amazon Elastic Compute Cloud - Compute"
+OTHER_EC2 = "EC2 - Other"
+SAVINGS_PLANS = "Savings Plans for AWS Compute usage"
+AWS = "AWS"
+MARKETPLACE = "AWS Marketplace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,30 @@ _PREFIXES = {
     "ap-southeast-1": "APS1-", "ap-southeast-2": "APS2-", "ap-northeast-1": "APN1-", "ap-south-1": "APS3-",
     "sa-east-1": "SAE1-", "ca-central-1": "CAN1-", "global": "Global-",
 }  # fmt: skip
+
+
+_OF_INSTANCES = re.compile(
+    "BoxUsage|SpotUsage|DedicatedUsage|HostUsage|UnusedBox|ReservedHostUsage|HeavyUsage"
+)
+
+
+def is_of_instances(usage_type: str) -> bool:
+    """Whether a usage type of EC2 belongs to its Compute service in Cost Explorer, not to EC2 - Other."""
+    return _OF_INSTANCES.search(usage_type) is not None
+
+
+def usage_type_in(service: str, region: str, usage_type: str) -> str:
+    """A usage type that Cost Explorer files under the service: the given one, unless EC2's two services differ in it."""
+    if service == COMPUTE and not is_of_instances(usage_type):
+        return region_prefix(region) + "BoxUsage:m6i.large"
+    if service == OTHER_EC2 and is_of_instances(usage_type):
+        return region_prefix(region) + "EBS:VolumeUsage.gp3"
+    return usage_type
+
+
+def is_marketplace(service: str) -> bool:
+    """Whether a service of the catalog is sold by the marketplace."""
+    return service.startswith("Marketplace Product ")
 
 
 def region_prefix(region: str) -> str:

@@ -17,6 +17,9 @@ class OrganizationSpec:
     Cost Explorer's view of unsettled days moves. `empty_pages` lets Cost Explorer and ListAccounts answer
     an occasional page that is empty and has a token. `duplicate_names` gives two accounts one name.
     `instances` is how many EC2 instances an account has in each region. `partition` is that of identities and roles.
+    `varied_charges` adds what an export has a line type of its own for: a marketplace product, private rate and
+    bundled discounts, a flat rate subscription, Savings Plans and reservations paid upfront, a refunded fee; it also
+    puts the fees of Savings Plans under the service that Cost Explorer has for them.
     Raises ValueError when a number is out of range or `now` is naive.
     """
 
@@ -35,6 +38,7 @@ class OrganizationSpec:
     instances: int = 6
     currency: str = "USD"
     partition: str = "aws"
+    varied_charges: bool = False
 
     def __post_init__(self) -> None:
         for name in ("accounts", "services", "groups_per_page", "days", "refresh_minutes"):

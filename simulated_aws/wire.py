@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
@@ -25,11 +26,20 @@ _CREDENTIAL = re.compile(r"Credential=([A-Z0-9]+)/(\d{8})/([a-z0-9-]+)/([a-zA-Z0
 
 
 class AwsError(Exception):
-    """An error that AWS would answer: its code, message and HTTP status (None: the service's usual one)."""
+    """An error that AWS would answer: its code, message and HTTP status (None: the service's usual one).
 
-    def __init__(self, code: str, message: str, status: int | None = None) -> None:
+    `members` are what the service's model adds to the message of a JSON answer.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        status: int | None = None,
+        members: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(f"{code}: {message}")
-        self.code, self.message, self.status = code, message, status
+        self.code, self.message, self.status, self.members = code, message, status, members
 
 
 @dataclass(slots=True)
@@ -48,6 +58,7 @@ class AwsCall:
     params: dict[str, Any] = field(default_factory=dict)
     account_id: str = ""
     query_fails: bool = False
+    query_hangs: bool = False
 
 
 @dataclass(slots=True)
@@ -167,7 +178,8 @@ def error_response(call: AwsCall, error: AwsError) -> Response:
         response = cbor_response({"__type": code, "message": message}, error.status or 400)
         response.headers |= _query_compatible(call, error)
         return response
-    response = json_response(call, {"__type": code, "message": message}, error.status or 400)
+    body_members = {"__type": code, "message": message, **error.members}
+    response = json_response(call, body_members, error.status or 400)
     response.headers["x-amzn-ErrorType"] = code
     response.headers |= _query_compatible(call, error)
     return response

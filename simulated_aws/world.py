@@ -7,12 +7,16 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from simulated_aws.anomaly_detection import AnomalyDetection
+from simulated_aws.athena.exported import athena_of
 from simulated_aws.budgets import Budgets
 from simulated_aws.cloudwatch import CloudWatch
 from simulated_aws.commitments import Commitments
+from simulated_aws.cost_allocation import CostAllocation
 from simulated_aws.cost_explorer import CostExplorer
 from simulated_aws.cost_optimization_hub import CostOptimizationHub
 from simulated_aws.cost_truth import Change, CostTruth, ExplicitCost, ExplicitCosts, GeneratedCosts
+from simulated_aws.exports.api import ExportsApi
+from simulated_aws.exports.delivery import DataExports
 from simulated_aws.faults import Faults
 from simulated_aws.identity import Identity
 from simulated_aws.inventory import Inventory
@@ -45,6 +49,8 @@ class World:
         self.cost_explorer = CostExplorer(
             self.spec, self.organization, self._generated, self.clock.now, tokens
         )
+        self.exports = DataExports(self.organization, self.truth, self.clock.now, self.spec.seed)
+        self._exports_api = ExportsApi(self.exports, tokens)
         self.budgets = Budgets(self.organization, self.truth, self.clock.now, tokens)
         self.anomaly_detection = AnomalyDetection(
             self.organization, self.truth, self._generated.injected, self.clock.now, tokens
@@ -55,6 +61,8 @@ class World:
         self.truth.metrics = self.metrics
         self._cloudwatch = CloudWatch(self.organization, self.metrics, self.clock.now, tokens)
         self._pricing = Pricing(tokens)
+        self.athena = athena_of(self.exports, self.clock.now, tokens)
+        self.cost_allocation = CostAllocation(self.organization, self.clock.now, tokens)
         self.commitments = Commitments(self.organization, self.clock.now, tokens)
         self.optimization_hub = CostOptimizationHub(self.spec, self.organization, self.clock.now, tokens)
 

@@ -14,6 +14,7 @@ from exporter.core.fields import StrictModel
 from exporter.core.metric import Sample
 from exporter.core.resource import PublishedResources
 from exporter.core.service_names import find_service
+from exporter.declarations.calls import Scale
 from exporter.ledger.file import Ledger
 
 _MOST_DAYS = 3660
@@ -32,6 +33,8 @@ class Source:
     """What is served now of the families that the endpoint declares; nothing where no exporter runs."""
     published_resources: Sequence[PublishedResources] = ()
     """The resources of every unit of the inventory; nothing where no exporter runs."""
+    scale: Callable[[], Scale] | None = None
+    """The size of the installation, with which `plan` prices what is not switched on; None where it is not known."""
 
     def account(self, account_id: str) -> str:
         """The name of an account; its id where unknown."""

@@ -34,7 +34,7 @@ from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
 from exporter.collection.due import Patience
 from exporter.collection.metrics import RunnerMetrics
-from exporter.collection.plan import declared_requests, refusal
+from exporter.collection.plan import declared_requests, refusal, scale_for
 from exporter.collection.runner import Runner
 from exporter.collection.store import Store
 from exporter.collectors.cost import COLLECTOR as COST
@@ -322,6 +322,7 @@ class Service:
             names=self._names(),
             samples=self.store.samples(endpoint.families),
             published_resources=self.store.published_resources(),
+            scale=lambda: scale_for(self.config, self._answers, self._clock())[0],
         )
 
     def version(self, endpoint: AnyEndpoint) -> Version:

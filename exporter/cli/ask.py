@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from exporter.api.endpoints import all_endpoints
 from exporter.api.source import Source
 from exporter.cli.clients import exporter_client
+from exporter.collection.plan import scale_for
 from exporter.config.model import Config
 from exporter.core.moments import Clock, utc_now
 from exporter.ledger.file import Ledger
@@ -118,7 +119,14 @@ def _from_ledger(
         raise AskError(f"{path} cannot be read: {error}") from None
     try:
         # Names are read once: an answer asks for one a row.
-        source = Source(ledger=ledger, config=config, now=clock(), names=ledger.accounts.names())
+        now = clock()
+        source = Source(
+            ledger=ledger,
+            config=config,
+            now=now,
+            names=ledger.accounts.names(),
+            scale=lambda: scale_for(config, ledger, now)[0],
+        )
         warning = f"{why}; this is from {path}" if isinstance(why, RefusedError) else None
         return _answer(endpoint.reply(source, query), str(path), warning)
     except ValueError as error:

@@ -45,6 +45,10 @@ class CubeMonth:
         path = self.folder / name if self.folder is not None else None
         return path if path is not None and path.exists() else None
 
+    def has_cost_type(self, cost_type: str) -> bool:
+        """Whether its source reports a cost type: FOCUS has no gross ones; all where `details` does not list them."""
+        return cost_type in self.details.get("cost_types", (cost_type,))
+
 
 class CubeMonths:
     """The months of one ledger; `folder` lies beside its file."""

@@ -180,6 +180,13 @@ def read_dimensions(ledger: Ledger, beside: Beside) -> frozenset[str]:
     return frozenset(name for (name,) in rows)
 
 
+def known_keys(ledger: Ledger, dimension: Dimension) -> frozenset[str]:
+    """Every key of a dimension that had cost on any day."""
+    with ledger.connection() as db:
+        rows = db.execute("SELECT DISTINCT value FROM cube_keys WHERE dimension = ?", (dimension.name,))
+        return frozenset(value for (value,) in rows)
+
+
 def sums(
     ledger: Ledger,
     dimension: Dimension,
@@ -189,19 +196,23 @@ def sums(
     cost_type: str,
     *,
     subjects: Iterable[str] | None = None,
+    keys: Iterable[str] | None = None,
     by_day: bool = False,
 ) -> dict[tuple[date | None, str, str], int | None]:
     """Units of 1e-10 USD over [start, end) by day (None unless `by_day`), account id or service, and key.
 
-    None where a row has no such cost type: its sum is not known.
+    Of all `subjects` and `keys` unless some are given. None where a row has no such cost type: its sum is not known.
     """
     if cost_type not in AMOUNTS:
         raise ValueError(f"{cost_type} is not a cost type")
     column = _column(beside)
-    where, given = "", []
-    if subjects is not None:
-        given = sorted(subjects)
-        where = f" AND {column} IN ({', '.join('?' * len(given))})"
+    where = ""
+    given: list[str] = []
+    for name, wanted in ((column, subjects), ("value", keys)):
+        if wanted is not None:
+            chosen = sorted(wanted)
+            where += f" AND {name} IN ({', '.join('?' * len(chosen))})"
+            given += chosen
     day = "day" if by_day else "NULL"
     with ledger.connection() as db:
         rows = db.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import islice, takewhile
@@ -51,6 +51,39 @@ class CostTable:
                 (start.toordinal(), end.toordinal(), service),
             ).fetchall()
         return {(date.fromordinal(day), account_id): to_usd(units) for day, account_id, units in rows}
+
+    def units(
+        self,
+        start: date,
+        end: date,
+        cost_type: str,
+        *,
+        by_day: bool = False,
+        accounts: Collection[str] | None = None,
+        services: Collection[str] | None = None,
+    ) -> dict[tuple[date | None, str, str], int]:
+        """Units of 1e-10 USD over [start, end) by day (None unless `by_day`), account id and service."""
+        if cost_type not in AMOUNTS:
+            raise ValueError(f"{cost_type} is not a cost type")
+        given: list[int | str] = [start.toordinal(), end.toordinal()]
+        where = ""
+        for column, names in (("account_id", accounts), ("service", services)):
+            if names is not None:
+                where += f" AND {column} IN ({', '.join('?' * len(names))})"
+                given += sorted(names)
+        chosen = f" AND series IN (SELECT id FROM series WHERE TRUE{where})" if where else ""  # noqa: S608 # known columns
+        day = "day" if by_day else "NULL"
+        with self._database.connection() as db:
+            rows = db.execute(
+                f"SELECT day_of_row, account_id, service, summed.* FROM (SELECT {exact_sum(f'total_{cost_type}')},"  # noqa: S608 # a known column
+                f" {day} AS day_of_row, series FROM cost WHERE day >= ? AND day < ?{chosen}"
+                " GROUP BY day_of_row, series) AS summed JOIN series ON series.id = summed.series",
+                given,
+            ).fetchall()
+        return {
+            (date.fromordinal(ordinal) if by_day else None, account_id, service): joined(high, low)
+            for ordinal, account_id, service, high, low, *_ in rows
+        }
 
     def series(self) -> dict[int, tuple[str, str]]:
         """Account id and service by the number of the series."""

@@ -22,7 +22,7 @@ from waiting import wait_for
 
 from exporter.aws import cost_explorer
 from exporter.cli.output import dollars
-from exporter.core.moments import month_start, start_of_day, utc_now
+from exporter.core.moments import month_start, utc_now
 from simulated_aws import OrganizationSpec, SimulatedAws
 
 pytestmark = pytest.mark.stack
@@ -139,20 +139,6 @@ def test_costs_equal_what_aws_holds_to_the_last_digit(where: str, request: pytes
     assert {
         (row["account_id"], row["service"]): Decimal(row["usd"]) for row in rows if Decimal(row["usd"])
     } == expected
-
-
-def test_regions_add_up_to_the_month_and_what_is_not_collected_says_how_to_have_it(
-    terminal: Terminal,
-) -> None:
-    if utc_now() < start_of_day(month_start(utc_now().date())) + timedelta(hours=13):
-        pytest.skip("a month is first read at noon of the 1st")
-    data = terminal.json("costs", "--by", "region")
-    month = terminal.json("costs", "--from", data["month"], "--to", utc_now().date().isoformat())
-    # They are two reads, and between them AWS tells more of today.
-    assert float(data["total_usd"]) == pytest.approx(float(month["total_usd"]), rel=0.01)
-    assert {row["value"] for row in data["rows"]} >= {"us-east-1", "eu-west-1"}
-    done = terminal.run("costs", "--by", "usage-type", code=1)
-    assert "enable collectors.cost_breakdowns and list it there" in done.stderr
 
 
 def test_what_is_piped_is_data_alone_and_what_is_for_people_goes_beside_it(terminal: Terminal) -> None:

@@ -70,7 +70,7 @@ def assert_without_ledger(client: Client, reason: str, unknown: set[str] = OF_LE
     page = client.get("/")
     assert (page.status_code, "the ledger cannot be read" in page.text) == (200, True)
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
-    questions = {"breakdowns": {"key": "region"}, "reread": {"start": yesterday, "end": yesterday}}
+    questions = {"reread": {"start": yesterday, "end": yesterday}}
     for endpoint in all_endpoints():
         if endpoint.name not in FOR_ITSELF:
             answer = client.get(f"/api/v1/{endpoint.name}", params=questions.get(endpoint.name))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -20,6 +22,12 @@ PERIOD = {
 }
 DATABASES = {"Dimensions": {"Key": "SERVICE", "Values": ["Amazon Relational Database Service"]}}
 RESERVED: dict[str, Any] = {"TimePeriod": PERIOD, "Granularity": "MONTHLY", "Filter": DATABASES}
+
+EACH_RESERVED: dict[str, Any] = {
+    "TimePeriod": PERIOD,
+    "Filter": DATABASES,
+    "GroupBy": [{"Type": "DIMENSION", "Key": "SUBSCRIPTION_ID"}],
+}
 
 
 def _answered(aws: SimulatedAws, service: str, operation: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -46,8 +54,10 @@ def _unknown(shape: Shape, value: Any, path: str) -> Iterator[str]:
     ("service", "operation", "params"),
     [
         ("ce", "GetSavingsPlansUtilization", {"TimePeriod": PERIOD}),
+        ("ce", "GetSavingsPlansUtilizationDetails", {"TimePeriod": PERIOD}),
         ("ce", "GetSavingsPlansCoverage", {"TimePeriod": PERIOD, "Granularity": "MONTHLY"}),
         ("ce", "GetReservationUtilization", RESERVED),
+        ("ce", "GetReservationUtilization", EACH_RESERVED),
         ("ce", "GetReservationCoverage", {**RESERVED, "Metrics": ["Hour", "Cost"]}),
         ("cost-optimization-hub", "ListRecommendations", {}),
         ("cost-optimization-hub", "ListRecommendationSummaries", {"groupBy": "AccountId"}),
@@ -69,6 +79,7 @@ def test_answers_have_no_member_that_aws_does_not_have(
         ("get_savings_plans_coverage", {"End": TODAY.isoformat()}, "ValidationException"),
         ("get_savings_plans_utilization", {"End": PERIOD["Start"]}, "ValidationException"),
         ("get_savings_plans_utilization", {"Start": "2020-01-01"}, "ValidationException"),
+        ("get_savings_plans_utilization_details", {"End": TODAY.isoformat()}, "ValidationException"),
         ("get_reservation_utilization", {"End": PERIOD["End"]}, "DataUnavailableException"),  # of EC2
     ],
 )  # fmt: skip
@@ -115,3 +126,65 @@ def test_recommendations_are_one_for_each_resource_unless_all_are_asked_for(
     assert len({(item["accountId"], item["resourceId"]) for item in one}) == len(one)
     total = hub.list_recommendation_summaries(groupBy="ActionType")["estimatedTotalDedupedSavings"]
     assert total == pytest.approx(sum(item["estimatedMonthlySavings"] for item in one) - 12.5)
+
+
+def _sums(items: list[Mapping[str, str]], *names: str) -> list[Decimal]:
+    return [sum((Decimal(item[name]) for item in items), Decimal(0)) for name in names]
+
+
+def test_single_plans_add_up_to_what_is_told_of_all(aws: SimulatedAws, client: Client) -> None:
+    ce = client("ce")
+    details: list[dict[str, Any]] = []
+    token: dict[str, str] = {}
+    while True:
+        page = ce.get_savings_plans_utilization_details(TimePeriod=PERIOD, MaxResults=1, **token)
+        details += page["SavingsPlansUtilizationDetails"]
+        if not page.get("NextToken"):
+            break
+        token = {"NextToken": page["NextToken"]}
+    assert len({each["SavingsPlanArn"] for each in details}) == len(aws.commitments.plans) == 3
+    names = ("TotalCommitment", "UsedCommitment", "UnusedCommitment")
+    whole = ce.get_savings_plans_utilization(TimePeriod=PERIOD)["Total"]["Utilization"]
+    assert _sums([each["Utilization"] for each in details], *names) == _sums([whole], *names)
+    assert _sums([page["Total"]["Utilization"]], *names) == _sums([whole], *names)
+    assert {each["Attributes"]["PaymentOption"] for each in details} == {
+        "All Upfront", "No Upfront", "Partial Upfront",
+    }  # fmt: skip
+
+
+def test_single_reservations_add_up_to_what_is_told_of_all(aws: SimulatedAws, client: Client) -> None:
+    ce = client("ce")
+    groups: list[dict[str, Any]] = []
+    token: dict[str, str] = {}
+    while True:
+        page = ce.get_reservation_utilization(**EACH_RESERVED, MaxResults=1, **token)
+        groups += page["UtilizationsByTime"][0]["Groups"]
+        if not page.get("NextPageToken"):
+            break
+        token = {"NextPageToken": page["NextPageToken"]}
+    names = ("PurchasedHours", "TotalActualHours", "TotalAmortizedFee", "RICostForUnusedHours")
+    whole = ce.get_reservation_utilization(**RESERVED)["Total"]
+    assert len(groups) == 2
+    assert _sums([each["Utilization"] for each in groups], *names) == _sums([whole], *names)
+    assert {each["Value"] for each in groups} == {each["Attributes"]["subscriptionId"] for each in groups}
+    assert error_code(ce.get_reservation_utilization, **EACH_RESERVED, Granularity="DAILY") == (
+        "ValidationException"
+    )
+
+
+def test_a_commitment_counts_on_the_days_of_its_term_only(aws: SimulatedAws, client: Client) -> None:
+    held = aws.commitments.plans
+    ends = NOW - timedelta(days=5)
+    aws.commitments.plans = [
+        replace(held[0], end=ends, commitment=Decimal(7), unused=Decimal(1)),
+        replace(held[1], start=NOW + timedelta(days=1)),
+    ]
+    ce = client("ce")
+    days = {"Start": (TODAY - timedelta(days=8)).isoformat(), "End": (TODAY - timedelta(days=1)).isoformat()}
+    (only,) = ce.get_savings_plans_utilization_details(TimePeriod=days)["SavingsPlansUtilizationDetails"]
+    assert _sums([only["Utilization"]], "TotalCommitment", "UnusedCommitment") == [21, 3]
+    assert only["Attributes"]["Status"] == "Retired"
+    later = days | {"Start": (TODAY - timedelta(days=4)).isoformat()}
+    code = error_code(ce.get_savings_plans_utilization_details, TimePeriod=later)
+    aws.commitments.plans = held
+    assert code == "DataUnavailableException"

@@ -199,7 +199,7 @@ def test_regions_are_those_of_the_organisation(aws: SimulatedAws, client: Client
 
 def test_what_is_not_simulated_is_a_client_error(client: Client) -> None:
     assert error_code(client("ec2").describe_aggregate_id_format) == "UnknownOperationException"
-    assert error_code(client("ce").list_cost_category_definitions) == "UnknownOperationException"
+    assert error_code(client("ce").list_cost_allocation_tags) == "UnknownOperationException"
 
 
 def test_the_environment_is_all_that_an_sdk_needs(aws: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:

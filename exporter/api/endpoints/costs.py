@@ -1,78 +1,135 @@
-"""Cost of a range of UTC days by account, service or day, from the ledger."""
+"""Cost of a range of UTC days by any of the dimensions that are stored."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from datetime import date, timedelta
+from collections.abc import Iterable
+from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from exporter.api.refusals import explain, is_read
 from exporter.api.source import DayRange, Endpoint, Source
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.money import to_usd, usd_text
 from exporter.cost.refresh_plan import refreshed_at
+from exporter.cube import question as cube
+from exporter.cube.question import Answer, Question, parse_filter, parse_key
 
 _DEFAULT_DAYS = 30
-
-Key = Literal["account", "service", "day"]
+_KEYS = (
+    "account, service, day, month, region, usage_type, operation, charge_type, billing_entity, resource,"
+    " tag:<key> or cost_category:<name>"
+)
 
 
 class Query(DayRange):
-    """Which days, and by what."""
+    """Which days, by what, and of what."""
 
     start: date | None = Field(default=None, description="First UTC day; 30 days before the last by default.")
-    by: tuple[Key, ...] = Field(default=("account", "service"), description="What the rows are of.")
+    by: tuple[str, ...] = Field(
+        default=("account", "service"),
+        description=f"What the rows are of, several together: {_KEYS}. Commas separate them, too.",
+    )
+    where: tuple[str, ...] = Field(
+        default=(),
+        description="Filters such as region=eu-west-1; any of those of one key has to match. `tag:team=` is untagged.",
+    )
     account_id: str | None = Field(default=None, description="Only this account.")
     service: str | None = Field(default=None, description="Only this service, e.g. ec2.")
     cost_type: Literal["unblended", "blended", "amortized", "net_unblended", "net_amortized"] | None = Field(
         default=None, description="Another cost type than the configured one."
     )
+    limit: int = Field(
+        default=10_000, ge=1, le=100_000, description="Most rows, the most expensive; the rest is counted."
+    )
+
+    @field_validator("by")
+    @classmethod
+    def _parsed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = [parse_key(name) for part in value for name in part.split(",")]
+        return tuple(dict.fromkeys(names))
+
+    @field_validator("where")
+    @classmethod
+    def _are_filters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_filter(text)
+        return value
 
 
 def answer(source: Source, query: Query) -> dict[str, Any]:
-    """Rows with `usd` as text, most expensive first; `missing_days` have not been read and are not in the sums.
+    """Rows with `usd` as text, most expensive first.
 
-    `total_usd` is None where no day has been read.
+    `missing_days` have not been read, and the months of `not_available` have no such cost type or dimension: neither
+    is in the sums. `total_usd` is None where no day is. `rows_left_out` are beyond the limit, and in the total.
+    `usd_in_other` is cost of `other` that may match a filter. ValueError for what is not stored, with what to switch on.
     """
-    ledger = source.ledger
-    cost_type = query.cost_type or source.config.settings(COST).cost_type
-    wanted = source.service(query.service)
     days = query.days(source.now, _DEFAULT_DAYS)
-    start, end = days[0], days[-1]
-    states = ledger.reads.day_states(start, end + timedelta(days=1))
-    missing = [day for day in days if day not in states or states[day].read_at is None]
-    series = ledger.cost.series()
-    sums: defaultdict[tuple[str, ...], int] = defaultdict(int)
-    for day in days:
-        for number, units in ledger.cost.day_units(day, cost_type):
-            account_id, service = series[number]
-            if query.account_id in (None, account_id) and wanted in (None, service):
-                key = {"account": account_id, "service": service, "day": day.isoformat()}
-                sums[tuple(key[part] for part in query.by)] += units
-    rows = []
-    for values, units in sums.items():
-        row: dict[str, Any] = dict(zip(query.by, values, strict=True))
-        if "account" in row:
-            row["account_id"] = row.pop("account")
-            row["account"] = source.account(row["account_id"])
-        rows.append((units, {**row, "usd": usd_text(to_usd(units))}))
-    rows.sort(key=lambda item: (-item[0], str(item[1])))
-    read_at = refreshed_at(ledger, source.now)
+    asked = Question(
+        start=days[0],
+        end=date.fromordinal(days[-1].toordinal() + 1),
+        by=query.by,
+        where=_where(source, query),
+        cost_type=query.cost_type or source.config.settings(COST).cost_type,
+    )
+    found = cube.answer(source.ledger, asked)
+    if found.cannot is not None and not (found.cannot.why == "unread" and is_read(source, asked)):
+        raise ValueError(explain(source, asked, found.cannot))
+    rows = sorted(_rows(source, asked, found), key=lambda item: (-item[0], str(item[1])))
+    read_at = found.read_at or refreshed_at(source.ledger, source.now)
+    left_out = [units for units, _ in rows[query.limit :]]
     return {
-        "start": start.isoformat(),
-        "end": end.isoformat(),
-        "cost_type": cost_type,
+        "start": days[0].isoformat(),
+        "end": days[-1].isoformat(),
+        "cost_type": asked.cost_type,
+        "by": list(asked.by),
         "read_at": read_at.isoformat() if read_at else None,
-        "missing_days": [day.isoformat() for day in missing],
-        "total_usd": usd_text(sum((to_usd(units) for units, _ in rows), Decimal(0)))
-        if missing != days
-        else None,
-        "rows": [row for _, row in rows],
+        "missing_days": [day.isoformat() for day in found.missing],
+        "not_available": [
+            {"month": f"{gap.month:%Y-%m}", "missing": gap.missing}
+            for gap in sorted(found.gaps, key=lambda gap: gap.month)
+        ],
+        "usd_in_other": _usd(found.in_other) if found.has_other else None,
+        "total_usd": _usd(sum(units for units, _ in rows)) if found.days else None,
+        "rows_left_out": len(left_out),
+        "usd_left_out": _usd(sum(left_out)),
+        "rows": [row for _, row in rows[: query.limit]],
     }
 
 
+def _where(source: Source, query: Query) -> dict[str, frozenset[str]]:
+    """The filters by key; ValueError for an account or service that is not known."""
+    found: dict[str, set[str]] = {}
+    given = [parse_filter(text) for text in query.where]
+    given += [("account", query.account_id)] if query.account_id is not None else []
+    given += [("service", query.service)] if query.service is not None else []
+    for name, value in given:
+        if name == "service":
+            value = source.service(value) or value
+        elif name == "account" and not source.has_account(value):
+            raise ValueError(f"account: found {value!r}, expected the id of an account that is known")
+        found.setdefault(name, set()).add(value)
+    return {name: frozenset(values) for name, values in found.items()}
+
+
+def _rows(source: Source, asked: Question, found: Answer) -> Iterable[tuple[int, dict[str, Any]]]:
+    for values, units in found.costs.items():
+        row: dict[str, Any] = dict(zip(asked.by, values, strict=True))
+        if "account" in row:
+            row["account_id"] = row.pop("account")
+            row["account"] = source.account(row["account_id"])
+        yield units, {**row, "usd": _usd(units)}
+
+
+def _usd(units: int) -> str:
+    return usd_text(to_usd(units) if units else Decimal(0))
+
+
 ENDPOINT = Endpoint(
-    name="costs", help="Cost of a range of days by account, service or day", query=Query, answer=answer
+    name="costs",
+    help="Cost of a range of days by account, service, day, region, usage type, tag and the like",
+    query=Query,
+    answer=answer,
 )

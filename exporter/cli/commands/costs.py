@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -27,7 +28,37 @@ if TYPE_CHECKING:
     from exporter.cli.ask import CommandAnswer
     from exporter.config.model import Config
 
-_HEADINGS = {"account": "Account", "service": "Service", "day": "Day"}
+F = TypeVar("F", bound=Callable[..., object])
+
+_MOST_ROWS = 100_000
+_KEYS = (
+    "account, service, day, month, region, usage-type, operation, charge-type, billing-entity, resource,"
+    " tag:<key>, cost_category:<name>"
+)
+_WITHOUT = {"resource": "(no resource id)", "region": "(no region)"}
+_FILTERS = ("region", "usage-type", "charge-type")
+
+
+def _filter_options(function: F) -> F:
+    """Options that each give a filter; all may be repeated: any of the values of one key has to match."""
+    options = [
+        click.option("--account", "accounts", multiple=True, help="Only this account, by id or name."),
+        click.option("--service", "services", multiple=True, help="Only this service, e.g. ec2."),
+        *(
+            click.option(f"--{name}", name.replace("-", "_"), multiple=True, help=f"Only this {name}.")
+            for name in _FILTERS
+        ),
+        click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only cost with this tag."),
+        click.option(
+            "--where",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Only cost of this value of a key of --by; an empty value is cost that has none.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 @click.command(
@@ -36,7 +67,8 @@ _HEADINGS = {"account": "Account", "service": "Service", "day": "Day"}
         "costs --by-service --top 5",
         "costs --from 2026-01-01 --to 2026-01-31 --by-account",
         "costs --service ec2 --by-day --csv > ec2.csv",
-        "costs --by region",
+        "costs --by region,month --account prod --from 2026-08-01 --to 2026-10-31",
+        "costs --by usage-type --tag team=web",
     ),
 )
 @asking_options
@@ -50,15 +82,14 @@ _HEADINGS = {"account": "Account", "service": "Service", "day": "Day"}
 @click.option("--by-day", is_flag=True, help="A row a day.")
 @click.option(
     "--by",
-    "key",
-    metavar="KEY",
-    help="The month to date by region, charge-type, usage-type, tag:<key> or cost_category:<name>,"
-    " where collected.",
+    "keys",
+    multiple=True,
+    metavar="KEY[,KEY]",
+    help=f"What the rows are of: {_KEYS}. A combination that is not stored says what to switch on.",
 )
-@click.option("--account", help="Only this account, by id or name.")
-@click.option("--service", help="Only this service, e.g. ec2.")
+@_filter_options
 @click.option("--cost-type", type=click.Choice(AMOUNTS), help="Another than the configured cost type.")
-@click.option("--top", type=click.IntRange(1), help="Only the most expensive rows.")
+@click.option("--top", type=click.IntRange(1, _MOST_ROWS), help="Only the most expensive rows.")
 def command(
     config_path: Path | None,
     url: str | None,
@@ -72,96 +103,105 @@ def command(
     by_account: bool,
     by_service: bool,
     by_day: bool,
-    key: str | None,
-    account: str | None,
-    service: str | None,
+    keys: tuple[str, ...],
+    accounts: tuple[str, ...],
+    services: tuple[str, ...],
+    region: tuple[str, ...],
+    usage_type: tuple[str, ...],
+    charge_type: tuple[str, ...],
+    tags: tuple[str, ...],
+    where: tuple[str, ...],
     cost_type: str | None,
     top: int | None,
 ) -> None:
-    """What was spent, by account and service.
+    """What was spent, by account, service, tag and more.
 
     From the running exporter or its ledger, at no cost.
     """
     config = load(config_path)
     refresh_if_live(config, "cost", url, live=live, yes=yes)
-    if key is not None:
-        if any((days, hours, start, end, by_service, by_day, service, cost_type)):
-            raise click.UsageError(
-                "--by goes with --by-account, --account and --top: it is of the month to date"
-            )
-        _breakdown(config, url, output, key, by_account, account, top)
-        return
     first, last = _range(utc_now(), days, hours, start, end)
     flags = {"account": by_account, "service": by_service, "day": by_day}
-    by = [key for key, chosen in flags.items() if chosen] or ["account", "service"]
+    by = [key for key, chosen in flags.items() if chosen] + [key for text in keys for key in text.split(",")]
+    filters = [
+        *_named(config, url, accounts, services, where),
+        *(f"region={value}" for value in region),
+        *(f"usage_type={value}" for value in usage_type),
+        *(f"charge_type={value}" for value in charge_type),
+        *(f"tag:{text}" for text in tags),
+    ]
     found = ask_or_fail(
         config,
         "costs",
         {
             "start": first.isoformat(),
             "end": last.isoformat(),
-            "by": by,
-            "account_id": account_named(config, url, account),
-            "service": service_named(config, url, service),
+            "by": by or ["account", "service"],
+            "where": filters,
             "cost_type": cost_type,
+            "limit": None if output == Format.TABLE else _MOST_ROWS,
         },
         url,
     )
-    _print(found, output, by, top)
+    _print(found, output, top)
     if output == Format.TABLE:
         if hours:
             note("Cost is known by UTC day: whole days are shown, and the newest may be partial.")
         note(f"Total {dollars(found.data['total_usd'])}, {found.age(utc_now())}.")
 
 
-def _print(found: CommandAnswer, output: str, by: list[str], top: int | None) -> None:
+def _named(
+    config: Config, url: str | None, accounts: Sequence[str], services: Sequence[str], where: Sequence[str]
+) -> list[str]:
+    """Filters with accounts and services as the exporter names them; exit code 2 where that is not clear."""
+    found = []
+    wanted = {"account": list(accounts), "service": list(services)}
+    for text in where:
+        key, _, value = text.partition("=")
+        if key.strip().lower() in wanted:
+            wanted[key.strip().lower()].append(value)
+        else:
+            found.append(text)
+    found += [f"account={account_named(config, url, name)}" for name in wanted["account"]]
+    return found + [f"service={service_named(config, url, name)}" for name in wanted["service"]]
+
+
+def _print(found: CommandAnswer, output: str, top: int | None) -> None:
     data = found.data
+    by = list(data["by"])
     rows = sorted(data["rows"], key=lambda row: row["day"]) if by == ["day"] else data["rows"]
     shown = rows[:top] if top else rows
-    columns = [Column(key, _HEADINGS[key]) for key in by]
+    columns = [_column(key) for key in by]
     if "account" in by:
         columns.insert(by.index("account") + 1, account_id_column())
-    total = {by[0]: "Total", "usd": data["total_usd"]}
     emit(
         output,
         {**data, "rows": shown},
         shown,
         [*columns, money("usd", "Cost")],
         title=f"{data['cost_type'].capitalize()} cost, {data['start']} to {data['end']} UTC",
-        footer=total,
+        footer={by[0]: "Total", "usd": data["total_usd"]},
     )
-    if output == Format.TABLE and top and len(rows) > top:
-        note(f"{len(rows) - top} more rows; the total is of all of them.")
+    more = len(rows) - len(shown) + data["rows_left_out"]
+    if more and (output == Format.TABLE or data["rows_left_out"]):
+        narrow = " Filters, fewer days or fewer keys show all." if data["rows_left_out"] else ""
+        note(f"{more} more rows; the total is of all of them.{narrow}")
     if data["missing_days"]:
         missing = data["missing_days"]
         note(f"{len(missing)} days have not been read and are not in the sums, e.g. {missing[0]}.")
+    for gap in data["not_available"]:
+        note(f"{gap['month']} is not in the sums: {gap['missing']} is not in its data export.")
+    if data["usd_in_other"] is not None:
+        note(
+            f"{dollars(data['usd_in_other'])} of smaller values, kept as `other`, may match the filters too."
+        )
 
 
-def _breakdown(
-    config: Config,
-    url: str | None,
-    output: str,
-    key: str,
-    by_account: bool,
-    account: str | None,
-    top: int | None,
-) -> None:
-    kind, colon, name = key.partition(":")
-    parameters = {
-        "key": kind.replace("-", "_") + colon + name,
-        "by_account": by_account,
-        "account_id": account_named(config, url, account),
-    }
-    found = ask_or_fail(config, "breakdowns", parameters, url)
-    rows = found.data["rows"][:top] if top else found.data["rows"]
-    columns = [Column("value", key.capitalize(), lambda value: value or "(none)"), money("usd", "Cost")]
-    if by_account:
-        columns[:0] = [Column("account", "Account"), account_id_column()]
-    total = {columns[0].key: "Total", "usd": found.data["total_usd"]}
-    title = f"{found.data['cost_type'].capitalize()} cost since {found.data['month']} UTC"
-    emit(output, {**found.data, "rows": rows}, rows, columns, title=title, footer=total)
-    if output == Format.TABLE:
-        note(f"Total {dollars(found.data['total_usd'])}, {found.age(utc_now())}.")
+def _column(key: str) -> Column:
+    kind, _, name = key.partition(":")
+    heading = name or kind.replace("_", " ").capitalize()
+    without = _WITHOUT.get(key, "(none)")
+    return Column(key, heading, lambda value: str(value) or without)
 
 
 def _range(

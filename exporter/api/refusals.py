@@ -1,0 +1,102 @@
+"""Why a question about cost has no answer, what to switch on for it, and what that costs a month."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from exporter.api.source import Source
+from exporter.aws.meter import unit_price
+from exporter.collectors.cost_breakdowns import COLLECTOR as BREAKDOWNS
+from exporter.collectors.cost_breakdowns import CostBreakdownsSettings
+from exporter.cube.dimensions import Dimension
+from exporter.cube.question import Cannot, Question
+from exporter.declarations.calls import Scale
+
+_DOCS = "docs/data-exports.md"
+_EXPORT = f"set collectors.cost.source: data_export (S3 requests only; {_DOCS})"
+
+
+def is_read(source: Source, asked: Question) -> bool:
+    """Whether the configuration reads the one dimension of a question: its days come, or are not there yet."""
+    (dimension,) = asked.dimensions
+    settings = source.config.settings(BREAKDOWNS)
+    return settings.enabled and settings == _with(settings, dimension, asked.subjects)
+
+
+def explain(source: Source, asked: Question, cannot: Cannot) -> str:
+    """The refusal in words for a person."""
+    names = _joined([name.replace("_", " ") if ":" not in name else name for name in asked.keys])
+    if cannot.why == "not_available":
+        return _not_available(cannot.missing)
+    if cannot.why == "no_duckdb":
+        return f'{names} together need DuckDB: pip install "aws-spend-exporter[export]"'
+    if cannot.lines_from is not None:
+        return (
+            f"{names} {'are' if len(asked.keys) > 1 else 'is'} known from {cannot.lines_from} on, where the data"
+            " export begins; Cost Explorer, which was read before, reports two keys at a time"
+        )
+    if cannot.why == "resource":
+        return f"resource is not known from Cost Explorer, which keeps it for 14 days only: {_EXPORT}"
+    if cannot.why == "together":
+        return (
+            f"{names} together are not known from Cost Explorer, which reports two keys at a time: {_EXPORT}"
+        )
+    (dimension,) = asked.dimensions
+    beside = " beside service" if "service" in asked.subjects else ""
+    return f"{dimension.name}{beside} is not read: {_switch(source, dimension, asked.subjects)}"
+
+
+def _not_available(missing: str) -> str:
+    if ":" in missing:
+        return f"{missing} is not in the lines of these days: list its key in collectors.cost_breakdowns"
+    return (
+        f"{missing.replace('_', ' ')} is not in the data export of these days: FOCUS has no cost types but net_unblended"
+        f" and net_amortized, and FOCUS 1.2 no usage type ({_DOCS})"
+    )
+
+
+def _with(
+    settings: CostBreakdownsSettings, dimension: Dimension, subjects: Sequence[str]
+) -> CostBreakdownsSettings:
+    """The settings that read a dimension beside what a question needs."""
+    changes: dict[str, object] = {"enabled": True}
+    if dimension.kind == "tag":
+        changes["tags"] = tuple(dict.fromkeys((*settings.tags, dimension.key)))
+    elif dimension.kind == "cost_category":
+        changes["cost_categories"] = tuple(dict.fromkeys((*settings.cost_categories, dimension.key)))
+    else:
+        changes["by"] = tuple(dict.fromkeys((*settings.by, dimension.kind)))
+    return settings.model_copy(update=changes)
+
+
+def _switch(source: Source, dimension: Dimension, subjects: Sequence[str]) -> str:
+    """What to set, and what it adds to the month, priced as `plan` does."""
+    now = source.config.settings(BREAKDOWNS)
+    then = _with(now, dimension, subjects)
+    steps = [] if now.enabled else ["set collectors.cost_breakdowns.enabled: true"]
+    for name in ("by", "tags", "cost_categories"):
+        steps += [
+            f"add {value} to collectors.cost_breakdowns.{name}"
+            for value in getattr(then, name)
+            if value not in getattr(now, name)
+        ]
+    if source.scale is None:
+        return " and ".join(steps)
+    scale = source.scale()
+    usd = _usd(then, scale) - (_usd(now, scale) if now.enabled else 0)
+    return f"{' and '.join(steps)} (about ${usd:.2f} a month)"
+
+
+def _usd(settings: CostBreakdownsSettings, scale: Scale) -> Decimal:
+    return sum(
+        (
+            call.per_month * unit_price(call.service, call.operation)
+            for call in BREAKDOWNS.paid_calls(settings, scale)
+        ),
+        Decimal(0),
+    )
+
+
+def _joined(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

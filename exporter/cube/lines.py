@@ -1,0 +1,190 @@
+"""Sums over months of lines: DuckDB in this process, bounded in memory, time and rows.
+
+Names of columns are taken from the files, and every value is bound: no text of a question becomes SQL.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.core.amounts import AMOUNTS
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+MOST_GROUPS = 200_000
+"""The rows that one question may have before the largest are chosen."""
+_MEMORY = "256MB"
+_THREADS = 2
+_SECONDS = 20.0
+_TIMES = {"day": "CAST(day AS VARCHAR)", "month": "strftime(day, '%Y-%m')"}
+_COLUMNS = {"account": "account_id"}
+_NARROW = "ask for fewer days or dimensions, or add filters"
+
+
+class LinesError(ValueError):
+    """There is no answer, for the reason in the text."""
+
+
+class LinesGoneError(Exception):
+    """A file is not there any more: its month was replaced while it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which lines are summed: half-open ranges of days, and the values of each key of which one has to match."""
+
+    ranges: Sequence[tuple[date, date]]
+    where: Mapping[str, frozenset[str]]
+
+
+def is_installed() -> bool:
+    """Whether DuckDB is there: it comes with the extra `export`."""
+    return find_spec("duckdb") is not None
+
+
+def sums(
+    files: Sequence[Path], by: Sequence[str], chosen: Filter, cost_type: str, *, seconds: float = _SECONDS
+) -> dict[tuple[str, ...], int]:
+    """Units of 1e-10 USD by the keys `by`: account, service, day, month, or the name of a dimension.
+
+    Each of the keys and the cost type has to be known in every file, see `unknown`. LinesError for a question that
+    is too large, LinesGoneError if a file is gone.
+    """
+    if cost_type not in AMOUNTS:
+        raise ValueError(f"{cost_type} is not a cost type")
+    if not files or not chosen.ranges:
+        return {}
+    with _opened(files, seconds) as db:
+        columns = _columns(db, files)
+        keys = [_expression(key, columns) for key in by]
+        condition, given = _condition(chosen, columns)
+        rows = db.execute(
+            f"SELECT {''.join(f'{key}, ' for key in keys)}SUM({cost_type})"  # noqa: S608 # names of columns of the files
+            f" FROM read_parquet(?, union_by_name = true) WHERE {condition}"
+            f"{' GROUP BY ALL' if keys else ''} LIMIT {MOST_GROUPS + 1}",
+            [[str(path) for path in files], *given],
+        ).fetchall()
+    if len(rows) > MOST_GROUPS:
+        raise LinesError(f"more than {MOST_GROUPS:,} rows: {_NARROW}")
+    # Without a key there is one row even of no line; its sum is NULL.
+    return {tuple(values): int(units) for *values, units in rows if units is not None}
+
+
+def values(files: Sequence[Path], dimension: str, *, seconds: float = _SECONDS) -> frozenset[str]:
+    """Every value of a dimension."""
+    if not files:
+        return frozenset()
+    with _opened(files, seconds) as db:
+        column = _expression(dimension, _columns(db, files))
+        rows = db.execute(
+            f"SELECT DISTINCT {column} FROM read_parquet(?, union_by_name = true)"  # noqa: S608 # a column of the files
+            f" WHERE {column} IS NOT NULL LIMIT {MOST_GROUPS}",
+            [[str(path) for path in files]],
+        ).fetchall()
+    return frozenset(value for (value,) in rows)
+
+
+_KNOWN: OrderedDict[tuple[Path, str], bool] = OrderedDict()  # a file is never written again
+_KNOWN_MOST = 10_000
+
+
+def unknown(files: Sequence[Path], keys: Sequence[str], *, seconds: float = _SECONDS) -> dict[Path, str]:
+    """Of each file the first of `keys` (dimensions, cost types) that it does not have: no column, or one with NULL."""
+    wanted = [key for key in keys if key not in _TIMES]
+    new = {path: [key for key in wanted if (path, key) not in _KNOWN] for path in files}
+    new = {path: missing for path, missing in new.items() if missing}
+    if new:
+        with _opened(list(new), seconds) as db:
+            for path, asked in new.items():
+                columns = _columns(db, [path])
+                there = [key for key in asked if _COLUMNS.get(key, key) in columns]
+                counts = ", ".join(f"COUNT({_expression(key, columns)})" for key in there)
+                total, *found = db.execute(
+                    f"SELECT COUNT(*){', ' if counts else ''}{counts} FROM read_parquet(?)",  # noqa: S608 # columns of the file
+                    [[str(path)]],
+                ).fetchall()[0]
+                known = {key for key, count in zip(there, found, strict=True) if count == total}
+                _KNOWN.update({(path, key): key in known for key in asked})
+    answered = {
+        path: next((key for key in wanted if not _KNOWN.get((path, key), True)), None) for path in files
+    }
+    while len(_KNOWN) > _KNOWN_MOST:
+        _KNOWN.popitem(last=False)
+    return {path: key for path, key in answered.items() if key is not None}
+
+
+def _columns(db: DuckDBPyConnection, files: Sequence[Path]) -> frozenset[str]:
+    rows = db.execute(
+        "DESCRIBE SELECT * FROM read_parquet(?, union_by_name = true)", [[str(path) for path in files]]
+    ).fetchall()
+    return frozenset(row[0] for row in rows)
+
+
+def _expression(key: str, columns: frozenset[str]) -> str:
+    if key in _TIMES:
+        return _TIMES[key]
+    name = _COLUMNS.get(key, key)
+    if name not in columns:
+        raise LinesError(f"{key} is not known")
+    quoted = name.replace('"', '""')
+    return f'"{quoted}"'
+
+
+def _condition(chosen: Filter, columns: frozenset[str]) -> tuple[str, list[Any]]:
+    """SQL with a mark for each value."""
+    given: list[Any] = [day for limits in chosen.ranges for day in limits]
+    parts = [f"({' OR '.join(['day >= ? AND day < ?'] * len(chosen.ranges))})"]
+    for key, wanted in chosen.where.items():
+        parts.append(
+            f"{_expression(key, columns)} IN ({', '.join('?' * len(wanted))})" if wanted else "FALSE"
+        )
+        given += sorted(wanted)
+    return " AND ".join(parts), given
+
+
+@contextmanager
+def _opened(files: Sequence[Path], seconds: float) -> Iterator[DuckDBPyConnection]:
+    """A database in memory that may read these files and nothing else; foreign errors become ours."""
+    import duckdb
+
+    db = duckdb.connect(
+        ":memory:",
+        config={
+            "memory_limit": _MEMORY,
+            "threads": _THREADS,
+            "temp_directory": "",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "allow_community_extensions": False,
+            "preserve_insertion_order": False,
+        },
+    )
+    timer = threading.Timer(seconds, db.interrupt)
+    timer.daemon = True
+    try:
+        db.execute("SET allowed_paths = ?", [[str(path) for path in files]])
+        db.execute("SET enable_external_access = false")
+        db.execute("SET lock_configuration = true")
+        timer.start()
+        yield db
+    except duckdb.InterruptException:
+        raise LinesError(f"no answer within {seconds:g} s: {_NARROW}") from None
+    except duckdb.OutOfMemoryException:
+        raise LinesError(f"the answer needs more than {_MEMORY} of memory: {_NARROW}") from None
+    except duckdb.Error as error:
+        if not all(path.exists() for path in files):
+            raise LinesGoneError from None
+        raise LinesError(f"lines cannot be read: {error}") from None
+    finally:
+        timer.cancel()
+        with suppress(duckdb.Error):
+            db.close()

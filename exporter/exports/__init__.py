@@ -1,0 +1,1 @@
+"""AWS Data Exports: read, and folded into the months of the cube."""

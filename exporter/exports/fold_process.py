@@ -1,0 +1,89 @@
+"""The process that folds the files of one month: `python -m exporter.exports.fold_process`.
+
+It reads a line of JSON from its standard input and answers it with one: first its settings, then a file to add for each
+line, at last the folder for what it has folded. It ends with the process that has started it, also in the middle of a
+query: DuckDB has memory and disk in use that no one would free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from exporter.exports.fold_settings import FoldSettings
+from exporter.exports.line_file import LineFileError
+from exporter.exports.month_files import write_month
+from exporter.exports.month_tables import MonthTables, details
+
+_NICENESS = 10
+_KILLED_FIRST = 500  # of 1000: when memory ends, Linux takes this process and not the exporter
+
+
+class _FoldFailedError(Exception):
+    """A fold that cannot go on; the message says why in words."""
+
+
+def _requests(lines: queue.SimpleQueue[str], folder: Path) -> None:
+    for line in sys.stdin:
+        lines.put(line)
+    # The other end is gone. A query does not see that, and `sys.exit` would wait for it.
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
+
+
+def _answer(**fields: Any) -> None:
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
+def _guarded(tables: MonthTables, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if "add" in request:
+            return {"lines": tables.add(Path(request["add"]), request["name"])}
+        return {"result": write_month(tables, Path(request["finish"])).to_json()}
+    except LineFileError as error:
+        raise _FoldFailedError(str(error)) from error
+    except duckdb.OutOfMemoryException as error:
+        raise _FoldFailedError(
+            f"needs more than the {tables.settings.memory_mb} MB that the fold may use: {details(error)}"
+        ) from error
+    except duckdb.Error as error:
+        raise _FoldFailedError(f"cannot be folded: {details(error)}") from error
+    except OSError as error:
+        raise _FoldFailedError(f"cannot be folded: {error.strerror or error}") from error
+
+
+def main() -> None:
+    """Fold until the month is written, or the parent is gone."""
+    with contextlib.suppress(OSError):
+        os.nice(_NICENESS)
+        Path("/proc/self/oom_score_adj").write_text(str(_KILLED_FIRST), encoding="ascii")
+    start = json.loads(sys.stdin.readline())
+    folder = Path(start["folder"])
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_requests, args=(lines, folder), daemon=True).start()
+    tables = MonthTables(FoldSettings.from_json(start["settings"]), folder)
+    _answer(ready=True)
+    while True:
+        request = json.loads(lines.get())
+        try:
+            answer = _guarded(tables, request)
+        except _FoldFailedError as failed:
+            _answer(error=str(failed))
+            return
+        _answer(**answer)
+        if "result" in answer:
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Writes months of lines as an import of an export leaves them: Parquet, the ledger's cost, and the row that names the file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+import duckdb
+
+from exporter.core.amounts import AMOUNTS, Units
+from exporter.core.moments import month_start
+from exporter.cube import values
+from exporter.cube.dimensions import parse_dimension
+from exporter.cube.months import LINES, CubeMonths
+from exporter.cube.values import AnyUnits, Beside, CubeRead, Source
+from exporter.ledger.file import Ledger
+from exporter.ledger.reads import CostRead
+
+DIMENSIONS = (
+    "region", "usage_type", "operation", "charge_type", "billing_entity", "resource", "tag:team", "cost_category:unit",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """Cost of one key on one day, the same of every cost type unless `amounts` says so."""
+
+    day: date
+    account: str
+    service: str
+    units: int
+    region: str = "us-east-1"
+    usage_type: str | None = "BoxUsage:m6i.large"
+    operation: str = "RunInstances"
+    charge_type: str = "Usage"
+    billing_entity: str = "AWS"
+    resource: str = ""
+    tags: dict[str, str | None] = field(default_factory=dict)
+    """Values of `tag:team` and `cost_category:unit`; without one there is none."""
+    amounts: tuple[int | None, ...] | None = None
+
+    @property
+    def all_amounts(self) -> AnyUnits:
+        a, b, c, d, e = self.amounts or (self.units,) * len(AMOUNTS)
+        return a, b, c, d, e
+
+    def value(self, name: str) -> str | None:
+        """Of a dimension, or of account, service, day or month."""
+        if name == "month":
+            return f"{self.day:%Y-%m}"
+        if ":" in name:
+            return self.tags.get(name, "")
+        found = getattr(self, name)
+        return str(found) if name == "day" else found
+
+
+def all_days(month: date, until: date | None = None) -> list[date]:
+    end = min(month_start(month, -1), until or date.max)
+    return [month + timedelta(days=number) for number in range((end - month).days)]
+
+
+def write_lines(path: str, lines: Sequence[Line], dimensions: Collection[str] = DIMENSIONS) -> None:
+    """A file of lines, sorted by day and account; equal keys may occur more than once."""
+    columns = ["day", "account_id", "service", *dimensions]
+    types = ["DATE", *["VARCHAR"] * (len(columns) - 1), *["BIGINT"] * len(AMOUNTS)]
+    names = [*columns, *AMOUNTS]
+    with duckdb.connect() as db:
+        quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+        declared = ", ".join(f"{name} {kind}" for name, kind in zip(quoted, types, strict=True))
+        db.execute(f"CREATE TABLE lines ({declared})")
+        if lines:
+            db.executemany(
+                f"INSERT INTO lines VALUES ({', '.join('?' * len(names))})",  # noqa: S608 # question marks
+                [
+                    [
+                        line.day,
+                        line.account,
+                        line.service,
+                        *(line.value(name) for name in dimensions),
+                        *line.all_amounts,
+                    ]
+                    for line in lines
+                ],
+            )
+        db.execute(
+            "COPY (SELECT * FROM lines ORDER BY day, account_id) TO ? (FORMAT parquet)",
+            [path],
+        )
+
+
+def commit_ledger(ledger: Ledger, days: Iterable[date], lines: Iterable[Line], at: datetime) -> None:
+    """What the ledger holds of these days by account and service."""
+    sums: defaultdict[tuple[date, str, str], list[int]] = defaultdict(lambda: [0] * len(AMOUNTS))
+    for line in lines:
+        for index, units in enumerate(line.all_amounts):
+            sums[line.day, line.account, line.service][index] += units or 0
+    known = dict.fromkeys(days, False)
+    costs = {key: Units(*amounts) for key, amounts in sums.items() if key[0] in known}
+    ledger.reads.commit(CostRead(at, known, costs))
+
+
+def commit_values(
+    ledger: Ledger,
+    dimension: str,
+    beside: Beside,
+    days: Iterable[date],
+    lines: Iterable[Line],
+    at: datetime,
+    *,
+    source: Source = "cost_explorer",
+    most: int = 100,
+) -> None:
+    """What the single-key values hold of these days."""
+    sums: defaultdict[tuple[date, str, str], list[int | None]] = defaultdict(lambda: [0] * len(AMOUNTS))
+    for line in lines:
+        key = line.day, line.account if beside == "account" else line.service, line.value(dimension) or ""
+        sums[key] = [
+            None if a is None or b is None else a + b
+            for a, b in zip(sums[key], line.all_amounts, strict=True)
+        ]
+    costs: dict[tuple[date, str, str], AnyUnits] = {}
+    for key, (a, b, c, d, e) in sums.items():
+        costs[key] = a, b, c, d, e
+    read = CubeRead(parse_dimension(dimension), beside, at, source, dict.fromkeys(days, 1), costs)
+    values.commit(ledger, read, most)
+
+
+def commit_export(
+    ledger: Ledger,
+    month: date,
+    lines: Sequence[Line],
+    *,
+    at: datetime | None = None,
+    version: str = "1",
+    dimensions: Collection[str] = DIMENSIONS,
+    until: date | None = None,
+    details: dict[str, object] | None = None,
+) -> None:
+    """A month of an export, whole."""
+    at = at or datetime.combine(month_start(month, -1), datetime.min.time(), UTC) + timedelta(days=2)
+    days = all_days(month, until)
+    months = CubeMonths(ledger)
+    folder = months.new_folder(month)
+    write_lines(str(folder / LINES), lines, dimensions)
+    with ledger.transaction():
+        commit_ledger(ledger, days, lines, at)
+        months.commit(month, "data_export", version, folder, at, details or {"lines": len(lines)})
+    months.remove_superseded()
