@@ -57,7 +57,7 @@ def _cut(dimension: str, what: str, switch: str, most: int = 12) -> Cut:
     return Cut(
         what=what,
         by=what.replace(" ", "-"),
-        without=f"(no {what})",
+        without="(no resource id)" if dimension == "resource" else f"(no {what})",
         family=FAMILY.format(dimension),
         label=dimension,
         filters=_FILTERS,
