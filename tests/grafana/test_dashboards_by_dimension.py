@@ -7,6 +7,7 @@ lines come to.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -369,6 +370,39 @@ def test_data_transfer_stands_apart(prometheus: str, chosen_range: Range) -> Non
     assert summed(shown, lambda key: key[1]) == {
         ago: page.cost(lambda line: line.labels["usage_type"] in TRANSFER, [ago])[True]
         for ago in chosen_range.written
+    }
+
+
+def test_each_step_is_a_click_that_keeps_what_is_chosen() -> None:
+    dashboard = json.loads((build.OUTPUT / "where.json").read_text(encoding="utf-8"))
+    steps: dict[str, str] = {}
+    for panel in lint.panels(dashboard):
+        for link in lint.column_links(panel):
+            path, _, query = link["url"].partition("?")
+            assert path == "/d/aws-spend-where"
+            ((variable, value),) = re.findall(
+                r"var-(\w+)=\$\{__data\.fields\[\"([\w ]+)\"\]:percentencode\}", query
+            )
+            assert value.lower().replace(" ", "_").removesuffix("_id") == variable
+            kept = {*re.findall(r"\$\{(\w+):queryparam\}", query)}
+            assert kept | {variable} == {
+                "datasource",
+                "grouping",
+                "group",
+                "account",
+                "service",
+                "region",
+                "usage_type",
+            }
+            assert query.endswith("&${__url_time_range}")
+            steps[panel["title"]] = variable
+    assert steps == {
+        "Accounts": "account",
+        "Services": "service",
+        "Regions": "region",
+        "Usage types": "usage_type",
+        "Data transfer by account": "account",
+        "Resources": "account",
     }
 
 
