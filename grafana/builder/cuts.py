@@ -55,7 +55,7 @@ class Cut(Enumerated):
     matchers: str = ""
     """Further ones, each after a comma."""
     switch: str
-    """What reads it: a setting, with a verb."""
+    """What is said while nothing reads it."""
     collectors: str = "cost_breakdowns|cost_export"
     """Any of them reads it."""
     missing: str
@@ -127,7 +127,7 @@ class Cut(Enumerated):
     def unknown(self) -> Mapping[str, str]:
         enabled = f'group({ENABLED}{{collector=~"{self.collectors}"}})'
         return {
-            f"off: {self.switch}": f"group({ENABLED}) and on () {self.missing} unless on () {enabled}",
+            self.switch: f"group({ENABLED}) and on () {self.missing} unless on () {enabled}",
             f"no day by {self.what} in this range": f"{enabled} and on () {self.missing}",
             NOTHING_SCRAPED: f"absent({ENABLED}) and on () {self.missing}",
             FEWER_FILTERS: is_chosen(self._others),

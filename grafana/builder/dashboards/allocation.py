@@ -69,7 +69,7 @@ _VALUES = Cut(
     family="aws_cost_daily_by_${kind}_usd",
     label="${kind}_value",
     matchers=', $key_label="$key"',
-    switch="switch on collectors.cost_breakdowns.tags",
+    switch="off: switch on collectors.cost_breakdowns.tags",
     missing=f"max({_IS_NONE})",
 )
 _SHARE = {"unit": "percentunit", "decimals": 1, "min": 0}

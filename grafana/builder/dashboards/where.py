@@ -46,7 +46,7 @@ _UID = "where"
 _ROWS = 20
 _RESOURCES = 25
 _HALF = COLUMNS // 2
-_TRANSFER = ".*(?:DataTransfer|NatGateway|(?:In|Out|Regional|Gateway|Endpoint)-Bytes).*"
+TRANSFER = ".*(?:DataTransfer|NatGateway|(?:In|Out|Regional|Gateway|Endpoint)-Bytes).*"
 """Usage types of data that moves: out of AWS, between regions and zones, through gateways and endpoints."""
 _FILTERS = tuple(CHOSEN)
 _MOST_HOURS = 10_000  # as many as Prometheus answers at once, so that a step is an hour in any range
@@ -67,11 +67,11 @@ def _cut(dimension: str, what: str, switch: str, most: int = 12) -> Cut:
     )
 
 
-_SWITCH = "switch on collectors.cost_breakdowns.by: {}"
+_SWITCH = "off: switch on collectors.cost_breakdowns.by: {}"
 _REGION = _cut("region", "region", _SWITCH.format("region"))
 _USAGE_TYPE = _cut("usage_type", "usage type", _SWITCH.format("usage_type"))
 _CHARGE_TYPE = _cut("charge_type", "charge type", _SWITCH.format("charge_type"), most=15)
-_RESOURCE = _cut("resource", "resource", "set collectors.cost.source: data_export")
+_RESOURCE = _cut("resource", "resource", "only from an export: set collectors.cost.source: data_export")
 
 _HOUR = Cut(
     what="hour",
@@ -80,7 +80,7 @@ _HOUR = Cut(
     family="aws_cost_hourly_usd",
     label="service",
     filters=_FILTERS,
-    switch="switch on collectors.cost_hours",
+    switch="off: switch on collectors.cost_hours",
     collectors="cost_hours|cost_export",
     missing="absent(last_over_time(aws_cost_hourly_usd[3d] @ $complete))",
 )
@@ -177,7 +177,7 @@ def _transfer_share() -> stat.Panel:
         f"Cost of usage types that move data (out, between regions and zones, through gateways and endpoints), and its share. Those "
         f"that are among the largest of their account and month; smaller ones are in `other`. {_AGE}",
         _USAGE_TYPE,
-        f', usage_type=~"{_TRANSFER}"',
+        f', usage_type=~"{TRANSFER}"',
     )
 
 
@@ -284,7 +284,7 @@ def _days(cut: Cut, width: int = 15, height: int = 9) -> timeseries.Panel:
 
 
 def _transfer_days() -> timeseries.Panel:
-    days = drawn(_USAGE_TYPE.days(f', usage_type=~"{_TRANSFER}"'))
+    days = drawn(_USAGE_TYPE.days(f', usage_type=~"{TRANSFER}"'))
     panel = (
         daily_bars(
             "Daily data transfer",
@@ -301,7 +301,7 @@ def _transfer_days() -> timeseries.Panel:
 
 def _transfer() -> table.Panel:
     by = f"{BY_ACCOUNT}, usage_type"
-    cost = _USAGE_TYPE.in_range(by, f', usage_type=~"{_TRANSFER}"')
+    cost = _USAGE_TYPE.in_range(by, f', usage_type=~"{TRANSFER}"')
     panel = (
         table_panel(
             "Data transfer by account",
