@@ -26,6 +26,7 @@ from exporter.config import CONFIG_VARIABLE
 HISTORY_DAYS = 450
 COST_DAYS = 14
 _COST_SECONDS, _ACCOUNTS_A_COST_SECOND = 3, 10
+_DIMENSIONS_SECONDS = 30
 _UNITS_SECONDS, _ACCOUNTS_A_UNITS_SECOND = 30, 1
 _ACCOUNTS_A_SCRAPE_SECOND = 60
 _MOST_AWAITED_ACCOUNTS = 50
@@ -297,6 +298,14 @@ class Stack:
                 "collectors": {
                     # An injected spike begins some days ago: each refresh reads all of both months.
                     "cost": {"interval": f"{self.options.cost_seconds()}s", "refresh": "full"},
+                    "cost_breakdowns": {
+                        "enabled": True,
+                        "interval": f"{_DIMENSIONS_SECONDS}s",
+                        "by": ["region", "usage_type", "charge_type"],
+                        "tags": ["team", "environment"],
+                        "cost_categories": ["CostCenter"],
+                        "untagged": True,
+                    },
                     "anomaly_causes": {"enabled": True},  # due after each read of cost
                     "commitments": {"enabled": True},
                     "savings_opportunities": {"enabled": True},
