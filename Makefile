@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test chaos clocks full lowest dashboards grafana screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale bench-cost-pages bench-start bench-scrape clean
+.PHONY: help setup demo check test chaos clocks full lowest dashboards grafana screenshots docs bench bench-anomaly bench-forecast bench-ledger bench-first-start bench-live-write bench-scale bench-cost-pages bench-start bench-scrape bench-export clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -92,6 +92,10 @@ bench-live-write: setup ## measure the CPU of one push of the current samples
 
 bench-scrape: setup ## measure the CPU and the time of a scrape, against prometheus_client and, with go on the PATH, a Go exporter
 	$(BIN)/python -m bench.scrape
+
+bench-export: setup ## measure the CPU and memory of folding 10 million lines of an AWS Data Export, against polars and pyarrow
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	$(BIN)/python -m bench.export fold
 
 bench-first-start: setup ## measure the seconds from a first start to thirteen months in Prometheus
 	$(BIN)/python -m bench.first_start

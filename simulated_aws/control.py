@@ -35,6 +35,7 @@ class Control:
             ("POST", "stop"): self._stop,
             ("POST", "restate"): self._restate,
             ("DELETE", "injected"): self._clear_injected,
+            ("POST", "tag-activation"): self._activate,
             ("POST", "tag-backfill"): self._backfill,
             ("POST", "cost-category"): self._category,
             ("GET", "settings"): self._settings,
@@ -132,6 +133,10 @@ class Control:
 
     def _clear_injected(self, _: dict[str, str], __: dict[str, Any]) -> Any:
         self._world.clear_injected()
+        return {}
+
+    def _activate(self, _: dict[str, str], members: dict[str, Any]) -> Any:
+        self._world.cost_allocation.activate_tag(members["key"], date.fromisoformat(members["first"]))
         return {}
 
     def _backfill(self, _: dict[str, str], members: dict[str, Any]) -> Any:

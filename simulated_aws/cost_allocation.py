@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from simulated_aws.cost_dimensions import COST_CATEGORIES
+from simulated_aws.cost_dimensions import COST_CATEGORIES, Allocation, Rules
 from simulated_aws.input_model import check_input
 from simulated_aws.organization import Organization
 from simulated_aws.wire import AwsCall, AwsError, Tokens
@@ -68,6 +68,8 @@ class CostAllocation:
     backfills: list[Backfill] = field(default_factory=list)
     versions: list[Category] = field(default_factory=list)
     """Every version of every category, oldest first."""
+    activations: dict[str, date] = field(default_factory=dict)
+    """The first day that has a tag, unless a backfill reaches further back; tags that are not here, all days have."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -124,6 +126,32 @@ class CostAllocation:
             kept = [each for each in self.versions if each.name != name or each.effective_start < start]
             self.versions = [*kept, made]
         return made
+
+    def activate_tag(self, key: str, first: date) -> None:
+        """Activate a cost allocation tag: the cost of days before `first` has it only after a backfill."""
+        with self._lock:
+            self.activations[key] = first
+
+    def applied(self, day: date, at: datetime) -> Allocation:
+        """Which tags and categories the cost of a day has at a moment."""
+        with self._lock:
+            reach = min(
+                (
+                    each.start
+                    for each in self.backfills
+                    if each.status == "SUCCEEDED"
+                    and each.completed_at is not None
+                    and each.completed_at <= at
+                ),
+                default=date.max,
+            )
+            inactive = frozenset(key for key, first in self.activations.items() if day < min(first, reach))
+            rules = {
+                each.name: Rules(tuple(each.values.items()), each.default)
+                for each in self.versions
+                if each.effective_start <= day and each.applied_at <= at
+            }
+        return Allocation(inactive, tuple(rules.items()))
 
     def remove_category(self, name: str) -> None:
         """Delete a category with all of its versions."""

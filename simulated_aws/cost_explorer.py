@@ -6,13 +6,13 @@ import itertools
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-from simulated_aws.cost_dimensions import COST_CATEGORIES, cost_category, operation, tag
+from simulated_aws.cost_dimensions import Allocate, Allocation, operation, unchanged
 from simulated_aws.cost_split import hour_text, reported_hours
 from simulated_aws.cost_truth import METRICS, Amounts, CostKey, CostSource, month_of, next_month
 from simulated_aws.hourly_cost import hour_period, hour_sums, hours_of
@@ -122,8 +122,10 @@ class CostExplorer:
         source: CostSource,
         now: Callable[[], datetime],
         tokens: Tokens,
+        allocate: Allocate = unchanged,
     ) -> None:
         self._spec = spec
+        self._allocate = allocate
         self._organization = organization
         self._now = now
         self._tokens = tokens
@@ -241,7 +243,11 @@ class CostExplorer:
         return snapshot, name
 
     def _versions(self, query: _Query, at: datetime) -> tuple[Hashable, ...]:
-        return tuple(self.source.version(day, at) for day in _days(query.start, query.end))
+        return tuple(self._version(self.source, day, at) for day in _days(query.start, query.end))
+
+    def _version(self, source: CostSource, day: date, at: datetime) -> Hashable:
+        """Equal versions of a day have equal charges with equal tags and cost categories."""
+        return source.version(day, at), self._allocate(day, at)
 
     def _lines(
         self, query: _Query, periods: Sequence[_Period], skip: int, size: int
@@ -320,7 +326,9 @@ class CostExplorer:
     def _hours(self, query: _Query, start: datetime, end: datetime, at: datetime) -> list[_Period]:
         found = {
             day: hour_sums(
-                self.source.charges(day, at), reported_hours(day, at), lambda key: self._group(query, key)
+                self.source.charges(day, at),
+                reported_hours(day, at),
+                partial(self._group, query, allocation=self._allocate(day, at)),
             )
             for day in _days(query.start, query.end)
         }
@@ -338,7 +346,7 @@ class CostExplorer:
     def _month_sums(self, query: _Query, start: date, end: date, at: datetime) -> Sums:
         with self._lock:
             source, uses = self.source, self._uses
-        versions = tuple(source.version(day, at) for day in _days(start, end))
+        versions = tuple(self._version(source, day, at) for day in _days(start, end))
         key = (uses, start, versions, query.shape)
         with self._lock:
             found = self._months.get(key)
@@ -361,13 +369,14 @@ class CostExplorer:
         with self._lock:
             # One source for all of it: what began with the last one is not kept as the next one's.
             source, uses = self.source, self._uses
-        key = (uses, day, source.version(day, at), shape)
+        allocation = self._allocate(day, at)
+        key = (uses, day, self._version(source, day, at), shape)
         with self._lock:
             found = self._sums.get(key)
             if found is not None:
                 self._sums.move_to_end(key)
                 return found
-            projection = self._projections.setdefault(shape, {})
+            projection = self._projections.setdefault((shape, allocation), {})
             while len(self._projections) > 32:
                 self._projections.popitem(last=False)
         sums: Sums = {}
@@ -375,7 +384,7 @@ class CostExplorer:
         for charge_key, amounts in source.charges(day, at):
             group: Any = projection.get(charge_key, missing)
             if group is missing:
-                group = projection[charge_key] = self._group(query, charge_key)
+                group = projection[charge_key] = self._group(query, charge_key, allocation)
             if group is None:
                 continue
             known = sums.get(group)
@@ -388,28 +397,21 @@ class CostExplorer:
                 self._summed -= len(self._sums.popitem(last=False)[1])
         return sums
 
-    def _group(self, query: _Query, key: CostKey) -> Group | None:
+    def _group(self, query: _Query, key: CostKey, allocation: Allocation) -> Group | None:
         if query.account_only is not None and key.account_id != query.account_only:
             return None
-        if query.filter is not None and not self._matches(query.filter, key):
+        if query.filter is not None and not self._matches(query.filter, key, allocation):
             return None
-        return tuple(self._group_value(group, key) for group in query.group_by)
+        return tuple(_group_value(group, key, allocation) for group in query.group_by)
 
-    def _group_value(self, group: Mapping[str, str], key: CostKey) -> str:
-        if group["Type"] == "TAG":
-            return f"{group['Key']}${tag(group['Key'], key)}"
-        if group["Type"] == "COST_CATEGORY":
-            return f"{group['Key']}${cost_category(group['Key'], key)}"
-        return dimension_value(group["Key"], key)
-
-    def _matches(self, expression: Mapping[str, Any], key: CostKey) -> bool:
+    def _matches(self, expression: Mapping[str, Any], key: CostKey, allocation: Allocation) -> bool:
         ((kind, value),) = expression.items()
         if kind == "And":
-            return all(self._matches(part, key) for part in value)
+            return all(self._matches(part, key, allocation) for part in value)
         if kind == "Or":
-            return any(self._matches(part, key) for part in value)
+            return any(self._matches(part, key, allocation) for part in value)
         if kind == "Not":
-            return not self._matches(value, key)
+            return not self._matches(value, key, allocation)
         options = value.get("MatchOptions") or ["EQUALS"]
         values = value.get("Values") or []
         if kind == "Dimensions":
@@ -419,9 +421,9 @@ class CostExplorer:
             else:
                 have = dimension_value(value["Key"], key)
         elif kind == "Tags":
-            have = tag(value["Key"], key)
+            have = allocation.tag(value["Key"], key)
         else:
-            have = cost_category(value["Key"], key)
+            have = allocation.category(value["Key"], key)
         return match_value(have, values, options)
 
     # -- input -----------------------------------------------------------------------------------------
@@ -443,7 +445,7 @@ class CostExplorer:
         if expression is not None:
             check_expression(expression)
         group_by = list(params.get("GroupBy") or [])
-        _check_groups(group_by)
+        _check_groups(group_by, dict(self._allocate(self._now().date(), self._now()).categories))
         payer = self._organization.payer.id
         return _Query(
             start=start,
@@ -476,22 +478,24 @@ class CostExplorer:
 
     # -- the other operations --------------------------------------------------------------------------
 
-    def _keys(self, call: AwsCall) -> list[CostKey]:
+    def _keys(self, call: AwsCall) -> list[tuple[CostKey, Allocation]]:
+        """The charges of a call's days, each once for every allocation that its days have."""
         start, end = self._time_period(call.params["TimePeriod"])
         expression = call.params.get("Filter")
         if expression is not None:
             check_expression(expression)
         own = None if call.account_id == self._organization.payer.id else call.account_id
         at = self._now()
-        found: dict[CostKey, None] = {}
+        found: dict[tuple[CostKey, Allocation], None] = {}
         for day in _days(start, end):
+            allocation = self._allocate(day, at)
             for key, _ in self.source.charges(day, at):
-                found[key] = None
+                found[key, allocation] = None
         return [
-            key
-            for key in found
+            (key, allocation)
+            for key, allocation in found
             if (own is None or key.account_id == own)
-            and (expression is None or self._matches(expression, key))
+            and (expression is None or self._matches(expression, key, allocation))
         ]
 
     def _get_dimension_values(self, call: AwsCall) -> dict[str, Any]:
@@ -499,7 +503,7 @@ class CostExplorer:
         if dimension == "LINKED_ACCOUNT_NAME" or dimension not in FILTER_DIMENSIONS:
             raise AwsError("ValidationException", f"Invalid dimension: {dimension}")
         search = str(call.params.get("SearchString") or "").lower()
-        values = sorted({dimension_value(dimension, key) for key in self._keys(call)})
+        values = sorted({dimension_value(dimension, key) for key, _ in self._keys(call)})
         names = {account.id: account.name for account in self._organization.accounts}
         items = [
             {
@@ -520,9 +524,9 @@ class CostExplorer:
         search = str(call.params.get("SearchString") or "").lower()
         keys = self._keys(call)
         if wanted:
-            values = {dict(key.tags).get(wanted, "") for key in keys}
+            values = {allocation.tag(wanted, key) for key, allocation in keys}
         else:
-            values = {name for key in keys for name, _ in key.tags}
+            values = {name for key, allocation in keys for name in allocation.tags(key)}
         items = sorted(value for value in values if search in value.lower())
         page, token = self._plain_page(call, items)
         answer = {"Tags": page, "ReturnSize": len(page), "TotalSize": len(items)}
@@ -592,12 +596,13 @@ class CostExplorer:
         at = self._now()
         days: dict[date, int] = {}
         for day in _days(today - timedelta(days=37), today - timedelta(days=2)):
+            allocation = self._allocate(day, at)
             charges = [
                 amounts[index]
                 for key, amounts in self.source.charges(day, at)
                 if (own is None or key.account_id == own)
                 and key.record_type not in ("Tax", "Support", "Credit", "Refund", "Fee", "RIFee")
-                and (expression is None or self._matches(expression, key))
+                and (expression is None or self._matches(expression, key, allocation))
             ]
             if charges:
                 days[day] = sum(charges)
@@ -615,6 +620,14 @@ class CostExplorer:
 
 def _plus(a: Amounts, b: Amounts) -> Amounts:
     return (a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4], a[5] + b[5])
+
+
+def _group_value(group: Mapping[str, str], key: CostKey, allocation: Allocation) -> str:
+    if group["Type"] == "TAG":
+        return f"{group['Key']}${allocation.tag(group['Key'], key)}"
+    if group["Type"] == "COST_CATEGORY":
+        return f"{group['Key']}${allocation.category(group['Key'], key)}"
+    return dimension_value(group["Key"], key)
 
 
 def dimension_value(name: str, key: CostKey) -> str:
@@ -691,7 +704,7 @@ def _metrics(asked: Sequence[Any]) -> list[str]:
     return list(dict.fromkeys(metrics))
 
 
-def _check_groups(group_by: Sequence[Mapping[str, str]]) -> None:
+def _check_groups(group_by: Sequence[Mapping[str, str]], categories: Container[str]) -> None:
     if len(group_by) > 2:
         raise AwsError("ValidationException", "The maximum number of GroupBy is 2.")
     for group in group_by:
@@ -700,7 +713,7 @@ def _check_groups(group_by: Sequence[Mapping[str, str]]) -> None:
             raise AwsError("ValidationException", "GroupBy needs a Type and a Key.")
         if kind == "DIMENSION" and name not in GROUP_DIMENSIONS:
             raise AwsError("ValidationException", f"Invalid GroupBy dimension: {name}")
-        if kind == "COST_CATEGORY" and name not in COST_CATEGORIES:
+        if kind == "COST_CATEGORY" and name not in categories:
             raise AwsError("ValidationException", f"Failed to aggregate: cost category {name} is unknown.")
 
 

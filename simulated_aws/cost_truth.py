@@ -13,11 +13,12 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from random import Random
 from typing import Protocol
 
-from simulated_aws import cost_dimensions
 from simulated_aws.charges import LIST_COST, METRICS, UNIT, Amounts, CostKey, list_cost, plain
+from simulated_aws.cost_dimensions import Allocate, operation, unchanged
 from simulated_aws.cost_split import hour_text, reported_hours, shares_of, split
 from simulated_aws.metric_truth import MetricTruth
 from simulated_aws.organization import Account, Organization
@@ -661,8 +662,15 @@ def _seen_ppm(hours: int, lag: int, settled: int) -> int:
 class CostTruth:
     """Answers about cost that share no code with the Cost Explorer API that they are compared with."""
 
-    def __init__(self, source: CostSource, organization: Organization, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        source: CostSource,
+        organization: Organization,
+        now: Callable[[], datetime],
+        allocate: Allocate = unchanged,
+    ) -> None:
         self.source = source
+        self.allocate = allocate
         self._organization = organization
         self._now = now
         self.metrics: MetricTruth | None = None
@@ -711,23 +719,24 @@ class CostTruth:
             "record_type": lambda _, key: key.record_type,
             "region": lambda _, key: key.region,
             "usage_type": lambda _, key: key.usage_type,
-            "operation": lambda _, key: cost_dimensions.operation(key),
+            "operation": lambda _, key: operation(key),
             "billing_entity": lambda _, key: key.billing_entity,
             "day": lambda day, _: day.isoformat(),
             "month": lambda day, _: day.isoformat()[:7],
         }
+        moment = at if at is not None else self._now()
+        allocation = cache(lambda day: self.allocate(day, moment))
         for name in by:
             kind, colon, value = name.partition(":")
             if colon and kind == "tag":
-                readers[name] = lambda _, key, value=value: cost_dimensions.tag(value, key)  # type: ignore[misc]
+                readers[name] = lambda day, key, value=value: allocation(day).tag(value, key)  # type: ignore[misc]
             elif colon and kind == "cost_category":
-                readers[name] = lambda _, key, value=value: cost_dimensions.cost_category(value, key)  # type: ignore[misc]
+                readers[name] = lambda day, key, value=value: allocation(day).category(value, key)  # type: ignore[misc]
         finer = {"resource", "hour"} & set(by)
         if unknown := set(by) - set(readers) - finer:
             known = sorted({*readers, "resource", "hour"})
             raise ValueError(f"cannot total by {sorted(unknown)}; the known names are {known}")
         wanted = where or (lambda _: True)
-        moment = at if at is not None else self._now()
         index = len(METRICS) if metric == LIST_COST else METRICS.index(metric)
         sums: dict[tuple[str, ...], int] = {}
         for day in (start + timedelta(days=number) for number in range((end - start).days)):

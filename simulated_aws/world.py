@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from simulated_aws.anomaly_detection import AnomalyDetection
@@ -12,6 +12,7 @@ from simulated_aws.budgets import Budgets
 from simulated_aws.cloudwatch import CloudWatch
 from simulated_aws.commitments import Commitments
 from simulated_aws.cost_allocation import CostAllocation
+from simulated_aws.cost_dimensions import Allocation
 from simulated_aws.cost_explorer import CostExplorer
 from simulated_aws.cost_optimization_hub import CostOptimizationHub
 from simulated_aws.cost_truth import Change, CostTruth, ExplicitCost, ExplicitCosts, GeneratedCosts
@@ -45,9 +46,10 @@ class World:
         self._organizations = OrganizationsApi(self.organization, tokens)
         self.inventory = Inventory(self.spec, self.organization)
         self._generated = GeneratedCosts(self.spec, self.organization)
-        self.truth = CostTruth(self._generated, self.organization, self.clock.now)
+        self.cost_allocation = CostAllocation(self.organization, self.clock.now, tokens)
+        self.truth = CostTruth(self._generated, self.organization, self.clock.now, self._allocation)
         self.cost_explorer = CostExplorer(
-            self.spec, self.organization, self._generated, self.clock.now, tokens
+            self.spec, self.organization, self._generated, self.clock.now, tokens, self._allocation
         )
         self.exports = DataExports(self.organization, self.truth, self.clock.now, self.spec.seed)
         self._exports_api = ExportsApi(self.exports, tokens)
@@ -62,7 +64,6 @@ class World:
         self._cloudwatch = CloudWatch(self.organization, self.metrics, self.clock.now, tokens)
         self._pricing = Pricing(tokens)
         self.athena = athena_of(self.exports, self.clock.now, tokens)
-        self.cost_allocation = CostAllocation(self.organization, self.clock.now, tokens)
         self.commitments = Commitments(self.organization, self.clock.now, tokens)
         self.optimization_hub = CostOptimizationHub(self.spec, self.organization, self.clock.now, tokens)
 
@@ -75,6 +76,9 @@ class World:
     def accounts(self) -> list[Account]:
         """Every account, the payer first."""
         return self.organization.accounts
+
+    def _allocation(self, day: date, at: datetime) -> Allocation:
+        return self.cost_allocation.applied(day, at)
 
     def set_costs(self, rows: Iterable[ExplicitCost] | None) -> None:
         """Report exactly these rows from now on; None returns to the generated cost."""

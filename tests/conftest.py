@@ -49,6 +49,7 @@ _TOGETHER = {
     "tests/inventory/": "inventory",
     "tests/property/test_cost_reconciles.py": "cost",
     "tests/simulated_aws/": "simulator",
+    "tests/unit/exports/test_fold_of_simulated_exports.py": "simulated exports",
 }
 
 

@@ -8,9 +8,9 @@ from decimal import Decimal
 from exporter.api.source import Source
 from exporter.aws.meter import unit_price
 from exporter.collectors.cost_breakdowns import COLLECTOR as BREAKDOWNS
-from exporter.collectors.cost_breakdowns import CostBreakdownsSettings
 from exporter.cube.dimensions import Dimension
 from exporter.cube.question import Cannot, Question
+from exporter.cube.settings import CostBreakdownsSettings
 from exporter.declarations.calls import Scale
 
 _DOCS = "docs/data-exports.md"
@@ -67,6 +67,8 @@ def _with(
         changes["cost_categories"] = tuple(dict.fromkeys((*settings.cost_categories, dimension.key)))
     else:
         changes["by"] = tuple(dict.fromkeys((*settings.by, dimension.kind)))
+    if "service" in subjects and settings.services is not True:
+        changes["services"] = tuple(dict.fromkeys((*(settings.services or ()), dimension.name)))
     return settings.model_copy(update=changes)
 
 
@@ -75,11 +77,12 @@ def _switch(source: Source, dimension: Dimension, subjects: Sequence[str]) -> st
     now = source.config.settings(BREAKDOWNS)
     then = _with(now, dimension, subjects)
     steps = [] if now.enabled else ["set collectors.cost_breakdowns.enabled: true"]
-    for name in ("by", "tags", "cost_categories"):
+    for name in ("by", "tags", "cost_categories", "services"):
+        listed, wanted = getattr(now, name), getattr(then, name)
         steps += [
             f"add {value} to collectors.cost_breakdowns.{name}"
-            for value in getattr(then, name)
-            if value not in getattr(now, name)
+            for value in (wanted if isinstance(wanted, tuple) else ())
+            if not listed or value not in listed
         ]
     if source.scale is None:
         return " and ".join(steps)

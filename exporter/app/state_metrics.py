@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from exporter.aws.clients import Aws
 from exporter.aws.meter import Meter
 from exporter.core.metric import Family
+from exporter.cube.dated import named_keys
 from exporter.ledger.file import Ledger
 
 CEILING_REMAINING = Family(
@@ -24,6 +25,12 @@ COLLECTION_LAG = Family(
     "aws_spend_exporter_collection_lag_seconds",
     "How long the unit of the collector that has waited longest is overdue; 0 while collection keeps up.",
     ("collector",),
+)
+DIMENSION_KEYS = Family(
+    "aws_spend_exporter_history_dimension_keys",
+    "Keys an account that aws_cost_daily_by_<dimension>_usd names, at most: 20, of resources 50, and fewer where"
+    " history.dimension_series is the bound.",
+    ("dimension",),
 )
 RELOADED = Family(
     "aws_spend_exporter_config_last_reload_successful",
@@ -40,6 +47,7 @@ STATE_FAMILIES = (
     LEDGER_BYTES,
     AWS_CLIENTS,
     COLLECTION_LAG,
+    DIMENSION_KEYS,
     RELOADED,
     RELOADED_AT,
     BUILD_INFO,
@@ -67,6 +75,7 @@ class _StateMetrics:
             CEILING_REMAINING: lambda: {key: float(usd) for key, usd in self._meter.remaining().items()},
             LEDGER_ROWS: lambda: {(): self._ledger.cost.row_count()},
             LEDGER_BYTES: lambda: {(): self._ledger.size_bytes()},
+            DIMENSION_KEYS: lambda: {(kind,): keys for kind, keys in named_keys(self._ledger).items()},
         }
         for family, read in of_ledger.items():
             try:

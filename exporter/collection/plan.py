@@ -26,6 +26,7 @@ from exporter.cost.refresh_plan import (
     first_fill_pages,
     known_scale,
     missing_days,
+    seen_groups,
 )
 from exporter.cost.settings import CostSettings
 from exporter.declarations.calls import Scale
@@ -140,6 +141,8 @@ def scale_for(
             # Until resources have been listed: one of each kind in each region of each account.
             pick("usage_metrics", ("seen", hourly[1]), ("assumed", hourly[0] * number)) if usage else 0,
             pick("daily_usage_metrics", ("seen", daily[1]), ("assumed", daily[0] * number)) if usage else 0,
+            # Of other accounts and services than the ledger's, nothing of this is known.
+            seen_groups(ledger) if ledger is not None and accounts is None and services is None else (),
         ),
         sources,
     )
@@ -165,17 +168,32 @@ def _usage_metrics(
     return counts[0], counts[1]
 
 
-def make_plan(config: Config, scale: Scale, sources: Mapping[str, str], now: datetime) -> Plan:
-    """Price a configuration at a scale, old days as often as the ceilings have room for them."""
+def make_plan(
+    config: Config, scale: Scale, sources: Mapping[str, str], now: datetime, ledger: Ledger | None = None
+) -> Plan:
+    """Price a configuration at a scale, old days as often as the ceilings have room for them.
+
+    The first fill is that of a new ledger; with `ledger`, what that one still lacks.
+    """
     paced = _paced(config, scale)
     lines: list[Line] = []
     for collector in _running(config):
         lines += _lines(config, collector, scale, paced if collector is COST else config.settings(collector))
-    fill = Decimal(0)
-    if config.settings(COST).enabled and config.shard.index == 0:
-        fill = first_fill_pages(config.settings(COST), scale, now.date()) * COST_EXPLORER_REQUEST_USD
+    fill = _first_fill_pages(config, scale, now, ledger) * COST_EXPLORER_REQUEST_USD
     over = tuple(_over(config, lines, fill))
     return Plan(scale, sources, tuple(lines), fill, over, _waits(config, scale, paced))
+
+
+def _first_fill_pages(config: Config, scale: Scale, now: datetime, ledger: Ledger | None) -> int:
+    pages = 0
+    for collector in _running(config):
+        settings = config.settings(collector)
+        if collector is COST:
+            if ledger is None or missing_days(ledger, settings, now)[0]:
+                pages += first_fill_pages(settings, scale, now.date())
+        elif collector.first_fill_pages is not None:
+            pages += collector.first_fill_pages(settings, scale, config.sections(), now, ledger)
+    return pages
 
 
 def needed_usd(config: Config, scale: Scale) -> Decimal:
@@ -353,15 +371,14 @@ def waiting_days(config: Config, ledger: Ledger, now: datetime, accounts: int) -
 
 def needed_usd_as_seen(config: Config, ledger: Ledger, now: datetime) -> Decimal:
     """`needed_usd` at the scale that the ledger has seen."""
-    return needed_usd(config, known_scale(ledger, now).as_scale())
+    return needed_usd(config, replace(known_scale(ledger, now).as_scale(), groups=seen_groups(ledger)))
 
 
 def _refused(config: Config, ledger: Ledger, now: datetime, accounts: int | None) -> tuple[Plan, list[str]]:
     known = accounts if accounts and not known_scale(ledger, now).accounts else None
     scale, sources = scale_for(config, ledger, now, accounts=known)
-    plan = make_plan(config, scale, sources, now)
-    filled = missing_days(ledger, config.settings(COST), now)[0] == 0
-    return plan, [text for text in plan.over if not (filled and text.startswith("ceilings.first_fill"))]
+    plan = make_plan(config, scale, sources, now, ledger)
+    return plan, list(plan.over)
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

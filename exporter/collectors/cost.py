@@ -27,7 +27,8 @@ from exporter.core.metric import Family, Folded, Sample
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.core.places import Scope, Target
 from exporter.cost import day_sums, older_months, projection_families, unit_costs, windows
-from exporter.cost.queries import ask_costs
+from exporter.cost.pace import leaves_enough
+from exporter.cost.queries import answered_days, ask_costs
 from exporter.cost.refresh_plan import (
     PURPOSES,
     CostPart,
@@ -126,7 +127,7 @@ def _next_query(ctx: Context[CostSettings], now: datetime, *, explain: bool = Fa
     if (query := requested or next_query(ctx.ledger, ctx.settings, now)) is not None:
         return query
     older = older_months.next_query(ctx.ledger, _paced(ctx, now), now)
-    if older is None or _leaves_enough(ctx, now):
+    if older is None or leaves_enough(ctx.aws.meter, _needed_usd(ctx, now), now):
         return older
     if explain:
         log.warning(
@@ -134,21 +135,6 @@ def _next_query(ctx: Context[CostSettings], now: datetime, *, explain: bool = Fa
             extra={"part": older.part, "first_day": older.start, "last_day": older.end - timedelta(days=1)},
         )
     return None
-
-
-def _leaves_enough(ctx: Context[CostSettings], now: datetime) -> bool:
-    """Whether the ceilings of cost leave the refreshes of this day and month what they need.
-
-    Old days may wait for a cheaper day: today's cost may not.
-    """
-    a_month, today = _needed_usd(ctx, now), now.date()
-    ends = {"day": today + timedelta(days=1), "month": month_start(today, -1)}
-    for (budget, period), left in ctx.aws.meter.remaining().items():
-        if budget == "cost" and period in ends:
-            part_of_a_month = (start_of_day(ends[period]) - now) / timedelta(days=30)
-            if left < a_month * older_months.KEPT_FREE * Decimal(part_of_a_month):
-                return False
-    return True
 
 
 def _paced(ctx: Context[CostSettings], now: datetime) -> CostSettings:
@@ -216,7 +202,7 @@ def _read_days(ctx: Context[CostSettings], target: Target, part: Slice) -> None:
     observed_at = ctx.clock()
     query = part.query
     answer = _ask(ctx, target, part)
-    days = _answered_days(part, answer.estimated, observed_at.date())
+    days = answered_days(part.start, part.end, answer.estimated, observed_at.date())
     costs: Mapping[Any, Units] = answer.units
     if not answer.estimated.keys() <= days.keys():
         costs = {key: units for key, units in costs.items() if key[0] in days}
@@ -288,20 +274,6 @@ def _commit(
     else:
         began_at = part.query.began_at or observed_at
         ledger.reads.keep_rest(RefreshRest(part.query.part, part.query.start, part.start, began_at))
-
-
-def _answered_days(part: Slice, estimated: Mapping[date, bool], today: date) -> dict[date, bool]:
-    """The asked days with their Estimated flag.
-
-    Cost Explorer answers for every day, with or without cost. Before the organisation's first
-    bill it may not: such days of the past months count as empty. Any other gap is an error.
-    """
-    asked = list(days_between(part.start, part.end))
-    first = min(estimated, default=part.end)
-    for day in asked:
-        if day not in estimated and not day < min(first, month_start(today, 1)):
-            raise AwsError(Kind.MALFORMED_RESPONSE, f"Cost Explorer's answer lacks {day}")
-    return {day: estimated.get(day, False) for day in asked}
 
 
 def due(ctx: Context[CostSettings], target: Target) -> datetime:

@@ -86,6 +86,17 @@ def exact_sum(column: str) -> str:
     return f"SUM({column} >> {_LOW_BITS}), SUM({column} & {(1 << _LOW_BITS) - 1})"
 
 
+def exact_sum_of_sums(column: str) -> str:
+    """The same of a column of `stored_sum`s, of which some may be floats."""
+    high = f"CAST({column} / {1 << _LOW_BITS}.0 AS INTEGER)"
+    mask = (1 << _LOW_BITS) - 1
+    return (
+        f"SUM(CASE TYPEOF({column}) WHEN 'real' THEN {high} ELSE {column} >> {_LOW_BITS} END),"
+        f" SUM(CASE TYPEOF({column}) WHEN 'real' THEN CAST({column} - {high} * {1 << _LOW_BITS}.0 AS INTEGER)"
+        f" ELSE {column} & {mask} END)"
+    )
+
+
 def joined(high: int | None, low: int | None) -> int:
     """The exact sum of what `exact_sum` has selected; 0 of no rows."""
     return ((high or 0) << _LOW_BITS) + (low or 0)

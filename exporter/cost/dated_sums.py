@@ -16,10 +16,12 @@ from exporter.core.moments import Clock, days_between, month_start, start_of_day
 from exporter.cost.non_usage import usage_is_known
 from exporter.ledger.daily_values import (
     DailyValue,
+    Key,
     Portions,
     derive,
     derived_versions,
-    totals,
+    held_values,
+    replacing,
     version_of,
 )
 from exporter.ledger.file import Ledger
@@ -69,9 +71,6 @@ _DAY = timedelta(days=1)
 _DAYS, _MONTHS = "cost_days", "cost_months"
 _UNITS_PER_USD = 10**10
 _LEAST_CHANGE_USD = 0.0001  # as of the cost that is summed
-
-Key = tuple[str, str, str]
-"""Family, account id, and the label beside it."""
 
 
 class DatedSums:
@@ -164,21 +163,7 @@ class DatedSums:
         return self._changed(month, {key: units / _UNITS_PER_USD for key, units in sums.items()}, _OF_MONTHS)
 
     def _changed(self, day: date, usd: Mapping[Key, float], families: Iterable[Family]) -> list[DailyValue]:
-        """The values that differ from what is held; zeros only where something is held: it cannot be deleted."""
-        names = [family.name for family in families]
-        held = {
-            (family, account_id, label): value
-            for _, family, account_id, label, value in totals(self._ledger, day, day + _DAY, names)
-        }
-        return [
-            DailyValue(day, *key, usd.get(key, 0.0))
-            for key in usd.keys() | held.keys()
-            if (
-                usd.get(key, 0.0)
-                if key not in held
-                else abs(usd.get(key, 0.0) - held[key]) >= _LEAST_CHANGE_USD
-            )
-        ]
+        return replacing(day, held_values(self._ledger, day, families), usd, _LEAST_CHANGE_USD)
 
 
 def _was_read_after(read_at: datetime | None, day: date) -> bool:

@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from exporter.aws.clients import Deadline
 from exporter.aws.cost_explorer import DailyCosts, daily_costs
+from exporter.aws.errors import AwsError, Kind
 from exporter.core.fields import CollectorSettings
+from exporter.core.moments import days_between, month_start
 from exporter.core.places import Target
 from exporter.cost.settings import CostSettings
 from exporter.declarations.context import Context
@@ -43,3 +45,17 @@ def ask_costs(
         budget=budget,
         deadline=deadline,
     )
+
+
+def answered_days(start: date, end: date, estimated: Mapping[date, bool], today: date) -> dict[date, bool]:
+    """The days of [start, end), which were asked for by day, with their Estimated flag.
+
+    Cost Explorer answers for every day, with or without cost. Before the organisation's first
+    bill it may not: such days of the past months count as empty. Any other gap is an AwsError.
+    """
+    asked = list(days_between(start, end))
+    first = min(estimated, default=end)
+    for day in asked:
+        if day not in estimated and not day < min(first, month_start(today, 1)):
+            raise AwsError(Kind.MALFORMED_RESPONSE, f"Cost Explorer's answer lacks {day}")
+    return {day: estimated.get(day, False) for day in asked}

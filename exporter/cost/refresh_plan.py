@@ -12,7 +12,7 @@ are the subject of `exporter.cost.older_months`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -62,7 +62,8 @@ class CostPart(StrEnum):
         return self in (CostPart.MONTHS, CostPart.MONTHS_OTHER)
 
 
-GROUPS_A_DAY_FACTS = {part: f"cost_explorer_groups_a_day_{part}" for part in CostPart}
+GROUPS_A_DAY = "cost_explorer_groups_a_day_"
+GROUPS_A_DAY_FACTS = {part: f"{GROUPS_A_DAY}{part}" for part in CostPart}
 """The facts of how many groups a day of each kind of query had last."""
 
 PURPOSES = {
@@ -127,7 +128,7 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
         month, next_month = month_start(today, months_back), month_start(today, months_back - 1)
         days = set(days_between(max(month, first), min(next_month, tomorrow))) - read
         if days - {today} or (days and not read):
-            run = _newest_run(days)
+            run = newest_run(days)
             budget = "cost" if ledger.reads.scanned_at("refresh") else FIRST_FILL
             return CostQuery(CostPart.COSTS, run[0], run[-1] + timedelta(days=1), budget)
 
@@ -141,21 +142,21 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
         scale = known_scale(ledger, now)
         if (query := _subjects_that_moved(ledger, states, scale, now)) is not None:
             return query
-        run = _newest_run(moved, join=scale.days_per_page)
+        run = newest_run(moved, join=scale.days_per_page)
         return CostQuery(CostPart.COSTS, run[0], run[-1] + timedelta(days=1))
 
     recent = month_start(today, 1)
     newer = {day: state for day, state in states.items() if day >= recent}
-    if run := _newest_run(_other_moved(newer, now), join=31):
+    if run := newest_run(_other_moved(newer, now), join=31):
         budget = "cost" if ledger.reads.scanned_at("refresh") else FIRST_FILL
         return CostQuery(CostPart.OTHER, run[0], run[-1] + timedelta(days=1), budget)
 
     for months_back in range(2, settings.history_months + 1):
         month, next_month = month_start(today, months_back), month_start(today, months_back - 1)
-        if missing := _newest_run(set(days_between(max(month, first), next_month)) - read):
+        if missing := newest_run(set(days_between(max(month, first), next_month)) - read):
             return CostQuery(CostPart.COSTS, missing[0], missing[-1] + timedelta(days=1), FIRST_FILL)
     # Few groups a day: the whole history is one query.
-    if run := _newest_run(_other_moved(states, now), join=31):
+    if run := newest_run(_other_moved(states, now), join=31):
         is_new = any(states[day].other_read_at is None for day in run)
         budget = FIRST_FILL if is_new else "cost"
         return CostQuery(CostPart.OTHER, run[0], run[-1] + timedelta(days=1), budget)
@@ -219,7 +220,7 @@ def _refresh(
         if (older := _subjects_that_moved(ledger, states, scale, now)) is not None:
             # They are read by themselves, and need not be read with all that did not move.
             moving -= set(days_between(older.start, older.end))
-        run = _newest_run(moving, join=scale.days_per_page)
+        run = newest_run(moving, join=scale.days_per_page)
         return CostQuery(CostPart.COSTS, run[0], tomorrow, ends_refresh=True)
     if by_service is None or (by_account is not None and by_account > by_service):
         # Few groups a day: both months fit where the accounts' window does.
@@ -275,7 +276,7 @@ def _subjects_that_moved(
         start, end = min(days), max(days) + timedelta(days=1)
         groups = scale.groups_of(kind, len(names))
         runs, left = 0, days.keys() & due
-        while run := _newest_run(left, join=scale.days_per_page):
+        while run := newest_run(left, join=scale.days_per_page):
             runs += scale.pages_of(len(run), scale.keys)
             left -= set(run)
         if scale.pages_of((end - start).days, groups) <= runs:
@@ -309,16 +310,20 @@ def _was_over(day: date, state: DayState) -> bool:
 
 def _not_read_since_the_bill_is_final(states: Mapping[date, DayState], now: datetime) -> set[date]:
     """The days of both months that are read again, regardless of the scans, once the previous bill is final."""
-    today = now.date()
-    months_back = 0 if today.day >= BILL_IS_FINAL_ON else 1
-    final = start_of_day(month_start(today, months_back) + timedelta(days=BILL_IS_FINAL_ON - 1))
     # Those of the current month have their turn when its own bill is final.
-    last_month, this_month = month_start(today, months_back + 1), month_start(today, months_back)
+    start, end, final = last_final_bill(now.date())
     return {
         day
         for day, state in states.items()
-        if last_month <= day < this_month and state.read_at is not None and state.read_at < final
+        if start <= day < end and state.read_at is not None and state.read_at < final
     }
+
+
+def last_final_bill(today: date) -> tuple[date, date, datetime]:
+    """The newest month whose bill is final, [start, end), and since when."""
+    months_back = 0 if today.day >= BILL_IS_FINAL_ON else 1
+    start, end = month_start(today, months_back + 1), month_start(today, months_back)
+    return start, end, start_of_day(end + timedelta(days=BILL_IS_FINAL_ON - 1))
 
 
 def _other_moved(states: Mapping[date, DayState], now: datetime) -> set[date]:
@@ -331,7 +336,7 @@ def _other_moved(states: Mapping[date, DayState], now: datetime) -> set[date]:
     return set(moved) if complete and now >= last + _ONCE_A_DAY else set()
 
 
-def _newest_run(days: set[date], join: int = 0) -> list[date]:
+def newest_run(days: Set[date], join: int = 0) -> list[date]:
     """The newest run of consecutive days, oldest first; gaps of up to `join` days are filled."""
     run: list[date] = []
     for day in sorted(days, reverse=True):
@@ -433,6 +438,11 @@ def known_scale(ledger: Ledger, now: datetime) -> CostScale:
         groups_per_page=ledger.facts.get(PAGE_SIZE_FACT) or ASSUMED_GROUPS_PER_PAGE,
         pages_a_slice=pages_a_slice(ledger),
     )
+
+
+def seen_groups(ledger: Ledger) -> tuple[tuple[str, int], ...]:
+    """Groups a day of each query of Cost Explorer that was answered, by its name."""
+    return tuple(sorted(ledger.facts.of(GROUPS_A_DAY).items()))
 
 
 def month_of_pages(settings: CostSettings, scale: Scale) -> Mapping[CostPart, Decimal]:

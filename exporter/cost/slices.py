@@ -59,12 +59,17 @@ def newest_slice(ledger: Ledger, query: CostQuery, now: datetime) -> Slice:
         groups = known_scale(ledger, now).groups_of(query.only.kind, len(query.only.names))
     else:
         groups = _groups_a_day(ledger, query.part, now)
-    if groups:
+    return Slice(query, slice_start(ledger, groups, query.start, query.end))
+
+
+def slice_start(ledger: Ledger, groups_a_day: int, start: date, end: date) -> date:
+    """The first of the newest days of [start, end) that are read together; `groups_a_day` is 0 while that is not known."""
+    if groups_a_day:
         size = ledger.facts.get(PAGE_SIZE_FACT) or ASSUMED_GROUPS_PER_PAGE
-        days = days_a_slice(groups, size, pages_a_slice(ledger))
+        days = days_a_slice(groups_a_day, size, pages_a_slice(ledger))
     else:
         days = FIRST_SLICE_DAYS
-    return Slice(query, max(query.start, query.end - timedelta(days=days)))
+    return max(start, end - timedelta(days=days))
 
 
 def _first_month(ledger: Ledger, query: CostQuery, now: datetime) -> date:
@@ -108,6 +113,11 @@ def remember_pages(
         mean, most = -(-counts.total() // len(days)), max(counts.values(), default=0)
         groups = mean if query.part is CostPart.OTHER else most
         ledger.facts.remember(GROUPS_A_DAY_FACTS[query.part], groups)
+    remember_page(ledger, answer)
+
+
+def remember_page(ledger: Ledger, answer: DailyCosts) -> None:
+    """Learn from an answer how many groups a page has, and how long one takes."""
     if answer.full_page_groups:
         ledger.facts.remember(PAGE_SIZE_FACT, answer.full_page_groups)
     milliseconds = round(answer.seconds * 1000 / answer.pages)

@@ -9,7 +9,15 @@ from typing import Literal
 from exporter.core.metric import Family
 
 Kind = Literal[
-    "region", "usage_type", "operation", "charge_type", "billing_entity", "resource", "tag", "cost_category"
+    "region",
+    "usage_type",
+    "operation",
+    "charge_type",
+    "billing_entity",
+    "resource",
+    "tag",
+    "cost_category",
+    "untagged",
 ]
 OTHER = "other"
 """The sum of the keys that have no place of their own."""
@@ -64,6 +72,11 @@ class Dimension:
         if self.kind == "cost_category":
             return {"cost_category": self.key, "cost_category_value": value}
         return {self.kind: value}
+
+
+def untagged(tag_key: str) -> Dimension:
+    """Usage without a tag, at amortized cost: no dimension to ask for, its only key is `WITHOUT`."""
+    return Dimension("untagged", tag_key)
 
 
 def parse_dimension(text: str) -> Dimension:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from exporter.core.amounts import AMOUNTS
 from exporter.core.moments import to_milliseconds, to_moment
-from exporter.core.money import exact_sum, joined, row_units
+from exporter.core.money import exact_sum_of_sums, joined, stored_sum
+from exporter.cube import tag_months
 from exporter.cube.dimensions import OTHER, Dimension
 from exporter.ledger.file import Ledger
+
+_DAY = timedelta(days=1)
 
 Beside = Literal["account", "service"]
 """What the subject of a row is."""
@@ -39,6 +42,8 @@ class CubeRead:
     source: Source
     days: Mapping[date, int]
     costs: Mapping[tuple[date, str, str], AnyUnits]
+    only: frozenset[str] | None = None
+    """The account ids or services that were asked for, of days that were read whole before; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +55,21 @@ class ReadState:
     cost_changes: int
     changes: int
     """Grows with each read that finds other cost."""
+    whole_at: datetime
+    """When all accounts or services of the day were read together."""
 
 
 def commit(ledger: Ledger, read: CubeRead, most: int) -> None:
-    """Replace the days of `read`; of each subject and day at most `most` keys, the rest is summed as `other`."""
+    """Replace the days of `read`; of each subject and day at most `most` keys, the rest is summed as `other`.
+
+    Of some subjects only, days that were never read whole are left out: the others would be missing.
+    """
     with ledger.transaction() as db:
+        if not read.days:
+            return
+        if read.only is not None:
+            known = reads(ledger, read.dimension, read.beside, min(read.days), max(read.days) + _DAY)
+            read = replace(read, days={day: count for day, count in read.days.items() if day in known})
         kept = _bounded(read.costs, most)
         by_day: defaultdict[date, dict[tuple[str, str], AnyUnits]] = defaultdict(dict)
         for (day, subject, value), units in kept.items():
@@ -64,7 +79,10 @@ def commit(ledger: Ledger, read: CubeRead, most: int) -> None:
         at = to_milliseconds(read.observed_at)
         before = _held(ledger, read)
         for day, cost_changes in read.days.items():
-            rows = {numbers[key]: units for key, units in by_day[day].items()}
+            rows = {
+                numbers[key]: tuple(None if u is None else stored_sum(u) for u in units)
+                for key, units in by_day.get(day, {}).items()
+            }
             changed = rows != before.get(day, {})
             if changed:
                 db.executemany(
@@ -74,25 +92,27 @@ def commit(ledger: Ledger, read: CubeRead, most: int) -> None:
                 marks = ", ".join("?" * (2 + len(AMOUNTS)))
                 db.executemany(
                     f"INSERT INTO cube_values VALUES ({marks})",  # noqa: S608 # question marks
-                    [
-                        (day.toordinal(), number, *(None if u is None else row_units(u) for u in units))
-                        for number, units in sorted(rows.items())
-                    ],
+                    [(day.toordinal(), number, *units) for number, units in sorted(rows.items())],
                 )
             db.execute(
-                "INSERT INTO cube_reads VALUES (?, ?, ?, ?, ?, ?, 1)"
-                " ON CONFLICT (dimension, beside, day) DO UPDATE SET read_at = excluded.read_at,"
-                " source = excluded.source, cost_changes = excluded.cost_changes, changes = changes + ?",
+                "INSERT INTO cube_reads (dimension, beside, day, read_at, whole_at, source, cost_changes, changes)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (dimension, beside, day) DO UPDATE SET"
+                " read_at = excluded.read_at, source = excluded.source, cost_changes = excluded.cost_changes,"
+                " whole_at = CASE WHEN ? THEN excluded.whole_at ELSE whole_at END, changes = changes + ?",
                 (
                     read.dimension.name,
                     read.beside,
                     day.toordinal(),
                     at,
+                    at,
                     read.source,
                     cost_changes,
+                    read.only is None,
                     int(changed),
                 ),
             )
+        if read.dimension.kind == "tag":
+            tag_months.learn(ledger, read.dimension, list(read.days), read.observed_at)
 
 
 def _bounded(
@@ -141,35 +161,48 @@ def _column(beside: Beside) -> str:
     return "account_id" if beside == "account" else "service"
 
 
-def _held(ledger: Ledger, read: CubeRead) -> dict[date, dict[int, AnyUnits]]:
-    found: dict[date, dict[int, AnyUnits]] = {}
+def _held(ledger: Ledger, read: CubeRead) -> dict[date, dict[int, tuple[int | float | None, ...]]]:
+    """What the read replaces, by day and number of the key."""
+    found: dict[date, dict[int, tuple[int | float | None, ...]]] = {}
     columns = ", ".join(AMOUNTS)
+    where, only = "", sorted(read.only or ())
+    if read.only is not None:
+        where = f" AND {_column(read.beside)} IN ({', '.join('?' * len(only))})"
     with ledger.connection() as db:
         for day in read.days:
             found[day] = {
-                number: units
+                number: tuple(units)
                 for number, *units in db.execute(
                     f"SELECT key, {columns} FROM cube_values JOIN cube_keys ON cube_keys.id = key"  # noqa: S608
-                    f" WHERE day = ? AND dimension = ? AND {_column(read.beside)} != ''",
-                    (day.toordinal(), read.dimension.name),
+                    f" WHERE day = ? AND dimension = ? AND {_column(read.beside)} != ''{where}",
+                    (day.toordinal(), read.dimension.name, *only),
                 )
             }
-    return {day: {number: tuple(units) for number, units in rows.items()} for day, rows in found.items()}  # type: ignore[misc]
+    return found
 
 
 def states(
     ledger: Ledger, dimension: Dimension, beside: Beside, start: date, end: date
 ) -> dict[date, ReadState]:
-    """The days of [start, end) that were read by a dimension."""
+    """The days of [start, end) of which cost by a dimension is known; of a tag, not those before it was activated."""
+    return reads(ledger, dimension, beside, max(start, tag_months.known_from(ledger, dimension)), end)
+
+
+def reads(
+    ledger: Ledger, dimension: Dimension, beside: Beside, start: date, end: date
+) -> dict[date, ReadState]:
+    """The days of [start, end) that were read by a dimension, whether or not a tag was active on them."""
     with ledger.connection() as db:
         rows = db.execute(
-            "SELECT day, read_at, source, cost_changes, changes FROM cube_reads"
+            "SELECT day, read_at, source, cost_changes, changes, whole_at FROM cube_reads"
             " WHERE dimension = ? AND beside = ? AND day >= ? AND day < ?",
             (dimension.name, beside, start.toordinal(), end.toordinal()),
         ).fetchall()
     return {
-        date.fromordinal(day): ReadState(to_moment(read_at), source, cost_changes, changes)
-        for day, read_at, source, cost_changes, changes in rows
+        date.fromordinal(day): ReadState(
+            to_moment(read_at), source, cost_changes, changes, to_moment(whole_at)
+        )
+        for day, read_at, source, cost_changes, changes, whole_at in rows
     }
 
 
@@ -202,6 +235,7 @@ def sums(
     """Units of 1e-10 USD over [start, end) by day (None unless `by_day`), account id or service, and key.
 
     Of all `subjects` and `keys` unless some are given. None where a row has no such cost type: its sum is not known.
+    Days before a tag was activated are left out.
     """
     if cost_type not in AMOUNTS:
         raise ValueError(f"{cost_type} is not a cost type")
@@ -213,10 +247,11 @@ def sums(
             chosen = sorted(wanted)
             where += f" AND {name} IN ({', '.join('?' * len(chosen))})"
             given += chosen
+    start = max(start, tag_months.known_from(ledger, dimension))
     day = "day" if by_day else "NULL"
     with ledger.connection() as db:
         rows = db.execute(
-            f"SELECT {day} AS day_of_row, {column}, value, COUNT(*) = COUNT({cost_type}), {exact_sum(cost_type)}"  # noqa: S608
+            f"SELECT {day} AS day_of_row, {column}, value, COUNT(*) = COUNT({cost_type}), {exact_sum_of_sums(cost_type)}"  # noqa: S608
             " FROM cube_values JOIN cube_keys ON cube_keys.id = key"
             f" WHERE day >= ? AND day < ? AND dimension = ? AND {column} != ''{where} GROUP BY 1, 2, 3",
             (start.toordinal(), end.toordinal(), dimension.name, *given),
@@ -225,3 +260,27 @@ def sums(
         (date.fromordinal(ordinal) if by_day else None, subject, value): joined(high, low) if known else None
         for ordinal, subject, value, known, high, low in rows
     }
+
+
+def sums_of_all(
+    ledger: Ledger, beside: Beside, start: date, end: date, cost_type: str
+) -> list[tuple[str, str, str, int | None]]:
+    """Of every dimension at once, in one pass: its name, account id or service, key, and units over [start, end).
+
+    None as of `sums`.
+    """
+    if cost_type not in AMOUNTS:
+        raise ValueError(f"{cost_type} is not a cost type")
+    column = _column(beside)
+    with ledger.connection() as db:
+        rows = db.execute(
+            f"WITH summed (key, known, high, low) AS (SELECT key, COUNT(*) = COUNT({cost_type}), {exact_sum(cost_type)}"  # noqa: S608
+            " FROM cube_values WHERE day >= ? AND day < ? GROUP BY key)"
+            f" SELECT dimension, {column}, value, known, high, low FROM summed JOIN cube_keys ON cube_keys.id = key"
+            f" WHERE {column} != ''",
+            (start.toordinal(), end.toordinal()),
+        ).fetchall()
+    return [
+        (name, subject, value, joined(high, low) if known else None)
+        for name, subject, value, known, high, low in rows
+    ]

@@ -24,6 +24,8 @@ class Scale:
     """CloudWatch metrics that a poll of usage asks for."""
     daily_usage_metrics: int = 0
     """Those that are published once a day."""
+    groups: tuple[tuple[str, int], ...] = ()
+    """Groups a day of queries of Cost Explorer, by their names, as far as any was answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,9 @@ from exporter.core.places import Scope, Target
 from exporter.core.resource import Resource
 from exporter.declarations.calls import CheckCall, FreeCall, PaidCall, Scale
 from exporter.declarations.context import Context
+from exporter.declarations.sections import Sections
 from exporter.declarations.view import View
+from exporter.ledger.file import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,8 @@ class Collector(Generic[S]):
     collect: Callable[[Context[S], Target], Iterable[Sample | Resource | Folded]] | None = None
     views: tuple[View[S], ...] = ()
     paid_calls: Callable[[S, Scale], Iterable[PaidCall]] = _no_paid_calls
+    first_fill_pages: Callable[[S, Scale, Sections, datetime, Ledger | None], int] | None = None
+    """Paid requests that the first read of its history takes; with a ledger, what it still lacks of that."""
     due: Callable[[Context[S], Target], datetime] | None = None
     """When to read a target next, for a collector whose state is in the ledger; others are read each interval."""
     restore: Callable[[Context[S], Target], RestoredSamples | None] | None = None

@@ -232,8 +232,6 @@ CUR2 = LineFormat(
         "line_item_usage_amount": "DECIMAL(30,8)",
     },
     required=(_START, "line_item_usage_account_id", "line_item_product_code", _TYPE, _UNBLENDED),
-    maps=_MAPS,
-    has_usage_type=lambda file: file.has("line_item_usage_type"),
     refusal=_refusal,
     names_of=_names_of,
     sql=_sql,

@@ -15,7 +15,7 @@ import shutil
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import duckdb
 
@@ -28,7 +28,7 @@ _NICENESS = 10
 _KILLED_FIRST = 500  # of 1000: when memory ends, Linux takes this process and not the exporter
 
 
-class _FoldFailedError(Exception):
+class FoldFailedError(Exception):
     """A fold that cannot go on; the message says why in words."""
 
 
@@ -40,26 +40,34 @@ def _requests(lines: queue.SimpleQueue[str], folder: Path) -> None:
     os._exit(1)
 
 
-def _answer(**fields: Any) -> None:
-    sys.stdout.write(json.dumps(fields) + "\n")
-    sys.stdout.flush()
+def _output() -> IO[str]:
+    """The output for answers; what a library prints goes to the errors."""
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return output
 
 
-def _guarded(tables: MonthTables, request: dict[str, Any]) -> dict[str, Any]:
+def _write(output: IO[str], **fields: Any) -> None:
+    output.write(json.dumps(fields) + "\n")
+    output.flush()
+
+
+def answer(tables: MonthTables, request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to one request; FoldFailedError, with words that follow the file's name, if the fold is over."""
     try:
         if "add" in request:
             return {"lines": tables.add(Path(request["add"]), request["name"])}
         return {"result": write_month(tables, Path(request["finish"])).to_json()}
     except LineFileError as error:
-        raise _FoldFailedError(str(error)) from error
+        raise FoldFailedError(str(error)) from error
     except duckdb.OutOfMemoryException as error:
-        raise _FoldFailedError(
+        raise FoldFailedError(
             f"needs more than the {tables.settings.memory_mb} MB that the fold may use: {details(error)}"
         ) from error
     except duckdb.Error as error:
-        raise _FoldFailedError(f"cannot be folded: {details(error)}") from error
+        raise FoldFailedError(f"cannot be folded: {details(error)}") from error
     except OSError as error:
-        raise _FoldFailedError(f"cannot be folded: {error.strerror or error}") from error
+        raise FoldFailedError(f"cannot be folded: {error.strerror or error}") from error
 
 
 def main() -> None:
@@ -67,22 +75,23 @@ def main() -> None:
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
         Path("/proc/self/oom_score_adj").write_text(str(_KILLED_FIRST), encoding="ascii")
+    output = _output()
     start = json.loads(sys.stdin.readline())
     folder = Path(start["folder"])
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_requests, args=(lines, folder), daemon=True).start()
     tables = MonthTables(FoldSettings.from_json(start["settings"]), folder)
-    _answer(ready=True)
+    _write(output, ready=True)
     while True:
         request = json.loads(lines.get())
         try:
-            answer = _guarded(tables, request)
-        except _FoldFailedError as failed:
-            _answer(error=str(failed))
+            answered = answer(tables, request)
+        except FoldFailedError as failed:
+            _write(output, error=str(failed))
             return
-        _answer(**answer)
-        if "result" in answer:
-            return
+        _write(output, **answered)
+        if "result" in answered:
+            os._exit(0)  # closing the database would write what is not read again
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class FoldSettings:
     resources: int = 500
     """How many resources of an account keep their id; the others are summed."""
     memory_mb: int = 512
+    """About what the process of the fold may take; more is spilled to disk."""
     threads: int = 2
     spill: Path
     """A folder for the database of the fold and for what does not fit into memory."""

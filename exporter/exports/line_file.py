@@ -82,7 +82,7 @@ class LineFile:
         if name not in self.columns:
             return frozenset()
         rows = db.execute(
-            f"SELECT DISTINCT key FROM (SELECT unnest(map_keys({identifier(name)})) AS key FROM {self.relation})"  # a known column
+            f"SELECT DISTINCT key FROM (SELECT unnest(map_keys({identifier(name)})) AS key FROM {self.relation})"
         ).fetchall()
         return frozenset(key for (key,) in rows)
 
@@ -107,7 +107,7 @@ def open_lines(
     """
     lower = name.lower()
     if lower.endswith(".parquet"):
-        return LineFile(path, _columns(db, f"SELECT * FROM read_parquet({literal(str(path))})"))  # quoted
+        return LineFile(path, _columns(db, f"SELECT * FROM read_parquet({literal(str(path))})"))
     if not lower.endswith((".csv", ".csv.gz")):
         raise LineFileError("is neither Parquet nor CSV; set the export to Parquet, or to CSV with GZIP")
     compression = "gzip" if lower.endswith(".gz") else "none"
@@ -115,7 +115,7 @@ def open_lines(
         f"read_csv({literal(str(path))}, header = true, all_varchar = true, nullstr = '', delim = ',', quote = '\"', "
         f"escape = '\"', compression = {literal(compression)}, max_line_size = {_LONGEST_LINE}, parallel = false)"
     )
-    columns = _columns(db, f"SELECT * FROM {source}")  # quoted
+    columns = _columns(db, f"SELECT * FROM {source}")
     chosen = [
         f"{_from_text(column, needed[column])} AS {identifier(column)}"
         for column in columns
@@ -125,9 +125,9 @@ def open_lines(
         return LineFile(path, columns)
     copy = folder / "lines_of_csv.parquet"
     db.execute(
-        f"COPY (SELECT {', '.join(chosen)} FROM {source}) TO {literal(str(copy))} (FORMAT parquet, COMPRESSION lz4)"  # quoted
+        f"COPY (SELECT {', '.join(chosen)} FROM {source}) TO {literal(str(copy))} (FORMAT parquet, COMPRESSION lz4)"
     )
-    return LineFile(copy, _columns(db, f"SELECT * FROM read_parquet({literal(str(copy))})"))  # quoted
+    return LineFile(copy, _columns(db, f"SELECT * FROM read_parquet({literal(str(copy))})"))
 
 
 def _from_text(column: str, kind: str) -> str:

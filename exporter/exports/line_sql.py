@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from exporter.exports.line_file import LineFile
 
 COST_TYPES = ("unblended", "blended", "amortized", "net_unblended", "net_amortized")
 AMOUNTS = (*COST_TYPES, "list_cost")
 """The columns of money in a month's files, in units of 1e-10 USD."""
-
-
-class Keys(NamedTuple):
-    """Under which names a file holds one configured tag key or cost category."""
-
-    column: str
-    """The column of the month: `tag:<key>` or `cost_category:<name>`."""
-    maps: tuple[tuple[str, tuple[str, ...]], ...]
-    """The columns with maps that may hold it, and the names that they have for it, the likeliest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +49,6 @@ class LineFormat:
     needed: Mapping[str, str]
     """Every column that is read, in lower case, with the type that the text of a CSV gets (MAP for JSON)."""
     required: Collection[str]
-    maps: Collection[str]
-    """The columns with tags and cost categories."""
-    has_usage_type: Callable[[LineFile], bool]
     refusal: Callable[[LineFile], str | None]
     """Why a file is of another kind, and what to do; None if it is not known to be one."""
     names_of: Callable[[str], tuple[tuple[str, tuple[str, ...]], ...]]

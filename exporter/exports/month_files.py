@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporter.exports.charge_types import KNOWN_LINE_TYPES, record_type
 from exporter.exports.fold_settings import FoldResult
 from exporter.exports.line_file import identifier, literal
 from exporter.exports.line_sql import AMOUNTS
-from exporter.exports.month_tables import KEYS, NAMED, SPLIT_AMOUNTS, MonthTables
-from exporter.exports.service_names import service_name
+from exporter.exports.month_tables import (
+    KEYS,
+    SERVICE_KEYS,
+    SPLIT_AMOUNTS,
+    MonthTables,
+    columns,
+    service_keys,
+)
+from exporter.exports.service_names import TAX, service_name
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -23,21 +32,34 @@ _COMPRESSION = "FORMAT parquet, COMPRESSION zstd"
 
 
 def write_month(tables: MonthTables, folder: Path) -> FoldResult:
-    """Write what `tables` has to `folder`, on disk when this returns; the same lines give the same bytes in any order."""
+    """Write what `tables` has to `folder`, on disk when this returns.
+
+    The same lines give the same rows in the same order, however they lie in files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     cost_types = tuple(name for name in AMOUNTS if name not in tables.unavailable)
+    db = tables.db
+    unknown_services = _name_services(db, tables)
+    _name_charge_types(db)
+    _rank(db, tables)
+    queries = {"lines": _lines(tables, cost_types)}
+    if tables.hourly and _count(db, "SELECT count(*) FROM hours"):
+        queries["hours"] = _hours(cost_types)
+    if _count(db, "SELECT count(*) FROM split"):
+        queries["split"] = _split(tables)
+    if _count(db, "SELECT count(*) FROM commitments") and {"amortized", "net_amortized"}.intersection(
+        cost_types
+    ):
+        queries["commitments"] = _commitments(cost_types)
+    rows = 0
     paths: dict[str, Path] = {}
-    with tables.connect(folders=[folder]) as db:
-        unknown_services = _name(db, tables)
-        _rank(db, tables)
-        _write(db, folder, paths, "lines", _lines(tables, cost_types))
-        rows = _count(db, f"SELECT count(*) FROM read_parquet({literal(str(paths['lines']))})")  # quoted
-        if tables.hourly and _count(db, "SELECT count(*) FROM hours"):
-            _write(db, folder, paths, "hours", _hours(tables, cost_types))
-        if _count(db, "SELECT count(*) FROM split"):
-            _write(db, folder, paths, "split", _split(tables))
-        if _count(db, "SELECT count(*) FROM commitments"):
-            _write(db, folder, paths, "commitments", _commitments(cost_types))
+    for name, query in queries.items():
+        # Written where the database may write, which is not everywhere.
+        inside, paths[name] = tables.folder / f"{name}.parquet", folder / f"{name}.parquet"
+        written = _count(db, f"COPY ({query}) TO {literal(str(inside))} ({_COMPRESSION})")
+        rows = written if name == "lines" else rows
+        shutil.move(inside, paths[name])
+        _sync(paths[name])
     _sync(folder)
     return FoldResult(
         rows=rows,
@@ -59,37 +81,50 @@ def write_month(tables: MonthTables, folder: Path) -> FoldResult:
     )
 
 
-def _name(db: DuckDBPyConnection, tables: MonthTables) -> dict[str, int]:
-    """Fill the table `names` with service and charge type; return the units of services that the map does not have."""
-    columns = ", ".join(NAMED)
+def _name_services(db: DuckDBPyConnection, tables: MonthTables) -> dict[str, int]:
+    """Fill the table `services`; return the units of those that the shipped map does not have."""
+    keys = service_keys("product_code", "usage_type", "line_type", "billing_entity")
     rows = db.execute(
-        f"SELECT {columns}, sum(coalesce(unblended, net_unblended)) FROM lines GROUP BY ALL"  # known columns
+        f"SELECT {columns(keys)}, sum(coalesce(unblended, net_unblended)) FROM lines GROUP BY ALL"
     ).fetchall()
     has_usage_type = "usage_type" in tables.columns_seen
     unknown: dict[str, int] = {}
     services: list[str] = []
-    charge_types: list[str] = []
-    for code, usage_type, line_type, entity, units in rows:
-        service, is_known = service_name(
-            code or "",
-            (usage_type or "") if has_usage_type else None,
-            line_type or "",
-            entity or "",
-            tables.product_names.get(code, ""),
+    for code, usage_type, is_tax, entity, units in rows:
+        product_name = tables.product_names.get(code, "")
+        service, is_known = (
+            (TAX, True)
+            if is_tax
+            else service_name(
+                code or "", (usage_type or "") if has_usage_type else None, entity or "", product_name
+            )
         )
         services.append(service)
-        charge_types.append(record_type(line_type or "", code or ""))
         if not is_known:
             unknown[service] = unknown.get(service, 0) + int(units or 0)
-    by_column = [list(column) for column in zip(*(row[:-1] for row in rows), strict=True)] or [
-        [] for _ in NAMED
-    ]
-    db.execute(
-        f"CREATE TEMP TABLE names ({columns.replace(',', ' VARCHAR,')} VARCHAR, service VARCHAR, charge_type VARCHAR)"
-    )
-    marks = ", ".join("unnest(CAST(? AS VARCHAR[]))" for _ in (*NAMED, "service", "charge_type"))
-    db.execute(f"INSERT INTO names SELECT {marks}", [*by_column, services, charge_types])  # question marks
+    found = {name: [row[place] for row in rows] for place, name in enumerate(SERVICE_KEYS)}
+    _fill(db, "services", {**found, "service": services})
     return dict(sorted(unknown.items()))
+
+
+def _name_charge_types(db: DuckDBPyConnection) -> None:
+    """Fill the table `charges`."""
+    rows = db.execute("SELECT DISTINCT line_type, product_code FROM lines").fetchall()
+    _fill(
+        db,
+        "charges",
+        {
+            "line_type": [line_type for line_type, _ in rows],
+            "product_code": [code for _, code in rows],
+            "charge_type": [record_type(line_type or "", code or "") for line_type, code in rows],
+        },
+    )
+
+
+def _fill(db: DuckDBPyConnection, table: str, filled: dict[str, list[Any]]) -> None:
+    kinds = {name: "BOOLEAN" if name == "is_tax" else "VARCHAR" for name in filled}
+    values = ", ".join(f"unnest(CAST(? AS {kind}[])) AS {name}" for name, kind in kinds.items())
+    db.execute(f"CREATE TEMP TABLE {table} AS SELECT {values}", list(filled.values()))
 
 
 def _rank(db: DuckDBPyConnection, tables: MonthTables) -> None:
@@ -101,7 +136,7 @@ def _rank(db: DuckDBPyConnection, tables: MonthTables) -> None:
     )
     db.execute(
         "CREATE TEMP TABLE kept AS SELECT account_id, resource FROM ("
-        f"SELECT account_id, resource, row_number() OVER (PARTITION BY account_id ORDER BY abs(sum({cost})) DESC, resource)"  # known columns
+        f"SELECT account_id, resource, row_number() OVER (PARTITION BY account_id ORDER BY abs(sum({cost})) DESC, resource)"
         " AS place FROM lines WHERE resource <> '' GROUP BY account_id, resource)"
         f" WHERE place <= {tables.settings.resources}"
     )
@@ -118,12 +153,19 @@ def _lines(tables: MonthTables, cost_types: tuple[str, ...]) -> str:
         else "CAST(NULL AS VARCHAR)"
     )
     keys += [f"{resource} AS resource", *(_key(tables, name) for name in tables.named)]
-    joined = " AND ".join(f"lines.{name} IS NOT DISTINCT FROM names.{name}" for name in NAMED)
+    made_of = [f"lines.{name}" for name in ("product_code", "usage_type", "line_type", "billing_entity")]
     return (
-        f"SELECT {', '.join(keys)}, {_sums(cost_types)}, CAST(sum(lines.usage) AS DOUBLE) AS usage"  # known columns
-        f" FROM lines JOIN names ON {joined}"
+        f"SELECT {', '.join(keys)}, {_sums(cost_types)}, CAST(sum(lines.usage) AS DOUBLE) AS usage"
+        f" FROM lines JOIN services ON {_same('services', service_keys(*made_of))}"
+        f" JOIN charges ON {_same('charges', {name: f'lines.{name}' for name in ('line_type', 'product_code')})}"
         " LEFT JOIN kept ON lines.account_id = kept.account_id AND lines.resource = kept.resource"
         f" GROUP BY ALL ORDER BY {', '.join(str(place) for place in range(1, len(keys) + 1))}"
+    )
+
+
+def _same(table: str, expressions: Mapping[str, str]) -> str:
+    return " AND ".join(
+        f"{expression} IS NOT DISTINCT FROM {table}.{name}" for name, expression in expressions.items()
     )
 
 
@@ -142,18 +184,17 @@ def _sums(cost_types: tuple[str, ...]) -> str:
     )
 
 
-def _hours(tables: MonthTables, cost_types: tuple[str, ...]) -> str:
-    joined = " AND ".join(f"hours.{name} IS NOT DISTINCT FROM names.{name}" for name in NAMED)
+def _hours(cost_types: tuple[str, ...]) -> str:
     return (
-        f"SELECT hour, coalesce(account_id, '') AS account_id, service, {_sums(cost_types)}"  # known columns
-        f" FROM hours JOIN names ON {joined} GROUP BY ALL ORDER BY 1, 2, 3"
+        f"SELECT hour, coalesce(account_id, '') AS account_id, service, {_sums(cost_types)}"
+        f" FROM hours JOIN services ON {_same('services', {name: f'hours.{name}' for name in SERVICE_KEYS})} GROUP BY ALL ORDER BY 1, 2, 3"
     )
 
 
 def _split(tables: MonthTables) -> str:
     sums = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in SPLIT_AMOUNTS)
     return (
-        "WITH largest AS (SELECT account_id, pod FROM (SELECT account_id, pod, row_number() OVER"  # known columns
+        "WITH largest AS (SELECT account_id, pod FROM (SELECT account_id, pod, row_number() OVER"
         " (PARTITION BY account_id ORDER BY abs(sum(split_cost)) DESC, pod) AS place FROM split GROUP BY account_id, pod)"
         f" WHERE place <= {tables.settings.resources})"
         " SELECT day, split.account_id, cluster, namespace,"
@@ -167,17 +208,10 @@ def _commitments(cost_types: tuple[str, ...]) -> str:
     listed = "CAST(sum(list_cost) AS BIGINT)" if "list_cost" in cost_types else "CAST(NULL AS BIGINT)"
     kind = "CASE WHEN line_type LIKE 'SavingsPlan%' THEN 'savings_plan' ELSE 'reservation' END"
     return (
-        f"SELECT day, coalesce(account_id, '') AS account_id, arn, {kind} AS kind, CAST(sum(used) AS BIGINT) AS used,"  # known columns
+        f"SELECT day, coalesce(account_id, '') AS account_id, arn, {kind} AS kind, CAST(sum(used) AS BIGINT) AS used,"
         f" CAST(sum(unused) AS BIGINT) AS unused, {listed} AS list_cost, coalesce(max(end_time), '') AS end_time"
         " FROM commitments GROUP BY ALL ORDER BY 1, 2, 3, 4"
     )
-
-
-def _write(db: DuckDBPyConnection, folder: Path, paths: dict[str, Path], name: str, query: str) -> None:
-    path = folder / f"{name}.parquet"
-    db.execute(f"COPY ({query}) TO {literal(str(path))} ({_COMPRESSION})")
-    _sync(path)
-    paths[name] = path
 
 
 def _count(db: DuckDBPyConnection, query: str) -> int:

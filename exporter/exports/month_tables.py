@@ -6,29 +6,32 @@ settled at the end, on far fewer rows.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
+from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 
 from exporter.exports.cur2 import CUR2
+from exporter.exports.focus import FOCUS
 from exporter.exports.fold_settings import FoldSettings
 from exporter.exports.line_file import UNKNOWN, LineFile, LineFileError, identifier, literal, open_lines
-from exporter.exports.line_sql import AMOUNTS, Keys, LineFormat, LineSql
-from exporter.exports.service_names import known_codes
+from exporter.exports.line_sql import AMOUNTS, LineFormat, LineSql
+from exporter.exports.service_names import known_codes, split_codes
 from exporter.exports.tag_keys import COST_CATEGORY, TAG, present
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 KEYS = ("product_code", "region", "usage_type", "operation", "line_type", "billing_entity", "resource")
 """Columns of text in the table of lines, beside the account and the configured tag keys and cost categories."""
-NAMED = ("product_code", "usage_type", "line_type", "billing_entity")
-"""Those that decide a line's service and charge type."""
+SERVICE_KEYS = ("product_code", "split_usage_type", "is_tax", "billing_entity")
+"""What decides a line's service; the usage type is NULL where the product is one service whatever is used of it."""
+_NEVER = "1TB"
+_SHARE_OF_DATABASE = 0.8  # of the memory: Python and what DuckDB does not count take the rest
 _CURRENCY = "USD"
-_FORMATS = {"cur2": CUR2}
+_FORMATS = {"cur2": CUR2, "focus_1_0": FOCUS, "focus_1_2": FOCUS}
 _SPLIT_KEYS = ("cluster", "namespace", "pod", "kind")
 SPLIT_AMOUNTS = ("split_cost", "unused_cost", "net_split_cost", "net_unused_cost")
 _COVERED = "('SavingsPlanCoveredUsage', 'DiscountedUsage')"
@@ -59,30 +62,28 @@ class MonthTables:
         self.days: tuple[date, date] | None = None
         self.hourly = False
         self.has_split = False
-        with self.connect() as db:
-            self._create(db)
+        self.db = self._open()
+        self._create(self.db)
 
-    def connect(
-        self, *, files: Iterable[Path] = (), folders: Iterable[Path] = ()
-    ) -> duckdb.DuckDBPyConnection:
-        """Open the database; it reads and writes these files and folders, its own folder, and nothing else."""
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        """Create the database; it reads and writes its own folder, and nothing else."""
         settings = self.settings
         db = duckdb.connect(
             str(self.folder / "fold.duckdb"),
             config={
-                "memory_limit": f"{settings.memory_mb}MiB",
+                "memory_limit": f"{int(settings.memory_mb * _SHARE_OF_DATABASE)}MiB",
                 "threads": settings.threads,
                 "temp_directory": str(self.folder / "spilled"),
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "allow_community_extensions": False,
                 "preserve_insertion_order": False,
+                "checkpoint_threshold": _NEVER,  # the database ends with the fold
             },
         )
+        db.execute("SET enable_progress_bar = false")
         db.execute("SET TimeZone = 'UTC'")
-        # What is allowed is read-only from the moment that all else is forbidden.
-        db.execute(f"SET allowed_paths = {_list(files)}")
-        db.execute(f"SET allowed_directories = {_list((self.folder, *folders))}")
+        db.execute(f"SET allowed_directories = [{literal(str(self.folder))}]")
         db.execute("SET enable_external_access = false")
         db.execute("SET lock_configuration = true")
         return db
@@ -90,14 +91,16 @@ class MonthTables:
     def _create(self, db: duckdb.DuckDBPyConnection) -> None:
         texts = ", ".join(f"{identifier(name)} VARCHAR" for name in (*KEYS, *self.named))
         amounts = ", ".join(f"{name} BIGINT" for name in AMOUNTS)
-        named = ", ".join(f"{name} VARCHAR" for name in NAMED)
         splits = ", ".join(
             [*(f"{name} VARCHAR" for name in _SPLIT_KEYS), *(f"{name} BIGINT" for name in SPLIT_AMOUNTS)]
         )
         db.execute(
             f"CREATE TABLE lines (day DATE, account_id VARCHAR, {texts}, {amounts}, usage DECIMAL(38,8))"
         )
-        db.execute(f"CREATE TABLE hours (hour TIMESTAMP, account_id VARCHAR, {named}, {amounts})")
+        db.execute(
+            f"CREATE TABLE hours (hour TIMESTAMP, account_id VARCHAR, product_code VARCHAR, split_usage_type VARCHAR,"
+            f" is_tax BOOLEAN, billing_entity VARCHAR, {amounts})"
+        )
         db.execute(f"CREATE TABLE split (day DATE, account_id VARCHAR, {splits})")
         db.execute(
             "CREATE TABLE commitments (day DATE, account_id VARCHAR, arn VARCHAR, line_type VARCHAR,"
@@ -108,16 +111,20 @@ class MonthTables:
         """Fold one file, and return its lines; LineFileError if it is not one of this month's."""
         if name in self.files:
             raise LineFileError("has been folded already")
-        with self.connect(files=[path]) as db:
-            file = open_lines(db, path, name, self.folder, self.format.needed)
+        inside = self.folder / f"lines{''.join(Path(name).suffixes)}"
+        _link(path, inside)
+        try:
+            file = open_lines(self.db, inside, name, self.folder, self.format.needed)
             self._check_columns(file)
             sql = self.format.sql(file)
-            lines = self._look(db, file, sql)
-            named = self._named(db, file)
-            self._fold_lines(db, file, sql, named)
-            self._fold_hours(db, file, sql)
-            self._fold_commitments(db, file, sql)
-            self._fold_split(db, file, sql)
+            lines = self._look(self.db, file, sql)
+            named = self._named(self.db, file)
+            self._fold_lines(self.db, file, sql, named)
+            self._fold_hours(self.db, file, sql)
+            self._fold_commitments(self.db, file, sql)
+            self._fold_split(self.db, file, sql)
+        finally:
+            inside.unlink()
         self.files[name] = lines
         return lines
 
@@ -133,7 +140,7 @@ class MonthTables:
         """Take in what a file has, and refuse another currency or month; return its lines."""
         cost = f"coalesce({sql.amounts['unblended']}, {sql.amounts['net_unblended']})"
         rows = db.execute(
-            f"SELECT {sql.line_type}, {sql.currency}, {sql.product_code}, count(*), sum({cost}), min({sql.start}),"  # SQL of our own
+            f"SELECT {sql.line_type}, {sql.currency}, {sql.product_code}, count(*), count({sql.start}), sum({cost}), min({sql.start}),"
             f" max({sql.start}), max(hour({sql.start})), min({sql.period_start}), max({sql.period_start}),"
             f" bool_or({sql.split}) FROM {file.relation} GROUP BY ALL"
         ).fetchall()
@@ -142,11 +149,11 @@ class MonthTables:
             raise LineFileError(
                 f"is in {', '.join(sorted(currencies - {_CURRENCY}))}; only {_CURRENCY} is read, and currencies are not summed"
             )
-        self._check_period([moment for row in rows for moment in row[8:10] if moment is not None])
+        self._check_period([moment for row in rows for moment in row[9:11] if moment is not None])
         line_types: Counter[str] = Counter()
         costs: Counter[str] = Counter()
-        for line_type, _, _, count, units, first, last, hour, _, _, split in rows:
-            if first is None:
+        for line_type, _, _, count, dated, units, first, last, hour, _, _, split in rows:
+            if dated < count:
                 raise LineFileError("has lines without a date")
             line_types[line_type or ""] += count
             costs[line_type or ""] += int(units or 0)
@@ -173,7 +180,7 @@ class MonthTables:
         if not codes or sql.product_name == UNKNOWN:
             return
         rows = db.execute(
-            f"SELECT {sql.product_code}, max({sql.product_name}) FROM {file.relation}"  # SQL of our own
+            f"SELECT {sql.product_code}, max({sql.product_name}) FROM {file.relation}"
             f" WHERE {sql.product_code} IN ({', '.join(map(literal, sorted(codes)))}) GROUP BY ALL"
         ).fetchall()
         for code, name in rows:
@@ -182,14 +189,15 @@ class MonthTables:
 
     def _named(self, db: duckdb.DuckDBPyConnection, file: LineFile) -> dict[str, str]:
         """SQL of the configured tag keys and cost categories, by column, from the keys that the file has."""
-        found = {name: file.keys(db, name) for name in self.format.maps}
+        keys = {column: self.format.names_of(column) for column in self.named}
+        maps = {name for names in keys.values() for name, _ in names}
+        found = {name: file.keys(db, name) for name in sorted(maps)}
         self.keys_seen.update(*found.values())
         sql: dict[str, str] = {}
-        for column in self.named:
-            keys = Keys(column, self.format.names_of(column))
+        for column, candidates_of in keys.items():
             values = [
                 file.value(name, names)
-                for name, candidates in keys.maps
+                for name, candidates in candidates_of
                 if (names := present(candidates, found[name]))
             ]
             if values:
@@ -202,10 +210,9 @@ class MonthTables:
     ) -> None:
         keys = {name: getattr(sql, name) for name in KEYS}
         self.columns_seen.update(name for name, expression in keys.items() if expression != UNKNOWN)
-        chosen = [f"{self._day(sql)} AS day", f"{sql.account_id} AS account_id"]
-        chosen += [f"{expression} AS {identifier(name)}" for name, expression in {**keys, **named}.items()]
+        chosen = columns({"day": self._day(sql), "account_id": sql.account_id, **keys, **named})
         db.execute(
-            f"INSERT INTO lines SELECT {', '.join(chosen)}, {_sums(sql)}, sum({sql.usage})"  # SQL of our own
+            f"INSERT INTO lines SELECT {chosen}, {_sums(sql)}, sum({sql.usage})"
             f" FROM {file.relation} WHERE NOT ({sql.split}) GROUP BY ALL"
         )
 
@@ -217,10 +224,10 @@ class MonthTables:
     def _fold_hours(self, db: duckdb.DuckDBPyConnection, file: LineFile, sql: LineSql) -> None:
         if self.settings.hours_from is None or self.settings.hours_from > self.settings.last_day:
             return
-        keys = ", ".join(f"{getattr(sql, name)} AS {name}" for name in NAMED)
+        keys = service_keys(sql.product_code, sql.usage_type, sql.line_type, sql.billing_entity)
         db.execute(
-            f"INSERT INTO hours SELECT date_trunc('hour', {sql.start}) AS hour, {sql.account_id} AS account_id,"  # SQL of our own
-            f" {keys}, {_sums(sql)} FROM {file.relation}"
+            f"INSERT INTO hours SELECT date_trunc('hour', {sql.start}) AS hour, {sql.account_id} AS account_id,"
+            f" {columns(keys)}, {_sums(sql)} FROM {file.relation}"
             f" WHERE NOT ({sql.split}) AND {sql.start} >= TIMESTAMP '{self.settings.hours_from}' GROUP BY ALL"
         )
 
@@ -230,7 +237,7 @@ class MonthTables:
         amortized = f"coalesce({sql.amounts['amortized']}, {sql.amounts['net_amortized']})"
         covered, committed = f"{sql.line_type} IN {_COVERED}", f"{sql.line_type} IN {_COMMITTED}"
         db.execute(
-            f"INSERT INTO commitments SELECT {self._day(sql)} AS day, {sql.account_id} AS account_id, {sql.arn} AS arn,"  # SQL of our own
+            f"INSERT INTO commitments SELECT {self._day(sql)} AS day, {sql.account_id} AS account_id, {sql.arn} AS arn,"
             f" {sql.line_type} AS line_type, sum(CASE WHEN {covered} THEN {amortized} ELSE 0 END),"
             f" sum(CASE WHEN {committed} THEN {amortized} ELSE 0 END),"
             f" sum(CASE WHEN {covered} THEN {sql.amounts['list_cost']} ELSE 0 END), max({sql.end_time})"
@@ -243,17 +250,37 @@ class MonthTables:
         keys = ", ".join(f"{sql.splits[name]} AS {name}" for name in _SPLIT_KEYS)
         sums = ", ".join(f"sum({sql.splits[name]})" for name in SPLIT_AMOUNTS)
         db.execute(
-            f"INSERT INTO split SELECT {self._day(sql)} AS day, {sql.account_id} AS account_id, {keys}, {sums}"  # SQL of our own
+            f"INSERT INTO split SELECT {self._day(sql)} AS day, {sql.account_id} AS account_id, {keys}, {sums}"
             f" FROM {file.relation} WHERE {sql.split} GROUP BY ALL"
         )
+
+
+def service_keys(product_code: str, usage_type: str, line_type: str, billing_entity: str) -> dict[str, str]:
+    """SQL of what decides a line's service, by SERVICE_KEYS, from SQL of what it is made of."""
+    codes = ", ".join(map(literal, sorted(split_codes())))
+    return {
+        "product_code": product_code,
+        "split_usage_type": f"CASE WHEN {product_code} IN ({codes}) THEN {usage_type} END",
+        "is_tax": f"coalesce({line_type} = 'Tax', FALSE)",
+        "billing_entity": billing_entity,
+    }
+
+
+def columns(expressions: Mapping[str, str]) -> str:
+    """A list of SQL for SELECT."""
+    return ", ".join(f"{expression} AS {identifier(name)}" for name, expression in expressions.items())
 
 
 def _sums(sql: LineSql) -> str:
     return ", ".join(f"sum({sql.amounts[name]})" for name in AMOUNTS)
 
 
-def _list(paths: Iterable[Path]) -> str:
-    return f"[{', '.join(literal(str(path)) for path in paths)}]"
+def _link(path: Path, inside: Path) -> None:
+    """Make a file readable for the database, without a copy where both are on one file system."""
+    try:
+        os.link(path, inside)
+    except OSError:
+        shutil.copyfile(path, inside)
 
 
 def _kinds(sql: str) -> set[str]:

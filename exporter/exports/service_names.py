@@ -11,7 +11,7 @@ from typing import NamedTuple
 import yaml
 
 MARKETPLACE = "AWS Marketplace"
-_TAX = "Tax"
+TAX = "Tax"
 
 
 class _Entry(NamedTuple):
@@ -36,24 +36,33 @@ def _entries() -> Mapping[str, _Entry]:
     }
 
 
+@cache
+def _known_names() -> frozenset[str]:
+    return frozenset(entry.name for entry in _entries().values())
+
+
 def known_codes() -> frozenset[str]:
     """The product codes of the shipped map; only for others a line's product name matters."""
     return frozenset(_entries())
 
 
+def split_codes() -> frozenset[str]:
+    """The product codes that are several services of Cost Explorer, by usage type."""
+    return frozenset(code for code, entry in _entries().items() if entry.by_usage_type)
+
+
 def service_name(
-    code: str, usage_type: str | None, line_type: str, billing_entity: str, product_name: str
+    code: str, usage_type: str | None, billing_entity: str, product_name: str
 ) -> tuple[str, bool]:
-    """The service of a line, and whether the shipped map (or a rule) has it.
+    """The service of a line that is no tax, and whether the shipped map (or a rule) has it.
 
     `usage_type` None means that the source has none. Marketplace products have opaque codes, so they go by product name.
     What is unknown is named as it comes: by product name, else by code.
     """
-    if line_type == _TAX:
-        return _TAX, True
     entry = _entries().get(code)
     if entry is None:
-        return product_name or code, billing_entity == MARKETPLACE and bool(product_name)
+        is_known = product_name in _known_names() or (billing_entity == MARKETPLACE and bool(product_name))
+        return product_name or code, is_known
     if usage_type is None:
         return entry.without_usage_type, True
     for pattern, name in entry.by_usage_type:

@@ -62,6 +62,14 @@ class HistorySettings(StrictModel):
         default=timedelta(days=450),
         description="Older days are not written; at most the endpoint's out-of-order window and retention.",
     )
+    dimension_series: int = Field(
+        default=20_000,
+        ge=1000,
+        le=200_000,
+        strict=True,
+        description="Most series of cost by one dimension (aws_cost_daily_by_region_usd and others) over thirteen months;"
+        " where there would be more, fewer keys an account have a name and `other` has the rest.",
+    )
     batch_size: int = Field(default=2000, ge=1, le=100_000, strict=True, description="Samples a request.")
     timeout: Duration = Field(default=timedelta(seconds=30), description="Time for one request.")
     read_back: Duration | None = Field(

@@ -14,10 +14,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
+from exporter.core.metric import Family
 from exporter.core.moments import start_of_day, to_milliseconds
 from exporter.ledger.file import Ledger
+
+Key = tuple[str, str, str]
+"""Family, account id, and the label beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,43 @@ def totals(
     return [(date.fromordinal(day), *rest) for day, *rest in rows]
 
 
+def series_with_values(ledger: Ledger, start: date, end: date, families: Sequence[str]) -> set[Key]:
+    """The series that are not 0 on each of the days of [start, end)."""
+    marks = ", ".join("?" * len(families))
+    with ledger.connection() as db:
+        rows = db.execute(
+            "SELECT DISTINCT family, account_id, label FROM dated_values"  # noqa: S608 # only marks
+            " JOIN dated_series ON dated_series.id = dated_values.series"
+            f" WHERE day >= ? AND day < ? AND value != 0 AND family IN ({marks})",
+            (start.toordinal(), end.toordinal(), *families),
+        )
+        return set(rows)
+
+
 # Values that follow from others
+
+
+def replacing(
+    day: date, held: Mapping[Key, float], values: Mapping[Key, float], least: float
+) -> list[DailyValue]:
+    """What turns the values that are held of a day into `values`, where that differs by at least `least`.
+
+    Zeros only where something is held: it cannot be deleted.
+    """
+    return [
+        DailyValue(day, *key, values.get(key, 0.0))
+        for key in values.keys() | held.keys()
+        if (values.get(key, 0.0) if key not in held else abs(values.get(key, 0.0) - held[key]) >= least)
+    ]
+
+
+def held_values(ledger: Ledger, day: date, families: Iterable[Family]) -> dict[Key, float]:
+    """The values of a day by family, account id and label."""
+    names = [family.name for family in families]
+    return {
+        (family, account_id, label): value
+        for _, family, account_id, label, value in totals(ledger, day, day + timedelta(days=1), names)
+    }
 
 
 def version_of(*parts: object) -> int:

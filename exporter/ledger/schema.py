@@ -262,6 +262,19 @@ MIGRATIONS = (
         read_at INTEGER NOT NULL, details TEXT NOT NULL
     )
     """,
+    # The month to date by a key is summed from its days now. When a day was read whole, and from when on days are
+    # to be read again although their cost is the same (exporter/cube/rewrites.py).
+    """
+    DROP TABLE breakdowns;
+    DROP TABLE breakdown_reads;
+    ALTER TABLE cube_reads ADD COLUMN whole_at INTEGER NOT NULL DEFAULT 0;
+    UPDATE cube_reads SET whole_at = read_at;
+    CREATE TABLE cube_rewrites (
+        kind TEXT NOT NULL, key TEXT NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, at INTEGER NOT NULL,
+        PRIMARY KEY (kind, key, start, end, at)
+    ) WITHOUT ROWID;
+    CREATE TABLE cost_category_definitions (name TEXT PRIMARY KEY, arn TEXT NOT NULL, digest TEXT NOT NULL)
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

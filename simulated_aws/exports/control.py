@@ -38,10 +38,6 @@ def export_routes(exports: DataExports) -> dict[tuple[str, str], Handler]:
         exports.hold(bool(members.get("held", True)))
         return {}
 
-    def backfill(_: dict[str, str], members: dict[str, Any]) -> Any:
-        exports.backfill_tag(members["key"], int(members.get("months", 12)))
-        return listed({}, {})
-
     def objects(query: dict[str, str], _: dict[str, Any]) -> Any:
         export = exports.find(query["name"])
         found = exports.buckets.list(export.bucket)
@@ -54,7 +50,6 @@ def export_routes(exports: DataExports) -> dict[tuple[str, str], Handler]:
         ("POST", "exports/deliver"): deliver,
         ("POST", "exports/release"): release,
         ("POST", "exports/hold"): hold,
-        ("POST", "exports/backfill-tag"): backfill,
         ("GET", "exports/objects"): objects,
     }
 
@@ -76,7 +71,7 @@ def _read(members: dict[str, Any]) -> dict[str, Any]:
     """The fields of an export as they come in JSON: days and moments in ISO 8601, durations in seconds."""
     found: dict[str, Any] = {}
     for name, value in members.items():
-        if name in ("columns_from", "tags_from", "categories_from"):
+        if name == "columns_from":
             found[name] = {key: date.fromisoformat(day) for key, day in value.items()}
         elif name in ("manifest_delay", "data_delay"):
             found[name] = timedelta(seconds=float(value))

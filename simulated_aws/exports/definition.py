@@ -46,10 +46,6 @@ class Export:
 
     columns_from: dict[str, date] = field(default_factory=dict)
     """Columns that the files of months before have not."""
-    tags_from: dict[str, date] = field(default_factory=dict)
-    """The first month that has a tag key, which was activated then; the others have all months."""
-    categories_from: dict[str, date] = field(default_factory=dict)
-    """The first month that has a cost category; the others have all months."""
     touches_closed_months: bool = False
     """Each delivery in the two weeks after a month's end writes that month again, at unchanged cost."""
     manifest_delay: timedelta = timedelta(0)

@@ -137,14 +137,6 @@ class DataExports:
                 setattr(export, setting, value)
         return export
 
-    def backfill_tag(self, key: str, months: int = 12) -> None:
-        """Write the months before a tag's activation anew with its values, as a backfill of the tag does."""
-        with self._lock:
-            for export in self._exports.values():
-                if (first := export.tags_from.get(key)) is not None:
-                    index = first.year * 12 + first.month - 1 - months
-                    export.tags_from[key] = date(index // 12, index % 12 + 1, 1)
-
     def split_totals(
         self, start: date, end: date, at: datetime, by: Sequence[str], cost: str = "split_cost"
     ) -> dict[tuple[str, ...], Decimal]:
@@ -262,7 +254,7 @@ class DataExports:
         days = [month + timedelta(days=number) for number in range((end - month).days)]
         version: Hashable = (
             source,
-            tuple(source.version(day, at) for day in days),
+            tuple((source.version(day, at), self._truth.allocate(day, at)) for day in days),
             _shape(export, month),
             self._invoice(month, at),
         )
@@ -270,7 +262,8 @@ class DataExports:
         if known.version == version:
             return is_touched
         known.version = version
-        digest = _digest(source, days, at, (_shape(export, month), self._invoice(month, at)))
+        allocations = tuple(self._truth.allocate(day, at) for day in days)
+        digest = _digest(source, days, at, (allocations, _shape(export, month), self._invoice(month, at)))
         is_same, known.digest = digest == known.digest, digest
         return is_touched or not is_same
 
@@ -283,7 +276,7 @@ class DataExports:
         work = self.buckets.folder / f"work-{export.name}"
         work.mkdir(parents=True, exist_ok=True)
         try:
-            made = writer.write(export, self._truth.source, month, at, self._invoice(month, at), work)
+            made = writer.write(export, self._truth, month, at, self._invoice(month, at), work)
             if export.truncated > 0:
                 export.truncated -= 1
                 state.months[month].version, state.months[month].digest = (
@@ -424,8 +417,6 @@ def _shape(export: Export, month: date) -> Hashable:
         export.split_costs,
         export.manual_discounts,
         export.currency,
-        tuple(sorted(key for key, first in export.tags_from.items() if first > month)),
-        tuple(sorted(key for key, first in export.categories_from.items() if first > month)),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simulated_aws import cost_dimensions
 from simulated_aws.charges import UNIT, Amounts, CostKey, list_cost
+from simulated_aws.cost_dimensions import Allocation
+from simulated_aws.cost_dimensions import operation as operation_of_charge
 from simulated_aws.cost_split import reported_hours, share, shares_of, split
 from simulated_aws.cost_truth import CostSource
 from simulated_aws.exports.pods import COSTS, ECS, EKS, Pod, pod_costs
@@ -50,13 +51,14 @@ class LineKey:
     """What a line is for. `is_purchase` marks the fee of a commitment, whose cost is amortized elsewhere.
 
     `is_unused` marks the line that FOCUS has for the unused part of a commitment. The lines of a `pod` share out what
-    other lines cost.
+    other lines cost. `allocation` says which of its tags and cost categories it has.
     """
 
     key: CostKey
     is_purchase: bool = False
     is_unused: bool = False
     pod: Pod | None = None
+    allocation: Allocation = Allocation()  # noqa: RUF009 - it is frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,7 @@ def day_lines(
     day: date,
     at: datetime,
     numbers: LineKeys,
+    allocation: Allocation,
     *,
     focus: bool = False,
     hourly: bool,
@@ -190,7 +193,8 @@ def day_lines(
         return
     keys = [line.key for line, _ in charges]
     rows = [row for _, row in charges]
-    number = np.array([numbers.number(line) for line, _ in charges], dtype=np.int64)
+    lines = [replace(line, allocation=allocation) for line, _ in charges]
+    number = np.array([numbers.number(line) for line in lines], dtype=np.int64)
     since = _days_since_1970(day)
     for parts in split(keys, rows, reported_hours(day, at), hourly=hourly, resources=resources):
         columns: dict[str, Any] = {
@@ -258,12 +262,11 @@ class Describer:
         plan = self._plan(line)
         reservation = self._reservation(line)
         region = "" if key.region == "NoRegion" else key.region
+        allocation = line.allocation
         categories = {
-            name: value
-            for name in cost_dimensions.COST_CATEGORIES
-            if (value := cost_dimensions.cost_category(name, key))
+            name: value for name, _ in allocation.categories if (value := allocation.category(name, key))
         }
-        operation = line.pod.operation if line.pod else cost_dimensions.operation(key)
+        operation = line.pod.operation if line.pod else operation_of_charge(key)
         return {
             "account_id": key.account_id,
             "account_name": self._names.get(key.account_id, ""),
@@ -290,7 +293,7 @@ class Describer:
             "term": "3yr" if "3yr" in key.usage_type else "1yr",
             "reservation": reservation,
             "reservation_end": self._end(reservation, key.usage_type),
-            "tags": dict(key.tags),
+            "tags": allocation.tags(key),
             "categories": categories,
             "resources": (line.pod.arn,) if line.pod else shares_of(key).resources,
             "parent": f"i-0{_uuid(line.pod.cluster)[:8]}" if line.pod else "",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulated_aws.cost_truth import CostSource, next_month
+from simulated_aws.cost_truth import CostTruth, next_month
 from simulated_aws.exports.definition import CSV, LEGACY, Export
 from simulated_aws.exports.lines import (
     AMOUNTS,
@@ -53,7 +53,7 @@ class MonthWriter:
         self._connection.close()
 
     def write(
-        self, export: Export, source: CostSource, month: date, at: datetime, invoice: str, folder: Path
+        self, export: Export, truth: CostTruth, month: date, at: datetime, invoice: str, folder: Path
     ) -> list[Path]:
         """Write the month as it is reported at a moment into files of `folder`, at least one.
 
@@ -61,18 +61,19 @@ class MonthWriter:
         """
         numbers = LineKeys()
         files: list[Path] = []
-        for chunk in _chunks(self._days(export, source, month, at, numbers), export.lines_per_file):
+        for chunk in _chunks(self._days(export, truth, month, at, numbers), export.lines_per_file):
             if not chunk and files:
                 break
-            self._load_keys(export, month, numbers)
+            self._load_keys(export, numbers)
             self._load_lines(export, month, at, invoice, chunk)
             files.append(folder / f"{len(files) + 1:05d}{export.suffix}")
             self._copy(export, month, files[-1])
         return files
 
     def _days(
-        self, export: Export, source: CostSource, month: date, at: datetime, numbers: LineKeys
+        self, export: Export, truth: CostTruth, month: date, at: datetime, numbers: LineKeys
     ) -> Iterator[Lines]:
+        source = truth.source
         day, end = month, min(next_month(month), at.date() + timedelta(days=1))
         while day < end:
             yield from day_lines(
@@ -80,6 +81,7 @@ class MonthWriter:
                 day,
                 at,
                 numbers,
+                truth.allocate(day, at),
                 focus=export.is_focus,
                 hourly=export.hourly,
                 resources=export.resources,
@@ -88,8 +90,7 @@ class MonthWriter:
                 yield from pod_lines(source, day, at, numbers, hourly=export.hourly)
             day += timedelta(days=1)
 
-    def _load_keys(self, export: Export, month: date, numbers: LineKeys) -> None:
-        tags, categories = export.tags_from, export.categories_from
+    def _load_keys(self, export: Export, numbers: LineKeys) -> None:
         described = []
         for line in numbers:
             kind = line_type(line.key)
@@ -100,9 +101,9 @@ class MonthWriter:
         for name in ("is_purchase", "is_unused"):
             keys[name] = np.array([each[name] for each in described], dtype=bool)
         maps = {
-            "tags": [_active(each["tags"], tags, month, "user_") for each in described],
-            "plain_tags": [_active(each["tags"], tags, month) for each in described],
-            "categories": [_active(each["categories"], categories, month) for each in described],
+            "tags": [{f"user_{key}": value for key, value in each["tags"].items()} for each in described],
+            "plain_tags": [each["tags"] for each in described],
+            "categories": [each["categories"] for each in described],
             "product": [
                 {"product_name": each["product_name"], "region": each["region"]} for each in described
             ],
@@ -178,13 +179,6 @@ class MonthWriter:
             shown = _legacy_name(name) if export.table == LEGACY else name
             texts.append(f'{text} AS "{shown}"')
         return f"SELECT {', '.join(texts)} FROM ({statement})"  # noqa: S608 - a test's own statement
-
-
-def _active(
-    found: Mapping[str, str], first: Mapping[str, date], month: date, prefix: str = ""
-) -> dict[str, str]:
-    """The tags or cost categories that the files of a month have."""
-    return {prefix + key: value for key, value in found.items() if first.get(key, date.min) <= month}
 
 
 def _column(values: Sequence[str]) -> Any:

@@ -199,7 +199,7 @@ def test_past_cost_is_grouped_by_the_groups_of_the_configuration(make_server: An
     describe_days(ledger, accounts, {"team"}, 10, utc_now())
 
     def by_team(day: date) -> dict[tuple[str, ...], float]:
-        (query,) = (query for query in documented() if "team" in query)
+        (query,) = (query for query in documented() if "by (team)" in query)
         return server.query(query, midnight(day))
 
     def expected(day: date) -> dict[tuple[str, ...], float]:

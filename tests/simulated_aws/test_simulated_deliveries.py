@@ -312,13 +312,14 @@ def test_columns_appear_in_a_later_month(aws: SimulatedAws) -> None:
 
 def test_a_tag_backfill_writes_months_anew_at_the_same_cost(aws: SimulatedAws) -> None:
     """A key is absent before the month of its activation, and there after its backfill."""
-    create(aws, tags_from={"team": MARCH})
+    aws.cost_allocation.activate_tag("team", MARCH)
+    create(aws)
     by = ("tag:team", "tag:environment")
     cost = read(named_files(aws, FEBRUARY))
     assert {team for team, _ in totals(named_files(aws, FEBRUARY), by, "UnblendedCost")} == {""}
     assert {team for team, _ in totals(named_files(aws, MARCH), by, "UnblendedCost")} > {"", "checkout"}
     before = etags(aws)
-    aws.exports.backfill_tag("team", months=1)
+    aws.cost_allocation.request_backfill(FEBRUARY)
     aws.clock.advance(timedelta(minutes=1))
     aws.exports.deliver(force=True)
     changed = {key.split("/")[0] for key, etag in etags(aws).items() if before[key] != etag}
@@ -326,6 +327,59 @@ def test_a_tag_backfill_writes_months_anew_at_the_same_cost(aws: SimulatedAws) -
     assert read(named_files(aws, FEBRUARY)) == cost
     expected = aws.truth.totals(FEBRUARY, MARCH, by=by)
     assert totals(named_files(aws, FEBRUARY), by, "UnblendedCost") == expected
+
+
+def test_a_changed_cost_category_writes_its_months_anew(aws: SimulatedAws) -> None:
+    create(aws)
+    by = ("cost_category:CostCenter",)
+    cost, before = read(named_files(aws, FEBRUARY)), etags(aws)
+    teams = {"checkout": "Retail", "platform": "Overhead"}
+    aws.cost_allocation.change_category(
+        "CostCenter", teams, effective_start=FEBRUARY, takes=timedelta(hours=3)
+    )
+    for hours, expected_change in ((1, {"03"}), (3, {"02", "03"})):
+        aws.clock.advance(timedelta(hours=hours))
+        aws.exports.deliver(force=True)
+        changed = {key for key, etag in etags(aws).items() if before[key] != etag and key.endswith("parquet")}
+        assert changed == {
+            f"BILLING_PERIOD=2026-{month}/cost-00001.snappy.parquet" for month in expected_change
+        }
+    assert read(named_files(aws, FEBRUARY)) == cost
+    found = totals(named_files(aws, FEBRUARY), by, "UnblendedCost")
+    assert {name for (name,) in found} == {"", "Overhead", "Retail"}
+    assert found == aws.truth.totals(FEBRUARY, MARCH, by=by)
+
+
+def test_cost_explorer_has_the_tags_of_the_export(aws: SimulatedAws, client: Client) -> None:
+    """From the day of the activation on, and from the month of a backfill on."""
+    aws.cost_allocation.activate_tag("team", date(2026, 3, 5))
+    by = ("day", "tag:team")
+
+    def grouped() -> dict[tuple[str, ...], Decimal]:
+        answer = client("ce").get_cost_and_usage(
+            TimePeriod={"Start": "2026-02-01", "End": "2026-03-17"},
+            Granularity="DAILY",
+            Metrics=["UnblendedCost"],
+            GroupBy=[{"Type": "TAG", "Key": "team"}],
+        )
+        return {
+            (line["TimePeriod"]["Start"], group["Keys"][0].removeprefix("team$")): Decimal(
+                group["Metrics"]["UnblendedCost"]["Amount"]
+            )
+            for line in answer["ResultsByTime"]
+            for group in line["Groups"]
+        }
+
+    found = grouped()
+    assert min(day for day, team in found if team) == "2026-03-05"
+    create(aws)
+    exported = totals([*named_files(aws, FEBRUARY), *named_files(aws)], by, "UnblendedCost")
+    assert exported == {
+        keys: amount for keys, amount in aws.truth.totals(FEBRUARY, APRIL, by=by).items() if amount
+    }
+    assert found == {keys: exported[keys] for keys in found}
+    aws.cost_allocation.request_backfill(FEBRUARY)
+    assert min(day for day, team in grouped() if team) == "2026-02-01"
 
 
 def test_controls_over_http(aws: SimulatedAws) -> None:
@@ -345,20 +399,20 @@ def test_controls_over_http(aws: SimulatedAws) -> None:
         hourly=False,
         months=1,
         manifest_delay=60,
-        tags_from={"team": "2026-03-01"},
+        columns_from={"discount": "2026-03-01"},
     )
     assert (made["refreshed"], made["manifest_delay"]) == (None, 60)
-    assert aws.exports.find("cost").tags_from == {"team": MARCH}
+    assert aws.exports.find("cost").columns_from == {"discount": MARCH}
     (listed,) = ask("POST", "exports/deliver", force=True)
     assert listed["refreshed"] == NOW.isoformat()
     ask("POST", "exports/release", name="cost")
     keys = [each["key"] for each in ask("GET", "exports/objects?name=cost")]
     assert len(keys) == 4
-    ask("POST", "exports/backfill-tag", key="team", months=1)
     ask("POST", "exports/change", name="cost", truncated=2, data_delay=1.5)
     export = aws.exports.find("cost")
-    assert (export.tags_from, export.truncated) == ({"team": FEBRUARY}, 2)
-    assert export.data_delay == timedelta(seconds=1.5)
+    assert (export.truncated, export.data_delay) == (2, timedelta(seconds=1.5))
+    ask("POST", "tag-activation", key="team", first="2026-03-05")
+    assert aws.cost_allocation.activations == {"team": date(2026, 3, 5)}
     ask("POST", "exports/hold", held=True)
     aws.clock.advance(timedelta(days=2))
     aws.exports.deliver_lazily()

@@ -115,7 +115,7 @@ def write_parquet(
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
         db.execute(f"CREATE TABLE lines AS SELECT {', '.join(texts)}", values)
-        db.execute(f"COPY lines TO '{path}' (FORMAT parquet, COMPRESSION snappy)")
+        db.table("lines").write_parquet(str(path), compression="snappy")
     return path
 
 
