@@ -8,7 +8,7 @@ What is then to be asked instead, a panel says itself, see `Cut.state`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import dashboard, table
@@ -72,18 +72,18 @@ class Cut(Enumerated):
         """Further matchers beside its own."""
         return f"{self.matchers}{more}"
 
-    def days(self, more: str = "") -> str:
-        """Cost of the UTC day that begins at each step, by label, in USD; the step must be one day."""
-        days = f"sum by ({self.label}) (last_over_time({self.selector(self.all_of(more))}[1d] offset -1d))"
+    def days(self, by: str, more: str = "") -> str:
+        """Cost of the UTC day that begins at each step, in USD; the step must be one day."""
+        days = _sum(by, f"last_over_time({self.selector(self.all_of(more))}[1d] offset -1d)")
         return f"{days} and on () (vector(time()) < {END})"
 
-    def ended(self, by: str = "", accounts: str = "$accounts") -> str:
+    def ended(self, by: str, more: str = "", accounts: str = "$accounts") -> str:
         """The same of the day that ends at each step, for subqueries."""
-        return f"sum by ({by or self.label}) (last_over_time({self.selector(accounts=accounts)}[1d]))"
+        return _sum(by, f"last_over_time({self.selector(self.all_of(more), accounts)}[1d])")
 
-    def in_range(self, by: str | None = None, more: str = "") -> str:
+    def in_range(self, by: str, more: str = "") -> str:
         """Cost of the UTC days of the range that are written, in USD."""
-        return of_range(self.selector(self.all_of(more)), self.label if by is None else by)
+        return of_range(self.selector(self.all_of(more)), by)
 
     def is_written(self, look: str) -> str:
         """A value where a day has the dimension at all, regardless of what is chosen."""
@@ -98,7 +98,7 @@ class Cut(Enumerated):
 
     def ranking(self) -> dashboard.QueryVariable:
         """What `named` shows apart: ranked once a page."""
-        ranked = self.in_range(more=f', {self.label}!~"|{OTHER}"')
+        ranked = self.in_range(self.label, f', {self.label}!~"|{OTHER}"')
         return hidden_list(
             self.top,
             f"Largest {self.what}s",
@@ -112,11 +112,16 @@ class Cut(Enumerated):
         named = f'label_replace({vector}, "key", "$1", "{self.label}", "(.+)")'
         return f'sum by ({by}, key) (label_replace({named}, "key", "{self.without}", "{self.label}", ""))'
 
-    def named(self, vector: str) -> str:
-        """Sums by `label` as sums by `key`: the name of each that is shown apart, of the others, and of what has none."""
-        named = f'label_replace({vector}, "key", "{self.others}", "", "")'
-        named = f'label_replace({named}, "key", "$1", "{self.label}", "(${self.top})")'
-        return f'sum by (key) (label_replace({named}, "key", "{self.without}", "{self.label}", ""))'
+    def named(self, of: Callable[[str, str], str], more: str = "") -> str:
+        """Sums by `key`: the name of each key that is shown apart, of the others, and of what has none.
+
+        `of` is given labels to sum by, and matchers. To name each key would take longer than to read them all.
+        """
+        shown = of(self.label, f'{more}, {self.label}=~"(${self.top})|"')
+        shown = f'label_replace({shown}, "key", "$1", "{self.label}", "(.+)")'
+        shown = f'label_replace({shown}, "key", "{self.without}", "{self.label}", "")'
+        others = of("", f'{more}, {self.label}!~"(${self.top})|"')
+        return f'sum by (key) ({shown} or label_replace({others}, "key", "{self.others}", "", ""))'
 
     @property
     def others(self) -> str:
@@ -233,15 +238,24 @@ def of_range(selector: str, by: str = "") -> str:
     return _sum(by, f"sum_over_time(last_over_time({selector}[1d]){RANGE})")
 
 
+_ODD = "(month(vector(time() - {})) % 2 == 1)"
+_EVEN = "(month(vector(time() - {})) % 2 == 0)"
+
+
 def of_months(days: str) -> str:
     """Sums of calendar months at their first days; `days` is of the day that ends at a step, and steps are days.
 
-    Of the 31 days from a 1st on, those of the next month have a number that is odd where this one's is even, or the reverse.
+    Of the 31 days from a 1st on, those of the next month have a number that is odd where this one's is even, or the reverse:
+    they are summed apart.
     """
 
-    def each(odd: int) -> str:
-        of_day = f"on () (month(vector(time() - 1)) % 2 == {odd})"
-        of_month = f"on () (month(vector(time())) % 2 == {odd})"
-        return f"sum_over_time(({days} and {of_day})[31d:1d] offset -31d) and {of_month}"
+    def parity(seconds: int) -> str:
+        odd, even = (
+            f'label_replace({of.format(seconds)}, "odd", "{number}", "", "")'
+            for number, of in ((1, _ODD), (2, _EVEN))
+        )
+        return f"({odd} ^ 0 or {even} ^ 0)"
 
-    return f"({each(0)} or {each(1)}) and on () (day_of_month(vector(time())) == 1)"
+    each = f"({days}) * on () group_left (odd) {parity(1)}"
+    of_month = f"sum_over_time(({each})[31d:1d] offset -31d) and on (odd) {parity(0)}"
+    return f"sum without (odd) ({of_month}) and on () (day_of_month(vector(time())) == 1)"

@@ -41,7 +41,9 @@ _NO_ACCOUNT = "none"
 CHOSEN_IDS = 'label_replace(vector(1), "ids", "$accounts", "", "")'
 """A value with the chosen accounts in a label."""
 
-OF_ONE = frozenset({"comparable", "dimensions", "furthest", "key", "key_label", "kind", "named", "through"})
+OF_ONE = frozenset(
+    {"comparable", "dimensions", "furthest", "key", "key_label", "kind", "named", "through", "total"}
+)
 """Hidden variables that not every dashboard has."""
 DERIVED = frozenset({"accounts", "complete", "live", "undated"}) | OF_ONE
 """Hidden variables that follow from the others and the range. Further ones are of rankings."""

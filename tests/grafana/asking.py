@@ -87,7 +87,7 @@ def choose(
     return values
 
 
-_OF_ALLOCATION = "kind", "key_label", "key", "through", "comparable"
+_OF_ALLOCATION = "kind", "key_label", "key", "through", "comparable", "total"
 """What follows from what is allocated by, each after those that it needs."""
 
 

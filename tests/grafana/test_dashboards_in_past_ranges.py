@@ -47,7 +47,7 @@ USAGE = {
 FEES = {"Tax": 700.5, "AWS Support (Business)": 300.25}  # on the 1st, in each account
 UPFRONT = "Service 03 (a & b)"  # has a fee of the 1st within a service that is used
 
-NEVER_EMPTY = {"datasource", "grouping", "complete", "kind", "key_label", "through", "comparable"}
+NEVER_EMPTY = {"datasource", "grouping", "complete", "kind", "key_label", "through", "comparable", "total"}
 
 Key = tuple[str, str]
 

@@ -58,6 +58,7 @@ from grafana.builder.style import (
 )
 
 _ROWS, _MOVERS = 20, 8
+_LATEST = 40  # days in which the newest written day is looked for, also where the range ends with this month
 _NO_VALUE = "#d9a441"
 _NONE = "none"  # of `$allocation`, where nothing is read
 _CHOSEN = 'label_replace(vector(1), "chosen", "$allocation", "", "")'
@@ -90,6 +91,7 @@ def build() -> Dashboard:
         .with_variable(_derived("key", _NONE, {"(?:tag|cost_category):(.+)": "$1"}))
         .with_variable(_through())
         .with_variable(_comparable())
+        .with_variable(_total())
         .with_variable(_VALUES.ranking())
         .with_panel(costs.in_range(10))
         .with_panel(_without())
@@ -111,15 +113,14 @@ def build() -> Dashboard:
 
 
 def _allocation() -> dashboard.QueryVariable:
-    """What is allocated by, as the command calls it: `tag:team`; what covers most of the cost of the range first."""
+    """What is allocated by, as the command calls it: `tag:team`; what covers most of the newest month first."""
 
     def keys(family: str, key: str, value: str, prefix: str) -> str:
-        def cost(matcher: str) -> str:
-            each = f'last_over_time({family}{{{value}{matcher}""}}[1d])'
-            return f"sum by ({key}) (sum_over_time({each}{RANGE}))"
-
-        found = f"{cost('!=')} or 0 * {cost('=')}"
-        return f'label_replace({found}, "allocation", "{prefix}:$1", "{key}", "(.+)")'
+        days = f'last_over_time({family}{{{value}!=""}}[1d])'
+        newest = f"sum by ({key}) (sum_over_time({days}[31d:1d] @ $complete offset -1s))"
+        # To add up all days of a year takes long; which keys there are, does not.
+        there = f"0 * group by ({key}) (last_over_time({family}[1d$__range]))"
+        return f'label_replace({newest} or {there}, "allocation", "{prefix}:$1", "{key}", "(.+)")'
 
     found = (
         f"{keys('aws_cost_daily_by_tag_usd', 'tag_key', 'tag_value', 'tag')}"
@@ -130,7 +131,7 @@ def _allocation() -> dashboard.QueryVariable:
         query_variable(
             "allocation",
             "Allocate by",
-            "A tag key or a cost category that is read in the range, that which covers most first.",
+            "A tag key or a cost category of the range; what covers most of its newest month comes first.",
             3,
             f"query_result(sort_desc({found} or on () {nothing}))",
         )
@@ -154,10 +155,12 @@ def _derived(name: str, default: str, patterns: Mapping[str, str]) -> dashboard.
     )
 
 
-def _number(name: str, label: str, description: str, expr: str) -> dashboard.QueryVariable:
+def _number(
+    name: str, label: str, description: str, expr: str, regex: str = r"/\} (\d+)/"
+) -> dashboard.QueryVariable:
     return (
         query_variable(name, label, description, 3, f"query_result({expr})")
-        .regex(r"/\} (\d+)/")
+        .regex(regex)
         .current(model.VariableOption(text="0", value="0"))
         .hide(model.VariableHide.HIDE_VARIABLE)
     )
@@ -170,7 +173,7 @@ def _through() -> dashboard.QueryVariable:
         "through",
         "Allocated through",
         "End of the newest day of the range that is written by what is allocated by, in seconds.",
-        f"max_over_time(({written}){RANGE}) or on () vector({RANGE_BEGINS})",
+        f"clamp_min(max_over_time(({written})[{_LATEST}d:1d] @ {END} offset -1s), {RANGE_BEGINS}) or on () vector({RANGE_BEGINS})",
     )
 
 
@@ -184,14 +187,24 @@ def _comparable() -> dashboard.QueryVariable:
     )
 
 
+def _total() -> dashboard.QueryVariable:
+    return _number(
+        "total",
+        "Total",
+        "Cost of the range of what is chosen, in USD, as far as it is written by what is allocated by.",
+        f"{_VALUES.in_range('')} or on () vector(0)",
+        r"/\} (-?[\d.]+)/",
+    )
+
+
 # Panels
 
 
-def _before_and_change(by: str, accounts: str = "$accounts") -> tuple[str, str]:
+def _before_and_change(by: str, more: str = "", accounts: str = "$accounts") -> tuple[str, str]:
     """Cost of as many days before the range, and by how much that of the range differs; if all of them are known."""
 
     def weighted(weights: str) -> str:
-        days = f"{_VALUES.ended(by, accounts)} * on () group_left () ({weights})"
+        days = f"{_VALUES.ended(by, more, accounts)} * on () group_left () ({weights})"
         return f"sum_over_time(({days}){TWO_RANGES})"
 
     now, before = is_now("$through"), is_before("$through")
@@ -202,8 +215,7 @@ def _before_and_change(by: str, accounts: str = "$accounts") -> tuple[str, str]:
 
 
 def _values() -> table.Panel:
-    in_range = _VALUES.in_range()
-    before, change = _before_and_change(_VALUES.label)
+    in_range = _VALUES.named(_VALUES.in_range)
     panel = (
         table_panel(
             "By $allocation",
@@ -214,12 +226,14 @@ def _values() -> table.Panel:
             height=11,
         )
         .no_value("nothing in this range")
-        .with_target(rows("A", f"sort_desc({_VALUES.named(in_range)})"))
+        .with_target(rows("A", f"sort_desc({in_range})"))
+        .with_target(rows("B", f"{in_range} / on () group_left () (vector($total) != 0)"))
         .with_target(
-            rows("B", f"{_VALUES.named(in_range)} / on () group_left () ({_VALUES.in_range('')} != 0)")
+            rows("C", f"round({_VALUES.named(lambda by, more: _before_and_change(by, more)[0])}, 0.000001)")
         )
-        .with_target(rows("C", f"round({_VALUES.named(before)}, 0.000001)"))
-        .with_target(rows("D", f"round({_VALUES.named(change)}, 0.000001)"))
+        .with_target(
+            rows("D", f"round({_VALUES.named(lambda by, more: _before_and_change(by, more)[1])}, 0.000001)")
+        )
         .transformations(
             calculated(
                 columns(
@@ -250,25 +264,24 @@ def _values() -> table.Panel:
 _OF_ALL, _OF_USAGE = "Of all charges", "Of usage"
 
 
-def _shares(over: Callable[[str], str]) -> tuple[str, str]:
-    """The part that has no value, of all charges and of usage; `over` is made of each selector."""
-
-    def cost(selector: str) -> str:
-        return f"sum({over(selector)})"
-
-    whole, none = (cost(_VALUES.selector(_VALUES.all_of(more))) for more in ("", f', {_VALUES.label}=""'))
-    usage = cost(_VALUES.selector("", family="aws_cost_daily_taggable_usd"))
-    untagged = cost(_VALUES.selector(family="aws_cost_daily_untagged_usd"))
+def _of_usage(over: Callable[[str], str]) -> str:
+    """The part of usage that has no value; `over` is made of each selector."""
+    usage, untagged = (
+        f"sum({over(_VALUES.selector(more, family=family))})"
+        for more, family in (("", "aws_cost_daily_taggable_usd"), (None, "aws_cost_daily_untagged_usd"))
+    )
     # What is all tagged has no untagged usage, if the key is asked for at all.
     asked = "0 * group(" + over('aws_cost_daily_untagged_usd{$key_label="$key"}') + ")"
-    return (
-        f"({none} or on () 0 * {whole}) / ({whole} != 0)",
-        f"({untagged} or on () {asked}) / ({usage} != 0)",
-    )
+    return f"({untagged} or on () {asked}) / ({usage} != 0)"
+
+
+_NOTHING = f', {_VALUES.label}=""'
 
 
 def _without() -> stat.Panel:
-    of_all, of_usage = _shares(lambda selector: f"sum_over_time(last_over_time({selector}[1d]){RANGE})")
+    none = _VALUES.in_range("", _NOTHING)
+    of_all = f"({none} or on () vector(0)) / (vector($total) != 0)"
+    of_usage = _of_usage(lambda selector: f"sum_over_time(last_over_time({selector}[1d]){RANGE})")
     panel = (
         stat_panel(
             "Not allocated",
@@ -284,7 +297,7 @@ def _without() -> stat.Panel:
         .decimals(1)
         .with_target(instant("A", of_all, _OF_ALL))
         .with_target(instant("B", of_usage, _OF_USAGE))
-        .with_target(instant("C", _VALUES.in_range("", f', {_VALUES.label}=""'), "Dollars"))
+        .with_target(instant("C", none, "Dollars"))
         .override_by_regexp(
             "/^Of /", properties(thresholds=steps((None, GOOD), (0.1, NEUTRAL), (0.25, WARNING), (0.5, BAD)))
         )
@@ -294,7 +307,11 @@ def _without() -> stat.Panel:
 
 
 def _share_of_days() -> timeseries.Panel:
-    of_all, of_usage = _shares(lambda selector: f"last_over_time({selector}[1d] offset -1d)")
+    none, whole = _VALUES.days("", _NOTHING), _VALUES.days("")
+    # Where all has a value, the largest values have cost.
+    shown = _VALUES.days(_VALUES.label, f', {_VALUES.label}=~"${_VALUES.top}"')
+    of_all = f"({none}) / ({whole}) or on () 0 * group({shown})"
+    of_usage = _of_usage(lambda selector: f"last_over_time({selector}[1d] offset -1d)")
     until = f"and on () (vector(time()) < {END})"
     panel = (
         line_panel(
@@ -309,7 +326,7 @@ def _share_of_days() -> timeseries.Panel:
         .unit("percentunit")
         .decimals(1)
         .min(0)
-        .with_target(ranged("A", f"{of_all} {until}", _OF_ALL, "1d"))
+        .with_target(ranged("A", of_all, _OF_ALL, "1d"))
         .with_target(ranged("B", f"{of_usage} {until}", _OF_USAGE, "1d"))
         .override_by_name(_OF_ALL, properties(color=fixed(NEUTRAL)))
         .override_by_name(_OF_USAGE, properties(color=fixed(WARNING)))
@@ -326,7 +343,9 @@ def _daily() -> timeseries.Panel:
             width=15,
             height=10,
         )
-        .with_target(ranged("A", _VALUES.named(drawn(_VALUES.days())), "{{key}}", "1d"))
+        .with_target(
+            ranged("A", _VALUES.named(lambda by, more: drawn(_VALUES.days(by, more))), "{{key}}", "1d")
+        )
         .override_by_name(_VALUES.others, properties(color=fixed(MUTED)))
         .override_by_regexp(r"/^\(no /", properties(color=fixed(_NO_VALUE)))
     )
@@ -345,7 +364,14 @@ def _monthly() -> barchart.Panel:
         )
         .no_value("no month is known here: the table of values says why")
         .time_from("12M/M")
-        .with_target(ranged("A", _VALUES.named(f"{of_months(_VALUES.ended())} {whole}"), "{{key}}", "1d"))
+        .with_target(
+            ranged(
+                "A",
+                _VALUES.named(lambda by, more: f"{of_months(_VALUES.ended(by, more))} {whole}"),
+                "{{key}}",
+                "1d",
+            )
+        )
         .override_by_name(_VALUES.others, properties(color=fixed(MUTED)))
         .override_by_regexp(r"/^\(no /", properties(color=fixed(_NO_VALUE)))
     )
@@ -354,7 +380,7 @@ def _monthly() -> barchart.Panel:
 def _movers() -> table.Panel:
     largest = costs.table_ranking("account_id")
     by = f"{BY_ACCOUNT}, {_VALUES.label}"
-    before, change = _before_and_change(by, largest.variable)
+    before, change = _before_and_change(by, accounts=largest.variable)
     moved = f"topk({_MOVERS}, abs({change}) >= {LEAST_CHANGE_USD})"
     panel = (
         table_panel(
@@ -435,7 +461,7 @@ def _groups() -> table.Panel:
     written = f'last_over_time(aws_account_info{{job="", {ACCOUNT}}}[1d])'
     # One group an account, also on the day on which it moved.
     of_account = f"topk by (account_id) (1, max by (account_id, $grouping) ({written} == 1))"
-    grouped = f"{days} * on (account_id) group_left ($grouping) {of_account} or ({days} unless on (account_id) {of_account})"
+    grouped = f"{days} * on (account_id) group_left ($grouping) ({of_account} or on (account_id) group by (account_id) ({days}))"
     summed = f"sum by ($grouping) (sum_over_time(({grouped}){RANGE}))"
     named = f'label_replace(label_replace({summed}, "in", "$1", "$grouping", "(.+)"), "in", "(none)", "$grouping", "")'
     return (

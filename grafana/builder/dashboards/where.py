@@ -92,10 +92,8 @@ def build() -> Dashboard:
         "Where it goes",
         "From an account to its services, regions, usage types and resources: each step is a click in a table.",
         regions=(
-            _values_of(_REGION, "Region", "Regions with cost in the range, most expensive first."),
-            _values_of(
-                _USAGE_TYPE, "Usage type", "Usage types with cost in the range, most expensive first."
-            ),
+            _values_of(_REGION, "Region", "Regions with cost in the range."),
+            _values_of(_USAGE_TYPE, "Usage type", "Usage types with cost in the range."),
         ),
     )
     built.with_variable(dimensions())
@@ -124,18 +122,14 @@ def build() -> Dashboard:
 
 def _values_of(cut: Cut, label: str, description: str) -> dashboard.QueryVariable:
     """All keys of the range, regardless of what else is chosen but accounts."""
-    selector = f'{cut.family}{{{ACCOUNT}, {cut.label}!=""}}'
-    return (
-        query_variable(
-            cut.label,
-            label,
-            description,
-            3,
-            f"query_result(sort_desc({of_range(selector, cut.label)}))",
-        )
-        .regex(f'/{cut.label}="([^"]+)"/')
-        .sort(model.VariableSort.DISABLED)
-    )
+    family = f"{cut.family}{{{ACCOUNT}}}"
+    return query_variable(
+        cut.label,
+        label,
+        description,
+        3,
+        f"query_result(group by ({cut.label}) (last_over_time({family}[1d$__range])))",
+    ).regex(f'/{cut.label}="([^"]+)"/')
 
 
 # Figures
@@ -158,14 +152,14 @@ def _total() -> stat.Panel:
 
 
 def _part(title: str, description: str, cut: Cut, more: str) -> stat.Panel:
-    part, whole = cut.in_range("", more), cut.in_range("")
+    part = cut.in_range("", more)
     panel = (
         stat_panel(title, description, width=8, height=4, named=True)
-        .no_value("not known")
+        .no_value("none that has a name")
         .unit(USD)
         .decimals(2)
-        .with_target(instant("A", f"{part} or on () 0 * {whole}", "Dollars"))
-        .with_target(instant("B", f"({part} or on () 0 * {whole}) / ({whole} != 0)", "Share"))
+        .with_target(instant("A", part, "Dollars"))
+        .with_target(instant("B", f"{part} / ({cut.in_range('')} != 0)", "Share"))
         .override_by_name("Share", properties(unit="percentunit", decimals=1))
     )
     return cut.in_values(panel, "Dollars")
@@ -242,7 +236,7 @@ def _services() -> table.Panel:
 def _keys(cut: Cut, title: str) -> table.Panel:
     """A dimension's keys; a click chooses one, where there is a variable of them."""
     column = cut.what.capitalize()
-    cost = cut.in_range(more=f', {cut.label}!=""')
+    cost = cut.in_range(cut.label, f', {cut.label}!=""')
     click = f"; a click chooses the {cut.what}" if cut.label in CHOSEN else ""
     panel = (
         table_panel(
@@ -276,7 +270,7 @@ def _days(cut: Cut, width: int = 15, height: int = 9) -> timeseries.Panel:
             width=width,
             height=height,
         )
-        .with_target(ranged("A", cut.named(drawn(cut.days())), "{{key}}", "1d"))
+        .with_target(ranged("A", cut.named(lambda by, more: drawn(cut.days(by, more))), "{{key}}", "1d"))
         .override_by_name(cut.others, properties(color=fixed(MUTED)))
         .override_by_name(cut.without, properties(color=fixed("#6e6e6e")))
     )
@@ -284,7 +278,9 @@ def _days(cut: Cut, width: int = 15, height: int = 9) -> timeseries.Panel:
 
 
 def _transfer_days() -> timeseries.Panel:
-    days = drawn(_USAGE_TYPE.days(f', usage_type=~"{TRANSFER}"'))
+    days = _USAGE_TYPE.named(
+        lambda by, more: drawn(_USAGE_TYPE.days(by, more)), f', usage_type=~"{TRANSFER}"'
+    )
     panel = (
         daily_bars(
             "Daily data transfer",
@@ -293,7 +289,7 @@ def _transfer_days() -> timeseries.Panel:
             width=15,
             height=9,
         )
-        .with_target(ranged("A", _USAGE_TYPE.named(days), "{{key}}", "1d"))
+        .with_target(ranged("A", days, "{{key}}", "1d"))
         .override_by_name(_USAGE_TYPE.others, properties(color=fixed(MUTED)))
     )
     return _USAGE_TYPE.in_legend(panel)
