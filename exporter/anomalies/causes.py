@@ -1,18 +1,24 @@
-"""What made a spike, as Cost Explorer told it once, in tables of the ledger's file."""
+"""What made a spike, as Cost Explorer was asked once or months of lines show it, in tables of the ledger's file."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Protocol, TypeVar
 
-from exporter.core.moments import start_of_day, to_milliseconds, to_moment
+from exporter.core.moments import month_start, start_of_day, to_milliseconds, to_moment
 from exporter.core.money import to_units, to_usd
+from exporter.cube import lines
+from exporter.cube.months import LINES, CubeMonths
 from exporter.ledger.file import Ledger
 
+COMPARED_DAYS = 7
+"""A spike is compared with one of so many days before it."""
 SAME_SPIKE_DAYS = 3
 """Within so many days a spike of one series is the same one, and is asked about once."""
 
@@ -40,7 +46,27 @@ class Spike(Protocol):
     def service(self) -> str: ...
 
 
+class Expected(Spike, Protocol):
+    """A spike, and what was expected of its day, in USD."""
+
+    @property
+    def expected(self) -> float: ...
+    @property
+    def lower(self) -> float: ...
+    @property
+    def upper(self) -> float: ...
+
+
 AnySpike = TypeVar("AnySpike", bound=Spike)
+
+
+@dataclass(frozen=True, slots=True)
+class GrownResource:
+    """One resource of a cause; USD as of the cause."""
+
+    resource: str
+    before: Decimal
+    after: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +76,16 @@ class Cause:
     usage_type: str
     operation: str
     region: str
-    """Read off the usage type; empty where it does not say, as in us-east-1 and of global services."""
+    """From Cost Explorer read off the usage type, empty where it does not say, as in us-east-1; from lines as they say."""
     before: Decimal
     after: Decimal
+    resources: tuple[GrownResource, ...] = ()
+    """Those that grew most, the most first; of lines alone."""
+
+    @property
+    def resource(self) -> str:
+        """The resource that grew most; empty where none is known."""
+        return self.resources[0].resource if self.resources else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +109,31 @@ def commit(
     service: str,
     explanation: Explanation,
     observed_at: datetime,
+    *,
+    from_lines: bool = False,
 ) -> None:
-    """Keep the answer about one spike."""
+    """Keep the answer about one spike; one `from_lines` was not paid for."""
     key = (explanation.spike_day.toordinal(), account_id, service)
     with ledger.transaction(), ledger.connection() as db:
-        db.execute("DELETE FROM anomaly_causes WHERE day = ? AND account_id = ? AND service = ?", key)
+        for table in ("anomaly_causes", "anomaly_cause_resources"):
+            db.execute(f"DELETE FROM {table} WHERE day = ? AND account_id = ? AND service = ?", key)  # noqa: S608 # ours
         db.execute(
-            "INSERT OR REPLACE INTO anomaly_cause_reads VALUES (?, ?, ?, ?, ?)",
-            (*key, explanation.compared_with.toordinal(), to_milliseconds(observed_at)),
+            "INSERT OR REPLACE INTO anomaly_cause_reads VALUES (?, ?, ?, ?, ?, ?)",
+            (*key, explanation.compared_with.toordinal(), to_milliseconds(observed_at), from_lines),
         )
         db.executemany(
             "INSERT INTO anomaly_causes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (*key, c.usage_type, c.operation, c.region, to_units(c.before), to_units(c.after))
                 for c in explanation.causes
+            ],
+        )
+        db.executemany(
+            "INSERT INTO anomaly_cause_resources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (*key, c.usage_type, c.operation, c.region, r.resource, to_units(r.before), to_units(r.after))
+                for c in explanation.causes
+                for r in c.resources
             ],
         )
 
@@ -107,33 +151,67 @@ def explain(ledger: Ledger, day: date, account_id: str, service: str) -> Explana
         rows = db.execute(
             "SELECT usage_type, operation, region, before, after FROM anomaly_causes"
             " WHERE day = ? AND account_id = ? AND service = ?"
-            " ORDER BY after - before DESC, usage_type, operation",
+            " ORDER BY after - before DESC, usage_type, operation, region",
             (found[0], account_id, service),
         ).fetchall()
+        resources = db.execute(
+            "SELECT usage_type, operation, region, resource, before, after FROM anomaly_cause_resources"
+            " WHERE day = ? AND account_id = ? AND service = ? ORDER BY after - before DESC, resource",
+            (found[0], account_id, service),
+        ).fetchall()
+    of_cause: defaultdict[tuple[str, str, str], list[GrownResource]] = defaultdict(list)
+    for name, op, region, resource, before, after in resources:
+        of_cause[name, op, region].append(GrownResource(resource, to_usd(before), to_usd(after)))
     return Explanation(
         date.fromordinal(found[0]),
         date.fromordinal(found[1]),
         tuple(
-            Cause(name, op, region, to_usd(before), to_usd(after)) for name, op, region, before, after in rows
+            Cause(name, op, region, to_usd(before), to_usd(after), tuple(of_cause[name, op, region]))
+            for name, op, region, before, after in rows
         ),
     )
 
 
 def asked_since(ledger: Ledger, since: datetime) -> int:
-    """How many spikes were asked about from `since` on."""
+    """How many spikes Cost Explorer was asked about from `since` on."""
     with ledger.connection() as db:
         (count,) = db.execute(
-            "SELECT COUNT(*) FROM anomaly_cause_reads WHERE observed_at >= ?", (to_milliseconds(since),)
+            "SELECT COUNT(*) FROM anomaly_cause_reads WHERE observed_at >= ? AND NOT from_lines",
+            (to_milliseconds(since),),
         ).fetchone()
     return int(count)
+
+
+def lines_of_week(ledger: Ledger, day: date) -> dict[date, Path]:
+    """The files of lines of a day and of those of the seven days before it that have any; none without DuckDB.
+
+    Without those of the day itself, or with nothing to compare it with, there are none.
+    """
+    if not lines.is_installed():
+        return {}
+    months = CubeMonths(ledger).all()
+    files = {}
+    for number in range(COMPARED_DAYS + 1):
+        each = day - timedelta(days=number)
+        held = months.get(month_start(each))
+        if held is not None and held.folder is not None and held.has_lines_of(each):
+            files[each] = held.folder / LINES
+    return files if day in files and len(files) > 1 else {}
 
 
 def to_ask(
     ledger: Ledger, spikes: Iterable[AnySpike], now: datetime, requests_per_day: int
 ) -> list[AnySpike]:
-    """The spikes that are to be asked about, of those that stand, the most important first; no more than are left today."""
+    """The spikes that Cost Explorer is to be asked about, the most important first; no more than are left today.
+
+    Of those that stand, without what was asked about, and what lines show at no price.
+    """
     left = requests_per_day - asked_since(ledger, start_of_day(now.date()))
-    unasked = [s for s in spikes if explain(ledger, s.day, s.account_id, s.service) is None]
+    unasked = [
+        s
+        for s in spikes
+        if explain(ledger, s.day, s.account_id, s.service) is None and not lines_of_week(ledger, s.day)
+    ]
     return unasked[: max(0, left)]
 
 
@@ -194,6 +272,17 @@ def end_waits(ledger: Ledger, spikes: Iterable[Spike]) -> None:
             "INSERT OR REPLACE INTO anomaly_cause_waits VALUES (?, ?, ?, 0)",
             [(spike.day.toordinal(), spike.account_id, spike.service) for spike in spikes],
         )
+
+
+def compared_day(spike: Expected, totals: Mapping[date, float]) -> date:
+    """The same weekday of the week before if it was usual, else the day of `totals` nearest to the expectation.
+
+    `totals` are of days before the spike, in USD.
+    """
+    week_ago = spike.day - timedelta(days=COMPARED_DAYS)
+    if week_ago in totals and spike.lower <= totals[week_ago] <= spike.upper:
+        return week_ago
+    return min(totals, key=lambda day: (abs(totals[day] - spike.expected), day))
 
 
 def grown(

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from exporter.anomalies import causes as anomaly_causes
+from exporter.anomalies import causes_in_lines
 from exporter.anomalies.families import (
     CAUSE,
     CAUSE_DUE,
@@ -112,9 +113,18 @@ def assess(ledger: Ledger, now: datetime, settings: AnomalySettings) -> Assessme
         held = _assessed.get(ledger)
         if held is None or held[0] != version:
             found = assess_day(ledger, day, settings)
+            _explain(ledger, found.spikes, now)
             found = replace(found, unsent=_listed_only(ledger, found, settings, now))
             held = _assessed[ledger] = version, found
     return held[1]
+
+
+def _explain(ledger: Ledger, spikes: Sequence[Finding], now: datetime) -> None:
+    """What made the spikes, where lines show it: at no price, so again with each change of cost."""
+    try:
+        causes_in_lines.explain_spikes(ledger, spikes, now)
+    except sqlite3.DatabaseError:
+        log.exception("what made a spike is not kept")
 
 
 def assess_day(
@@ -339,6 +349,7 @@ def render(view: ViewContext[CollectorSettings]) -> Iterable[Sample]:
                 usage_type=cause.usage_type,
                 operation=cause.operation,
                 region=cause.region,
+                resource=cause.resource,
             )
     for (account_id, service), until in _cause_waits(view, assessment).items():
         yield CAUSE_DUE(until.timestamp(), **labels(account_id, service))

@@ -35,8 +35,9 @@ def anomaly_family(group_labels: tuple[str, ...]) -> Family:
 ANOMALY = anomaly_family(())
 CAUSE = Family(
     "aws_cost_anomaly_cause_usd",
-    "Dollars by which a usage type grew on the day of a spike that stands, the five that grew most, where asked for.",
-    (*_SERIES, "usage_type", "operation", "region"),
+    "Dollars by which a usage type grew on the day of a spike that stands, the five that grew most, with the resource that"
+    " grew most of each: from a data export, or from Cost Explorer without the resource, where it is asked.",
+    (*_SERIES, "usage_type", "operation", "region", "resource"),
 )
 CAUSE_DUE = Family(
     "aws_cost_anomaly_cause_due_timestamp_seconds",

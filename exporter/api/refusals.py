@@ -15,6 +15,10 @@ from exporter.declarations.calls import Scale
 
 _DOCS = "docs/data-exports.md"
 _EXPORT = f"set collectors.cost.source: data_export (S3 requests only; {_DOCS})"
+_LIMITS = {
+    "together": "reports two keys at a time",
+    "resource": "keeps resources for 14 days only",
+}
 
 
 def is_read(source: Source, asked: Question) -> bool:
@@ -27,21 +31,20 @@ def is_read(source: Source, asked: Question) -> bool:
 def explain(source: Source, asked: Question, cannot: Cannot) -> str:
     """The refusal in words for a person."""
     names = _joined([name.replace("_", " ") if ":" not in name else name for name in asked.keys])
+    verb = "are" if len(asked.keys) > 1 else "is"
     if cannot.why == "not_available":
         return _not_available(cannot.missing)
     if cannot.why == "no_duckdb":
         return f'{names} together need DuckDB: pip install "aws-spend-exporter[export]"'
     if cannot.lines_from is not None:
         return (
-            f"{names} {'are' if len(asked.keys) > 1 else 'is'} known from {cannot.lines_from} on, where the data"
-            " export begins; Cost Explorer, which was read before, reports two keys at a time"
+            f"{names} {verb} known from {cannot.lines_from} on, where the data"
+            f" export begins; Cost Explorer, which was read before, {_LIMITS[cannot.why]}"
         )
-    if cannot.why == "resource":
-        return f"resource is not known from Cost Explorer, which keeps it for 14 days only: {_EXPORT}"
     if cannot.why == "together":
-        return (
-            f"{names} together are not known from Cost Explorer, which reports two keys at a time: {_EXPORT}"
-        )
+        return f"{names} together are not known from Cost Explorer, which {_LIMITS['together']}: {_EXPORT}"
+    if any(each.cost_explorer is None for each in asked.dimensions):
+        return f"{names} {verb} not known from Cost Explorer, which {_LIMITS['resource']}: {_EXPORT}"
     (dimension,) = asked.dimensions
     beside = " beside service" if "service" in asked.subjects else ""
     return f"{dimension.name}{beside} is not read: {_switch(source, dimension, asked.subjects)}"

@@ -1,4 +1,4 @@
-"""What made a spike: one Cost Explorer request for each, by usage type and operation."""
+"""What made a spike: one Cost Explorer request for each, by usage type and operation, unless lines show it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from exporter.anomalies import causes as anomaly_causes
+from exporter.anomalies import causes_in_lines
 from exporter.anomalies.settings import AnomalyCausesSettings, AnomalySettings
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
 from exporter.aws.errors import RETRIED, Kind, classify
@@ -23,19 +24,23 @@ if TYPE_CHECKING:
 
 _KEPT_CAUSES = 20
 _TRIED_AGAIN_SOON = RETRIED | {Kind.DEADLINE, Kind.STOPPED}
-_WEEK = timedelta(days=7)
 _DAY = timedelta(days=1)
 _SPIKES_PER_KEY = Decimal("0.02")  # a month: what `plan` assumes of real and false ones
 
 
 def collect(ctx: Context[AnomalyCausesSettings], target: Target) -> Iterable[Sample]:
-    """Ask about each spike that stands and was not asked about, and commit the answer; the view shows it."""
+    """Ask about each spike that stands and was not asked about, and commit the answer; the view shows it.
+
+    Those of months of lines are explained with their assessment; what could not be read then is tried again.
+    """
     from exporter.anomalies.cost import assess  # numpy, which readers of the declaration do without
 
     settings = ctx.sections.of(AnomalySettings)
     now = ctx.clock()
     assessment = assess(ctx.ledger, now, settings) if settings.enabled else None
     spikes = assessment.spikes if assessment else ()
+    if causes_in_lines.explain_spikes(ctx.ledger, spikes, now, again=False):
+        ctx.committed()
     asked = anomaly_causes.to_ask(ctx.ledger, spikes, now, ctx.settings.requests_per_day)
     for finding in asked:
         try:
@@ -55,7 +60,7 @@ def _ask(ctx: Context[AnomalyCausesSettings], target: Target, finding: Finding) 
     answer = ask_costs(
         ctx,
         target,
-        finding.day - _WEEK,
+        finding.day - anomaly_causes.COMPARED_DAYS * _DAY,
         finding.day + _DAY,
         ("USAGE_TYPE", "OPERATION"),
         record_filter={
@@ -68,22 +73,14 @@ def _ask(ctx: Context[AnomalyCausesSettings], target: Target, finding: Finding) 
         deadline=ctx.deadline,
     )
     by_day: dict[date, dict[tuple[str, str], Decimal]] = {
-        finding.day - number * _DAY: {} for number in range(8)
+        finding.day - number * _DAY: {} for number in range(anomaly_causes.COMPARED_DAYS + 1)
     }
     for (day, usage_type, operation), amounts in answer.amounts.items():
         by_day[day][usage_type, operation] = amounts.amortized
-    compared = _compared_day(finding, by_day)
+    totals = {day: float(sum(costs.values())) for day, costs in by_day.items() if day != finding.day}
+    compared = anomaly_causes.compared_day(finding, totals)
     causes = anomaly_causes.grown(by_day[compared], by_day[finding.day], finding.service, _KEPT_CAUSES)
     return anomaly_causes.Explanation(finding.day, compared, tuple(causes))
-
-
-def _compared_day(finding: Finding, by_day: dict[date, dict[tuple[str, str], Decimal]]) -> date:
-    """The same weekday of the week before if it was usual, else the day of the week nearest to the expectation."""
-    week_ago = finding.day - _WEEK
-    totals = {day: float(sum(costs.values())) for day, costs in by_day.items() if day != finding.day}
-    if finding.lower <= totals[week_ago] <= finding.upper:
-        return week_ago
-    return min(totals, key=lambda day: (abs(totals[day] - finding.expected), day))
 
 
 def paid_calls(settings: AnomalyCausesSettings, scale: Scale) -> Iterable[PaidCall]:
@@ -104,7 +101,7 @@ def due(ctx: Context[AnomalyCausesSettings], target: Target) -> datetime:
 
 COLLECTOR = Collector(
     name="anomaly_causes",
-    help="The usage types and operations behind a cost spike, from Cost Explorer.",
+    help="The usage types and operations behind a cost spike, from Cost Explorer where no export shows them.",
     scope=Scope.PAYER,
     settings=AnomalyCausesSettings,
     families=(),

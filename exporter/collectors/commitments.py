@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,7 +18,8 @@ from exporter.core.metric import Family, Sample
 from exporter.core.moments import start_of_day, times_a_month
 from exporter.core.money import parse_amount
 from exporter.core.places import Scope, Target
-from exporter.cost.commitments import Commitment, keep, last_told
+from exporter.cost import commitments
+from exporter.cost.commitments import Commitment, SingleCommitment, keep, last_told, singles_of
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector, expires_at
 from exporter.declarations.context import Context
@@ -53,6 +55,16 @@ class CommitmentsSettings(CollectorSettings):
             description="Services whose reservations are asked for.",
         )
     )
+    each: bool = Field(
+        default=False,
+        description="Whether each Savings Plan and reservation is served; a request for each page of some 20.",
+    )
+    series_limit: int = Field(
+        default=200,
+        ge=1,
+        le=5000,
+        description="Most commitments that are served one by one, the largest first; the others are counted.",
+    )
 
     def asked(self) -> tuple[tuple[str, str], ...]:
         """Kinds and services, in order."""
@@ -72,14 +84,15 @@ def collect(ctx: Context[CommitmentsSettings], target: Target) -> Iterable[Sampl
             continue
         end = now.date() - timedelta(days=_DAYS_LATE - 1)
         start = end - timedelta(days=ctx.settings.days)
-        nothing = Commitment(kind, service, ctx.settings.days, start, now)
+        nothing = Commitment(kind, service, ctx.settings.days, start, now, one_by_one=ctx.settings.each)
         try:
             with reading(f"Cost Explorer's answer about {kind}"):
-                told = (_savings_plans if kind == SAVINGS_PLANS else _reserved)(ctx, target, nothing)
+                read = _savings_plans if kind == SAVINGS_PLANS else _reserved
+                told, singles = read(ctx, target, nothing)
         except AwsError as error:
             failures.append(error)
         else:
-            keep(ctx.ledger, told)
+            keep(ctx.ledger, told, singles)
             ctx.committed()
     if failures:
         first = failures[0]
@@ -87,33 +100,61 @@ def collect(ctx: Context[CommitmentsSettings], target: Target) -> Iterable[Sampl
     return ()
 
 
-def _savings_plans(ctx: Context[CommitmentsSettings], target: Target, told: Commitment) -> Commitment:
-    pages = _pages(ctx, target, "GetSavingsPlansUtilization", told)
-    totals = [page["Total"]["Utilization"] for page in pages]
+_Read = tuple[Commitment, Sequence[SingleCommitment]]
+
+
+def _savings_plans(ctx: Context[CommitmentsSettings], target: Target, told: Commitment) -> _Read:
+    singles: Sequence[SingleCommitment] = ()
+    if ctx.settings.each:
+        # It has no granularity, and its items add up to what the other request would say.
+        operation = "GetSavingsPlansUtilizationDetails"
+        pages = _pages(ctx, target, operation, told, {"Granularity": None}, token="NextToken")  # noqa: S106 # its name
+        plans = _once(
+            "SavingsPlanArn", (item for page in pages for item in page["SavingsPlansUtilizationDetails"])
+        )
+        singles = [commitments.savings_plan(plan) for plan in plans]
+        totals = [plan["Utilization"] for plan in plans]
+    else:
+        pages = _pages(ctx, target, "GetSavingsPlansUtilization", told)
+        totals = [page["Total"]["Utilization"] for page in pages]
     commitment, used, unused = _sums(totals, "TotalCommitment", "UsedCommitment", "UnusedCommitment")
     if not commitment:
-        return told
+        return told, singles
     told = replace(told, utilization=used / commitment, used=used, unused=unused)
     pages = _pages(ctx, target, "GetSavingsPlansCoverage", told, token="NextToken")  # noqa: S106 # its name
     periods = [item["Coverage"] for page in pages for item in page["SavingsPlansCoverages"]]
     covered, on_demand = _sums(periods, "SpendCoveredBySavingsPlans", "OnDemandCost")
-    return _with_coverage(told, covered, covered + on_demand, on_demand)
+    return _with_coverage(told, covered, covered + on_demand, on_demand), singles
 
 
-def _reserved(ctx: Context[CommitmentsSettings], target: Target, told: Commitment) -> Commitment:
+def _reserved(ctx: Context[CommitmentsSettings], target: Target, told: Commitment) -> _Read:
     only = {"Filter": {"Dimensions": {"Key": "SERVICE", "Values": [told.service]}}}
-    pages = _pages(ctx, target, "GetReservationUtilization", told, only)
-    periods = [period["Total"] for page in pages for period in page["UtilizationsByTime"]]
+    singles: Sequence[SingleCommitment] = ()
+    if ctx.settings.each:
+        by_subscription = {"GroupBy": [{"Type": "DIMENSION", "Key": "SUBSCRIPTION_ID"}], "Granularity": None}
+        pages = _pages(ctx, target, "GetReservationUtilization", told, {**only, **by_subscription})
+        times = [time for page in pages for time in page["UtilizationsByTime"]]
+        groups = _once("Value", (group for time in times for group in time["Groups"]))
+        singles = commitments.reservations(groups)
+        periods = [group["Utilization"] for group in groups]
+    else:
+        pages = _pages(ctx, target, "GetReservationUtilization", told, only)
+        periods = [period["Total"] for page in pages for period in page["UtilizationsByTime"]]
     purchased, used = _sums(periods, "PurchasedHours", "TotalActualHours")
     if not purchased:
-        return told
+        return told, singles
     fee, unused_fee = _sums(periods, "TotalAmortizedFee", "RICostForUnusedHours")
     told = replace(told, utilization=used / purchased, used=fee - unused_fee, unused=unused_fee)
     pages = _pages(ctx, target, "GetReservationCoverage", told, {**only, "Metrics": ["Hour", "Cost"]})
     periods = [period["Total"] for page in pages for period in page["CoveragesByTime"]]
     reserved, running = _sums([p["CoverageHours"] for p in periods], "ReservedHours", "TotalRunningHours")
     (on_demand,) = _sums([p["CoverageCost"] for p in periods], "OnDemandCost")
-    return _with_coverage(told, reserved, running, on_demand)
+    return _with_coverage(told, reserved, running, on_demand), singles
+
+
+def _once(name: str, items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The items by what `name` identifies them: a list that moves while it is read may have one twice."""
+    return list({item[name]: item for item in items}.values())
 
 
 def _with_coverage(told: Commitment, covered: Decimal, eligible: Decimal, on_demand: Decimal) -> Commitment:
@@ -128,12 +169,16 @@ def _pages(
     more: Mapping[str, Any] | None = None,
     token: str = "NextPageToken",  # noqa: S107 # its name
 ) -> list[Mapping[str, Any]]:
-    """Every page of an answer by month, each of them paid; none where AWS has nothing to tell."""
+    """Every page of an answer by month, or of another granularity (None: without), each of them paid.
+
+    None where AWS has nothing to tell.
+    """
     params: dict[str, Any] = {
         "TimePeriod": {"Start": told.start.isoformat(), "End": told.end.isoformat()},
         "Granularity": "MONTHLY",
         **(more or {}),
     }
+    params = {name: value for name, value in params.items() if value is not None}
     pages: list[Mapping[str, Any]] = []
     while True:
         try:
@@ -159,7 +204,9 @@ def _sums(parts: Sequence[Mapping[str, str]], *names: str) -> tuple[Decimal, ...
 
 def _due(ctx: Context[CommitmentsSettings], kind: str, service: str, now: datetime) -> datetime:
     told = last_told(ctx.ledger, kind, service, ctx.settings.days)
-    return told.observed_at + ctx.settings.interval if told else now
+    if told is None or (ctx.settings.each and not told.one_by_one):
+        return now
+    return told.observed_at + ctx.settings.interval
 
 
 def due(ctx: Context[CommitmentsSettings], target: Target) -> datetime:
@@ -170,13 +217,19 @@ def due(ctx: Context[CommitmentsSettings], target: Target) -> datetime:
 
 
 def paid_calls(settings: CommitmentsSettings, scale: Scale) -> Iterator[PaidCall]:
-    """Utilization of each kind, and coverage of those that are held: at most one request each."""
+    """Utilization of each kind, and coverage of those that are held: one request each, or a page of single ones."""
     per_month = times_a_month(settings.interval)
     plans, services = int(settings.savings_plans), len(set(settings.reservations))
+    use = (
+        ("GetSavingsPlansUtilizationDetails", "use of each Savings Plan, a request for each 20 of them")
+        if settings.each
+        else ("GetSavingsPlansUtilization", "use of Savings Plans")
+    )
+    pages = ", or more where it has many" if settings.each else ""
     for number, operation, note in (
-        (plans, "GetSavingsPlansUtilization", "use of Savings Plans"),
+        (plans, *use),
         (plans, "GetSavingsPlansCoverage", "what Savings Plans cover, where there are some"),
-        (services, "GetReservationUtilization", "use of reservations, a request for each service"),
+        (services, "GetReservationUtilization", f"use of reservations, a request for each service{pages}"),
         (services, "GetReservationCoverage", "what reservations cover, for each service that has some"),
     ):
         if number:
@@ -222,6 +275,48 @@ DATA_THROUGH = Family(
     _LABELS,
 )
 
+# One by one
+
+_SINGLE = ("account_id", "account", "kind", "commitment_id")
+_EACH = f"of each Savings Plan and reservation {_PERIOD}, with `collectors.commitments.each`; by the account that owns it"
+
+UTILIZATION_BY_ID = Family(
+    "aws_commitment_utilization_by_id_ratio",
+    f"Share of what was committed that was used, {_EACH}: of Savings Plans in dollars, of reservations in hours.",
+    _SINGLE,
+    is_summable=False,
+)
+USED_BY_ID = Family(
+    "aws_commitment_used_by_id_usd",
+    f"Commitment that was used, {_EACH}; of reservations, their amortized fees.",
+    _SINGLE,
+)
+UNUSED_BY_ID = Family(
+    "aws_commitment_unused_by_id_usd",
+    f"Commitment that was paid and not used, {_EACH}; of reservations, their amortized fees.",
+    _SINGLE,
+)
+EXPIRY = Family(
+    "aws_commitment_expiry_timestamp_seconds",
+    "When the term of a Savings Plan or reservation ends, with `collectors.commitments.each`; in the past of one that was in"
+    " effect on any of the last `collectors.commitments.days` days.",
+    _SINGLE,
+    is_summable=False,
+)
+INFO = Family(
+    "aws_commitment_info",
+    "What a Savings Plan or reservation is, in AWS's own words, with `collectors.commitments.each`: always 1. The label service is"
+    " empty for Savings Plans, region where it is of any; instance is an instance type, or the family of a plan.",
+    (*_SINGLE, "service", "type", "term", "payment_option", "region", "instance", "instances"),
+    is_summable=False,
+)
+LEFT_OUT = Family(
+    "aws_commitments_left_out",
+    "Savings Plans and reservations that are not served one by one, because more are larger than"
+    " `collectors.commitments.series_limit` allows.",
+    ("kind",),
+)
+
 
 def _told(view: ViewContext[CommitmentsSettings]) -> Iterator[Commitment]:
     for kind, service in view.settings.asked():
@@ -232,8 +327,13 @@ def _told(view: ViewContext[CommitmentsSettings]) -> Iterator[Commitment]:
 
 def render(view: ViewContext[CommitmentsSettings]) -> Iterator[Sample]:
     """Each kind that is held, as long as it is fresh by itself."""
+    read: list[Commitment] = []
     for told in _told(view):
-        if told.utilization is None or view.now >= expires_at(told.observed_at, view.settings.interval):
+        if view.now >= expires_at(told.observed_at, view.settings.interval):
+            continue
+        if view.settings.each and told.one_by_one:
+            read.append(told)
+        if told.utilization is None:
             continue
         for family, number in (
             (UTILIZATION, told.utilization),
@@ -245,6 +345,41 @@ def render(view: ViewContext[CommitmentsSettings]) -> Iterator[Sample]:
         ):
             if number is not None:
                 yield family(number, kind=told.kind, service=told.service)
+    yield from _one_by_one(view, read)
+
+
+def _one_by_one(view: ViewContext[CommitmentsSettings], read: Sequence[Commitment]) -> Iterator[Sample]:
+    """The largest commitments of what was read one by one, and how many of each kind are left out."""
+    singles = [(told, each) for told in read for each in singles_of(view.ledger, told)]
+    singles.sort(key=lambda pair: (-(pair[1].used + pair[1].unused), pair[1].id))
+    names = view.ledger.accounts.names()
+    for told, each in singles[: view.settings.series_limit]:
+        labels = {
+            "account_id": each.account_id,
+            "account": view.account(each.account_id, names),
+            "kind": told.kind,
+            "commitment_id": each.id,
+        }
+        if each.utilization is not None:
+            yield UTILIZATION_BY_ID(each.utilization, **labels)
+        yield USED_BY_ID(each.used, **labels)
+        yield UNUSED_BY_ID(each.unused, **labels)
+        if each.expires_at is not None:
+            yield EXPIRY(each.expires_at.timestamp(), **labels)
+        yield INFO(
+            1,
+            **labels,
+            service=told.service,
+            type=each.type,
+            term=each.term,
+            payment_option=each.payment_option,
+            region=each.region,
+            instance=each.instance,
+            instances=each.instances,
+        )
+    left = Counter(told.kind for told, _ in singles[view.settings.series_limit :])
+    for kind in dict.fromkeys(told.kind for told in read):
+        yield LEFT_OUT(left[kind], kind=kind)
 
 
 def _read_at(view: ViewContext[CommitmentsSettings]) -> datetime | None:
@@ -262,12 +397,26 @@ COLLECTOR = Collector(
         "ce:GetReservationUtilization",
         "ce:GetSavingsPlansCoverage",
         "ce:GetSavingsPlansUtilization",
+        "ce:GetSavingsPlansUtilizationDetails",
     ),
     collect=collect,
     views=(
         View(
             name="commitments",
-            families=(UTILIZATION, USED, UNUSED, COVERAGE, ON_DEMAND, DATA_THROUGH),
+            families=(
+                UTILIZATION,
+                USED,
+                UNUSED,
+                COVERAGE,
+                ON_DEMAND,
+                DATA_THROUGH,
+                UTILIZATION_BY_ID,
+                USED_BY_ID,
+                UNUSED_BY_ID,
+                EXPIRY,
+                INFO,
+                LEFT_OUT,
+            ),
             render=render,
             read_at=_read_at,
         ),

@@ -278,7 +278,7 @@ def _choice(ranks: Mapping[Of, Ranks], stay: Named, keys: Mapping[Kind, int]) ->
 
 
 def _was_read_after(state: ReadState, day: date) -> bool:
-    return state.read_at >= start_of_day(day + _DAY)
+    return state.whole_at >= start_of_day(day + _DAY)
 
 
 def _derivable(reads: Mapping[str, Mapping[date, ReadState]], day: date) -> Iterator[str]:

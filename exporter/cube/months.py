@@ -45,6 +45,19 @@ class CubeMonth:
         path = self.folder / name if self.folder is not None else None
         return path if path is not None and path.exists() else None
 
+    @property
+    def lines_from(self) -> date:
+        """The first day that its lines are of: those of a new export may begin within its first month."""
+        return date.fromisoformat(self.details.get("first_day", self.month.isoformat()))
+
+    def has_lines_of(self, day: date) -> bool:
+        """Whether its lines are of a day."""
+        return (
+            self.folder is not None
+            and self.lines_from <= day
+            and day.isoformat() <= self.details.get("last_day", "9")
+        )
+
     def has_cost_type(self, cost_type: str) -> bool:
         """Whether its source reports a cost type: FOCUS has no gross ones; all where `details` does not list them."""
         return cost_type in self.details.get("cost_types", (cost_type,))

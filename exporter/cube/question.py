@@ -160,7 +160,7 @@ class _Answering:
         self._files: list[tuple[Path, list[date]]] = []
         self._unread = False
         self._blocked: dict[date, Why] = {}
-        """The months that no store can answer for."""
+        """The last days of parts that no store can answer for."""
         self._lines_from: date | None = None
 
     def run(self) -> Answer:
@@ -169,7 +169,7 @@ class _Answering:
         with _snapshot(self._ledger):
             months = CubeMonths(self._ledger).all()
             self._lines_from = min(
-                (held.month for held in months.values() if held.folder is not None), default=None
+                (held.lines_from for held in months.values() if held.folder is not None), default=None
             )
             states = self._ledger.reads.day_states(question.start, question.end)
             self._read = {day for day, state in states.items() if state.read_at is not None}
@@ -196,26 +196,38 @@ class _Answering:
         return Cannot("unread") if self._unread else None
 
     def _add_month(self, month: date, days: Sequence[date], held: CubeMonth | None) -> None:
-        known = [day for day in days if day in self._read]
-        dimensions = self._question.dimensions
-        if not dimensions:
+        if not self._question.dimensions:
+            known = [day for day in days if day in self._read]
             self._add_missing(days, known)
             self._add_ledger(month, known, held)
             return
-        # Of one that was replaced just now the file may be gone: that is for its reader to find.
-        path = held.folder / LINES if held is not None and held.folder is not None else None
-        if held is not None and path is not None and lines.is_installed():
-            self._add_missing(days, known)
+        in_lines = [day for day in days if held is not None and held.has_lines_of(day)]
+        if held is None or held.folder is None or not in_lines:
+            self._add_without_lines(month, days)
+            return
+        if lines.is_installed():
+            known = [day for day in in_lines if day in self._read]
+            self._add_missing(in_lines, known)
             self._read_at(held.read_at)
-            self._files.append((path, known))
-        elif len(dimensions) == 1 and len(self._question.subjects) < len(SUBJECTS):
-            if dimensions[0].cost_explorer is None and path is None and known:
-                self._blocked[month] = "resource"
+            # Of a month that was replaced just now the file may be gone: that is for its reader to find.
+            self._files.append((held.folder / LINES, known))
+        else:
+            self._add_without_lines(month, in_lines, has_lines=True)
+        if others := [day for day in days if not held.has_lines_of(day)]:
+            self._add_without_lines(month, others)
+
+    def _add_without_lines(self, month: date, days: Sequence[date], *, has_lines: bool = False) -> None:
+        """Days that the single-key values answer for, or nothing does; `has_lines` where only DuckDB is missing."""
+        dimensions = self._question.dimensions
+        known = [day for day in days if day in self._read]
+        if len(dimensions) == 1 and len(self._question.subjects) < len(SUBJECTS):
+            if dimensions[0].cost_explorer is None and not has_lines and known:
+                self._blocked[known[-1]] = "resource"
             self._add_values(month, days, dimensions[0])
         else:
             self._add_missing(days, known)
             if known:
-                self._blocked[month] = "together" if path is None else "no_duckdb"
+                self._blocked[known[-1]] = "no_duckdb" if has_lines else "together"
 
     def _add_missing(self, days: Iterable[date], known: Iterable[date]) -> None:
         self._answer.missing += sorted(set(days) - set(known))

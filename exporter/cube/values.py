@@ -274,7 +274,7 @@ def sums_of_all(
     column = _column(beside)
     with ledger.connection() as db:
         rows = db.execute(
-            f"WITH summed (key, known, high, low) AS (SELECT key, COUNT(*) = COUNT({cost_type}), {exact_sum(cost_type)}"  # noqa: S608
+            f"WITH summed (key, known, high, low) AS (SELECT key, COUNT(*) = COUNT({cost_type}), {exact_sum_of_sums(cost_type)}"  # noqa: S608
             " FROM cube_values WHERE day >= ? AND day < ? GROUP BY key)"
             f" SELECT dimension, {column}, value, known, high, low FROM summed JOIN cube_keys ON cube_keys.id = key"
             f" WHERE {column} != ''",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from shutil import copyfileobj
@@ -16,7 +16,7 @@ from exporter.core.moments import Clock
 from exporter.history.endpoint import EndpointError, RemoteWriteEndpoint
 from exporter.history.sample_timestamps import DatedSource, Sent, Stamps
 from exporter.history.settings import HistorySettings
-from exporter.history.writer import Derive, Encoded, days_to_write, points, to_send
+from exporter.history.writer import Derive, Encoded, points, to_send
 from exporter.ledger.database import LedgerLockedError
 from exporter.ledger.file import Ledger
 
@@ -62,9 +62,9 @@ class Backfill:
             for derive in derivations(self._ledger):
                 while derive(lambda: False):
                     pass
-        first, last = days_to_write(clock(), window)
+        now = clock()
         self._sources = [
-            (stamps, stamps.days_read(max(start or first, first), min(end or last, last)))
+            (stamps, _days_read(stamps, now, window, start, end))
             for stamps in (Stamps(self._ledger, source) for source in sources)
         ]
         self._total = sum(len(days) for _, days in self._sources)
@@ -81,7 +81,7 @@ class Backfill:
             fresh = []
             unsent = {change.series for change in stamps.changes(day, self._cost_type)}
             for change in stamps.changes(day, self._cost_type, everything=True):
-                row = to_send(change, names)
+                row = to_send(change, names, stamps.source.period)
                 if (
                     change.written is not None
                     and change.last is not None
@@ -151,6 +151,19 @@ class Backfill:
                         copyfileobj(text, file)
         file.write("# EOF\n")
         return samples
+
+
+def _days_read(
+    stamps: Stamps, now: datetime, window: timedelta, start: date | None, end: date | None
+) -> list[date]:
+    """What was read of the days, or of their hours, of [start, end) and may be written."""
+    source = stamps.source
+    first, last = source.to_write(now, window)
+    if start is not None:
+        first = max(first, source.period.first_of(start))
+    if end is not None:
+        last = min(last, source.period.first_of(end))
+    return stamps.days_read(first, last)
 
 
 def _batches(groups: Iterator[list[Sent]], size: int) -> Iterator[list[Sent]]:

@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping, Set
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from exporter.core.moments import start_of_day, to_milliseconds
+from exporter.core.moments import to_milliseconds
 from exporter.history.endpoint import RemoteWriteEndpoint
+from exporter.history.periods import is_within, next_stamp
 from exporter.history.request import Point, encode_labels
-from exporter.history.sample_timestamps import Stamps, is_of_day, next_stamp
+from exporter.history.sample_timestamps import Stamps
 
 log = logging.getLogger(__name__)
 
-_DAY = timedelta(days=1)
-_DAYS_A_QUERY = 14
+_A_QUERY = timedelta(days=14)
 _RELATIVE = 1e-9  # sums of floats
 _REWRITES_WITHOUT_EFFECT = 3
 
@@ -42,6 +42,7 @@ class ReadBack:
         self._endpoint = endpoint
         self._stamps = stamps
         self._source = stamps.source
+        self._period = stamps.source.period
         self._rewrites: dict[date, int] = {}
 
     def _differs(self, found: float, units: float) -> bool:
@@ -64,7 +65,7 @@ class ReadBack:
         ours = self._stamps.account_ids()
         differing: dict[date, frozenset[str]] = {}
         while start < end and not stopped():
-            until = min(end, start + _DAYS_A_QUERY * _DAY)
+            until = min(end, start + _A_QUERY)
             by_day = self._look(start, until, ours)
             if by_day:
                 # Before 2.49 Prometheus leaves out of an answer what it compacts meanwhile, without a word.
@@ -82,7 +83,7 @@ class ReadBack:
 
     def _look(self, start: date, end: date, ours: Set[str]) -> dict[date, set[str]]:
         expected = self._stamps.sums(start, end)
-        daily = f"last_over_time({self._source.selector}[1d])"
+        daily = f"last_over_time({self._source.selector}[{self._period.promql}])"
         by = "account_id" if len(self._source.families) == 1 else "__name__, account_id"
         sums = self._by_day(f"sum by ({by}) ({daily})", start, end)
         counts = self._by_day(f"count by ({by}) ({daily} != 0)", start, end)
@@ -97,14 +98,16 @@ class ReadBack:
     def _by_day(self, expression: str, start: date, end: date) -> dict[tuple[date, str, str], float]:
         """Values by day, family and account id."""
         # At the end of a day, one day back is that day.
-        first, last = start_of_day(start + _DAY).timestamp(), start_of_day(end).timestamp()
+        first, last = self._period.end(start) / 1000, self._period.start(end) / 1000
         return {
             (
-                datetime.fromtimestamp(at, UTC).date() - _DAY,
+                self._period.ending(datetime.fromtimestamp(at, UTC)),
                 self._family(series["metric"]),
                 series["metric"].get("account_id", ""),
             ): float(value)
-            for series in self._endpoint.query_range(expression, first, last, _DAY.total_seconds())
+            for series in self._endpoint.query_range(
+                expression, first, last, self._period.length.total_seconds()
+            )
             for at, value in series["values"]
         }
 
@@ -150,7 +153,7 @@ class ReadBack:
         with self._stamps.lock:
             self._stamps.forget(day, again)
         strangers: list[Point] = [
-            (encode_labels(key[0], labels), next_stamp(day, to_milliseconds(now), newest), 0.0)
+            (encode_labels(key[0], labels), next_stamp(day, to_milliseconds(now), newest, self._period), 0.0)
             for key, (newest, value, labels) in found.items()
             if key not in expected and value != 0
         ]
@@ -164,9 +167,9 @@ class ReadBack:
     def _raw(self, day: date, accounts: Set[str]) -> dict[_Key, tuple[int, float, dict[str, str]]]:
         """The newest stamp and value of each series of a day, with all of its labels; those of a family are in its key."""
         names = self._stamps.label_names()
-        end = start_of_day(day + _DAY) - timedelta(milliseconds=1)
+        last = (self._period.end(day) - 1) / 1000
         found: dict[_Key, tuple[int, float, dict[str, str]]] = {}
-        for series in self._endpoint.query(f"{self._source.selector}[1d]", end.timestamp()):
+        for series in self._endpoint.query(f"{self._source.selector}[{self._period.promql}]", last):
             labels: dict[str, Any] = dict(series["metric"])
             family = self._family(labels)
             labels.pop("__name__", None)
@@ -176,6 +179,6 @@ class ReadBack:
             key = _key(family, {name: value for name, value in labels.items() if name in names[family]})
             for at, value in series.get("values", ()):
                 stamp = round(float(at) * 1000)
-                if is_of_day(stamp, day) and (key not in found or stamp > found[key][0]):
+                if is_within(stamp, day, self._period) and (key not in found or stamp > found[key][0]):
                     found[key] = (stamp, float(value), labels)
         return found

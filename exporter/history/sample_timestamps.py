@@ -4,18 +4,19 @@ A stamp is the timestamp of a written sample. It is reserved before it is sent a
 twice; what was acknowledged counts as written, so the ledger itself is the queue.
 """
 
-# ruff: noqa: S608 # the names of tables and columns are those of COST and of `daily_values`
+# ruff: noqa: S608 # the names of tables and columns are those of the sources
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from functools import cached_property
 
 from exporter.core.amounts import AMOUNTS
 from exporter.core.metric import Family
+from exporter.history.periods import DAY, Period
 from exporter.ledger.daily_values import unpack_labels
 from exporter.ledger.file import Ledger
 
@@ -31,39 +32,13 @@ DAILY = Family(
     ("account_id", "account", "service"),
 )
 
-_COST_TYPE_FACT = "history_cost_type"
-_LATEST_OFFSET_MS = 59 * 60_000  # UTC-12 to UTC+11 see noon to 12:59 UTC on the same date
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
-_DAY_MS = 86_400_000
-_MINUTE_MS = 60_000
-
-
-def _start(day: date) -> int:
-    return (day.toordinal() - _EPOCH_DAY) * _DAY_MS
-
-
-def next_stamp(day: date, observed: int, last: int | None) -> int:
-    """The stamp of a value of `day` that AWS showed at `observed`; all in milliseconds since 1970.
-
-    Noon, plus a millisecond for each minute between the day's start and the observation; later
-    than `last`, the newest stamp that was ever used for the series and day.
-    """
-    start = _start(day)
-    minutes = max(0, (observed - start) // _MINUTE_MS)
-    natural = start + _DAY_MS // 2 + min(minutes, _LATEST_OFFSET_MS)
-    return natural if last is None else max(natural, last + 1)
-
-
-def is_of_day(stamp: int, day: date) -> bool:
-    """Whether a stamp lies in its day; thousands of forced rewrites would leave it."""
-    return 0 <= stamp - _start(day) < _DAY_MS
-
 
 @dataclass(frozen=True)
 class DatedSource:
     """The tables of dated values of one kind, and what their families look like.
 
-    A value is of a day, a family, an account, and one more label. Either is empty where the family does not have it.
+    A value is of a day or an hour, a family, an account, and one more label. Either is empty where the family does
+    not have it. "Day" stands for the source's period below: the name of a column, of tables, of variables.
     """
 
     values: str
@@ -72,6 +47,8 @@ class DatedSource:
     stamps: str
     compared: str
     """The table of the days that have been compared with what was written."""
+    units: str
+    """The column of the amounts, with `{cost_type}` where there is one for each; NULL where that is not known."""
     family: str
     """The family's name, in SQL."""
     label: str
@@ -86,12 +63,21 @@ class DatedSource:
     """A day whose smaller changes make more than this in sum is written again, however small each of them is."""
     writes_zeros: bool
     """Whether a value that was never written is written when it is 0."""
+    cost_type_fact: str | None = None
+    """The fact that remembers of which cost type the history is, where there are several."""
+    period: Period = DAY
+    most: timedelta | None = None
+    """Older periods are not written; None: as old as the history's window allows."""
 
     def amount(self, cost_type: str) -> str:
         """The column of the amounts."""
         if cost_type not in AMOUNTS:
             raise ValueError(f"{cost_type} is not a cost type")
-        return f"cost.total_{cost_type}" if self.values == "cost" else f"{self.values}.value"
+        return self.units.format(cost_type=cost_type)
+
+    def to_write(self, now: datetime, window: timedelta) -> tuple[date, date]:
+        """The days that may be written: complete, and their middle within the window."""
+        return self.period.complete(now, window if self.most is None else min(window, self.most))
 
     def value(self, units: float) -> float:
         """What a sample of so many units shows."""
@@ -132,8 +118,9 @@ class DatedSource:
 
 
 COST = DatedSource(
-    "cost", "series", "days", "stamps", "history_days", f"'{DAILY.name}'", "service", (DAILY,), frozenset(),
-    units_per_one=10**10, least_change=LEAST_CHANGE_UNITS, most_unsent=MOST_UNSENT_UNITS, writes_zeros=False,
+    "cost", "series", "days", "stamps", "history_days", "cost.total_{cost_type}", f"'{DAILY.name}'", "service", (DAILY,),
+    frozenset(), units_per_one=10**10, least_change=LEAST_CHANGE_UNITS, most_unsent=MOST_UNSENT_UNITS, writes_zeros=False,
+    cost_type_fact="history_cost_type",
 )  # fmt: skip
 
 
@@ -144,8 +131,9 @@ def daily_values(families: Iterable[Family], packed: Iterable[Family] = ()) -> D
     """
     packed = tuple(packed)
     return DatedSource(
-        "dated_values", "dated_series", "dated_days", "dated_stamps", "dated_history_days", "family", "label",
-        (*families, *packed), frozenset(family.name for family in packed), units_per_one=1, least_change=0, most_unsent=0, writes_zeros=True,
+        "dated_values", "dated_series", "dated_days", "dated_stamps", "dated_history_days", "dated_values.value", "family",
+        "label", (*families, *packed), frozenset(family.name for family in packed), units_per_one=1, least_change=0,
+        most_unsent=0, writes_zeros=True,
     )  # fmt: skip
 
 
@@ -195,6 +183,8 @@ class Stamps:
         """Reads the source's values, and writes its stamps and the names in `history_names`."""
         self.ledger = ledger
         self.source = source
+        self._at = source.period.column
+        self._number, self._key = source.period.number, source.period.at
         self.lock = threading.Lock()
 
     def changed_days(self, start: date, end: date) -> list[tuple[date, int]]:
@@ -202,25 +192,25 @@ class Stamps:
 
         Each with what `settle_day` wants.
         """
-        days, compared = self.source.days, self.source.compared
+        days, compared, at = self.source.days, self.source.compared, self._at
         with self.ledger.connection() as db:
             rows = db.execute(
-                f"SELECT {days}.day, {days}.read_at FROM {days} LEFT JOIN {compared} USING (day)"
-                f" WHERE {days}.day >= ? AND {days}.day < ? AND {days}.read_at >= ({days}.day - ?) * 86400000"
-                f" AND {days}.read_at IS NOT {compared}.read_at ORDER BY {days}.day DESC",
-                (start.toordinal(), end.toordinal(), _EPOCH_DAY - 1),
+                f"SELECT {days}.{at}, {days}.read_at FROM {days} LEFT JOIN {compared} USING ({at})"
+                f" WHERE {days}.{at} >= ? AND {days}.{at} < ? AND {days}.read_at >= ({days}.{at} - ?) * ?"
+                f" AND {days}.read_at IS NOT {compared}.read_at ORDER BY {days}.{at} DESC",
+                (*self.source.period.numbers(start, end), *self.source.period.over),
             ).fetchall()
-        return [(date.fromordinal(day), read_at) for day, read_at in rows]
+        return [(self._key(day), read_at) for day, read_at in rows]
 
     def days_read(self, start: date, end: date) -> list[date]:
         """Days of [start, end) that were read after their end, the oldest first."""
         with self.ledger.connection() as db:
             rows = db.execute(
-                f"SELECT day FROM {self.source.days}"
-                " WHERE day >= ? AND day < ? AND read_at >= (day - ?) * 86400000 ORDER BY day",
-                (start.toordinal(), end.toordinal(), _EPOCH_DAY - 1),
+                f"SELECT {self._at} FROM {self.source.days}"
+                f" WHERE {self._at} >= ? AND {self._at} < ? AND read_at >= ({self._at} - ?) * ? ORDER BY {self._at}",
+                (*self.source.period.numbers(start, end), *self.source.period.over),
             ).fetchall()
-        return [date.fromordinal(day) for (day,) in rows]
+        return [self._key(day) for (day,) in rows]
 
     def changes(self, day: date, cost_type: str, *, everything: bool = False) -> list[Change]:
         """What of a day is to be written; with `everything`, all that is or should be there.
@@ -240,10 +230,10 @@ class Stamps:
             rows = db.execute(
                 f"SELECT {values}.series, {source.family}, account_id, {source.label}, {units}, observed_at, stamp,"
                 f" name, {stamps}.units, ABS({units} - {known}) FROM {values} JOIN {series} ON {series}.id = {values}.series"
-                f" LEFT JOIN {stamps} ON {stamps}.day = {values}.day AND {stamps}.series = {values}.series"
+                f" LEFT JOIN {stamps} ON {stamps}.{self._at} = {values}.{self._at} AND {stamps}.series = {values}.series"
                 f" LEFT JOIN history_names ON history_names.id = {stamps}.name_id"
-                f" WHERE {values}.day = ? AND {changed}",
-                (day.toordinal(),),
+                f" WHERE {values}.{self._at} = ? AND {units} IS NOT NULL AND {changed}",
+                (self._number(day),),
             ).fetchall()
         if not everything:
             # What was never written has no difference, and is always written.
@@ -260,10 +250,10 @@ class Stamps:
                 "INSERT OR IGNORE INTO history_names (name) VALUES (?)", {(row.name,) for row in rows}
             )
             db.executemany(
-                f"INSERT INTO {self.source.stamps} (day, series, stamp, name_id)"
+                f"INSERT INTO {self.source.stamps} ({self._at}, series, stamp, name_id)"
                 " VALUES (?, ?, ?, (SELECT id FROM history_names WHERE name = ?))"
-                " ON CONFLICT (day, series) DO UPDATE SET stamp = excluded.stamp, units = NULL, refused = NULL",
-                [(row.change.day.toordinal(), row.change.series, row.stamp, row.name) for row in rows],
+                f" ON CONFLICT ({self._at}, series) DO UPDATE SET stamp = excluded.stamp, units = NULL, refused = NULL",
+                [(self._number(row.change.day), row.change.series, row.stamp, row.name) for row in rows],
             )
 
     def settle(self, taken: Iterable[Sent], refused: Iterable[Sent], days: Mapping[date, int]) -> None:
@@ -274,23 +264,24 @@ class Stamps:
             db.executemany(
                 # A newer reservation means that a newer value is on its way.
                 f"UPDATE {self.source.stamps} SET units = ?, refused = ?"
-                " WHERE day = ? AND series = ? AND stamp = ?",
+                f" WHERE {self._at} = ? AND series = ? AND stamp = ?",
                 [
-                    (units, refusal, row.change.day.toordinal(), row.change.series, row.stamp)
+                    (units, refusal, self._number(row.change.day), row.change.series, row.stamp)
                     for units, refusal, row in rows
                 ],
             )
             db.executemany(
-                f"INSERT OR REPLACE INTO {self.source.compared} (day, read_at) VALUES (?, ?)",
-                [(day.toordinal(), read_at) for day, read_at in days.items()],
+                f"INSERT OR REPLACE INTO {self.source.compared} ({self._at}, read_at) VALUES (?, ?)",
+                [(self._number(day), read_at) for day, read_at in days.items()],
             )
 
     def begin(self, cost_type: int) -> None:
         """Have every day of cost compared again if its type has changed."""
-        if self.source is COST and self.ledger.facts.get(_COST_TYPE_FACT) != cost_type:
+        fact = self.source.cost_type_fact
+        if fact is not None and self.ledger.facts.get(fact) != cost_type:
             with self.ledger.transaction(), self.ledger.connection() as db:
                 db.execute(f"DELETE FROM {self.source.compared}")
-                self.ledger.facts.remember(_COST_TYPE_FACT, cost_type)
+                self.ledger.facts.remember(fact, cost_type)
 
     def ask_again(self, start: date, end: date, most: int) -> int:
         """Have at most `most` refused samples of [start, end) sent again, and return how many.
@@ -300,23 +291,25 @@ class Stamps:
         stamps = self.source.stamps
         with self.ledger.transaction(), self.ledger.connection() as db:
             rows = db.execute(
-                f"SELECT day, series FROM {stamps} WHERE refused IS NOT NULL AND day >= ? AND day < ?"
+                f"SELECT {self._at}, series FROM {stamps} WHERE refused IS NOT NULL AND {self._at} >= ? AND {self._at} < ?"
                 " ORDER BY RANDOM() LIMIT ?",
-                (start.toordinal(), end.toordinal(), most),
+                (*self.source.period.numbers(start, end), most),
             ).fetchall()
-            db.executemany(f"UPDATE {stamps} SET refused = NULL WHERE day = ? AND series = ?", rows)
-            db.executemany(f"DELETE FROM {self.source.compared} WHERE day = ?", {(day,) for day, _ in rows})
+            db.executemany(f"UPDATE {stamps} SET refused = NULL WHERE {self._at} = ? AND series = ?", rows)
+            db.executemany(
+                f"DELETE FROM {self.source.compared} WHERE {self._at} = ?", {(day,) for day, _ in rows}
+            )
         return len(rows)
 
     def refused(self, start: date, end: date) -> dict[date, int]:
         """The number of refused samples of each day of [start, end) that has any."""
         with self.ledger.connection() as db:
             rows = db.execute(
-                f"SELECT day, COUNT(*) FROM {self.source.stamps}"
-                " WHERE refused IS NOT NULL AND day >= ? AND day < ? GROUP BY day",
-                (start.toordinal(), end.toordinal()),
+                f"SELECT {self._at}, COUNT(*) FROM {self.source.stamps}"
+                f" WHERE refused IS NOT NULL AND {self._at} >= ? AND {self._at} < ? GROUP BY {self._at}",
+                self.source.period.numbers(start, end),
             ).fetchall()
-        return {date.fromordinal(day): count for day, count in rows}
+        return {self._key(day): count for day, count in rows}
 
     # What the history should hold
 
@@ -330,24 +323,23 @@ class Stamps:
         """The newest day before `end` that the history holds values of."""
         with self.ledger.connection() as db:
             (day,) = db.execute(
-                f"SELECT MAX(day) FROM {self.source.stamps} WHERE day < ? AND units IS NOT NULL",
-                (end.toordinal(),),
+                f"SELECT MAX({self._at}) FROM {self.source.stamps} WHERE {self._at} < ? AND units IS NOT NULL",
+                (self._number(end),),
             ).fetchone()
-        return date.fromordinal(day) if day is not None else None
+        return self._key(day) if day is not None else None
 
     def sums(self, start: date, end: date) -> dict[tuple[date, str, str], tuple[float, int]]:
         """Units and number of values other than zero by day, family and account id over [start, end), as written."""
         series, stamps = self.source.series, self.source.stamps
         with self.ledger.connection() as db:
             rows = db.execute(
-                f"SELECT day, {self.source.family}, account_id, TOTAL(units), SUM(units != 0) FROM {stamps}"
+                f"SELECT {self._at}, {self.source.family}, account_id, TOTAL(units), SUM(units != 0) FROM {stamps}"
                 f" JOIN {series} ON {series}.id = {stamps}.series"
-                " WHERE day >= ? AND day < ? AND units IS NOT NULL GROUP BY 1, 2, 3",
-                (start.toordinal(), end.toordinal()),
+                f" WHERE {self._at} >= ? AND {self._at} < ? AND units IS NOT NULL GROUP BY 1, 2, 3",
+                self.source.period.numbers(start, end),
             ).fetchall()
         return {
-            (date.fromordinal(day), family, account): (units, count)
-            for day, family, account, units, count in rows
+            (self._key(day), family, account): (units, count) for day, family, account, units, count in rows
         }
 
     def label_names(self) -> dict[str, frozenset[str]]:
@@ -372,8 +364,8 @@ class Stamps:
             rows = db.execute(
                 f"SELECT {self.source.family}, account_id, name, {self.source.label}, {stamps}.series, units,"
                 f" refused IS NOT NULL FROM {stamps} JOIN {series} ON {series}.id = {stamps}.series"
-                f" JOIN history_names ON history_names.id = {stamps}.name_id WHERE day = ?",
-                (day.toordinal(),),
+                f" JOIN history_names ON history_names.id = {stamps}.name_id WHERE {self._at} = ?",
+                (self._number(day),),
             ).fetchall()
         return {
             (family, account, name, label): Written(number, units, bool(refused))
@@ -385,17 +377,17 @@ class Stamps:
         with self.ledger.transaction(), self.ledger.connection() as db:
             db.executemany(
                 f"UPDATE {self.source.stamps} SET units = NULL, refused = NULL, stamp = MAX(stamp, ?)"
-                " WHERE day = ? AND series = ?",
-                [(stamp, day.toordinal(), series) for series, stamp in seen.items()],
+                f" WHERE {self._at} = ? AND series = ?",
+                [(stamp, self._number(day), series) for series, stamp in seen.items()],
             )
-            db.execute(f"DELETE FROM {self.source.compared} WHERE day = ?", (day.toordinal(),))
+            db.execute(f"DELETE FROM {self.source.compared} WHERE {self._at} = ?", (self._number(day),))
 
     def forget_accounts(self, day: date, account_ids: Iterable[str]) -> None:
         """Have all of these accounts' series of a day written again."""
         with self.ledger.transaction(), self.ledger.connection() as db:
             db.executemany(
-                f"UPDATE {self.source.stamps} SET units = NULL, refused = NULL WHERE day = ?"
+                f"UPDATE {self.source.stamps} SET units = NULL, refused = NULL WHERE {self._at} = ?"
                 f" AND series IN (SELECT id FROM {self.source.series} WHERE account_id = ?)",
-                [(day.toordinal(), account) for account in account_ids],
+                [(self._number(day), account) for account in account_ids],
             )
-            db.execute(f"DELETE FROM {self.source.compared} WHERE day = ?", (day.toordinal(),))
+            db.execute(f"DELETE FROM {self.source.compared} WHERE {self._at} = ?", (self._number(day),))

@@ -20,9 +20,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from exporter.core.amounts import AMOUNTS
 from exporter.core.moments import Clock
 from exporter.history.endpoint import BatchRefusedError, EndpointError, RemoteWriteEndpoint
+from exporter.history.periods import DAY, Period, day_of, next_stamp
 from exporter.history.read_back import ReadBack
 from exporter.history.request import Point, encode_labels
-from exporter.history.sample_timestamps import Change, DatedSource, Sent, Stamps, next_stamp
+from exporter.history.sample_timestamps import Change, DatedSource, Sent, Stamps
 from exporter.history.settings import HistorySettings
 
 log = logging.getLogger(__name__)
@@ -71,16 +72,10 @@ class HistoryMetrics:
         )
 
 
-def days_to_write(now: datetime, window: timedelta) -> tuple[date, date]:
-    """The days that may be written: complete, and their noon within the window."""
-    first = (now - window).date() + timedelta(days=1)
-    return first, now.date()
-
-
-def to_send(change: Change, names: Mapping[str, str]) -> Sent:
+def to_send(change: Change, names: Mapping[str, str], period: Period = DAY) -> Sent:
     """A change with its stamp and the account's name; `names` are those in force on its day."""
     name = change.name or names.get(change.account_id) or change.account_id
-    return Sent(change, next_stamp(change.day, change.observed, change.last), name)
+    return Sent(change, next_stamp(change.day, change.observed, change.last, period), name)
 
 
 Encoded = dict[tuple[str, str, str, str], bytes]
@@ -171,7 +166,7 @@ class HistoryWriter:
     def _days_to_send(self) -> list[tuple[date, int]]:
         """The days that have changed, without those on hold; those that failed before come last."""
         now = self._clock()
-        days = self._stamps.changed_days(*days_to_write(now, self._settings.window))
+        days = self._stamps.changed_days(*self._stamps.source.to_write(now, self._settings.window))
         read_at = dict(days)
         self._holds = {day: hold for day, hold in self._holds.items() if day in read_at}
 
@@ -199,7 +194,7 @@ class HistoryWriter:
     def _unsent(self, day: date) -> list[Sent]:
         changes = self._stamps.changes(day, self._cost_type)
         names = self._stamps.ledger.accounts.names(on=day) if changes else {}
-        return [to_send(change, names) for change in changes]
+        return [to_send(change, names, self._stamps.source.period) for change in changes]
 
     def _send(self, sent: list[Sent], days: Mapping[date, int]) -> tuple[int, BatchRefusedError | None]:
         """The samples taken, and why others were neither taken nor refused."""
@@ -394,11 +389,16 @@ class History:
 
     def _days_behind(self) -> set[date]:
         """Days of which the endpoint has refused samples, or not taken all."""
-        window = days_to_write(self._clock(), self._settings.window)
+        now = self._clock()
         days: set[date] = set()
         for stamps, _, _ in self._sources:
-            days.update(stamps.refused(*window), (day for day, _ in stamps.changed_days(*window)))
+            window = self._window(stamps, now)
+            days.update(map(day_of, stamps.refused(*window)))
+            days.update(day_of(day) for day, _ in stamps.changed_days(*window))
         return days
+
+    def _window(self, stamps: Stamps, now: datetime) -> tuple[date, date]:
+        return stamps.source.to_write(now, self._settings.window)
 
     def _write(self, writer: HistoryWriter) -> int:
         """The samples taken. A batch that is refused holds nothing else up."""
@@ -422,16 +422,16 @@ class History:
         if self._ask_again_at is None or now < self._ask_again_at:
             return None
         self._ask_again_at = now + (self._settings.read_back or _ASK_AGAIN)
-        window = days_to_write(now, self._settings.window)
         left = 0
         for stamps, _, _ in self._sources:
+            window = self._window(stamps, now)
             refused = sum(stamps.refused(*window).values())
             left += refused - stamps.ask_again(*window, self._settings.batch_size * _ASKED_AGAIN_BATCHES)
         return left
 
     def _refused(self) -> int:
-        window = days_to_write(self._clock(), self._settings.window)
-        return sum(sum(stamps.refused(*window).values()) for stamps, _, _ in self._sources)
+        now = self._clock()
+        return sum(sum(stamps.refused(*self._window(stamps, now)).values()) for stamps, _, _ in self._sources)
 
     def _step(self) -> None:
         began = time.monotonic()
@@ -464,7 +464,7 @@ class History:
             if now >= self._full_at:
                 self._compare(now, self._settings.read_back)
             elif now >= self._look_at:
-                if self._newest_days_differ(*days_to_write(now, self._settings.window)):
+                if self._newest_days_differ(now):
                     self._full_at = now
                     self.notify()
                 self._look_at = now + _LOOK
@@ -488,25 +488,25 @@ class History:
             raise fault
         return taken
 
-    def _newest_days_differ(self, first: date, end: date) -> bool:
+    def _newest_days_differ(self, now: datetime) -> bool:
         for stamps, _, read_back in self._sources:
+            first, end = self._window(stamps, now)
             newest = stamps.newest_written(end)
             if newest is not None and newest >= first:
                 start = max(first, newest - timedelta(days=_LOOKED_AT_DAYS - 1))
-                if read_back.differing(start, newest + timedelta(days=1)):
+                if read_back.differing(start, newest + stamps.source.period.length):
                     return True
         return False
 
     def _compare(self, now: datetime, interval: timedelta) -> None:
         """Compare everything, and have what differs written again."""
-        first, end = days_to_write(now, self._settings.window)
         found = [
-            (read_back, read_back.differing(first, end, self._stop.is_set))
-            for _, _, read_back in self._sources
+            (read_back, read_back.differing(*self._window(stamps, now), self._stop.is_set))
+            for stamps, _, read_back in self._sources
         ]
         if self._stop.is_set():
             return
-        self._differing = differing = frozenset(day for _, days in found for day in days)
+        self._differing = differing = frozenset(day_of(day) for _, days in found for day in days)
         self._ledger.facts.remember(_READ_BACK_FACT, int(now.timestamp()))
         self._look_at = now + _LOOK
         if not differing:
@@ -523,7 +523,9 @@ class History:
             interval, _AFTER_REWRITING[step] if step < len(_AFTER_REWRITING) else interval
         )
         given_up = {
-            day for read_back, days in found for day in read_back.rewrite(days, now, self._stop.is_set)
+            day_of(day)
+            for read_back, days in found
+            for day in read_back.rewrite(days, now, self._stop.is_set)
         }
         if given_up:
             log.warning(

@@ -275,6 +275,36 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE TABLE cost_category_definitions (name TEXT PRIMARY KEY, arn TEXT NOT NULL, digest TEXT NOT NULL)
     """,
+    # Each Savings Plan and reservation (exporter/cost/commitments.py), and whether the kind was read one by one.
+    """
+    ALTER TABLE commitments ADD COLUMN one_by_one INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE single_commitments (
+        kind TEXT NOT NULL, service TEXT NOT NULL, id TEXT NOT NULL, account_id TEXT NOT NULL,
+        utilization INTEGER, used INTEGER NOT NULL, unused INTEGER NOT NULL, expires_at INTEGER,
+        type TEXT NOT NULL, term TEXT NOT NULL, payment_option TEXT NOT NULL, region TEXT NOT NULL,
+        instance TEXT NOT NULL, instances TEXT NOT NULL,
+        PRIMARY KEY (kind, service, id)
+    ) WITHOUT ROWID
+    """,
+    # What made a spike, by region and resource where lines show it; those are not counted as requests.
+    """
+    ALTER TABLE anomaly_cause_reads ADD COLUMN from_lines INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE anomaly_causes RENAME TO anomaly_causes_before;
+    CREATE TABLE anomaly_causes (
+        day INTEGER NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL,
+        usage_type TEXT NOT NULL, operation TEXT NOT NULL, region TEXT NOT NULL,
+        before INTEGER NOT NULL, after INTEGER NOT NULL,
+        PRIMARY KEY (day, account_id, service, usage_type, operation, region)
+    ) WITHOUT ROWID;
+    INSERT INTO anomaly_causes SELECT * FROM anomaly_causes_before;
+    DROP TABLE anomaly_causes_before;
+    CREATE TABLE anomaly_cause_resources (
+        day INTEGER NOT NULL, account_id TEXT NOT NULL, service TEXT NOT NULL,
+        usage_type TEXT NOT NULL, operation TEXT NOT NULL, region TEXT NOT NULL, resource TEXT NOT NULL,
+        before INTEGER NOT NULL, after INTEGER NOT NULL,
+        PRIMARY KEY (day, account_id, service, usage_type, operation, region, resource)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from waiting import wait_for
 from exporter.collection.plan import make_plan, scale_for
 from exporter.config.read import load_config
 from exporter.core.money import to_units
+from exporter.ledger.file import Ledger
 from simulated_aws import OrganizationSpec, SimulatedAws
 
 pytestmark = pytest.mark.stack
@@ -50,7 +52,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SimulatedA
             yield aws, exporter
 
 
-def lines_of(aws: SimulatedAws, month: date) -> list[Line]:
+def lines_of(aws: SimulatedAws, month: date, now: datetime = NOW, resource: str = "") -> list[Line]:
     """What the simulated organisation cost, unblended."""
     found = []
     for number in range(30):
@@ -58,12 +60,21 @@ def lines_of(aws: SimulatedAws, month: date) -> list[Line]:
         totals = aws.truth.totals(
             day,
             day + timedelta(days=1),
-            at=NOW,
+            at=now,
             by=("account", "service", "region", "usage_type", "record_type"),
             metric="UnblendedCost",
         )
         found += [
-            Line(day, account, service, to_units(usd), region, usage_type, charge_type=record_type)
+            Line(
+                day,
+                account,
+                service,
+                to_units(usd),
+                region,
+                usage_type,
+                charge_type=record_type,
+                resource=resource,
+            )
             for (account, service, region, usage_type, record_type), usd in totals.items()
         ]
     return found
@@ -167,6 +178,11 @@ def test_more_rows_than_the_limit_are_counted_and_in_the_total(world: tuple[Simu
             "region and usage type are known from 2026-04-01 on, where the data export begins;"
             " Cost Explorer, which was read before, reports two keys at a time",
         ),
+        (
+            "resource",
+            "resource is known from 2026-04-01 on, where the data export begins;"
+            " Cost Explorer, which was read before, keeps resources for 14 days only",
+        ),
         ("colour", "found 'colour', expected one of account, service, day, month, region"),
     ],
 )
@@ -178,20 +194,93 @@ def test_what_is_not_stored_is_refused_with_where_it_begins(
     assert reason in done.stderr
 
 
-def test_a_refusal_prices_what_to_switch_on_as_plan_does(world: tuple[SimulatedAws, InProcess]) -> None:
+def test_what_was_never_read_of_resources_says_where_they_come_from(
+    world: tuple[SimulatedAws, InProcess],
+) -> None:
+    _, exporter = world
+    done = typed(exporter, "--by", "resource", "--from", "2020-03-01", "--to", "2020-03-31", code=1)
+    assert "set collectors.cost.source: data_export (S3 requests only; docs/data-exports.md)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("by", "settings", "said"),
+    [
+        (
+            "usage-type",
+            {"by": ["charge_type", "usage_type"]},
+            "usage_type is not read: add usage_type to collectors.cost_breakdowns.by",
+        ),
+        (
+            "charge-type,service",
+            {"by": ["charge_type"], "services": ["charge_type"]},
+            "charge_type beside service is not read: add charge_type to collectors.cost_breakdowns.services",
+        ),
+        (
+            "tag:team,service",
+            {"by": ["charge_type"], "tags": ["team"], "services": ["tag:team"]},
+            "tag:team beside service is not read: add team to collectors.cost_breakdowns.tags"
+            " and add tag:team to collectors.cost_breakdowns.services",
+        ),
+    ],
+    ids=["by", "services", "tags"],
+)
+def test_a_refusal_prices_what_to_switch_on_as_plan_does(
+    by: str, settings: dict[str, Any], said: str, world: tuple[SimulatedAws, InProcess]
+) -> None:
     _, exporter = world
     ledger, config = exporter.service.ledger, exporter.service.config
-    done = typed(exporter, "--by", "usage-type", "--from", "2026-03-01", "--to", "2026-03-31", code=1)
-    more = {**CONFIG, "cost_breakdowns": {"by": ["charge_type", "usage_type"]}}
+    done = typed(exporter, "--by", by, "--from", "2026-03-01", "--to", "2026-03-31", code=1)
     path = Path(config.data_dir) / "more.json"
-    path.write_text(
-        json.dumps({"data_dir": str(config.data_dir), **organization(collectors=collectors(**more))})
-    )
+    more = organization(collectors=collectors(**{**CONFIG, "cost_breakdowns": settings}))
+    path.write_text(json.dumps({"data_dir": str(config.data_dir), **more}))
     then = load_config(path, {})
     scale, sources = scale_for(config, ledger, NOW)
-    usd = make_plan(then, scale, sources, NOW).usd - make_plan(config, scale, sources, NOW).usd
-    assert usd > 0
-    assert (
-        f"usage_type is not read: add usage_type to collectors.cost_breakdowns.by (about ${usd:.2f} a month)"
-        in done.stderr
+    usd = sum(
+        sign * line.usd
+        for sign, priced in ((1, then), (-1, config))
+        for line in make_plan(priced, scale, sources, NOW).lines
+        if line.collector == "cost_breakdowns"
     )
+    assert usd > 0
+    assert f"{said} (about ${usd:.2f} a month)" in done.stderr
+
+
+def test_a_spike_in_an_export_is_explained_with_the_finding_and_no_request_is_paid_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime(2026, 5, 20, 13, tzinfo=UTC)
+    tested = date(2026, 5, 18)
+    spec = OrganizationSpec(seed=3, accounts=3, services=4, days=120, instances=1, now=now)
+    with SimulatedAws(spec) as aws:
+        for name, value in aws.environment().items():
+            monkeypatch.setenv(name, value)
+        account = max(aws.accounts, key=lambda account: account.daily_usd)
+        aws.inject_spike(account.id, EC2, 4, since=tested, days=1)
+        with closing(Ledger(tmp_path / "data" / "ledger.sqlite")) as ledger:
+            for month in (APRIL, date(2026, 5, 1)):
+                commit_export(
+                    ledger, month, lines_of(aws, month, now, resource="i-1"), at=now, until=date(2026, 5, 20)
+                )
+        config = organization(
+            aws={"endpoint_url": aws.url},
+            collectors=collectors(cost={"history_months": 3}, anomaly_causes={}),
+        )
+        with in_process(tmp_path, aws, config, ShiftedClock(now)) as exporter:
+            wait_for("it is ready", exporter.is_ready)
+            served = wait_for(
+                "the cause is known", lambda: exporter.samples().get("aws_cost_anomaly_cause_usd")
+            )
+            assert {labels["resource"] for labels, _ in served if labels["account_id"] == account.id} == {
+                "i-1"
+            }
+            assert "aws_cost_anomaly_cause_due_timestamp_seconds" not in exporter.samples()
+            assert exporter.service.runner.collect_now(exporter.collector("anomaly_causes")) == 0
+            cause = next(
+                row["cause"]
+                for row in exporter.get("/api/v1/anomalies").json()["findings"]
+                if (row["kind"], row["account_id"], row["service"]) == ("spike", account.id, EC2)
+            )
+            assert cause["grew"][0]["resources"][0]["resource"] == "i-1"
+            asked = [entry.params for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
+            assert asked
+            assert "USAGE_TYPE" not in json.dumps(asked)

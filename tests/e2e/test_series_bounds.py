@@ -29,7 +29,7 @@ def everything() -> dict[str, Any]:
             cost={"history_months": 3},
             cost_breakdowns={},
             forecast={},
-            commitments={},
+            commitments={"each": True},
             savings_opportunities={},
             cost_anomaly_detection={},
             budgets={},

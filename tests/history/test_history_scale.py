@@ -11,8 +11,8 @@ import pytest
 from history_harness import Writer, fill
 from waiting import wait_for
 
+from exporter.history import periods
 from exporter.history.read_back import ReadBack
-from exporter.history.writer import days_to_write
 from exporter.ledger.file import Ledger
 
 pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(600)]
@@ -33,7 +33,7 @@ def test_thirteen_months_are_visible_within_seconds(
     visible = time.monotonic() - began
     began = time.monotonic()
     back = ReadBack(writer.endpoint, writer.stamps)
-    assert back.differing(*days_to_write(datetime.now(UTC), timedelta(days=450))) == {}
+    assert back.differing(*periods.DAY.complete(datetime.now(UTC), timedelta(days=450))) == {}
     compared = time.monotonic() - began
     print(
         f"\n{accounts} accounts x 20 services x 396 days: {samples} samples visible in {visible:.1f} s"

@@ -15,9 +15,11 @@ from recording_endpoint import RecordingEndpoint
 
 from exporter.core.amounts import Amounts
 from exporter.core.moments import to_milliseconds
+from exporter.history import periods
 from exporter.history.endpoint import EndpointError
-from exporter.history.sample_timestamps import Sent, Stamps, is_of_day, next_stamp
-from exporter.history.writer import days_to_write, to_send
+from exporter.history.periods import is_within, next_stamp
+from exporter.history.sample_timestamps import Sent, Stamps
+from exporter.history.writer import to_send
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
 
@@ -58,7 +60,7 @@ def test_a_stamp_is_of_its_day_from_utc_minus_12_to_plus_11(day: date, minute: i
 @given(days)
 def test_a_day_ends_before_the_next_one_begins(day: date) -> None:
     start, end = (to_milliseconds(midnight(at)) for at in (day, day + DAY))
-    found = [is_of_day(stamp, day) for stamp in (start - 1, start, end - 1, end)]
+    found = [is_within(stamp, day) for stamp in (start - 1, start, end - 1, end)]
     assert found == [False, True, True, False]
 
 
@@ -73,7 +75,7 @@ def test_the_first_minutes_of_restatement_are_apart(day: date, minute: int) -> N
     st.integers(1, 3650),
 )
 def test_only_complete_days_within_the_window_are_written(now: datetime, window_days: int) -> None:
-    first, end = days_to_write(now, timedelta(days=window_days))
+    first, end = periods.DAY.complete(now, timedelta(days=window_days))
     assert midnight(end) <= now < midnight(end + DAY)
     assert midnight(first) > now - timedelta(days=window_days) >= midnight(first - DAY)
 

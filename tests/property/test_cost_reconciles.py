@@ -404,7 +404,7 @@ def take_one_cost_type_for_another(patch: pytest.MonkeyPatch) -> None:
 
 
 def stamp_every_value_of_a_day_alike(patch: pytest.MonkeyPatch) -> None:
-    def noon(day: date, observed: int, last: int | None) -> int:
+    def noon(day: date, *_: object) -> int:
         return to_milliseconds(start_of_day(day) + timedelta(hours=12))
 
     patch.setattr("exporter.history.writer.next_stamp", noon)

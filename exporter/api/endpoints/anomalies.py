@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 from pydantic import Field
 
 from exporter.anomalies import causes as anomaly_causes
+from exporter.anomalies import causes_in_lines
 from exporter.anomalies import cost as anomalies
 from exporter.anomalies import usage as usage_anomalies
+from exporter.anomalies.causes import Explanation
 from exporter.anomalies.finding import Finding
 from exporter.anomalies.settings import SCORES, Kind, Sensitivity
 from exporter.anomalies.usage_days import UsageDays, day_inputs
@@ -20,6 +23,8 @@ from exporter.core.fields import StrictModel
 from exporter.core.money import usd_text
 from exporter.cost.refresh_plan import refreshed_at
 from exporter.expectation import baseline
+
+_MOST_FROM_LINES = 20  # each is a question of its own
 
 
 class Query(StrictModel):
@@ -42,7 +47,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
     wanted = source.service(query.service)
     newest = anomalies.assessed_day(source.ledger, source.now)
     days: list[date] = []
-    findings: list[dict[str, Any]] = []
+    findings: list[Finding] = []
     usage = _usage_days(source, newest, query.days) if newest else None
     for number in range(query.days if newest else 0):
         assert newest is not None
@@ -52,7 +57,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
             continue  # not read, or nothing is known of it
         days.append(day)
         findings += [
-            _row(source, finding)
+            finding
             for finding in found.findings
             if query.account_id in (None, finding.account_id)
             and wanted in (None, finding.service)
@@ -72,7 +77,10 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         },
         "cost_type": "amortized",
         "charge_class": "usage",
-        "findings": findings,
+        "findings": [
+            _row(source, finding, told)
+            for finding, told in zip(findings, _explanations(source, findings), strict=True)
+        ],
         **_usage(source, query),
     }
 
@@ -121,10 +129,20 @@ def _usage(source: Source, query: Query) -> dict[str, Any]:
     }
 
 
-def _row(source: Source, finding: Finding) -> dict[str, Any]:
-    told = None
-    if finding.kind == "spike":
-        told = anomaly_causes.explain(source.ledger, finding.day, finding.account_id, finding.service)
+def _explanations(source: Source, findings: Sequence[Finding]) -> Iterator[Explanation | None]:
+    """What made each finding: as it was kept, else from lines, of the newest and largest spikes."""
+    left = _MOST_FROM_LINES
+    for finding in findings:
+        told = None
+        if finding.kind == "spike":
+            told = anomaly_causes.explain(source.ledger, finding.day, finding.account_id, finding.service)
+            if told is None and left:
+                left -= 1
+                told = causes_in_lines.explanation(source.ledger, finding)
+        yield told
+
+
+def _row(source: Source, finding: Finding, told: Explanation | None) -> dict[str, Any]:
     return {
         "day": finding.day.isoformat(),
         "account_id": finding.account_id,
@@ -154,6 +172,15 @@ def _row(source: Source, finding: Finding) -> dict[str, Any]:
                     "before_usd": _text(cause.before),
                     "after_usd": _text(cause.after),
                     "usd": _text(cause.after - cause.before),
+                    "resources": [
+                        {
+                            "resource": each.resource,
+                            "before_usd": _text(each.before),
+                            "after_usd": _text(each.after),
+                            "usd": _text(each.after - each.before),
+                        }
+                        for each in cause.resources
+                    ],
                 }
                 for cause in told.causes
             ],

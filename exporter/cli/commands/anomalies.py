@@ -30,7 +30,9 @@ def _days(value: list[dict[str, Any]] | None) -> str:
 def _cause(value: dict[str, Any] | None) -> str:
     grew = value["grew"][:3] if value else []
     return ", ".join(
-        f"{cause['usage_type']} {cause['operation'] or ''}".strip() + f" ${float(cause['usd']):,.2f}"
+        f"{cause['usage_type']} {cause['operation'] or ''}".strip()
+        + f" ${float(cause['usd']):,.2f}"
+        + (f" (largest: {cause['resources'][0]['resource']})" if cause["resources"] else "")
         for cause in grew
     )
 

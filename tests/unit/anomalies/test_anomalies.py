@@ -351,9 +351,9 @@ def test_the_api_gives_the_evidence_and_the_cause(ledger: Ledger) -> None:
             "spike_day": "2026-05-18",
             "grew": [
                 {"usage_type": "EUW2-BoxUsage:m5.large", "operation": "RunInstances", "region": "eu-west-2",
-                 "before_usd": "10", "after_usd": "190.5", "usd": "180.5"},
+                 "before_usd": "10", "after_usd": "190.5", "usd": "180.5", "resources": []},
                 {"usage_type": "NatGateway-Hours", "operation": "NatGateway", "region": None,
-                 "before_usd": "0", "after_usd": "19.5", "usd": "19.5"},
+                 "before_usd": "0", "after_usd": "19.5", "usd": "19.5", "resources": []},
             ],
         },
     }  # fmt: skip

@@ -150,6 +150,112 @@ def test_each_kind_is_due_by_itself(wire: Wire) -> None:
     assert [operation for operation, _ in wire.asked[3:]] == ["GetReservationUtilization"]
 
 
+# Single commitments
+
+EACH_PLAN = commitments.CommitmentsSettings(reservations=(), each=True)
+EACH_DATABASE = commitments.CommitmentsSettings(savings_plans=False, reservations=("rds",), each=True)
+NO_COVERAGE: list[Answer] = ["DataUnavailableException"]
+
+
+def plan_item(name: str, used: str = "3", **attributes: str) -> dict[str, Any]:
+    return {
+        "SavingsPlanArn": f"arn:aws:savingsplans::111122223333:savingsplan/{name}",
+        "Attributes": attributes,
+        "Utilization": {"TotalCommitment": "4", "UsedCommitment": used, "UnusedCommitment": "1"},
+    }
+
+
+def reservation_group(subscription: str, **attributes: str) -> dict[str, Any]:
+    use = {
+        "PurchasedHours": "24",
+        "TotalActualHours": "12",
+        "TotalAmortizedFee": "6",
+        "RICostForUnusedHours": "3",
+    }
+    return {"Key": "SUBSCRIPTION_ID", "Value": subscription, "Attributes": attributes, "Utilization": use}
+
+
+def singles(wire: Wire, settings: commitments.CommitmentsSettings) -> dict[str, dict[str, float]]:
+    """The families of single commitments, each by its labels but the account's."""
+    (view,) = commitments.COLLECTOR.views
+    found: dict[str, dict[str, float]] = {}
+    for each in view.render(ViewContext(ledger=wire.ledger, now=NOW, settings=settings, names={})):
+        assert isinstance(each, Sample)
+        labels = dict(zip(each.family.labels, each.values, strict=True))
+        if identifier := labels.get("commitment_id"):
+            found.setdefault(identifier, {})[each.family.name] = each.value
+            assert labels["kind"] in ("savings_plans", "reservations")
+    return found
+
+
+def test_a_plan_that_a_moving_list_names_twice_counts_once(wire: Wire) -> None:
+    wire.answers = {
+        "GetSavingsPlansUtilizationDetails": [
+            {"SavingsPlansUtilizationDetails": [plan_item("a"), plan_item("b")], "NextToken": "2"},
+            {"SavingsPlansUtilizationDetails": [plan_item("b", used="2")]},
+        ],
+        "GetSavingsPlansCoverage": NO_COVERAGE,
+    }
+    commitments.collect(wire.context(EACH_PLAN), PAYER)
+    assert {name: found["aws_commitment_used_by_id_usd"] for name, found in singles(wire, EACH_PLAN).items()} == {
+        "a": 3, "b": 2,
+    }  # fmt: skip
+    assert rendered(wire, EACH_PLAN)["aws_commitment_used_usd"] == 5
+    # It is asked for the whole of the days, which has no granularity.
+    assert all("Granularity" not in params for operation, params in wire.asked if "Details" in operation)
+
+
+def test_a_plan_without_attributes_is_of_the_account_in_its_arn_and_has_no_expiry(wire: Wire) -> None:
+    wire.answers = {
+        "GetSavingsPlansUtilizationDetails": [{"SavingsPlansUtilizationDetails": [plan_item("a")]}],
+        "GetSavingsPlansCoverage": NO_COVERAGE,
+    }
+    commitments.collect(wire.context(EACH_PLAN), PAYER)
+    assert set(singles(wire, EACH_PLAN)["a"]) == {
+        "aws_commitment_utilization_by_id_ratio",
+        "aws_commitment_used_by_id_usd",
+        "aws_commitment_unused_by_id_usd",
+        "aws_commitment_info",
+    }
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"EndDateTime": "soon"}, {"EndDateTime": "2026-06-01T00:00:00"}],
+    ids=["no time", "no zone"],
+)
+def test_an_end_that_is_no_time_is_a_malformed_answer(wire: Wire, attributes: dict[str, str]) -> None:
+    item = plan_item("a", **attributes)
+    wire.answers = {"GetSavingsPlansUtilizationDetails": [{"SavingsPlansUtilizationDetails": [item]}]}
+    with pytest.raises(AwsError) as caught:
+        commitments.collect(wire.context(EACH_PLAN), PAYER)
+    assert caught.value.kind is Kind.MALFORMED_RESPONSE
+    assert singles(wire, EACH_PLAN) == {}
+
+
+def test_reservations_are_named_by_their_lease_unless_it_has_several(wire: Wire) -> None:
+    groups = [
+        reservation_group("1", leaseId="ri-1", startDateTime="2023-06-02T00:00:00.000Z",
+                          endDateTime="2026-06-01T23:59:59.000Z"),
+        reservation_group("2", leaseId="ri-2"),
+        reservation_group("3", leaseId="ri-2"),
+        reservation_group("4"),
+    ]  # fmt: skip
+    times = [{"Groups": groups, "Total": {}, "TimePeriod": {}}]
+    wire.answers = {
+        "GetReservationUtilization": [{"UtilizationsByTime": times}],
+        "GetReservationCoverage": NO_COVERAGE,
+    }
+    commitments.collect(wire.context(EACH_DATABASE), PAYER)
+    found = singles(wire, EACH_DATABASE)
+    assert set(found) == {"ri-1", "2", "3", "4"}
+    assert found["ri-1"]["aws_commitment_expiry_timestamp_seconds"] == 1780358399
+    assert rendered(wire, EACH_DATABASE)["aws_commitment_unused_usd"] == 12
+    ((_, asked), _) = wire.asked
+    assert asked["GroupBy"] == [{"Type": "DIMENSION", "Key": "SUBSCRIPTION_ID"}]
+    assert "Granularity" not in asked
+
+
 # Savings
 
 

@@ -109,7 +109,13 @@ def test_the_free_requests_of_the_inventory_are_shown_by_operation() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "requests", "usd"),
-    [({}, 1 + 1 + 5 + 5, "3.60"), ({"reservations": ["rds"]}, 4, "1.20"), ({"savings_plans": False}, 10, "3.00")],
+    [
+        ({}, 1 + 1 + 5 + 5, "3.60"),
+        ({"reservations": ["rds"]}, 4, "1.20"),
+        ({"savings_plans": False}, 10, "3.00"),
+        # One by one replaces the request for the sum: what is more are pages.
+        ({"each": True}, 1 + 1 + 5 + 5, "3.60"),
+    ],
 )  # fmt: skip
 def test_commitments_are_priced_as_if_all_of_them_were_held(
     settings: dict[str, object], requests: int, usd: str
@@ -121,6 +127,8 @@ def test_commitments_are_priced_as_if_all_of_them_were_held(
     lines = [line for line in json.loads(text)["lines"] if line["collector"] == "commitments"]
     assert code == 0
     assert sum(line["requests_per_month"] for line in lines) == 30 * requests
+    details = any(line["operation"] == "GetSavingsPlansUtilizationDetails" for line in lines)
+    assert details == settings.get("each", False)
     assert sum(Decimal(line["usd_per_month"]) for line in lines) == Decimal(usd)
 
 

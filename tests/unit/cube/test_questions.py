@@ -147,6 +147,35 @@ def test_days_that_were_not_read_are_missing_and_in_no_sum(ledger: Ledger) -> No
     assert answer(ledger, Question(SEP, OCT, ("region", "usage_type"), {}, "unblended")).days == []
 
 
+def test_an_export_that_begins_within_a_month_answers_from_its_first_day_on(ledger: Ledger) -> None:
+    """Before it Cost Explorer was read: by one dimension at a time."""
+    begins = date(2026, 10, 2)
+    commit_ledger(ledger, all_days(OCT), LINES_OF_OCTOBER, AT)
+    commit_values(ledger, "region", "account", [OCT], LINES_OF_OCTOBER[:2], AT)
+    commit_export(
+        ledger, OCT, LINES_OF_OCTOBER[2:], details={"first_day": "2026-10-02", "last_day": "2026-10-31"}
+    )
+    commit_ledger(ledger, [OCT], LINES_OF_OCTOBER, AT)
+    assert ask(ledger, "region") == {("us-east-1",): 7, ("eu-west-1",): 19}
+    assert ask(ledger, "region", "usage_type", start=begins) == {
+        ("eu-west-1", "BoxUsage:m6i.large"): 13,
+        ("eu-west-1", "Storage"): -5,
+    }
+    found = answer(ledger, Question(OCT, NOV, ("region", "usage_type"), {}, "unblended"))
+    assert found.cannot == Cannot("together", lines_from=begins)
+
+
+def test_without_duckdb_one_dimension_is_answered_and_the_rest_says_what_to_install(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit_export(ledger, OCT, LINES_OF_OCTOBER)
+    commit_values(ledger, "region", "account", all_days(OCT), LINES_OF_OCTOBER, AT, source="data_export")
+    monkeypatch.setattr(cube_lines, "is_installed", lambda: False)
+    assert ask(ledger, "region", account=B) == {("eu-west-1",): 8}
+    found = answer(ledger, Question(OCT, NOV, ("region", "usage_type"), {}, "unblended"))
+    assert found.cannot == Cannot("no_duckdb")
+
+
 def test_a_month_without_the_cost_type_or_the_dimension_is_left_out(ledger: Ledger) -> None:
     focus = [
         replace(line, usage_type=None, amounts=(None, None, None, line.units, line.units))
