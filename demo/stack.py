@@ -26,7 +26,6 @@ from exporter.config import CONFIG_VARIABLE
 HISTORY_DAYS = 450
 COST_DAYS = 14
 _COST_SECONDS, _ACCOUNTS_A_COST_SECOND = 3, 10
-_DIMENSIONS_SECONDS = 30
 _UNITS_SECONDS, _ACCOUNTS_A_UNITS_SECOND = 30, 1
 _ACCOUNTS_A_SCRAPE_SECOND = 60
 _MOST_AWAITED_ACCOUNTS = 50
@@ -300,7 +299,8 @@ class Stack:
                     "cost": {"interval": f"{self.options.cost_seconds()}s", "refresh": "full"},
                     "cost_breakdowns": {
                         "enabled": True,
-                        "interval": f"{_DIMENSIONS_SECONDS}s",
+                        # Older days are read again once a day at most; `plan` counts each read of a month.
+                        "interval": "1h",
                         "by": ["region", "usage_type", "charge_type"],
                         "tags": ["team", "environment"],
                         "cost_categories": ["CostCenter"],

@@ -231,12 +231,8 @@ def _family(dimension: str) -> str:
 
 
 def _by(dimension: str) -> Check:
-    """All of the range by a dimension: as much as without, of the days that are written by it."""
-
-    def check(w: World) -> tuple[float, float]:
-        return w.shown("A"), w.cost(30, w.newest_written(_family(dimension)))
-
-    return check
+    """All of the range by a dimension, of the days that are written by it."""
+    return _dollars_by(dimension, lambda key: True)
 
 
 def _largest_by(dimension: str, *more: str, of: Callable[[str], bool] = bool) -> Check:
@@ -275,7 +271,7 @@ def _month_by_value(w: World) -> tuple[float, float]:
     first = _first_of_a_complete_month(w)
     month = w.today - timedelta(days=first)
     days = calendar.monthrange(month.year, month.month)[1]
-    return w.on_day(first, days=100), w.cost(first, first - days + 1)
+    return w.on_day(first, days=100), sum(w.dimension("tag:team", first, first - days + 1).values())
 
 
 def _mover(w: World) -> tuple[float, float]:
@@ -383,7 +379,7 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         "Projection of budget": _organization_budget,
         "By $allocation": _by("tag:team"),
         "Not allocated, by day": _untagged_part,
-        "Daily cost by value": lambda w: (w.on_day(10), w.cost(10, 10)),
+        "Daily cost by value": _bars_by(dimension="tag:team"),
         "Monthly cost by value": _month_by_value,
         "Movers": _mover,
         "Groups": _range,
