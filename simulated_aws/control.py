@@ -8,8 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
-from simulated_aws.cost_truth import METRICS, Change
+from simulated_aws.athena.control import athena_routes
+from simulated_aws.cost_truth import METRICS
 from simulated_aws.exports.control import Handler, export_routes
+from simulated_aws.generated_costs import Change
 from simulated_aws.wire import Response
 from simulated_aws.world import World
 
@@ -40,6 +42,7 @@ class Control:
             ("POST", "cost-category"): self._category,
             ("GET", "settings"): self._settings,
             ("POST", "settings"): self._set_settings,
+            **athena_routes(world.athena),
             **export_routes(world.exports),
         }
 

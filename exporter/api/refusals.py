@@ -19,6 +19,11 @@ _LIMITS = {
     "together": "reports two keys at a time",
     "resource": "keeps resources for 14 days only",
 }
+_OF_HOURS = {
+    "hours_alone": "hours are known by account and service only: leave out the other keys, or hour",
+    "whole_hours": "hours are known by service of the whole organization only: leave out account, or hour",
+    "no_hours": f"no hour of these days is known: hours are of the last 14 days, from a source that has them ({_DOCS})",
+}
 
 
 def is_read(source: Source, asked: Question) -> bool:
@@ -36,6 +41,8 @@ def explain(source: Source, asked: Question, cannot: Cannot) -> str:
         return _not_available(cannot.missing)
     if cannot.why == "no_duckdb":
         return f'{names} together need DuckDB: pip install "aws-spend-exporter[export]"'
+    if cannot.why in _OF_HOURS:
+        return _OF_HOURS[cannot.why]
     if cannot.lines_from is not None:
         return (
             f"{names} {verb} known from {cannot.lines_from} on, where the data"

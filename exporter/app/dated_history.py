@@ -1,4 +1,4 @@
-"""What the dated history holds beside cost, and what brings it up to date: every family of a whole UTC day."""
+"""What the dated history holds beside cost, and what brings it up to date: every family of a whole UTC day, and of an hour."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from exporter.core.moments import Clock
 from exporter.cost.dated_sums import DATED_SUMS, DatedSums
 from exporter.cube.dated import PACKED_KINDS, DatedDimensions
 from exporter.cube.dimensions import DAILY_BY
+from exporter.cube.hours import HOURLY, HOURLY_COST
 from exporter.history.sample_timestamps import COST as DAILY_COST
 from exporter.history.sample_timestamps import daily_values
 from exporter.history.writer import Derive
@@ -19,11 +20,11 @@ from exporter.usage.metrics import USAGE_FAMILIES
 _BY = {kind: family for kind, family in DAILY_BY.items() if kind not in PACKED_KINDS}
 _FAMILIES = (*DATED_SUMS, *_BY.values(), *USAGE_FAMILIES, OU_INFO, *ASSESSED_FAMILIES)
 _PACKED = (*(DAILY_BY[kind] for kind in PACKED_KINDS), ACCOUNT_INFO)
-DATED_FAMILIES = (*_FAMILIES, *_PACKED)
+DATED_FAMILIES = (*_FAMILIES, *_PACKED, HOURLY)
 """Every dated family other than cost."""
 
 DAILY_VALUES = daily_values(_FAMILIES, packed=_PACKED)
-SOURCES = (DAILY_COST, DAILY_VALUES)
+SOURCES = (DAILY_COST, DAILY_VALUES, HOURLY_COST)
 """What is written at its date, in the order of writing."""
 
 

@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 from exporter.api.source import AnyEndpoint, Source
 from exporter.app.answers import AnswerSource, Version
 from exporter.app.clock_steps import ClockSteps
-from exporter.app.dated_history import DAILY_VALUES, derivations
+from exporter.app.dated_history import SOURCES, derivations
 from exporter.app.endpoints import Probes, create_app
 from exporter.app.scrape import scraped_samples
 from exporter.app.state_metrics import BUILD_INFO, RELOADED, RELOADED_AT, _StateMetrics
@@ -44,6 +44,7 @@ from exporter.core.logs import configure_logging
 from exporter.core.memory import bound_memory
 from exporter.core.moments import Clock, utc_now
 from exporter.core.money import usd_text
+from exporter.cube.months import CubeMonths
 from exporter.history.live import LiveWrite, LiveWriteMetrics
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.writer import History, HistoryMetrics
@@ -93,6 +94,10 @@ class Service:
         if self._snapshots is not None:
             self._snapshots.restore()
         self.ledger = Ledger(config.ledger_path)
+        months = CubeMonths(self.ledger)
+        if missing := months.forget_missing():
+            log.warning("files of months are gone, they are read again", extra={"months": missing})
+        months.remove_superseded(unfinished=True)
         # Connections to read with: a scrape waits neither for a commit, which can take seconds, nor for an answer.
         self._books = Ledger(config.ledger_path, read_only=True)
         self._answers = Ledger(config.ledger_path, read_only=True)
@@ -109,8 +114,7 @@ class Service:
         self._end_by: float | None = None  # monotonic; set by the first SIGTERM
         self._metrics = RunnerMetrics(self.registry)
         self._meter = Meter(self.ledger.charges, config.ceilings, clock, self.registry, self._books.charges)
-        self._stamps = Stamps(self.ledger)
-        self._other_stamps = (Stamps(self.ledger, DAILY_VALUES),)
+        self._stamps, *self._other_stamps = (Stamps(self.ledger, source) for source in SOURCES)
         self._history_metrics = HistoryMetrics(self.registry)
         self._live_write_metrics = LiveWriteMetrics(self.registry) if config.live_write.url else None
         self._reloaded = Gauge(RELOADED.name, RELOADED.help, registry=self.registry)

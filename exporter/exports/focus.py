@@ -64,7 +64,7 @@ def _line_type(file: LineFile, unused: str) -> str:
     """CUR's line type for a charge: Cost Explorer's charge types, which the cube has, are made of these."""
     category = file.text("chargecategory")
     commitment = f"coalesce({file.text('commitmentdiscountid')}, '')"
-    plan = f"(coalesce({file.text('commitmentdiscounttype')}, '') ILIKE '%savings plan%' OR {commitment} LIKE '%:savingsplan/%')"
+    plan = f"(lower(coalesce({file.text('commitmentdiscounttype')}, '')) LIKE '%savings plan%' OR {commitment} LIKE '%:savingsplan/%')"
     once = f"coalesce({file.text('chargefrequency')}, '') = 'One-Time'"
     fee = f"CASE WHEN {plan} THEN 'SavingsPlanRecurringFee' ELSE 'RIFee' END"
     return (
@@ -82,7 +82,7 @@ def _billing_entity(file: LineFile) -> str:
     if publisher == UNKNOWN:
         return UNKNOWN
     return (
-        f"CASE WHEN coalesce({publisher}, '') = '' OR {publisher} ILIKE 'amazon%' OR {publisher} ILIKE 'aws%' THEN 'AWS'"
+        f"CASE WHEN coalesce({publisher}, '') = '' OR lower({publisher}) LIKE 'amazon%' OR lower({publisher}) LIKE 'aws%' THEN 'AWS'"
         f" ELSE '{MARKETPLACE}' END"
     )
 

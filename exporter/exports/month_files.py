@@ -69,7 +69,7 @@ def write_month(tables: MonthTables, folder: Path) -> FoldResult:
             name: found for name, found in sorted(tables.line_types.items()) if name not in KNOWN_LINE_TYPES
         },
         unknown_services=unknown_services,
-        currencies=("USD",),
+        currencies=tuple(sorted(tables.currencies)),
         cost_types=cost_types,
         tags_seen=tuple(sorted(tables.keys_seen)),
         unknown_dimensions=tuple(

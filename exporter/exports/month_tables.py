@@ -55,6 +55,7 @@ class MonthTables:
         """Lines, and units of unblended (FOCUS: net unblended) cost, by line type."""
         self.product_names: dict[str, str] = {}
         """Of product codes that the shipped map does not have."""
+        self.currencies: set[str] = set()
         self.keys_seen: set[str] = set()
         self.columns_seen: set[str] = set()
         """Which of KEYS and `named` at least one file has."""
@@ -63,7 +64,7 @@ class MonthTables:
         self.hourly = False
         self.has_split = False
         self.db = self._open()
-        self._create(self.db)
+        self._create()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         """Create the database; it reads and writes its own folder, and nothing else."""
@@ -88,21 +89,21 @@ class MonthTables:
         db.execute("SET lock_configuration = true")
         return db
 
-    def _create(self, db: duckdb.DuckDBPyConnection) -> None:
+    def _create(self) -> None:
         texts = ", ".join(f"{identifier(name)} VARCHAR" for name in (*KEYS, *self.named))
         amounts = ", ".join(f"{name} BIGINT" for name in AMOUNTS)
         splits = ", ".join(
             [*(f"{name} VARCHAR" for name in _SPLIT_KEYS), *(f"{name} BIGINT" for name in SPLIT_AMOUNTS)]
         )
-        db.execute(
+        self.db.execute(
             f"CREATE TABLE lines (day DATE, account_id VARCHAR, {texts}, {amounts}, usage DECIMAL(38,8))"
         )
-        db.execute(
+        self.db.execute(
             f"CREATE TABLE hours (hour TIMESTAMP, account_id VARCHAR, product_code VARCHAR, split_usage_type VARCHAR,"
             f" is_tax BOOLEAN, billing_entity VARCHAR, {amounts})"
         )
-        db.execute(f"CREATE TABLE split (day DATE, account_id VARCHAR, {splits})")
-        db.execute(
+        self.db.execute(f"CREATE TABLE split (day DATE, account_id VARCHAR, {splits})")
+        self.db.execute(
             "CREATE TABLE commitments (day DATE, account_id VARCHAR, arn VARCHAR, line_type VARCHAR,"
             " used BIGINT, unused BIGINT, list_cost BIGINT, end_time VARCHAR)"
         )
@@ -117,12 +118,12 @@ class MonthTables:
             file = open_lines(self.db, inside, name, self.folder, self.format.needed)
             self._check_columns(file)
             sql = self.format.sql(file)
-            lines = self._look(self.db, file, sql)
-            named = self._named(self.db, file)
-            self._fold_lines(self.db, file, sql, named)
-            self._fold_hours(self.db, file, sql)
-            self._fold_commitments(self.db, file, sql)
-            self._fold_split(self.db, file, sql)
+            lines = self._look(file, sql)
+            named = self._named(file)
+            self._fold_lines(file, sql, named)
+            self._fold_hours(file, sql)
+            self._fold_commitments(file, sql)
+            self._fold_split(file, sql)
         finally:
             inside.unlink()
         self.files[name] = lines
@@ -136,18 +137,18 @@ class MonthTables:
         if missing:
             raise LineFileError(f"has no column {', '.join(missing)}: it is no export of {self.format.title}")
 
-    def _look(self, db: duckdb.DuckDBPyConnection, file: LineFile, sql: LineSql) -> int:
+    def _look(self, file: LineFile, sql: LineSql) -> int:
         """Take in what a file has, and refuse another currency or month; return its lines."""
         cost = f"coalesce({sql.amounts['unblended']}, {sql.amounts['net_unblended']})"
-        rows = db.execute(
+        rows = self.db.execute(
             f"SELECT {sql.line_type}, {sql.currency}, {sql.product_code}, count(*), count({sql.start}), sum({cost}), min({sql.start}),"
             f" max({sql.start}), max(hour({sql.start})), min({sql.period_start}), max({sql.period_start}),"
             f" bool_or({sql.split}) FROM {file.relation} GROUP BY ALL"
         ).fetchall()
-        currencies = {row[1] for row in rows if row[1]}
-        if currencies - {_CURRENCY}:
+        self.currencies |= {row[1] for row in rows if row[1]}
+        if self.currencies - {_CURRENCY}:
             raise LineFileError(
-                f"is in {', '.join(sorted(currencies - {_CURRENCY}))}; only {_CURRENCY} is read, and currencies are not summed"
+                f"is in {', '.join(sorted(self.currencies - {_CURRENCY}))}; only {_CURRENCY} is read, and currencies are not summed"
             )
         self._check_period([moment for row in rows for moment in row[9:11] if moment is not None])
         line_types: Counter[str] = Counter()
@@ -165,7 +166,7 @@ class MonthTables:
             before = self.line_types.get(line_type, (0, 0))
             self.line_types[line_type] = (before[0] + count, before[1] + costs[line_type])
         self.unavailable |= self.format.unavailable(file, line_types)
-        self._take_product_names(db, file, sql, {row[2] for row in rows if row[2]} - known_codes())
+        self._take_product_names(file, sql, {row[2] for row in rows if row[2]} - known_codes())
         return sum(line_types.values())
 
     def _check_period(self, moments: list[datetime]) -> None:
@@ -174,12 +175,10 @@ class MonthTables:
             if (moment.year, moment.month) != (month.year, month.month):
                 raise LineFileError(f"has lines of the billing period {moment:%Y-%m}, expected {month:%Y-%m}")
 
-    def _take_product_names(
-        self, db: duckdb.DuckDBPyConnection, file: LineFile, sql: LineSql, codes: set[str]
-    ) -> None:
+    def _take_product_names(self, file: LineFile, sql: LineSql, codes: set[str]) -> None:
         if not codes or sql.product_name == UNKNOWN:
             return
-        rows = db.execute(
+        rows = self.db.execute(
             f"SELECT {sql.product_code}, max({sql.product_name}) FROM {file.relation}"
             f" WHERE {sql.product_code} IN ({', '.join(map(literal, sorted(codes)))}) GROUP BY ALL"
         ).fetchall()
@@ -187,11 +186,11 @@ class MonthTables:
             # The same name whatever the order of the files.
             self.product_names[code] = max(self.product_names.get(code, ""), name or "")
 
-    def _named(self, db: duckdb.DuckDBPyConnection, file: LineFile) -> dict[str, str]:
+    def _named(self, file: LineFile) -> dict[str, str]:
         """SQL of the configured tag keys and cost categories, by column, from the keys that the file has."""
         keys = {column: self.format.names_of(column) for column in self.named}
         maps = {name for names in keys.values() for name, _ in names}
-        found = {name: file.keys(db, name) for name in sorted(maps)}
+        found = {name: file.keys(self.db, name) for name in sorted(maps)}
         self.keys_seen.update(*found.values())
         sql: dict[str, str] = {}
         for column, candidates_of in keys.items():
@@ -205,13 +204,11 @@ class MonthTables:
             sql[column] = f"coalesce({', '.join(values)})" if len(values) > 1 else "".join(values) or UNKNOWN
         return sql
 
-    def _fold_lines(
-        self, db: duckdb.DuckDBPyConnection, file: LineFile, sql: LineSql, named: dict[str, str]
-    ) -> None:
+    def _fold_lines(self, file: LineFile, sql: LineSql, named: dict[str, str]) -> None:
         keys = {name: getattr(sql, name) for name in KEYS}
         self.columns_seen.update(name for name, expression in keys.items() if expression != UNKNOWN)
         chosen = columns({"day": self._day(sql), "account_id": sql.account_id, **keys, **named})
-        db.execute(
+        self.db.execute(
             f"INSERT INTO lines SELECT {chosen}, {_sums(sql)}, sum({sql.usage})"
             f" FROM {file.relation} WHERE NOT ({sql.split}) GROUP BY ALL"
         )
@@ -221,22 +218,22 @@ class MonthTables:
         first, last = self.settings.month, self.settings.last_day
         return f"greatest(least(CAST({sql.start} AS DATE), DATE '{last}'), DATE '{first}')"
 
-    def _fold_hours(self, db: duckdb.DuckDBPyConnection, file: LineFile, sql: LineSql) -> None:
+    def _fold_hours(self, file: LineFile, sql: LineSql) -> None:
         if self.settings.hours_from is None or self.settings.hours_from > self.settings.last_day:
             return
         keys = service_keys(sql.product_code, sql.usage_type, sql.line_type, sql.billing_entity)
-        db.execute(
+        self.db.execute(
             f"INSERT INTO hours SELECT date_trunc('hour', {sql.start}) AS hour, {sql.account_id} AS account_id,"
             f" {columns(keys)}, {_sums(sql)} FROM {file.relation}"
             f" WHERE NOT ({sql.split}) AND {sql.start} >= TIMESTAMP '{self.settings.hours_from}' GROUP BY ALL"
         )
 
-    def _fold_commitments(self, db: duckdb.DuckDBPyConnection, file: LineFile, sql: LineSql) -> None:
+    def _fold_commitments(self, file: LineFile, sql: LineSql) -> None:
         if not any(kind in self.line_types for kind in _kinds(_COVERED + _COMMITTED)):
             return
         amortized = f"coalesce({sql.amounts['amortized']}, {sql.amounts['net_amortized']})"
         covered, committed = f"{sql.line_type} IN {_COVERED}", f"{sql.line_type} IN {_COMMITTED}"
-        db.execute(
+        self.db.execute(
             f"INSERT INTO commitments SELECT {self._day(sql)} AS day, {sql.account_id} AS account_id, {sql.arn} AS arn,"
             f" {sql.line_type} AS line_type, sum(CASE WHEN {covered} THEN {amortized} ELSE 0 END),"
             f" sum(CASE WHEN {committed} THEN {amortized} ELSE 0 END),"
@@ -244,12 +241,12 @@ class MonthTables:
             f" FROM {file.relation} WHERE ({covered} OR {committed}) AND coalesce({sql.arn}, '') <> '' GROUP BY ALL"
         )
 
-    def _fold_split(self, db: duckdb.DuckDBPyConnection, file: LineFile, sql: LineSql) -> None:
+    def _fold_split(self, file: LineFile, sql: LineSql) -> None:
         if not self.has_split or not sql.splits:
             return
         keys = ", ".join(f"{sql.splits[name]} AS {name}" for name in _SPLIT_KEYS)
         sums = ", ".join(f"sum({sql.splits[name]})" for name in SPLIT_AMOUNTS)
-        db.execute(
+        self.db.execute(
             f"INSERT INTO split SELECT {self._day(sql)} AS day, {sql.account_id} AS account_id, {keys}, {sums}"
             f" FROM {file.relation} WHERE {sql.split} GROUP BY ALL"
         )

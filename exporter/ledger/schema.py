@@ -305,6 +305,36 @@ MIGRATIONS = (
         PRIMARY KEY (day, account_id, service, usage_type, operation, region, resource)
     ) WITHOUT ROWID
     """,
+    # Cost by hour (exporter/cube/hours.py), and what of it is in the dated history.
+    f"""
+    CREATE TABLE hour_series (
+        id INTEGER PRIMARY KEY, account_id TEXT NOT NULL, service TEXT NOT NULL,
+        UNIQUE (account_id, service)
+    );
+    CREATE TABLE hour_costs (
+        hour INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES hour_series,
+        {"".join(f"{name} INTEGER, " for name in AMOUNTS)}
+        observed_at INTEGER NOT NULL, PRIMARY KEY (hour, series)
+    ) WITHOUT ROWID;
+    CREATE TABLE hours (hour INTEGER PRIMARY KEY, read_at INTEGER NOT NULL, source TEXT NOT NULL);
+    CREATE TABLE hour_stamps (
+        hour INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES hour_series,
+        stamp INTEGER NOT NULL, name_id INTEGER NOT NULL REFERENCES history_names,
+        units INTEGER, refused INTEGER,
+        PRIMARY KEY (hour, series)
+    ) WITHOUT ROWID;
+    CREATE INDEX hour_stamps_refused ON hour_stamps (hour) WHERE refused IS NOT NULL;
+    CREATE TABLE history_hours (hour INTEGER PRIMARY KEY, read_at INTEGER NOT NULL)
+    """,
+    # Where the cost of a day is from, and its cost types; NULL: Cost Explorer, which has all five. The months that an
+    # export was looked at for (exporter/exports/looks.py).
+    """
+    ALTER TABLE days ADD COLUMN source TEXT;
+    ALTER TABLE days ADD COLUMN cost_types TEXT;
+    CREATE TABLE export_looks (
+        month INTEGER PRIMARY KEY, looked_at INTEGER NOT NULL, version TEXT, delivered_at INTEGER, failure TEXT
+    )
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -22,6 +22,7 @@ _GROUPS: Mapping[str, set[Any]] = {
     "boolean": {exp.DataType.Type.BOOLEAN},
     "map": {exp.DataType.Type.MAP},
 }
+_DECIMAL = exp.DataType.Type.DECIMAL
 _NO_COMMON_TYPE = "must be the same type or coercible to a common type."
 
 
@@ -75,6 +76,12 @@ def _check_operator(node: exp.Binary) -> None:
     left, right = _group(node.left), _group(node.right)
     if left is None or right is None:
         return
+    kinds = {each.type.this for each in (node.left, node.right) if each.type is not None}
+    if isinstance(node, exp.Div) and _DECIMAL in kinds and kinds <= {_DECIMAL, *exp.DataType.INTEGER_TYPES}:
+        # Athena's quotient is a decimal, DuckDB's is not: better none than another one.
+        raise QueryFailedError(
+            f"NOT_SUPPORTED: {place(node)}: A quotient of decimals is not part of this simulation"
+        )
     is_calculation = isinstance(node, _CALCULATIONS)
     if left == right and not (is_calculation and left == "text"):
         return

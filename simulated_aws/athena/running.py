@@ -79,7 +79,7 @@ class Job:
 
         began = time.monotonic()
         try:
-            with sql.connect() as connection:
+            with tempfile.TemporaryDirectory(prefix="athena-") as spill, sql.connect(spill) as connection:
                 self._connection = connection
                 try:
                     self.outcome = self._execute(connection, began)

@@ -116,9 +116,11 @@ def _unknown_function(query: exp.Query, tokens: Sequence[Any]) -> QueryFailedErr
     return None
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """A database in memory, in UTC, that loads nothing from the network."""
-    connection = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "1GB"})
+def connect(spill: str) -> duckdb.DuckDBPyConnection:
+    """A database in memory, in UTC, that loads nothing from the network; what is too large goes to the folder `spill`."""
+    connection = duckdb.connect(
+        ":memory:", config={"threads": 2, "memory_limit": "1GB", "temp_directory": spill}
+    )
     for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
         connection.execute(f"SET {name} = false")
     connection.execute("SET TimeZone = 'UTC'")

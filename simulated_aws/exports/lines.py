@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from simulated_aws.charges import UNIT, Amounts, CostKey, list_cost
 from simulated_aws.cost_dimensions import Allocation
 from simulated_aws.cost_dimensions import operation as operation_of_charge
-from simulated_aws.cost_split import reported_hours, share, shares_of, split
+from simulated_aws.cost_split import reported_hours, share, split
 from simulated_aws.cost_truth import CostSource
 from simulated_aws.exports.pods import COSTS, ECS, EKS, Pod, pod_costs
 from simulated_aws.exports.products import product_of
@@ -249,8 +249,11 @@ def _days_since_1970(day: date) -> int:
 class Describer:
     """Writes what the lines of a key have in common, by column."""
 
-    def __init__(self, organization: Organization) -> None:
+    def __init__(
+        self, organization: Organization, resource_ids: Callable[[CostKey], tuple[str, ...]]
+    ) -> None:
         self._organization = organization
+        self._resource_ids = resource_ids
         self._names = {account.id: account.name for account in organization.accounts}
 
     def describe(self, line: LineKey) -> dict[str, Any]:
@@ -295,7 +298,7 @@ class Describer:
             "reservation_end": self._end(reservation, key.usage_type),
             "tags": allocation.tags(key),
             "categories": categories,
-            "resources": (line.pod.arn,) if line.pod else shares_of(key).resources,
+            "resources": (line.pod.arn,) if line.pod else self._resource_ids(key),
             "parent": f"i-0{_uuid(line.pod.cluster)[:8]}" if line.pod else "",
         }
 

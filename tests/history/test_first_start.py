@@ -130,7 +130,12 @@ def is_all_written(path: Path) -> bool:
         }
         return all(
             len(derived_versions(ledger, kind)) == count for kind, count in wanted.items()
-        ) and not any(Stamps(ledger, source).changed_days(first, now.date()) for source in SOURCES)
+        ) and not any(
+            Stamps(ledger, source).changed_days(
+                source.period.first_of(first), source.period.first_of(now.date())
+            )
+            for source in SOURCES
+        )
     finally:
         ledger.close()
 

@@ -29,7 +29,7 @@ from exporter.declarations.context import Context
 from exporter.declarations.sections import Sections
 from exporter.ledger.file import Ledger
 from simulated_aws import ExplicitCost, OrganizationSpec, SimulatedAws
-from simulated_aws.cost_dimensions import cost_category
+from simulated_aws.cost_dimensions import Allocation
 from simulated_aws.cost_explorer import dimension_value
 from simulated_aws.cost_truth import METRICS, CostKey
 
@@ -49,7 +49,7 @@ READERS: Mapping[str, Callable[[CostKey], str]] = {
     "operation": lambda key: dimension_value("OPERATION", key),
     "billing_entity": lambda key: dimension_value("BILLING_ENTITY", key),
     "tag": lambda key: dict(key.tags).get("team", ""),
-    "cost_category": lambda key: cost_category("CostCenter", key),
+    "cost_category": lambda key: Allocation().category("CostCenter", key),
     "untagged": lambda key: "",
 }
 USAGE = ("Usage", "DiscountedUsage", "SavingsPlanCoveredUsage", "SavingsPlanNegation")

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import requests
 from simulated_calls import client_of
 
 from simulated_aws import OrganizationSpec, SimulatedAws
@@ -65,18 +66,27 @@ def test_sums_by_account_and_tag_are_the_truth(aws: SimulatedAws, athena: Any) -
     assert len(truth) > 4
 
 
+@pytest.fixture
+def orphan(aws: SimulatedAws) -> Iterator[int]:
+    """A second file in the folder of March, as an older delivery may have left it; the size of both."""
+    buckets = aws.exports.buckets
+    aws.exports.deliver()
+    ((key, stored),) = [
+        (key, stored)
+        for key, stored in buckets.list("cost-exports", "exports/cost-daily/data/")
+        if "2026-03" in key
+    ]
+    left = key.replace("00001", "00002")
+    buckets.put("cost-exports", left, buckets.read("cost-exports", key)[1])
+    yield stored.size
+    buckets.delete("cost-exports", left)
+
+
 def test_files_that_no_manifest_names_are_read_unless_the_path_is_asked_for(
-    aws: SimulatedAws, athena: Any
+    aws: SimulatedAws, athena: Any, orphan: int
 ) -> None:
     at = aws.exports.refreshed("cost-daily")
     (truth,) = aws.truth.totals(*MONTH, at, (), "UnblendedCost").values()
-    (orphaned,) = [
-        (key, stored)
-        for key, stored in aws.exports.buckets.list("cost-exports", "exports/cost-daily/data/")
-        if "2026-03" in key
-    ]
-    _, body = aws.exports.buckets.read("cost-exports", orphaned[0])
-    aws.exports.buckets.put("cost-exports", orphaned[0].replace("00001", "00002"), body)
     manifest = "exports/cost-daily/metadata/BILLING_PERIOD=2026-03/cost-daily-Manifest.json"
     named = json.loads(aws.exports.buckets.read("cost-exports", manifest)[1])["dataFiles"]
     of_month = f"SELECT {UNBLENDED} AS cost FROM cost_daily WHERE billing_period = '2026-03'"  # noqa: S608
@@ -84,7 +94,7 @@ def test_files_that_no_manifest_names_are_read_unless_the_path_is_asked_for(
 
     assert _rows(athena, of_month) == [[f"{2 * truth:f}"]]
     done = _run(athena, f'{of_month} AND "$path" IN ({paths})')
-    assert done["Statistics"]["DataScannedInBytes"] == orphaned[1].size
+    assert done["Statistics"]["DataScannedInBytes"] == orphan
     assert _rows(athena, f'{of_month} AND "$path" IN ({paths})') == [[f"{truth:f}"]]
     assert _rows(athena, 'SELECT count(DISTINCT "$path") FROM cost_daily') == [["3"]]
     star = athena.get_query_results(
@@ -113,3 +123,41 @@ def test_results_are_objects_of_a_bucket(aws: SimulatedAws, athena: Any) -> None
         if status["State"] not in ("QUEUED", "RUNNING"):
             break
     assert status["StateChangeReason"].startswith("HIVE_PATH_ALREADY_EXISTS")
+
+
+AMORTIZED = """
+SELECT line_item_usage_account_id, sum(CASE
+    WHEN line_item_line_item_type = 'SavingsPlanCoveredUsage' THEN CAST(savings_plan_savings_plan_effective_cost AS decimal(28, 10))
+    WHEN line_item_line_item_type = 'SavingsPlanRecurringFee' THEN
+        CAST(savings_plan_total_commitment_to_date AS decimal(28, 10)) - CAST(savings_plan_used_commitment AS decimal(28, 10))
+    WHEN line_item_line_item_type IN ('SavingsPlanNegation', 'SavingsPlanUpfrontFee') THEN CAST(0 AS decimal(28, 10))
+    WHEN line_item_line_item_type = 'DiscountedUsage' THEN CAST(reservation_effective_cost AS decimal(28, 10))
+    WHEN line_item_line_item_type = 'RIFee' THEN
+        CAST(reservation_unused_amortized_upfront_fee_for_billing_period AS decimal(28, 10))
+        + CAST(reservation_unused_recurring_fee AS decimal(28, 10))
+    WHEN line_item_line_item_type = 'Fee' AND reservation_reservation_a_r_n <> '' THEN CAST(0 AS decimal(28, 10))
+    ELSE CAST(line_item_unblended_cost AS decimal(28, 10))
+END) AS amortized
+FROM cost_daily
+WHERE billing_period = '2026-03'
+GROUP BY line_item_usage_account_id
+"""
+
+
+def test_amortized_cost_by_the_published_formula_is_the_truth(aws: SimulatedAws, athena: Any) -> None:
+    at = aws.exports.refreshed("cost-daily")
+    truth = aws.truth.totals(*MONTH, at, ("account",), "AmortizedCost")
+    unblended = aws.truth.totals(*MONTH, at, ("account",), "UnblendedCost")
+    assert (
+        {(account,): Decimal(str(cost)) for account, cost in _rows(athena, AMORTIZED)} == truth != unblended
+    )
+
+
+def test_a_workgroup_can_be_made_over_http(aws: SimulatedAws, athena: Any) -> None:
+    control = f"{aws.url}/_simulator/athena/workgroups"
+    members = {"name": "made", "cutoff": 20_000_000, "managed_results": True}
+    assert requests.post(control, json=members, timeout=10).status_code == 200
+    made = athena.get_work_group(WorkGroup="made")["WorkGroup"]["Configuration"]
+    assert made["BytesScannedCutoffPerQuery"] == 20_000_000
+    assert {each["name"] for each in requests.get(control, timeout=10).json()} >= {"primary", "costs", "made"}
+    assert requests.post(control, json={"cutoff": 1}, timeout=10).status_code == 400

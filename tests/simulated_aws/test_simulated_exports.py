@@ -203,6 +203,24 @@ def test_split_costs_share_out_what_other_lines_have(aws: SimulatedAws) -> None:
         }
 
 
+def test_resources_may_be_those_of_the_inventory() -> None:
+    """As far as it has some: the cost of an instance is found by the id that EC2 lists."""
+    spec = OrganizationSpec(seed=5, accounts=2, services=4, now=NOW, days=20, inventory_resources=True)
+    with SimulatedAws(spec) as aws:
+        aws.exports.create(hourly=False)
+        aws.exports.deliver()
+        found = totals(month_files(aws, MARCH), ("account", "resource"), "UnblendedCost")
+        assert found == reported(aws, ("account", "resource"), "UnblendedCost")
+        account = aws.accounts[1].id
+        instances = set(aws.inventory.instance_ids(account, "us-east-1", create=False))
+        databases = {
+            each.arn for each in aws.inventory.truth(account, "rds", "us-east-1") if each.type == "rds:db"
+        }
+        known = {resource for owner, resource in found if owner == account}
+        assert instances & known
+        assert databases & known
+
+
 def test_lines_are_in_the_currency_of_the_export(aws: SimulatedAws) -> None:
     aws.exports.create(hourly=False, currency="EUR")
     aws.exports.deliver()

@@ -234,6 +234,17 @@ def test_a_day_waits_until_it_is_read_after_its_end(ledger: Ledger) -> None:
     assert held(ledger, NOW.date()) == {}
 
 
+def test_a_day_of_which_only_some_accounts_were_read_after_its_end_waits(ledger: Ledger) -> None:
+    yesterday = NOW.date() - DAY
+    both = of({"eu-west-1": 5}) | of({"eu-west-1": 7}, OTHER_ACCOUNT)
+    read(ledger, REGION, {yesterday: both}, start_of_day(yesterday) + timedelta(hours=20))
+    costs: dict[tuple[date, str, str], AnyUnits] = {(yesterday, ACCOUNT, "eu-west-1"): tuple(units(6))}  # type: ignore[dict-item]
+    some = CubeRead(REGION, "account", NOW, "cost_explorer", {yesterday: 0}, costs, only=frozenset({ACCOUNT}))
+    commit(ledger, some, 100)
+    dated(ledger).update()
+    assert held(ledger, yesterday) == {}
+
+
 def test_what_was_read_beside_the_service_is_not_taken_for_accounts(ledger: Ledger) -> None:
     day = NOW.date() - DAY
     costs: dict[tuple[date, str, str], AnyUnits] = {(day, "EC2", "eu-west-1"): tuple(units(4))}  # type: ignore[dict-item]

@@ -181,12 +181,17 @@ def test_what_a_killed_parent_has_left_is_removed_and_what_another_fold_uses_is_
     assert list((tmp_path / "spill").iterdir()) == []
 
 
-def test_the_process_has_no_credentials_and_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_process_has_no_secrets_and_ends_first_when_memory_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
     monkeypatch.setenv("TELEX_TOKEN", "planted")
     with MonthFold(settings(tmp_path)):
-        found = {Path(f"/proc/{child}/environ").read_bytes() for child in processes_of(tmp_path / "spill")}
+        children = set(processes_of(tmp_path / "spill"))
+        found = {Path(f"/proc/{child}/environ").read_bytes() for child in children}
+        scores = {Path(f"/proc/{child}/oom_score_adj").read_text().strip() for child in children}
     assert found
+    assert scores == {"500"}  # Linux kills it before the exporter
     assert not any(b"planted" in environment for environment in found)
 
 
@@ -207,6 +212,19 @@ def test_the_database_reads_and_writes_its_own_folder_only(tmp_path: Path, lines
         with pytest.raises(duckdb.Error):
             db.execute(refused)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "own"]
+
+
+def test_without_duckdb_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "duckdb", None)  # as if it were not installed
+    with pytest.raises(FoldError, match=r"duckdb is missing; pip install 'aws-spend-exporter\[export\]'"):
+        MonthFold(settings(tmp_path)).__enter__()
+
+
+def test_whoever_folds_does_not_load_duckdb():
+    script = (
+        "import sys, exporter.exports.folding; sys.exit('duckdb' in sys.modules or 'numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_the_order_of_files_changes_nothing(tmp_path: Path):
