@@ -306,6 +306,7 @@ class Stack:
                         "cost_categories": ["CostCenter"],
                         "untagged": True,
                     },
+                    "cost_hours": {"enabled": True},
                     "anomaly_causes": {"enabled": True},  # due after each read of cost
                     "commitments": {"enabled": True},
                     "savings_opportunities": {"enabled": True},

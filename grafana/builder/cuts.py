@@ -57,7 +57,7 @@ class Cut(Enumerated):
     switch: str
     """What is said while nothing reads it."""
     collectors: str = "cost_breakdowns|cost_export"
-    """Any of them reads it."""
+    """Each of them reads it; `|` stands between them."""
     missing: str
     """A vector that has a series while no day near the end of the range has it."""
 

@@ -53,7 +53,13 @@ _MOST_HOURS = 10_000  # as many as Prometheus answers at once, so that a step is
 _AGE = "As far as the UTC days of the range are written, up to two days behind; all charges."
 
 
-def _cut(dimension: str, what: str, switch: str, most: int = 12) -> Cut:
+def _cut(
+    dimension: str,
+    what: str,
+    switch: str,
+    most: int = 12,
+    collectors: str = "cost_breakdowns|cost_export",
+) -> Cut:
     return Cut(
         what=what,
         by=what.replace(" ", "-"),
@@ -63,6 +69,7 @@ def _cut(dimension: str, what: str, switch: str, most: int = 12) -> Cut:
         filters=_FILTERS,
         most=most,
         switch=switch,
+        collectors=collectors,
         missing=missing(dimension),
     )
 
@@ -71,7 +78,12 @@ _SWITCH = "off: switch on collectors.cost_breakdowns.by: {}"
 _REGION = _cut("region", "region", _SWITCH.format("region"))
 _USAGE_TYPE = _cut("usage_type", "usage type", _SWITCH.format("usage_type"))
 _CHARGE_TYPE = _cut("charge_type", "charge type", _SWITCH.format("charge_type"), most=15)
-_RESOURCE = _cut("resource", "resource", "only from an export: set collectors.cost.source: data_export")
+_RESOURCE = _cut(
+    "resource",
+    "resource",
+    "only from an export: set collectors.cost.source: data_export",
+    collectors="cost_export",
+)
 
 _HOUR = Cut(
     what="hour",
