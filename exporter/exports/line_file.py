@@ -32,7 +32,7 @@ class LineFile:
     @property
     def relation(self) -> str:
         """SQL that reads the file."""
-        return f"read_parquet({literal(str(self.path))})"
+        return f"read_parquet({literal(str(self.path))}, hive_partitioning = false)"
 
     def has(self, *names: str) -> bool:
         """Whether it has all of these columns."""
@@ -107,13 +107,13 @@ def open_lines(
     """
     lower = name.lower()
     if lower.endswith(".parquet"):
-        return LineFile(path, _columns(db, f"SELECT * FROM read_parquet({literal(str(path))})"))
+        return _parquet(db, path)
     if not lower.endswith((".csv", ".csv.gz")):
         raise LineFileError("is neither Parquet nor CSV; set the export to Parquet, or to CSV with GZIP")
     compression = "gzip" if lower.endswith(".gz") else "none"
     source = (
         f"read_csv({literal(str(path))}, header = true, all_varchar = true, nullstr = '', delim = ',', quote = '\"', "
-        f"escape = '\"', compression = {literal(compression)}, max_line_size = {_LONGEST_LINE}, parallel = false)"
+        f"escape = '\"', hive_partitioning = false, compression = {literal(compression)}, max_line_size = {_LONGEST_LINE}, parallel = false)"
     )
     columns = _columns(db, f"SELECT * FROM {source}")
     chosen = [
@@ -127,7 +127,12 @@ def open_lines(
     db.execute(
         f"COPY (SELECT {', '.join(chosen)} FROM {source}) TO {literal(str(copy))} (FORMAT parquet, COMPRESSION lz4)"
     )
-    return LineFile(copy, _columns(db, f"SELECT * FROM read_parquet({literal(str(copy))})"))
+    return _parquet(db, copy)
+
+
+def _parquet(db: DuckDBPyConnection, path: Path) -> LineFile:
+    file = LineFile(path, {})
+    return LineFile(path, _columns(db, f"SELECT * FROM {file.relation}"))
 
 
 def _from_text(column: str, kind: str) -> str:

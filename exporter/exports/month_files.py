@@ -129,11 +129,8 @@ def _fill(db: DuckDBPyConnection, table: str, filled: dict[str, list[Any]]) -> N
 
 def _rank(db: DuckDBPyConnection, tables: MonthTables) -> None:
     """Fill the table `kept` with the resources that keep their id: those with the largest cost of each account."""
-    cost = (
-        "coalesce(amortized, net_amortized, unblended)"
-        if "amortized" not in tables.unavailable
-        else ("coalesce(unblended, net_unblended)")
-    )
+    by_preference = ("amortized", "net_amortized", "unblended", "net_unblended")
+    cost = next(name for name in by_preference if name not in tables.unavailable)
     db.execute(
         "CREATE TEMP TABLE kept AS SELECT account_id, resource FROM ("
         f"SELECT account_id, resource, row_number() OVER (PARTITION BY account_id ORDER BY abs(sum({cost})) DESC, resource)"

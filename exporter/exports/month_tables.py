@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -112,7 +111,7 @@ class MonthTables:
         """Fold one file, and return its lines; LineFileError if it is not one of this month's."""
         if name in self.files:
             raise LineFileError("has been folded already")
-        inside = self.folder / f"lines{''.join(Path(name).suffixes)}"
+        inside = self.folder / "lines"  # a name without what DuckDB takes for a pattern
         _link(path, inside)
         try:
             file = open_lines(self.db, inside, name, self.folder, self.format.needed)
@@ -284,6 +283,6 @@ def _kinds(sql: str) -> set[str]:
     return set(sql.split("'")[1::2])
 
 
-def details(value: Any) -> str:
-    """One line of what DuckDB says."""
-    return " ".join(str(value).split())
+def details(value: Exception) -> str:
+    """What DuckDB says, without its advice and the SQL."""
+    return str(value).splitlines()[0]
