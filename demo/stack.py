@@ -138,6 +138,7 @@ class Stack:
         self._start_prometheus(project, folder)
         self._start_alertmanager(project, folder)
         environment = self._await_simulator()
+        self.simulator.allow_hours()
         self.today = self.simulator.today()
         tomorrow = self.today + timedelta(days=1)
         self.costs = self.simulator.daily_costs(self.today - timedelta(days=COST_DAYS), tomorrow)
