@@ -45,9 +45,8 @@ def run(
         start = (end - days * DAY) // DAY * DAY if step == DAY else end - DAY
     else:
         start = end - days * DAY
-    if "$complete" in target["expr"] and values.get("complete", "0") == "0":
-        (known,) = instant(url, lint.resolve(complete_through(), lint.grafana(start, end)), end)
-        values = values | {"complete": known["value"][1]}
+    if values.get("complete", "0") == "0":
+        values = values | complete(url, start, end)
     for name, most, label, part in _RANKED.findall(target["expr"]):
         if values[name] == ".*":
             ranked = lint.resolve(top_of_range(int(most), label, part), values | lint.grafana(start, end))
@@ -66,6 +65,12 @@ def run(
 def instant(url: str, text: str, at: float | None = None) -> Series:
     """The answer at a moment, or at this one."""
     return ask(url, "query", query=text, time=time.time() if at is None else at)
+
+
+def complete(url: str, start: float, end: float) -> dict[str, str]:
+    """The variable that holds the end of the newest complete day of a range."""
+    (known,) = instant(url, lint.resolve(complete_through(), lint.grafana(start, end)), end)
+    return {"complete": known["value"][1]}
 
 
 def choose(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import calendar
 import re
-import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import asking
 from panel_values import Check, first_of_a_complete_month, organization_budget, range_shown, same
 
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
@@ -28,13 +28,29 @@ def _by(dimension: str) -> Check:
 
 
 def _largest_by(dimension: str, *more: str, of: Callable[[str], bool] = bool) -> Check:
-    """The largest of a dimension within the range."""
+    """The key that cost most in the range, which is never among the others."""
 
     def check(w: World) -> tuple[float, float]:
-        rows = w.dimension(",".join([*more, dimension]), 30, w.newest_written(_family(dimension)))
-        return w.largest("A"), max(usd for key, usd in rows.items() if of(key[-1]))
+        names = (*more, dimension)
+        rows = w.dimension(",".join(names), 30, w.newest_written(_family(dimension)))
+        key, usd = max(((key, usd) for key, usd in rows.items() if of(key[-1])), key=lambda row: row[1])
+        labels = {
+            {"account": "account_id", "tag:team": "key"}.get(name, name): value or "(no tag:team)"
+            for name, value in zip(names, key, strict=True)
+        }
+        return w.shown("A", **labels), usd
 
     return check
+
+
+def _most_of(check: Check) -> Check:
+    """Of keys that have a name in their month; a small one may be among the others."""
+
+    def bound(w: World) -> tuple[float, float]:
+        shown, known = check(w)
+        return float(0.9 * known < shown <= known + 1e-6), 1.0
+
+    return bound
 
 
 def _bars_by(of: Callable[[str], bool] = lambda key: True, dimension: str = "usage_type") -> Check:
@@ -85,11 +101,13 @@ def _is_no_usage(charge_type: str) -> bool:
     return charge_type not in USAGE_RECORD_TYPES
 
 
-def _newest_hours(w: World) -> tuple[float, float]:
-    """As they are written; the newest day of which all are."""
-    midnight = int(time.time()) // 86_400 * 86_400
-    written = f"sum(sum_over_time(last_over_time(aws_cost_hourly_usd[1h])[1d:1h] @ {midnight - 3 * 86_400} offset -1s))"
-    return w.on_day(4), w.ask(written)
+def _newest_hour(w: World) -> tuple[float, float]:
+    """At the begin of the hour, what is written at its middle."""
+    bars = [(float(at), float(value)) for one in w.series("A") for at, value in one["values"]]
+    newest = max(at for at, _ in bars)
+    written = "sum(last_over_time(aws_cost_hourly_usd[1h]))"
+    (known,) = asking.instant(w.stack.urls["prometheus"], written, newest + 3600)
+    return sum(value for at, value in bars if at == newest), float(known["value"][1])
 
 
 DIMENSION_VALUES: Mapping[str, Mapping[str, Check]] = {
@@ -109,7 +127,7 @@ DIMENSION_VALUES: Mapping[str, Mapping[str, Check]] = {
     },
     "where": {
         "In the range": range_shown,
-        "Data transfer": _dollars_by("usage_type", _moves),
+        "Data transfer": _most_of(_dollars_by("usage_type", _moves)),
         "Not usage": _dollars_by("charge_type", _is_no_usage),
         "Accounts": range_shown,
         "Services": range_shown,
@@ -117,12 +135,12 @@ DIMENSION_VALUES: Mapping[str, Mapping[str, Check]] = {
         "Regions": _largest_by("region"),
         "Daily cost by usage type": _bars_by(),
         "Usage types": _largest_by("usage_type"),
-        "Daily data transfer": _bars_by(_moves),
+        "Daily data transfer": _most_of(_bars_by(_moves)),
         "Data transfer by account": _largest_by("usage_type", "account", of=_moves),
         "Daily cost by charge type": _bars_by(dimension="charge_type"),
         "Charge types": _largest_by("charge_type"),
         "Daily cost by resource": lambda w: (w.count(), 0.0),
         "Resources": lambda w: (w.count(), 0.0),
-        "Hourly cost by service": _newest_hours,
+        "Hourly cost by service": _newest_hour,
     },
 }

@@ -40,6 +40,7 @@ EMPTY = {
     "account: Daily run by service/B": "fewer services than are shown by name",
     "overview: Daily run by account/B": "fewer accounts than are shown by name",
     "overview: Projection of budget/B": "no account is chosen: the organization's budget counts",
+    "allocation: Projection of budget/B": "no account is chosen: the organization's budget counts",
     "anomalies: Expected against actual/D": "no account is chosen: the sum of all bands says nothing",
     "anomalies: Projection of budget/B": "no account is chosen: the organization's budget counts",
     "account: Projection of budget/A": "the account has a budget, which counts",
@@ -131,7 +132,7 @@ def test_every_query_answers_and_names_its_series(dashboard: lint.Json, stack: S
                 ):
                     faults.append(f"{where}: series called {names}")
     now = time.time()
-    values |= lint.grafana(now - 30 * asking.DAY, now)
+    values |= lint.grafana(now - 30 * asking.DAY, now) | asking.complete(url, now - 30 * asking.DAY, now)
     for where, text in lint.expressions(dashboard):
         now = time.time()
         resolved = lint.resolve(text, values | lint.grafana(now - 30 * asking.DAY, now))
