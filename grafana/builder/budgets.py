@@ -37,6 +37,7 @@ def aws_budgets(width: int, height: int) -> table.Panel:
             )
         )
         .sort_by([common.TableSortByFieldState().display_name("Limit").desc(True)])
+        .override_by_name("Budget", properties(custom__wrapText=True))
         .override_by_name("Period", properties(custom__width=75))
     )
     for ref, name in (("A", "limit"), ("B", "actual"), ("C", "forecast")):

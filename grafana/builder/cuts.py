@@ -138,13 +138,13 @@ class Cut(Enumerated):
             FEWER_FILTERS: is_chosen(self._others),
         }
 
-    def in_rows(self, panel: table.Panel, label: str = NOTE) -> table.Panel:
+    def in_rows(self, panel: table.Panel, label: str = NOTE, **more: object) -> table.Panel:
         """Say it as a row: where filters meet that no family has together, with the command that answers.
 
-        In a column that is there only for it: names lead to what they name.
+        In a column that is there only for it, with `more` properties: names lead to what they name.
         """
         said = f"{self.state(label, (FEWER_FILTERS,))} or {command(self.by, self._others)}"
-        panel.override_by_name(NOTES[NOTE], properties(custom__wrapText=True))
+        panel.override_by_name(NOTES[NOTE], properties(custom__wrapText=True, **more))
         return panel.with_target(rows(STATE, said))
 
     @property

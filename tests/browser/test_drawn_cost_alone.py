@@ -87,7 +87,8 @@ def _owners(expr: str) -> set[str]:
     """The collectors whose families an expression needs, also through recording rules and dated history."""
     for record, of in _RECORDED.items():
         expr = expr.replace(record, f"({of})")
-    names = set(re.findall(r"\b\w+\b", expr))
+    # What is allocated by is a tag or a cost category: one collector reads both.
+    names = set(re.findall(r"\b\w+\b", expr.replace("${kind}", "tag")))
     if _ALWAYS in names:
         # One of several families, by what is chosen: without a filter, the one that cost alone has.
         names -= cost_alone.BY_DIMENSION

@@ -303,7 +303,7 @@ def test_what_is_off_or_not_there_says_so(prometheus: str) -> None:
     for title in ("Daily cost by charge type", "Charge types", "Not usage"):
         assert page.said(title) == ["no day by charge type in this range"]
     for title in ("Daily cost by resource", "Resources"):
-        assert page.said(title) == ["only from an export: set collectors.cost.source: data_export"]
+        assert page.said(title) == ["only from an export: collectors.cost.source"]
     past = Page(prometheus, "where", RANGES["a past week"], {})
     assert past.said("Regions") == []
     assert past.said("Charge types") == ["nothing was scraped at the end of the range"]

@@ -60,6 +60,7 @@ from grafana.builder.style import (
 _ROWS, _MOVERS = 20, 8
 _LATEST = 40  # days in which the newest written day is looked for, also where the range ends with this month
 _NO_VALUE = "#d9a441"
+_NOTE_WIDTH = 250  # beside columns of amounts, so that the name of a setting is not cut
 _NONE = "none"  # of `$allocation`, where nothing is read
 _CHOSEN = 'label_replace(vector(1), "chosen", "$allocation", "", "")'
 _IS_NONE = f'{_CHOSEN} and on (chosen) label_replace(vector(1), "chosen", "{_NONE}", "", "")'
@@ -222,7 +223,7 @@ def _values() -> table.Panel:
             f"Cost of the range by the values of what is allocated by, all charges, as far as its UTC days are written: the {_VALUES.most} that "
             "cost most, the sum of the others, and what has none; and against as many days before, where all of both are known. "
             "A range with a 1st has tax, support and fees, which another may not have. Up to two days behind.",
-            width=14,
+            width=15,
             height=11,
         )
         .no_value("nothing in this range")
@@ -258,7 +259,7 @@ def _values() -> table.Panel:
         .override_by_name("Change", money_column(custom__width=NARROW_MONEY_WIDTH))
         .override_by_name("Change %", part_column())
     )
-    return _VALUES.in_rows(panel)
+    return _VALUES.in_rows(panel, custom__width=_NOTE_WIDTH)
 
 
 _OF_ALL, _OF_USAGE = "Of all charges", "Of usage"
@@ -319,7 +320,7 @@ def _share_of_days() -> timeseries.Panel:
             "Which part of each UTC day has no value of what is allocated by: of all charges, in which a 1st stands out by its tax, "
             "support and fees; and of usage at amortized cost, where untagged usage is asked for or comes from an export. "
             "Up to two days behind.",
-            width=10,
+            width=9,
             height=11,
         )
         .no_value("no day in this range")
@@ -423,7 +424,7 @@ def _movers() -> table.Panel:
         panel.override_by_name(
             column, money_column(custom__width=NARROW_MONEY_WIDTH, mappings=[when_unknown("–")])
         )
-    return _VALUES.in_rows(panel)
+    return _VALUES.in_rows(panel, custom__width=_NOTE_WIDTH)
 
 
 def _pairs() -> table.Panel:

@@ -7,9 +7,11 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
+from grafana.builder.collected import COST
 from grafana.builder.cuts import (
     CHOSEN,
     FAMILY,
+    NOTE,
     NOTES,
     Cut,
     chosen_by_account,
@@ -20,7 +22,7 @@ from grafana.builder.cuts import (
     of_range,
 )
 from grafana.builder.frame import frame, query_variable
-from grafana.builder.promql import ACCOUNT, BY_ACCOUNT, END, drawn
+from grafana.builder.promql import ACCOUNT, BY_ACCOUNT, END, IS_DATED, drawn
 from grafana.builder.style import (
     COLUMNS,
     MUTED,
@@ -81,7 +83,7 @@ _CHARGE_TYPE = _cut("charge_type", "charge type", _SWITCH.format("charge_type"),
 _RESOURCE = _cut(
     "resource",
     "resource",
-    "only from an export: set collectors.cost.source: data_export",
+    "only from an export: collectors.cost.source",
     collectors="cost_export",
 )
 
@@ -236,7 +238,12 @@ def _services() -> table.Panel:
         )
         .no_value("no dated history in this range")
         .with_target(rows("A", f"sort_desc(topk({_ROWS}, {cost}))"))
-        .with_target(rows(STATE, command("service", ("region", "usage_type"))))
+        .with_target(
+            rows(
+                STATE,
+                f"({COST.state(NOTE)}) unless on () {IS_DATED} or {command('service', ('region', 'usage_type'))}",
+            )
+        )
         .transformations(columns({"service": "Service", "Value #A": "In the range"} | NOTES))
         .sort_by([common.TableSortByFieldState().display_name("In the range").desc(True)])
         .override_by_name("Service", _step("Only this service", "service", "Service"))
