@@ -304,6 +304,8 @@ def test_what_is_off_or_not_there_says_so(prometheus: str) -> None:
         assert page.said(title) == ["no day by charge type in this range"]
     for title in ("Daily cost by resource", "Resources"):
         assert page.said(title) == ["only from an export: collectors.cost.source"]
+    to_come = Page(prometheus, "where", RANGES["this month, which ends in the future"], {})
+    assert to_come.said("Regions") == []
     past = Page(prometheus, "where", RANGES["a past week"], {})
     assert past.said("Regions") == []
     assert past.said("Charge types") == ["nothing was scraped at the end of the range"]
