@@ -60,7 +60,7 @@ from grafana.builder.style import (
 _ROWS, _MOVERS = 20, 8
 _LATEST = 40  # days in which the newest written day is looked for, also where the range ends with this month
 _NO_VALUE = "#d9a441"
-_NOTE_WIDTH = 250  # beside columns of amounts, so that the name of a setting is not cut
+_NOTE_WIDTH = 230  # beside columns of amounts, so that the name of a setting is not cut
 _NONE = "none"  # of `$allocation`, where nothing is read
 _CHOSEN = 'label_replace(vector(1), "chosen", "$allocation", "", "")'
 _IS_NONE = f'{_CHOSEN} and on (chosen) label_replace(vector(1), "chosen", "{_NONE}", "", "")'
