@@ -95,7 +95,7 @@ class _Answering:
         if not self._question.dimensions:
             known = [day for day in days if day in self._read]
             self._add_missing(days, known)
-            self._add_ledger(month, known, held)
+            self._add_ledger(month, known)
             return
         in_lines = [day for day in days if held is not None and held.has_lines_of(day)]
         if held is None or held.folder is None or not in_lines:
@@ -132,11 +132,11 @@ class _Answering:
         before = self._answer.read_at
         self._answer.read_at = moment if before is None else max(before, moment)
 
-    def _add_ledger(self, month: date, known: Sequence[date], held: CubeMonth | None) -> None:
+    def _add_ledger(self, month: date, known: Sequence[date]) -> None:
         question = self._question
-        if held is not None and not held.has_cost_type(question.cost_type):
-            self._gap(month, question.cost_type, known)
-            return
+        lacking = self._ledger.cost.lacking(question.cost_type, month, month_start(month, -1))
+        self._gap(month, question.cost_type, [day for day in known if day in lacking])
+        known = [day for day in known if day not in lacking]
         by_day = "day" in question.by
         for start, end in _ranges(known):
             found = self._ledger.cost.units(
@@ -144,6 +144,7 @@ class _Answering:
                 end,
                 question.cost_type,
                 by_day=by_day,
+                by_subject=any(name in question.by for name in SUBJECTS),
                 accounts=question.where.get("account"),
                 services=question.where.get("service"),
             )

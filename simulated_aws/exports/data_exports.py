@@ -56,6 +56,8 @@ class DataExports:
     ) -> Export:
         """Create an export of the payer (or `account`, a name or id), into a bucket of it or of `bucket_account`.
 
+        One of the payer has the lines of all accounts, one of another account its own.
+
         It is created now unless `created` says otherwise, and delivered for the first time at once. `definition` are
         other fields of Export. Raise ValueError for what an export cannot be, TypeError for an unknown field.
         """

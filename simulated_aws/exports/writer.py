@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -75,11 +76,16 @@ class MonthWriter:
         return [(name, kind) for name, kind, *_ in found]
 
     def _days(self, export: Export, month: date, at: datetime, numbers: LineKeys) -> Iterator[Lines]:
-        source = self._truth.source
+        own = None if export.account_id == self._organization.payer.id else export.account_id
         day, end = month, min(next_month(month), at.date() + timedelta(days=1))
         while day < end:
+            charges = [
+                (key, amounts)
+                for key, amounts in self._truth.source.charges(day, at)
+                if own in (None, key.account_id)
+            ]
             yield from day_lines(
-                source,
+                charges,
                 day,
                 at,
                 numbers,
@@ -89,7 +95,7 @@ class MonthWriter:
                 resources=export.resources,
             )
             if export.split_costs:
-                yield from pod_lines(source, day, at, numbers, hourly=export.hourly)
+                yield from pod_lines(charges, day, at, numbers, hourly=export.hourly)
             day += timedelta(days=1)
 
     def _load_keys(self, export: Export, numbers: LineKeys) -> None:
@@ -103,7 +109,7 @@ class MonthWriter:
         for name in ("is_purchase", "is_unused"):
             keys[name] = np.array([each[name] for each in described], dtype=bool)
         maps = {
-            "tags": [{f"user_{key}": value for key, value in each["tags"].items()} for each in described],
+            "tags": [{tag_column(key): value for key, value in each["tags"].items()} for each in described],
             "plain_tags": [each["tags"] for each in described],
             "categories": [each["categories"] for each in described],
             "product": [
@@ -181,6 +187,12 @@ class MonthWriter:
 
 def _statement(export: Export, month: date) -> str:
     return export.statement(month).replace(f"FROM {LEGACY}", f"FROM {CUR_2}")
+
+
+def tag_column(key: str) -> str:
+    """A tag key as `resource_tags` has it: in lower snake case, after `user_` where users have made it."""
+    snake = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower()).strip("_")
+    return snake if key.startswith("aws:") else f"user_{snake}"
 
 
 def _column(values: Sequence[str]) -> Any:

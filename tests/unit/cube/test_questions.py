@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lines_of_months import Line, all_days, commit_export, commit_ledger, commit_values, write_lines
 
+from exporter.core.amounts import NET_COST_TYPES
 from exporter.cube import hours
 from exporter.cube import lines as cube_lines
 from exporter.cube.answering import answer
@@ -183,8 +185,7 @@ def test_a_month_without_the_cost_type_or_the_dimension_is_left_out(ledger: Ledg
         replace(line, usage_type=None, amounts=(None, None, None, line.units, line.units))
         for line in LINES_OF_OCTOBER
     ]
-    net = ["net_unblended", "net_amortized"]
-    commit_export(ledger, OCT, focus, details={"cost_types": net})
+    commit_export(ledger, OCT, focus, cost_types=NET_COST_TYPES)
     november = [replace(line, day=NOV) for line in LINES_OF_OCTOBER]
     commit_export(ledger, NOV, november, dimensions=("region", "usage_type", "tag:team"))
     asked = Question(OCT, DEC, ("region",), {}, "unblended")
@@ -250,6 +251,18 @@ def test_no_text_of_a_question_is_sql(text: str, ledger: Ledger, tmp_path: Path)
     assert found.gaps == [Gap(OCT, f"tag:no{text}".strip())]
 
 
+@pytest.mark.parametrize("name", ["region=nowhere", "a*[b]?c", "ü 'x\""])
+def test_a_folder_of_any_name_is_read_as_it_is(name: str, tmp_path: Path) -> None:
+    """DuckDB would take it for a partition, or for a pattern."""
+    (tmp_path / name).mkdir()
+    with closing(Ledger(tmp_path / name / "ledger.sqlite")) as ledger:
+        commit_export(ledger, OCT, LINES_OF_OCTOBER)
+        assert ask(ledger, "region", "usage_type", account=A) == {
+            ("us-east-1", "BoxUsage:m6i.large"): 7,
+            ("eu-west-1", "BoxUsage:m6i.large"): 11,
+        }
+
+
 def test_a_file_that_is_no_part_of_the_question_cannot_be_read(tmp_path: Path) -> None:
     write_lines(str(tmp_path / "a.parquet"), LINES_OF_OCTOBER)
     write_lines(str(tmp_path / "b.parquet"), LINES_OF_OCTOBER)
@@ -307,6 +320,17 @@ def test_a_question_that_takes_too_long_or_has_too_many_rows_says_how_to_narrow_
         db.execute("SELECT SUM(a.range * b.range) FROM range(10000000) a, range(10000000) b")
     with pytest.raises(LinesError, match="needs more than 256MB"), cube_lines._opened([path], 60) as db:
         db.execute("SELECT range, COUNT(*) FROM range(100000000) GROUP BY ALL")
+
+
+def test_an_end_of_the_process_ends_questions(tmp_path: Path) -> None:
+    path = tmp_path / LINES
+    write_lines(str(path), LINES_OF_OCTOBER)
+    timer = threading.Timer(0.5, cube_lines.interrupt_all)
+    timer.start()
+    with pytest.raises(LinesError, match="the exporter is stopping"), cube_lines._opened([path], 60) as db:
+        db.execute("SELECT SUM(a.range * b.range) FROM range(10000000) a, range(10000000) b")
+    timer.join()
+    assert cube_lines._open == set()
 
 
 def test_sums_are_exact_beyond_64_bits(ledger: Ledger) -> None:
