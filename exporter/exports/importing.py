@@ -228,9 +228,8 @@ class MonthImporter:
                 "read_at": now.isoformat(),
             },
         )
-        with self.ledger.transaction():
-            commit_month(self.ledger, folded, self.settings.dimensions, self.settings.values, now)
-            self._remember(month, stored)
+        commit_month(self.ledger, folded, self.settings.dimensions, self.settings.values, now)
+        self._remember(month, stored)
 
     def _tell(self, month: date, files: Sequence[StoredObject], result: FoldResult, began: float) -> None:
         log.info(

@@ -15,7 +15,7 @@ from exporter.core.amounts import AMOUNTS, Units
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.cost.refresh_plan import BILL_IS_FINAL_ON, CostPart
 from exporter.cube import hours, values
-from exporter.cube.dimensions import Dimension
+from exporter.cube.dimensions import WITHOUT, Dimension, untagged
 from exporter.cube.months import CubeMonths
 from exporter.exports.fold_settings import FoldResult
 from exporter.ledger.file import Ledger
@@ -82,7 +82,10 @@ def commit_month(
                     values.forget(ledger, dimension, beside, days)
                 else:
                     _commit_values(ledger, lines, folded, dimension, beside, read_days, most_values)
-        _commit_hours(ledger, db, folded, now)
+        for tag in dimensions:
+            if tag.kind == "tag":
+                _commit_untagged(ledger, lines, folded, tag, read_days)
+        _commit_hours(ledger, db, folded, read_days, now)
         ledger.accounts.name(folded.names, now.date())
         ledger.pending.drop_within(
             Origin.MONTHS, (CostPart.REREAD, CostPart.OTHER), folded.month, month_start(folded.month, -1)
@@ -138,7 +141,7 @@ class _Lines:
 
     def sums(self, keys: Sequence[str], only: str = "") -> Iterator[tuple[Any, ...]]:
         """Day, keys, and the five cost types in units or None, in the order of days."""
-        named = ", ".join(f'"{key.replace(chr(34), chr(34) * 2)}"' for key in keys)
+        named = ", ".join(map(_quoted, keys))
         sums = ", ".join(f"CASE WHEN count({name}) = count(*) THEN sum({name}) END" for name in AMOUNTS)
         found = self._db.execute(
             f"SELECT day, {named}, {sums} FROM read_parquet($path) WHERE day BETWEEN $first AND $last{only}"  # noqa: S608 # quoted
@@ -162,7 +165,12 @@ def _connect(spill: Path) -> DuckDBPyConnection:
     return duckdb.connect(config=config)
 
 
-_NON_USAGE = f" AND charge_type NOT IN ({', '.join(repr(name) for name in USAGE_RECORD_TYPES)})"
+def _quoted(column: str) -> str:
+    return f'"{column.replace(chr(34), chr(34) * 2)}"'
+
+
+_USAGE_TYPES = f"({', '.join(repr(name) for name in USAGE_RECORD_TYPES)})"
+_NON_USAGE = f" AND charge_type NOT IN {_USAGE_TYPES}"
 
 
 def _commit_cost(ledger: Ledger, lines: _Lines, folded: FoldedMonth, days: Mapping[date, bool]) -> None:
@@ -175,7 +183,9 @@ def _commit_cost(ledger: Ledger, lines: _Lines, folded: FoldedMonth, days: Mappi
         commit(CostRead(folded.delivered_at, days, costs, "data_export", cost_types))
 
 
-def _commit_hours(ledger: Ledger, db: DuckDBPyConnection, folded: FoldedMonth, now: datetime) -> None:
+def _commit_hours(
+    ledger: Ledger, db: DuckDBPyConnection, folded: FoldedMonth, days: Mapping[date, int], now: datetime
+) -> None:
     """The hours of the last two weeks, up to the newest that has a line: what is later has not been charged yet."""
     path = folded.result.paths.get("hours")
     if path is None or not folded.result.hourly:
@@ -194,7 +204,7 @@ def _commit_hours(ledger: Ledger, db: DuckDBPyConnection, folded: FoldedMonth, n
     last = max(hour for hour, _, _ in costs)
     start = max(first, start_of_day(folded.month))
     read = [start + timedelta(hours=number) for number in range((last - start) // timedelta(hours=1) + 1)]
-    hours.commit(ledger, "data_export", folded.delivered_at, read, costs)
+    hours.commit(ledger, "data_export", folded.delivered_at, read, costs, cost_changes=days)
 
 
 def _whole(units: Sequence[int | None], cost_types: Sequence[str]) -> Units:
@@ -237,3 +247,20 @@ def _commit_values(
             chunk, chunk_days = {}, {}
     # Days without a line cost nothing by any key.
     commit(chunk, chunk_days | left)
+
+
+def _commit_untagged(
+    ledger: Ledger, lines: _Lines, folded: FoldedMonth, tag: Dimension, days: Mapping[date, int]
+) -> None:
+    """Usage by account without a value of a tag, as Cost Explorer is asked for it."""
+    dimension = untagged(tag.key)
+    if tag.name in folded.result.unknown_dimensions:
+        values.forget(ledger, dimension, "account", days)
+        return
+    only = f" AND charge_type IN {_USAGE_TYPES} AND {_quoted(tag.name)} = ''"
+    costs: dict[tuple[date, str, str], values.AnyUnits] = {
+        (day, account_id, WITHOUT): tuple(units)
+        for day, account_id, *units in lines.sums(("account_id",), only)
+    }
+    read = values.CubeRead(dimension, "account", folded.delivered_at, "data_export", days, costs)
+    values.commit(ledger, read, most=1)

@@ -28,6 +28,7 @@ KEYS = ("product_code", "region", "usage_type", "operation", "line_type", "billi
 SERVICE_KEYS = ("product_code", "split_usage_type", "is_tax", "billing_entity")
 """What decides a line's service; the usage type is NULL where the product is one service whatever is used of it."""
 _NEVER = "1TB"
+_FILES_A_CHECKPOINT = 5  # what is not written stays in memory, and each checkpoint costs a little
 _SHARE_OF_DATABASE = 0.8  # of the memory: Python and what DuckDB does not count take the rest
 _CURRENCY = "USD"
 _FORMATS = {"cur2": CUR2, "focus_1_0": FOCUS, "focus_1_2": FOCUS}
@@ -78,7 +79,7 @@ class MonthTables:
                 "autoload_known_extensions": False,
                 "allow_community_extensions": False,
                 "preserve_insertion_order": False,
-                "checkpoint_threshold": _NEVER,  # the database ends with the fold
+                "checkpoint_threshold": _NEVER,
             },
         )
         db.execute("SET enable_progress_bar = false")
@@ -126,6 +127,8 @@ class MonthTables:
         finally:
             inside.unlink()
         self.files[name] = lines
+        if len(self.files) % _FILES_A_CHECKPOINT == 0:
+            self.db.execute("CHECKPOINT")
         return lines
 
     def _check_columns(self, file: LineFile) -> None:
