@@ -32,7 +32,7 @@ from exporter.anomalies.families import (
 from exporter.anomalies.finding import Finding
 from exporter.anomalies.messages import Candidate, is_worth_a_message, listed_only
 from exporter.anomalies.settings import AnomalyCausesSettings, AnomalySettings, Kind, Sensitivity
-from exporter.anomalies.usage_days import UsageDays, day_inputs
+from exporter.anomalies.usage_days import UsageDays, day_inputs, usage_cost_type
 from exporter.core.fields import CollectorSettings
 from exporter.core.metric import Sample
 from exporter.core.moments import start_of_day
@@ -226,11 +226,12 @@ def _had_cost_before(ledger: Ledger, day: date, numbers: Sequence[int]) -> froze
     if not numbers:
         return frozenset()
     marks = ", ".join("?" * len(numbers))
+    cost_type = usage_cost_type(ledger)
     with ledger.connection() as db:
         rows = db.execute(
             # Day by day, so that each is found by its key.
             "SELECT DISTINCT series FROM days CROSS JOIN cost ON cost.day = days.day"  # noqa: S608 # question marks
-            f" WHERE days.day < ? AND series IN ({marks}) AND total_amortized != other_amortized",
+            f" WHERE days.day < ? AND series IN ({marks}) AND total_{cost_type} != other_{cost_type}",
             (day.toordinal(), *numbers),
         ).fetchall()
     return frozenset(number for (number,) in rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,11 @@ def day_inputs(ledger: Ledger, start: date, end: date) -> dict[date, DayInput]:
     return found
 
 
+def usage_cost_type(ledger: Ledger) -> Literal["amortized", "net_amortized"]:
+    """The cost type by which usage is compared: net where the source of any day has no gross cost, as FOCUS."""
+    return "net_amortized" if ledger.cost.lacking("amortized", date.min, date.max) else "amortized"
+
+
 class UsageDays:
     """Usage at amortized cost by series and UTC day, in USD.
 
@@ -63,7 +69,10 @@ class UsageDays:
             return False
         old_first, old = self._first, self._values
         kept = {day for day in self._held if inputs.get(day) == self.inputs.get(day)}
+        cost_type = self._cost_type
         self._take(inputs)
+        if cost_type != self._cost_type:
+            return True  # every day is read again when it is asked for
         for day in kept:
             assert old_first is not None
             assert self._first is not None
@@ -75,6 +84,7 @@ class UsageDays:
         self.inputs = inputs
         known = sorted(inputs)
         self._first = known[0] if known else None
+        self._cost_type = usage_cost_type(self._ledger)
         count = (known[-1] - known[0]).days + 1 if known else 0
         # Days beside each other, as they are read: a column is copied whole.
         self._values = np.full((count, self._size), np.nan, dtype=np.float32)
@@ -104,7 +114,8 @@ class UsageDays:
         """One day in full precision, by series."""
         with self._ledger.connection() as db:
             rows = db.execute(
-                "SELECT series, total_amortized - other_amortized FROM cost WHERE day = ? AND series < ?",
+                f"SELECT series, total_{self._cost_type} - other_{self._cost_type} FROM cost"  # noqa: S608 # one of two
+                " WHERE day = ? AND series < ?",
                 (day.toordinal(), self._size),
             ).fetchall()
         found = np.array(rows, dtype=np.int64).reshape(-1, 2)

@@ -44,6 +44,7 @@ from exporter.core.logs import configure_logging
 from exporter.core.memory import bound_memory
 from exporter.core.moments import Clock, utc_now
 from exporter.core.money import usd_text
+from exporter.cube.months import CubeMonths
 from exporter.history.live import LiveWrite, LiveWriteMetrics
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.writer import History, HistoryMetrics
@@ -93,6 +94,10 @@ class Service:
         if self._snapshots is not None:
             self._snapshots.restore()
         self.ledger = Ledger(config.ledger_path)
+        months = CubeMonths(self.ledger)
+        if missing := months.forget_missing():
+            log.warning("files of months are gone, they are read again", extra={"months": missing})
+        months.remove_superseded(unfinished=True)
         # Connections to read with: a scrape waits neither for a commit, which can take seconds, nor for an answer.
         self._books = Ledger(config.ledger_path, read_only=True)
         self._answers = Ledger(config.ledger_path, read_only=True)

@@ -23,6 +23,7 @@ BY_KIND: Mapping[Kind, str] = {
     Kind.DATA_UNAVAILABLE: "wait: once Cost Explorer is enabled, AWS takes a day for the current month",
     Kind.NOT_ENROLLED: "enable the service, or complete the registration of the account, in the AWS console",
     Kind.INVALID_REQUEST: "read AWS's words in the log: a setting may not fit the account, else it is a bug to report",
+    Kind.EXPORT: "read the reason in the log, and docs/data-exports.md; the last good month stays",
     Kind.CURRENCY: "nothing: amounts in another currency than US dollars are not served",
     Kind.CEILING_REACHED: "wait for the next day or month, or raise the ceiling (`ceilings`)",
     Kind.PLAN_OVER_CEILING: "raise the ceiling, or ask for less: `aws-spend-exporter plan` shows what",

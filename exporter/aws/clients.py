@@ -222,6 +222,11 @@ class Aws:
     # Requests
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether no request is sent any more."""
+        return self._stop.is_set()
+
+    @property
     def clients_created(self) -> int:
         """How many clients there are, one a service."""
         return len(self._clients)

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     DATA_UNAVAILABLE = "data_unavailable"
     NOT_ENROLLED = "not_enrolled"
     INVALID_REQUEST = "invalid_request"
+    EXPORT = "export"
     CURRENCY = "currency"
     CEILING_REACHED = "ceiling_reached"
     PLAN_OVER_CEILING = "plan_over_ceiling"

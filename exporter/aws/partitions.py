@@ -11,6 +11,7 @@ from exporter.aws.errors import AwsError, Kind
 from exporter.aws.service_models import session_with_small_models
 
 _ASKED_IN: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "bcm-data-exports": ("AWS Data Exports", ("aws",)),
     "budgets": ("AWS Budgets", ("aws", "aws-cn")),
     "ce": ("Cost Explorer", ("aws", "aws-cn")),
     "cost-optimization-hub": ("Cost Optimization Hub", ("aws",)),

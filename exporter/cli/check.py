@@ -17,8 +17,10 @@ from exporter.aws.clients import CALLS_PER_ACCOUNT, Aws
 from exporter.aws.errors import AwsError, Kind, classify, reading
 from exporter.aws.meter import Meter
 from exporter.aws.settings import make_aws
+from exporter.cli.check_export import check_export
 from exporter.cli.finding import CheckFinding
 from exporter.collectors import all_collectors, without_replaced
+from exporter.collectors.cost_export import COLLECTOR as COST_EXPORT
 from exporter.config.model import Config
 from exporter.core.moments import utc_now
 from exporter.core.places import Account, Scope, Target
@@ -61,7 +63,11 @@ def _check(aws: Aws, config: Config, progress: Callable[[int, int], None]) -> It
     running = without_replaced(
         [each for each in all_collectors() if config.settings(each).enabled and config.shard.runs(each)]
     )
-    yield from _check_payer(aws, directory, [each for each in running if each.scope is Scope.PAYER])
+    if COST_EXPORT in running:
+        yield from check_export(aws, directory, config)
+    sections = config.sections()
+    of_payer = [each for each in running if each.scope is Scope.PAYER and each is not COST_EXPORT]
+    yield from _check_payer(aws, directory, [each for each in of_payer if not each.rests(sections)])
     units = [
         unit
         for each in running

@@ -72,7 +72,10 @@ class Attempts:
             if not collector.is_free:
                 self._require_room()
             try:
-                samples, resources, folded = sort_found(part.collect(attempt.context, target))
+                rests = collector.rests(attempt.context.sections)
+                samples, resources, folded = sort_found(
+                    () if rests else part.collect(attempt.context, target)
+                )
             finally:
                 self._views.catch_up()
             for sample in samples:

@@ -16,7 +16,12 @@ COUNTED = frozenset(Kind) - {Kind.STOPPED, Kind.PLAN_OVER_CEILING, Kind.REGION_D
 that a service control policy denies is a state."""
 
 _OF_PAID_REQUESTS = {Kind.CEILING_REACHED}
-_OF_THE_PAYER = {Kind.CURRENCY, Kind.DATA_UNAVAILABLE, Kind.NOT_OFFERED}  # what only billing answers
+_OF_THE_PAYER = {
+    Kind.CURRENCY,
+    Kind.DATA_UNAVAILABLE,
+    Kind.EXPORT,
+    Kind.NOT_OFFERED,
+}  # what only billing answers
 
 
 def kinds_of(collector: AnyCollector, scope: Scope) -> frozenset[Kind]:

@@ -216,7 +216,7 @@ def _paced(config: Config, scale: Scale) -> CostSettings:
 
 def _waits(config: Config, scale: Scale, paced: CostSettings) -> str | None:
     settings = config.settings(COST)
-    if not settings.enabled or config.shard.index or paced == settings:
+    if COST not in _running(config) or paced == settings:
         return None
     usd = needed_usd(config, scale) + usd_a_month(settings, scale)
     limits = config.ceilings.limits("cost")
@@ -259,9 +259,10 @@ def _days(interval: timedelta) -> str:
 
 
 def _running(config: Config) -> list[AnyCollector]:
-    return without_replaced(
-        [c for c in all_collectors() if config.settings(c).enabled and config.shard.runs(c)]
-    )
+    """The collectors that ask AWS for something."""
+    sections = config.sections()
+    enabled = [c for c in all_collectors() if config.settings(c).enabled and config.shard.runs(c)]
+    return [c for c in without_replaced(enabled) if not c.rests(sections)]
 
 
 def declared_requests(config: Config) -> set[tuple[str, str]]:
@@ -303,7 +304,14 @@ def _lines(config: Config, collector: AnyCollector, scale: Scale, settings: Any)
     accounts = ceil(scale.accounts / config.shard.count)
     if collector.free_calls is not None:
         return paid + [
-            Line(collector.name, call.service, call.operation, call.note, call.per_month, Decimal(0))
+            Line(
+                collector.name,
+                call.service,
+                call.operation,
+                call.note,
+                call.per_month,
+                call.per_month * call.usd_each,
+            )
             for call in collector.free_calls(settings, replace(scale, accounts=accounts))
         ]
     if paid:

@@ -450,6 +450,9 @@ class Units:
         target = self._target(unit, directory)
         if target is None:
             return
+        if collector.rests(attempt.context.sections):
+            self._put(unit, interval)
+            return
         wait = collector.due(attempt.context, target) - self._clock()
         if wait <= timedelta(0):
             # Done and yet due: a deadline has ended it between two commits. Without a commit, never a loop.

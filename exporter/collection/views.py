@@ -19,6 +19,7 @@ from exporter.aws.errors import RETRIED, Kind, classify
 from exporter.collection.result import CollectionResult
 from exporter.collection.store import Key, Store
 from exporter.config.model import Config
+from exporter.core.amounts import CostTypeNotAvailableError
 from exporter.core.exposition import DuplicateSeriesError
 from exporter.core.folding import FoldMemory
 from exporter.core.metric import Folded, Sample
@@ -317,6 +318,8 @@ class Views:
             if self._stop.is_set():
                 return  # the store belongs to the next configuration
             self._store.publish(key, result, interval=context.settings.interval, is_view=True)
+        except CostTypeNotAvailableError as error:
+            self._withdraw(view, key, context, error)
         except sqlite3.DatabaseError as error:
             # What needs no ledger goes on, and says by its alerts that something is wrong here.
             failure = classify(error, f"the view {view.name}")
@@ -330,3 +333,13 @@ class Views:
             # The last good text stays until it expires; this is a fault of ours.
             log.exception("a view cannot be rendered", extra={"view": view.name})
             self._errors.labels(collector.name, Kind.INTERNAL).inc()
+
+    def _withdraw(
+        self, view: View[S], key: Key, context: ViewContext[S], error: CostTypeNotAvailableError
+    ) -> None:
+        """Serve nothing of a view whose cost type the source does not have: unknown is never another cost type."""
+        if f"{view.name}: {error}" not in self._warned_of:
+            self._warned_of.add(f"{view.name}: {error}")
+            log.warning("a view is not served", extra={"view": view.name, "reason": error})
+        if not self._stop.is_set():
+            self._store.forget([key])

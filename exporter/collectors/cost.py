@@ -35,19 +35,22 @@ from exporter.cost.refresh_plan import (
     CostQuery,
     assumed_scale,
     first_fill_pages,
+    history_query,
     known_scale,
     missing_days,
     month_of_pages,
     next_query,
     refreshed_at,
 )
-from exporter.cost.settings import CostSettings
+from exporter.cost.settings import CostSettings, cost_is_exported
 from exporter.cost.slices import Slice, newest_slice, remember_pages
 from exporter.cost.unavailable import first_available, remember_available, remember_unavailable
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
+from exporter.declarations.sections import Sections
 from exporter.declarations.view import View, ViewContext
+from exporter.exports.giving_up import give_up_export
 from exporter.ledger.file import Ledger
 from exporter.ledger.pending import Origin
 from exporter.ledger.reads import CostRead, RefreshRest
@@ -66,6 +69,11 @@ def collect(ctx: Context[CostSettings], target: Target) -> Iterable[Sample]:
 
     Return between two slices once the attempt's deadline has passed; `due` is now then.
     """
+    if ctx.settings.source == "data_export":
+        _read_all(ctx, target, lambda now: history_query(ctx.ledger, ctx.settings, now))
+        return ()
+    if given_up := give_up_export(ctx.ledger, ctx.clock()):
+        log.info("months of the data export are read from Cost Explorer again", extra={"months": given_up})
     missing, days = missing_days(ctx.ledger, ctx.settings, ctx.clock())
     if missing > _ANNOUNCED_DAYS:
         scale = assumed_scale(len(ctx.accounts))
@@ -279,6 +287,9 @@ def _commit(
 def due(ctx: Context[CostSettings], target: Target) -> datetime:
     """Now while anything is missing; otherwise an interval after the last refresh, or when old days have their turn."""
     now = ctx.clock()
+    if ctx.settings.source == "data_export":
+        waiting = history_query(ctx.ledger, ctx.settings, now) is not None
+        return now if waiting else now + ctx.settings.interval
     if _next_query(ctx, now) is not None:
         return now
     refreshed = refreshed_at(ctx.ledger, now)
@@ -291,7 +302,9 @@ def due(ctx: Context[CostSettings], target: Target) -> datetime:
 
 
 def paid_calls(settings: CostSettings, scale: Scale) -> Iterable[PaidCall]:
-    """Requests of a 30-day month, as the refresh plan would make them."""
+    """Requests of a 30-day month, as the refresh plan would make them; with an export only a first fill is paid."""
+    if settings.source == "data_export":
+        return
     refreshes, older = month_of_pages(settings, scale), older_months.month_of_pages(settings, scale)
     purposes = {**PURPOSES, CostPart.OTHER: older_months.OTHER_PURPOSE}
     for pages, notes, may_wait in ((refreshes, PURPOSES, False), (older, purposes, True)):
@@ -460,6 +473,11 @@ def _render_usage_anomalies(view: ViewContext[CostSettings]) -> Iterable[Sample]
     return usage.render(view)
 
 
+def rests(sections: Sections) -> bool:
+    """With an export nothing is asked, unless the months before it are wanted."""
+    return cost_is_exported(sections) and not sections.of(CostSettings).history_from_cost_explorer
+
+
 COLLECTOR = Collector(
     name="cost",
     help="Cost by linked account and service from Cost Explorer.",
@@ -548,4 +566,5 @@ COLLECTOR = Collector(
     series_weight=8,
     paid_calls=paid_calls,
     due=due,
+    rests=rests,
 )

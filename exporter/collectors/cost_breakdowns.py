@@ -24,7 +24,7 @@ from exporter.core.places import Scope, Target
 from exporter.cost.pace import leaves_enough
 from exporter.cost.queries import answered_days, ask_costs
 from exporter.cost.refresh_plan import known_scale, month_of_pages
-from exporter.cost.settings import CostSettings
+from exporter.cost.settings import CostSettings, cost_is_exported
 from exporter.cost.slices import remember_page, slice_start
 from exporter.cost.unavailable import first_available, remember_unavailable
 from exporter.cube import month_to_date, reading, rewrites, values
@@ -386,6 +386,8 @@ def render(view: ViewContext[CostBreakdownsSettings]) -> Iterator[Sample]:
                 **dimension.labels(value),
             )
     for cost_type in AMOUNTS:
+        if view.ledger.cost.lacking(cost_type, month_start(today), today + _DAY):
+            continue
         sums: defaultdict[str, Decimal] = defaultdict(Decimal)
         for (account_id, _), usd in view.ledger.cost.sums(
             month_start(today), today + _DAY, cost_type
@@ -444,4 +446,5 @@ COLLECTOR = Collector(
     paid_calls=paid_calls,
     first_fill_pages=first_fill_pages,
     due=due,
+    rests=cost_is_exported,
 )

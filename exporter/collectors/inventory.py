@@ -432,6 +432,7 @@ def _usage_costs(view: ViewContext[InventorySettings], day: date) -> Mapping[tup
     known = _costs.get(view.ledger)
     if known is not None and known[0] == version:
         return known[1]
+    view.ledger.cost.require(cost_type, day, tomorrow)
     costs: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for row in view.ledger.cost.rows(day, tomorrow):
         if row.charge_class is ChargeClass.USAGE:

@@ -12,7 +12,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, SerializeAsAny, create_model, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from exporter.accounts.settings import AccountsSettings
 from exporter.accounts.sharding import ShardSettings
@@ -21,14 +29,19 @@ from exporter.anomalies.settings import AnomalySettings
 from exporter.aws import partitions
 from exporter.aws.settings import AwsSettings, CeilingSettings
 from exporter.collectors import all_collectors
+from exporter.collectors.cost import COLLECTOR as COST
+from exporter.collectors.cost_export import COLLECTOR as COST_EXPORT
+from exporter.core.amounts import NET_COST_TYPES
 from exporter.core.fields import (
     Region,
     StrictModel,
 )
 from exporter.core.logs import LogSettings
 from exporter.core.series_settings import SeriesSettings, SeriesShares
+from exporter.cost.settings import CostSettings
 from exporter.declarations.collector import Collector, S
 from exporter.declarations.sections import Sections
+from exporter.exports.settings import FOCUS, CostExportSettings
 from exporter.history.live_settings import LiveWriteSettings
 from exporter.history.settings import HistorySettings
 from exporter.ledger.snapshot_settings import SnapshotSettings
@@ -50,6 +63,32 @@ def collectors_model() -> type[StrictModel]:
         for collector in all_collectors()
     }
     return create_model("CollectorsSettings", __base__=StrictModel, **fields)
+
+
+def _with_source_of_cost(collectors: StrictModel) -> StrictModel:
+    """The collectors with the export read where it is the source of cost, and only there; ValueError if it cannot be."""
+    cost = getattr(collectors, COST.name)
+    export = getattr(collectors, COST_EXPORT.name)
+    assert isinstance(cost, CostSettings)
+    assert isinstance(export, CostExportSettings)
+    is_source = cost.enabled and cost.source == "data_export"
+    if is_source and export.table in FOCUS and export.bucket and cost.cost_type not in NET_COST_TYPES:
+        raise ValueError(
+            f"{COST.name}.cost_type: {' or '.join(NET_COST_TYPES)}, because FOCUS has no gross cost"
+        )
+    if is_source == export.enabled:
+        return collectors
+    if "enabled" in export.model_fields_set:
+        raise ValueError(
+            f"{COST_EXPORT.name}.enabled: left out, because {COST.name}.source decides whether the export is read"
+        )
+    given = {name: getattr(export, name) for name in export.model_fields_set}
+    try:
+        read = CostExportSettings.model_validate({**given, "enabled": is_source})
+    except ValidationError as error:
+        reason = str(error.errors()[0]["ctx"]["error"])
+        raise ValueError(f"{COST_EXPORT.name}.{reason}") from None
+    return collectors.model_copy(update={COST_EXPORT.name: read})
 
 
 class Config(StrictModel):
@@ -96,7 +135,8 @@ class Config(StrictModel):
     @field_validator("collectors", mode="before")
     @classmethod
     def _mounted(cls, value: object) -> BaseModel:
-        return collectors_model().model_validate({} if value is None else value)
+        collectors = collectors_model().model_validate({} if value is None else value)
+        return _with_source_of_cost(collectors)
 
     @model_validator(mode="after")
     def _affordable(self) -> Self:

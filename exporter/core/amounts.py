@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Amounts(NamedTuple):
@@ -31,6 +31,16 @@ class Units(NamedTuple):
 
 AMOUNTS = Amounts._fields
 """The cost types, in the order of the ledger's columns."""
+
+NET_COST_TYPES = ("net_unblended", "net_amortized")
+"""The cost types that every source has: FOCUS has no others."""
+
+CostSource = Literal["cost_explorer", "data_export"]
+"""Where cost is from."""
+
+
+class CostTypeNotAvailableError(ValueError):
+    """Cost was asked for in a cost type that the source of a day does not have."""
 
 
 class ChargeClass(StrEnum):

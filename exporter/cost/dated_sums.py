@@ -99,10 +99,11 @@ class DatedSums:
         now = self._clock()
         today = now.date()
         oldest = max(month_start(today, self._history_months), (now - self._window).date() + _DAY)
+        lacking = set(self._ledger.cost.lacking(self._cost_type, oldest, today))
         states = {
             day: state
             for day, state in self._ledger.reads.day_states(oldest, today).items()
-            if _was_read_after(state.read_at, day)
+            if _was_read_after(state.read_at, day) and day not in lacking
         }
         series = self._ledger.cost.series()
         return self._derive(

@@ -163,6 +163,21 @@ def next_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQue
     return None
 
 
+def history_query(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQuery | None:
+    """What is missing of the months before the first day of an export, newest first; None while that is not known."""
+    oldest = max(month_start(now.date(), settings.history_months), first_available(ledger))
+    states = ledger.reads.day_states(oldest, now.date())
+    end = min((day for day, state in states.items() if state.source == "data_export"), default=oldest)
+    before = {day: state for day, state in states.items() if day < end and state.read_at is not None}
+    if missing := newest_run(set(days_between(oldest, end)) - before.keys()):
+        newest = [day for day in missing if month_start(day) == month_start(missing[-1])]
+        return CostQuery(CostPart.COSTS, newest[0], newest[-1] + timedelta(days=1), FIRST_FILL)
+    unknown = {day for day, state in before.items() if state.other_read_at is None}
+    if run := newest_run(unknown, join=31):
+        return CostQuery(CostPart.OTHER, run[0], run[-1] + timedelta(days=1), FIRST_FILL)
+    return None
+
+
 def _rest_of_refresh(ledger: Ledger, settings: CostSettings, now: datetime) -> CostQuery | None:
     """What a refresh that is read in slices has left, unless it began so long ago that the next one is due."""
     rest = ledger.reads.rest()
@@ -176,6 +191,9 @@ def missing_days(ledger: Ledger, settings: CostSettings, now: datetime) -> tuple
     start, end = month_start(now.date(), settings.history_months), now.date()
     start = max(start, first_available(ledger))  # before it there is nothing to be read
     states = ledger.reads.day_states(start, end)
+    if settings.source == "data_export" and not settings.history_from_cost_explorer:
+        # An export begins with the month that it was made in.
+        start = min((day for day, state in states.items() if state.read_at is not None), default=end)
     read = sum(state.read_at is not None for state in states.values())
     return (end - start).days - read, (end - start).days
 

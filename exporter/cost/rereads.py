@@ -36,6 +36,8 @@ class Reread:
 
     def refusal(self, settings: CostSettings, now: datetime) -> str | None:
         """Why these days cannot be read, None if they can."""
+        if settings.source == "data_export":
+            return "cost_explorer as collectors.cost.source: an export is read again when AWS replaces it"
         first, today = history_start(settings, now.date()), now.date()
         last = self.end - _DAY
         if self.start > last:

@@ -1,4 +1,4 @@
-"""The settings of cost: what is read of Cost Explorer, and which cost type the families of cost show."""
+"""The settings of cost: where it is read, and which cost type the families of cost show."""
 
 from __future__ import annotations
 
@@ -7,13 +7,29 @@ from typing import Literal
 
 from pydantic import Field
 
+from exporter.core.amounts import CostSource
 from exporter.core.fields import CollectorSettings, Duration
+from exporter.declarations.sections import Sections
+
+
+def cost_is_exported(sections: Sections) -> bool:
+    """Whether cost comes from a data export: what would read it from Cost Explorer rests then."""
+    return sections.of(CostSettings).source == "data_export"
 
 
 class CostSettings(CollectorSettings):
     """Cost from Cost Explorer; every request costs $0.01, `plan` shows how many there are."""
 
     enabled: bool = Field(default=True, description="Whether the collector runs.")
+    source: CostSource = Field(
+        default="cost_explorer",
+        description="Where cost is read: from Cost Explorer, or from the AWS data export of `cost_export`, without a"
+        " paid request.",
+    )
+    history_from_cost_explorer: bool = Field(
+        default=False,
+        description="With source data_export: read the months before the export's first one from Cost Explorer, once.",
+    )
     interval: Duration = Field(
         default=timedelta(hours=6),
         description="Time between two refreshes. AWS updates cost up to three times a day.",

@@ -284,3 +284,18 @@ def sums_of_all(
         (name, subject, value, joined(high, low) if known else None)
         for name, subject, value, known, high, low in rows
     ]
+
+
+def forget(ledger: Ledger, dimension: Dimension, beside: Beside, days: Iterable[date]) -> None:
+    """Give up what is known of days by a dimension: their source does not have it."""
+    with ledger.transaction() as db:
+        for day in days:
+            db.execute(
+                "DELETE FROM cube_values WHERE day = ? AND key IN (SELECT id FROM cube_keys"  # noqa: S608 # a known column
+                f" WHERE dimension = ? AND {_column(beside)} != '')",
+                (day.toordinal(), dimension.name),
+            )
+            db.execute(
+                "DELETE FROM cube_reads WHERE dimension = ? AND beside = ? AND day = ?",
+                (dimension.name, beside, day.toordinal()),
+            )

@@ -54,9 +54,11 @@ class PaidCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreeCall:
-    """A free request, with its expected number in a 30-day month; each is an event in CloudTrail."""
+    """A request that no ceiling counts, with its expected number in a 30-day month; each is an event in CloudTrail."""
 
     service: str
     operation: str
     per_month: Decimal
     note: str
+    usd_each: Decimal = Decimal(0)
+    """What AWS charges for one, where that is too little for a ceiling: S3."""

@@ -34,6 +34,10 @@ S = TypeVar("S", bound=CollectorSettings)
 S_contra = TypeVar("S_contra", bound=CollectorSettings, contravariant=True)
 
 
+def _never(sections: Sections) -> bool:
+    return False
+
+
 def _no_paid_calls(settings: CollectorSettings, scale: Scale) -> Iterable[PaidCall]:
     return ()
 
@@ -87,6 +91,8 @@ class Collector(Generic[S]):
     """Collectors that rest while this one runs: it serves their families from the same requests (inventory: ec2_instances)."""
     follows: tuple[str, ...] = ()
     """Collectors after each of whose commits this one is due at once (anomaly_causes: cost)."""
+    rests: Callable[[Sections], bool] = _never
+    """Whether it asks AWS for nothing, because another source writes what its views show."""
 
     @property
     def is_free(self) -> bool:

@@ -13,6 +13,7 @@ from exporter.accounts import discovery as accounts
 from exporter.collectors import all_collectors
 from exporter.core.places import Scope
 from exporter.declarations.collector import AnyCollector
+from exporter.exports.delivery import bucket
 from exporter.ledger import snapshots
 
 EXPORTER_ROLE = "aws-spend-exporter"
@@ -25,6 +26,9 @@ PLACEHOLDERS = {
     "EXTERNAL_ID": r"[\w+=,.@:/-]{2,1224}",
     "PAYER_ACCOUNT_ID": r"\d{12}",
     "SNAPSHOT_BUCKET": r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+    "EXPORT_BUCKET": r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+    "EXPORT_FOLDER": r"[\w!.*'()/-]{1,640}",
+    "EXPORT_KEY_ARN": r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+",
     "WORKSPACE_ARN": r"arn:aws[a-z-]*:aps:[a-z0-9-]+:\d{12}:workspace/[\w-]+",
 }
 
@@ -121,14 +125,37 @@ def task_trust_policy() -> Document:
 
 def snapshots_policy(partition: str = "aws") -> Document:
     """What the role that the exporter runs as needs for `snapshots`; the only policy that writes anything."""
-    bucket = f"arn:{partition}:s3:::SNAPSHOT_BUCKET"
+    arn = f"arn:{partition}:s3:::SNAPSHOT_BUCKET"
     return _policy(
         [
-            _statement("Snapshots", snapshots.IAM_OBJECT, f"{bucket}/*{snapshots.OBJECT_NAME}"),
+            _statement("Snapshots", snapshots.IAM_OBJECT, f"{arn}/*{snapshots.OBJECT_NAME}"),
             # Without it, S3 answers 403 where there is no snapshot yet.
-            _statement("FirstSnapshot", snapshots.IAM_BUCKET, bucket),
+            _statement("FirstSnapshot", snapshots.IAM_BUCKET, arn),
         ]
     )
+
+
+def data_export_policy(partition: str = "aws") -> Document:
+    """What the role that reads a data export needs of its bucket: the files of one export."""
+    arn = f"arn:{partition}:s3:::EXPORT_BUCKET"
+    return _policy(
+        [
+            _statement("ExportFiles", bucket.IAM_OBJECTS, f"{arn}/EXPORT_FOLDER/*"),
+            # Without it, S3 answers 403 where a month has no manifest. That question has no prefix.
+            _statement(
+                "ExportMonths",
+                bucket.IAM_BUCKET,
+                arn,
+                Condition={"StringLikeIfExists": {"s3:prefix": "EXPORT_FOLDER/*"}},
+            ),
+        ]
+    )
+
+
+def data_export_key_policy() -> Document:
+    """What the same role needs where the bucket is encrypted by a key of KMS."""
+    condition = {"StringLike": {"kms:ViaService": "s3.*"}}
+    return _policy([_statement("ExportKey", bucket.IAM_KEY, "EXPORT_KEY_ARN", Condition=condition)])
 
 
 def remote_write_policy() -> Document:
@@ -344,6 +371,8 @@ def documents(
         "payer-trust": lambda: role_trust_policy(external_id),
         "task-trust": task_trust_policy,
         "snapshots": lambda: snapshots_policy(partition),
+        "data-export": lambda: data_export_policy(partition),
+        "data-export-key": data_export_key_policy,
         "remote-write": remote_write_policy,
         "stackset": member_template,
         "management-stack": management_template,
@@ -384,6 +413,8 @@ def policy_files() -> dict[str, str]:
         "member-role-trust-external-id.json": role_trust_policy(external_id=True),
         "task-role-trust.json": task_trust_policy(),
         "snapshots.json": snapshots_policy(),
+        "data-export.json": data_export_policy(),
+        "data-export-key.json": data_export_key_policy(),
         "remote-write.json": remote_write_policy(),
         "member-roles-stackset.yaml": member_template(),
         "management-account-stack.yaml": management_template(),

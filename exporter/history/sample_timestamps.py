@@ -220,6 +220,8 @@ class Stamps:
         """
         source = self.source
         units = source.amount(cost_type)
+        if source is COST and self.ledger.cost.lacking(cost_type, day, day + timedelta(days=1)):
+            return []  # what is written of the day stays: the source has no other figure
         values, series, stamps = source.values, source.series, source.stamps
         known = f"COALESCE({stamps}.refused, {stamps}.units)"
         worth_it = "1" if source.writes_zeros else f"({units} != 0 OR {stamps}.stamp IS NOT NULL)"

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import islice, takewhile
 
-from exporter.core.amounts import AMOUNTS, Amounts, ChargeClass, CostRow
+from exporter.core.amounts import AMOUNTS, Amounts, ChargeClass, CostRow, CostTypeNotAvailableError
 from exporter.core.moments import start_of_day, to_moment
 from exporter.core.money import exact_sum, joined, to_usd
 from exporter.ledger.database import Database
@@ -22,10 +22,28 @@ class CostTable:
         self._database = database
         self._facts = facts
 
-    def sums(self, start: date, end: date, cost_type: str) -> dict[tuple[str, str], Decimal]:
-        """Cost by (account id, service) over [start, end), in USD; keys that were ever seen there, zeros too."""
+    def lacking(self, cost_type: str, start: date, end: date) -> tuple[date, ...]:
+        """The days of [start, end) whose source does not have a cost type; ValueError if it is none."""
         if cost_type not in AMOUNTS:
             raise ValueError(f"{cost_type} is not a cost type")
+        with self._database.connection() as db:
+            rows = db.execute(
+                "SELECT day FROM days WHERE day >= ? AND day < ? AND cost_types IS NOT NULL"
+                " AND instr(',' || cost_types || ',', ',' || ? || ',') = 0 ORDER BY day",
+                (start.toordinal(), end.toordinal(), cost_type),
+            ).fetchall()
+        return tuple(date.fromordinal(day) for (day,) in rows)
+
+    def require(self, cost_type: str, start: date, end: date) -> None:
+        """CostTypeNotAvailableError where a day of [start, end) has no such cost type, ValueError if it is none."""
+        if lacking := self.lacking(cost_type, start, end):
+            raise CostTypeNotAvailableError(
+                f"{cost_type} cost of {lacking[0]} is not available: FOCUS has net_unblended and net_amortized only"
+            )
+
+    def sums(self, start: date, end: date, cost_type: str) -> dict[tuple[str, str], Decimal]:
+        """Cost by (account id, service) over [start, end), in USD; keys that were ever seen there, zeros too."""
+        self.require(cost_type, start, end)
         with self._database.connection() as db:
             rows = db.execute(
                 # Summed before it is joined: half the time of the other way round.
@@ -42,8 +60,7 @@ class CostTable:
         self, service: str, start: date, end: date, cost_type: str
     ) -> dict[tuple[date, str], Decimal]:
         """A service's cost by day and account id, in USD, of those that were seen on a day of [start, end)."""
-        if cost_type not in AMOUNTS:
-            raise ValueError(f"{cost_type} is not a cost type")
+        self.require(cost_type, start, end)
         with self._database.connection() as db:
             rows = db.execute(
                 f"SELECT day, account_id, total_{cost_type} FROM cost JOIN series ON series.id = cost.series"  # noqa: S608 # a known column
@@ -93,8 +110,7 @@ class CostTable:
 
     def day_units(self, day: date, cost_type: str) -> list[tuple[int, int]]:
         """The numbers of the series seen on one day, and their cost in units of 1e-10 USD."""
-        if cost_type not in AMOUNTS:
-            raise ValueError(f"{cost_type} is not a cost type")
+        self.require(cost_type, day, day + timedelta(days=1))
         with self._database.connection() as db:
             return db.execute(
                 f"SELECT series, total_{cost_type} FROM cost WHERE day = ?",  # noqa: S608 # a known column
@@ -103,8 +119,7 @@ class CostTable:
 
     def day_parts(self, day: date, cost_type: str) -> list[tuple[int, int, int]]:
         """The series seen on one day: number, cost, and how much of it is no usage, in units of 1e-10 USD."""
-        if cost_type not in AMOUNTS:
-            raise ValueError(f"{cost_type} is not a cost type")
+        self.require(cost_type, day, day + timedelta(days=1))
         with self._database.connection() as db:
             return db.execute(
                 f"SELECT series, total_{cost_type}, other_{cost_type} FROM cost WHERE day = ?",  # noqa: S608 # known columns

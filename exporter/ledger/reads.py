@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from exporter.core.amounts import AMOUNTS, Amounts, Units
+from exporter.core.amounts import AMOUNTS, Amounts, CostSource, Units
 from exporter.core.moments import start_of_day, to_milliseconds, to_moment
 from exporter.core.money import exact_sum, joined, row_units, stored_sum, to_units
 from exporter.ledger.database import Database
@@ -25,11 +25,16 @@ class CostRead:
 
     `days` are those that AWS answered for, with their `Estimated` flag; `costs` holds what it
     returned, by key, in USD or in units of 1e-10 USD; a key of those days that is missing here cost nothing.
+
+    A source that lacks cost types gives those that it has as `cost_types`; the others hold the amounts of the nearest
+    one, by which it is seen that a day has cost and has moved, and are never shown.
     """
 
     observed_at: datetime
     days: Mapping[date, bool]
     costs: Mapping[CostKey, Amounts | Units]
+    source: CostSource = "cost_explorer"
+    cost_types: tuple[str, ...] = AMOUNTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class DayState:
     """When all accounts and services of the day were read together."""
     changes: int = 0
     """Grows with each read that finds other cost, or other non-usage charges, than the ledger had."""
+    source: CostSource = "cost_explorer"
+    """Where the cost of the day is from."""
 
 
 class CostReads:
@@ -115,6 +122,7 @@ class CostReads:
             if part == "total":
                 if only is None:
                     self._settle_totals(db, held, at)
+                    _keep_source(db, read)
                 else:
                     self._settle_subjects(db, held, at, *only)
                 _keep_first_days(db, sorted(day.toordinal() for day in read.days))
@@ -278,8 +286,7 @@ class CostReads:
                     )
             if complete:
                 db.execute("INSERT OR REPLACE INTO scans VALUES (?, ?)", (kind, at))
-            oldest = (observed_at - timedelta(days=_READS_KEPT_DAYS)).date()
-            db.execute("DELETE FROM day_totals WHERE day < ?", (oldest.toordinal(),))
+            self._forget_old_totals(db, observed_at)
         return tuple(moved)
 
     def scanned_at(self, kind: str) -> datetime | None:
@@ -292,6 +299,11 @@ class CostReads:
         """Record that a read of `kind` (e.g. `full`) is complete."""
         with self._database.transaction() as db:
             db.execute("INSERT OR REPLACE INTO scans VALUES (?, ?)", (kind, to_milliseconds(observed_at)))
+            self._forget_old_totals(db, observed_at)
+
+    def _forget_old_totals(self, db: sqlite3.Connection, now: datetime) -> None:
+        oldest = (now - timedelta(days=_READS_KEPT_DAYS)).date()
+        db.execute("DELETE FROM day_totals WHERE day < ?", (oldest.toordinal(),))
 
     def moved_subjects(self, kind: str, start: date, end: date) -> dict[date, frozenset[str]]:
         """The accounts or services that the last scan of `kind` saw differ, by day of [start, end)."""
@@ -333,7 +345,7 @@ class CostReads:
         """The known days in [start, end)."""
         with self._database.connection() as db:
             rows = db.execute(
-                "SELECT day, read_at, other_read_at, moved, other_moved, whole_at, changes FROM days"
+                "SELECT day, read_at, other_read_at, moved, other_moved, whole_at, changes, source FROM days"
                 " WHERE day >= ? AND day < ?",
                 (start.toordinal(), end.toordinal()),
             ).fetchall()
@@ -345,8 +357,9 @@ class CostReads:
                 bool(other_moved),
                 to_moment(whole) if whole is not None else None,
                 changes,
+                source or "cost_explorer",
             )
-            for day, read, other, moved, other_moved, whole, changes in rows
+            for day, read, other, moved, other_moved, whole, changes, source in rows
         }
 
     def confirmed_at(self, start: date, end: date) -> dict[date, datetime]:
@@ -410,6 +423,15 @@ def _seen(units: tuple[int, ...] | None) -> str:
 
 def _units(amounts: Amounts | Units) -> Iterable[int]:
     return amounts if isinstance(amounts, Units) else map(to_units, amounts)
+
+
+def _keep_source(db: sqlite3.Connection, read: CostRead) -> None:
+    source = None if read.source == "cost_explorer" else read.source
+    cost_types = None if read.cost_types == AMOUNTS else ",".join(read.cost_types)
+    db.executemany(
+        "UPDATE days SET source = ?, cost_types = ? WHERE day = ?",
+        [(source, cost_types, day.toordinal()) for day in read.days],
+    )
 
 
 def _keep_first_days(db: sqlite3.Connection, days: Sequence[int]) -> None:

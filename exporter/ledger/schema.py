@@ -326,6 +326,15 @@ MIGRATIONS = (
     CREATE INDEX hour_stamps_refused ON hour_stamps (hour) WHERE refused IS NOT NULL;
     CREATE TABLE history_hours (hour INTEGER PRIMARY KEY, read_at INTEGER NOT NULL)
     """,
+    # Where the cost of a day is from, and its cost types; NULL: Cost Explorer, which has all five. The months that an
+    # export was looked at for (exporter/exports/looks.py).
+    """
+    ALTER TABLE days ADD COLUMN source TEXT;
+    ALTER TABLE days ADD COLUMN cost_types TEXT;
+    CREATE TABLE export_looks (
+        month INTEGER PRIMARY KEY, looked_at INTEGER NOT NULL, version TEXT, delivered_at INTEGER, failure TEXT
+    )
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -17,7 +17,7 @@ from exporter.anomalies import usage as usage_anomalies
 from exporter.anomalies.causes import Explanation
 from exporter.anomalies.finding import Finding
 from exporter.anomalies.settings import SCORES, Kind, Sensitivity
-from exporter.anomalies.usage_days import UsageDays, day_inputs
+from exporter.anomalies.usage_days import UsageDays, day_inputs, usage_cost_type
 from exporter.api.source import Endpoint, Source
 from exporter.core.fields import StrictModel
 from exporter.core.money import usd_text
@@ -75,7 +75,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
             "usd_per_day": float(settings.usd_per_day),
             "new_service_usd_per_day": float(settings.new_service_usd_per_day),
         },
-        "cost_type": "amortized",
+        "cost_type": usage_cost_type(source.ledger),
         "charge_class": "usage",
         "findings": [
             _row(source, finding, told)

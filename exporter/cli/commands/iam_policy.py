@@ -8,8 +8,8 @@ from exporter.cli.commands import examples
 
 # Names of `exporter.generated.iam`, which loads every collector; a test holds these to it.
 DOCUMENTS = (
-    "payer", "member", "member-trust", "payer-trust", "task-trust", "snapshots", "remote-write", "stackset",
-    "management-stack",
+    "payer", "member", "member-trust", "payer-trust", "task-trust", "snapshots", "data-export", "data-export-key",
+    "remote-write", "stackset", "management-stack",
 )  # fmt: skip
 
 
@@ -40,6 +40,11 @@ DOCUMENTS = (
 @click.option("--external-id", "EXTERNAL_ID", help="Demand this external id in a trust policy.")
 @click.option("--payer-account-id", "PAYER_ACCOUNT_ID", help="Fill in the account that the tasks run in.")
 @click.option("--bucket", "SNAPSHOT_BUCKET", help="Fill in the bucket of the snapshots.")
+@click.option("--export-bucket", "EXPORT_BUCKET", help="Fill in the bucket of the data export.")
+@click.option(
+    "--export-folder", "EXPORT_FOLDER", help="Fill in the data export's folder: its prefix and its name."
+)
+@click.option("--export-key-arn", "EXPORT_KEY_ARN", help="Fill in the key that encrypts the bucket.")
 @click.option("--workspace-arn", "WORKSPACE_ARN", help="Fill in the workspace of remote write.")
 def command(document: str, features: str, partition: str, **values: str | None) -> None:
     """Print an IAM policy or a CloudFormation template.

@@ -64,7 +64,7 @@ def test_each_billing_service_is_known_here() -> None:
         if collector.scope is Scope.PAYER
         for action in collector.iam_actions
     }
-    assert asked == {"budgets", "ce", "cost-optimization-hub", "pricing"}
+    assert asked == {"bcm-data-exports", "budgets", "ce", "cost-optimization-hub", "pricing"}
     for prefix in asked:
         assert partitions.not_offered([f"{prefix}:Get"], "aws") is None
         assert partitions.not_offered([f"{prefix}:Get"], "aws-iso") is not None

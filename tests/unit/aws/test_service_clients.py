@@ -29,6 +29,7 @@ PAYER = (
     "organizations",
     "budgets",
     "pricing",
+    "bcm-data-exports",
     "cost-optimization-hub",
     "sts",
     "iam",

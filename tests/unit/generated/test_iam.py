@@ -33,6 +33,8 @@ from exporter.generated.iam import (
 
 ROOT = Path(__file__).parents[3]
 WRITING = {"s3:PutObject", "aps:RemoteWrite", "sts:AssumeRole"}
+CALLED_WRITING = {"kms:Decrypt"}
+"""Reads, although IAM's list calls them writes."""
 
 
 def statements(value: Any) -> Iterator[dict[str, Any]]:
@@ -98,7 +100,7 @@ def test_every_action_exists_and_reads(name: str) -> None:
         found = get_action_data(prefix, operation)
         assert found, f"there is no {action}"
         level = {row["access_level"] for row in found[prefix]}
-        assert level <= {"Read", "List"} or action in WRITING, (action, level)
+        assert level <= {"Read", "List"} or action in WRITING | CALLED_WRITING, (action, level)
 
 
 def test_no_role_reads_what_is_inside() -> None:
@@ -161,6 +163,30 @@ def test_what_is_written_goes_to_one_bucket_and_one_workspace() -> None:
         (["s3:ListBucket"], "arn:aws:s3:::SNAPSHOT_BUCKET"),
         (["aps:RemoteWrite"], "WORKSPACE_ARN"),
     ]
+
+
+def test_a_data_export_is_read_from_one_folder_of_one_bucket() -> None:
+    files, months = documents(partition="aws-us-gov")["data-export"]()["Statement"]
+    assert (files["Action"], files["Resource"]) == (
+        ["s3:GetObject"],
+        "arn:aws-us-gov:s3:::EXPORT_BUCKET/EXPORT_FOLDER/*",
+    )
+    assert (months["Action"], months["Resource"], months["Condition"]) == (
+        ["s3:ListBucket"],
+        "arn:aws-us-gov:s3:::EXPORT_BUCKET",
+        {"StringLikeIfExists": {"s3:prefix": "EXPORT_FOLDER/*"}},
+    )
+    (key,) = documents()["data-export-key"]()["Statement"]
+    assert (key["Action"], key["Resource"], key["Condition"]) == (
+        ["kms:Decrypt"],
+        "EXPORT_KEY_ARN",
+        {"StringLike": {"kms:ViaService": "s3.*"}},
+    )
+    filled = CliRunner().invoke(
+        main, ["iam-policy", "data-export", "--export-bucket", "bills", "--export-folder", "exports/cost"]
+    )
+    assert json.loads(filled.output)["Statement"][0]["Resource"] == "arn:aws:s3:::bills/exports/cost/*"
+    assert "bcm-data-exports:ListExports" in actions(payer_policy(["cost"]))
 
 
 def test_the_templates_grant_what_the_policies_grant() -> None:

@@ -1,0 +1,1 @@
+"""What AWS has delivered: where an export lies, its manifests, and its objects."""

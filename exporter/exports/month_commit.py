@@ -1,0 +1,216 @@
+"""A folded month into the ledger: its cost, the values by each dimension, and the files of its lines, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
+from exporter.core.amounts import AMOUNTS, Units
+from exporter.core.moments import days_between, month_start, start_of_day
+from exporter.cost.refresh_plan import BILL_IS_FINAL_ON, CostPart
+from exporter.cube import values
+from exporter.cube.dimensions import Dimension
+from exporter.cube.months import CubeMonths
+from exporter.exports.fold_settings import FoldResult
+from exporter.ledger.file import Ledger
+from exporter.ledger.pending import Origin
+from exporter.ledger.reads import CostRead
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_DAY = timedelta(days=1)
+_ROWS_AT_A_TIME = 50_000
+_MEMORY = "256MiB"
+_NEAREST: Mapping[str, tuple[str, ...]] = {
+    "unblended": ("net_unblended",),
+    "blended": ("unblended", "net_unblended"),
+    "amortized": ("net_amortized", "unblended", "net_unblended"),
+    "net_unblended": ("unblended",),
+    "net_amortized": ("amortized", "net_unblended", "unblended"),
+}
+"""Which amounts stand in the ledger for a cost type that the source lacks; see `CostRead`."""
+
+DIMENSIONS = tuple(
+    Dimension(kind)
+    for kind in ("region", "usage_type", "operation", "charge_type", "billing_entity", "resource")
+)
+"""Beside the configured tag keys and cost categories."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldedMonth:
+    """A month that was read and folded, and what is to be remembered of it."""
+
+    month: date
+    version: str
+    delivered_at: datetime
+    """When AWS wrote the manifest: the cost is as of then."""
+    folder: Path
+    result: FoldResult
+    names: Mapping[str, str]
+    """Account names of the bill."""
+    details: Mapping[str, Any]
+
+
+def commit_month(
+    ledger: Ledger, folded: FoldedMonth, dimensions: Sequence[Dimension], most_values: int, now: datetime
+) -> None:
+    """Replace a month by what its export holds: all of it, or nothing where anything fails.
+
+    `most_values` is how many keys of a dimension a day keeps for each account and service.
+    """
+    result = folded.result
+    months = CubeMonths(ledger)
+    with closing(_connect(folded.folder)) as db, ledger.transaction():
+        days = _days(ledger, months, folded)
+        lines = _Lines(db, result.paths["lines"], days)
+        _commit_cost(ledger, lines, folded, days)
+        changes = {
+            day: state.changes for day, state in ledger.reads.day_states(min(days), max(days) + _DAY).items()
+        }
+        read_days = {day: changes[day] for day in days}
+        for dimension in dimensions:
+            for beside in ("account", "service"):
+                if dimension.name in result.unknown_dimensions:
+                    values.forget(ledger, dimension, beside, days)
+                else:
+                    _commit_values(ledger, lines, folded, dimension, beside, read_days, most_values)
+        ledger.accounts.name(folded.names, now.date())
+        ledger.pending.drop_within(
+            Origin.MONTHS, (CostPart.REREAD, CostPart.OTHER), folded.month, month_start(folded.month, -1)
+        )
+        details = {
+            **folded.details,
+            "first_day": min(days).isoformat(),
+            "last_day": max(days).isoformat(),
+            "cost_types": list(result.cost_types),
+            "lines": result.lines,
+            "rows": result.rows,
+            "unknown_charge_types": dict(result.unknown_charge_types),
+            "unknown_services": dict(result.unknown_services),
+            "unknown_dimensions": list(result.unknown_dimensions),
+            "tags_seen": list(result.tags_seen),
+            "hourly": result.hourly,
+        }
+        months.commit(
+            folded.month, "data_export", folded.version, folded.folder, folded.delivered_at, details
+        )
+    months.remove_superseded()
+
+
+def _days(ledger: Ledger, months: CubeMonths, folded: FoldedMonth) -> dict[date, bool]:
+    """The days that the export answers for, with whether the bill may still change."""
+    month = folded.month
+    end = month_start(month, -1)
+    first, last = folded.result.days or (month, month - _DAY)
+    # As with Cost Explorer, the day of the delivery is known as far as it has been charged.
+    covered = min(max(last, folded.delivered_at.date(), month), end - _DAY)
+    start = _first_day(ledger, months, month, min(max(first, month), covered + _DAY))
+    is_final = folded.delivered_at >= start_of_day(end + timedelta(days=BILL_IS_FINAL_ON - 1))
+    return dict.fromkeys(days_between(start, covered + _DAY), not is_final)
+
+
+def _first_day(ledger: Ledger, months: CubeMonths, month: date, first_line: date) -> date:
+    """The first day of the month; of a new export, that of its first line, where Cost Explorer has cost before it."""
+    before = months.all().get(month)
+    if before is not None and before.source == "data_export":
+        return min(date.fromisoformat(before.details["first_day"]), first_line)
+    held = ledger.cost.sums(month, first_line, "net_unblended") if first_line > month else {}
+    return first_line if any(held.values()) else month
+
+
+class _Lines:
+    """Sums over a month's lines, of the days that count."""
+
+    def __init__(self, db: DuckDBPyConnection, path: Path, days: Mapping[date, bool]) -> None:
+        self._db = db
+        self._path = str(path)
+        # Lines outside of these days are of days that the export does not answer for.
+        self._first, self._last = min(days), max(days)
+
+    def sums(self, keys: Sequence[str], only: str = "") -> Iterator[tuple[Any, ...]]:
+        """Day, keys, and the five cost types in units or None, in the order of days."""
+        named = ", ".join(f'"{key.replace(chr(34), chr(34) * 2)}"' for key in keys)
+        sums = ", ".join(f"CASE WHEN count({name}) = count(*) THEN sum({name}) END" for name in AMOUNTS)
+        found = self._db.execute(
+            f"SELECT day, {named}, {sums} FROM read_parquet($path) WHERE day BETWEEN $first AND $last{only}"  # noqa: S608 # quoted
+            " GROUP BY ALL ORDER BY day",
+            {"path": self._path, "first": self._first, "last": self._last},
+        )
+        while rows := found.fetchmany(_ROWS_AT_A_TIME):
+            yield from rows
+
+
+def _connect(spill: Path) -> DuckDBPyConnection:
+    import duckdb
+
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": _MEMORY,
+        "threads": 2,
+        "temp_directory": str(spill / "sums.tmp"),
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    return duckdb.connect(config=config)
+
+
+_NON_USAGE = f" AND charge_type NOT IN ({', '.join(repr(name) for name in USAGE_RECORD_TYPES)})"
+
+
+def _commit_cost(ledger: Ledger, lines: _Lines, folded: FoldedMonth, days: Mapping[date, bool]) -> None:
+    cost_types = tuple(name for name in AMOUNTS if name in folded.result.cost_types)
+    for only, commit in (("", ledger.reads.commit), (_NON_USAGE, ledger.reads.commit_non_usage)):
+        costs = {
+            (day, account_id, service): _whole(units, cost_types)
+            for day, account_id, service, *units in lines.sums(("account_id", "service"), only)
+        }
+        commit(CostRead(folded.delivered_at, days, costs, "data_export", cost_types))
+
+
+def _whole(units: Sequence[int | None], cost_types: Sequence[str]) -> Units:
+    """All five, those that are not there by the nearest one."""
+    found = dict(zip(AMOUNTS, units, strict=True))
+    nearest = (
+        name if name in cost_types else next(other for other in _NEAREST[name] if other in cost_types)
+        for name in AMOUNTS
+    )
+    return Units(*(found[name] or 0 for name in nearest))
+
+
+def _commit_values(
+    ledger: Ledger,
+    lines: _Lines,
+    folded: FoldedMonth,
+    dimension: Dimension,
+    beside: values.Beside,
+    days: Mapping[date, int],
+    most: int,
+) -> None:
+    left = dict(days)
+
+    def commit(rows: Mapping[tuple[date, str, str], values.AnyUnits], read: Mapping[date, int]) -> None:
+        values.commit(
+            ledger,
+            values.CubeRead(dimension, beside, folded.delivered_at, "data_export", read, rows),
+            most,
+        )
+
+    subject = "account_id" if beside == "account" else "service"
+    chunk: dict[tuple[date, str, str], values.AnyUnits] = {}
+    chunk_days: dict[date, int] = {}
+    for day, rows in groupby(lines.sums((subject, dimension.name)), key=lambda row: row[0]):
+        for _, key, value, *units in rows:
+            chunk[day, key, value] = tuple(units)
+        chunk_days[day] = left.pop(day)
+        if len(chunk) >= _ROWS_AT_A_TIME:
+            commit(chunk, chunk_days)
+            chunk, chunk_days = {}, {}
+    # Days without a line cost nothing by any key.
+    commit(chunk, chunk_days | left)
