@@ -110,7 +110,7 @@ class MonthTables:
         if name in self.files:
             raise LineFileError("has been folded already")
         inside = self.folder / f"lines{''.join(Path(name).suffixes)}"
-        _link(path, inside)
+        link(path, inside)
         try:
             file = open_lines(self.db, inside, name, self.folder, self.format.needed)
             self.check_columns(file)
@@ -210,7 +210,7 @@ class MonthTables:
         return {table: query for table, query in found.items() if query is not None}
 
 
-def _link(path: Path, inside: Path) -> None:
+def link(path: Path, inside: Path) -> None:
     """Make a file readable for the database, without a copy where both are on one file system."""
     try:
         os.link(path, inside)
