@@ -24,7 +24,9 @@ CLOUDWATCH_REQUEST_USD = Decimal("0.00001")
 """ListMetrics is priced by requests, after a million a month that are free: an upper bound."""
 
 FIRST_FILL = "first_fill"
-_CLASS_OF_SERVICE = {"ce": "cost", "cloudwatch": "usage"}
+ATHENA = "athena"
+"""A query of Athena is priced by what it scans, which only its end shows: see `Meter.reserve`."""
+_CLASS_OF_SERVICE = {"ce": "cost", "cloudwatch": "usage", "athena": ATHENA}
 
 
 def unit_price(service: str, operation: str) -> Decimal:
@@ -113,7 +115,14 @@ class Meter:
         usd = price(service, operation, params)
         if not usd:
             return
-        budget = budget or _CLASS_OF_SERVICE[service]
+        self.reserve(budget or _CLASS_OF_SERVICE[service], service, operation, usd)
+        self._charged.labels(service, operation).inc(float(usd))
+
+    def reserve(self, budget: str, service: str, operation: str, usd: Decimal) -> datetime:
+        """Charge the most that a request can cost, before it is sent; `settle` it by the returned moment.
+
+        AwsError(ceiling_reached) if that would pass a ceiling. What is never settled stays charged.
+        """
         now = self._clock()
         # One thread at a time sees what is spent and adds to it.
         with self._charges.transaction():
@@ -124,10 +133,17 @@ class Meter:
                 if spent + usd > limit:
                     raise AwsError(
                         Kind.CEILING_REACHED,
-                        f"{service} {operation} would cost ${usd} and ceilings.{budget}.{period} is ${limit},"
-                        f" of which ${spent} is spent",
+                        f"{service} {operation} would cost ${usd:f} and ceilings.{budget}.{period} is ${limit},"
+                        f" of which ${spent:f} is spent",
                     )
             self._charges.add_charge(now, budget, service, operation, usd)
+        return now
+
+    def settle(
+        self, budget: str, service: str, operation: str, at: datetime, reserved: Decimal, usd: Decimal
+    ) -> None:
+        """Replace a reservation by what the request has cost, in the day and month in which it was reserved."""
+        self._charges.add_charge(at, budget, service, operation, usd - reserved)
         self._charged.labels(service, operation).inc(float(usd))
 
     def expect(self, service: str, operation: str) -> None:
@@ -145,7 +161,7 @@ class Meter:
         now = self._clock()
         return {
             (budget, period): limit - self._books.charged_since(budget, period_start(period, now))
-            for budget in ("cost", "usage", FIRST_FILL)
+            for budget in ("cost", "usage", ATHENA, FIRST_FILL)
             for period, limit in self.ceilings.limits(budget).items()
             if limit is not None
         }

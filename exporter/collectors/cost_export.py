@@ -19,7 +19,7 @@ from exporter.aws.errors import AwsError, Kind
 from exporter.core.amounts import NET_COST_TYPES
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import month_start, start_of_day, times_a_month
-from exporter.core.places import Scope, Target
+from exporter.core.places import Account, Scope, Target
 from exporter.cost.settings import CostSettings
 from exporter.cube.months import CubeMonths
 from exporter.cube.settings import CostBreakdownsSettings
@@ -27,7 +27,11 @@ from exporter.declarations.calls import FreeCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.declarations.view import View, ViewContext
-from exporter.exports.delivery.bucket import ExportBucket, MissingError
+from exporter.exports.athena.books import AthenaBooks
+from exporter.exports.athena.month import AthenaEngine
+from exporter.exports.athena.queries import AthenaQueries
+from exporter.exports.athena.workgroup import find_workgroup
+from exporter.exports.delivery.bucket import ExportBucket, MissingError, reader_account
 from exporter.exports.delivery.discovery import (
     HOW_TO_MAKE_ONE,
     IAM_ACTIONS,
@@ -75,7 +79,7 @@ def collect(ctx: Context[CostExportSettings], target: Target) -> Iterable[Sample
     if reason := why_not(found, settings, ctx.sections.of(CostSettings)):
         raise AwsError(Kind.EXPORT, reason)
     bucket = open_bucket(ctx.aws, payer, found, settings)
-    importer = _importer(ctx, found, bucket)
+    importer = _importer(ctx, found, bucket, _athena(ctx, payer, found))
     failures: dict[date, AwsError] = {}
     for month in _due_months(ctx):
         if ctx.deadline is not None and ctx.deadline.remaining() <= 0:
@@ -111,7 +115,32 @@ def why_not(found: FoundExport, settings: CostExportSettings, cost: CostSettings
     return refusal(found, settings)
 
 
-def _importer(ctx: Context[CostExportSettings], found: FoundExport, bucket: ExportBucket) -> MonthImporter:
+def _athena(
+    ctx: Context[CostExportSettings], payer: Account | None, found: FoundExport
+) -> AthenaEngine | None:
+    """Athena, where it sums the lines; AwsError if its workgroup does not bound what a query costs."""
+    settings = ctx.settings
+    if settings.engine != "athena" or settings.athena is None:
+        return None
+    account = reader_account(settings.role_arn, settings.external_id) or payer
+    region = settings.athena.region or found.region
+    queries = AthenaQueries(
+        aws=ctx.aws,
+        account=account,
+        region=region,
+        settings=settings.athena,
+        workgroup=find_workgroup(ctx.aws, account, region, settings.athena),
+        books=AthenaBooks(ctx.ledger, ctx.aws.meter, settings.athena.usd_per_terabyte),
+    )
+    return AthenaEngine(queries=queries, settings=settings.athena)
+
+
+def _importer(
+    ctx: Context[CostExportSettings],
+    found: FoundExport,
+    bucket: ExportBucket,
+    athena: AthenaEngine | None,
+) -> MonthImporter:
     from exporter.exports.importing import ImportSettings, MonthImporter
 
     kept = ctx.sections.of(CostBreakdownsSettings)
@@ -131,6 +160,7 @@ def _importer(ctx: Context[CostExportSettings], found: FoundExport, bucket: Expo
         clock=ctx.clock,
         known_names=ctx.names,
         committed=ctx.committed,
+        athena=athena,
     )
 
 

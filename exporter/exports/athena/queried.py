@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from exporter.exports.athena.source import ACCOUNT, PATH, AthenaLines, found_query, missing_types
 from exporter.exports.line_columns import literal
