@@ -26,6 +26,7 @@ CLOUDWATCH_REQUEST_USD = Decimal("0.00001")
 FIRST_FILL = "first_fill"
 ATHENA = "athena"
 """A query of Athena is priced by what it scans, which only its end shows: see `Meter.reserve`."""
+ATHENA_QUERY = ("athena", "StartQueryExecution")
 _CLASS_OF_SERVICE = {"ce": "cost", "cloudwatch": "usage", "athena": ATHENA}
 
 
@@ -149,7 +150,7 @@ class Meter:
     def expect(self, service: str, operation: str) -> None:
         """Count an operation's requests and charges from 0, so that `increase()` sees the first one."""
         self._requests.labels(service, operation, "ok")
-        if unit_price(service, operation):
+        if unit_price(service, operation) or (service, operation) == ATHENA_QUERY:
             self._charged.labels(service, operation)
 
     def after(self, service: str, operation: str, status: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -27,10 +26,8 @@ from exporter.declarations.calls import FreeCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.declarations.view import View, ViewContext
-from exporter.exports.athena.books import AthenaBooks
-from exporter.exports.athena.month import AthenaEngine
-from exporter.exports.athena.queries import AthenaQueries
-from exporter.exports.athena.workgroup import find_workgroup
+from exporter.exports.athena.month import AthenaEngine, open_athena
+from exporter.exports.athena.price import S3_REQUEST_USD, athena_calls
 from exporter.exports.delivery.bucket import ExportBucket, MissingError, reader_account
 from exporter.exports.delivery.discovery import (
     HOW_TO_MAKE_ONE,
@@ -62,7 +59,6 @@ _ASSUMED_LINES_A_FILE = 500_000
 _ASSUMED_BYTES_A_LINE = 125
 _DELIVERIES_A_DAY = 3
 """At most, as AWS says."""
-_S3_REQUEST_USD = Decimal("0.0000004")
 
 
 # Reading
@@ -123,16 +119,7 @@ def _athena(
     if settings.engine != "athena" or settings.athena is None:
         return None
     account = reader_account(settings.role_arn, settings.external_id) or payer
-    region = settings.athena.region or found.region
-    queries = AthenaQueries(
-        aws=ctx.aws,
-        account=account,
-        region=region,
-        settings=settings.athena,
-        workgroup=find_workgroup(ctx.aws, account, region, settings.athena),
-        books=AthenaBooks(ctx.ledger, ctx.aws.meter, settings.athena.usd_per_terabyte),
-    )
-    return AthenaEngine(queries=queries, settings=settings.athena)
+    return open_athena(ctx.aws, account, found.region, settings.athena, ctx.ledger)
 
 
 def _importer(
@@ -283,15 +270,18 @@ def free_calls(settings: CostExportSettings, scale: Scale) -> Iterator[FreeCall]
         operation="HeadObject",
         per_month=looked + deliveries * (files + 1),
         note="manifests, and each file of a delivery",
-        usd_each=_S3_REQUEST_USD,
+        usd_each=S3_REQUEST_USD,
     )
+    if settings.engine == "athena" and settings.athena is not None:
+        yield from athena_calls(settings.athena, interval, deliveries, lines * _ASSUMED_BYTES_A_LINE)
+        return
     yield FreeCall(
         service="s3",
         operation="GetObject",
         per_month=times_a_month(_DAILY) * _DELIVERIES_A_DAY * (files + 1),
         note=f"files, about {gigabytes:.0f} GB a month: $0.02/GB where the bucket is in another region,"
         " $0.03 per 10,000 where KMS decrypts them",
-        usd_each=_S3_REQUEST_USD,
+        usd_each=S3_REQUEST_USD,
     )
 
 

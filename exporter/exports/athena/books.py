@@ -9,14 +9,13 @@ from decimal import Decimal
 from math import ceil
 from typing import Literal
 
-from exporter.aws.meter import ATHENA, Meter
+from exporter.aws.meter import ATHENA, ATHENA_QUERY, Meter
 from exporter.core.moments import to_milliseconds, to_moment
 from exporter.core.money import to_units, to_usd
 from exporter.ledger.file import Ledger
 
 State = Literal["open", "done", "over"]
 
-_SERVICE, _OPERATION = "athena", "StartQueryExecution"
 _LEAST_BYTES = 10 << 20
 """What AWS charges for a query that scans less."""
 _MEGABYTE = 1 << 20
@@ -43,6 +42,12 @@ class BookedQuery:
     """Where the list of its results is; of `over`, why."""
 
 
+def query_usd(scanned: int, usd_per_terabyte: Decimal) -> Decimal:
+    """The price of a query that scans so many bytes: by the megabyte, ten at least."""
+    charged = max(_LEAST_BYTES, ceil(scanned / _MEGABYTE) * _MEGABYTE)
+    return to_usd(to_units(usd_per_terabyte * charged / _TERABYTE))
+
+
 class AthenaBooks:
     """The queries of a ledger; each is charged by `meter`."""
 
@@ -53,9 +58,8 @@ class AthenaBooks:
         self._usd_per_terabyte = usd_per_terabyte
 
     def usd(self, scanned: int) -> Decimal:
-        """The price of a query that scans so many bytes: by the megabyte, ten at least."""
-        charged = max(_LEAST_BYTES, ceil(scanned / _MEGABYTE) * _MEGABYTE)
-        return to_usd(to_units(self._usd_per_terabyte * charged / _TERABYTE))
+        """The price of a query that scans so many bytes."""
+        return query_usd(scanned, self._usd_per_terabyte)
 
     def find(self, month: date, name: str) -> BookedQuery | None:
         """The last query of that name."""
@@ -84,7 +88,7 @@ class AthenaBooks:
         """Book a query before it is sent, with all that it may scan; AwsError if that would pass a ceiling."""
         usd, token = self.usd(most_bytes), str(uuid.uuid4())
         with self._ledger.transaction() as db:
-            at = self._meter.reserve(ATHENA, _SERVICE, _OPERATION, usd)
+            at = self._meter.reserve(ATHENA, *ATHENA_QUERY, usd)
             db.execute(
                 "INSERT OR REPLACE INTO athena_queries VALUES (?, ?, ?, ?, NULL, ?, ?, 'open', NULL)",
                 (month.toordinal(), name, digest, token, to_milliseconds(at), to_units(usd)),
@@ -102,7 +106,7 @@ class AthenaBooks:
         """Charge what a query has scanned (None: it was not run); it is forgotten where `state` is None."""
         usd = Decimal(0) if scanned is None else self.usd(scanned)
         with self._ledger.transaction() as db:
-            self._meter.settle(ATHENA, _SERVICE, _OPERATION, query.reserved_at, query.reserved, usd)
+            self._meter.settle(ATHENA, *ATHENA_QUERY, query.reserved_at, query.reserved, usd)
             if state is None:
                 db.execute("DELETE FROM athena_queries WHERE token = ?", (query.token,))
             else:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.aws.clients import Aws
+from exporter.core.places import Account
+from exporter.exports.athena.books import AthenaBooks
 from exporter.exports.athena.queries import AthenaQueries
 from exporter.exports.athena.source import columns_query, of_files, table_name
+from exporter.exports.athena.workgroup import find_workgroup
 from exporter.exports.delivery.bucket import StoredObject
 from exporter.exports.folding import FoldResult, FoldSettings, MonthFold
 from exporter.exports.settings import AthenaSettings
-
-log = logging.getLogger(__name__)
+from exporter.ledger.file import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,3 +62,19 @@ class AthenaEngine:
                     self.queries.results.fetch(stored, path)
                     fold.take(path, name)
                     path.unlink()
+
+
+def open_athena(
+    aws: Aws, account: Account | None, bucket_region: str, settings: AthenaSettings, ledger: Ledger
+) -> AthenaEngine:
+    """The configured engine, as `account`; AwsError(EXPORT) if its workgroup does not bound what a query costs."""
+    region = settings.region or bucket_region
+    queries = AthenaQueries(
+        aws=aws,
+        account=account,
+        region=region,
+        settings=settings,
+        workgroup=find_workgroup(aws, account, region, settings),
+        books=AthenaBooks(ledger, aws.meter, settings.usd_per_terabyte),
+    )
+    return AthenaEngine(queries=queries, settings=settings)
