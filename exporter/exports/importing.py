@@ -192,13 +192,26 @@ class MonthImporter:
         seen = [self._version(stored), *(f"{file.key} {file.etag}" for file in files)]
         version = hashlib.sha256("\n".join(seen).encode()).hexdigest()[:32]
         with self._work_folder(()) as work:
-            found = engine.fold(self._fold_settings(month), version, self.bucket.name, files, work, folder)
+            try:
+                found = engine.fold(
+                    self._fold_settings(month), version, self.bucket.name, files, work, folder
+                )
+            except FoldError:
+                self._require_unchanged(files)  # which would be why
+                raise
+        self._require_unchanged(files)
+        return found
+
+    def _require_unchanged(self, files: Sequence[StoredObject]) -> None:
         for file in files:
-            if self.bucket.look(file.key) != file:
+            try:
+                is_changed = self.bucket.look(file.key) != file
+            except MissingError:
+                is_changed = True
+            if is_changed:
                 raise ChangedError(
                     f"s3://{self.bucket.name}/{file.key} was replaced while the month was read"
                 )
-        return found
 
     def _fold_settings(self, month: date) -> FoldSettings:
         settings = self.settings
