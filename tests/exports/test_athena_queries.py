@@ -135,18 +135,19 @@ def test_each_query_is_charged_by_what_it_scans_and_an_unchanged_month_asks_for_
         bucket = aws.exports.buckets
         export = aws.exports.find("cost")
         key, stored = bucket.list(export.bucket, export.folder("data", MARCH))[0]
+        older = stored.path.read_bytes()
         aws.exports.hold(False)
         aws.clock.set(NOON + timedelta(hours=14))
         aws.exports.deliver(force=True)
         aws.exports.hold()
-        bucket.put(export.bucket, key.replace("00001", "00999"), stored.path.read_bytes())
+        bucket.put(export.bucket, key.replace("00001", "00999"), older)
         before = served(reader)
         reader.read()
         assert served(reader) == held_by_aws(aws) != before
 
 
 def test_more_scanned_bytes_cost_more(aws: SimulatedAws, tmp_path: Path) -> None:
-    aws.athena.size_factor = 1000
+    aws.athena.size_factor = 200
     with asking(aws, tmp_path, usd_per_terabyte=100) as reader:
         reader.read()
         scanned = sum(
@@ -244,6 +245,9 @@ def test_a_table_that_is_not_there_or_has_other_files_is_named(aws: SimulatedAws
     with asking(aws, tmp_path / "none", table="missing") as reader:
         refused(reader, Kind.EXPORT, "failed", "TABLE_NOT_FOUND")
     aws.exports.create("other", manual_discounts=True, months=0)
+    aws.exports.hold(False)
+    aws.exports.deliver()
+    aws.exports.hold()
     with asking(aws, tmp_path / "other", table="other") as reader:
         refused(
             reader, Kind.EXPORT, "The table billing.other", "has no lines of", "files that the manifest names"
@@ -254,6 +258,9 @@ def test_a_table_that_is_not_there_or_has_other_files_is_named(aws: SimulatedAws
 def test_a_table_of_another_kind_is_refused(aws: SimulatedAws, tmp_path: Path) -> None:
     aws.exports.create("focus", table="FOCUS_1_0_AWS", hourly=False, months=0)
     aws.exports.create("text", manual_discounts=True, format="csv", months=0)
+    aws.exports.hold(False)
+    aws.exports.deliver()
+    aws.exports.hold()
     with asking(aws, tmp_path / "focus", table="focus") as reader:
         refused(reader, Kind.EXPORT, "The table billing.focus", "is a FOCUS export")
     with asking(aws, tmp_path / "text", table="text") as reader:
