@@ -93,9 +93,10 @@ bench-live-write: setup ## measure the CPU of one push of the current samples
 bench-scrape: setup ## measure the CPU and the time of a scrape, against prometheus_client and, with go on the PATH, a Go exporter
 	$(BIN)/python -m bench.scrape
 
-bench-export: setup ## measure the CPU and memory of folding 10 million lines of an AWS Data Export, against polars and pyarrow
+bench-export: setup ## measure folding 10 million lines of an AWS Data Export, against polars and pyarrow, and questions over thirteen months
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python -m bench.export fold
+	$(BIN)/python -m bench.cube_questions
 
 bench-first-start: setup ## measure the seconds from a first start to thirteen months in Prometheus
 	$(BIN)/python -m bench.first_start

@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--groups-per-page", type=int, default=default.groups_per_page)
     parser.add_argument("--instances", type=int, default=default.instances, help="per account and region")
     parser.add_argument("--external-id", default=None, help="what AssumeRole must present")
+    parser.add_argument("--varied-charges", action="store_true", help="charges of every line type")
+    parser.add_argument("--inventory-resources", action="store_true", help="cost bears the inventory's ids")
+    parser.add_argument("--export", metavar="NAME", help="a data export of CUR 2.0, of all of its past")
     parser.add_argument(
         "--now", type=datetime.fromisoformat, default=None, help="ISO 8601; the clock stands still"
     )
@@ -46,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             groups_per_page=options.groups_per_page,
             instances=options.instances,
             external_id=options.external_id,
+            varied_charges=options.varied_charges,
+            inventory_resources=options.inventory_resources,
             now=now,
         )
     except ValueError as error:
@@ -58,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     with SimulatedAws(spec, port=options.port) as aws:
+        if options.export:
+            aws.exports.create(options.export, months=spec.days // 31, manual_discounts=spec.varied_charges)
         ready = {"url": aws.url, "payer": aws.payer_id, "pid": os.getpid(), "environment": aws.environment()}
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()

@@ -8,7 +8,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from simulated_aws.cost_truth import Change, CostTruth
+from simulated_aws.cost_truth import CostTruth
+from simulated_aws.generated_costs import Change
 from simulated_aws.input_model import check_input
 from simulated_aws.organization import Organization
 from simulated_aws.wire import AwsCall, AwsError, Tokens

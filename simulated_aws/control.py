@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from simulated_aws.athena.control import athena_routes
-from simulated_aws.cost_truth import METRICS, Change
+from simulated_aws.cost_truth import METRICS
 from simulated_aws.exports.control import Handler, export_routes
+from simulated_aws.generated_costs import Change
 from simulated_aws.wire import Response
 from simulated_aws.world import World
 

@@ -99,6 +99,8 @@ def _used(account_id: str, service: str, region: str, usage_type: str) -> Shares
     by_hour = tuple(weight + (30 if 8 <= hour < 18 else 0) for hour, weight in enumerate(hours))
     plain = usage_type.removeprefix(region_prefix(region))
     kind = next((name for part, name in _KINDS if part in plain), "")
+    if service.endswith("(ECR)"):  # it is stored as S3's objects are
+        kind = "arn:aws:ecr:{region}:{account}:repository/repository-{id}"
     if not kind:
         return Shares(("",), (_WHOLE,), by_hour)
     weights = [1 + next(draws) % 100 for _ in range(1 + next(draws) % RESOURCES)]

@@ -19,7 +19,8 @@ class OrganizationSpec:
     `instances` is how many EC2 instances an account has in each region. `partition` is that of identities and roles.
     `varied_charges` adds what an export has a line type of its own for: a marketplace product, private rate and
     bundled discounts, a flat rate subscription, Savings Plans and reservations paid upfront, a refunded fee; it also
-    puts the fees of Savings Plans under the service that Cost Explorer has for them.
+    puts the fees of Savings Plans under the service that Cost Explorer has for them. `inventory_resources` gives the
+    cost of resources the ids that the inventory has, which fills the accounts when an export is written.
     Raises ValueError when a number is out of range or `now` is naive.
     """
 
@@ -39,6 +40,7 @@ class OrganizationSpec:
     currency: str = "USD"
     partition: str = "aws"
     varied_charges: bool = False
+    inventory_resources: bool = False
 
     def __post_init__(self) -> None:
         for name in ("accounts", "services", "groups_per_page", "days", "refresh_minutes"):

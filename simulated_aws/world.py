@@ -15,16 +15,18 @@ from simulated_aws.cost_allocation import CostAllocation
 from simulated_aws.cost_dimensions import Allocation
 from simulated_aws.cost_explorer import CostExplorer
 from simulated_aws.cost_optimization_hub import CostOptimizationHub
-from simulated_aws.cost_truth import Change, CostTruth, ExplicitCost, ExplicitCosts, GeneratedCosts
+from simulated_aws.cost_truth import CostTruth, ExplicitCost, ExplicitCosts
 from simulated_aws.exports.api import ExportsApi
-from simulated_aws.exports.delivery import DataExports
+from simulated_aws.exports.data_exports import DataExports
 from simulated_aws.faults import Faults
+from simulated_aws.generated_costs import Change, GeneratedCosts
 from simulated_aws.identity import Identity
 from simulated_aws.inventory import Inventory
 from simulated_aws.metric_truth import MetricTruth
 from simulated_aws.organization import Account, Organization, OrganizationsApi
 from simulated_aws.pricing import Pricing
 from simulated_aws.request_log import RequestLog
+from simulated_aws.resource_ids import ResourceIds
 from simulated_aws.service_catalog import resolve_service
 from simulated_aws.spec import OrganizationSpec, SimulatedClock
 from simulated_aws.wire import Tokens
@@ -48,6 +50,8 @@ class World:
         self._generated = GeneratedCosts(self.spec, self.organization)
         self.cost_allocation = CostAllocation(self.organization, self.clock.now, tokens)
         self.truth = CostTruth(self._generated, self.organization, self.clock.now, self._allocation)
+        if self.spec.inventory_resources:
+            self.truth.resource_ids = ResourceIds(self.inventory)
         self.cost_explorer = CostExplorer(
             self.spec, self.organization, self._generated, self.clock.now, tokens, self._allocation
         )

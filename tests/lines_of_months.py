@@ -90,7 +90,15 @@ def write_lines(path: str, lines: Sequence[Line], dimensions: Collection[str] = 
         )
 
 
-def commit_ledger(ledger: Ledger, days: Iterable[date], lines: Iterable[Line], at: datetime) -> None:
+def commit_ledger(
+    ledger: Ledger,
+    days: Iterable[date],
+    lines: Iterable[Line],
+    at: datetime,
+    *,
+    source: Source = "cost_explorer",
+    cost_types: Collection[str] = AMOUNTS,
+) -> None:
     """What the ledger holds of these days by account and service."""
     sums: defaultdict[tuple[date, str, str], list[int]] = defaultdict(lambda: [0] * len(AMOUNTS))
     for line in lines:
@@ -98,7 +106,7 @@ def commit_ledger(ledger: Ledger, days: Iterable[date], lines: Iterable[Line], a
             sums[line.day, line.account, line.service][index] += units or 0
     known = dict.fromkeys(days, False)
     costs = {key: Units(*amounts) for key, amounts in sums.items() if key[0] in known}
-    ledger.reads.commit(CostRead(at, known, costs))
+    ledger.reads.commit(CostRead(at, known, costs, source, tuple(cost_types)))
 
 
 def commit_values(
@@ -137,6 +145,7 @@ def commit_export(
     dimensions: Collection[str] = DIMENSIONS,
     until: date | None = None,
     details: dict[str, object] | None = None,
+    cost_types: Collection[str] = AMOUNTS,
 ) -> None:
     """A month of an export, whole."""
     at = at or datetime.combine(month_start(month, -1), datetime.min.time(), UTC) + timedelta(days=2)
@@ -145,6 +154,6 @@ def commit_export(
     folder = months.new_folder(month)
     write_lines(str(folder / LINES), lines, dimensions)
     with ledger.transaction():
-        commit_ledger(ledger, days, lines, at)
+        commit_ledger(ledger, days, lines, at, source="data_export", cost_types=cost_types)
         months.commit(month, "data_export", version, folder, at, details or {"lines": len(lines)})
     months.remove_superseded()

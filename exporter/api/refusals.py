@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from exporter.api.source import Source
 from exporter.aws.meter import unit_price
+from exporter.collectors.cost import COLLECTOR as COST
 from exporter.collectors.cost_breakdowns import COLLECTOR as BREAKDOWNS
 from exporter.cube.dimensions import Dimension
 from exporter.cube.question import Cannot, Question
@@ -19,10 +20,17 @@ _LIMITS = {
     "together": "reports two keys at a time",
     "resource": "keeps resources for 14 days only",
 }
+_OF_HOURS = {
+    "hours_alone": "hours are known by account and service only: leave out the other keys, or hour",
+    "whole_hours": "hours are known by service of the whole organization only: leave out account, or hour",
+    "no_hours": f"no hour of these days is known: hours are of the last 14 days, from a source that has them ({_DOCS})",
+}
 
 
 def is_read(source: Source, asked: Question) -> bool:
     """Whether the configuration reads the one dimension of a question: its days come, or are not there yet."""
+    if _is_exported(source):
+        return True  # what the export has not delivered is missing
     (dimension,) = asked.dimensions
     settings = source.config.settings(BREAKDOWNS)
     return settings.enabled and settings == _with(settings, dimension, asked.subjects)
@@ -30,16 +38,23 @@ def is_read(source: Source, asked: Question) -> bool:
 
 def explain(source: Source, asked: Question, cannot: Cannot) -> str:
     """The refusal in words for a person."""
-    names = _joined([name.replace("_", " ") if ":" not in name else name for name in asked.keys])
-    verb = "are" if len(asked.keys) > 1 else "is"
     if cannot.why == "not_available":
         return _not_available(cannot.missing)
+    if cannot.why in _OF_HOURS:
+        return _OF_HOURS[cannot.why]
+    names = _joined([name.replace("_", " ") if ":" not in name else name for name in asked.keys])
+    verb = "are" if len(asked.keys) > 1 else "is"
     if cannot.why == "no_duckdb":
         return f'{names} together need DuckDB: pip install "aws-spend-exporter[export]"'
     if cannot.lines_from is not None:
         return (
             f"{names} {verb} known from {cannot.lines_from} on, where the data"
             f" export begins; Cost Explorer, which was read before, {_LIMITS[cannot.why]}"
+        )
+    if _is_exported(source):
+        return (
+            f"{names} {verb} not known of these days: they were read from Cost Explorer, which {_LIMITS[cannot.why]};"
+            " the data export has them from its first month on"
         )
     if cannot.why == "together":
         return f"{names} together are not known from Cost Explorer, which {_LIMITS['together']}: {_EXPORT}"
@@ -48,6 +63,10 @@ def explain(source: Source, asked: Question, cannot: Cannot) -> str:
     (dimension,) = asked.dimensions
     beside = " beside service" if "service" in asked.subjects else ""
     return f"{dimension.name}{beside} is not read: {_switch(source, dimension, asked.subjects)}"
+
+
+def _is_exported(source: Source) -> bool:
+    return source.config.settings(COST).source == "data_export"
 
 
 def _not_available(missing: str) -> str:

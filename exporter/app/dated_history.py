@@ -11,6 +11,7 @@ from exporter.cost.dated_sums import DATED_SUMS, DatedSums
 from exporter.cube.dated import PACKED_KINDS, DatedDimensions
 from exporter.cube.dimensions import DAILY_BY
 from exporter.cube.hours import HOURLY, HOURLY_COST
+from exporter.cube.untagged import UNTAGGED_FAMILIES, DatedUntagged
 from exporter.history.sample_timestamps import COST as DAILY_COST
 from exporter.history.sample_timestamps import daily_values
 from exporter.history.writer import Derive
@@ -18,7 +19,7 @@ from exporter.ledger.file import Ledger
 from exporter.usage.metrics import USAGE_FAMILIES
 
 _BY = {kind: family for kind, family in DAILY_BY.items() if kind not in PACKED_KINDS}
-_FAMILIES = (*DATED_SUMS, *_BY.values(), *USAGE_FAMILIES, OU_INFO, *ASSESSED_FAMILIES)
+_FAMILIES = (*DATED_SUMS, *_BY.values(), *UNTAGGED_FAMILIES, *USAGE_FAMILIES, OU_INFO, *ASSESSED_FAMILIES)
 _PACKED = (*(DAILY_BY[kind] for kind in PACKED_KINDS), ACCOUNT_INFO)
 DATED_FAMILIES = (*_FAMILIES, *_PACKED, HOURLY)
 """Every dated family other than cost."""
@@ -36,4 +37,5 @@ def derivations(ledger: Ledger, config: Config, clock: Clock) -> tuple[Derive, .
         ledger, cost.cost_type, config.history.dimension_series, window, cost.history_months, clock
     )
     assessed = AssessedHistory(ledger, config.anomalies, window, cost.history_months, clock)
-    return sums.update, dimensions.update, assessed.update
+    untagged = DatedUntagged(ledger, window, cost.history_months, clock)
+    return sums.update, dimensions.update, untagged.update, assessed.update

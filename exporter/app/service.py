@@ -44,6 +44,7 @@ from exporter.core.logs import configure_logging
 from exporter.core.memory import bound_memory
 from exporter.core.moments import Clock, utc_now
 from exporter.core.money import usd_text
+from exporter.cube import lines
 from exporter.cube.months import CubeMonths
 from exporter.history.live import LiveWrite, LiveWriteMetrics
 from exporter.history.sample_timestamps import Stamps
@@ -213,6 +214,7 @@ class Service:
             event.set_result(self._reload())
         started = time.monotonic()
         self._refuse_reloads()
+        lines.interrupt_all()
         end_by = self._end_by or started
         self.history.stop(0)
         self.live_write.stop(0)
@@ -221,6 +223,7 @@ class Service:
         if self._snapshots is not None:
             self._snapshots.stop(end_by)
         server.stop()
+        lines.interrupt_all()  # a question that has begun meanwhile would keep the process from ending
         self._books.close()
         self._answers.close()
         if idle:

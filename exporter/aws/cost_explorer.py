@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal
 
 from exporter.aws.clients import Aws, Deadline
@@ -40,6 +40,9 @@ NON_USAGE_FILTER: Mapping[str, Any] = {
 
 _RESTARTS = 2
 _MOST_PAGES = 100_000
+
+
+Granularity = Literal["HOURLY", "DAILY", "MONTHLY"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def daily_costs(
     end: date,
     group_by: Sequence[str | tuple[str, str]],
     *,
-    granularity: Literal["DAILY", "MONTHLY"] = "DAILY",
+    granularity: Granularity = "DAILY",
     partition: str = "aws",
     record_filter: Mapping[str, Any] | None = None,
     billing_view_arn: str | None = None,
@@ -92,12 +95,14 @@ def daily_costs(
 ) -> DailyCosts:
     """Cost over [start, end) by up to two keys, all pages and cost types; by month, its day is the first asked for.
 
+    By hour, `start`, `end` and the days of the answer are moments on the hour (a `datetime` is a `date`).
+
     A key is a dimension, or a pair such as ("TAG", "team"), whose values come back as `team$platform`.
     Every page is a paid request. AwsError on any failure; nothing of a failed query is returned.
     """
     region = billing_region("ce", partition)
     params: dict[str, Any] = {
-        "TimePeriod": {"Start": start.isoformat(), "End": end.isoformat()},
+        "TimePeriod": {"Start": _text(start), "End": _text(end)},
         "Granularity": granularity,
         "Metrics": list(METRICS.values()),
         "GroupBy": [
@@ -118,6 +123,10 @@ def daily_costs(
             if error.code != "RequestChangedException" or restart == _RESTARTS:
                 raise
     raise AssertionError("unreachable")
+
+
+def _text(at: date) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}" if isinstance(at, datetime) else at.isoformat()
 
 
 def _all_pages(
@@ -161,7 +170,7 @@ def _add_page(collected: _Collected, page: Page, keys: int) -> int:
     units, texts = collected.units, collected.texts
     with reading("Cost Explorer's answer"):
         for period in page.results_by_time:
-            day = period.day
+            day = period.first
             collected.estimated[day] = collected.estimated.get(day, False) or period.estimated
             for group in period.groups:
                 if len(group.keys) != keys:

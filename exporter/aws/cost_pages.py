@@ -7,7 +7,7 @@ is decoded into the few fields that are used, and everything else in it is skipp
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -77,22 +77,23 @@ class Group(msgspec.Struct, rename="pascal", gc=False):
 
 
 class TimePeriod(msgspec.Struct, rename="pascal", gc=False):
-    """The days of a period; only the first is used."""
+    """When a period begins and ends; only the beginning is used."""
 
     start: str
 
 
 class Period(msgspec.Struct, rename="pascal", gc=False):
-    """A day, or a part of one where a page ends in it."""
+    """A day or an hour, or a part of one where a page ends in it."""
 
     time_period: TimePeriod
     estimated: bool
     groups: list[Group]
 
     @property
-    def day(self) -> date:
-        """Its first day; ValueError."""
-        return date.fromisoformat(self.time_period.start)
+    def first(self) -> date:
+        """Its first day, or the moment at which its hour begins; ValueError."""
+        start = self.time_period.start
+        return datetime.fromisoformat(start) if "T" in start else date.fromisoformat(start)
 
 
 class Attributes(msgspec.Struct, rename="pascal", gc=False):

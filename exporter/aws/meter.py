@@ -27,11 +27,17 @@ FIRST_FILL = "first_fill"
 ATHENA = "athena"
 """A query of Athena is priced by what it scans, which only its end shows: see `Meter.reserve`."""
 ATHENA_QUERY = ("athena", "StartQueryExecution")
+HOURLY_USAGE_RECORD = "HourlyUsageRecord"
+"""What AWS hosts for hourly granularity, as `plan` counts it; no request."""
+HOURLY_USAGE_RECORD_USD = Decimal("0.00001")
+"""A month of one: $0.01 per 1,000 of those of the last 14 days."""
 _CLASS_OF_SERVICE = {"ce": "cost", "cloudwatch": "usage", "athena": ATHENA}
 
 
 def unit_price(service: str, operation: str) -> Decimal:
     """What one unit of an operation costs, in USD: a metric of GetMetricData, a request of any other."""
+    if service == "ce" and operation == HOURLY_USAGE_RECORD:
+        return HOURLY_USAGE_RECORD_USD
     if service == "ce":
         return COST_EXPLORER_REQUEST_USD
     if service == "cloudwatch":

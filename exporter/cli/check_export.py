@@ -19,7 +19,7 @@ from exporter.core.moments import utc_now
 from exporter.exports.athena.books import query_usd
 from exporter.exports.athena.workgroup import find_workgroup
 from exporter.exports.delivery.bucket import ExportBucket, MissingError, reader_account
-from exporter.exports.delivery.discovery import HOW_TO_MAKE_ONE, FoundExport, find_export, open_bucket
+from exporter.exports.delivery.discovery import FoundExport, find_export, legacy_refusal, open_bucket
 from exporter.exports.delivery.manifest import (
     MOST_BYTES,
     Manifest,
@@ -137,9 +137,7 @@ class _Check:
                     f"there is no manifest below s3://{bucket.name}/{export.folder}/metadata/: AWS delivers one within"
                     " 24 hours, after all files",
                 ) from None
-            raise AwsError(
-                Kind.EXPORT, f"it is a legacy Cost and Usage Report, which is not read: {HOW_TO_MAKE_ONE}"
-            )
+            raise AwsError(Kind.EXPORT, legacy_refusal(f"s3://{bucket.name}/{export.folder}"))
         newest, oldest = max(delivered), min(delivered)
         stored = delivered[newest]
         manifest = read_manifest(bucket.read(stored, MOST_BYTES), bucket.name, export.folder, newest)

@@ -53,6 +53,8 @@ class Line:
     usd: Decimal
     may_wait: bool = False
     """Whether it is asked for only as far as the ceilings leave room beside the rest."""
+    is_request: bool = True
+    """Whether it is counted among requests, and held against the ceilings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Plan:
     @property
     def requests(self) -> Decimal:
         """Requests a month, free ones included: each is an event in CloudTrail."""
-        return sum((line.requests for line in self.lines), Decimal(0))
+        return sum((line.requests for line in self.lines if line.is_request), Decimal(0))
 
 
 def scale_for(
@@ -203,7 +205,7 @@ def needed_usd(config: Config, scale: Scale) -> Decimal:
             call.per_month * unit_price(call.service, call.operation)
             for collector in _running(config)
             for call in collector.paid_calls(config.settings(collector), scale)
-            if budget_of(call.service) == "cost" and not call.may_wait
+            if budget_of(call.service) == "cost" and not call.may_wait and call.is_request
         ),
         Decimal(0),
     )
@@ -271,7 +273,8 @@ def declared_requests(config: Config) -> set[tuple[str, str]]:
     for collector in _running(config):
         settings = config.settings(collector)
         for call in collector.paid_calls(settings, _SMALLEST):
-            found.add((call.service, call.operation))
+            if call.is_request:
+                found.add((call.service, call.operation))
         for free in collector.free_calls(settings, _SMALLEST) if collector.free_calls else ():
             found.add((free.service, free.operation))
     return found
@@ -298,6 +301,7 @@ def _lines(config: Config, collector: AnyCollector, scale: Scale, settings: Any)
             call.per_month,
             call.per_month * unit_price(call.service, call.operation),
             call.may_wait,
+            call.is_request,
         )
         for call in collector.paid_calls(settings, scale)
     ]
@@ -334,7 +338,11 @@ def _over(config: Config, lines: list[Line], fill: Decimal) -> list[str]:
     over = []
     for budget in _BUDGETS:
         month = sum(
-            (line.usd for line in lines if budget_of(line.service) == budget and not line.may_wait),
+            (
+                line.usd
+                for line in lines
+                if budget_of(line.service) == budget and not line.may_wait and line.is_request
+            ),
             Decimal(0),
         )
         limits = config.ceilings.limits(budget)

@@ -30,11 +30,11 @@ from exporter.exports.athena.month import AthenaEngine, open_athena
 from exporter.exports.athena.price import S3_REQUEST_USD, athena_calls
 from exporter.exports.delivery.bucket import ExportBucket, MissingError, reader_account
 from exporter.exports.delivery.discovery import (
-    HOW_TO_MAKE_ONE,
     IAM_ACTIONS,
     SERVICE,
     FoundExport,
     find_export,
+    legacy_refusal,
     open_bucket,
     refusal,
 )
@@ -139,6 +139,7 @@ def _importer(
         settings=ImportSettings(
             tags=kept.tags,
             cost_categories=kept.cost_categories,
+            untagged=kept.untagged,
             values=kept.values,
             resources=settings.resources,
             memory_mb=settings.memory,
@@ -189,7 +190,7 @@ def _why_missing(
     except (MissingError, AwsError):
         pass
     else:
-        return f"{where} is a legacy Cost and Usage Report, which is not read: {HOW_TO_MAKE_ONE}"
+        return legacy_refusal(where)
     created = found.status.created_at if found.status is not None else None
     begun = max(start_of_day(month), created or start_of_day(month))
     if now - begun < _FIRST_DELIVERY and (created is not None or _has_months(ctx.ledger)):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, Literal
+from typing import Any
 
 from exporter.aws.clients import Deadline
-from exporter.aws.cost_explorer import DailyCosts, daily_costs
+from exporter.aws.cost_explorer import DailyCosts, Granularity, daily_costs
 from exporter.aws.errors import AwsError, Kind
 from exporter.core.fields import CollectorSettings
 from exporter.core.moments import days_between, month_start
@@ -23,7 +23,7 @@ def ask_costs(
     end: date,
     group_by: Sequence[str | tuple[str, str]],
     *,
-    granularity: Literal["DAILY", "MONTHLY"] = "DAILY",
+    granularity: Granularity = "DAILY",
     record_filter: Mapping[str, Any] | None = None,
     budget: str | None = None,
     deadline: Deadline | None,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from types import MappingProxyType
 
 from exporter.core.amounts import AMOUNTS
 from exporter.core.metric import Family
@@ -16,7 +18,7 @@ from exporter.core.moments import to_milliseconds, to_moment
 from exporter.core.money import row_units
 from exporter.cube.dimensions import OTHER
 from exporter.cube.values import AnyUnits, Source
-from exporter.history.periods import HOUR
+from exporter.history.periods import HOUR, day_of
 from exporter.history.sample_timestamps import LEAST_CHANGE_UNITS, MOST_UNSENT_UNITS, DatedSource
 from exporter.ledger.file import Ledger
 
@@ -52,13 +54,16 @@ def commit(
     observed_at: datetime,
     hours: Collection[datetime],
     costs: Mapping[HourKey, AnyUnits],
+    *,
+    cost_changes: Mapping[date, int] = MappingProxyType({}),
     most_series: int = _MOST_SERIES,
 ) -> None:
     """Replace `hours` (aware, on the hour) as AWS showed them at `observed_at`; a key that is missing cost nothing.
 
     Amounts are in units of 1e-10 USD, None where the source has no such cost type. Of more than `most_series` accounts
     and services, the smallest services of each account are summed as `other`. Hours that are older than two weeks are
-    removed from the ledger.
+    removed from the ledger. `cost_changes` is how often the ledger's cost of a day had changed when its hours were
+    read.
     """
     numbers_read = sorted({HOUR.number(hour) for hour in hours})
     by_hour: defaultdict[int, dict[tuple[str, str], AnyUnits]] = defaultdict(dict)
@@ -89,9 +94,10 @@ def commit(
             )
         db.executemany(
             # Whoever follows the hours must see two reads within a millisecond as two.
-            "INSERT INTO hours (hour, read_at, source) VALUES (?, ?, ?) ON CONFLICT (hour) DO UPDATE SET"
-            " read_at = MAX(read_at + 1, excluded.read_at), source = excluded.source",
-            [(hour, at, source) for hour in numbers_read],
+            "INSERT INTO hours (hour, read_at, source, cost_changes) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (hour) DO UPDATE SET read_at = MAX(read_at + 1, excluded.read_at),"
+            " source = excluded.source, cost_changes = excluded.cost_changes",
+            [(hour, at, source, cost_changes.get(day_of(HOUR.at(hour)), 0)) for hour in numbers_read],
         )
         oldest = HOUR.number(observed_at - _PRUNED_AFTER)
         for table in ("hour_costs", "hour_stamps", "hours", "history_hours"):
@@ -122,14 +128,26 @@ def _plus(one: AnyUnits, other: AnyUnits) -> AnyUnits:
     return a, b, c, d, e
 
 
-def read_hours(ledger: Ledger, start: datetime, end: datetime) -> dict[datetime, tuple[datetime, Source]]:
-    """The hours of [start, end) that were read, with when and of which source last."""
+@dataclass(frozen=True, slots=True)
+class HourState:
+    """What is known of the last read of an hour."""
+
+    read_at: datetime
+    source: Source
+    cost_changes: int
+
+
+def read_hours(ledger: Ledger, start: datetime, end: datetime) -> dict[datetime, HourState]:
+    """The hours of [start, end) that were read."""
     with ledger.connection() as db:
         rows = db.execute(
-            "SELECT hour, read_at, source FROM hours WHERE hour >= ? AND hour < ? ORDER BY hour",
+            "SELECT hour, read_at, source, cost_changes FROM hours WHERE hour >= ? AND hour < ? ORDER BY hour",
             HOUR.numbers(start, end),
         ).fetchall()
-    return {to_moment(hour * HOUR.milliseconds): (to_moment(at), source) for hour, at, source in rows}
+    return {
+        to_moment(hour * HOUR.milliseconds): HourState(to_moment(at), source, changes)
+        for hour, at, source, changes in rows
+    }
 
 
 def sums(ledger: Ledger, start: datetime, end: datetime, cost_type: str) -> dict[HourKey, int | None]:

@@ -30,6 +30,10 @@ _COLUMNS = {"account": "account_id"}
 _NARROW = "ask for fewer days or dimensions, or add filters"
 
 
+_open: set[DuckDBPyConnection] = set()
+_open_lock = threading.Lock()
+
+
 class LinesError(ValueError):
     """There is no answer, for the reason in the text."""
 
@@ -51,6 +55,13 @@ def is_installed() -> bool:
     return find_spec("duckdb") is not None
 
 
+def interrupt_all() -> None:
+    """End every question that is being answered, with LinesError: the process ends."""
+    with _open_lock:
+        for db in _open:
+            db.interrupt()
+
+
 def sums(
     files: Sequence[Path], by: Sequence[str], chosen: Filter, cost_type: str, *, seconds: float = _SECONDS
 ) -> dict[tuple[str, ...], int]:
@@ -69,7 +80,7 @@ def sums(
         condition, given = _condition(chosen, columns)
         rows = db.execute(
             f"SELECT {''.join(f'{key}, ' for key in keys)}SUM({cost_type})"  # noqa: S608 # names of columns of the files
-            f" FROM read_parquet(?, union_by_name = true) WHERE {condition}"
+            f" FROM read_parquet(?, union_by_name = true, hive_partitioning = false) WHERE {condition}"
             f"{' GROUP BY ALL' if keys else ''} LIMIT {MOST_GROUPS + 1}",
             [[str(path) for path in files], *given],
         ).fetchall()
@@ -86,7 +97,7 @@ def values(files: Sequence[Path], dimension: str, *, seconds: float = _SECONDS) 
     with _opened(files, seconds) as db:
         column = _expression(dimension, _columns(db, files))
         rows = db.execute(
-            f"SELECT DISTINCT {column} FROM read_parquet(?, union_by_name = true)"  # noqa: S608 # a column of the files
+            f"SELECT DISTINCT {column} FROM read_parquet(?, union_by_name = true, hive_partitioning = false)"  # noqa: S608 # a column of the files
             f" WHERE {column} IS NOT NULL LIMIT {MOST_GROUPS}",
             [[str(path) for path in files]],
         ).fetchall()
@@ -109,7 +120,7 @@ def unknown(files: Sequence[Path], keys: Sequence[str], *, seconds: float = _SEC
                 there = [key for key in asked if _COLUMNS.get(key, key) in columns]
                 counts = ", ".join(f"COUNT({_expression(key, columns)})" for key in there)
                 total, *found = db.execute(
-                    f"SELECT COUNT(*){', ' if counts else ''}{counts} FROM read_parquet(?)",  # noqa: S608 # columns of the file
+                    f"SELECT COUNT(*){', ' if counts else ''}{counts} FROM read_parquet(?, hive_partitioning = false)",  # noqa: S608 # columns of the file
                     [[str(path)]],
                 ).fetchall()[0]
                 known = {key for key, count in zip(there, found, strict=True) if count == total}
@@ -124,7 +135,8 @@ def unknown(files: Sequence[Path], keys: Sequence[str], *, seconds: float = _SEC
 
 def _columns(db: DuckDBPyConnection, files: Sequence[Path]) -> frozenset[str]:
     rows = db.execute(
-        "DESCRIBE SELECT * FROM read_parquet(?, union_by_name = true)", [[str(path) for path in files]]
+        "DESCRIBE SELECT * FROM read_parquet(?, union_by_name = true, hive_partitioning = false)",
+        [[str(path) for path in files]],
     ).fetchall()
     return frozenset(row[0] for row in rows)
 
@@ -168,8 +180,16 @@ def _opened(files: Sequence[Path], seconds: float) -> Iterator[DuckDBPyConnectio
             "preserve_insertion_order": False,
         },
     )
-    timer = threading.Timer(seconds, db.interrupt)
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        db.interrupt()
+
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
+    with _open_lock:
+        _open.add(db)
     try:
         db.execute("SET allowed_paths = ?", [[str(path) for path in files]])
         db.execute("SET enable_external_access = false")
@@ -177,14 +197,19 @@ def _opened(files: Sequence[Path], seconds: float) -> Iterator[DuckDBPyConnectio
         timer.start()
         yield db
     except duckdb.InterruptException:
+        if not is_late.is_set():
+            raise LinesError("the exporter is stopping") from None
         raise LinesError(f"no answer within {seconds:g} s: {_NARROW}") from None
     except duckdb.OutOfMemoryException:
         raise LinesError(f"the answer needs more than {_MEMORY} of memory: {_NARROW}") from None
     except duckdb.Error as error:
         if not all(path.exists() for path in files):
             raise LinesGoneError from None
-        raise LinesError(f"lines cannot be read: {error}") from None
+        # Without its advice and the SQL.
+        raise LinesError(f"lines cannot be read: {str(error).splitlines()[0]}") from None
     finally:
         timer.cancel()
+        with _open_lock:
+            _open.discard(db)
         with suppress(duckdb.Error):
             db.close()

@@ -58,10 +58,6 @@ class CubeMonth:
             and day.isoformat() <= self.details.get("last_day", "9")
         )
 
-    def has_cost_type(self, cost_type: str) -> bool:
-        """Whether its source reports a cost type: FOCUS has no gross ones; all where `details` does not list them."""
-        return cost_type in self.details.get("cost_types", (cost_type,))
-
 
 class CubeMonths:
     """The months of one ledger; `folder` lies beside its file."""

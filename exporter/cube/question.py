@@ -1,44 +1,30 @@
-"""One language of questions about cost: days, what the rows are of, and filters; answered from what is stored.
-
-Cost by account, service, day and month is in the ledger; by one dimension beside the account or beside the service in
-the single-key values; by any of the dimensions together in months of lines. Each month is answered from the source
-that it was read from.
-"""
+"""One language of questions about cost: days, what the rows are of, and filters. `exporter.cube.answering` answers them."""
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import cached_property
-from itertools import groupby
-from pathlib import Path
 from typing import Literal
 
-from exporter.core.moments import month_start
-from exporter.cube import lines, values
-from exporter.cube.dimensions import OTHER, Dimension, parse_dimension
-from exporter.cube.lines import LinesError, LinesGoneError
-from exporter.cube.months import LINES, CubeMonth, CubeMonths
-from exporter.cube.values import Beside
-from exporter.ledger.file import Ledger
+from exporter.cube.dimensions import Dimension, parse_dimension
 
 SUBJECTS = ("account", "service")
-TIMES = ("day", "month")
-_DAY = timedelta(days=1)
-_TRIES = 3  # a month is replaced a few times a day
+HOUR = "hour"
+TIMES = (HOUR, "day", "month")
 
-Why = Literal["together", "unread", "resource", "no_duckdb", "not_available"]
+Why = Literal[
+    "together", "unread", "resource", "no_duckdb", "not_available", "hours_alone", "no_hours", "whole_hours"
+]
 
 
 @dataclass(frozen=True)
 class Question:
     """Cost of the days [start, end); the rows are by the keys of `by`, of what matches every filter of `where`.
 
-    Keys are `account`, `service`, `day`, `month` and names of dimensions. A filter names the values of which one has
+    Keys are `account`, `service`, `hour`, `day`, `month` and names of dimensions. A filter names the values of which one has
     to match, of an account or service or dimension; accounts are ids.
     """
 
@@ -71,7 +57,8 @@ class Cannot:
 
     `together`: its keys are not known together. `unread`: they are, but no day was read by the dimension.
     `resource`: Cost Explorer has no resources. `no_duckdb`: lines are there, but not the extra that reads them.
-    `not_available`: the export has no such column.
+    `not_available`: the export has no such column. `hours_alone`: hours are known by account and service only,
+    `whole_hours`: of these hours, by service only. `no_hours`: none was read.
     """
 
     why: Why
@@ -97,7 +84,9 @@ class Answer:
     days: list[date] = field(default_factory=list)
     """The days that are in the sums."""
     missing: list[date] = field(default_factory=list)
-    """The days that were not read."""
+    """The days that were not read; of hours, those of which none was."""
+    missing_hours: list[datetime] = field(default_factory=list)
+    """The hours that were not read, of days of which others were."""
     gaps: list[Gap] = field(default_factory=list)
     in_other: int = 0
     """The cost of `other` of a filtered dimension: what matches the filter may be a part of it."""
@@ -132,262 +121,3 @@ def parse_filter(text: str) -> tuple[str, str]:
     if name in TIMES:
         raise ValueError(f"found {text!r}, expected the first and the last day instead")
     return name, value
-
-
-def answer(ledger: Ledger, question: Question) -> Answer:
-    """The answer of what is stored; `cannot` says why it is none.
-
-    LinesError (a ValueError) for one that is too large, ValueError for a filter by a value that no cost has.
-    """
-    for _ in range(_TRIES):
-        try:
-            return _Answering(ledger, question).run()
-        except LinesGoneError:
-            continue  # its month was replaced meanwhile: another file has it now
-    raise LinesError(
-        f"lines of a month are gone from {CubeMonths(ledger).folder}: it is being replaced, or was removed; ask again"
-    )
-
-
-class _Answering:
-    """Collects the parts of one answer."""
-
-    def __init__(self, ledger: Ledger, question: Question) -> None:
-        self._ledger = ledger
-        self._question = question
-        self._answer = Answer()
-        self._read: set[date] = set()
-        self._files: list[tuple[Path, list[date]]] = []
-        self._unread = False
-        self._blocked: dict[date, Why] = {}
-        """The last days of parts that no store can answer for."""
-        self._lines_from: date | None = None
-
-    def run(self) -> Answer:
-        """LinesGoneError if a month was replaced meanwhile."""
-        question = self._question
-        with _snapshot(self._ledger):
-            months = CubeMonths(self._ledger).all()
-            self._lines_from = min(
-                (held.lines_from for held in months.values() if held.folder is not None), default=None
-            )
-            states = self._ledger.reads.day_states(question.start, question.end)
-            self._read = {day for day, state in states.items() if state.read_at is not None}
-            for month, days in _by_month(question.start, question.end):
-                self._add_month(month, days, months.get(month))
-        self._ask_lines()
-        found = self._answer
-        found.cannot = self._cannot()
-        found.days.sort()
-        found.missing.sort()
-        if found.days and not found.costs and not found.has_other:
-            self._check_values()
-        return found
-
-    def _cannot(self) -> Cannot | None:
-        found = self._answer
-        if self._blocked:
-            begins = self._lines_from if max(self._blocked) < (self._lines_from or date.min) else None
-            return Cannot(next(iter(self._blocked.values())), lines_from=begins)
-        if found.days:
-            return None
-        if found.gaps:
-            return Cannot("not_available", found.gaps[0].missing)
-        return Cannot("unread") if self._unread else None
-
-    def _add_month(self, month: date, days: Sequence[date], held: CubeMonth | None) -> None:
-        if not self._question.dimensions:
-            known = [day for day in days if day in self._read]
-            self._add_missing(days, known)
-            self._add_ledger(month, known, held)
-            return
-        in_lines = [day for day in days if held is not None and held.has_lines_of(day)]
-        if held is None or held.folder is None or not in_lines:
-            self._add_without_lines(month, days)
-            return
-        if lines.is_installed():
-            known = [day for day in in_lines if day in self._read]
-            self._add_missing(in_lines, known)
-            self._read_at(held.read_at)
-            # Of a month that was replaced just now the file may be gone: that is for its reader to find.
-            self._files.append((held.folder / LINES, known))
-        else:
-            self._add_without_lines(month, in_lines, has_lines=True)
-        if others := [day for day in days if not held.has_lines_of(day)]:
-            self._add_without_lines(month, others)
-
-    def _add_without_lines(self, month: date, days: Sequence[date], *, has_lines: bool = False) -> None:
-        """Days that the single-key values answer for, or nothing does; `has_lines` where only DuckDB is missing."""
-        dimensions = self._question.dimensions
-        known = [day for day in days if day in self._read]
-        if len(dimensions) == 1 and len(self._question.subjects) < len(SUBJECTS):
-            if dimensions[0].cost_explorer is None and not has_lines and known:
-                self._blocked[known[-1]] = "resource"
-            self._add_values(month, days, dimensions[0])
-        else:
-            self._add_missing(days, known)
-            if known:
-                self._blocked[known[-1]] = "no_duckdb" if has_lines else "together"
-
-    def _add_missing(self, days: Iterable[date], known: Iterable[date]) -> None:
-        self._answer.missing += sorted(set(days) - set(known))
-
-    def _read_at(self, moment: datetime) -> None:
-        before = self._answer.read_at
-        self._answer.read_at = moment if before is None else max(before, moment)
-
-    def _add_ledger(self, month: date, known: Sequence[date], held: CubeMonth | None) -> None:
-        question = self._question
-        if held is not None and not held.has_cost_type(question.cost_type):
-            self._gap(month, question.cost_type, known)
-            return
-        by_day = "day" in question.by
-        for start, end in _ranges(known):
-            found = self._ledger.cost.units(
-                start,
-                end,
-                question.cost_type,
-                by_day=by_day,
-                accounts=question.where.get("account"),
-                services=question.where.get("service"),
-            )
-            for (day, account_id, service), units in found.items():
-                self._add(month, day, {"account": account_id, "service": service}, units)
-        self._answer.days += known
-
-    def _add_values(self, month: date, days: Sequence[date], dimension: Dimension) -> None:
-        """One dimension, beside the account or beside the service."""
-        question = self._question
-        left = list(days)
-        sides: tuple[Beside, ...] = ("account", "service")
-        for beside in sides:
-            if question.subjects not in ((), (beside,)) or not left:
-                continue
-            states = values.states(self._ledger, dimension, beside, left[0], left[-1] + _DAY)
-            known = [day for day in left if day in states]
-            left = [day for day in left if day not in states]
-            for day in known:
-                self._read_at(states[day].read_at)
-            self._add_known_values(month, known, dimension, beside)
-        self._answer.missing += left
-        self._unread = self._unread or bool(left)
-
-    def _add_known_values(
-        self, month: date, known: Sequence[date], dimension: Dimension, beside: Beside
-    ) -> None:
-        question = self._question
-        wanted = question.where.get(dimension.name)
-        parts: list[tuple[date | None, str, str, int]] = []
-        for start, end in _ranges(known):
-            found = values.sums(
-                self._ledger,
-                dimension,
-                beside,
-                start,
-                end,
-                question.cost_type,
-                subjects=question.where.get(beside),
-                keys=None if wanted is None else wanted | {OTHER},
-                by_day="day" in question.by,
-            )
-            for (day, subject, value), units in found.items():
-                if units is None:
-                    self._gap(month, question.cost_type, known)
-                    return
-                parts.append((day, subject, value, units))
-        for day, subject, value, units in parts:
-            if wanted is not None and value not in wanted:
-                self._add_other(units)
-            else:
-                self._add(month, day, {beside: subject, dimension.name: value}, units)
-        self._answer.days += known
-
-    def _gap(self, month: date, missing: str, days: Sequence[date]) -> None:
-        if days:
-            self._answer.gaps.append(Gap(month, missing))
-
-    def _add(self, month: date, day: date | None, found: Mapping[str, str], units: int) -> None:
-        keys = tuple(
-            f"{month:%Y-%m}"
-            if name == "month"
-            else str(day)  # as `2026-01-31`
-            if name == "day"
-            else found[name]
-            for name in self._question.by
-        )
-        self._answer.costs[keys] += units
-
-    def _add_other(self, units: int) -> None:
-        self._answer.in_other += units
-        self._answer.has_other = True
-
-    def _ask_lines(self) -> None:
-        question = self._question
-        files: list[Path] = []
-        asked: list[date] = []
-        unknown = lines.unknown(
-            [path for path, days in self._files if days], (*question.keys, question.cost_type)
-        )
-        for path, days in self._files:
-            if path in unknown:
-                self._gap(month_start(days[0]), unknown[path], days)
-            elif days:
-                files.append(path)
-                asked += days
-        ranges = _ranges(sorted(asked))
-        for key, units in lines.sums(
-            files, question.by, lines.Filter(ranges, question.where), question.cost_type
-        ).items():
-            self._answer.costs[key] += units
-        self._answer.days += asked
-        resources = question.where.get("resource")
-        if resources is not None and OTHER not in resources and files:
-            rest = {**question.where, "resource": frozenset({OTHER})}
-            for units in lines.sums(files, (), lines.Filter(ranges, rest), question.cost_type).values():
-                self._add_other(units)
-
-    def _check_values(self) -> None:
-        """ValueError for a filter by a value that there is not: its cost is not zero, it is misspelt."""
-        for name, wanted in self._question.where.items():
-            if name in SUBJECTS:
-                continue
-            known = values.known_keys(self._ledger, parse_dimension(name))
-            files = [path for path, _ in self._files]
-            without = lines.unknown(files, [name])
-            known |= lines.values([path for path in files if path not in without], name)
-            for value in sorted(wanted - known):
-                near = difflib.get_close_matches(value, known, n=1)
-                hint = f"; did you mean {near[0]}?" if near and near[0] else ""
-                raise ValueError(f"{name}: found {value!r}, expected a value that has cost{hint}")
-
-
-@contextmanager
-def _snapshot(ledger: Ledger) -> Iterator[None]:
-    """All that is read from the ledger inside is of one moment."""
-    with ledger.connection() as db:
-        if db.in_transaction:
-            yield
-            return
-        db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            db.execute("ROLLBACK")
-
-
-def _by_month(start: date, end: date) -> Iterator[tuple[date, list[date]]]:
-    """The days of [start, end) by the first day of their month."""
-    days = (start + number * _DAY for number in range((end - start).days))
-    for month, found in groupby(days, month_start):
-        yield month, list(found)
-
-
-def _ranges(days: Sequence[date]) -> list[tuple[date, date]]:
-    """Sorted days as half-open ranges."""
-    found: list[tuple[date, date]] = []
-    for day in days:
-        if found and found[-1][1] == day:
-            found[-1] = found[-1][0], day + _DAY
-        else:
-            found.append((day, day + _DAY))
-    return found

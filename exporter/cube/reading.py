@@ -25,6 +25,7 @@ from exporter.cost.refresh_plan import (
     FIRST_SLICE_DAYS,
     GROUPS_A_DAY,
     MOST_VALUES_OF_A_FILTER,
+    SETTLED_AFTER_DAYS,
     CostScale,
     known_scale,
     last_final_bill,
@@ -42,8 +43,11 @@ from exporter.ledger.file import Ledger
 _DAY = timedelta(days=1)
 _ONCE_A_DAY = timedelta(hours=20)  # at any hour of the refreshes
 _AT_NOON = timedelta(hours=12)  # AWS reports nothing of a month in its first hours
-_MOVES_WHOLE = 2  # days: until this age, cost moves in most accounts
-_PERCENT_THAT_MOVES = 3  # of the accounts, on older days, in a day
+_SESSION = timedelta(hours=1)  # after a refresh: older days that moved are read together with it
+_NOTICED_EVERY = (
+    2  # days: of cost that is not read whole, a scan by account shows which older days have moved
+)
+_PERCENT_THAT_MOVES = 5  # of the accounts, on one older day, in a day
 
 ASSUMED_VALUES: Mapping[str, int] = {
     "region": 6,
@@ -151,11 +155,14 @@ def next_read(known: Known, interval: timedelta, now: datetime) -> Read | None:
         run = newest_run(missing)
         return Read(Rank.RECENT, run[0], tomorrow, FIRST_FILL) if run else None
 
-    whole, some = _stale(known, now)
+    due = refresh_due(known, interval, now)
+    yesterday = reads.get(today - _DAY)
+    is_session = now >= due or (yesterday is not None and now < yesterday.whole_at + _SESSION)
+    whole, some = _stale(known, now, known.differing if is_session else {})
     oldest = min(reads)
     gaps = {day for day in missing if day > oldest}
     join = known.scale.days_per_page
-    if now >= refresh_due(known, interval, now):
+    if now >= due:
         run = newest_run({max(today - _DAY, known.first), today} | gaps | whole, join)
         return Read(Rank.REFRESH, run[0], tomorrow)
     # An unread today alone waits for the refresh.
@@ -185,7 +192,9 @@ def refresh_due(known: Known, interval: timedelta, now: datetime) -> datetime:
     return due
 
 
-def _stale(known: Known, now: datetime) -> tuple[set[date], dict[date, frozenset[str]]]:
+def _stale(
+    known: Known, now: datetime, differing: Mapping[date, frozenset[str] | None]
+) -> tuple[set[date], dict[date, frozenset[str]]]:
     """The days before yesterday that are to be read again: those of all subjects, and those of some."""
     today = now.date()
     final_from, final_until, final = last_final_bill(today)
@@ -200,9 +209,9 @@ def _stale(known: Known, now: datetime) -> tuple[set[date], dict[date, frozenset
             or any(rewrite.is_due(day, state.whole_at, now) for rewrite in known.rewrites)
         ):
             whole.add(day)
-        elif day in known.differing:
-            subjects = known.differing[day]
-            if subjects is None or (today - day).days <= _MOVES_WHOLE:
+        elif day in differing:
+            subjects = differing[day]
+            if subjects is None or (today - day).days <= SETTLED_AFTER_DAYS:  # moves in most accounts
                 whole.add(day)
             else:
                 some[day] = subjects
@@ -305,7 +314,8 @@ class _Month:
 def month_of_pages(reading: Reading, scale: Scale, interval: timedelta) -> Decimal:
     """Pages that a month of 30 days takes, by the decisions of `next_read`.
 
-    Assumed to change are, each day, the cost of the day before yesterday, and that of some accounts on older days.
+    Assumed to change are, each day, the cost of the days that have not settled, and that of some accounts on one older
+    day each.
     """
     first = date(2026, 4, 1)  # a month of 30 days after one of 31
     moment = began = start_of_day(first) + timedelta(hours=1)
@@ -313,19 +323,32 @@ def month_of_pages(reading: Reading, scale: Scale, interval: timedelta) -> Decim
     keys = assumed_groups(reading, scale)
     cost = CostScale(scale.accounts, scale.services, keys, scale.groups_per_page)
     subjects = scale.accounts if reading.beside == "account" else scale.services
-    moving = frozenset(map(str, range(-(-subjects * _PERCENT_THAT_MOVES // 100))))
     reads = {
         day: ReadState(moment - interval, "cost_explorer", 0, 0, moment - interval)
         for day in days_between(start, first)
     }
     month = _Month(Known(start, reads, {}, cost, reading.beside), reads)
     month.known = replace(month.known, differing=month.differing)
+    whole = CostScale(scale.accounts, scale.services, scale.keys, scale.groups_per_page)
+    moving = number_of_days = 0
     while moment < start_of_day(first) + timedelta(days=30):
         today = moment.date()
-        for day in days_between(restatable_from(today), today - _DAY):
-            is_new = (today - day).days <= _MOVES_WHOLE
-            if is_new or month.reads[day].read_at + _ONCE_A_DAY <= moment:
-                month.differing[day] = None if is_new or not reading.is_whole else moving
+        before = reads.get(today - 2 * _DAY)
+        if before is None or before.read_at + _ONCE_A_DAY <= moment:
+            settled = today - SETTLED_AFTER_DAYS * _DAY
+            month.differing |= dict.fromkeys(days_between(settled, today - _DAY))
+            # One subject each, of days that are spread over those that AWS restates.
+            older = list(days_between(restatable_from(today), settled))
+            moving += subjects * _PERCENT_THAT_MOVES
+            count = 0
+            if number_of_days % (1 if whole.reads_whole(today) else _NOTICED_EVERY) == 0:
+                count, moving = divmod(moving, 100)
+            number_of_days += 1
+            days = min(count, len(older))
+            for number in range(days):
+                day = older[(2 * number + 1) * len(older) // (2 * days)]
+                names = frozenset(str(name) for name in range(number, count, days))
+                month.differing[day] = names if reading.is_whole else None
         month.read_all(interval, moment)
         moment += interval
     # Intervals need not divide the month.

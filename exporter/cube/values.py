@@ -16,10 +16,11 @@ from exporter.core.amounts import AMOUNTS
 from exporter.core.moments import to_milliseconds, to_moment
 from exporter.core.money import exact_sum_of_sums, joined, stored_sum
 from exporter.cube import tag_months
-from exporter.cube.dimensions import OTHER, Dimension
+from exporter.cube.dimensions import OTHER, Dimension, untagged
 from exporter.ledger.file import Ledger
 
 _DAY = timedelta(days=1)
+_UNTAGGED = untagged("").name + ":"
 
 Beside = Literal["account", "service"]
 """What the subject of a row is."""
@@ -208,9 +209,19 @@ def reads(
 
 def read_dimensions(ledger: Ledger, beside: Beside) -> frozenset[str]:
     """The names of the dimensions of which any day was read."""
+    return frozenset(name for name in _read_names(ledger, beside) if not name.startswith(_UNTAGGED))
+
+
+def untagged_keys(ledger: Ledger) -> tuple[str, ...]:
+    """The tag keys of which untagged usage was read on any day."""
+    names = _read_names(ledger, "account")
+    return tuple(sorted(name.removeprefix(_UNTAGGED) for name in names if name.startswith(_UNTAGGED)))
+
+
+def _read_names(ledger: Ledger, beside: Beside) -> list[str]:
     with ledger.connection() as db:
         rows = db.execute("SELECT DISTINCT dimension FROM cube_reads WHERE beside = ?", (beside,)).fetchall()
-    return frozenset(name for (name,) in rows)
+    return [name for (name,) in rows]
 
 
 def known_keys(ledger: Ledger, dimension: Dimension) -> frozenset[str]:

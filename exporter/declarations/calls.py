@@ -50,6 +50,8 @@ class PaidCall:
     note: str
     may_wait: bool = False
     """Whether it is sent only as far as the ceilings leave room beside all that is not."""
+    is_request: bool = True
+    """False of what AWS bills beside requests: it is priced, and held against no ceiling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

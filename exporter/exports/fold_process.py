@@ -100,7 +100,7 @@ def main() -> None:
             answered = answer(tables, request, queried)
         except FoldFailedError as failed:
             _write(output, error=str(failed))
-            return
+            os._exit(1)  # a thread waits for the input, and an interpreter that ends waits for it
         _write(output, **answered)
         if "result" in answered:
             os._exit(0)  # closing the database would write what is not read again

@@ -24,7 +24,8 @@ class FoldSettings:
     """How many resources of an account keep their id; the others are summed."""
     memory_mb: int = 512
     """About what the process of the fold may take; more is spilled to disk."""
-    threads: int = 2
+    threads: int = 1
+    """A second one shares the work of a file, and takes a third more CPU: both group nearly every key of it."""
     spill: Path
     """A folder for the database of the fold and for what does not fit into memory."""
     hours_from: date | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import shutil
@@ -59,6 +60,10 @@ class MonthFold:
 
     def __enter__(self) -> Self:
         """Start the process; FoldError if it does not start."""
+        if importlib.util.find_spec("duckdb") is None:
+            raise FoldError(
+                "The month was not folded: duckdb is missing; pip install 'aws-spend-exporter[export]'"
+            )
         spill = self._settings.spill
         spill.mkdir(parents=True, exist_ok=True)
         _remove_left_over(spill)

@@ -30,7 +30,7 @@ class LineFile(LineColumns):
     @property
     def relation(self) -> str:
         """SQL that reads the file."""
-        return f"read_parquet({literal(str(self.path))})"
+        return f"read_parquet({literal(str(self.path))}, hive_partitioning = false)"
 
     def at_key(self, column: str, key: str) -> str:
         """SQL of the value that a map has under `key`; NULL if it has none."""
@@ -56,13 +56,13 @@ def open_lines(
     """
     lower = name.lower()
     if lower.endswith(".parquet"):
-        return LineFile(_columns(db, f"SELECT * FROM read_parquet({literal(str(path))})"), path)
+        return _parquet(db, path)
     if not lower.endswith((".csv", ".csv.gz")):
         raise LineFileError("is neither Parquet nor CSV; set the export to Parquet, or to CSV with GZIP")
     compression = "gzip" if lower.endswith(".gz") else "none"
     source = (
         f"read_csv({literal(str(path))}, header = true, all_varchar = true, nullstr = '', delim = ',', quote = '\"', "
-        f"escape = '\"', compression = {literal(compression)}, max_line_size = {_LONGEST_LINE}, parallel = false)"
+        f"escape = '\"', hive_partitioning = false, compression = {literal(compression)}, max_line_size = {_LONGEST_LINE}, parallel = false)"
     )
     columns = _columns(db, f"SELECT * FROM {source}")
     chosen = [
@@ -76,7 +76,12 @@ def open_lines(
     db.execute(
         f"COPY (SELECT {', '.join(chosen)} FROM {source}) TO {literal(str(copy))} (FORMAT parquet, COMPRESSION lz4)"
     )
-    return LineFile(_columns(db, f"SELECT * FROM read_parquet({literal(str(copy))})"), copy)
+    return _parquet(db, copy)
+
+
+def _parquet(db: DuckDBPyConnection, path: Path) -> LineFile:
+    file = LineFile({}, path)
+    return LineFile(_columns(db, f"SELECT * FROM {file.relation}"), path)
 
 
 def _from_text(column: str, kind: str) -> str:

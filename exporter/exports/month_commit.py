@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
 from exporter.core.amounts import AMOUNTS, Units
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.cost.refresh_plan import BILL_IS_FINAL_ON, CostPart
-from exporter.cube import values
+from exporter.cube import hours, values
 from exporter.cube.dimensions import Dimension
 from exporter.cube.months import CubeMonths
 from exporter.exports.fold_settings import FoldResult
@@ -78,10 +78,11 @@ def commit_month(
         read_days = {day: changes[day] for day in days}
         for dimension in dimensions:
             for beside in ("account", "service"):
-                if dimension.name in result.unknown_dimensions:
+                if _column(dimension) in result.unknown_dimensions:
                     values.forget(ledger, dimension, beside, days)
                 else:
                     _commit_values(ledger, lines, folded, dimension, beside, read_days, most_values)
+        _commit_hours(ledger, db, folded, now)
         ledger.accounts.name(folded.names, now.date())
         ledger.pending.drop_within(
             Origin.MONTHS, (CostPart.REREAD, CostPart.OTHER), folded.month, month_start(folded.month, -1)
@@ -137,7 +138,7 @@ class _Lines:
 
     def sums(self, keys: Sequence[str], only: str = "") -> Iterator[tuple[Any, ...]]:
         """Day, keys, and the five cost types in units or None, in the order of days."""
-        named = ", ".join(f'"{key.replace(chr(34), chr(34) * 2)}"' for key in keys)
+        named = ", ".join(map(_quoted, keys))
         sums = ", ".join(f"CASE WHEN count({name}) = count(*) THEN sum({name}) END" for name in AMOUNTS)
         found = self._db.execute(
             f"SELECT day, {named}, {sums} FROM read_parquet($path) WHERE day BETWEEN $first AND $last{only}"  # noqa: S608 # quoted
@@ -161,7 +162,18 @@ def _connect(spill: Path) -> DuckDBPyConnection:
     return duckdb.connect(config=config)
 
 
-_NON_USAGE = f" AND charge_type NOT IN ({', '.join(repr(name) for name in USAGE_RECORD_TYPES)})"
+_USAGE_TYPES = ", ".join(repr(name) for name in USAGE_RECORD_TYPES)
+_NON_USAGE = f" AND charge_type NOT IN ({_USAGE_TYPES})"
+_UNTAGGED_USAGE = f" AND charge_type IN ({_USAGE_TYPES}) AND {{}} = ''"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _column(dimension: Dimension) -> str:
+    """The column of the lines that a dimension is of."""
+    return f"tag:{dimension.key}" if dimension.kind == "untagged" else dimension.name
 
 
 def _commit_cost(ledger: Ledger, lines: _Lines, folded: FoldedMonth, days: Mapping[date, bool]) -> None:
@@ -172,6 +184,28 @@ def _commit_cost(ledger: Ledger, lines: _Lines, folded: FoldedMonth, days: Mappi
             for day, account_id, service, *units in lines.sums(("account_id", "service"), only)
         }
         commit(CostRead(folded.delivered_at, days, costs, "data_export", cost_types))
+
+
+def _commit_hours(ledger: Ledger, db: DuckDBPyConnection, folded: FoldedMonth, now: datetime) -> None:
+    """The hours of the last two weeks, up to the newest that has a line: what is later has not been charged yet."""
+    path = folded.result.paths.get("hours")
+    if path is None or not folded.result.hourly:
+        return
+    first = now.replace(minute=0, second=0, microsecond=0) - hours.HOURS_KEPT
+    rows = db.execute(
+        f"SELECT hour, account_id, service, {', '.join(AMOUNTS)} FROM read_parquet($path) WHERE hour >= $first",  # noqa: S608
+        {"path": str(path), "first": first.replace(tzinfo=None)},
+    ).fetchall()
+    costs: dict[hours.HourKey, values.AnyUnits] = {
+        (hour.replace(tzinfo=UTC), account_id, service): tuple(units)
+        for hour, account_id, service, *units in rows
+    }
+    if not costs:
+        return
+    last = max(hour for hour, _, _ in costs)
+    start = max(first, start_of_day(folded.month))
+    read = [start + timedelta(hours=number) for number in range((last - start) // timedelta(hours=1) + 1)]
+    hours.commit(ledger, "data_export", folded.delivered_at, read, costs)
 
 
 def _whole(units: Sequence[int | None], cost_types: Sequence[str]) -> Units:
@@ -205,7 +239,8 @@ def _commit_values(
     subject = "account_id" if beside == "account" else "service"
     chunk: dict[tuple[date, str, str], values.AnyUnits] = {}
     chunk_days: dict[date, int] = {}
-    for day, rows in groupby(lines.sums((subject, dimension.name)), key=lambda row: row[0]):
+    only = _UNTAGGED_USAGE.format(_quoted(_column(dimension))) if dimension.kind == "untagged" else ""
+    for day, rows in groupby(lines.sums((subject, _column(dimension)), only), key=lambda row: row[0]):
         for _, key, value, *units in rows:
             chunk[day, key, value] = tuple(units)
         chunk_days[day] = left.pop(day)

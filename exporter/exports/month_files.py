@@ -70,7 +70,7 @@ def write_month(tables: MonthTables, folder: Path) -> FoldResult:
             name: found for name, found in sorted(tables.line_types.items()) if name not in KNOWN_LINE_TYPES
         },
         unknown_services=unknown_services,
-        currencies=("USD",),
+        currencies=tuple(sorted(tables.currencies)),
         cost_types=cost_types,
         tags_seen=tuple(sorted(tables.keys_seen)),
         unknown_dimensions=tuple(
@@ -130,7 +130,7 @@ def _fill(db: DuckDBPyConnection, table: str, filled: dict[str, list[Any]]) -> N
 
 def _rank(db: DuckDBPyConnection, tables: MonthTables) -> None:
     """Fill the table `kept` with the resources that keep their id: those with the largest cost of each account."""
-    cost = rank_cost(has_amortized="amortized" not in tables.unavailable)
+    cost = rank_cost(tables.unavailable)
     # Where the largest were chosen already, all that have an id keep it.
     most = "" if tables.is_ranked else f" WHERE place <= {tables.settings.resources}"
     db.execute(

@@ -5,7 +5,7 @@ Columns are grouped by their position: Athena has neither GROUP BY ALL nor alias
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.exports.fold_settings import FoldSettings
@@ -143,11 +143,10 @@ def largest(lines: str, named: Sequence[str], cost: str, most: int) -> str:
     return f"SELECT {', '.join(chosen)}, {sums}, sum(usage) AS usage FROM ({places}) {_group_by(len(keys))}"
 
 
-def rank_cost(*, has_amortized: bool) -> str:
-    """SQL of the cost that decides which resources keep their id."""
-    if has_amortized:
-        return "coalesce(amortized, net_amortized, unblended)"
-    return "coalesce(unblended, net_unblended)"
+def rank_cost(unavailable: Collection[str]) -> str:
+    """The column of the cost that decides which resources keep their id; it is none of those that are not available."""
+    by_preference = ("amortized", "net_amortized", "unblended", "net_unblended")
+    return next(name for name in by_preference if name not in unavailable)
 
 
 def service_keys(product_code: str, usage_type: str, line_type: str, billing_entity: str) -> dict[str, str]:

@@ -49,6 +49,7 @@ class MonthTables:
         """Lines, and units of unblended (FOCUS: net unblended) cost, by line type."""
         self.product_names: dict[str, str] = {}
         """Of product codes that the shipped map does not have."""
+        self.currencies: set[str] = set()
         self.codes: set[str] = set()
         """Product codes of what was looked at last, without those of the shipped map."""
         self.keys_seen: set[str] = set()
@@ -61,7 +62,7 @@ class MonthTables:
         self.is_ranked = False
         """Whether the table of lines has only those resources that keep their id, and the rest as one."""
         self.db = self._open()
-        self._create(self.db)
+        self._create()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         """Create the database; it reads and writes its own folder, and nothing else."""
@@ -86,21 +87,21 @@ class MonthTables:
         db.execute("SET lock_configuration = true")
         return db
 
-    def _create(self, db: duckdb.DuckDBPyConnection) -> None:
+    def _create(self) -> None:
         texts = ", ".join(f"{identifier(name)} VARCHAR" for name in (*KEYS, *self.named))
         amounts = ", ".join(f"{name} BIGINT" for name in AMOUNTS)
         splits = ", ".join(
             [*(f"{name} VARCHAR" for name in SPLIT_KEYS), *(f"{name} BIGINT" for name in SPLIT_AMOUNTS)]
         )
-        db.execute(
+        self.db.execute(
             f"CREATE TABLE lines (day DATE, account_id VARCHAR, {texts}, {amounts}, usage DECIMAL(38,8))"
         )
-        db.execute(
+        self.db.execute(
             f"CREATE TABLE hours (hour TIMESTAMP, account_id VARCHAR, product_code VARCHAR, split_usage_type VARCHAR,"
             f" is_tax BOOLEAN, billing_entity VARCHAR, {amounts})"
         )
-        db.execute(f"CREATE TABLE split (day DATE, account_id VARCHAR, {splits})")
-        db.execute(
+        self.db.execute(f"CREATE TABLE split (day DATE, account_id VARCHAR, {splits})")
+        self.db.execute(
             "CREATE TABLE commitments (day DATE, account_id VARCHAR, arn VARCHAR, line_type VARCHAR,"
             " used BIGINT, unused BIGINT, list_cost BIGINT, end_time VARCHAR)"
         )
@@ -109,7 +110,7 @@ class MonthTables:
         """Fold one file, and return its lines; LineFileError if it is not one of this month's."""
         if name in self.files:
             raise LineFileError("has been folded already")
-        inside = self.folder / f"lines{''.join(Path(name).suffixes)}"
+        inside = self.folder / "lines"  # a name without what DuckDB takes for a pattern
         link(path, inside)
         try:
             file = open_lines(self.db, inside, name, self.folder, self.format.needed)
@@ -138,10 +139,10 @@ class MonthTables:
 
     def take_look(self, source: LineColumns, rows: list[tuple[Any, ...]]) -> int:
         """Take in what is there, the rows of `MonthQueries.look`, and refuse another currency or month; return its lines."""
-        currencies = {row[1] for row in rows if row[1]}
-        if currencies - {_CURRENCY}:
+        self.currencies |= {row[1] for row in rows if row[1]}
+        if self.currencies - {_CURRENCY}:
             raise LineFileError(
-                f"is in {', '.join(sorted(currencies - {_CURRENCY}))}; only {_CURRENCY} is read, and currencies are not summed"
+                f"is in {', '.join(sorted(self.currencies - {_CURRENCY}))}; only {_CURRENCY} is read, and currencies are not summed"
             )
         self._check_period([moment for row in rows for moment in row[9:11] if moment is not None])
         line_types: Counter[str] = Counter()
@@ -218,6 +219,6 @@ def link(path: Path, inside: Path) -> None:
         shutil.copyfile(path, inside)
 
 
-def details(value: Any) -> str:
-    """One line of what DuckDB says."""
-    return " ".join(str(value).split())
+def details(value: Exception) -> str:
+    """What DuckDB says, without its advice and the SQL."""
+    return str(value).splitlines()[0]

@@ -76,10 +76,14 @@ class CostTable:
         cost_type: str,
         *,
         by_day: bool = False,
+        by_subject: bool = True,
         accounts: Collection[str] | None = None,
         services: Collection[str] | None = None,
     ) -> dict[tuple[date | None, str, str], int]:
-        """Units of 1e-10 USD over [start, end) by day (None unless `by_day`), account id and service."""
+        """Units of 1e-10 USD over [start, end) by day (None unless `by_day`), account id and service.
+
+        Both are empty unless `by_subject`. Of all `accounts` and `services` unless some are given.
+        """
         if cost_type not in AMOUNTS:
             raise ValueError(f"{cost_type} is not a cost type")
         given: list[int | str] = [start.toordinal(), end.toordinal()]
@@ -89,17 +93,20 @@ class CostTable:
                 where += f" AND {column} IN ({', '.join('?' * len(names))})"
                 given += sorted(names)
         chosen = f" AND series IN (SELECT id FROM series WHERE TRUE{where})" if where else ""  # noqa: S608 # known columns
-        day = "day" if by_day else "NULL"
+        day, series = "day" if by_day else "NULL", "series" if by_subject else "NULL"
         with self._database.connection() as db:
             rows = db.execute(
-                f"SELECT day_of_row, account_id, service, summed.* FROM (SELECT {exact_sum(f'total_{cost_type}')},"  # noqa: S608 # a known column
-                f" {day} AS day_of_row, series FROM cost WHERE day >= ? AND day < ?{chosen}"
-                " GROUP BY day_of_row, series) AS summed JOIN series ON series.id = summed.series",
+                # Summed before it is joined: half the time of the other way round.
+                f"SELECT summed.*, account_id, service FROM (SELECT {exact_sum(f'total_{cost_type}')},"  # noqa: S608 # a known column
+                f" {day} AS day_of_row, {series} AS number FROM cost WHERE day >= ? AND day < ?{chosen}"
+                " GROUP BY day_of_row, number) AS summed LEFT JOIN series ON series.id = number",
                 given,
             ).fetchall()
         return {
-            (date.fromordinal(ordinal) if by_day else None, account_id, service): joined(high, low)
-            for ordinal, account_id, service, high, low, *_ in rows
+            (date.fromordinal(ordinal) if by_day else None, account_id or "", service or ""): joined(
+                high, low
+            )
+            for high, low, ordinal, _, account_id, service in rows
         }
 
     def series(self) -> dict[int, tuple[str, str]]:

@@ -316,7 +316,9 @@ MIGRATIONS = (
         {"".join(f"{name} INTEGER, " for name in AMOUNTS)}
         observed_at INTEGER NOT NULL, PRIMARY KEY (hour, series)
     ) WITHOUT ROWID;
-    CREATE TABLE hours (hour INTEGER PRIMARY KEY, read_at INTEGER NOT NULL, source TEXT NOT NULL);
+    CREATE TABLE hours (
+        hour INTEGER PRIMARY KEY, read_at INTEGER NOT NULL, source TEXT NOT NULL, cost_changes INTEGER NOT NULL
+    );
     CREATE TABLE hour_stamps (
         hour INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES hour_series,
         stamp INTEGER NOT NULL, name_id INTEGER NOT NULL REFERENCES history_names,

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from simulated_aws.athena.api import Athena
 from simulated_aws.athena.tables import Table, TableFile
+from simulated_aws.exports.data_exports import DataExports
 from simulated_aws.exports.definition import CSV
-from simulated_aws.exports.delivery import DataExports
 from simulated_aws.wire import Tokens
 
 _TYPES = {

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from simulated_aws.exports.data_exports import DataExports
 from simulated_aws.exports.definition import LEGACY, Export
-from simulated_aws.exports.delivery import DataExports, Execution
+from simulated_aws.exports.delivery import Execution
 from simulated_aws.input_model import check_input
 from simulated_aws.wire import AwsCall, AwsError, Tokens
 

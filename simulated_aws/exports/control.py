@@ -7,8 +7,8 @@ from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from simulated_aws.exports.data_exports import DataExports
 from simulated_aws.exports.definition import Export
-from simulated_aws.exports.delivery import DataExports
 
 Handler = Callable[[dict[str, str], dict[str, Any]], Any]
 

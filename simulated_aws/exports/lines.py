@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -15,8 +15,7 @@ import numpy.typing as npt
 from simulated_aws.charges import UNIT, Amounts, CostKey, list_cost
 from simulated_aws.cost_dimensions import Allocation
 from simulated_aws.cost_dimensions import operation as operation_of_charge
-from simulated_aws.cost_split import reported_hours, share, shares_of, split
-from simulated_aws.cost_truth import CostSource
+from simulated_aws.cost_split import reported_hours, share, split
 from simulated_aws.exports.pods import COSTS, ECS, EKS, Pod, pod_costs
 from simulated_aws.exports.products import product_of
 from simulated_aws.organization import Organization
@@ -177,7 +176,7 @@ def _check_service(key: CostKey) -> None:
 
 
 def day_lines(
-    source: CostSource,
+    found: Iterable[tuple[CostKey, Amounts]],
     day: date,
     at: datetime,
     numbers: LineKeys,
@@ -187,8 +186,8 @@ def day_lines(
     hourly: bool,
     resources: bool,
 ) -> Iterator[Lines]:
-    """The lines of what is reported about a day at a moment; ValueError where a charge cannot be expressed."""
-    charges = [*(as_focus if focus else as_cur)(source.charges(day, at))]
+    """The lines of the charges that a moment has of a day; ValueError where one cannot be expressed."""
+    charges = [*(as_focus if focus else as_cur)(found)]
     if not charges:
         return
     keys = [line.key for line, _ in charges]
@@ -208,10 +207,10 @@ def day_lines(
 
 
 def pod_lines(
-    source: CostSource, day: date, at: datetime, numbers: LineKeys, *, hourly: bool
+    charges: Iterable[tuple[CostKey, Amounts]], day: date, at: datetime, numbers: LineKeys, *, hourly: bool
 ) -> Iterator[Lines]:
     """The lines of a day that share out the cost of instances among pods; none where there are no clusters."""
-    found = [*pod_costs(source.charges(day, at))]
+    found = [*pod_costs(charges)]
     if not found:
         return
     keys = [
@@ -249,8 +248,11 @@ def _days_since_1970(day: date) -> int:
 class Describer:
     """Writes what the lines of a key have in common, by column."""
 
-    def __init__(self, organization: Organization) -> None:
+    def __init__(
+        self, organization: Organization, resource_ids: Callable[[CostKey], tuple[str, ...]]
+    ) -> None:
         self._organization = organization
+        self._resource_ids = resource_ids
         self._names = {account.id: account.name for account in organization.accounts}
 
     def describe(self, line: LineKey) -> dict[str, Any]:
@@ -295,7 +297,7 @@ class Describer:
             "reservation_end": self._end(reservation, key.usage_type),
             "tags": allocation.tags(key),
             "categories": categories,
-            "resources": (line.pod.arn,) if line.pod else shares_of(key).resources,
+            "resources": (line.pod.arn,) if line.pod else self._resource_ids(key),
             "parent": f"i-0{_uuid(line.pod.cluster)[:8]}" if line.pod else "",
         }
 

@@ -17,7 +17,7 @@ COSTS = ("split_cost", "unused_cost", "net_split_cost", "net_unused_cost")
 
 _NAMESPACES = ("checkout", "search", "kube-system")
 _PODS = 2
-_ON_CONTAINERS = 40  # percent of an account's instances in a region that run them
+_ON_CONTAINERS = 40  # percent of an account's instances in a region that run the pods, or the tasks, of it
 _USED = 75  # percent of those that pods have asked for; the rest is unused
 _BY_RESOURCE = (("vCPU-Hours", 60), ("GB-Hours", 40))  # percent by what is shared out
 _INSTANCES = ("Usage", "SavingsPlanCoveredUsage")
@@ -60,18 +60,18 @@ def pod_costs(
     The cost of instances is the amortized one of on-demand and Savings Plans usage, in accounts that have a cluster.
     """
     instances: dict[tuple[str, str], list[int]] = {}
-    clusters: dict[tuple[str, str], str] = {}
+    clusters: dict[tuple[str, str, str], None] = {}
     for key, amounts in charges:
         place = (key.account_id, key.region)
         if key.service in (EKS, ECS) and key.record_type == "Usage":
-            clusters.setdefault(place, "eks" if key.service == EKS else "ecs")
+            clusters["eks" if key.service == EKS else "ecs", *place] = None
         elif key.service == COMPUTE and key.record_type in _INSTANCES:
             cost = instances.setdefault(place, [0, 0])
             cost[0] += amounts[2]
             cost[1] += amounts[4]
-    for place, kind in clusters.items():
-        if place in instances:
-            yield from _shared_out(_pods(kind, *place), *instances[place])
+    for kind, *where in clusters:
+        cost = instances.get((where[0], where[1]), [0, 0])
+        yield from _shared_out(_pods(kind, where[0], where[1]), cost[0], cost[1])
 
 
 def _shared_out(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -39,11 +40,12 @@ _TEXTS = (
 class MonthWriter:
     """Writes months of one organisation; a DuckDB connection, to be closed."""
 
-    def __init__(self, organization: Organization) -> None:
+    def __init__(self, organization: Organization, truth: CostTruth) -> None:
         import duckdb
 
         self._organization = organization
-        self._describer = Describer(organization)
+        self._truth = truth
+        self._describer = Describer(organization, truth.resource_ids)
         self._connection: duckdb.DuckDBPyConnection = duckdb.connect(":memory:", config={"threads": 2})
         for setting in ("autoinstall_known_extensions", "autoload_known_extensions"):
             self._connection.execute(f"SET {setting} = false")
@@ -52,16 +54,14 @@ class MonthWriter:
         """Let go of the connection."""
         self._connection.close()
 
-    def write(
-        self, export: Export, truth: CostTruth, month: date, at: datetime, invoice: str, folder: Path
-    ) -> list[Path]:
+    def write(self, export: Export, month: date, at: datetime, invoice: str, folder: Path) -> list[Path]:
         """Write the month as it is reported at a moment into files of `folder`, at least one.
 
         Raise ValueError where a charge cannot be a line of the export.
         """
         numbers = LineKeys()
         files: list[Path] = []
-        for chunk in _chunks(self._days(export, truth, month, at, numbers), export.lines_per_file):
+        for chunk in _chunks(self._days(export, month, at, numbers), export.lines_per_file):
             if not chunk and files:
                 break
             self._load_keys(export, numbers)
@@ -70,24 +70,32 @@ class MonthWriter:
             self._copy(export, month, files[-1])
         return files
 
-    def _days(
-        self, export: Export, truth: CostTruth, month: date, at: datetime, numbers: LineKeys
-    ) -> Iterator[Lines]:
-        source = truth.source
+    def columns(self, export: Export, month: date) -> list[tuple[str, str]]:
+        """The names and types, as DuckDB's, of the columns of the files written last."""
+        found = self._connection.execute(f"DESCRIBE {_statement(export, month)}").fetchall()
+        return [(name, kind) for name, kind, *_ in found]
+
+    def _days(self, export: Export, month: date, at: datetime, numbers: LineKeys) -> Iterator[Lines]:
+        own = None if export.account_id == self._organization.payer.id else export.account_id
         day, end = month, min(next_month(month), at.date() + timedelta(days=1))
         while day < end:
+            charges = [
+                (key, amounts)
+                for key, amounts in self._truth.source.charges(day, at)
+                if own in (None, key.account_id)
+            ]
             yield from day_lines(
-                source,
+                charges,
                 day,
                 at,
                 numbers,
-                truth.allocate(day, at),
+                self._truth.allocate(day, at),
                 focus=export.is_focus,
                 hourly=export.hourly,
                 resources=export.resources,
             )
             if export.split_costs:
-                yield from pod_lines(source, day, at, numbers, hourly=export.hourly)
+                yield from pod_lines(charges, day, at, numbers, hourly=export.hourly)
             day += timedelta(days=1)
 
     def _load_keys(self, export: Export, numbers: LineKeys) -> None:
@@ -101,7 +109,7 @@ class MonthWriter:
         for name in ("is_purchase", "is_unused"):
             keys[name] = np.array([each[name] for each in described], dtype=bool)
         maps = {
-            "tags": [{f"user_{key}": value for key, value in each["tags"].items()} for each in described],
+            "tags": [{tag_column(key): value for key, value in each["tags"].items()} for each in described],
             "plain_tags": [each["tags"] for each in described],
             "categories": [each["categories"] for each in described],
             "product": [
@@ -155,20 +163,16 @@ class MonthWriter:
         self._connection.execute(
             f"CREATE OR REPLACE TEMP VIEW {table} AS SELECT {selected} FROM lines l JOIN keys k ON l.key = k.id"  # noqa: S608
         )
-        statement, options = (
-            export.statement(month).replace(LEGACY, CUR_2),
-            "FORMAT parquet, COMPRESSION snappy",
-        )
+        statement, options = _statement(export, month), "FORMAT parquet, COMPRESSION snappy"
         if export.format == CSV:
-            statement = self._as_texts(export, statement)
+            statement = self._as_texts(export, month)
             options = "FORMAT csv, COMPRESSION gzip, HEADER true"
         self._connection.execute(f"COPY ({statement}) TO '{path}' ({options})")
 
-    def _as_texts(self, export: Export, statement: str) -> str:
+    def _as_texts(self, export: Export, month: date) -> str:
         """The statement with maps as JSON and times as AWS writes them into CSV."""
-        found = self._connection.execute(f"DESCRIBE {statement}").fetchall()
         texts = []
-        for name, kind, *_ in found:
+        for name, kind in self.columns(export, month):
             text = f'"{name}"'
             if kind.startswith("MAP"):
                 text = f"to_json({text})"
@@ -178,7 +182,17 @@ class MonthWriter:
                 text = f"strftime({text}, '%Y-%m-%dT%H:%M:%S.000Z')"
             shown = _legacy_name(name) if export.table == LEGACY else name
             texts.append(f'{text} AS "{shown}"')
-        return f"SELECT {', '.join(texts)} FROM ({statement})"  # noqa: S608 - a test's own statement
+        return f"SELECT {', '.join(texts)} FROM ({_statement(export, month)})"  # noqa: S608 - a test's own statement
+
+
+def _statement(export: Export, month: date) -> str:
+    return export.statement(month).replace(f"FROM {LEGACY}", f"FROM {CUR_2}")
+
+
+def tag_column(key: str) -> str:
+    """A tag key as `resource_tags` has it: in lower snake case, after `user_` where users have made it."""
+    snake = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower()).strip("_")
+    return snake if key.startswith("aws:") else f"user_{snake}"
 
 
 def _column(values: Sequence[str]) -> Any:

@@ -183,7 +183,7 @@ def test_more_rows_than_the_limit_are_counted_and_in_the_total(world: tuple[Simu
             "resource is known from 2026-04-01 on, where the data export begins;"
             " Cost Explorer, which was read before, keeps resources for 14 days only",
         ),
-        ("colour", "found 'colour', expected one of account, service, day, month, region"),
+        ("colour", "found 'colour', expected one of account, service, hour, day, month, region"),
     ],
 )
 def test_what_is_not_stored_is_refused_with_where_it_begins(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,8 @@ import pytest
 from export_reader import DAY, reading, truth
 
 from exporter.core.amounts import AMOUNTS
+from exporter.core.money import to_usd
+from exporter.cube import hours
 from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
@@ -41,4 +43,44 @@ def test_the_month_of_an_export_is_cost_explorers_to_the_unit(make_aws: MakeAws,
                     found = reader.values(name, beside, MARCH, end, cost_type)
                     expected = truth(aws, MARCH, end, cost_type, "day", beside, NAMES.get(name, name))
                     assert found == expected, (name, beside, cost_type)
+        assert len(reader.cost(MARCH, end, "unblended")) > 300
         assert aws.requests.count("ce") == 0
+
+
+def test_the_hours_of_the_last_two_weeks_are_those_of_the_bill(make_aws: MakeAws, tmp_path: Path) -> None:
+    aws = make_aws()
+    aws.exports.create(manual_discounts=True)
+    with reading(aws, tmp_path) as reader:
+        reader.read()
+        now = aws.clock.now()
+        first = now.replace(minute=0, second=0, microsecond=0) - hours.HOURS_KEPT
+        for cost_type in AMOUNTS:
+            expected = {
+                key: usd
+                for key, usd in truth(
+                    aws, first.date(), now.date() + DAY, cost_type, "hour", "account", "service"
+                ).items()
+                if key[0] >= f"{first:%Y-%m-%dT%H:%M:%SZ}"
+            }
+            found = {
+                (f"{hour:%Y-%m-%dT%H:%M:%SZ}", account_id, service): to_usd(units)
+                for (hour, account_id, service), units in hours.sums(
+                    reader.ledger, first, now, cost_type
+                ).items()
+                if units
+            }
+            assert found == expected, cost_type
+            assert len(found) > 1_000
+        known = hours.read_hours(reader.ledger, first, now)
+        assert min(known) == first
+        assert {source for _, source in known.values()} == {"data_export"}
+        assert len(known) == (max(known) - min(known)) // timedelta(hours=1) + 1
+
+
+def test_a_daily_export_has_no_hours(make_aws: MakeAws, tmp_path: Path) -> None:
+    aws = make_aws()
+    aws.exports.create(manual_discounts=True, hourly=False)
+    with reading(aws, tmp_path) as reader:
+        reader.read()
+        now = aws.clock.now()
+        assert hours.read_hours(reader.ledger, now - hours.HOURS_KEPT, now) == {}

@@ -32,6 +32,7 @@ from exporter.cost.dated_sums import (
     MONTHLY_BY_ACCOUNT,
     MONTHLY_BY_SERVICE,
 )
+from exporter.cube.untagged import TAGGABLE
 from exporter.expectation.baseline import FEWEST_DAYS
 from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.request import encode_labels
@@ -299,7 +300,13 @@ def test_a_backfill_assesses_the_past_of_a_ledger_that_no_exporter_holds(tmp_pat
     lines = [_family(line) for line in file.read_text().splitlines() if not line.startswith("#")]
     # The first fortnight has nothing to be compared with.
     assessed = (newest - oldest).days + 1 - FEWEST_DAYS
-    by_day = ("aws_cost_daily_usd", DAILY_BY_SERVICE.name, DAILY_BY_ACCOUNT.name, DAILY_NON_USAGE_KNOWN.name)
+    by_day = (
+        "aws_cost_daily_usd",
+        DAILY_BY_SERVICE.name,
+        DAILY_BY_ACCOUNT.name,
+        DAILY_NON_USAGE_KNOWN.name,
+        TAGGABLE.name,
+    )
     by_month = (MONTHLY.name, MONTHLY_BY_SERVICE.name, MONTHLY_BY_ACCOUNT.name)
     assert Counter(lines) == dict.fromkeys(by_day, count) | dict.fromkeys(by_month, 1) | {
         family.name: assessed for family in ASSESSED_FAMILIES

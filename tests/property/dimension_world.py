@@ -29,8 +29,7 @@ from exporter.declarations.context import Context
 from exporter.declarations.sections import Sections
 from exporter.ledger.file import Ledger
 from simulated_aws import ExplicitCost, OrganizationSpec, SimulatedAws
-from simulated_aws.cost_dimensions import cost_category
-from simulated_aws.cost_explorer import dimension_value
+from simulated_aws.cost_dimensions import Allocation, operation
 from simulated_aws.cost_truth import METRICS, CostKey
 
 DAY = timedelta(days=1)
@@ -42,16 +41,6 @@ TEAMS = ("checkout", "data", "")
 Costs = dict[tuple[date, str, str], tuple[int, ...]]
 """The five cost types in units of 1e-10 USD, by day, account id or service, and key; without zeros."""
 
-READERS: Mapping[str, Callable[[CostKey], str]] = {
-    "region": lambda key: key.region,
-    "charge_type": lambda key: key.record_type,
-    "usage_type": lambda key: key.usage_type,
-    "operation": lambda key: dimension_value("OPERATION", key),
-    "billing_entity": lambda key: dimension_value("BILLING_ENTITY", key),
-    "tag": lambda key: dict(key.tags).get("team", ""),
-    "cost_category": lambda key: cost_category("CostCenter", key),
-    "untagged": lambda key: "",
-}
 USAGE = ("Usage", "DiscountedUsage", "SavingsPlanCoveredUsage", "SavingsPlanNegation")
 
 
@@ -135,16 +124,16 @@ class World:
 
     def truth(self, reading: Reading, start: date | None = None) -> Costs:
         """What AWS holds now, from `start` or the first day of the history on."""
-        source, read = self.simulator.truth.source, READERS[reading.dimension.kind]
+        truth = self.simulator.truth
         found: defaultdict[tuple[date, str, str], list[int]] = defaultdict(lambda: [0] * len(AMOUNTS))
         for day in days_between(start or self.first, self.now.date() + DAY):
-            for key, amounts in source.charges(day, self.now):
-                if reading.dimension.kind == "untagged" and (
-                    key.record_type not in USAGE or dict(key.tags).get(reading.dimension.key)
-                ):
+            allocation = truth.allocate(day, self.now)
+            for key, amounts in truth.source.charges(day, self.now):
+                value = value_of(reading, key, allocation)
+                if value is None:
                     continue
                 subject = key.account_id if reading.beside == "account" else key.service
-                sums = found[day, subject, read(key)]
+                sums = found[day, subject, value]
                 for position in range(len(AMOUNTS)):
                     sums[position] += amounts[position]
         assert METRICS[: len(AMOUNTS)] == (
@@ -197,6 +186,29 @@ class World:
             for entry in self.simulator.requests.entries()[start:]
             if entry.service == "ce"
         )
+
+
+def value_of(reading: Reading, key: CostKey, allocation: Allocation) -> str | None:
+    """The key of a charge in one dimension; None where the reading leaves it out."""
+    name = reading.dimension.key
+    match reading.dimension.kind:
+        case "region":
+            return key.region
+        case "charge_type":
+            return key.record_type
+        case "usage_type":
+            return key.usage_type
+        case "operation":
+            return operation(key)
+        case "billing_entity":
+            return key.billing_entity
+        case "tag":
+            return allocation.tag(name, key)
+        case "cost_category":
+            return allocation.category(name, key)
+        case "untagged":
+            return "" if key.record_type in USAGE and not allocation.tag(name, key) else None
+    raise ValueError(reading.name)
 
 
 def drawn_rows(

@@ -310,6 +310,33 @@ def test_columns_appear_in_a_later_month(aws: SimulatedAws) -> None:
         assert ({"discount", "line_item_net_unblended_cost"} <= names) is has
 
 
+def test_a_manifest_names_the_columns_of_its_query(aws: SimulatedAws) -> None:
+    create(
+        aws,
+        months=0,
+        query="SELECT line_item_usage_account_id AS who, resource_tags FROM COST_AND_USAGE_REPORT",
+    )
+    assert manifest(aws)["columns"] == [
+        {"name": "who", "type": "STRING"},
+        {"name": "resource_tags", "type": "MAP<STRING, STRING>"},
+    ]
+
+
+def test_a_month_that_could_not_be_written_is_written_later(aws: SimulatedAws) -> None:
+    """Although nothing of it has changed since."""
+    row = ExplicitCost(
+        JANUARY, aws.payer_id, "AWS Lambda", {"UnblendedCost": Decimal(3)}, "Private Rate Card Discount"
+    )
+    aws.set_costs([row])
+    with pytest.raises(ValueError, match="MANUAL_DISCOUNT"):
+        create(aws)
+    with pytest.raises(ValueError, match="MANUAL_DISCOUNT"):
+        aws.exports.deliver()
+    aws.exports.change("cost", query="", manual_discounts=True)
+    aws.exports.deliver()
+    assert totals(named_files(aws, JANUARY), (), "UnblendedCost") == {(): Decimal(3)}
+
+
 def test_a_tag_backfill_writes_months_anew_at_the_same_cost(aws: SimulatedAws) -> None:
     """A key is absent before the month of its activation, and there after its backfill."""
     aws.cost_allocation.activate_tag("team", MARCH)

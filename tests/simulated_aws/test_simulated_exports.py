@@ -13,7 +13,8 @@ import pytest
 from export_files import FOCUS_METRICS, METRICS, month_files, totals
 
 from simulated_aws import ExplicitCost, OrganizationSpec, SimulatedAws
-from simulated_aws.exports.pods import COSTS
+from simulated_aws.charges import UNIT, CostKey, plain
+from simulated_aws.exports.pods import COSTS, EKS, pod_costs
 from simulated_aws.exports.tables import FOCUS_1_0, FOCUS_1_2
 
 NOW = datetime(2026, 3, 17, 14, 20, tzinfo=UTC)
@@ -201,6 +202,76 @@ def test_split_costs_share_out_what_other_lines_have(aws: SimulatedAws) -> None:
         assert {tuple(row[:4]): row[4] for row in found} == {
             keys[:4]: amount for keys, amount in expected.items() if keys[4] == "eks"
         }
+        assert {keys[4] for keys, amount in expected.items() if amount} == {"eks", "ecs"}
+        tasks = query(
+            aws,
+            f"SELECT sum(split_line_item_{column}::DECIMAL(28, 10)) FROM lines "  # noqa: S608 - names of ours
+            "WHERE line_item_operation = 'ECSTask-EC2' AND line_item_resource_id LIKE 'arn:aws:ecs:%:task/ecs-%/task-%'",
+            "split",
+        )
+        assert tasks == [(sum(amount for keys, amount in expected.items() if keys[4] == "ecs"),)]
+
+
+@pytest.mark.clockless
+def test_pods_share_out_part_of_the_cost_of_instances() -> None:
+    """By hand: of $100 of instances ($97 with the discount), 40 % run pods, of which 25 % is unused."""
+    compute = CostKey(
+        "1", "Amazon Elastic Compute Cloud - Compute", "Usage", "us-east-1", "BoxUsage:m6i.large"
+    )
+    negation = CostKey("1", compute.service, "SavingsPlanNegation", "us-east-1", "BoxUsage:m6i.large")
+    cluster = CostKey("1", EKS, "Usage", "us-east-1", "AmazonEKS-Hours:perCluster")
+    found = [
+        *pod_costs(
+            [(compute, plain(100 * UNIT, 1)), (negation, plain(-50 * UNIT, 0)), (cluster, plain(UNIT, 1))]
+        )
+    ]
+    assert len({pod for pod, *_ in found}) == 6
+    sums = [sum(costs[i] for *_, costs in found) for i in range(len(COSTS))]
+    expected = [Decimal(30), Decimal(10), Decimal("29.1"), Decimal("9.7")]
+    assert [round(Decimal(units).scaleb(-10), 6) for units in sums] == expected
+
+
+def test_an_export_of_a_member_has_its_account_only(aws: SimulatedAws) -> None:
+    member = aws.accounts[1].id
+    aws.exports.create(account=member, hourly=False)
+    aws.exports.deliver()
+    by = ("account", "day")
+    expected = {
+        keys: amount for keys, amount in reported(aws, by, "BlendedCost").items() if keys[0] == member
+    }
+    assert totals(month_files(aws, MARCH), by, "BlendedCost") == expected != {}
+
+
+def test_tag_keys_are_written_as_column_names(aws: SimulatedAws) -> None:
+    """In lower snake case; those that AWS makes have no prefix."""
+    tags = (("CostCenter", "a"), ("my-app:Stage", "b"), ("aws:createdBy", "c"))
+    aws.set_costs([row(tags=tags)])
+    aws.exports.create()
+    aws.exports.deliver()
+    ((found,),) = query(aws, "SELECT DISTINCT map_entries(resource_tags) FROM lines")
+    assert {each["key"]: each["value"] for each in found} == {
+        "user_cost_center": "a",
+        "user_my_app_stage": "b",
+        "aws_created_by": "c",
+    }
+
+
+def test_resources_may_be_those_of_the_inventory() -> None:
+    """As far as it has some: the cost of an instance is found by the id that EC2 lists."""
+    spec = OrganizationSpec(seed=5, accounts=2, services=4, now=NOW, days=20, inventory_resources=True)
+    with SimulatedAws(spec) as aws:
+        aws.exports.create(hourly=False)
+        aws.exports.deliver()
+        found = totals(month_files(aws, MARCH), ("account", "resource"), "UnblendedCost")
+        assert found == reported(aws, ("account", "resource"), "UnblendedCost")
+        account = aws.accounts[1].id
+        instances = set(aws.inventory.instance_ids(account, "us-east-1", create=False))
+        databases = {
+            each.arn for each in aws.inventory.truth(account, "rds", "us-east-1") if each.type == "rds:db"
+        }
+        known = {resource for owner, resource in found if owner == account}
+        assert instances & known
+        assert databases & known
 
 
 def test_lines_are_in_the_currency_of_the_export(aws: SimulatedAws) -> None:

@@ -353,14 +353,16 @@ def test_a_day_settles_and_is_restated(aws: SimulatedAws) -> None:
 
 @pytest.mark.stack
 def test_the_process_prints_its_address_and_ends_on_sigterm() -> None:
-    command = [sys.executable, "-m", "simulated_aws", "--accounts", "3", "--services", "3", "--days", "30",
-               "--now", "2026-03-17T14:20:00Z"]  # fmt: skip
+    command = [sys.executable, "-m", "simulated_aws", "--accounts", "3", "--services", "3", "--days", "40",
+               "--now", "2026-03-17T14:20:00Z", "--varied-charges", "--export", "cost"]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
         assert ready["environment"]["AWS_ENDPOINT_URL"] == ready["url"]
         with urllib3.PoolManager() as pool:
             health = pool.request("GET", ready["url"] + "/_simulator/health", retries=False).json()
+            (export,) = pool.request("GET", ready["url"] + "/_simulator/exports", retries=False).json()
         assert health["now"].startswith("2026-03-17T14:20")
+        assert (export["name"], export["months"], export["manual_discounts"]) == ("cost", 1, True)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0

@@ -11,7 +11,8 @@ from typing import Any
 from simulated_calls import NOW, Client
 
 from simulated_aws import ExplicitCost, OrganizationSpec, SimulatedAws
-from simulated_aws.cost_truth import Charges, ExplicitCosts, GeneratedCosts
+from simulated_aws.cost_truth import Charges, ExplicitCosts
+from simulated_aws.generated_costs import GeneratedCosts
 from simulated_aws.organization import Organization
 
 _THREADS = 4

@@ -14,12 +14,12 @@ from exporter.api.source import DayRange, Endpoint, Source
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.money import to_usd, usd_text
 from exporter.cost.refresh_plan import refreshed_at
-from exporter.cube import question as cube
+from exporter.cube import answering
 from exporter.cube.question import Answer, Question, parse_filter, parse_key
 
 _DEFAULT_DAYS = 30
 _KEYS = (
-    "account, service, day, month, region, usage_type, operation, charge_type, billing_entity, resource,"
+    "account, service, hour, day, month, region, usage_type, operation, charge_type, billing_entity, resource,"
     " tag:<key> or cost_category:<name>"
 )
 
@@ -62,7 +62,7 @@ class Query(DayRange):
 def answer(source: Source, query: Query) -> dict[str, Any]:
     """Rows with `usd` as text, most expensive first.
 
-    `missing_days` have not been read, and the months of `not_available` have no such cost type or dimension: neither
+    `missing_days` (by hour, also `missing_hours` of other days) have not been read, and the months of `not_available` have no such cost type or dimension: neither
     is in the sums. `total_usd` is None where no day is. `rows_left_out` are beyond the limit, and in the total.
     `usd_in_other` is cost of `other` that may match a filter. ValueError for what is not stored, with what to switch on.
     """
@@ -74,7 +74,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         where=_where(source, query),
         cost_type=query.cost_type or source.config.settings(COST).cost_type,
     )
-    found = cube.answer(source.ledger, asked)
+    found = answering.answer(source.ledger, asked)
     if found.cannot is not None and not (found.cannot.why == "unread" and is_read(source, asked)):
         raise ValueError(explain(source, asked, found.cannot))
     rows = sorted(_rows(source, asked, found), key=lambda item: (-item[0], str(item[1])))
@@ -87,6 +87,7 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
         "by": list(asked.by),
         "read_at": read_at.isoformat() if read_at else None,
         "missing_days": [day.isoformat() for day in found.missing],
+        "missing_hours": [f"{hour:%Y-%m-%dT%H:%MZ}" for hour in found.missing_hours],
         "not_available": [
             {"month": f"{gap.month:%Y-%m}", "missing": gap.missing}
             for gap in sorted(found.gaps, key=lambda gap: gap.month)

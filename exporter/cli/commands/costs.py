@@ -32,10 +32,11 @@ F = TypeVar("F", bound=Callable[..., object])
 
 _MOST_ROWS = 100_000
 _KEYS = (
-    "account, service, day, month, region, usage-type, operation, charge-type, billing-entity, resource,"
+    "account, service, hour, day, month, region, usage-type, operation, charge-type, billing-entity, resource,"
     " tag:<key>, cost_category:<name>"
 )
 _WITHOUT = {"resource": "(no resource id)", "region": "(no region)"}
+_TIMES = {"hour", "day", "month"}
 _FILTERS = ("region", "usage-type", "charge-type")
 
 
@@ -145,7 +146,7 @@ def command(
     )
     _print(found, output, top)
     if output == Format.TABLE:
-        if hours:
+        if hours and "hour" not in found.data["by"]:
             note("Cost is known by UTC day: whole days are shown, and the newest may be partial.")
         note(f"Total {dollars(found.data['total_usd'])}, {found.age(utc_now())}.")
 
@@ -169,7 +170,9 @@ def _named(
 def _print(found: CommandAnswer, output: str, top: int | None) -> None:
     data = found.data
     by = list(data["by"])
-    rows = sorted(data["rows"], key=lambda row: row["day"]) if by == ["day"] else data["rows"]
+    rows = data["rows"]
+    if set(by) <= _TIMES:
+        rows = sorted(rows, key=lambda row: [row[key] for key in by])
     shown = rows[:top] if top else rows
     columns = [_column(key) for key in by]
     if "account" in by:
@@ -189,6 +192,9 @@ def _print(found: CommandAnswer, output: str, top: int | None) -> None:
     if data["missing_days"]:
         missing = data["missing_days"]
         note(f"{len(missing)} days have not been read and are not in the sums, e.g. {missing[0]}.")
+    if data["missing_hours"]:
+        missing = data["missing_hours"]
+        note(f"{len(missing)} hours of other days have not been read, e.g. {missing[0]}.")
     for gap in data["not_available"]:
         note(f"{gap['month']} is not in the sums: {gap['missing']} is not in its data export.")
     if data["usd_in_other"] is not None:

@@ -80,7 +80,7 @@ class QueriedMonth:
             for place, expression in enumerate(tables.take_keys(source, keys).values())
         }
         queries = tables.queries(MonthQueries(tables.settings, source, sql), named)
-        cost = rank_cost(has_amortized="amortized" not in tables.unavailable)
+        cost = rank_cost(tables.unavailable)
         queries["lines"] = largest(queries["lines"], tuple(named), cost, tables.settings.resources)
         tables.is_ranked = True
         names = {str(account): str(name) for kind, account, name, _ in found if kind == ACCOUNT}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.core.amounts import AMOUNTS
-from exporter.cube.hours import WHOLE_ORGANIZATION, commit, read_hours, sums
+from exporter.cube.hours import WHOLE_ORGANIZATION, HourState, commit, read_hours, sums
 from exporter.cube.values import AnyUnits, Source
 from exporter.ledger.file import Ledger
 
@@ -41,7 +41,7 @@ def read(
     most: int = 5_000,
 ) -> None:
     found = {key: units(usd) for key, usd in costs.items()}
-    commit(ledger, source, at, hours or {hour for hour, _, _ in costs}, found, most)
+    commit(ledger, source, at, hours or {hour for hour, _, _ in costs}, found, most_series=most)
 
 
 def held(ledger: Ledger, cost_type: str = "unblended") -> dict[tuple[datetime, str, str], int | None]:
@@ -56,8 +56,8 @@ def test_an_hour_is_replaced_and_what_vanishes_is_zero(ledger: Ledger) -> None:
     assert held(ledger) == {ec2: 3 * USD, s3: 0, later: 5 * USD}
     assert held(ledger, "net_amortized") == {ec2: 15 * USD, s3: 0, later: 25 * USD}
     assert read_hours(ledger, FIRST, FIRST + 9 * HOUR) == {
-        FIRST: (NOW + HOUR, "data_export"),
-        FIRST + 3 * HOUR: (NOW, "cost_explorer"),
+        FIRST: HourState(NOW + HOUR, "data_export", 0),
+        FIRST + 3 * HOUR: HourState(NOW, "cost_explorer", 0),
     }
 
 

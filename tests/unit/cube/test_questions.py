@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lines_of_months import Line, all_days, commit_export, commit_ledger, commit_values, write_lines
 
+from exporter.core.amounts import NET_COST_TYPES
+from exporter.cube import hours
 from exporter.cube import lines as cube_lines
+from exporter.cube.answering import answer
 from exporter.cube.lines import LinesError
 from exporter.cube.months import LINES, CubeMonths
-from exporter.cube.question import Cannot, Gap, Question, answer, parse_filter, parse_key
+from exporter.cube.question import Answer, Cannot, Gap, Question, parse_filter, parse_key
 from exporter.ledger.file import Ledger
 
 pytestmark = pytest.mark.clockless
@@ -181,8 +185,7 @@ def test_a_month_without_the_cost_type_or_the_dimension_is_left_out(ledger: Ledg
         replace(line, usage_type=None, amounts=(None, None, None, line.units, line.units))
         for line in LINES_OF_OCTOBER
     ]
-    net = ["net_unblended", "net_amortized"]
-    commit_export(ledger, OCT, focus, details={"cost_types": net})
+    commit_export(ledger, OCT, focus, cost_types=NET_COST_TYPES)
     november = [replace(line, day=NOV) for line in LINES_OF_OCTOBER]
     commit_export(ledger, NOV, november, dimensions=("region", "usage_type", "tag:team"))
     asked = Question(OCT, DEC, ("region",), {}, "unblended")
@@ -248,6 +251,18 @@ def test_no_text_of_a_question_is_sql(text: str, ledger: Ledger, tmp_path: Path)
     assert found.gaps == [Gap(OCT, f"tag:no{text}".strip())]
 
 
+@pytest.mark.parametrize("name", ["region=nowhere", "a*[b]?c", "ü 'x\""])
+def test_a_folder_of_any_name_is_read_as_it_is(name: str, tmp_path: Path) -> None:
+    """DuckDB would take it for a partition, or for a pattern."""
+    (tmp_path / name).mkdir()
+    with closing(Ledger(tmp_path / name / "ledger.sqlite")) as ledger:
+        commit_export(ledger, OCT, LINES_OF_OCTOBER)
+        assert ask(ledger, "region", "usage_type", account=A) == {
+            ("us-east-1", "BoxUsage:m6i.large"): 7,
+            ("eu-west-1", "BoxUsage:m6i.large"): 11,
+        }
+
+
 def test_a_file_that_is_no_part_of_the_question_cannot_be_read(tmp_path: Path) -> None:
     write_lines(str(tmp_path / "a.parquet"), LINES_OF_OCTOBER)
     write_lines(str(tmp_path / "b.parquet"), LINES_OF_OCTOBER)
@@ -307,6 +322,17 @@ def test_a_question_that_takes_too_long_or_has_too_many_rows_says_how_to_narrow_
         db.execute("SELECT range, COUNT(*) FROM range(100000000) GROUP BY ALL")
 
 
+def test_an_end_of_the_process_ends_questions(tmp_path: Path) -> None:
+    path = tmp_path / LINES
+    write_lines(str(path), LINES_OF_OCTOBER)
+    timer = threading.Timer(0.5, cube_lines.interrupt_all)
+    timer.start()
+    with pytest.raises(LinesError, match="the exporter is stopping"), cube_lines._opened([path], 60) as db:
+        db.execute("SELECT SUM(a.range * b.range) FROM range(10000000) a, range(10000000) b")
+    timer.join()
+    assert cube_lines._open == set()
+
+
 def test_sums_are_exact_beyond_64_bits(ledger: Ledger) -> None:
     largest = 2**63 - 1
     commit_export(ledger, OCT, [Line(OCT, f"{number:012d}", "EC2", largest) for number in range(1, 4)])
@@ -329,7 +355,7 @@ def test_keys_are_found_as_people_write_them(text: str, expected: str) -> None:
 
 def test_a_key_that_is_none_names_those_that_are() -> None:
     with pytest.raises(
-        ValueError, match="found 'colour', expected one of account, service, day, month, region"
+        ValueError, match="found 'colour', expected one of account, service, hour, day, month, region"
     ):
         parse_key("colour")
 
@@ -350,6 +376,56 @@ def test_filters_are_parsed(text: str, expected: tuple[str, str]) -> None:
 def test_what_is_no_filter_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="found"):
         parse_filter(text)
+
+
+# Hours
+
+FIRST = datetime(2026, 11, 20, tzinfo=UTC)
+READ = datetime(2026, 11, 21, 6, tzinfo=UTC)
+
+
+def commit_hours(ledger: Ledger, costs: dict[tuple[int, str, str], int | None], read: range) -> None:
+    """Of hours of 2026-11-20 on, every cost type alike."""
+    hour = timedelta(hours=1)
+    hours.commit(
+        ledger,
+        "data_export",
+        READ,
+        [FIRST + number * hour for number in read],
+        {(FIRST + number * hour, *key): (units,) * 5 for (number, *key), units in costs.items()},  # type: ignore[misc]
+    )
+
+
+def hourly(ledger: Ledger, *by: str, **where: str) -> Answer:
+    filters = {name: frozenset({value}) for name, value in where.items()}
+    return answer(ledger, Question(date(2026, 11, 19), date(2026, 11, 22), by, filters, "unblended"))
+
+
+def test_hours_are_answered_by_account_and_service_and_hours_that_were_not_read_are_missing(
+    ledger: Ledger,
+) -> None:
+    commit_hours(ledger, {(0, A, "EC2"): 5, (0, B, "S3"): 7, (25, A, "EC2"): 11}, range(26))
+    found = hourly(ledger, "hour", "service", account=A)
+    assert dict(found.costs) == {("2026-11-20T00:00Z", "EC2"): 5, ("2026-11-21T01:00Z", "EC2"): 11}
+    assert (found.missing, found.days) == ([date(2026, 11, 19)], [date(2026, 11, 20), date(2026, 11, 21)])
+    assert found.missing_hours == [FIRST + timedelta(hours=number) for number in range(26, 48)]
+    assert found.read_at == READ
+    assert dict(hourly(ledger, "hour", "day", "month", service="S3").costs) == {
+        ("2026-11-20T00:00Z", "2026-11-20", "2026-11"): 7
+    }
+
+
+def test_hours_that_are_not_known_so_are_refused_or_left_out(ledger: Ledger) -> None:
+    assert hourly(ledger, "hour").cannot == Cannot("no_hours")
+    assert hourly(ledger, "hour", "region").cannot == Cannot("hours_alone")
+    commit_hours(ledger, {(0, "", "EC2"): 5, (24, "", "EC2"): None}, range(25))
+    found = hourly(ledger, "hour")
+    assert (dict(found.costs), found.gaps, found.cannot) == (
+        {("2026-11-20T00:00Z",): 5},
+        [Gap(date(2026, 11, 1), "unblended")],
+        None,
+    )
+    assert hourly(ledger, "hour", "account").cannot == Cannot("whole_hours")
 
 
 # Any question over any lines

@@ -105,7 +105,7 @@ def test_the_process_ends_with_its_parent_in_the_middle_of_a_file(tmp_path: Path
     assert parent.stdout is not None
     with parent:
         assert parent.stdout.readline() == "ready\n"
-        wait_for("the file is folded", lambda: list((tmp_path / "spill").glob("fold-*/lines.parquet")))
+        wait_for("the file is folded", lambda: list((tmp_path / "spill").glob("fold-*/lines")))
         (child,) = children(parent.pid)
         parent.kill()
     wait_for("the end of the process", lambda: _is_over(child))
@@ -129,7 +129,8 @@ def test_more_memory_than_allowed_is_an_error_that_says_so(tmp_path: Path):
             " FROM range(100000) AS numbers(number)"
         )
         db.table("lines").write_parquet(str(path))
-    with pytest.raises(FoldError, match=r"^a\.parquet needs more than the 10 MB that the fold may use"):
+    words = r"^a\.parquet needs more than the 10 MB that the fold may use: Out of Memory Error: [^\n]{,200}$"
+    with pytest.raises(FoldError, match=words):
         fold_in_process(tmp_path, {"a.parquet": path}, memory_mb=10)
 
 
@@ -153,7 +154,8 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path):
 def test_quotes_in_names_and_keys_are_no_sql(tmp_path: Path):
     odd = 'o\'dd "key"'
     path = write_parquet(tmp_path / "it's.parquet", [line(unblended=1.0, tags={f"user_{odd}": "it's"})])
-    result = fold_in_process(tmp_path / "it's", {"it's.parquet": path}, tags=(odd,))
+    folder = tmp_path / "it's" / "tags=1"  # no partition either, whose column would hide one of the file
+    result = fold_in_process(folder, {"it's.[ab]*.parquet": path}, tags=(odd,))
     assert query(result.paths["lines"], "SELECT COLUMNS('tag:.*') FROM lines") == [("it's",)]
 
 
@@ -181,12 +183,17 @@ def test_what_a_killed_parent_has_left_is_removed_and_what_another_fold_uses_is_
     assert list((tmp_path / "spill").iterdir()) == []
 
 
-def test_the_process_has_no_credentials_and_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_process_has_no_secrets_and_ends_first_when_memory_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
     monkeypatch.setenv("TELEX_TOKEN", "planted")
     with MonthFold(settings(tmp_path)):
-        found = {Path(f"/proc/{child}/environ").read_bytes() for child in processes_of(tmp_path / "spill")}
+        children = set(processes_of(tmp_path / "spill"))
+        found = {Path(f"/proc/{child}/environ").read_bytes() for child in children}
+        scores = {Path(f"/proc/{child}/oom_score_adj").read_text().strip() for child in children}
     assert found
+    assert scores == {"500"}  # Linux kills it before the exporter
     assert not any(b"planted" in environment for environment in found)
 
 
@@ -207,6 +214,19 @@ def test_the_database_reads_and_writes_its_own_folder_only(tmp_path: Path, lines
         with pytest.raises(duckdb.Error):
             db.execute(refused)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "own"]
+
+
+def test_without_duckdb_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "duckdb", None)  # as if it were not installed
+    with pytest.raises(FoldError, match=r"duckdb is missing; pip install 'aws-spend-exporter\[export\]'"):
+        MonthFold(settings(tmp_path)).__enter__()
+
+
+def test_whoever_folds_does_not_load_duckdb():
+    script = (
+        "import sys, exporter.exports.folding; sys.exit('duckdb' in sys.modules or 'numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_the_order_of_files_changes_nothing(tmp_path: Path):
