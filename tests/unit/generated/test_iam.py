@@ -32,7 +32,14 @@ from exporter.generated.iam import (
 )
 
 ROOT = Path(__file__).parents[3]
-WRITING = {"s3:PutObject", "aps:RemoteWrite", "sts:AssumeRole"}
+WRITING = {
+    "s3:PutObject",
+    "aps:RemoteWrite",
+    "athena:StartQueryExecution",
+    "athena:StopQueryExecution",
+    "s3:AbortMultipartUpload",
+    "sts:AssumeRole",
+}
 CALLED_WRITING = {"kms:Decrypt"}
 """Reads, although IAM's list calls them writes."""
 
