@@ -1,4 +1,4 @@
-"""Cost by one dimension is right at its dates: its sums are the account's day, whatever is read, restated or killed."""
+"""Cost by one dimension is right at its dates: its sums are the account's day, however it is read, restated and killed."""
 
 from __future__ import annotations
 
@@ -364,7 +364,7 @@ def test_a_named_key_stays_in_the_current_month_while_it_is_among_twice_as_many(
     assert written == {(DAILY_BY["region"].name, ACCOUNT, key) for key in ("rising", "other")}
 
 
-def test_a_complete_month_names_its_largest_keys_whatever_was_named_before(ledger: Ledger) -> None:
+def test_a_complete_month_names_its_largest_keys_and_no_others(ledger: Ledger) -> None:
     """So that its choice changes with its cost alone."""
     april, last = date(2026, 4, 1), date(2026, 4, 30)
     read(
