@@ -203,6 +203,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with SimulatedAws(spec) as simulated, pytest.MonkeyPatch.context() as patch:
         for name, value in simulated.environment().items():
             patch.setenv(name, value)
+        simulated.cost_explorer.settings.hourly = True
         account = max(simulated.accounts, key=lambda account: account.daily_usd)
         ec2 = "Amazon Elastic Compute Cloud - Compute"
         simulated.inject_spike(account.id, ec2, 4, since=SPIKE, days=1)
