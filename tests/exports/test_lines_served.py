@@ -52,7 +52,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         for name, value in aws.environment().items():
             patched.setenv(name, value)
         aws.exports.create(manual_discounts=True, split_costs=True, hourly=False, months=1)
-        with reading(aws, tmp_path_factory.mktemp("data"), {"history_months": 1}) as reader:
+        with reading(aws, tmp_path_factory.mktemp("data"), cost_settings={"history_months": 1}) as reader:
             reader.read()
             yield Served(aws, reader)
 
@@ -220,7 +220,9 @@ def test_focus_has_net_cost_and_no_split_cost(
         for name, value in aws.environment().items():
             monkeypatch.setenv(name, value)
         aws.exports.create(table=table, hourly=False)
-        with reading(aws, tmp_path, {"cost_type": "net_amortized", "history_months": 1}) as reader:
+        with reading(
+            aws, tmp_path, cost_settings={"cost_type": "net_amortized", "history_months": 1}
+        ) as reader:
             reader.read()
             found = Served(aws, reader)
             samples = list(render(found.view()))

@@ -156,7 +156,7 @@ def _splits(
     sums: dict[_Labels, tuple[int, int]] = {}
     for place, each in enumerate(split_costs(view.ledger, month, day)):
         which = (each.cluster, each.namespace) if place < view.settings.series_limit else (OTHER, OTHER)
-        labels = (each.account_id, view.account(each.account_id, names), *which, each.kind, period)
+        labels: _Labels = (each.account_id, view.account(each.account_id, names), *which, each.kind, period)
         units, unused = sums.get(labels, (0, 0))
         sums[labels] = units + each.units, unused + each.unused
     for labels, (units, unused) in sums.items():
