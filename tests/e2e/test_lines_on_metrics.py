@@ -44,7 +44,7 @@ def change(exporter: InProcess, folder: Path, config: dict[str, Any]) -> None:
 def plan_types(exporter: InProcess) -> set[str]:
     """What AWS calls the Savings Plans: lines do not say it, Cost Explorer does."""
     found = exporter.samples().get(INFO, [])
-    return {labels["type"] for labels, _ in found if labels["kind"] == "savings_plans"}
+    return {labels.get("type", "") for labels, _ in found if labels["kind"] == "savings_plans"}
 
 
 def test_the_families_of_lines_are_served(make_aws: MakeAws, tmp_path: Path) -> None:
