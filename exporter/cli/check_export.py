@@ -17,7 +17,7 @@ from exporter.config.model import Config
 from exporter.core.amounts import AMOUNTS, NET_COST_TYPES
 from exporter.core.moments import utc_now
 from exporter.exports.delivery.bucket import ExportBucket, MissingError
-from exporter.exports.delivery.discovery import HOW_TO_MAKE_ONE, FoundExport, find_export, open_bucket
+from exporter.exports.delivery.discovery import FoundExport, find_export, legacy_refusal, open_bucket
 from exporter.exports.delivery.manifest import (
     MOST_BYTES,
     Manifest,
@@ -107,9 +107,7 @@ class _Check:
                     f"there is no manifest below s3://{bucket.name}/{export.folder}/metadata/: AWS delivers one within"
                     " 24 hours, after all files",
                 ) from None
-            raise AwsError(
-                Kind.EXPORT, f"it is a legacy Cost and Usage Report, which is not read: {HOW_TO_MAKE_ONE}"
-            )
+            raise AwsError(Kind.EXPORT, legacy_refusal(f"s3://{bucket.name}/{export.folder}"))
         newest, oldest = max(delivered), min(delivered)
         stored = delivered[newest]
         manifest = read_manifest(bucket.read(stored, MOST_BYTES), bucket.name, export.folder, newest)

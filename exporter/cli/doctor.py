@@ -1,6 +1,6 @@
 """`doctor`: walks the whole chain, from credentials to channels, and shows how to fix what fails.
 
-Nothing of it is paid, unless the one Cost Explorer request is asked for, and no message is sent,
+Nothing of it is paid, unless a Cost Explorer request is asked for, and no message is sent,
 unless a test message is asked for.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import requests
@@ -23,6 +23,7 @@ from exporter.aws.partitions import of_arn
 from exporter.aws.settings import make_aws
 from exporter.cli.check import check_aws
 from exporter.cli.clients import exporter_client, relay_client
+from exporter.cli.compare_sources import compare_sources
 from exporter.cli.finding import CheckFinding
 from exporter.collection.plan import plan_at_rest
 from exporter.collectors.cost import COLLECTOR as COST
@@ -56,6 +57,7 @@ def examine(
     *,
     prometheus_url: str | None = None,
     ask_cost_explorer: bool = False,
+    compare_month: date | None = None,
     send_test_message: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[CheckFinding]:
@@ -63,6 +65,8 @@ def examine(
     yield CheckFinding("configuration", "", "", "", "valid")
     yield from check_aws(config, progress)
     yield from _cost_explorer(config, ask_cost_explorer)
+    if compare_month is not None:
+        yield from compare_sources(config, compare_month)
     yield from _plan(config)
     yield from _exporter(config)
     base = prometheus_url or config.history.query_base
@@ -97,6 +101,11 @@ def _cost_explorer(config: Config, paid: bool) -> Iterator[CheckFinding]:
     price = f"${COST_EXPLORER_REQUEST_USD}"
     if not config.settings(COST).enabled:
         yield _ok(subject, "the cost collector is off")
+        return
+    if COST.rests(config.sections()) and not paid:
+        yield _ok(
+            subject, "not asked: cost comes from the data export", "doctor --compare-month compares both"
+        )
         return
     if not paid:
         read_at = None

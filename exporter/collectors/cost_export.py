@@ -29,11 +29,11 @@ from exporter.declarations.context import Context
 from exporter.declarations.view import View, ViewContext
 from exporter.exports.delivery.bucket import ExportBucket, MissingError
 from exporter.exports.delivery.discovery import (
-    HOW_TO_MAKE_ONE,
     IAM_ACTIONS,
     SERVICE,
     FoundExport,
     find_export,
+    legacy_refusal,
     open_bucket,
     refusal,
 )
@@ -123,6 +123,7 @@ def _importer(ctx: Context[CostExportSettings], found: FoundExport, bucket: Expo
         settings=ImportSettings(
             tags=kept.tags,
             cost_categories=kept.cost_categories,
+            untagged=kept.untagged,
             values=kept.values,
             resources=settings.resources,
             memory_mb=settings.memory,
@@ -172,7 +173,7 @@ def _why_missing(
     except (MissingError, AwsError):
         pass
     else:
-        return f"{where} is a legacy Cost and Usage Report, which is not read: {HOW_TO_MAKE_ONE}"
+        return legacy_refusal(where)
     created = found.status.created_at if found.status is not None else None
     begun = max(start_of_day(month), created or start_of_day(month))
     if now - begun < _FIRST_DELIVERY and (created is not None or _has_months(ctx.ledger)):

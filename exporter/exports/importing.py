@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.core.moments import Clock, month_start
-from exporter.cube.dimensions import Dimension
+from exporter.cube.dimensions import Dimension, untagged
 from exporter.cube.months import CubeMonths
 from exporter.exports.account_names import account_names
 from exporter.exports.delivery.bucket import ChangedError, ExportBucket, MissingError, StoredObject
@@ -43,6 +43,8 @@ class ImportSettings:
 
     tags: tuple[str, ...]
     cost_categories: tuple[str, ...]
+    untagged: bool
+    """Whether usage without each of `tags` is kept, too."""
     values: int
     """Most keys of a dimension for each account or service."""
     resources: int
@@ -55,13 +57,14 @@ class ImportSettings:
         return (
             *DIMENSIONS,
             *(Dimension("tag", key) for key in self.tags),
+            *(untagged(key) for key in self.tags if self.untagged),
             *(Dimension("cost_category", name) for name in self.cost_categories),
         )
 
     @property
     def digest(self) -> str:
         """Another one where a month has to be read again although its manifest is the same."""
-        kept = [self.tags, self.cost_categories, self.values, self.resources]
+        kept = [self.tags, self.cost_categories, self.untagged, self.values, self.resources]
         return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:12]
 
 
@@ -228,9 +231,8 @@ class MonthImporter:
                 "read_at": now.isoformat(),
             },
         )
-        with self.ledger.transaction():
-            commit_month(self.ledger, folded, self.settings.dimensions, self.settings.values, now)
-            self._remember(month, stored)
+        commit_month(self.ledger, folded, self.settings.dimensions, self.settings.values, now)
+        self._remember(month, stored)
 
     def _tell(self, month: date, files: Sequence[StoredObject], result: FoldResult, began: float) -> None:
         log.info(

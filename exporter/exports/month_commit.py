@@ -78,7 +78,7 @@ def commit_month(
         read_days = {day: changes[day] for day in days}
         for dimension in dimensions:
             for beside in ("account", "service"):
-                if dimension.name in result.unknown_dimensions:
+                if _column(dimension) in result.unknown_dimensions:
                     values.forget(ledger, dimension, beside, days)
                 else:
                     _commit_values(ledger, lines, folded, dimension, beside, read_days, most_values)
@@ -138,7 +138,7 @@ class _Lines:
 
     def sums(self, keys: Sequence[str], only: str = "") -> Iterator[tuple[Any, ...]]:
         """Day, keys, and the five cost types in units or None, in the order of days."""
-        named = ", ".join(f'"{key.replace(chr(34), chr(34) * 2)}"' for key in keys)
+        named = ", ".join(map(_quoted, keys))
         sums = ", ".join(f"CASE WHEN count({name}) = count(*) THEN sum({name}) END" for name in AMOUNTS)
         found = self._db.execute(
             f"SELECT day, {named}, {sums} FROM read_parquet($path) WHERE day BETWEEN $first AND $last{only}"  # noqa: S608 # quoted
@@ -162,7 +162,18 @@ def _connect(spill: Path) -> DuckDBPyConnection:
     return duckdb.connect(config=config)
 
 
-_NON_USAGE = f" AND charge_type NOT IN ({', '.join(repr(name) for name in USAGE_RECORD_TYPES)})"
+_USAGE_TYPES = ", ".join(repr(name) for name in USAGE_RECORD_TYPES)
+_NON_USAGE = f" AND charge_type NOT IN ({_USAGE_TYPES})"
+_UNTAGGED_USAGE = f" AND charge_type IN ({_USAGE_TYPES}) AND {{}} = ''"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _column(dimension: Dimension) -> str:
+    """The column of the lines that a dimension is of."""
+    return f"tag:{dimension.key}" if dimension.kind == "untagged" else dimension.name
 
 
 def _commit_cost(ledger: Ledger, lines: _Lines, folded: FoldedMonth, days: Mapping[date, bool]) -> None:
@@ -228,7 +239,8 @@ def _commit_values(
     subject = "account_id" if beside == "account" else "service"
     chunk: dict[tuple[date, str, str], values.AnyUnits] = {}
     chunk_days: dict[date, int] = {}
-    for day, rows in groupby(lines.sums((subject, dimension.name)), key=lambda row: row[0]):
+    only = _UNTAGGED_USAGE.format(_quoted(_column(dimension))) if dimension.kind == "untagged" else ""
+    for day, rows in groupby(lines.sums((subject, _column(dimension)), only), key=lambda row: row[0]):
         for _, key, value, *units in rows:
             chunk[day, key, value] = tuple(units)
         chunk_days[day] = left.pop(day)

@@ -180,6 +180,31 @@ def test_check_names_what_is_wrong_with_an_export(
     assert aws.requests.count("ce") == 0
 
 
+def test_doctor_compares_a_month_of_both_sources_for_one_request(make_aws: MakeAws, tmp_path: Path) -> None:
+    aws = make_aws(now=START, accounts=3, services=4, days=60, varied_charges=True)
+    export_of(aws)
+    config = configuration(aws)
+    with in_process(tmp_path, aws, config, ShiftedClock(START)) as exporter:
+        wait_for("cost is served", lambda: "aws_cost_month_to_date_usd" in exporter.samples())
+        findings = json.loads(
+            command(tmp_path, aws, config, "doctor", "--compare-month", "2026-05", "--json").stdout
+        )
+        assert aws.requests.count("ce") == 1
+    results = [each["result"] for each in findings if each["subject"] == "both sources"]
+    total = sum(truth(aws, "account").values())
+    assert "2026-05-01 to 2026-05-17, unblended: " in results[-1]
+    assert f"${total:,.2f} of the export as of " in results[-1]
+    assert "($0.01)" in results[-1]
+    # Without an exporter beside it, the charge is in the ledger; a month that was not read costs nothing.
+    command(tmp_path, aws, config, "doctor", "--compare-month", "2026-05", "--json")
+    assert aws.requests.count("ce") == 2
+    with closing(sqlite3.connect(tmp_path / "data" / "ledger.sqlite")) as db:
+        assert db.execute("SELECT COUNT(*) FROM charges WHERE service = 'ce'").fetchone() == (1,)
+    answer = command(tmp_path, aws, config, "doctor", "--compare-month", "2026-04", "--json")
+    assert "2026-04 is no month of a data export here" in answer.stdout
+    assert aws.requests.count("ce") == 2
+
+
 # Kills
 
 

@@ -60,6 +60,7 @@ class Reader:
             backoff=Backoff(first=0.001, longest=0.001),
         )
         self.commits = 0
+        self.kept = KEPT
         self.settings = CostExportSettings.model_validate({"enabled": True, "export": "cost", **settings})
         self.cost_settings = CostSettings.model_validate({"source": "data_export", **cost_settings})
 
@@ -74,7 +75,7 @@ class Reader:
             accounts={self.payer.id: self.payer},
             settings=settings,
             committed=committed,
-            sections=Sections(self.cost_settings, KEPT, self.settings),
+            sections=Sections(self.cost_settings, self.kept, self.settings),
         )
 
     def read(self) -> None:

@@ -13,6 +13,8 @@ import pytest
 from export_reader import DAY, Reader, reading, truth
 
 from exporter.aws.errors import AwsError, Kind
+from exporter.cube import values
+from exporter.cube.dimensions import parse_dimension
 from exporter.cube.months import LINES
 from simulated_aws import SimulatedAws
 from simulated_aws.exports.definition import Export
@@ -113,6 +115,29 @@ def test_each_known_month_is_looked_at_daily_and_a_correction_of_an_old_one_is_t
         after = reader.cost(date(2026, 1, 1), FEBRUARY, "unblended")
         assert after == truth(aws, date(2026, 1, 1), FEBRUARY, "unblended", "day", "account", "service")
         assert after != before
+
+
+def test_a_tag_is_unknown_before_its_activation_until_a_backfill_rewrites_these_months(
+    make_aws: MakeAws, tmp_path: Path
+) -> None:
+    aws = make_aws(now=NOON, days=80)
+    aws.cost_allocation.activate_tag("team", MARCH)
+    create(aws, months=1)
+    team = parse_dimension("tag:team")
+    with reading(aws, tmp_path) as reader:
+        reader.read()
+        before = reader.cost(FEBRUARY, MARCH, "unblended")
+        assert values.states(reader.ledger, team, "account", FEBRUARY, MARCH) == {}
+        assert len(values.states(reader.ledger, team, "account", MARCH, APRIL)) == NOON.day
+        aws.clock.set(NOON + timedelta(hours=20))
+        aws.cost_allocation.request_backfill(FEBRUARY)
+        aws.exports.deliver(force=True)
+        aws.clock.set(NOON + timedelta(hours=25))
+        reader.read()
+        assert reader.cost(FEBRUARY, MARCH, "unblended") == before
+        assert reader.values("tag:team", "account", FEBRUARY, MARCH, "unblended") == truth(
+            aws, FEBRUARY, MARCH, "unblended", "day", "account", "tag:team"
+        )
 
 
 @pytest.mark.fault("files of an export that are replaced while they are read", "no half of a month is served")

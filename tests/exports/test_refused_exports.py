@@ -87,11 +87,16 @@ def test_an_export_of_another_name_is_named_and_so_is_what_there_is(
         assert "deploy/data-export.yaml" in text
 
 
-def test_a_legacy_report_is_refused_with_how_to_make_the_new_one(make_aws: MakeAws, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "place", [{}, {"bucket": "cost-exports", "prefix": "exports"}], ids=["by name", "by place"]
+)
+def test_a_legacy_report_is_refused_with_how_to_make_the_new_one(
+    make_aws: MakeAws, tmp_path: Path, place: dict[str, str]
+) -> None:
     aws = make_aws(now=NOON, varied_charges=False)
     create(aws, table="legacy", format="csv")
     aws.exports.deliver()
-    with reading(aws, tmp_path, bucket="cost-exports", prefix="exports") as reader:
+    with reading(aws, tmp_path, **place) as reader:
         text = reason(reader)
         assert "legacy Cost and Usage Report" in text
         assert "CUR 2.0" in text

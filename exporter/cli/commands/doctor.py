@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -20,12 +21,19 @@ from exporter.cli.tables import findings_table, progress
 @config_option
 @click.option("--prometheus-url", help="Prometheus; by default the one that the history is written to.")
 @click.option("--ask-cost-explorer", is_flag=True, help="Also send one Cost Explorer request, for $0.01.")
+@click.option(
+    "--compare-month",
+    type=click.DateTime(["%Y-%m"]),
+    metavar="YYYY-MM",
+    help="Also compare a month of the data export with Cost Explorer by service, for $0.01.",
+)
 @click.option("--send-test-message", is_flag=True, help="Also post a message to each channel.")
 @json_option
 def command(
     config_path: Path | None,
     prometheus_url: str | None,
     ask_cost_explorer: bool,
+    compare_month: datetime | None,
     send_test_message: bool,
     as_json: bool,
 ) -> None:
@@ -42,6 +50,7 @@ def command(
                 config,
                 prometheus_url=prometheus_url,
                 ask_cost_explorer=ask_cost_explorer,
+                compare_month=compare_month.date() if compare_month is not None else None,
                 send_test_message=send_test_message,
                 progress=advance,
             )

@@ -123,10 +123,31 @@ def find_export(aws: Aws, payer: Account | None, partition: str, settings: CostE
             answer = aws.call(payer, SERVICE, "GetExport", region, {"ExportArn": listed["ExportArn"]})
             return _read_export(answer, settings)
         names.append(str(listed["ExportName"]))
+    assert settings.export is not None  # required where an export is read
+    if _is_legacy(aws, payer, region, settings.export):
+        raise AwsError(Kind.EXPORT, legacy_refusal(settings.export))
     known = ", ".join(sorted(names)) or "none"
     raise AwsError(
         Kind.EXPORT, f"there is no data export named {settings.export}, found {known}; {HOW_TO_MAKE_ONE}"
     )
+
+
+def legacy_refusal(what: str) -> str:
+    """Why a legacy report is not read."""
+    return f"{what} is a legacy Cost and Usage Report, which is not read: {HOW_TO_MAKE_ONE}"
+
+
+def _is_legacy(aws: Aws, payer: Account | None, region: str, name: str) -> bool:
+    """Whether a legacy report has this name; False where that may not be asked, which no policy of ours demands."""
+    try:
+        with reading("the list of legacy reports"):
+            return any(
+                each["ReportName"] == name
+                for page in aws.paginate(payer, "cur", "DescribeReportDefinitions", region)
+                for each in page.get("ReportDefinitions", ())
+            )
+    except AwsError:
+        return False
 
 
 def _exports(aws: Aws, payer: Account | None, region: str) -> Iterator[Mapping[str, Any]]:
