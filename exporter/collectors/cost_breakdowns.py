@@ -30,7 +30,7 @@ from exporter.cost.unavailable import first_available, remember_unavailable
 from exporter.cube import month_to_date, reading, rewrites, values
 from exporter.cube.dimensions import OTHER, WITHOUT, Dimension
 from exporter.cube.dimensions import Kind as DimensionKind
-from exporter.cube.reading import Known, Read, Reading, known_of, next_read, refresh_due
+from exporter.cube.reading import Known, Read, Reading, followed_changes, known_of, next_read, refresh_due
 from exporter.cube.settings import CostBreakdownsSettings
 from exporter.declarations.calls import PaidCall, Scale
 from exporter.declarations.collector import Collector
@@ -145,7 +145,7 @@ def _read(ctx: Ctx, target: Target, which: Reading, read: Read, start: date) -> 
     """Ask for a slice and commit it; nothing of it is kept if a page fails for good."""
     ledger, observed_at, end = ctx.ledger, ctx.clock(), read.end
     # As they are before the request: what changes meanwhile is looked at again.
-    cost = ledger.reads.day_states(start, end)
+    counts = followed_changes(ledger, which, start, end)
     answer = ask_costs(
         ctx,
         target,
@@ -169,7 +169,7 @@ def _read(ctx: Ctx, target: Target, which: Reading, read: Read, start: date) -> 
             which.beside,
             observed_at,
             "cost_explorer",
-            {day: cost[day].changes if day in cost else 0 for day in days},
+            {day: counts.get(day, 0) for day in days},
             costs,
             read.only,
         )

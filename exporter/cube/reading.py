@@ -233,6 +233,16 @@ def _of_subjects(known: Known, some: Mapping[date, frozenset[str]], recent: date
     return Read(Rank.MOVED, start, end, only=names, may_wait=end <= recent)
 
 
+def followed_changes(ledger: Ledger, reading: Reading, start: date, end: date) -> dict[date, int]:
+    """How often each day of [start, end) has changed in what a reading follows: cost; of untagged usage, the tag."""
+    if reading.is_whole:
+        return {day: state.changes for day, state in ledger.reads.day_states(start, end).items()}
+    tag = Dimension("tag", reading.dimension.key)
+    return {
+        day: state.changes for day, state in values.reads(ledger, tag, reading.beside, start, end).items()
+    }
+
+
 def known_of(
     ledger: Ledger,
     reading: Reading,
@@ -249,17 +259,21 @@ def known_of(
     today = now.date()
     first = max(first, first_available(ledger))
     reads = values.reads(ledger, reading.dimension, reading.beside, first, today + _DAY)
-    cost = ledger.reads.day_states(first, today - _DAY)
+    counts = followed_changes(ledger, reading, first, today - _DAY)
     changed = {
         day
         for day, state in reads.items()
-        if day in cost and state.cost_changes != cost[day].changes and now >= state.read_at + _ONCE_A_DAY
+        if day in counts
+        and state.cost_changes != counts[day]
+        # A tag that was read for the first time after what has none of it.
+        and (reading.is_whole or (state.cost_changes, counts[day]) != (0, 1))
+        and now >= state.read_at + _ONCE_A_DAY
     }
     differing: Mapping[date, frozenset[str] | None]
     if reading.is_whole:
         differing = compared.differences(ledger, reading.dimension, reading.beside, changed)
         if confirm:
-            equal = {day: cost[day].changes for day in changed - differing.keys()}
+            equal = {day: counts[day] for day in changed - differing.keys()}
             compared.confirm(ledger, reading.dimension, reading.beside, equal)
     else:
         differing = dict.fromkeys(changed)

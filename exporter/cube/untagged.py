@@ -126,10 +126,12 @@ class DatedUntagged:
         )
 
     def _taggable_versions(self, start: date, end: date) -> dict[date, object]:
+        lacking = self._ledger.cost.lacking(_COST_TYPE, start, end)
         return {
             day: state.changes
             for day, state in self._ledger.reads.day_states(start, end).items()
-            if state.read_at is not None
+            if day not in lacking
+            and state.read_at is not None
             and state.read_at >= start_of_day(day + _DAY)
             and usage_is_known(day, state)
         }

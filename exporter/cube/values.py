@@ -34,7 +34,7 @@ class CubeRead:
     """Whole days by one dimension; a key of these days that is missing in `costs` cost nothing.
 
     `costs` are by day, account id or service, and key. `cost_changes` is how often the ledger's cost of a day had
-    changed when it was read.
+    changed when it was read; of untagged usage, how often that of the tag had.
     """
 
     dimension: Dimension

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from export_reader import DAY, reading, truth
+from export_reader import DAY, KEPT, reading, truth
 
+from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
 from exporter.core.amounts import AMOUNTS
+from exporter.core.moments import days_between
 from exporter.core.money import to_usd
-from exporter.cube import hours
+from exporter.cube import hours, values
+from exporter.cube.dimensions import untagged
 from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
@@ -45,6 +48,29 @@ def test_the_month_of_an_export_is_cost_explorers_to_the_unit(make_aws: MakeAws,
                     assert found == expected, (name, beside, cost_type)
         assert len(reader.cost(MARCH, end, "unblended")) > 300
         assert aws.requests.count("ce") == 0
+
+
+def test_usage_without_a_tag_is_that_of_the_bill_at_each_cost_type(make_aws: MakeAws, tmp_path: Path) -> None:
+    aws = make_aws(accounts=4, services=8)
+    aws.exports.create(manual_discounts=True)
+    with reading(aws, tmp_path) as reader:
+        reader.kept = KEPT.model_copy(update={"untagged": True})
+        reader.read()
+        end = aws.clock.now().date() + DAY
+        for position, cost_type in enumerate(AMOUNTS):
+            wanted: dict[tuple[date, str, str], int] = {}
+            for day in days_between(MARCH, end):
+                for key, amounts in aws.truth.source.charges(day, aws.exports.refreshed("cost")):
+                    if key.record_type in USAGE_RECORD_TYPES and not dict(key.tags).get("team"):
+                        place = (day, key.account_id, "")
+                        wanted[place] = wanted.get(place, 0) + amounts[position]
+            found = values.sums(
+                reader.ledger, untagged("team"), "account", MARCH, end, cost_type, by_day=True
+            )
+            assert {place: units for place, units in found.items() if units} == {
+                place: units for place, units in wanted.items() if units
+            }
+        assert wanted
 
 
 def test_the_hours_of_the_last_two_weeks_are_those_of_the_bill(make_aws: MakeAws, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_restated_days_of_any_age_are_read_again_and_days_roll_over_a_months_end
 
 
 def test_a_quiet_day_reads_today_and_yesterday_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {"by": ["region"], "history_months": 2}
+    settings = {"by": ["region"], "tags": ["team"], "untagged": True, "history_months": 2}
     with world(
         tmp_path, monkeypatch, NOW, settings, rows=rows_around(NOW), groups_per_page=500, cost_settings=COST
     ) as made:
@@ -107,11 +107,31 @@ def test_a_quiet_day_reads_today_and_yesterday_alone(tmp_path: Path, monkeypatch
         before = len(made.simulator.requests.entries())
         made.run(NOW + 3 * DAY)
         asked = [
-            entry.params["TimePeriod"]
+            (entry.params["TimePeriod"]["Start"], entry.params["TimePeriod"]["End"])
             for entry in made.simulator.requests.entries()[before:]
-            if (entry.params or {}).get("GroupBy", [{}])[-1].get("Key") == "REGION"
+            if any(word in str(entry.params) for word in ("'REGION'", "'TAG'", "ABSENT"))
         ]
-        assert asked == [{"Start": "2026-05-22", "End": "2026-05-24"}]
+        assert asked == [("2026-05-22", "2026-05-24")] * 3
+
+
+def test_cost_that_is_read_after_its_dimensions_has_no_old_day_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"by": ["region"], "tags": ["team"], "untagged": True, "history_months": 2}
+    with world(tmp_path, monkeypatch, NOW, settings, rows=rows_around(NOW), cost_settings=COST) as made:
+        made.collect()
+        made.collect_cost()
+        made.simulator.clock.set(NOW + DAY)
+        made.collect_cost()
+        before = len(made.simulator.requests.entries())
+        made.collect()
+        starts = [
+            entry.params["TimePeriod"]["Start"]
+            for entry in made.simulator.requests.entries()[before:]
+            if entry.operation == "GetCostAndUsage"
+        ]
+        assert starts
+        assert min(starts) >= "2026-05-18"
 
 
 def test_moves_between_keys_at_an_equal_sum_are_found_when_the_bill_is_final(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.core.amounts import Units
-from exporter.cube import compared, values
+from exporter.cube import compared, month_to_date, values
 from exporter.cube.dimensions import OTHER, Dimension, untagged
 from exporter.cube.values import AnyUnits, CubeRead
 from exporter.ledger.file import Ledger
@@ -175,3 +175,22 @@ def test_days_that_do_not_add_up_to_their_cost_are_found_with_their_accounts() -
         compared.confirm(ledger, REGION, "account", {equal: 7})
         states = values.states(ledger, REGION, "account", date.min, date.max)
         assert {day: state.cost_changes for day, state in states.items()} == {equal: 7, differs: 0, lacks: 0}
+
+
+def test_the_month_to_date_is_absent_while_a_day_of_it_is_unread_but_for_today() -> None:
+    first = TODAY.replace(day=1)
+    days = [first + number * DAY for number in range((TODAY - first).days)]
+    gap = days.pop(7)
+    with new_ledger() as ledger:
+        put(ledger, {(day, "A", "x"): 2 for day in days}, days)
+        assert month_to_date.read_at(ledger, REGION, TODAY) is None
+        put(ledger, {(gap, "A", "y"): 3}, [gap], at=NOW + DAY)
+        assert month_to_date.read_at(ledger, REGION, TODAY) == NOW + DAY
+        before = {(first - DAY, "A", "x"): 99}
+        put(ledger, before, [first - DAY])
+        put(ledger, {(TODAY, "A", "x"): 1}, [TODAY])
+        assert month_to_date.costs(ledger, REGION, TODAY, "unblended") == {
+            ("A", "x"): 2 * len(days) + 1,
+            ("A", "y"): 3,
+        }
+        assert month_to_date.read_at(ledger, REGION, TODAY + 2 * DAY) is None  # yesterday is unread
