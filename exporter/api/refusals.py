@@ -9,10 +9,12 @@ from exporter.api.source import Source
 from exporter.aws.meter import unit_price
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.collectors.cost_breakdowns import COLLECTOR as BREAKDOWNS
+from exporter.collectors.cost_hours import COLLECTOR as HOURS
 from exporter.cube.dimensions import Dimension
 from exporter.cube.question import Cannot, Question
 from exporter.cube.settings import CostBreakdownsSettings
 from exporter.declarations.calls import Scale
+from exporter.declarations.collector import Collector, S
 
 _DOCS = "docs/data-exports.md"
 _EXPORT = f"set collectors.cost.source: data_export (S3 requests only; {_DOCS})"
@@ -20,11 +22,11 @@ _LIMITS = {
     "together": "reports two keys at a time",
     "resource": "keeps resources for 14 days only",
 }
-_OF_HOURS = {
-    "hours_alone": "hours are known by account and service only: leave out the other keys, or hour",
-    "whole_hours": "hours are known by service of the whole organization only: leave out account, or hour",
-    "no_hours": f"no hour of these days is known: hours are of the last 14 days, from a source that has them ({_DOCS})",
-}
+_HOURS_ALONE = "hours are known by account and service only: leave out the other keys, or hour"
+_NO_HOURS = (
+    f"no hour of these days is known: hours are of the last 14 days, from a source that has them ({_DOCS})"
+)
+_WHOLE_HOURS = "hours are known by service of the whole organization only"
 
 
 def is_read(source: Source, asked: Question) -> bool:
@@ -40,8 +42,10 @@ def explain(source: Source, asked: Question, cannot: Cannot) -> str:
     """The refusal in words for a person."""
     if cannot.why == "not_available":
         return _not_available(cannot.missing)
-    if cannot.why in _OF_HOURS:
-        return _OF_HOURS[cannot.why]
+    if cannot.why == "hours_alone":
+        return _HOURS_ALONE
+    if cannot.why in ("no_hours", "whole_hours"):
+        return _of_hours(source, asked, cannot)
     names = _joined([name.replace("_", " ") if ":" not in name else name for name in asked.keys])
     verb = "are" if len(asked.keys) > 1 else "is"
     if cannot.why == "no_duckdb":
@@ -95,7 +99,7 @@ def _with(
 
 
 def _switch(source: Source, dimension: Dimension, subjects: Sequence[str]) -> str:
-    """What to set, and what it adds to the month, priced as `plan` does."""
+    """What to set, and what it adds to the month."""
     now = source.config.settings(BREAKDOWNS)
     then = _with(now, dimension, subjects)
     steps = [] if now.enabled else ["set collectors.cost_breakdowns.enabled: true"]
@@ -106,18 +110,37 @@ def _switch(source: Source, dimension: Dimension, subjects: Sequence[str]) -> st
             for value in (wanted if isinstance(wanted, tuple) else ())
             if not listed or value not in listed
         ]
+    return " and ".join(steps) + _price(source, BREAKDOWNS, then)
+
+
+def _of_hours(source: Source, asked: Question, cannot: Cannot) -> str:
+    said = _NO_HOURS if cannot.why == "no_hours" else _WHOLE_HOURS
+    now = source.config.settings(HOURS)
+    then = now.model_copy(update={"enabled": True, "accounts": now.accounts or "account" in asked.subjects})
+    if _is_exported(source) or then == now:
+        return said
+    steps = [
+        f"set collectors.cost_hours.{name}: true"
+        for name in ("enabled", "accounts")
+        if getattr(then, name) != getattr(now, name)
+    ]
+    return f"{said}; {' and '.join(steps)}{_price(source, HOURS, then)}"
+
+
+def _price(source: Source, collector: Collector[S], then: S) -> str:
+    """What other settings of a collector add to the month, priced as `plan` does."""
     if source.scale is None:
-        return " and ".join(steps)
-    scale = source.scale()
-    usd = _usd(then, scale) - (_usd(now, scale) if now.enabled else 0)
-    return f"{' and '.join(steps)} (about ${usd:.2f} a month)"
+        return ""
+    now, scale = source.config.settings(collector), source.scale()
+    usd = _usd(collector, then, scale) - (_usd(collector, now, scale) if now.enabled else 0)
+    return f" (about ${usd:.2f} a month)"
 
 
-def _usd(settings: CostBreakdownsSettings, scale: Scale) -> Decimal:
+def _usd(collector: Collector[S], settings: S, scale: Scale) -> Decimal:
     return sum(
         (
             call.per_month * unit_price(call.service, call.operation)
-            for call in BREAKDOWNS.paid_calls(settings, scale)
+            for call in collector.paid_calls(settings, scale)
         ),
         Decimal(0),
     )

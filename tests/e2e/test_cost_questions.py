@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,10 +18,10 @@ from lines_of_months import Line, commit_export, commit_values
 from running_exporter import InProcess, ShiftedClock, collectors, in_process, organization
 from waiting import wait_for
 
+from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
 from exporter.collection.plan import make_plan, scale_for
 from exporter.config.read import load_config
 from exporter.core.money import to_units
-from exporter.ledger.file import Ledger
 from simulated_aws import OrganizationSpec, SimulatedAws
 
 pytestmark = pytest.mark.stack
@@ -52,7 +51,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SimulatedA
             yield aws, exporter
 
 
-def lines_of(aws: SimulatedAws, month: date, now: datetime = NOW, resource: str = "") -> list[Line]:
+def lines_of(aws: SimulatedAws, month: date) -> list[Line]:
     """What the simulated organisation cost, unblended."""
     found = []
     for number in range(30):
@@ -60,7 +59,7 @@ def lines_of(aws: SimulatedAws, month: date, now: datetime = NOW, resource: str 
         totals = aws.truth.totals(
             day,
             day + timedelta(days=1),
-            at=now,
+            at=NOW,
             by=("account", "service", "region", "usage_type", "record_type"),
             metric="UnblendedCost",
         )
@@ -73,7 +72,6 @@ def lines_of(aws: SimulatedAws, month: date, now: datetime = NOW, resource: str 
                 region,
                 usage_type,
                 charge_type=record_type,
-                resource=resource,
             )
             for (account, service, region, usage_type, record_type), usd in totals.items()
         ]
@@ -203,35 +201,44 @@ def test_what_was_never_read_of_resources_says_where_they_come_from(
 
 
 @pytest.mark.parametrize(
-    ("by", "settings", "said"),
+    ("by", "collector", "settings", "said"),
     [
         (
             "usage-type",
+            "cost_breakdowns",
             {"by": ["charge_type", "usage_type"]},
             "usage_type is not read: add usage_type to collectors.cost_breakdowns.by",
         ),
         (
             "charge-type,service",
+            "cost_breakdowns",
             {"by": ["charge_type"], "services": ["charge_type"]},
             "charge_type beside service is not read: add charge_type to collectors.cost_breakdowns.services",
         ),
         (
             "tag:team,service",
+            "cost_breakdowns",
             {"by": ["charge_type"], "tags": ["team"], "services": ["tag:team"]},
             "tag:team beside service is not read: add team to collectors.cost_breakdowns.tags"
             " and add tag:team to collectors.cost_breakdowns.services",
         ),
+        (
+            "hour,account",
+            "cost_hours",
+            {"accounts": True},
+            "; set collectors.cost_hours.enabled: true and set collectors.cost_hours.accounts: true",
+        ),
     ],
-    ids=["by", "services", "tags"],
+    ids=["by", "services", "tags", "hours"],
 )
 def test_a_refusal_prices_what_to_switch_on_as_plan_does(
-    by: str, settings: dict[str, Any], said: str, world: tuple[SimulatedAws, InProcess]
+    by: str, collector: str, settings: dict[str, Any], said: str, world: tuple[SimulatedAws, InProcess]
 ) -> None:
     _, exporter = world
     ledger, config = exporter.service.ledger, exporter.service.config
     done = typed(exporter, "--by", by, "--from", "2026-03-01", "--to", "2026-03-31", code=1)
     path = Path(config.data_dir) / "more.json"
-    more = organization(collectors=collectors(**{**CONFIG, "cost_breakdowns": settings}))
+    more = organization(collectors=collectors(**{**CONFIG, collector: settings}))
     path.write_text(json.dumps({"data_dir": str(config.data_dir), **more}))
     then = load_config(path, {})
     scale, sources = scale_for(config, ledger, NOW)
@@ -239,7 +246,7 @@ def test_a_refusal_prices_what_to_switch_on_as_plan_does(
         sign * line.usd
         for sign, priced in ((1, then), (-1, config))
         for line in make_plan(priced, scale, sources, NOW).lines
-        if line.collector == "cost_breakdowns"
+        if line.collector == collector
     )
     assert usd > 0
     assert f"{said} (about ${usd:.2f} a month)" in done.stderr
@@ -256,31 +263,55 @@ def test_a_spike_in_an_export_is_explained_with_the_finding_and_no_request_is_pa
             monkeypatch.setenv(name, value)
         account = max(aws.accounts, key=lambda account: account.daily_usd)
         aws.inject_spike(account.id, EC2, 4, since=tested, days=1)
-        with closing(Ledger(tmp_path / "data" / "ledger.sqlite")) as ledger:
-            for month in (APRIL, date(2026, 5, 1)):
-                commit_export(
-                    ledger, month, lines_of(aws, month, now, resource="i-1"), at=now, until=date(2026, 5, 20)
-                )
+        aws.exports.create(manual_discounts=True, hourly=False, months=3)
         config = organization(
             aws={"endpoint_url": aws.url},
-            collectors=collectors(cost={"history_months": 3}, anomaly_causes={}),
+            collectors=collectors(cost={"source": "data_export", "history_months": 3}, anomaly_causes={})
+            | {"cost_export": {"export": "cost"}},
         )
         with in_process(tmp_path, aws, config, ShiftedClock(now)) as exporter:
             wait_for("it is ready", exporter.is_ready)
             served = wait_for(
                 "the cause is known", lambda: exporter.samples().get("aws_cost_anomaly_cause_usd")
             )
-            assert {labels["resource"] for labels, _ in served if labels["account_id"] == account.id} == {
-                "i-1"
-            }
             assert "aws_cost_anomaly_cause_due_timestamp_seconds" not in exporter.samples()
             assert exporter.service.runner.collect_now(exporter.collector("anomaly_causes")) == 0
-            cause = next(
+            (cause,) = (
                 row["cause"]
                 for row in exporter.get("/api/v1/anomalies").json()["findings"]
                 if (row["kind"], row["account_id"], row["service"]) == ("spike", account.id, EC2)
             )
-            assert cause["grew"][0]["resources"][0]["resource"] == "i-1"
-            asked = [entry.params for entry in aws.requests.entries() if entry.operation == "GetCostAndUsage"]
-            assert asked
-            assert "USAGE_TYPE" not in json.dumps(asked)
+
+            def usage(day: date) -> dict[tuple[str, ...], Decimal]:
+                return aws.truth.totals(
+                    day,
+                    day + timedelta(days=1),
+                    aws.exports.refreshed("cost"),
+                    ("usage_type", "operation", "resource"),
+                    "AmortizedCost",
+                    where=lambda key: (
+                        (key.account_id, key.service) == (account.id, EC2)
+                        and key.record_type in USAGE_RECORD_TYPES
+                    ),
+                )
+
+            before, after = usage(date.fromisoformat(cause["compared_with"])), usage(tested)
+            grew: dict[tuple[str, str], Decimal] = {}
+            for usage_type, operation, resource in before.keys() | after.keys():
+                key = usage_type, operation
+                part = (*key, resource)
+                grew[key] = (
+                    grew.get(key, Decimal(0)) + after.get(part, Decimal(0)) - before.get(part, Decimal(0))
+                )
+            assert {(row["usage_type"], row["operation"]): Decimal(row["usd"]) for row in cause["grew"]} == {
+                key: usd for key, usd in grew.items() if usd > 0
+            }
+            named = [each for row in cause["grew"] for each in row["resources"]]
+            assert named
+            for row in cause["grew"]:
+                for each in row["resources"]:
+                    part = row["usage_type"], row["operation"], each["resource"]
+                    assert Decimal(each["usd"]) == after[part] - before.get(part, Decimal(0))
+            shown = {labels.get("resource", "") for labels, _ in served if labels["service"] == EC2}
+            assert shown & {each["resource"] for each in named}
+            assert aws.requests.count("ce") == 0
