@@ -99,7 +99,7 @@ def test_the_hours_of_the_last_two_weeks_are_those_of_the_bill(make_aws: MakeAws
             assert len(found) > 1_000
         known = hours.read_hours(reader.ledger, first, now)
         assert min(known) == first
-        assert {source for _, source in known.values()} == {"data_export"}
+        assert {state.source for state in known.values()} == {"data_export"}
         assert len(known) == (max(known) - min(known)) // timedelta(hours=1) + 1
 
 
