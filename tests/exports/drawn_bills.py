@@ -37,7 +37,9 @@ def charge(kind: str, day: date, account_id: str, rng: Random, *, hours: int | N
     service = rng.choice(SERVICES)
     usage_type = rng.choice(_USAGE_TYPES.get(service, _OTHER_USAGE_TYPES))
     region, team = rng.choice(REGIONS), rng.choice(TEAMS)
-    tags = tuple((key, value) for key, value in (("team", team), ("environment", rng.choice(("prod", "")))) if value)
+    tags = tuple(
+        (key, value) for key, value in (("team", team), ("environment", rng.choice(("prod", "")))) if value
+    )
     row = ExplicitCost(
         day,
         account_id,
@@ -56,12 +58,16 @@ def charge(kind: str, day: date, account_id: str, rng: Random, *, hours: int | N
         case "SavingsPlanNegation" | "SavingsPlanUpfrontFee":
             of_plan = {**plan, "usage_type": "ComputeSP:3yrAllUpfront"} if kind.endswith("Fee") else {}
             sign = 1 if kind.endswith("Fee") else -1
-            return replace(row, record_type=kind, amounts=_paid(sign * usd, sign * net, nothing=True), **of_plan)
+            return replace(
+                row, record_type=kind, amounts=_paid(sign * usd, sign * net, nothing=True), **of_plan
+            )
         case "SavingsPlanRecurringFee":
             # Without an upfront fee, three quarters are paid, of what is unused as of all.
             paid, unused = 4 * usd, 4 * min(usd, _usd(rng))
             amounts = _amounts(paid, paid, unused, 3 * usd, unused * 3 / 4)
-            return replace(row, record_type=kind, amounts=amounts, **plan, usage_type="ComputeSP:1yrNoUpfront")
+            return replace(
+                row, record_type=kind, amounts=amounts, **plan, usage_type="ComputeSP:1yrNoUpfront"
+            )
         case "Partial upfront":
             paid, unused = 4 * usd, 4 * _usd(rng)
             amounts = _amounts(paid, paid, unused, 2 * usd, unused / 2)
@@ -75,11 +81,33 @@ def charge(kind: str, day: date, account_id: str, rng: Random, *, hours: int | N
         case "Credit" | "Refund":
             return replace(row, record_type=kind, amounts=_paid(-usd, -net))
         case "Support":
-            return replace(row, record_type=kind, service=SUPPORT, region="global", usage_type="Dollar", amounts=_paid(usd, net), tags=())
+            return replace(
+                row,
+                record_type=kind,
+                service=SUPPORT,
+                region="global",
+                usage_type="Dollar",
+                amounts=_paid(usd, net),
+                tags=(),
+            )
         case "Tax":
-            return replace(row, record_type=kind, service=TAX, region="global", usage_type="Tax", amounts=_paid(usd, net), tags=())
+            return replace(
+                row,
+                record_type=kind,
+                service=TAX,
+                region="global",
+                usage_type="Tax",
+                amounts=_paid(usd, net),
+                tags=(),
+            )
         case "Marketplace":
-            return replace(row, service="Marketplace Product 1", usage_type="MP:units", billing_entity=MARKETPLACE, amounts=_paid(usd, net))
+            return replace(
+                row,
+                service="Marketplace Product 1",
+                usage_type="MP:units",
+                billing_entity=MARKETPLACE,
+                amounts=_paid(usd, net),
+            )
         case "Private Rate Card Discount" | "Enterprise Discount Program Discount" | "Bundled Discount":
             return replace(row, record_type=kind, amounts=_paid(-usd, -net) | {"BlendedCost": Decimal(0)})
     return replace(row, record_type=kind, amounts=_paid(usd, net))  # fmt: skip
