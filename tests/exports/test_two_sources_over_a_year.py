@@ -175,7 +175,7 @@ def values_of(reader: Reader, both: Both) -> dict[tuple[str, ...], tuple[int, ..
     with reader.ledger.connection() as db:
         # In one pass: to ask for each dimension and cost type takes longer than all that is tested.
         rows = db.execute(
-            f"SELECT dimension, account_id, service, value, day, {columns} FROM cube_values"
+            f"SELECT dimension, account_id, service, value, day, {columns} FROM cube_values"  # noqa: S608 # known columns
             " JOIN cube_keys ON id = key WHERE day >= ? AND day < ?",
             (both.first.toordinal(), both.end.toordinal()),
         ).fetchall()
@@ -337,7 +337,7 @@ def test_everything_is_the_same_from_both_sources_and_stays_so_when_the_bill_is_
 ) -> None:
     with made(tmp_path, monkeypatch, seed=1) as both:
         # Cost Explorer's months are compared once a week, and what is by dimensions follows a day later.
-        judge(both, (24, 72, 24 * 7 + 6, 24 * 8 + 12, 24 * 9 + 18))
+        judge(both, (24, 72, 24 * 7 + 6, 24 * 8 + 8, 24 * 9 + 10))
 
 
 @pytest.mark.long
