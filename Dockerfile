@@ -10,6 +10,7 @@ WORKDIR /src
 # The project's dependencies change less often than its code: a stub stands in for the package.
 COPY pyproject.toml README.md LICENSE ./
 ARG EXTRAS=
+# hadolint ignore=DL3013 # the versions are bounded in pyproject.toml
 RUN mkdir exporter && touch exporter/__init__.py && \
     python -m venv --without-pip /opt/app && \
     pip --python /opt/app install --no-cache-dir --disable-pip-version-check ".${EXTRAS:+[$EXTRAS]}"

@@ -45,6 +45,7 @@ from exporter.core.metric import Family
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.cost import dated_sums, day_sums
 from exporter.cost import windows as cost_windows
+from exporter.cube.dimensions import DAILY_BY, DATED_KINDS, OTHER, Dimension, Kind
 from exporter.history.request import encode_labels, encode_samples, encode_series
 from exporter.history.sample_timestamps import DAILY
 from exporter.usage.metrics import USAGE_FAMILIES
@@ -59,6 +60,7 @@ _QUERY_SECONDS = 120
 _MAX_POINTS = 1_000  # about the width of a panel in pixels
 _NON_USAGE_SERVICE = 0
 _SHOWN_CHARACTERS = 60  # of a slow query; --json has all of it
+_KEYS = 10  # of an account and dimension, beside `other`: as many as 20,000 series leave for 300 accounts
 _DAY = timedelta(days=1)
 _CHUNK_RANGE = "30h"  # the live day stays in the head: nothing is compacted while queries are measured
 
@@ -93,6 +95,16 @@ def _cost(pair: int, day: date) -> float:
     return fee + 1.0 + (pair * 31 + day.toordinal() * 7) % 1000 / 8
 
 
+def _dimensions(kind: Kind) -> Iterator[tuple[Dimension, int]]:
+    """Those of a kind, with how many keys an account has of each: a tag key more takes its part of them."""
+    if kind == "tag":
+        yield from ((Dimension("tag", key), _KEYS // 2) for key in ("team", "environment"))
+    elif kind == "cost_category":
+        yield Dimension("cost_category", "Product"), _KEYS
+    else:
+        yield Dimension(kind), _KEYS
+
+
 class _File:
     """An OpenMetrics file with each family in one piece."""
 
@@ -113,6 +125,19 @@ class _File:
 
 def _labels(**labels: str) -> str:
     return render_labels(labels, labels.values())
+
+
+def _key_labels(dimension: Dimension, account: int, key: int, is_last: bool) -> dict[str, str]:
+    """Accounts share their keys but resources; a fifth of usage types move data, a tenth is untagged or no resource's."""
+    if is_last:
+        return dimension.labels(OTHER)
+    name = account + key
+    if name % 10 == 0 and dimension.kind in ("tag", "resource"):
+        return dimension.labels("")
+    if dimension.kind == "resource":
+        return dimension.labels(f"i-{account:04}-{key:02}")
+    moves = dimension.kind == "usage_type" and name % 5 == 0
+    return dimension.labels(f"{'DataTransfer' if moves else 'key'} {name % 40:02}")
 
 
 class Dated:
@@ -140,6 +165,19 @@ class Dated:
             for ou in ("/Workloads", _unit(number))
         ]
         self._regions = [_labels(**each, region=region) for each in self._accounts for region in REGIONS]
+        # An account's cost is spread evenly over the keys of each dimension, the last of which is `other`.
+        self._keys = [
+            (
+                DAILY_BY[kind],
+                number,
+                keys + 1,
+                _labels(**each, **_key_labels(dimension, number, key, key == keys)),
+            )
+            for kind in DATED_KINDS
+            for dimension, keys in _dimensions(kind)
+            for number, each in enumerate(self._accounts)
+            for key in range(keys + 1)
+        ]
         self.months: dict[date, dict[str, float]] = {}
 
     def files(self, folder: Path) -> Iterator[tuple[Path, int]]:
@@ -190,6 +228,8 @@ class Dated:
         ):
             for labels, value in zip(names, values, strict=True):
                 file.add(family, labels, value, stamp)
+        for family, number, keys, labels in self._keys:
+            file.add(family, labels, by_account[number] / keys, stamp)
         for family, names in ((ACCOUNT_INFO, self._infos), (OU_INFO, self._units)):
             for labels in names:
                 file.add(family, labels, 1.0, stamp)
@@ -367,7 +407,8 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?:\.\w+)?(?::[\w:]+)?\})|\[\[(\w+)\]
 
 
 def _span(text: str) -> int:
-    """Seconds of a duration such as `1d`."""
+    """Seconds of a duration such as `1d`; one that begins with a month, `12M/M`, is as long on a 1st."""
+    text = text.partition("/")[0]
     return int(text[:-1]) * _UNITS[text[-1]]
 
 

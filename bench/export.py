@@ -119,6 +119,7 @@ def _generate(folder: Path, files: int, number: int) -> Path:
     if not path.exists():
         query = _FILE.format(series=_SERIES * max(1, files // 10), files=files, file=number, lines=LINES)
         with duckdb.connect(config={"memory_limit": "4GB"}) as db:
+            db.execute("SET enable_progress_bar = false")
             db.execute(f"COPY ({query}) TO '{path}.part' (FORMAT parquet, COMPRESSION snappy)")
         Path(f"{path}.part").rename(path)
     return path

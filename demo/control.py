@@ -40,6 +40,10 @@ class Simulator:
             for day, account, service in [row["keys"]]
         }
 
+    def allow_hours(self) -> None:
+        """Cost Explorer reports hours, which a payer has to enable first."""
+        http.post(f"{self._base}/settings", {"hourly": True})
+
     def spike(self, account: str, service: str, factor: Decimal) -> Any:
         """Multiplies what a service costs; the answer names it in full."""
         body = {"account": account, "service": service, "factor": str(factor), "since": self._since()}

@@ -138,6 +138,7 @@ class Stack:
         self._start_prometheus(project, folder)
         self._start_alertmanager(project, folder)
         environment = self._await_simulator()
+        self.simulator.allow_hours()
         self.today = self.simulator.today()
         tomorrow = self.today + timedelta(days=1)
         self.costs = self.simulator.daily_costs(self.today - timedelta(days=COST_DAYS), tomorrow)
@@ -297,6 +298,16 @@ class Stack:
                 "collectors": {
                     # An injected spike begins some days ago: each refresh reads all of both months.
                     "cost": {"interval": f"{self.options.cost_seconds()}s", "refresh": "full"},
+                    "cost_breakdowns": {
+                        "enabled": True,
+                        # Older days are read again once a day at most; `plan` counts each read of a month.
+                        "interval": "1h",
+                        "by": ["region", "usage_type", "charge_type"],
+                        "tags": ["team", "environment"],
+                        "cost_categories": ["CostCenter"],
+                        "untagged": True,
+                    },
+                    "cost_hours": {"enabled": True},
                     "anomaly_causes": {"enabled": True},  # due after each read of cost
                     "commitments": {"enabled": True},
                     "savings_opportunities": {"enabled": True},

@@ -36,6 +36,10 @@ _FILLED = {
     "the spike is in the newest of it": "max(last_over_time(aws_cost_daily_deviation_score[8d])) > 20",
     "resources are listed": "count(count by (resource_type) (aws_resources)) > 15",
     "usage is written": "count(last_over_time(aws_lambda_invocations_daily[1d] offset 6d)) > 3",
+    "cost by each dimension is written": "count(count by (__name__) (last_over_time({__name__=~"
+    "'aws_cost_daily_by_(region|usage_type|charge_type|tag|cost_category)_usd'}[1d] offset 390d))) == 5",
+    "untagged usage is written": "count(count by (tag_key) (last_over_time(aws_cost_daily_untagged_usd[1d] offset 40d))) == 2",
+    "hours are written": "count(last_over_time(aws_cost_hourly_usd[1h] offset 5d)) > 3",
     "unit costs are recorded": "account:aws_s3_terabyte_month_usd:mean7d",
     "the spike is found, and its causes": "aws_cost_anomaly_cause_usd",
     "an account is denied, again and again": "increase(aws_spend_exporter_collector_errors_total[1h]) > 0",

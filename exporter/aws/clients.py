@@ -226,6 +226,10 @@ class Aws:
         """Whether no request is sent any more."""
         return self._stop.is_set()
 
+    def pause(self, attempt: int, request: str) -> None:
+        """Wait before something is asked again that takes AWS a while; AwsError(STOPPED) once the exporter stops."""
+        self._wait(self._backoff.after(attempt), request, None)
+
     @property
     def clients_created(self) -> int:
         """How many clients there are, one a service."""

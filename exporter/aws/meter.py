@@ -24,11 +24,14 @@ CLOUDWATCH_REQUEST_USD = Decimal("0.00001")
 """ListMetrics is priced by requests, after a million a month that are free: an upper bound."""
 
 FIRST_FILL = "first_fill"
+ATHENA = "athena"
+"""A query of Athena is priced by what it scans, which only its end shows: see `Meter.reserve`."""
+ATHENA_QUERY = ("athena", "StartQueryExecution")
 HOURLY_USAGE_RECORD = "HourlyUsageRecord"
 """What AWS hosts for hourly granularity, as `plan` counts it; no request."""
 HOURLY_USAGE_RECORD_USD = Decimal("0.00001")
 """A month of one: $0.01 per 1,000 of those of the last 14 days."""
-_CLASS_OF_SERVICE = {"ce": "cost", "cloudwatch": "usage"}
+_CLASS_OF_SERVICE = {"ce": "cost", "cloudwatch": "usage", "athena": ATHENA}
 
 
 def unit_price(service: str, operation: str) -> Decimal:
@@ -119,7 +122,14 @@ class Meter:
         usd = price(service, operation, params)
         if not usd:
             return
-        budget = budget or _CLASS_OF_SERVICE[service]
+        self.reserve(budget or _CLASS_OF_SERVICE[service], service, operation, usd)
+        self._charged.labels(service, operation).inc(float(usd))
+
+    def reserve(self, budget: str, service: str, operation: str, usd: Decimal) -> datetime:
+        """Charge the most that a request can cost, before it is sent; `settle` it by the returned moment.
+
+        AwsError(ceiling_reached) if that would pass a ceiling. What is never settled stays charged.
+        """
         now = self._clock()
         # One thread at a time sees what is spent and adds to it.
         with self._charges.transaction():
@@ -130,16 +140,23 @@ class Meter:
                 if spent + usd > limit:
                     raise AwsError(
                         Kind.CEILING_REACHED,
-                        f"{service} {operation} would cost ${usd} and ceilings.{budget}.{period} is ${limit},"
-                        f" of which ${spent} is spent",
+                        f"{service} {operation} would cost ${usd:f} and ceilings.{budget}.{period} is ${limit},"
+                        f" of which ${spent:f} is spent",
                     )
             self._charges.add_charge(now, budget, service, operation, usd)
+        return now
+
+    def settle(
+        self, budget: str, service: str, operation: str, at: datetime, reserved: Decimal, usd: Decimal
+    ) -> None:
+        """Replace a reservation by what the request has cost, in the day and month in which it was reserved."""
+        self._charges.add_charge(at, budget, service, operation, usd - reserved)
         self._charged.labels(service, operation).inc(float(usd))
 
     def expect(self, service: str, operation: str) -> None:
         """Count an operation's requests and charges from 0, so that `increase()` sees the first one."""
         self._requests.labels(service, operation, "ok")
-        if unit_price(service, operation):
+        if unit_price(service, operation) or (service, operation) == ATHENA_QUERY:
             self._charged.labels(service, operation)
 
     def after(self, service: str, operation: str, status: str) -> None:
@@ -151,7 +168,7 @@ class Meter:
         now = self._clock()
         return {
             (budget, period): limit - self._books.charged_since(budget, period_start(period, now))
-            for budget in ("cost", "usage", FIRST_FILL)
+            for budget in ("cost", "usage", ATHENA, FIRST_FILL)
             for period, limit in self.ceilings.limits(budget).items()
             if limit is not None
         }

@@ -105,12 +105,16 @@ class CeilingSettings(StrictModel):
 
     cost: Ceiling = Field(default=Ceiling(), description="Cost Explorer.")
     usage: Ceiling = Field(default=Ceiling(), description="CloudWatch.")
+    athena: Ceiling = Field(
+        default=Ceiling(),
+        description="Amazon Athena; each query is held against it with all that its workgroup lets it scan.",
+    )
     first_fill: Usd | None = Field(
         default=Decimal(10), description="The first read of the past months, once; null: unlimited."
     )
 
     def limits(self, budget: str) -> Mapping[str, Decimal | None]:
-        """Limits by period for `cost`, `usage` or `first_fill`."""
+        """Limits by period for `cost`, `usage`, `athena` or `first_fill`."""
         if budget == "first_fill":
             return {"total": self.first_fill}
         ceiling: Ceiling = getattr(self, budget)

@@ -16,7 +16,9 @@ from exporter.collectors.cost_export import history, why_not
 from exporter.config.model import Config
 from exporter.core.amounts import AMOUNTS, NET_COST_TYPES
 from exporter.core.moments import utc_now
-from exporter.exports.delivery.bucket import ExportBucket, MissingError
+from exporter.exports.athena.books import query_usd
+from exporter.exports.athena.workgroup import find_workgroup
+from exporter.exports.delivery.bucket import ExportBucket, MissingError, reader_account
 from exporter.exports.delivery.discovery import FoundExport, find_export, legacy_refusal, open_bucket
 from exporter.exports.delivery.manifest import (
     MOST_BYTES,
@@ -69,6 +71,7 @@ class _Check:
             yield self.found(f"accepted although {'; '.join(export.problems)}")
         yield from self._status(export)
         yield self._cost_types(export)
+        yield from self._athena(export)
         yield from self._months(export, open_bucket(self.aws, payer, export, settings))
 
     def _status(self, export: FoundExport) -> Iterator[CheckFinding]:
@@ -88,6 +91,33 @@ class _Check:
         missing = [name for name in AMOUNTS if name not in cost_types]
         text = f"has {', '.join(cost_types)} cost"
         return self.found(f"{text}; not available: {', '.join(missing)}" if missing else text)
+
+    def _athena(self, export: FoundExport) -> Iterator[CheckFinding]:
+        """The workgroup that bounds what a query costs; a failure of it hides nothing else."""
+        settings = self.config.settings(COST_EXPORT)
+        if settings.engine != "athena" or settings.athena is None:
+            return
+        payer = self.directory.accounts.get(self.directory.payer_id)
+        account = reader_account(settings.role_arn, settings.external_id) or payer
+        try:
+            group = find_workgroup(
+                self.aws, account, settings.athena.region or export.region, settings.athena
+            )
+        except AwsError as error:
+            yield self.failed(error)
+            return
+        most = query_usd(group.cutoff, settings.athena.usd_per_terabyte)
+        text = (
+            f"Athena's workgroup {group.name} lets a query scan {group.cutoff:,} bytes, ${most:.2f}; results go to"
+            f" {group.location}"
+        )
+        ceiling = self.config.ceilings.athena
+        limits = [limit for limit in (ceiling.day, ceiling.month) if limit is not None]
+        if limits and most > min(limits):
+            reason = f"{text}: no query would be sent, because ceilings.athena is ${min(limits)}"
+            yield self.failed(AwsError(Kind.CEILING_REACHED, reason))
+        else:
+            yield self.found(text)
 
     def _months(self, export: FoundExport, bucket: ExportBucket) -> Iterator[CheckFinding]:
         months = history(utc_now(), self.config.settings(COST))

@@ -10,7 +10,7 @@ from functools import partial
 from math import ceil
 from typing import Any
 
-from exporter.aws.meter import COST_EXPLORER_REQUEST_USD, FIRST_FILL, budget_of, unit_price
+from exporter.aws.meter import ATHENA, COST_EXPLORER_REQUEST_USD, FIRST_FILL, budget_of, unit_price
 from exporter.collectors import all_collectors, without_replaced
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.collectors.usage import COLLECTOR as USAGE
@@ -35,7 +35,7 @@ from exporter.ledger.file import Ledger
 from exporter.usage.counters import series_in_use
 
 _ASSUMED_REGIONS = 17  # what an account has without opting in to any
-_BUDGETS = ("cost", "usage")
+_BUDGETS = ("cost", "usage", ATHENA)
 
 
 _SMALLEST = Scale(1, 1, 1, 1, 1, usage_metrics=1, daily_usage_metrics=1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -19,7 +18,7 @@ from exporter.aws.errors import AwsError, Kind
 from exporter.core.amounts import NET_COST_TYPES
 from exporter.core.metric import Family, Sample
 from exporter.core.moments import month_start, start_of_day, times_a_month
-from exporter.core.places import Scope, Target
+from exporter.core.places import Account, Scope, Target
 from exporter.cost.settings import CostSettings
 from exporter.cube.months import CubeMonths
 from exporter.cube.settings import CostBreakdownsSettings
@@ -27,7 +26,9 @@ from exporter.declarations.calls import FreeCall, Scale
 from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.declarations.view import View, ViewContext
-from exporter.exports.delivery.bucket import ExportBucket, MissingError
+from exporter.exports.athena.month import AthenaEngine, open_athena
+from exporter.exports.athena.price import S3_REQUEST_USD, athena_calls
+from exporter.exports.delivery.bucket import ExportBucket, MissingError, reader_account
 from exporter.exports.delivery.discovery import (
     IAM_ACTIONS,
     SERVICE,
@@ -58,7 +59,6 @@ _ASSUMED_LINES_A_FILE = 500_000
 _ASSUMED_BYTES_A_LINE = 125
 _DELIVERIES_A_DAY = 3
 """At most, as AWS says."""
-_S3_REQUEST_USD = Decimal("0.0000004")
 
 
 # Reading
@@ -75,7 +75,7 @@ def collect(ctx: Context[CostExportSettings], target: Target) -> Iterable[Sample
     if reason := why_not(found, settings, ctx.sections.of(CostSettings)):
         raise AwsError(Kind.EXPORT, reason)
     bucket = open_bucket(ctx.aws, payer, found, settings)
-    importer = _importer(ctx, found, bucket)
+    importer = _importer(ctx, found, bucket, _athena(ctx, payer, found))
     failures: dict[date, AwsError] = {}
     for month in _due_months(ctx):
         if ctx.deadline is not None and ctx.deadline.remaining() <= 0:
@@ -111,7 +111,23 @@ def why_not(found: FoundExport, settings: CostExportSettings, cost: CostSettings
     return refusal(found, settings)
 
 
-def _importer(ctx: Context[CostExportSettings], found: FoundExport, bucket: ExportBucket) -> MonthImporter:
+def _athena(
+    ctx: Context[CostExportSettings], payer: Account | None, found: FoundExport
+) -> AthenaEngine | None:
+    """Athena, where it sums the lines; AwsError if its workgroup does not bound what a query costs."""
+    settings = ctx.settings
+    if settings.engine != "athena" or settings.athena is None:
+        return None
+    account = reader_account(settings.role_arn, settings.external_id) or payer
+    return open_athena(ctx.aws, account, found.region, settings.athena, ctx.ledger)
+
+
+def _importer(
+    ctx: Context[CostExportSettings],
+    found: FoundExport,
+    bucket: ExportBucket,
+    athena: AthenaEngine | None,
+) -> MonthImporter:
     from exporter.exports.importing import ImportSettings, MonthImporter
 
     kept = ctx.sections.of(CostBreakdownsSettings)
@@ -123,7 +139,6 @@ def _importer(ctx: Context[CostExportSettings], found: FoundExport, bucket: Expo
         settings=ImportSettings(
             tags=kept.tags,
             cost_categories=kept.cost_categories,
-            untagged=kept.untagged,
             values=kept.values,
             resources=settings.resources,
             memory_mb=settings.memory,
@@ -132,6 +147,7 @@ def _importer(ctx: Context[CostExportSettings], found: FoundExport, bucket: Expo
         clock=ctx.clock,
         known_names=ctx.names,
         committed=ctx.committed,
+        athena=athena,
     )
 
 
@@ -254,15 +270,18 @@ def free_calls(settings: CostExportSettings, scale: Scale) -> Iterator[FreeCall]
         operation="HeadObject",
         per_month=looked + deliveries * (files + 1),
         note="manifests, and each file of a delivery",
-        usd_each=_S3_REQUEST_USD,
+        usd_each=S3_REQUEST_USD,
     )
+    if settings.engine == "athena" and settings.athena is not None:
+        yield from athena_calls(settings.athena, interval, deliveries, lines * _ASSUMED_BYTES_A_LINE)
+        return
     yield FreeCall(
         service="s3",
         operation="GetObject",
         per_month=times_a_month(_DAILY) * _DELIVERIES_A_DAY * (files + 1),
         note=f"files, about {gigabytes:.0f} GB a month: $0.02/GB where the bucket is in another region,"
         " $0.03 per 10,000 where KMS decrypts them",
-        usd_each=_S3_REQUEST_USD,
+        usd_each=S3_REQUEST_USD,
     )
 
 

@@ -1,6 +1,6 @@
 """Cost by account and one dimension, as dated values: the largest keys of each month, and `other`.
 
-They follow from `exporter.cube.values` alone, whichever source that was read from. A day is derived once it is over
+They follow from `exporter.cube.values` alone, for both sources of cost. A day is derived once it is over
 and its dimension was read after its end, and again when its cost or the month's choice of keys changes. A key that
 leaves the choice is written as 0, and what it cost goes to `other`: sums over the keys are correct at every date.
 """

@@ -29,15 +29,23 @@ def known_from(ledger: Ledger, dimension: Dimension) -> date:
     return date.fromordinal(min(watched, first) if first is not None else watched)
 
 
-def learn(ledger: Ledger, tag: Dimension, days: Collection[date], observed_at: datetime) -> None:
-    """Take over what a committed read of these days shows; within its transaction."""
+def learn(
+    ledger: Ledger, tag: Dimension, days: Collection[date], observed_at: datetime, *, is_active: bool
+) -> None:
+    """Take over what a committed read of these days shows; within its transaction.
+
+    `is_active`: the source itself tells a tag without a value from one that is not active, as an export does.
+    """
     if not days:
         return
     facts = ledger.facts
     if facts.get(_WATCHED + tag.key) is None:
         facts.remember(_WATCHED + tag.key, month_start(observed_at.date()).toordinal())
     known = facts.get(_FIRST_VALUE + tag.key)
-    found = _first_with_value(ledger, tag, min(days), max(days))
+    if is_active:
+        found: int | None = month_start(min(days)).toordinal()
+    else:
+        found = _first_with_value(ledger, tag, min(days), max(days))
     if found is not None and (known is None or found <= known):
         facts.remember(_FIRST_VALUE + tag.key, found)
     elif known is not None and min(days) < month_start(date.fromordinal(known), -1):

@@ -113,7 +113,13 @@ def commit(ledger: Ledger, read: CubeRead, most: int) -> None:
                 ),
             )
         if read.dimension.kind == "tag":
-            tag_months.learn(ledger, read.dimension, list(read.days), read.observed_at)
+            tag_months.learn(
+                ledger,
+                read.dimension,
+                list(read.days),
+                read.observed_at,
+                is_active=read.source == "data_export",
+            )
 
 
 def _bounded(

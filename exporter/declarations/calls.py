@@ -63,4 +63,4 @@ class FreeCall:
     per_month: Decimal
     note: str
     usd_each: Decimal = Decimal(0)
-    """What AWS charges for one, where that is too little for a ceiling: S3."""
+    """What AWS charges for one, where that is too little for a ceiling (S3), or shows only afterwards (Athena)."""

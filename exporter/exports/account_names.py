@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exporter.exports.fold_settings import Table
 
-_COLUMNS: dict[Table, tuple[str, str, str]] = {
+COLUMNS: dict[Table, tuple[str, str, str]] = {
     "cur2": ("line_item_usage_account_id", "line_item_usage_account_name", "line_item_usage_start_date"),
     "focus_1_0": ("SubAccountId", "SubAccountName", "ChargePeriodStart"),
     "focus_1_2": ("SubAccountId", "SubAccountName", "ChargePeriodStart"),
@@ -21,7 +21,7 @@ def account_names(path: Path, table: Table) -> dict[str, str]:
         return {}
     import duckdb
 
-    account, name, start = _COLUMNS[table]
+    account, name, start = COLUMNS[table]
     with closing(duckdb.connect(config={"memory_limit": _MEMORY, "threads": 1})) as db:
         try:
             rows = db.execute(

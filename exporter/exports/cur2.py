@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from exporter.exports.line_file import LineFile, identifier
+from exporter.exports.line_columns import LineColumns, identifier, whole
 from exporter.exports.line_sql import AMOUNTS, LineFormat, LineSql, first_of, or_zero
 from exporter.exports.tag_keys import COST_CATEGORY, TAG, all_tags_names, category_names, tag_names
 
@@ -62,7 +62,7 @@ _LEGACY = (
 )
 
 
-def _sql(file: LineFile) -> LineSql:
+def _sql(file: LineColumns) -> LineSql:
     region = file.text("product_region_code")
     if file.has("product"):
         of_product = file.value("product", ("region_code", "region"))
@@ -97,7 +97,7 @@ def _sql(file: LineFile) -> LineSql:
     )
 
 
-def _amounts(file: LineFile) -> dict[str, str]:
+def _amounts(file: LineColumns) -> dict[str, str]:
     unblended = or_zero(file.units(_UNBLENDED))
     net_unblended = or_zero(file.units(_NET_UNBLENDED), file.units(_UNBLENDED))
     unused_of_plan = f"({or_zero(file.units(_PLAN_COMMITTED))} - {or_zero(file.units(_PLAN_USED))})"
@@ -116,7 +116,7 @@ def _amounts(file: LineFile) -> dict[str, str]:
         "net_amortized": _amortized(
             file,
             covered=or_zero(file.units(_PLAN_NET_COST), file.units(_PLAN_COST)),
-            unused_of_plan=f"CAST({unused_of_plan} * {_net_share_of_plan(file)} AS BIGINT)",
+            unused_of_plan=whole(f"{unused_of_plan} * {_net_share_of_plan(file)}"),
             reserved=or_zero(file.units(_RESERVED_NET_COST), file.units(_RESERVED_COST)),
             unused_of_reservation=(
                 f"{or_zero(file.units(_UNUSED_NET_UPFRONT), file.units(_UNUSED_UPFRONT))}"
@@ -134,7 +134,7 @@ def _amounts(file: LineFile) -> dict[str, str]:
 
 
 def _amortized(
-    file: LineFile,
+    file: LineColumns,
     *,
     covered: str,
     unused_of_plan: str,
@@ -161,7 +161,7 @@ def _amortized(
     )
 
 
-def _net_share_of_plan(file: LineFile) -> str:
+def _net_share_of_plan(file: LineColumns) -> str:
     """What of a Savings Plan's commitment is paid after discounts; there is no net column for its unused part."""
     return first_of(
         _share(file, _PLAN_NET_UPFRONT, _PLAN_UPFRONT),
@@ -170,13 +170,13 @@ def _net_share_of_plan(file: LineFile) -> str:
     )
 
 
-def _share(file: LineFile, net: str, gross: str) -> str:
+def _share(file: LineColumns, net: str, gross: str) -> str:
     if not file.has(net, gross):
         return "CAST(NULL AS DOUBLE)"
     return f"CAST({identifier(net)} AS DOUBLE) / nullif(CAST({identifier(gross)} AS DOUBLE), 0)"
 
 
-def _splits(file: LineFile) -> dict[str, str]:
+def _splits(file: LineColumns) -> dict[str, str]:
     if not file.has("split_line_item_split_cost"):
         return {}
     resource = file.text("line_item_resource_id")
@@ -184,10 +184,10 @@ def _splits(file: LineFile) -> dict[str, str]:
     service = file.value("resource_tags", ("aws_ecs_service_name", "aws:ecs:serviceName"))
     split, unused = file.units("split_line_item_split_cost"), file.units("split_line_item_unused_cost")
     return {
-        "cluster": f"split_part({resource}, '/', 2)",
+        "cluster": _part(resource, 2),
         # arn:aws:eks:REGION:ACCOUNT:pod/CLUSTER/NAMESPACE/POD/UID; a task of ECS has no namespace but its service.
-        "namespace": f"CASE {kind} WHEN 'eks' THEN split_part({resource}, '/', 3) ELSE coalesce({service}, '') END",
-        "pod": f"CASE {kind} WHEN 'eks' THEN split_part({resource}, '/', 4) ELSE split_part({resource}, '/', 3) END",
+        "namespace": f"CASE {kind} WHEN 'eks' THEN {_part(resource, 3)} ELSE coalesce({service}, '') END",
+        "pod": f"CASE {kind} WHEN 'eks' THEN {_part(resource, 4)} ELSE {_part(resource, 3)} END",
         "kind": kind,
         "split_cost": or_zero(split),
         "unused_cost": or_zero(unused),
@@ -196,14 +196,19 @@ def _splits(file: LineFile) -> dict[str, str]:
     }
 
 
-def _unavailable(file: LineFile, line_types: Collection[str]) -> frozenset[str]:
+def _part(text: str, place: int) -> str:
+    """What stands between slashes; Athena has NULL, and DuckDB no text, where there are fewer."""
+    return f"coalesce(split_part({text}, '/', {place}), '')"
+
+
+def _unavailable(file: LineColumns, line_types: Collection[str]) -> frozenset[str]:
     missing = {name for name, column in (("blended", _BLENDED), ("list_cost", _LIST)) if not file.has(column)}
     if any(not file.has(*columns) for kind, columns in _AMORTIZED_FROM.items() if kind in line_types):
         missing |= {"amortized", "net_amortized"}
     return frozenset(missing).intersection(AMOUNTS)
 
 
-def _refusal(file: LineFile) -> str | None:
+def _refusal(file: LineColumns) -> str | None:
     legacy = ("lineitem/", "identity/", "bill/")
     if any(name.startswith((*legacy, "resource_tags_")) for name in file.columns) or file.has(
         "product_product_name"

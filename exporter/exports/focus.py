@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from exporter.exports.line_file import UNKNOWN, LineFile
+from exporter.exports.line_columns import UNKNOWN, LineColumns
 from exporter.exports.line_sql import LineFormat, LineSql, first_of, or_zero
 from exporter.exports.service_names import MARKETPLACE
 from exporter.exports.tag_keys import COST_CATEGORY, TAG, category_names, snake, tag_names
@@ -25,7 +25,7 @@ _NOT_AVAILABLE = frozenset({"unblended", "blended", "amortized"})
 _NO_AMOUNT = "CAST(NULL AS BIGINT)"
 
 
-def _sql(file: LineFile) -> LineSql:
+def _sql(file: LineColumns) -> LineSql:
     name = file.text("servicename")
     unused = f"coalesce({file.text('commitmentdiscountstatus')}, '') = 'Unused'"
     return LineSql(
@@ -60,7 +60,7 @@ def _sql(file: LineFile) -> LineSql:
     )
 
 
-def _line_type(file: LineFile, unused: str) -> str:
+def _line_type(file: LineColumns, unused: str) -> str:
     """CUR's line type for a charge: Cost Explorer's charge types, which the cube has, are made of these."""
     category = file.text("chargecategory")
     commitment = f"coalesce({file.text('commitmentdiscountid')}, '')"
@@ -77,7 +77,7 @@ def _line_type(file: LineFile, unused: str) -> str:
     )
 
 
-def _billing_entity(file: LineFile) -> str:
+def _billing_entity(file: LineColumns) -> str:
     publisher = file.text("publishername")
     if publisher == UNKNOWN:
         return UNKNOWN
@@ -87,11 +87,11 @@ def _billing_entity(file: LineFile) -> str:
     )
 
 
-def _unavailable(file: LineFile, line_types: Collection[str]) -> frozenset[str]:
+def _unavailable(file: LineColumns, line_types: Collection[str]) -> frozenset[str]:
     return _NOT_AVAILABLE if file.has("listcost") else _NOT_AVAILABLE | {"list_cost"}
 
 
-def _refusal(file: LineFile) -> str | None:
+def _refusal(file: LineColumns) -> str | None:
     if file.has("line_item_unblended_cost") or file.has("lineitem/unblendedcost"):
         return "is a Cost and Usage Report, not FOCUS"
     return None

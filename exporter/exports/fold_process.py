@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import duckdb
 
+from exporter.exports.athena.queried import QueriedMonth
 from exporter.exports.fold_settings import FoldSettings
 from exporter.exports.line_file import LineFileError
 from exporter.exports.month_files import write_month
@@ -52,11 +53,21 @@ def _write(output: IO[str], **fields: Any) -> None:
     output.flush()
 
 
-def answer(tables: MonthTables, request: dict[str, Any]) -> dict[str, Any]:
+def answer(
+    tables: MonthTables, request: dict[str, Any], queried: QueriedMonth | None = None
+) -> dict[str, Any]:
     """The answer to one request; FoldFailedError, with words that follow the file's name, if the fold is over."""
     try:
         if "add" in request:
             return {"lines": tables.add(Path(request["add"]), request["name"])}
+        if queried is not None and "query" in request:
+            return {"queries": queried.begin(**request["query"])}
+        if queried is not None and "take" in request:
+            queried.take(request["table"], Path(request["take"]))
+            return {}
+        if queried is not None and "look" in request:
+            queries, names = queried.look()
+            return {"queries": queries, "names": names}
         return {"result": write_month(tables, Path(request["finish"])).to_json()}
     except LineFileError as error:
         raise FoldFailedError(str(error)) from error
@@ -81,11 +92,12 @@ def main() -> None:
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_requests, args=(lines, folder), daemon=True).start()
     tables = MonthTables(FoldSettings.from_json(start["settings"]), folder)
+    queried = QueriedMonth(tables)
     _write(output, ready=True)
     while True:
         request = json.loads(lines.get())
         try:
-            answered = answer(tables, request)
+            answered = answer(tables, request, queried)
         except FoldFailedError as failed:
             _write(output, error=str(failed))
             os._exit(1)  # a thread waits for the input, and an interpreter that ends waits for it

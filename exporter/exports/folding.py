@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -100,6 +101,25 @@ class MonthFold:
         not of this month or has been added already; the fold is over then.
         """
         return int(self._ask(name, add=str(path.absolute()), name=name)["lines"])
+
+    def query(
+        self, subject: str, columns: Mapping[str, str], table: str, condition: str, files: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Athena's queries for what is in a table, by the table of the fold that takes their rows.
+
+        `subject` names it in errors; `columns` are DuckDB's types by name, `files` names of its files by their path.
+        """
+        asked = {"columns": dict(columns), "table": table, "condition": condition, "files": dict(files)}
+        return dict(self._ask(subject, query=asked)["queries"])
+
+    def take(self, path: Path, table: str) -> None:
+        """Take in one Parquet file of the rows for a table of the fold."""
+        self._ask(f"The answer for {table}", take=str(path.absolute()), table=table)
+
+    def look(self, subject: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Athena's queries for the sums, once `look` and `found` are taken; and the names of accounts."""
+        answer = self._ask(subject, look=True)
+        return dict(answer["queries"]), dict(answer["names"])
 
     def finish(self, folder: Path) -> FoldResult:
         """Write the month's files to `folder`, on disk when this returns, and end the process."""

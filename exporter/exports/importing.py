@@ -16,9 +16,10 @@ from pathlib import Path, PurePosixPath
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.core.moments import Clock, month_start
-from exporter.cube.dimensions import Dimension, untagged
+from exporter.cube.dimensions import Dimension
 from exporter.cube.months import CubeMonths
 from exporter.exports.account_names import account_names
+from exporter.exports.athena.month import AthenaEngine
 from exporter.exports.delivery.bucket import ChangedError, ExportBucket, MissingError, StoredObject
 from exporter.exports.delivery.discovery import FoundExport
 from exporter.exports.delivery.manifest import MOST_BYTES, Manifest, manifest_of, read_manifest
@@ -43,8 +44,6 @@ class ImportSettings:
 
     tags: tuple[str, ...]
     cost_categories: tuple[str, ...]
-    untagged: bool
-    """Whether usage without each of `tags` is kept, too."""
     values: int
     """Most keys of a dimension for each account or service."""
     resources: int
@@ -57,14 +56,13 @@ class ImportSettings:
         return (
             *DIMENSIONS,
             *(Dimension("tag", key) for key in self.tags),
-            *(untagged(key) for key in self.tags if self.untagged),
             *(Dimension("cost_category", name) for name in self.cost_categories),
         )
 
     @property
     def digest(self) -> str:
         """Another one where a month has to be read again although its manifest is the same."""
-        kept = [self.tags, self.cost_categories, self.untagged, self.values, self.resources]
+        kept = [self.tags, self.cost_categories, self.values, self.resources]
         return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:12]
 
 
@@ -80,6 +78,8 @@ class MonthImporter:
     known_names: Mapping[str, str]
     """Account names that win over those of the bill."""
     committed: Callable[[], None] = field(default=lambda: None)
+    athena: AthenaEngine | None = None
+    """Sums the lines, instead of this machine."""
 
     def read(self, month: date) -> bool:
         """Bring a month up to date; whether it was read anew. MissingError if it has no manifest.
@@ -121,7 +121,11 @@ class MonthImporter:
         files = self._look_at_files(manifest, stored)
         folder = CubeMonths(self.ledger).new_folder(month)
         try:
-            result, names = self._fold(month, files, folder)
+            result, names = (
+                self._fold(month, files, folder)
+                if self.athena is None
+                else self._ask_athena(self.athena, month, stored, files, folder)
+            )
             if manifest_of(self.bucket, self.export, month) != stored:
                 raise ChangedError(
                     f"s3://{self.bucket.name}/{stored.key} was replaced while the month was read"
@@ -175,6 +179,39 @@ class MonthImporter:
                         },
                     )
             return fold.finish(folder), names
+
+    def _ask_athena(
+        self,
+        engine: AthenaEngine,
+        month: date,
+        stored: StoredObject,
+        files: Sequence[StoredObject],
+        folder: Path,
+    ) -> tuple[FoldResult, dict[str, str]]:
+        """The same by Athena, which cannot be bound to a version of a file: they are looked at again afterwards."""
+        seen = [self._version(stored), *(f"{file.key} {file.etag}" for file in files)]
+        version = hashlib.sha256("\n".join(seen).encode()).hexdigest()[:32]
+        with self._work_folder(()) as work:
+            try:
+                found = engine.fold(
+                    self._fold_settings(month), version, self.bucket.name, files, work, folder
+                )
+            except FoldError:
+                self._require_unchanged(files)  # which would be why
+                raise
+        self._require_unchanged(files)
+        return found
+
+    def _require_unchanged(self, files: Sequence[StoredObject]) -> None:
+        for file in files:
+            try:
+                is_changed = self.bucket.look(file.key) != file
+            except MissingError:
+                is_changed = True
+            if is_changed:
+                raise ChangedError(
+                    f"s3://{self.bucket.name}/{file.key} was replaced while the month was read"
+                )
 
     def _fold_settings(self, month: date) -> FoldSettings:
         settings = self.settings

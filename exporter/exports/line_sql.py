@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from exporter.exports.line_file import LineFile
+from exporter.exports.line_columns import LineColumns
 
 COST_TYPES = ("unblended", "blended", "amortized", "net_unblended", "net_amortized")
 AMOUNTS = (*COST_TYPES, "list_cost")
@@ -49,12 +49,12 @@ class LineFormat:
     needed: Mapping[str, str]
     """Every column that is read, in lower case, with the type that the text of a CSV gets (MAP for JSON)."""
     required: Collection[str]
-    refusal: Callable[[LineFile], str | None]
+    refusal: Callable[[LineColumns], str | None]
     """Why a file is of another kind, and what to do; None if it is not known to be one."""
     names_of: Callable[[str], tuple[tuple[str, tuple[str, ...]], ...]]
     """The maps that may hold `tag:<key>` or `cost_category:<name>`, with its names there."""
-    sql: Callable[[LineFile], LineSql]
-    unavailable: Callable[[LineFile, Collection[str]], frozenset[str]]
+    sql: Callable[[LineColumns], LineSql]
+    unavailable: Callable[[LineColumns, Collection[str]], frozenset[str]]
     """The names of AMOUNTS that a file with these line types has no columns for."""
 
 

@@ -15,7 +15,7 @@ from exporter.core.amounts import AMOUNTS, Units
 from exporter.core.moments import days_between, month_start, start_of_day
 from exporter.cost.refresh_plan import BILL_IS_FINAL_ON, CostPart
 from exporter.cube import hours, values
-from exporter.cube.dimensions import Dimension
+from exporter.cube.dimensions import WITHOUT, Dimension, untagged
 from exporter.cube.months import CubeMonths
 from exporter.exports.fold_settings import FoldResult
 from exporter.ledger.file import Ledger
@@ -78,11 +78,14 @@ def commit_month(
         read_days = {day: changes[day] for day in days}
         for dimension in dimensions:
             for beside in ("account", "service"):
-                if _column(dimension) in result.unknown_dimensions:
+                if dimension.name in result.unknown_dimensions:
                     values.forget(ledger, dimension, beside, days)
                 else:
                     _commit_values(ledger, lines, folded, dimension, beside, read_days, most_values)
-        _commit_hours(ledger, db, folded, now)
+        for tag in dimensions:
+            if tag.kind == "tag":
+                _commit_untagged(ledger, lines, folded, tag, read_days)
+        _commit_hours(ledger, db, folded, read_days, now)
         ledger.accounts.name(folded.names, now.date())
         ledger.pending.drop_within(
             Origin.MONTHS, (CostPart.REREAD, CostPart.OTHER), folded.month, month_start(folded.month, -1)
@@ -162,18 +165,12 @@ def _connect(spill: Path) -> DuckDBPyConnection:
     return duckdb.connect(config=config)
 
 
-_USAGE_TYPES = ", ".join(repr(name) for name in USAGE_RECORD_TYPES)
-_NON_USAGE = f" AND charge_type NOT IN ({_USAGE_TYPES})"
-_UNTAGGED_USAGE = f" AND charge_type IN ({_USAGE_TYPES}) AND {{}} = ''"
+def _quoted(column: str) -> str:
+    return f'"{column.replace(chr(34), chr(34) * 2)}"'
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _column(dimension: Dimension) -> str:
-    """The column of the lines that a dimension is of."""
-    return f"tag:{dimension.key}" if dimension.kind == "untagged" else dimension.name
+_USAGE_TYPES = f"({', '.join(repr(name) for name in USAGE_RECORD_TYPES)})"
+_NON_USAGE = f" AND charge_type NOT IN {_USAGE_TYPES}"
 
 
 def _commit_cost(ledger: Ledger, lines: _Lines, folded: FoldedMonth, days: Mapping[date, bool]) -> None:
@@ -186,7 +183,9 @@ def _commit_cost(ledger: Ledger, lines: _Lines, folded: FoldedMonth, days: Mappi
         commit(CostRead(folded.delivered_at, days, costs, "data_export", cost_types))
 
 
-def _commit_hours(ledger: Ledger, db: DuckDBPyConnection, folded: FoldedMonth, now: datetime) -> None:
+def _commit_hours(
+    ledger: Ledger, db: DuckDBPyConnection, folded: FoldedMonth, days: Mapping[date, int], now: datetime
+) -> None:
     """The hours of the last two weeks, up to the newest that has a line: what is later has not been charged yet."""
     path = folded.result.paths.get("hours")
     if path is None or not folded.result.hourly:
@@ -205,7 +204,7 @@ def _commit_hours(ledger: Ledger, db: DuckDBPyConnection, folded: FoldedMonth, n
     last = max(hour for hour, _, _ in costs)
     start = max(first, start_of_day(folded.month))
     read = [start + timedelta(hours=number) for number in range((last - start) // timedelta(hours=1) + 1)]
-    hours.commit(ledger, "data_export", folded.delivered_at, read, costs)
+    hours.commit(ledger, "data_export", folded.delivered_at, read, costs, cost_changes=days)
 
 
 def _whole(units: Sequence[int | None], cost_types: Sequence[str]) -> Units:
@@ -239,8 +238,7 @@ def _commit_values(
     subject = "account_id" if beside == "account" else "service"
     chunk: dict[tuple[date, str, str], values.AnyUnits] = {}
     chunk_days: dict[date, int] = {}
-    only = _UNTAGGED_USAGE.format(_quoted(_column(dimension))) if dimension.kind == "untagged" else ""
-    for day, rows in groupby(lines.sums((subject, _column(dimension)), only), key=lambda row: row[0]):
+    for day, rows in groupby(lines.sums((subject, dimension.name)), key=lambda row: row[0]):
         for _, key, value, *units in rows:
             chunk[day, key, value] = tuple(units)
         chunk_days[day] = left.pop(day)
@@ -249,3 +247,20 @@ def _commit_values(
             chunk, chunk_days = {}, {}
     # Days without a line cost nothing by any key.
     commit(chunk, chunk_days | left)
+
+
+def _commit_untagged(
+    ledger: Ledger, lines: _Lines, folded: FoldedMonth, tag: Dimension, days: Mapping[date, int]
+) -> None:
+    """Usage by account without a value of a tag, as Cost Explorer is asked for it."""
+    dimension = untagged(tag.key)
+    if tag.name in folded.result.unknown_dimensions:
+        values.forget(ledger, dimension, "account", days)
+        return
+    only = f" AND charge_type IN {_USAGE_TYPES} AND {_quoted(tag.name)} = ''"
+    costs: dict[tuple[date, str, str], values.AnyUnits] = {
+        (day, account_id, WITHOUT): tuple(units)
+        for day, account_id, *units in lines.sums(("account_id",), only)
+    }
+    read = values.CubeRead(dimension, "account", folded.delivered_at, "data_export", days, costs)
+    values.commit(ledger, read, most=1)

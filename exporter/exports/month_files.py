@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.exports.charge_types import KNOWN_LINE_TYPES, record_type
 from exporter.exports.fold_settings import FoldResult
-from exporter.exports.line_file import identifier, literal
+from exporter.exports.line_columns import identifier, literal
 from exporter.exports.line_sql import AMOUNTS
-from exporter.exports.month_tables import (
+from exporter.exports.month_queries import (
     KEYS,
+    OTHER,
     SERVICE_KEYS,
     SPLIT_AMOUNTS,
-    MonthTables,
     columns,
+    rank_cost,
     service_keys,
 )
+from exporter.exports.month_tables import MonthTables
 from exporter.exports.service_names import TAX, service_name
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 # What Cost Explorer answers where a charge has no such key.
 _WITHOUT = {"region": "NoRegion", "usage_type": "NoUsageType", "operation": "NoOperation"}
-_OTHER = "other"
 _COMPRESSION = "FORMAT parquet, COMPRESSION zstd"
 
 
@@ -129,13 +130,13 @@ def _fill(db: DuckDBPyConnection, table: str, filled: dict[str, list[Any]]) -> N
 
 def _rank(db: DuckDBPyConnection, tables: MonthTables) -> None:
     """Fill the table `kept` with the resources that keep their id: those with the largest cost of each account."""
-    by_preference = ("amortized", "net_amortized", "unblended", "net_unblended")
-    cost = next(name for name in by_preference if name not in tables.unavailable)
+    cost = rank_cost(tables.unavailable)
+    # Where the largest were chosen already, all that have an id keep it.
+    most = "" if tables.is_ranked else f" WHERE place <= {tables.settings.resources}"
     db.execute(
         "CREATE TEMP TABLE kept AS SELECT account_id, resource FROM ("
         f"SELECT account_id, resource, row_number() OVER (PARTITION BY account_id ORDER BY abs(sum({cost})) DESC, resource)"
-        " AS place FROM lines WHERE resource <> '' GROUP BY account_id, resource)"
-        f" WHERE place <= {tables.settings.resources}"
+        " AS place FROM lines WHERE resource <> '' GROUP BY account_id, resource)" + most
     )
 
 
@@ -145,7 +146,7 @@ def _lines(tables: MonthTables, cost_types: tuple[str, ...]) -> str:
         _key(tables, "usage_type"), _key(tables, "operation"), "charge_type", _key(tables, "billing_entity"),
     ]  # fmt: skip
     resource = (
-        f"CASE WHEN coalesce(lines.resource, '') = '' THEN '' ELSE coalesce(kept.resource, '{_OTHER}') END"
+        f"CASE WHEN coalesce(lines.resource, '') = '' THEN '' ELSE coalesce(kept.resource, '{OTHER}') END"
         if "resource" in tables.columns_seen
         else "CAST(NULL AS VARCHAR)"
     )
@@ -195,7 +196,7 @@ def _split(tables: MonthTables) -> str:
         " (PARTITION BY account_id ORDER BY abs(sum(split_cost)) DESC, pod) AS place FROM split GROUP BY account_id, pod)"
         f" WHERE place <= {tables.settings.resources})"
         " SELECT day, split.account_id, cluster, namespace,"
-        f" CASE WHEN coalesce(split.pod, '') = '' THEN '' ELSE coalesce(largest.pod, '{_OTHER}') END AS pod, kind, {sums}"
+        f" CASE WHEN coalesce(split.pod, '') = '' THEN '' ELSE coalesce(largest.pod, '{OTHER}') END AS pod, kind, {sums}"
         " FROM split LEFT JOIN largest ON split.account_id = largest.account_id AND split.pod = largest.pod"
         " GROUP BY ALL ORDER BY 1, 2, 3, 4, 5, 6"
     )

@@ -9,32 +9,28 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from exporter.exports.cur2 import CUR2
 from exporter.exports.focus import FOCUS
 from exporter.exports.fold_settings import FoldSettings
-from exporter.exports.line_file import UNKNOWN, LineFile, LineFileError, identifier, literal, open_lines
+from exporter.exports.line_columns import UNKNOWN, LineColumns, identifier, literal
+from exporter.exports.line_file import LineFile, LineFileError, open_lines
 from exporter.exports.line_sql import AMOUNTS, LineFormat, LineSql
-from exporter.exports.service_names import known_codes, split_codes
+from exporter.exports.month_queries import COMMITTED, COVERED, KEYS, SPLIT_AMOUNTS, SPLIT_KEYS, MonthQueries
+from exporter.exports.service_names import known_codes
 from exporter.exports.tag_keys import COST_CATEGORY, TAG, present
 
-KEYS = ("product_code", "region", "usage_type", "operation", "line_type", "billing_entity", "resource")
-"""Columns of text in the table of lines, beside the account and the configured tag keys and cost categories."""
-SERVICE_KEYS = ("product_code", "split_usage_type", "is_tax", "billing_entity")
-"""What decides a line's service; the usage type is NULL where the product is one service whatever is used of it."""
 _NEVER = "1TB"
+_FILES_A_CHECKPOINT = 5  # what is not written stays in memory, and each checkpoint costs a little
 _SHARE_OF_DATABASE = 0.8  # of the memory: Python and what DuckDB does not count take the rest
 _CURRENCY = "USD"
 _FORMATS = {"cur2": CUR2, "focus_1_0": FOCUS, "focus_1_2": FOCUS}
-_SPLIT_KEYS = ("cluster", "namespace", "pod", "kind")
-SPLIT_AMOUNTS = ("split_cost", "unused_cost", "net_split_cost", "net_unused_cost")
-_COVERED = "('SavingsPlanCoveredUsage', 'DiscountedUsage')"
-_COMMITTED = "('SavingsPlanRecurringFee', 'RIFee')"
 
 
 class MonthTables:
@@ -55,6 +51,8 @@ class MonthTables:
         self.product_names: dict[str, str] = {}
         """Of product codes that the shipped map does not have."""
         self.currencies: set[str] = set()
+        self.codes: set[str] = set()
+        """Product codes of what was looked at last, without those of the shipped map."""
         self.keys_seen: set[str] = set()
         self.columns_seen: set[str] = set()
         """Which of KEYS and `named` at least one file has."""
@@ -62,6 +60,8 @@ class MonthTables:
         self.days: tuple[date, date] | None = None
         self.hourly = False
         self.has_split = False
+        self.is_ranked = False
+        """Whether the table of lines has only those resources that keep their id, and the rest as one."""
         self.db = self._open()
         self._create()
 
@@ -78,7 +78,7 @@ class MonthTables:
                 "autoload_known_extensions": False,
                 "allow_community_extensions": False,
                 "preserve_insertion_order": False,
-                "checkpoint_threshold": _NEVER,  # the database ends with the fold
+                "checkpoint_threshold": _NEVER,
             },
         )
         db.execute("SET enable_progress_bar = false")
@@ -92,7 +92,7 @@ class MonthTables:
         texts = ", ".join(f"{identifier(name)} VARCHAR" for name in (*KEYS, *self.named))
         amounts = ", ".join(f"{name} BIGINT" for name in AMOUNTS)
         splits = ", ".join(
-            [*(f"{name} VARCHAR" for name in _SPLIT_KEYS), *(f"{name} BIGINT" for name in SPLIT_AMOUNTS)]
+            [*(f"{name} VARCHAR" for name in SPLIT_KEYS), *(f"{name} BIGINT" for name in SPLIT_AMOUNTS)]
         )
         self.db.execute(
             f"CREATE TABLE lines (day DATE, account_id VARCHAR, {texts}, {amounts}, usage DECIMAL(38,8))"
@@ -112,38 +112,36 @@ class MonthTables:
         if name in self.files:
             raise LineFileError("has been folded already")
         inside = self.folder / "lines"  # a name without what DuckDB takes for a pattern
-        _link(path, inside)
+        link(path, inside)
         try:
             file = open_lines(self.db, inside, name, self.folder, self.format.needed)
-            self._check_columns(file)
+            self.check_columns(file)
             sql = self.format.sql(file)
-            lines = self._look(file, sql)
-            named = self._named(file)
-            self._fold_lines(file, sql, named)
-            self._fold_hours(file, sql)
-            self._fold_commitments(file, sql)
-            self._fold_split(file, sql)
+            queries = MonthQueries(self.settings, file, sql)
+            lines = self.take_look(file, self.db.execute(queries.look(names=False)).fetchall())
+            self._take_product_names(file, sql)
+            maps = {key for column in self.named for key, _ in self.format.names_of(column)}
+            named = self.take_keys(file, {key: file.keys(self.db, key) for key in sorted(maps)})
+            for table, query in self.queries(queries, named).items():
+                self.db.execute(f"INSERT INTO {table} {query}")
         finally:
             inside.unlink()
         self.files[name] = lines
+        if len(self.files) % _FILES_A_CHECKPOINT == 0:
+            self.db.execute("CHECKPOINT")
         return lines
 
-    def _check_columns(self, file: LineFile) -> None:
-        refusal = self.format.refusal(file)
+    def check_columns(self, source: LineColumns) -> None:
+        """LineFileError if these are no lines of the format."""
+        refusal = self.format.refusal(source)
         if refusal:
             raise LineFileError(refusal)
-        missing = [name for name in self.format.required if not file.has(name)]
+        missing = [name for name in self.format.required if not source.has(name)]
         if missing:
             raise LineFileError(f"has no column {', '.join(missing)}: it is no export of {self.format.title}")
 
-    def _look(self, file: LineFile, sql: LineSql) -> int:
-        """Take in what a file has, and refuse another currency or month; return its lines."""
-        cost = f"coalesce({sql.amounts['unblended']}, {sql.amounts['net_unblended']})"
-        rows = self.db.execute(
-            f"SELECT {sql.line_type}, {sql.currency}, {sql.product_code}, count(*), count({sql.start}), sum({cost}), min({sql.start}),"
-            f" max({sql.start}), max(hour({sql.start})), min({sql.period_start}), max({sql.period_start}),"
-            f" bool_or({sql.split}) FROM {file.relation} GROUP BY ALL"
-        ).fetchall()
+    def take_look(self, source: LineColumns, rows: list[tuple[Any, ...]]) -> int:
+        """Take in what is there, the rows of `MonthQueries.look`, and refuse another currency or month; return its lines."""
         self.currencies |= {row[1] for row in rows if row[1]}
         if self.currencies - {_CURRENCY}:
             raise LineFileError(
@@ -152,11 +150,11 @@ class MonthTables:
         self._check_period([moment for row in rows for moment in row[9:11] if moment is not None])
         line_types: Counter[str] = Counter()
         costs: Counter[str] = Counter()
-        for line_type, _, _, count, dated, units, first, last, hour, _, _, split in rows:
+        for line_type, _, _, count, dated, units, first, last, hour, _, _, split, *_ in rows:
             if dated < count:
                 raise LineFileError("has lines without a date")
             line_types[line_type or ""] += count
-            costs[line_type or ""] += int(units or 0)
+            costs[line_type or ""] += units or 0
             days = self.days or (first.date(), last.date())
             self.days = (min(days[0], first.date()), max(days[1], last.date()))
             self.hourly = self.hourly or hour > 0
@@ -164,8 +162,8 @@ class MonthTables:
         for line_type, count in line_types.items():
             before = self.line_types.get(line_type, (0, 0))
             self.line_types[line_type] = (before[0] + count, before[1] + costs[line_type])
-        self.unavailable |= self.format.unavailable(file, line_types)
-        self._take_product_names(file, sql, {row[2] for row in rows if row[2]} - known_codes())
+        self.unavailable |= self.format.unavailable(source, line_types)
+        self.codes = {row[2] for row in rows if row[2]} - known_codes()
         return sum(line_types.values())
 
     def _check_period(self, moments: list[datetime]) -> None:
@@ -174,28 +172,30 @@ class MonthTables:
             if (moment.year, moment.month) != (month.year, month.month):
                 raise LineFileError(f"has lines of the billing period {moment:%Y-%m}, expected {month:%Y-%m}")
 
-    def _take_product_names(self, file: LineFile, sql: LineSql, codes: set[str]) -> None:
-        if not codes or sql.product_name == UNKNOWN:
+    def _take_product_names(self, file: LineFile, sql: LineSql) -> None:
+        if not self.codes or sql.product_name == UNKNOWN:
             return
         rows = self.db.execute(
             f"SELECT {sql.product_code}, max({sql.product_name}) FROM {file.relation}"
-            f" WHERE {sql.product_code} IN ({', '.join(map(literal, sorted(codes)))}) GROUP BY ALL"
+            f" WHERE {sql.product_code} IN ({', '.join(map(literal, sorted(self.codes)))}) GROUP BY ALL"
         ).fetchall()
-        for code, name in rows:
-            # The same name whatever the order of the files.
-            self.product_names[code] = max(self.product_names.get(code, ""), name or "")
+        self.take_product_names(rows)
 
-    def _named(self, file: LineFile) -> dict[str, str]:
-        """SQL of the configured tag keys and cost categories, by column, from the keys that the file has."""
-        keys = {column: self.format.names_of(column) for column in self.named}
-        maps = {name for names in keys.values() for name, _ in names}
-        found = {name: file.keys(self.db, name) for name in sorted(maps)}
+    def take_product_names(self, rows: Iterable[tuple[str, str | None]]) -> None:
+        """Take in names by product code; only of codes that the shipped map does not have."""
+        for code, name in rows:
+            if code in self.codes:
+                # The same name whatever the order of the files.
+                self.product_names[code] = max(self.product_names.get(code, ""), name or "")
+
+    def take_keys(self, source: LineColumns, found: Mapping[str, Collection[str]]) -> dict[str, str]:
+        """SQL of the configured tag keys and cost categories, by column, from the keys that the maps in `found` have."""
         self.keys_seen.update(*found.values())
         sql: dict[str, str] = {}
-        for column, candidates_of in keys.items():
+        for column in self.named:
             values = [
-                file.value(name, names)
-                for name, candidates in candidates_of
+                source.value(name, names)
+                for name, candidates in self.format.names_of(column)
                 if (names := present(candidates, found[name]))
             ]
             if values:
@@ -203,84 +203,23 @@ class MonthTables:
             sql[column] = f"coalesce({', '.join(values)})" if len(values) > 1 else "".join(values) or UNKNOWN
         return sql
 
-    def _fold_lines(self, file: LineFile, sql: LineSql, named: dict[str, str]) -> None:
-        keys = {name: getattr(sql, name) for name in KEYS}
-        self.columns_seen.update(name for name, expression in keys.items() if expression != UNKNOWN)
-        chosen = columns({"day": self._day(sql), "account_id": sql.account_id, **keys, **named})
-        self.db.execute(
-            f"INSERT INTO lines SELECT {chosen}, {_sums(sql)}, sum({sql.usage})"
-            f" FROM {file.relation} WHERE NOT ({sql.split}) GROUP BY ALL"
-        )
-
-    def _day(self, sql: LineSql) -> str:
-        """The day of a line; what is charged in this month's bill is cost of this month, whenever its usage began."""
-        first, last = self.settings.month, self.settings.last_day
-        return f"greatest(least(CAST({sql.start} AS DATE), DATE '{last}'), DATE '{first}')"
-
-    def _fold_hours(self, file: LineFile, sql: LineSql) -> None:
-        if self.settings.hours_from is None or self.settings.hours_from > self.settings.last_day:
-            return
-        keys = service_keys(sql.product_code, sql.usage_type, sql.line_type, sql.billing_entity)
-        self.db.execute(
-            f"INSERT INTO hours SELECT date_trunc('hour', {sql.start}) AS hour, {sql.account_id} AS account_id,"
-            f" {columns(keys)}, {_sums(sql)} FROM {file.relation}"
-            f" WHERE NOT ({sql.split}) AND {sql.start} >= TIMESTAMP '{self.settings.hours_from}' GROUP BY ALL"
-        )
-
-    def _fold_commitments(self, file: LineFile, sql: LineSql) -> None:
-        if not any(kind in self.line_types for kind in _kinds(_COVERED + _COMMITTED)):
-            return
-        amortized = f"coalesce({sql.amounts['amortized']}, {sql.amounts['net_amortized']})"
-        covered, committed = f"{sql.line_type} IN {_COVERED}", f"{sql.line_type} IN {_COMMITTED}"
-        self.db.execute(
-            f"INSERT INTO commitments SELECT {self._day(sql)} AS day, {sql.account_id} AS account_id, {sql.arn} AS arn,"
-            f" {sql.line_type} AS line_type, sum(CASE WHEN {covered} THEN {amortized} ELSE 0 END),"
-            f" sum(CASE WHEN {committed} THEN {amortized} ELSE 0 END),"
-            f" sum(CASE WHEN {covered} THEN {sql.amounts['list_cost']} ELSE 0 END), max({sql.end_time})"
-            f" FROM {file.relation} WHERE ({covered} OR {committed}) AND coalesce({sql.arn}, '') <> '' GROUP BY ALL"
-        )
-
-    def _fold_split(self, file: LineFile, sql: LineSql) -> None:
-        if not self.has_split or not sql.splits:
-            return
-        keys = ", ".join(f"{sql.splits[name]} AS {name}" for name in _SPLIT_KEYS)
-        sums = ", ".join(f"sum({sql.splits[name]})" for name in SPLIT_AMOUNTS)
-        self.db.execute(
-            f"INSERT INTO split SELECT {self._day(sql)} AS day, {sql.account_id} AS account_id, {keys}, {sums}"
-            f" FROM {file.relation} WHERE {sql.split} GROUP BY ALL"
-        )
+    def queries(self, queries: MonthQueries, named: Mapping[str, str]) -> dict[str, str]:
+        """The queries that fill the tables, by table; of lines that were looked at."""
+        self.columns_seen.update(name for name in KEYS if getattr(queries.sql, name) != UNKNOWN)
+        found = {"lines": queries.lines(named), "hours": queries.hours()}
+        if any(kind in self.line_types for kind in (*COVERED, *COMMITTED)):
+            found["commitments"] = queries.commitments()
+        if self.has_split:
+            found["split"] = queries.split()
+        return {table: query for table, query in found.items() if query is not None}
 
 
-def service_keys(product_code: str, usage_type: str, line_type: str, billing_entity: str) -> dict[str, str]:
-    """SQL of what decides a line's service, by SERVICE_KEYS, from SQL of what it is made of."""
-    codes = ", ".join(map(literal, sorted(split_codes())))
-    return {
-        "product_code": product_code,
-        "split_usage_type": f"CASE WHEN {product_code} IN ({codes}) THEN {usage_type} END",
-        "is_tax": f"coalesce({line_type} = 'Tax', FALSE)",
-        "billing_entity": billing_entity,
-    }
-
-
-def columns(expressions: Mapping[str, str]) -> str:
-    """A list of SQL for SELECT."""
-    return ", ".join(f"{expression} AS {identifier(name)}" for name, expression in expressions.items())
-
-
-def _sums(sql: LineSql) -> str:
-    return ", ".join(f"sum({sql.amounts[name]})" for name in AMOUNTS)
-
-
-def _link(path: Path, inside: Path) -> None:
+def link(path: Path, inside: Path) -> None:
     """Make a file readable for the database, without a copy where both are on one file system."""
     try:
         os.link(path, inside)
     except OSError:
         shutil.copyfile(path, inside)
-
-
-def _kinds(sql: str) -> set[str]:
-    return set(sql.split("'")[1::2])
 
 
 def details(value: Exception) -> str:

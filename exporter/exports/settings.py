@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from exporter.core.fields import AccountId, CollectorSettings, Duration, ExternalId, Region, RoleArn
+from exporter.core.fields import (
+    AccountId,
+    CollectorSettings,
+    Duration,
+    ExternalId,
+    Region,
+    RoleArn,
+    StrictModel,
+)
 from exporter.exports.fold_settings import Table
 
 FOCUS: tuple[Table, ...] = ("focus_1_0", "focus_1_2")
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_WORD = re.compile(r"[0-9a-z_]{1,255}")
+_WORKGROUP = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_LOCATION = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!\-_.*()/=]*)?")
 _NAME = re.compile(r"[0-9A-Za-z!\-_.*'()]{1,128}")
 
 
@@ -30,11 +42,53 @@ def _name(value: str) -> str:
     return value
 
 
+def _word(value: str) -> str:
+    if not _WORD.fullmatch(value):
+        raise ValueError("a name in the Glue catalog: lower-case letters, digits and _")
+    return value
+
+
+def _workgroup(value: str) -> str:
+    if not _WORKGROUP.fullmatch(value):
+        raise ValueError("the name of a workgroup")
+    return value
+
+
+def _location(value: str) -> str:
+    if not _LOCATION.fullmatch(value):
+        raise ValueError("an address in S3, such as s3://bucket/athena/")
+    return value
+
+
 def _prefix(value: str) -> str:
     value = value.strip("/")
     if len(value.encode()) > 512 or "//" in value:
         raise ValueError("a prefix of S3 keys")
     return value
+
+
+class AthenaSettings(StrictModel):
+    """Where Amazon Athena sums the lines of the export; its account is that of the bucket's reader."""
+
+    database: Annotated[str, AfterValidator(_word)] = Field(description="Database of the table, as in Glue.")
+    table: Annotated[str, AfterValidator(_word)] = Field(
+        description="Table over the export's files, partitioned by `billing_period`."
+    )
+    workgroup: Annotated[str, AfterValidator(_workgroup)] = Field(
+        default="aws-spend-exporter",
+        description="Workgroup of the queries; it must have a limit for the bytes that a query scans.",
+    )
+    region: Region | None = Field(default=None, description="Region of Athena; if unset, that of the bucket.")
+    results: Annotated[str, AfterValidator(_location)] | None = Field(
+        default=None,
+        description="Where results are written; if unset, the workgroup's query result location.",
+    )
+    usd_per_terabyte: Decimal = Field(
+        default=Decimal(5), ge=0, le=1000, description="US dollars for a terabyte scanned, in that region."
+    )
+    timeout: Duration = Field(
+        default=timedelta(minutes=30), description="Longest that a query runs; then it is stopped."
+    )
 
 
 class CostExportSettings(CollectorSettings):
@@ -72,8 +126,10 @@ class CostExportSettings(CollectorSettings):
     )
     external_id: ExternalId | None = Field(default=None, description="External id for `role_arn`.")
     engine: Literal["duckdb", "athena"] = Field(
-        default="duckdb", description="What sums the lines: DuckDB, in a process of its own."
+        default="duckdb",
+        description="What sums the lines: DuckDB on this machine, or Amazon Athena for exports that are too large for it.",
     )
+    athena: AthenaSettings | None = Field(default=None, description="Amazon Athena, with `engine: athena`.")
     memory: int = Field(default=512, ge=128, le=1 << 20, description="Most memory of that process, in MiB.")
     spill: Path | None = Field(
         default=None,
@@ -95,6 +151,6 @@ class CostExportSettings(CollectorSettings):
             raise ValueError("bucket: set, because `prefix` and `region` are of a bucket")
         if self.external_id is not None and self.role_arn is None:
             raise ValueError("role_arn: set, because `external_id` is of a role")
-        if self.enabled and self.engine == "athena":
-            raise ValueError("engine: duckdb, because Amazon Athena is not supported yet")
+        if self.engine == "athena" and self.athena is None:
+            raise ValueError("athena: set, with `database` and `table`, because `engine` is athena")
         return self

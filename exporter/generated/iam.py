@@ -13,6 +13,7 @@ from exporter.accounts import discovery as accounts
 from exporter.collectors import all_collectors
 from exporter.core.places import Scope
 from exporter.declarations.collector import AnyCollector
+from exporter.exports.athena import permissions
 from exporter.exports.delivery import bucket
 from exporter.ledger import snapshots
 
@@ -29,6 +30,10 @@ PLACEHOLDERS = {
     "EXPORT_BUCKET": r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
     "EXPORT_FOLDER": r"[\w!.*'()/-]{1,640}",
     "EXPORT_KEY_ARN": r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+",
+    "ATHENA_WORKGROUP": r"[A-Za-z0-9._-]{1,128}",
+    "ATHENA_DATABASE": r"[0-9a-z_]{1,255}",
+    "ATHENA_TABLE": r"[0-9a-z_]{1,255}",
+    "RESULTS_BUCKET": r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
     "WORKSPACE_ARN": r"arn:aws[a-z-]*:aps:[a-z0-9-]+:\d{12}:workspace/[\w-]+",
 }
 
@@ -124,7 +129,7 @@ def task_trust_policy() -> Document:
 
 
 def snapshots_policy(partition: str = "aws") -> Document:
-    """What the role that the exporter runs as needs for `snapshots`; the only policy that writes anything."""
+    """What the role that the exporter runs as needs for `snapshots`; beside Athena's results, all that is written."""
     arn = f"arn:{partition}:s3:::SNAPSHOT_BUCKET"
     return _policy(
         [
@@ -156,6 +161,34 @@ def data_export_key_policy() -> Document:
     """What the same role needs where the bucket is encrypted by a key of KMS."""
     condition = {"StringLike": {"kms:ViaService": "s3.*"}}
     return _policy([_statement("ExportKey", bucket.IAM_KEY, "EXPORT_KEY_ARN", Condition=condition)])
+
+
+def data_export_athena_policy(partition: str = "aws") -> Document:
+    """What the same role needs where Athena sums the lines: one workgroup, one table, and a bucket for results."""
+    glue = f"arn:{partition}:glue:*:*"
+    catalog = [
+        f"{glue}:catalog",
+        f"{glue}:database/ATHENA_DATABASE",
+        f"{glue}:table/ATHENA_DATABASE/ATHENA_TABLE",
+    ]
+    results = f"arn:{partition}:s3:::RESULTS_BUCKET"
+    return _policy(
+        [
+            _statement(
+                "ExportQueries",
+                permissions.IAM_WORKGROUP,
+                f"arn:{partition}:athena:*:*:workgroup/ATHENA_WORKGROUP",
+            ),
+            _statement("ExportTable", permissions.IAM_CATALOG, catalog),
+            _statement("QueryResults", permissions.IAM_RESULT_OBJECTS, f"{results}/*"),
+            _statement("QueryResultsBucket", permissions.IAM_BUCKETS, results),
+            _statement(
+                "ExportBucketLocation",
+                permissions.IAM_BUCKETS[:1],
+                f"arn:{partition}:s3:::EXPORT_BUCKET",
+            ),
+        ]
+    )
 
 
 def remote_write_policy() -> Document:
@@ -373,6 +406,7 @@ def documents(
         "snapshots": lambda: snapshots_policy(partition),
         "data-export": lambda: data_export_policy(partition),
         "data-export-key": data_export_key_policy,
+        "data-export-athena": lambda: data_export_athena_policy(partition),
         "remote-write": remote_write_policy,
         "stackset": member_template,
         "management-stack": management_template,
@@ -415,6 +449,7 @@ def policy_files() -> dict[str, str]:
         "snapshots.json": snapshots_policy(),
         "data-export.json": data_export_policy(),
         "data-export-key.json": data_export_key_policy(),
+        "data-export-athena.json": data_export_athena_policy(),
         "remote-write.json": remote_write_policy(),
         "member-roles-stackset.yaml": member_template(),
         "management-account-stack.yaml": management_template(),

@@ -337,6 +337,14 @@ MIGRATIONS = (
         month INTEGER PRIMARY KEY, looked_at INTEGER NOT NULL, version TEXT, delivered_at INTEGER, failure TEXT
     )
     """,
+    # Queries of Athena that were paid for, or may have been (exporter/exports/athena/books.py).
+    """
+    CREATE TABLE athena_queries (
+        month INTEGER NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, token TEXT NOT NULL, query_id TEXT,
+        reserved_at INTEGER NOT NULL, reserved INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT,
+        PRIMARY KEY (month, name)
+    ) WITHOUT ROWID
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

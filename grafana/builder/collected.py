@@ -15,18 +15,19 @@ from grafana.builder.style import MUTED, STATE, fixed, instant, properties, rows
 
 _COLLECTOR = "aws_spend_exporter_collector_"
 # Served from the start of an exporter for each collector that is enabled, before it has read anything.
-_ENABLED = f"{_COLLECTOR}errors_total"
+ENABLED = f"{_COLLECTOR}errors_total"
 _READ = f"{_COLLECTOR}last_success_timestamp_seconds"
 _FRAMES = model.MatcherConfig(id_val="byFrameRefID", options=STATE)
 # Alerts are series only while they fire; this one always does.
 _RULES_LOADED = 'group(ALERTS{alertname="AwsSpendWatchdog"})'
-_NOTHING_SCRAPED = "nothing was scraped at the end of the range"
+NOTHING_SCRAPED = "nothing was scraped at the end of the range"
 _FAILS = "some reads fail"
 # Not as short as intervals in a demo, where the slowest of a collector's units takes longer than three of them.
 _STALE_AFTER = 900
 _NOT_LOADED = "alert rules are not loaded"
+FEWER_FILTERS = "known for fewer filters only: see the tables"
 # Beside values in a tile, all of them are as small as the longest.
-_IN_TILES = {_NOT_LOADED: "no alert rules"}
+_IN_TILES = {_NOT_LOADED: "no alert rules", FEWER_FILTERS: "too many filters"}
 
 
 P = TypeVar("P", stat.Panel, bargauge.Panel)
@@ -56,7 +57,7 @@ class Source(ABC):
         return panel.with_target(rows(STATE, self.state(label)))
 
 
-class _Enumerated(Source):
+class Enumerated(Source):
     """A source whose states have numbers: a panel of values says them, too."""
 
     @abstractmethod
@@ -92,7 +93,7 @@ class _Enumerated(Source):
 
 
 @dataclass(frozen=True, slots=True)
-class Collected(_Enumerated):
+class Collected(Enumerated):
     """What collectors read, by their names in the configuration; one of them is enough."""
 
     collectors: tuple[str, ...]
@@ -103,11 +104,11 @@ class Collected(_Enumerated):
 
     def unknown(self) -> Mapping[str, str]:
         keys = " or ".join(f"collectors.{name}" for name in self.collectors)
-        enabled = f"group({_ENABLED}{{{self._matcher}}})"
+        enabled = f"group({ENABLED}{{{self._matcher}}})"
         states = {
-            f"off: switch on {keys}": f"group({_ENABLED}) unless on () {enabled}",
+            f"off: switch on {keys}": f"group({ENABLED}) unless on () {enabled}",
             "not read yet: see Exporter": f"{enabled} unless on () {self._read}",
-            _NOTHING_SCRAPED: f"absent({_ENABLED})",
+            NOTHING_SCRAPED: f"absent({ENABLED})",
         }
         if self.ages:
             states["not read recently: see Exporter"] = f"{self._read} unless on () {self._fresh}"
@@ -150,20 +151,20 @@ class Collected(_Enumerated):
         return f"({chosen} unless on ({by}) ({served}))"
 
 
-class Exporter(_Enumerated):
+class Exporter(Enumerated):
     """What every exporter serves, with whichever collectors."""
 
     def unknown(self) -> Mapping[str, str]:
-        return {_NOTHING_SCRAPED: f"absent({_ENABLED})"}
+        return {NOTHING_SCRAPED: f"absent({ENABLED})"}
 
 
-class Alerts(_Enumerated):
+class Alerts(Enumerated):
     """What the alerting rules find, wherever Prometheus evaluates them."""
 
     def unknown(self) -> Mapping[str, str]:
         return {
-            _NOT_LOADED: f"group({_ENABLED}) unless on () {_RULES_LOADED}",
-            _NOTHING_SCRAPED: f"absent({_ENABLED}) unless on () {_RULES_LOADED}",
+            _NOT_LOADED: f"group({ENABLED}) unless on () {_RULES_LOADED}",
+            NOTHING_SCRAPED: f"absent({ENABLED}) unless on () {_RULES_LOADED}",
         }
 
     def or_zero(self, expr: str) -> str:
@@ -172,11 +173,11 @@ class Alerts(_Enumerated):
 
 
 @dataclass(frozen=True, slots=True)
-class Both(_Enumerated):
+class Both(Enumerated):
     """Two sources of one panel, each of which can be unknown."""
 
-    first: _Enumerated
-    second: _Enumerated
+    first: Enumerated
+    second: Enumerated
 
     def unknown(self) -> Mapping[str, str]:
         states = dict(self.first.unknown())

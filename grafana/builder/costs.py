@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import barchart, bargauge, common, dashboard, stat, table, timeseries
-from grafana_foundation_sdk.models import common as common_model
-from grafana_foundation_sdk.models import dashboard as dashboard_model
+from grafana_foundation_sdk.builders import barchart, bargauge, common, stat, table, timeseries
 
 from grafana.builder import promql
 from grafana.builder.collected import COST as COST_COLLECTOR
 from grafana.builder.collected import INVENTORY
+from grafana.builder.months import monthly_bars
 from grafana.builder.promql import (
     ACCOUNT,
     BY_ACCOUNT,
@@ -31,7 +30,6 @@ from grafana.builder.promql import (
 )
 from grafana.builder.style import (
     BAD,
-    DATASOURCE,
     GOOD,
     MUTED,
     NARROW_MONEY_WIDTH,
@@ -281,41 +279,13 @@ def monthly_by_service(width: int, height: int) -> barchart.Panel:
     """All charges by month: thirteen bars, or the months that a range in the past touches."""
     months, largest = cost_of_months("service"), top_of_months(_SERVICES_SHOWN, "service")
     panel = (
-        barchart.Panel()
-        .title("Monthly cost by service")
-        .description(
+        monthly_bars(
+            "Monthly cost by service",
             f"Cost of each UTC calendar month with all charges, tax and support included: the {_SERVICES_SHOWN} services that cost "
             "most, and the sum of the rest; grey is the month so far. Twelve months and this one, or the months that a chosen "
-            "range in the past touches. A month is shown by service once each of its days was read after its end; needs dated history."
-        )
-        .datasource(DATASOURCE)
-        .span(width)
-        .height(height)
-        .no_value("no data")
-        .time_from("12M")
-        .hide_time_override(True)
-        .unit(USD)
-        .decimals(2)
-        .color_scheme(dashboard.FieldColor().mode(dashboard_model.FieldColorModeId.PALETTE_CLASSIC))
-        .stacking(common_model.StackingMode.NORMAL)
-        .show_value(common_model.VisibilityMode.NEVER)
-        .x_tick_label_spacing(50)
-        .axis_soft_min(0)
-        .fill_opacity(80)
-        .line_width(0)
-        .group_width(0.8)
-        .bar_width(0.95)
-        .tooltip(
-            common.VizTooltipOptions()
-            .mode(common_model.TooltipDisplayMode.MULTI)
-            .sort(common_model.SortOrder.DESCENDING)
-            .hide_zeros(True)
-        )
-        .legend(
-            common.VizLegendOptions()
-            .show_legend(False)
-            .display_mode(common_model.LegendDisplayMode.HIDDEN)
-            .placement(common_model.LegendPlacement.BOTTOM)
+            "range in the past touches. A month is shown by service once each of its days was read after its end; needs dated history.",
+            width=width,
+            height=height,
         )
         .with_target(ranged("A", f"{months} and on (service) {largest}", "{{service}}", "1d"))
         .with_target(
@@ -327,7 +297,6 @@ def monthly_by_service(width: int, height: int) -> barchart.Panel:
             )
         )
         .with_target(ranged("C", month_so_far(), "Month so far", "1d"))
-        .override_by_name("Time", properties(unit="time:MMM YYYY"))
         .override_by_name("Other services", properties(color=fixed(MUTED)))
         .override_by_name("Month so far", properties(color=fixed("#6e6e6e")))
     )

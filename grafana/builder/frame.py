@@ -41,10 +41,12 @@ _NO_ACCOUNT = "none"
 CHOSEN_IDS = 'label_replace(vector(1), "ids", "$accounts", "", "")'
 """A value with the chosen accounts in a label."""
 
-DERIVED = frozenset({"accounts", "complete", "furthest", "live", "named", "undated"})
-"""Hidden variables that follow from the others and the range; `furthest` and `named` are of one dashboard only.
-
-Further ones are of rankings."""
+OF_ONE = frozenset(
+    {"comparable", "dimensions", "furthest", "key", "key_label", "kind", "named", "through", "total"}
+)
+"""Hidden variables that not every dashboard has."""
+DERIVED = frozenset({"accounts", "complete", "live", "undated"}) | OF_ONE
+"""Hidden variables that follow from the others and the range. Further ones are of rankings."""
 
 
 def frame(
@@ -56,11 +58,15 @@ def frame(
     one: str = "",
     without: tuple[str, ...] = (),
     rankings: tuple[Ranking, ...] = (),
+    first: tuple[dashboard.QueryVariable, ...] = (),
+    regions: tuple[dashboard.QueryVariable, ...] = (),
 ) -> dashboard.Dashboard:
     """An empty dashboard; `uid` is permanent.
 
     `one` names the variable of which one value is chosen. Those that filter nothing here (`without`) are hidden,
-    yet there, so that a link to another dashboard keeps them. `rankings` are those that its panels refer to.
+    yet there, so that a link to another dashboard keeps them. `rankings` are those that its panels refer to. What is
+    chosen `first` is of this dashboard alone; of `regions` the first replaces the
+    variable of this name, and others follow it.
     """
     is_of_days = not start.endswith("h")
     built = (
@@ -92,13 +98,15 @@ def frame(
             .include_vars(True)
         )
     )
+    for variable in first:
+        built.with_variable(variable)
     # Grafana shows them in this order, and asks those first that others depend on.
     for name, variable in (
         ("account", _account()),
         ("service", _service()),
         ("group", _group()),
         ("grouping", _grouping()),
-        ("region", _region()),
+        ("region", regions[0] if regions else _region()),
     ):
         if name in without:
             variable.hide(model.VariableHide.HIDE_VARIABLE)
@@ -106,11 +114,18 @@ def frame(
             # Several values, or a name would stand unescaped in a regular expression.
             variable.multi(True)
         elif name != "grouping":
-            variable.multi(True).include_all(True).all_value(".*").current(_all())
+            several(variable)
         built.with_variable(variable)
+    for variable in regions[1:]:
+        built.with_variable(several(variable))
     for derived in (_accounts(), _complete(), _undated(), _live(), *map(_ranked, rankings)):
         built.with_variable(derived.hide(model.VariableHide.HIDE_VARIABLE))
     return built.with_variable(_datasource())
+
+
+def several(variable: dashboard.QueryVariable) -> dashboard.QueryVariable:
+    """Of which several values can be chosen, or all: a regular expression that matches each, and where there is none."""
+    return variable.multi(True).include_all(True).all_value(".*").current(_all())
 
 
 def _all() -> model.VariableOption:
@@ -128,7 +143,7 @@ def _datasource() -> dashboard.DatasourceVariable:
     )
 
 
-def _query(name: str, label: str, description: str, kind: int, query: str) -> dashboard.QueryVariable:
+def query_variable(name: str, label: str, description: str, kind: int, query: str) -> dashboard.QueryVariable:
     return (
         dashboard.QueryVariable(name)
         .label(label)
@@ -146,7 +161,7 @@ def _grouping() -> dashboard.QueryVariable:
     Prometheus does not list labels and their values of what was written out of order until it is compacted.
     """
     return (
-        _query(
+        query_variable(
             "grouping",
             "Group by",
             "What groups are: organizational units, or a group of the configuration.",
@@ -162,7 +177,7 @@ def _grouping() -> dashboard.QueryVariable:
 
 
 def _group() -> dashboard.QueryVariable:
-    return _query(
+    return query_variable(
         "group",
         "Group",
         "Accounts of these groups only; an organizational unit holds those below it.",
@@ -195,7 +210,7 @@ def _account() -> dashboard.QueryVariable:
     known = f"group by (account_id) ({infos}[$__range]) or {served})"
     most = f"0 * {newest} + on (account_id) group_left () (({cost} or 0 * {known}) and {chosen})"
     return (
-        _query(
+        query_variable(
             "account",
             "Account",
             "Accounts of the range, by name and id, most expensive first.",
@@ -211,7 +226,7 @@ def _service() -> dashboard.QueryVariable:
     chosen = f"({range_cost('service')} or {total('service', select('aws_cost_today', 'service'))} * 0)"
     everything = chosen.replace('service=~"$service"', 'service=~".+"')
     return (
-        _query(
+        query_variable(
             "service",
             "Service",
             "AWS services with cost in the range, most expensive first.",
@@ -224,7 +239,7 @@ def _service() -> dashboard.QueryVariable:
 
 
 def _region() -> dashboard.QueryVariable:
-    return _query(
+    return query_variable(
         "region",
         "Region",
         "Regions in which something is counted.",
@@ -255,7 +270,7 @@ def _accounts() -> dashboard.QueryVariable:
 def hidden_list(name: str, label: str, description: str, expr: str, regex: str) -> dashboard.QueryVariable:
     """A hidden variable that holds all that `regex` finds in the answer to an instant query at the end of the range."""
     return (
-        _query(name, label, description, 3, f"query_result({expr})")
+        query_variable(name, label, description, 3, f"query_result({expr})")
         .regex(regex)
         .multi(True)
         .include_all(True)
@@ -284,7 +299,7 @@ def _ranked(ranking: Ranking) -> dashboard.QueryVariable:
 
 def _complete() -> dashboard.QueryVariable:
     return (
-        _query(
+        query_variable(
             "complete",
             "Complete through",
             "End of the newest complete day of the range, in seconds.",
@@ -304,7 +319,7 @@ def _undated() -> dashboard.QueryVariable:
     """
     none = 'label_replace(vector(1), "which", ".*", "", "")'
     return (
-        _query(
+        query_variable(
             "undated",
             "Without dated history",
             "Whether the range has no dated history, so that live gauges stand for it.",

@@ -51,16 +51,35 @@ _MIDNIGHT_BEFORE = (
 )
 _LIVE = "[12h]"  # where there is no dated history, a day is what was served last within so long
 # The range and as much before it: durations are added by writing them one after the other, each in another unit.
-_TWO_RANGES = f"[2d$__range${{__range_ms}}ms:1d] @ {END} offset -1s"
+TWO_RANGES = f"[2d$__range${{__range_ms}}ms:1d] @ {END} offset -1s"
 # Dated history of the range; `-1s` excludes the midnight that begins it, and includes one that ends it in a second.
 _BY_SERVICE = "aws_cost_daily_by_service_usd"
 # Before the first cost, that a day has no other charges may be known all the same.
 _RUN_IS_KNOWN = f"last_over_time(aws_cost_daily_non_usage_known[1d]) > 0 and on () group(last_over_time({_BY_SERVICE}[1d]))"
-_RANGE_BEGINS = f"({START} - {START} % {_DAY})"
-# As many days before the range as are complete in it, and a value at the end of each of these and of those.
-_BEFORE_BEGINS = f"(2 * {_RANGE_BEGINS} - $complete)"
-_IS_BEFORE = f"(vector(time()) <= {_RANGE_BEGINS} > {_BEFORE_BEGINS})"
-_IS_NOW = f"(vector(time()) > {_RANGE_BEGINS} <= $complete)"
+RANGE_BEGINS = f"({START} - {START} % {_DAY})"
+
+
+def _before_begins(through: str) -> str:
+    """When as many days began before the range as are complete in it; `through` is the end of the newest of these."""
+    return f"(2 * {RANGE_BEGINS} - {through})"
+
+
+def is_before(through: str = "$complete") -> str:
+    """A value at the end of each of as many days before the range as are complete in it."""
+    return f"(vector(time()) <= {RANGE_BEGINS} > {_before_begins(through)})"
+
+
+def is_now(through: str = "$complete") -> str:
+    """A value at the end of each complete day of the range."""
+    return f"(vector(time()) > {RANGE_BEGINS} <= {through})"
+
+
+def both_known(days: str, through: str = "$complete") -> str:
+    """A value only if each complete day of the range, and as many before it, have one in `days`."""
+    each = f"{days} and on () (vector(time()) > {_before_begins(through)} <= {through})"
+    return f"(count_over_time(({each}){TWO_RANGES}) * {_DAY} == 2 * ({through} - {RANGE_BEGINS}))"
+
+
 # Of the month in which the range ends, and of the range if that is later.
 _DAY_OF_MONTH = f"day_of_month(vector({END} - 1))"
 _MONTH_BEGINS = f"({_MIDNIGHT_BEFORE} - {_DAY} * ({_DAY_OF_MONTH} - 1))"
@@ -332,12 +351,12 @@ def cost_before(by: str, choice: Choice = CHOSEN) -> str:
 
     What is new has cost nothing before: 0.
     """
-    return _of_both_ranges(by, f"{_IS_BEFORE} * 0 + 1 or {_IS_NOW} * 0", choice)
+    return _of_both_ranges(by, f"{is_before()} * 0 + 1 or {is_now()} * 0", choice)
 
 
 def change_in_part() -> str:
     """By which part the run of the complete days of the range is more than that of as many days before."""
-    run = f"sum(sum_over_time((({_days('', 'run')}) and on () {_IS_BEFORE}){_TWO_RANGES}))"
+    run = f"sum(sum_over_time((({_days('', 'run')}) and on () {is_before()}){TWO_RANGES}))"
     return f"({change('')}) / {run}"
 
 
@@ -346,19 +365,13 @@ def change(by: str, choice: Choice = CHOSEN) -> str:
 
     Nothing unless all days are known. What is new has cost nothing before; what has ended costs nothing now.
     """
-    return _of_both_ranges(by, f"{_IS_NOW} * 0 + 1 or {_IS_BEFORE} * 0 - 1", choice)
+    return _of_both_ranges(by, f"{is_now()} * 0 + 1 or {is_before()} * 0 - 1", choice)
 
 
 def _of_both_ranges(by: str, weights: str, choice: Choice) -> str:
     """The run of the complete days of the range and of as many before it, each day times its weight; if all are known."""
     weighted = f"({_days(by, 'run', choice=choice)}) * on () group_left () ({weights})"
-    return f"{total(by, f'sum_over_time(({weighted}){_TWO_RANGES})')} and on () {_both_known()}"
-
-
-def _both_known() -> str:
-    """A value only if each complete day of the range, and as many before it, are written."""
-    days = f"group({_RUN_IS_KNOWN}) and on () (vector(time()) > {_BEFORE_BEGINS} <= $complete)"
-    return f"(count_over_time(({days}){_TWO_RANGES}) * {_DAY} == 2 * ($complete - {_RANGE_BEGINS}))"
+    return f"{total(by, f'sum_over_time(({weighted}){TWO_RANGES})')} and on () {both_known(f'group({_RUN_IS_KNOWN})')}"
 
 
 def direction(days: int) -> str:
@@ -493,7 +506,7 @@ def month_so_far() -> str:
     served = f"sum(aws_cost_month_to_date_usd{{{COST}}} @ {END})"
     days = f"({_days('', 'all')}) and on () (vector(time()) > on () {_MONTH_BEGINS})"
     dated = f"sum(sum_over_time(({days})[31d:1d] @ {END} offset -1s))"
-    first_step = f"clamp_min({_MONTH_BEGINS}, {_RANGE_BEGINS})"
+    first_step = f"clamp_min({_MONTH_BEGINS}, {RANGE_BEGINS})"
     return (
         f"({served} or {dated}) and on () (vector(time()) - on () {first_step} >= 0 < {_DAY})"
         " unless on () group(last_over_time(aws_cost_monthly_by_service_usd[1d] offset -1d))"

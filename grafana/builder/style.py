@@ -335,9 +335,14 @@ KEPT = "datasource", "grouping", "group", "account", "service", "region"
 """Variables that lead from one dashboard to another."""
 
 
-def link(title: str, dashboard_uid: str, variable: str, field: str) -> list[dict[str, object]]:
-    """The `links` property of a column that leads to the dashboard of its row; range and filters are kept."""
-    kept = "&".join(f"${{{name}:queryparam}}" for name in KEPT if name != variable)
+def link(
+    title: str, dashboard_uid: str, variable: str, field: str, more: tuple[str, ...] = ()
+) -> list[dict[str, object]]:
+    """The `links` property of a column that leads to the dashboard of its row; range and filters are kept.
+
+    `more` are variables that the dashboard has beside those of all.
+    """
+    kept = "&".join(f"${{{name}:queryparam}}" for name in (*KEPT, *more) if name != variable)
     # In a URL, names of the AWS Marketplace hold what would end a parameter: "&", "+", "#".
     value = f'${{__data.fields["{field}"]:percentencode}}'
     return [

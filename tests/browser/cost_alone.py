@@ -14,12 +14,20 @@ from waiting import wait_for
 
 from demo.processes import choose_ports
 from exporter.collectors import all_collectors
+from exporter.cube.dimensions import DATED_KINDS
 from exporter.generated.reference import family_rows
 
 ROOT = Path(__file__).parents[2]
 OFF = frozenset(collector.name for collector in all_collectors()) - {"cost"}
-_FROM_OTHERS = {"aws_unit_cost": "usage", "aws_cost_anomaly_cause": "anomaly_causes"}
-"""What the cost collector serves of what others have read, by how it begins."""
+BY_DIMENSION = {f"aws_cost_daily_by_{kind}_usd" for kind in DATED_KINDS}
+_FROM_OTHERS = {
+    "aws_unit_cost": "usage",
+    "aws_cost_anomaly_cause": "anomaly_causes",
+    **dict.fromkeys(BY_DIMENSION - {"aws_cost_daily_by_resource_usd"}, "cost_breakdowns"),
+    "aws_cost_daily_untagged": "cost_breakdowns",
+    "aws_cost_hourly": "cost_hours",
+}
+"""What the cost collector serves, or the history writes, of what others have read, by how it begins."""
 OWNERS = {
     family["name"]: next(
         (owner for start, owner in _FROM_OTHERS.items() if family["name"].startswith(start)),

@@ -119,6 +119,48 @@ def test_a_failing_export_is_a_failure_that_is_served_and_cost_stays(
         assert exporter.samples()["aws_cost_month_to_date_usd"] == before
 
 
+def test_a_reload_changes_the_source_and_another_changes_it_back(make_aws: MakeAws, tmp_path: Path) -> None:
+    aws = make_aws(now=START, accounts=3, services=4, days=60, varied_charges=True)
+    export_of(aws)
+    by_export = configuration(aws)
+    from_cost_explorer = {
+        **by_export,
+        "collectors": by_export["collectors"]
+        | {"cost": {"history_months": 1}, "cost_breakdowns": {"enabled": False}},
+    }
+    ledger = tmp_path / "data" / "ledger.sqlite"
+
+    def change_to(config: dict[str, Any]) -> None:
+        whole = {"data_dir": str(tmp_path / "data"), "server": {"port": 0}, **config}
+        (tmp_path / "config.yaml").write_text(json.dumps(whole))
+        assert exporter.reload().status_code == 200
+
+    with in_process(tmp_path, aws, from_cost_explorer, ShiftedClock(START)) as exporter:
+        wait_for(
+            "the history is read", lambda: exporter.value("aws_spend_exporter_ledger_missing_dates") == 0
+        )
+        assert months_of(ledger) == {}
+        change_to(by_export)
+        asked = aws.requests.count("ce")
+        wait_for("the month is the export's", lambda: months_of(ledger).keys() == {MAY})
+        wait_for(
+            "that is served",
+            lambda: exporter.value("aws_spend_exporter_export_month_success", month="2026-05") == 1,
+        )
+        assert exporter.samples()["aws_cost_last_month_usd"], "what Cost Explorer had of April stays"
+        assert aws.requests.count("ce") == asked
+        change_to(from_cost_explorer)
+        wait_for("the month is Cost Explorer's", lambda: months_of(ledger) == {})
+        wait_for("it is read again", lambda: sources_of(ledger) == {None})
+        assert aws.requests.count("ce") > asked
+        assert "aws_spend_exporter_export_month_success" not in exporter.samples()
+
+
+def sources_of(path: Path) -> set[str | None]:
+    with closing(sqlite3.connect(path)) as db:
+        return {source for (source,) in db.execute("SELECT DISTINCT source FROM days")}
+
+
 def command(
     tmp_path: Path, aws: SimulatedAws, config: dict[str, Any], *words: str
 ) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from export_reader import DAY, KEPT, reading, truth
+from export_reader import DAY, reading, truth
 
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
 from exporter.core.amounts import AMOUNTS
@@ -54,7 +54,6 @@ def test_usage_without_a_tag_is_that_of_the_bill_at_each_cost_type(make_aws: Mak
     aws = make_aws(accounts=4, services=8)
     aws.exports.create(manual_discounts=True)
     with reading(aws, tmp_path) as reader:
-        reader.kept = KEPT.model_copy(update={"untagged": True})
         reader.read()
         end = aws.clock.now().date() + DAY
         for position, cost_type in enumerate(AMOUNTS):

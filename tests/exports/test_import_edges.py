@@ -188,12 +188,11 @@ def test_values_beyond_the_limit_are_other_and_their_sum_stays(make_aws: MakeAws
         assert sums == truth(aws, MARCH, APRIL, "unblended", "day", "account")
 
 
-def test_usage_without_a_tag_is_kept_where_that_is_wanted(make_aws: MakeAws, tmp_path: Path) -> None:
+def test_usage_without_a_tag_is_kept_beside_it(make_aws: MakeAws, tmp_path: Path) -> None:
     aws = make_aws(now=NOON)
     create(aws)
     usage = {"Usage", "DiscountedUsage", "SavingsPlanCoveredUsage", "SavingsPlanNegation"}
     with reading(aws, tmp_path) as reader:
-        reader.kept = KEPT.model_copy(update={"untagged": True})
         reader.read()
         expected: dict[tuple[str, str], Decimal] = {}
         for (day, account, record_type, tag), usd in truth(

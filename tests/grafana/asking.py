@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterable
@@ -10,12 +11,23 @@ from typing import Any
 import grafana_lint as lint
 import requests
 
+from grafana import build
+from grafana.builder.frame import OF_ONE
 from grafana.builder.promql import RANKED, complete_through, top_of_range
 
 DAY = 86_400
 STEPS = {"1d": DAY, "1h": 3600, "1m": 60}
 
 _RANKED = re.compile(rf"\$({RANKED}(\d+)_(service|account_id)_(all|run|non_usage))\b")
+
+_DERIVED = {
+    variable["name"]: variable
+    for path in build.OUTPUT.glob("*.json")
+    for variable in json.loads(path.read_text(encoding="utf-8"))["templating"]["list"]
+    if variable["name"].startswith(RANKED) or variable["name"] in OF_ONE - {"furthest", "named"}
+}
+"""What follows from the range and is no more than a ranking or a moment; the same on each dashboard that has it."""
+_UNKNOWN = "0", ".*"
 
 Series = list[dict[str, Any]]
 
@@ -33,14 +45,16 @@ def run(
         start = (end - days * DAY) // DAY * DAY if step == DAY else end - DAY
     else:
         start = end - days * DAY
-    if "$complete" in target["expr"] and values.get("complete", "0") == "0":
-        (known,) = instant(url, lint.resolve(complete_through(), lint.grafana(start, end)), end)
-        values = values | {"complete": known["value"][1]}
+    if values.get("complete", "0") == "0":
+        values = values | complete(url, start, end)
     for name, most, label, part in _RANKED.findall(target["expr"]):
         if values[name] == ".*":
             ranked = lint.resolve(top_of_range(int(most), label, part), values | lint.grafana(start, end))
             found = [one["metric"][label] for one in instant(url, ranked, end)]
             values = values | {name: _pattern(found + ["none"] * (label == "account_id"))}
+    for name in _DERIVED:
+        if re.search(rf"\${name}\b", target["expr"]) and values.get(name) in _UNKNOWN:
+            values = values | _derived(url, _DERIVED[name], values, start, end)
     text = lint.resolve(target["expr"], values | lint.grafana(start, end))
     if target.get("instant"):
         return ask(url, "query", query=text, time=end)
@@ -53,6 +67,12 @@ def instant(url: str, text: str, at: float | None = None) -> Series:
     return ask(url, "query", query=text, time=time.time() if at is None else at)
 
 
+def complete(url: str, start: float, end: float) -> dict[str, str]:
+    """The variable that holds the end of the newest complete day of a range."""
+    (known,) = instant(url, lint.resolve(complete_through(), lint.grafana(start, end)), end)
+    return {"complete": known["value"][1]}
+
+
 def choose(
     url: str, dashboard: lint.Json, start: float, end: float, **chosen: tuple[str, ...]
 ) -> dict[str, str]:
@@ -61,11 +81,29 @@ def choose(
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     for name in ("undated", "complete"):
         (values[name],) = options(url, variables[name], values, start, end)
+    if "allocation" in variables:
+        values["allocation"] = (
+            chosen.get("allocation") or options(url, variables["allocation"], values, start, end)
+        )[0]
     ranked = [name for name in variables if name.startswith(RANKED)]
-    for name in ("accounts", "live", "furthest", "named", *ranked):
+    for name in ("accounts", "live", "furthest", "named", *_OF_ALLOCATION, "dimensions", *ranked):
         if name in variables:
-            values[name] = _pattern(options(url, variables[name], values, start, end))
+            values |= _derived(url, variables[name], values, start, end)
     return values
+
+
+_OF_ALLOCATION = "kind", "key_label", "key", "through", "comparable", "total"
+"""What follows from what is allocated by, each after those that it needs."""
+
+
+def _derived(
+    url: str, variable: lint.Json, values: dict[str, str], start: float, end: float
+) -> dict[str, str]:
+    found = options(url, variable, values, start, end)
+    if variable.get("multi"):
+        return {variable["name"]: _pattern(found)}
+    (value,) = found
+    return {variable["name"]: value}
 
 
 def _pattern(values: Iterable[str]) -> str:
@@ -83,7 +121,7 @@ def options(url: str, variable: lint.Json, values: dict[str, str], start: float,
     listed = []
     for series in instant(url, query[len("query_result(") : -1], end):
         labels = ",".join(f'{name}="{value}"' for name, value in series["metric"].items())
-        text = f"{{{labels}}} {series['value'][1]} {series['value'][0] * 1000:.0f}"
+        text = f"{series['metric'].get('__name__', '')}{{{labels}}} {series['value'][1]} {series['value'][0] * 1000:.0f}"
         found = [match[1] for match in pattern.finditer(text) if match[1]]
         # Of several matches Grafana takes each, or the value that goes with a text.
         listed += found[:1] if "<text>" in variable["regex"] else found

@@ -26,7 +26,9 @@ from promql_parser import (
     VectorSelector,
 )
 
-from grafana.builder.frame import DERIVED
+from grafana.builder.cuts import CHOSEN
+from grafana.builder.frame import DERIVED, OF_ONE
+from grafana.builder.promql import RANKED
 from grafana.builder.style import STATE
 
 Json = dict[str, Any]
@@ -41,7 +43,7 @@ MOST_PANELS = 20
 DATED = re.compile(r"aws_cost_daily_\w+|aws_\w+_daily")
 
 VARIABLES = {"datasource": "datasource"} | dict.fromkeys(
-    ("grouping", "group", "account", "service", "region", *DERIVED - {"furthest", "named"}), "query"
+    ("grouping", "group", "account", "service", "region", *DERIVED - OF_ONE), "query"
 )
 HIDDEN = 2  # Grafana's hideVariable
 HANDED_ON = VARIABLES.keys() - DERIVED
@@ -66,8 +68,8 @@ GRAFANA = grafana(1_800_000_000 - 30 * 86_400, 1_800_000_000)
 
 def resolve(text: str, values: dict[str, str]) -> str:
     """Replace $name, ${name} and ${name:format}; an unknown variable raises KeyError."""
-    if re.search(r"\$(__from|__to)\b|\$\{(__from|__to)(?!:date:seconds\})", text):
-        raise AssertionError(f"a moment that is not in seconds: {text}")
+    if re.search(r"\$(__from|__to)\b|\$\{(__from|__to)(?!:date:(seconds|iso)\})", text):
+        raise AssertionError(f"a moment that is neither in seconds nor a date of UTC: {text}")
     known = values.copy()
     known.update({name: value for name, value in GRAFANA.items() if name not in values})
     return re.sub(
@@ -173,12 +175,17 @@ def _variables(dashboard: Json) -> Iterator[str]:
     for name, variable in variables.items():
         if not variable.get("label") or not variable.get("description"):
             yield f"variable {name} has no label or description"
-        if variable.get("skipUrlSync", False) != (name not in HANDED_ON):
+        if variable.get("skipUrlSync", False) != _follows(name):
             yield f"variable {name} is handed on, though it follows from others, or is not"
         if variable["type"] == "query" and variable.get("datasource") != DATASOURCE:
             yield f"variable {name} has a fixed datasource"
         if variable["type"] == "datasource" and variable.get("current", {}).get("value") != PROVISIONED:
             yield f"variable {name} does not begin with the provisioned data source"
+
+
+def _follows(name: str) -> bool:
+    """Whether a variable follows from others and the range."""
+    return name in DERIVED or name.startswith(RANKED)
 
 
 def _links(dashboard: Json) -> Iterator[str]:
@@ -192,12 +199,15 @@ def _links(dashboard: Json) -> Iterator[str]:
         yield "no links to the other dashboards that keep range and filters"
     if any("placement" in link for link in dashboard.get("links", [])):
         yield "a placement, which hides links in a menu or altogether"
+    own = {v["name"] for v in dashboard["templating"]["list"] if not _follows(v["name"])} - HANDED_ON
     for panel in panels(dashboard):
         for link in column_links(panel):
             url = link["url"]
+            # To the dashboard itself, what is chosen there alone goes along, too.
+            handed_on = HANDED_ON | (own if f"/{dashboard['uid']}?" in url else set())
             inside = url.startswith("/d/aws-spend-")
             chosen = set(re.findall(r"var-(\w+)=", url)) | set(re.findall(r"\$\{(\w+):queryparam\}", url))
-            if inside and (("${__url_time_range}" in url) != is_of_days or chosen != HANDED_ON):
+            if inside and (("${__url_time_range}" in url) != is_of_days or chosen != handed_on):
                 yield f"{panel['title']}: the link {link['title']} loses range or filters"
             if any(not name.endswith(":percentencode}") for name in re.findall(r"=(\$\{__data[^}]+\})", url)):
                 yield f"{panel['title']}: the link {link['title']} breaks at an & in a name"
@@ -421,6 +431,13 @@ def _selector(node: VectorSelector, values: dict[str, str], declared: Declared) 
     selected = {matcher.name for matcher in node.matchers.matchers} - {"__name__", values.get("grouping")}
     # Sums beside what they are of lack labels: of several families one has each.
     had = [declared[name] for name in sorted(names & declared.keys())]
+    # Cost by one dimension lacks the others: it matches while nothing is chosen of them, and is not found otherwise.
+    if any(re.fullmatch(r"aws_cost_(daily|hourly)(_\w+)?_usd", name) for name in names):
+        selected -= {
+            matcher.name
+            for matcher in node.matchers.matchers
+            if matcher.name in CHOSEN and matcher.op in (MatchOp.Re, MatchOp.NotRe)
+        }
     if had:
         name = "|".join(sorted(names & declared.keys()))
         yield from (f"{name} has no label {label}" for label in sorted(selected - set.union(*had)))

@@ -65,7 +65,7 @@ def _range_of_a_pair(w: World) -> tuple[float, float]:
     return w.shown("A", **only), w.cost(30, w.newest_written(), **only)
 
 
-def _range(w: World) -> tuple[float, float]:
+def range_shown(w: World) -> tuple[float, float]:
     """The days of the range that are written."""
     return w.shown("A"), w.cost(30, w.newest_written())
 
@@ -88,19 +88,19 @@ def _running_bars(w: World) -> tuple[float, float]:
 
 def _bars_of_the_1st(w: World) -> tuple[float, float]:
     """What is no usage, on the 1st of the month before the last one."""
-    ago = _first_of_a_complete_month(w)
+    ago = first_of_a_complete_month(w)
     return w.on_day(ago, "A", days=100), w.non_usage(ago, ago)
 
 
 def _bar_of_a_month(w: World) -> tuple[float, float]:
     """The month before the last one."""
-    first = _first_of_a_complete_month(w)
+    first = first_of_a_complete_month(w)
     month = w.today - timedelta(days=first)
     days = calendar.monthrange(month.year, month.month)[1]
     return sum(w.on_day(first, ref, days=100) for ref in "AB"), w.cost(first, first - days + 1)
 
 
-def _first_of_a_complete_month(w: World) -> int:
+def first_of_a_complete_month(w: World) -> int:
     """How many days ago the month before the last one began."""
     last = (w.today.replace(day=1) - timedelta(days=1)).replace(day=1)
     return (w.today - (last - timedelta(days=1)).replace(day=1)).days
@@ -132,7 +132,7 @@ def _yesterday(w: World) -> tuple[float, float]:
     return w.shown("A"), w.cost(1, 1)
 
 
-def _organization_budget(w: World) -> tuple[float, float]:
+def organization_budget(w: World) -> tuple[float, float]:
     limit = w.metric("aws_cost_threshold_usd", scope="organization", period="month")
     return w.shown(), w.metric("aws_cost_month_projection_usd") / limit
 
@@ -191,7 +191,7 @@ def _largest(family: str, *by: str, ref: str = "A") -> Check:
     return check
 
 
-def _same(family: str, ref: str = "A", **labels: str) -> Check:
+def same(family: str, ref: str = "A", **labels: str) -> Check:
     """A sum, as the exporter serves it."""
     return lambda w: (w.shown(ref, **labels), w.metric(family, **labels))
 
@@ -224,8 +224,8 @@ def _price_age(w: World) -> bool:
 
 
 _COMMON: Mapping[str, Check] = {
-    "Run rate": _same("aws_estimated_run_rate_usd_per_hour"),
-    "Could be saved": _same("aws_resources_unused_estimated_monthly_cost_usd"),
+    "Run rate": same("aws_estimated_run_rate_usd_per_hour"),
+    "Could be saved": same("aws_resources_unused_estimated_monthly_cost_usd"),
     "Most expensive resources": _largest(
         "aws_resource_estimated_monthly_cost_usd", "account_id", "resource_id", "region"
     ),
@@ -246,33 +246,33 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
     "overview": {
         "Yesterday": _yesterday,
         "This month": _against_last_month,
-        "Projection of budget": _organization_budget,
+        "Projection of budget": organization_budget,
         "Could be saved": _COMMON["Could be saved"],
         "Can I trust this?": lambda w: (w.shown("C"), len(w.samples(f"{_SELF}collector_failure_info"))),
-        "The range shown": _range,
+        "The range shown": range_shown,
         "Daily run by service": _running_bars,
         "Daily run by account": _running_bars,
         "Monthly cost by service": _bar_of_a_month,
         "Tax, support, fees and credits": _bars_of_the_1st,
         "Movers of a day": _change(1),
         "Movers of a week": _change(7),
-        "Accounts": _range,
+        "Accounts": range_shown,
         "Services": _before,
         "Services in accounts": _range_of_a_pair,
-        "Open anomalies": _same("aws_cost_anomaly_usd"),
+        "Open anomalies": same("aws_cost_anomaly_usd"),
     },
     "account": {
         "Yesterday": _yesterday,
         "This month": lambda w: (w.shown("A"), w.month()),
         "Projection of budget": _account_budget,
-        "The range shown": _range,
+        "The range shown": range_shown,
         "Share of the organization": lambda w: (
             w.shown(),
             w.cost(30, w.newest_written()) / w.all_cost(30, w.newest_written()),
         ),
         "Daily run by service": _running_bars,
         "Tax, support, fees and credits": _bars_of_the_1st,
-        "Services": _range,
+        "Services": range_shown,
         "Movers of a week": _change(7),
         "Bill against list price": _largest("aws_cost_realised_to_list_ratio", "service"),
         **_COMMON,
@@ -289,15 +289,15 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
             w.accounts_with_cost(30, w.newest_written()),
         ),
         "Daily cost by account": _bars,
-        "Accounts": _range,
+        "Accounts": range_shown,
         "Movers of a week": _change(7),
         "Usage": _usage("aws_lambda_invocations_daily"),
-        "Resources of the service": _same("aws_resources", resource_type="lambda:function"),
+        "Resources of the service": same("aws_resources", resource_type="lambda:function"),
         "Unit cost": _million_invocations,
         "Bill against list price": lambda w: (w.count(), 0.0),
     },
     "trends": {
-        "The range shown": _range,
+        "The range shown": range_shown,
         "Direction": _direction,
         "Month end": lambda w: (w.shown("A"), w.metric("aws_cost_month_projection_usd")),
         "Daily run and its moving average": lambda w: (w.on_day(10, "B"), _run(w, 16, 10) / 7),
@@ -305,8 +305,8 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
             w.on_day(10, service=SPIKED[1]),
             _run(w, 16, 10, service=SPIKED[1]) / 7,
         ),
-        "The coming days": _same("aws_cost_forecast_daily_usd", days_ahead="3"),
-        "Projected month by service": _same("aws_cost_month_projection_usd", service=SPIKED[1]),
+        "The coming days": same("aws_cost_forecast_daily_usd", days_ahead="3"),
+        "Projected month by service": same("aws_cost_month_projection_usd", service=SPIKED[1]),
         "Tax, support, fees and credits": _bars_of_the_1st,
     },
     "usage": {
@@ -322,7 +322,7 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         },
     },
     "inventory": {
-        "Resources": _same("aws_resources"),
+        "Resources": same("aws_resources"),
         "Age of list prices": _holds(_price_age),
         "The same for less": _largest(
             "aws_resources_saving_estimated_monthly_usd", "account_id", "resource_type", "kind"
@@ -333,11 +333,11 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         ),
         "Missing tags": _largest("aws_resources_untagged", "tag_key", "resource_type"),
         "EC2 instances by type and state": _largest("aws_ec2_instances", "instance_type", "state"),
-        "Resources over time": _same("aws_resources", resource_type="ec2:volume"),
+        "Resources over time": same("aws_resources", resource_type="ec2:volume"),
         "What AWS recommends": _largest(
             "aws_savings_opportunity_usd", "account_id", "resource_type", "action"
         ),
-        "Savings Plans and reservations": _same("aws_commitment_unused_usd"),
+        "Savings Plans and reservations": same("aws_commitment_unused_usd"),
         **{
             title: _COMMON[title]
             for title in (
@@ -351,14 +351,14 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
     },
     "anomalies": {
         "Open now": lambda w: (w.shown("A"), len(w.samples("aws_cost_anomaly_usd"))),
-        "Projection of budget": _organization_budget,
+        "Projection of budget": organization_budget,
         "Open alerts": lambda w: (
             w.count(),
             w.ask(
                 'count(count by (alertname, severity, subject, account_id, service) (ALERTS{alertstate="firing", severity=~"warning|critical"}))'
             ),
         ),
-        "Open anomalies": _same("aws_cost_anomaly_usd"),
+        "Open anomalies": same("aws_cost_anomaly_usd"),
         "Top contributors": _of_the_spike("aws_cost_anomaly_cause_usd"),
         "Assessed day": _of_the_spike("aws_cost_assessed_usage_usd", "B"),
         "Expected against actual": _usage_and_expectation,
@@ -366,16 +366,16 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         "Day against threshold": _day_against_threshold,
         "Projected month against threshold": lambda w: (
             w.shown(subject="all accounts"),
-            _organization_budget(w)[1],
+            organization_budget(w)[1],
         ),
-        "Thresholds": _same("aws_cost_threshold_usd"),
-        "AWS Budgets": _same("aws_budget_forecast_usd", "C"),
+        "Thresholds": same("aws_cost_threshold_usd"),
+        "AWS Budgets": same("aws_budget_forecast_usd", "C"),
         "AWS Cost Anomaly Detection": _of_the_spike("aws_cost_anomaly_detection_impact_usd"),
     },
     "exporter": {
-        "Collection": _same(f"{_SELF}accounts"),
+        "Collection": same(f"{_SELF}accounts"),
         "Dollars left for AWS requests": lambda w: (w.count(), 0.0),
-        "Dated history": _same(f"{_SELF}history_divergent_dates"),
+        "Dated history": same(f"{_SELF}history_divergent_dates"),
         "Age of the oldest success, in intervals": _holds(_age),
         "Current failures": lambda w: (w.count(), len(w.samples(f"{_SELF}collector_failure_info"))),
         "Charges for AWS requests": _holds(
@@ -384,9 +384,9 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         "AWS requests": _holds(lambda w: w.shown(operation="GetCostAndUsage") > 10),
         "Failed collections": _holds(lambda w: w.shown(kind="access_denied") > 0),
         "Duration of a run": _holds(lambda w: 0 < w.shown(collector="cost") < 60),
-        "Series served": _same(f"{_SELF}series", collector="cost"),
-        "History writes": _same(f"{_SELF}history_samples_rejected_total", "B"),
-        "Ledger": _same(f"{_SELF}ledger_rows", "B"),
+        "Series served": same(f"{_SELF}series", collector="cost"),
+        "History writes": same(f"{_SELF}history_samples_rejected_total", "B"),
+        "Ledger": same(f"{_SELF}ledger_rows", "B"),
         "Messages to Telex": lambda w: (
             w.shown(result="rejected"),
             w.ask(f'sum({_SELF}relay_deliveries_total{{result="rejected"}})'),

@@ -47,6 +47,8 @@ USAGE = {
 FEES = {"Tax": 700.5, "AWS Support (Business)": 300.25}  # on the 1st, in each account
 UPFRONT = "Service 03 (a & b)"  # has a fee of the 1st within a service that is used
 
+NEVER_EMPTY = {"datasource", "grouping", "complete", "kind", "key_label", "through", "comparable", "total"}
+
 Key = tuple[str, str]
 
 
@@ -538,9 +540,9 @@ def test_a_group_is_its_accounts_of_the_range_and_never_all(prometheus: str, cho
 
 
 def test_no_query_is_an_error_where_a_variable_is_empty(dashboard: lint.Json, prometheus: str) -> None:
-    """As in a range without any cost. A name of a label and a moment are never empty: the test below looks at both."""
+    """As in a range without any cost. Names of labels and moments are never empty, as tests show in such a range."""
     full = lint.everything(dashboard)
-    for empty in full.keys() - {"datasource", "grouping", "complete"}:
+    for empty in full.keys() - NEVER_EMPTY:
         for nothing in ("", "()"):
             values = full | {empty: nothing}
             for where, text in lint.expressions(dashboard):

@@ -38,6 +38,7 @@ MAY_BE_EMPTY = {
         "Unit cost": "the first service of all may have none",
         "Bill against list price": "the first service of all may have none",
     },
+    "where": {"Daily cost by resource": "resources need an export"},
 }
 # In a past month only.
 _NO_USAGE = "the demo reads the usage of eight days, and its bill does not name the service"

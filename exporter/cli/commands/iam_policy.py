@@ -9,7 +9,7 @@ from exporter.cli.commands import examples
 # Names of `exporter.generated.iam`, which loads every collector; a test holds these to it.
 DOCUMENTS = (
     "payer", "member", "member-trust", "payer-trust", "task-trust", "snapshots", "data-export", "data-export-key",
-    "remote-write", "stackset", "management-stack",
+    "data-export-athena", "remote-write", "stackset", "management-stack",
 )  # fmt: skip
 
 
@@ -45,6 +45,10 @@ DOCUMENTS = (
     "--export-folder", "EXPORT_FOLDER", help="Fill in the data export's folder: its prefix and its name."
 )
 @click.option("--export-key-arn", "EXPORT_KEY_ARN", help="Fill in the key that encrypts the bucket.")
+@click.option("--athena-workgroup", "ATHENA_WORKGROUP", help="Fill in the workgroup of the queries.")
+@click.option("--athena-database", "ATHENA_DATABASE", help="Fill in the database of the export's table.")
+@click.option("--athena-table", "ATHENA_TABLE", help="Fill in the export's table.")
+@click.option("--results-bucket", "RESULTS_BUCKET", help="Fill in the bucket of query results.")
 @click.option("--workspace-arn", "WORKSPACE_ARN", help="Fill in the workspace of remote write.")
 def command(document: str, features: str, partition: str, **values: str | None) -> None:
     """Print an IAM policy or a CloudFormation template.

@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometh
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.builder import collected, costs
+from grafana.builder import budgets, collected, costs
 from grafana.builder.frame import CHOSEN_IDS, chosen_accounts, frame, hidden_list
 from grafana.builder.promql import COST, END, LIVE_COST, PAIR, SUBJECT, select, select_by_account
 from grafana.builder.style import (
@@ -73,7 +73,7 @@ def build() -> Dashboard:
         .with_panel(_days())
         .with_panel(_months())
         .with_panel(_limits())
-        .with_panel(_aws_budgets())
+        .with_panel(budgets.aws_budgets(COLUMNS, 7))
         .with_panel(_aws_anomalies())
         .build()
     )
@@ -436,40 +436,6 @@ def _limits() -> table.Panel:
         .override_by_name("Threshold", money_column())
     )
     return collected.ACCOUNTS.in_rows(panel, "subject")
-
-
-def _aws_budgets() -> table.Panel:
-    def row(ref: str, family: str) -> prometheus.Dataquery:
-        largest = f"topk(50, max by (budget) (aws_budget_limit_usd{{{SUBJECT}}}))"
-        return rows(ref, f"max by (budget, period) ({family}{{{SUBJECT}}}) and on (budget) {largest}")
-
-    panel = (
-        table_panel(
-            "AWS Budgets",
-            "Cost budgets of AWS in their current period: limit, spend and AWS's forecast; the 50 with the highest limits. "
-            "Asked every hour; AWS updates them up to three times a day.",
-            width=COLUMNS,
-            height=7,
-        )
-        .no_value("no budgets")
-        .transformations(
-            columns(
-                {
-                    "budget": "Budget",
-                    "period": "Period",
-                    "Value #A": "Limit",
-                    "Value #B": "Actual",
-                    "Value #C": "Forecast",
-                }
-            )
-        )
-        .sort_by([common.TableSortByFieldState().display_name("Limit").desc(True)])
-        .override_by_name("Period", properties(custom__width=75))
-    )
-    for ref, name in (("A", "limit"), ("B", "actual"), ("C", "forecast")):
-        panel.with_target(row(ref, f"aws_budget_{name}_usd"))
-        panel.override_by_name(name.capitalize(), money_column())
-    return collected.AWS_BUDGETS.in_rows(panel, "budget")
 
 
 def _aws_anomalies() -> table.Panel:

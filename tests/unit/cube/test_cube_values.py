@@ -194,3 +194,11 @@ def test_the_month_to_date_is_absent_while_a_day_of_it_is_unread_but_for_today()
             ("A", "y"): 3,
         }
         assert month_to_date.read_at(ledger, REGION, TODAY + 2 * DAY) is None  # yesterday is unread
+
+
+def test_an_export_itself_tells_untagged_from_a_tag_that_was_not_active() -> None:
+    old = date(2026, 2, 10)
+    with new_ledger() as ledger:
+        found = CubeRead(TEAM, "account", NOW, "data_export", {old: 0}, {(old, "A", ""): five(1)})
+        values.commit(ledger, found, 100)
+        assert held(ledger, TEAM) == {(old, "A", ""): 1}

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from lines_of_months import Line, all_days, commit_export, commit_ledger, commit_values, write_lines
 
 from exporter.core.amounts import NET_COST_TYPES
-from exporter.cube import hours
+from exporter.core.moments import start_of_day
+from exporter.cube import hours, tag_months
 from exporter.cube import lines as cube_lines
 from exporter.cube.answering import answer
+from exporter.cube.dimensions import parse_dimension
 from exporter.cube.lines import LinesError
 from exporter.cube.months import LINES, CubeMonths
 from exporter.cube.question import Answer, Cannot, Gap, Question, parse_filter, parse_key
@@ -494,6 +496,10 @@ def by_hand(found: list[Line], asked: Question) -> dict[tuple[str, ...], int]:
 def check_any(found: list[Line], asked: Question, exports: set[date]) -> None:
     """Exports hold every value once at no cost, so that few filters are by a value that is not there."""
     with tempfile.TemporaryDirectory() as folder, closing(Ledger(Path(folder) / "ledger.sqlite")) as ledger:
+        # The tag has been active, and read, since the first month.
+        tag_months.learn(
+            ledger, parse_dimension("tag:team"), [MONTHS[0]], start_of_day(MONTHS[0]), is_active=False
+        )
         for month in MONTHS:
             own = [line for line in found if line.day.replace(day=1) == month]
             if month in exports:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 from export_lines import cur2_line as line
 from export_lines import write_csv, write_parquet
@@ -213,6 +214,35 @@ def test_cost_of_another_month_is_cost_of_the_bill_that_it_is_on(tmp_path: Path)
 def test_a_wrong_line_is_an_error_that_names_the_file(tmp_path: Path, wrong: dict, words: str):
     with pytest.raises(FoldFailedError, match=f"^{words}"):
         folded(tmp_path, line(unblended=1.0), wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "moment"),
+    [
+        ("VARCHAR", "2026-11-05T23:30:00Z"),
+        ("VARCHAR", "2026-11-05 23:30:00.000"),
+        ("TIMESTAMPTZ", "2026-11-06 01:30:00+02"),
+        ("TIMESTAMP_MS", "2026-11-05 23:30:00"),
+    ],
+)
+def test_moments_of_every_type_are_in_utc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, moment: str
+):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")  # of the machine, from which DuckDB takes its zone
+    path = tmp_path / "a.parquet"
+    with duckdb.connect() as db:
+        columns = {
+            "line_item_usage_start_date": f"CAST('{moment}' AS {kind})", "line_item_usage_account_id": "'1'",
+            "line_item_product_code": "'AmazonS3'", "line_item_line_item_type": "'Usage'",
+            "line_item_unblended_cost": "CAST('900000.0000000001' AS DECIMAL(20, 10))",
+        }  # fmt: skip
+        db.query("SELECT " + ", ".join(f"{text} AS {name}" for name, text in columns.items())).write_parquet(
+            str(path)
+        )
+    result = fold(tmp_path, {"a.parquet": path}, hours_from=date(2026, 11, 1))
+    units = 900_000 * USD + 1
+    assert query(result.paths["lines"], "SELECT day, unblended FROM lines") == [(date(2026, 11, 5), units)]
+    assert query(result.paths["hours"], "SELECT hour::VARCHAR AS at FROM lines") == [("2026-11-05 23:00:00",)]
 
 
 def test_without_net_columns_net_is_gross(tmp_path: Path):

@@ -164,7 +164,7 @@ def test_a_fold_of_csv_is_the_sum_of_its_lines(files):
 
 
 @pytest.mark.long
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(files_of_lines, st.booleans())
 def test_a_fold_is_the_sum_of_its_lines_for_many(files, csv):
     assert folded(files, csv=csv) == expected([line for lines in files for line in lines])

@@ -19,6 +19,7 @@ from month_folds import fold_in_process, query, settings
 from waiting import wait_for
 
 from exporter.exports.folding import FoldError, MonthFold
+from exporter.exports.month_tables import MonthTables
 
 pytestmark = pytest.mark.clockless
 
@@ -198,8 +199,6 @@ def test_the_process_has_no_secrets_and_ends_first_when_memory_does(
 
 
 def test_the_database_reads_and_writes_its_own_folder_only(tmp_path: Path, lines: Path):
-    from exporter.exports.month_tables import MonthTables
-
     folder = tmp_path / "own"
     folder.mkdir()
     db = MonthTables(settings(tmp_path), folder).db
@@ -227,6 +226,20 @@ def test_whoever_folds_does_not_load_duckdb():
         "import sys, exporter.exports.folding; sys.exit('duckdb' in sys.modules or 'numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_what_is_folded_is_written_and_does_not_stay_in_memory(tmp_path: Path, lines: Path):
+    """Without it, a month of a hundred files takes a gigabyte: the log of the database has what memory has."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    tables = MonthTables(settings(tmp_path), folder)
+    sizes = []
+    for number in range(10):
+        tables.add(lines, f"{number}.parquet")
+        log = folder / "fold.duckdb.wal"
+        sizes.append(log.stat().st_size if log.exists() else 0)
+    assert min(sizes[:5]) == sizes[4] < max(sizes)
+    assert sizes[9] == sizes[4]
 
 
 def test_the_order_of_files_changes_nothing(tmp_path: Path):

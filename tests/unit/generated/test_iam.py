@@ -32,7 +32,14 @@ from exporter.generated.iam import (
 )
 
 ROOT = Path(__file__).parents[3]
-WRITING = {"s3:PutObject", "aps:RemoteWrite", "sts:AssumeRole"}
+WRITING = {
+    "s3:PutObject",
+    "aps:RemoteWrite",
+    "athena:StartQueryExecution",
+    "athena:StopQueryExecution",
+    "s3:AbortMultipartUpload",
+    "sts:AssumeRole",
+}
 CALLED_WRITING = {"kms:Decrypt"}
 """Reads, although IAM's list calls them writes."""
 
@@ -187,6 +194,41 @@ def test_a_data_export_is_read_from_one_folder_of_one_bucket() -> None:
     )
     assert json.loads(filled.output)["Statement"][0]["Resource"] == "arn:aws:s3:::bills/exports/cost/*"
     assert "bcm-data-exports:ListExports" in actions(payer_policy(["cost"]))
+
+
+def test_athena_gets_one_workgroup_one_table_and_a_bucket_for_results() -> None:
+    found = documents(partition="aws-us-gov")["data-export-athena"]()["Statement"]
+    assert [(each["Action"], each["Resource"]) for each in found] == [
+        (
+            [
+                "athena:GetQueryExecution", "athena:GetQueryResults", "athena:GetWorkGroup",
+                "athena:StartQueryExecution", "athena:StopQueryExecution",
+            ],
+            "arn:aws-us-gov:athena:*:*:workgroup/ATHENA_WORKGROUP",
+        ),
+        (
+            ["glue:GetDatabase", "glue:GetPartitions", "glue:GetTable"],
+            [
+                "arn:aws-us-gov:glue:*:*:catalog",
+                "arn:aws-us-gov:glue:*:*:database/ATHENA_DATABASE",
+                "arn:aws-us-gov:glue:*:*:table/ATHENA_DATABASE/ATHENA_TABLE",
+            ],
+        ),
+        (
+            ["s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"],
+            "arn:aws-us-gov:s3:::RESULTS_BUCKET/*",
+        ),
+        (["s3:GetBucketLocation", "s3:ListBucket"], "arn:aws-us-gov:s3:::RESULTS_BUCKET"),
+        (["s3:GetBucketLocation"], "arn:aws-us-gov:s3:::EXPORT_BUCKET"),
+    ]  # fmt: skip
+    given = ["--athena-workgroup", "costs", "--athena-database", "billing", "--athena-table", "cost"]
+    filled = CliRunner().invoke(
+        main, ["iam-policy", "data-export-athena", *given, "--results-bucket", "answers"]
+    )
+    text = json.dumps(json.loads(filled.output))
+    assert "workgroup/costs" in text
+    assert "table/billing/cost" in text
+    assert "arn:aws:s3:::answers/*" in text
 
 
 def test_the_templates_grant_what_the_policies_grant() -> None:
