@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from exporter.aws.errors import AwsError
 from exporter.core.amounts import AMOUNTS, NET_COST_TYPES
+from exporter.cube.months import CubeMonths
 from exporter.exports import charge_types, cur2, importing, month_commit
 from simulated_aws import ExplicitCost, OrganizationSpec, SimulatedAws
 from simulated_aws.exports.definition import Export
@@ -247,16 +248,59 @@ def test_the_comparison_sees_a_line_type_under_the_wrong_charge_type(
     assert "unblended by service" not in found
 
 
-def test_the_comparison_sees_a_month_half_swapped(
-    aws: SimulatedAws, export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of the new delivery half of the days are committed, the others stay as they were."""
+def half_of_the_days(patch: pytest.MonkeyPatch) -> None:
+    """The other half stays as it was."""
     whole = month_commit._days
 
     def half(*args: Any) -> dict[date, bool]:
         days = whole(*args)
         return dict([*days.items()][: len(days) // 2])
 
+    patch.setattr(month_commit, "_days", half)
+
+
+def all_but_the_values(patch: pytest.MonkeyPatch) -> None:
+    """Cost by each dimension stays as it was."""
+    patch.setattr(month_commit, "_commit_values", lambda *_: None)
+
+
+def all_but_the_lines(patch: pytest.MonkeyPatch) -> None:
+    """The month keeps the files that it had."""
+    whole = CubeMonths.commit
+
+    def commit(self: CubeMonths, month: date, source: Any, version: str, folder: Path, *rest: Any) -> None:
+        held = self.all()[month].folder
+        assert held is not None
+        whole(self, month, source, version, None, *rest)
+        with self._ledger.transaction() as db:
+            db.execute("UPDATE cube_months SET folder = ?", (held.name,))
+
+    patch.setattr(CubeMonths, "commit", commit)
+
+
+@pytest.mark.parametrize(
+    ("swap", "seen", "unseen"),
+    [
+        (half_of_the_days, ("by service", "by account and region", "of lines"), ()),
+        (
+            all_but_the_values,
+            ("by account and region", "by service and tag:team"),
+            ("by service", "of lines"),
+        ),
+        (all_but_the_lines, ("of lines",), ("by service", "by account and region")),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_comparison_sees_a_month_half_swapped(
+    aws: SimulatedAws,
+    export: Export,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    swap: Callable[[pytest.MonkeyPatch], None],
+    seen: tuple[str, ...],
+    unseen: tuple[str, ...],
+) -> None:
+    """Of a new delivery a part is committed, the rest stays as it was; the next delivery puts it right."""
     ids = [account.id for account in aws.accounts]
     later = NOW + timedelta(hours=2)
     with reading(aws, tmp_path) as reader:
@@ -265,11 +309,12 @@ def test_the_comparison_sees_a_month_half_swapped(
         aws.set_costs(drawn_bill(ids, MARCH, NOW.date() + DAY, seed=2))
         aws.exports.deliver(force=True)
         with monkeypatch.context() as patch:
-            patch.setattr(month_commit, "_days", half)
+            swap(patch)
             reader.read()
-        found = differences(reader, later)
+        found = {*differences(reader, later)}
         for cost_type in AMOUNTS:
-            assert {f"{cost_type} by service", f"{cost_type} by account and region"} <= {*found}
+            assert {f"{cost_type} {each}" for each in seen} <= found
+            assert not {f"{cost_type} {each}" for each in unseen} & found
         aws.clock.advance(timedelta(hours=2))
         aws.exports.deliver(force=True)
         reader.read()
