@@ -20,7 +20,7 @@ from functools import lru_cache
 
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
 from exporter.aws.meter import FIRST_FILL
-from exporter.core.moments import days_between, month_start, start_of_day
+from exporter.core.moments import days_between, month_start, start_of_day, times_a_month
 from exporter.cost.refresh_plan import (
     FIRST_SLICE_DAYS,
     GROUPS_A_DAY,
@@ -59,6 +59,8 @@ ASSUMED_VALUES: Mapping[str, int] = {
 }
 """Keys of an account on a day, until a read has shown how many there are."""
 _ASSUMED_TAG_VALUES = 10
+_SIMULATED_INTERVAL = timedelta(hours=3)
+"""A month of shorter ones takes seconds to simulate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,9 +326,21 @@ class _Month:
             groups = scale.keys
 
 
-@lru_cache(maxsize=256)
 def month_of_pages(reading: Reading, scale: Scale, interval: timedelta) -> Decimal:
     """Pages that a month of 30 days takes, by the decisions of `next_read`.
+
+    A shorter interval than `_SIMULATED_INTERVAL` reads today and yesterday more often, and nothing else.
+    """
+    simulated = max(interval, _SIMULATED_INTERVAL)
+    whole = CostScale(scale.accounts, scale.services, scale.keys, scale.groups_per_page)
+    cost = replace(whole, keys=assumed_groups(reading, scale))
+    more = times_a_month(interval) - times_a_month(simulated)
+    return _simulated_month(reading, cost, whole, simulated) + more * cost.pages_of(2, cost.keys)
+
+
+@lru_cache(maxsize=256)
+def _simulated_month(reading: Reading, cost: CostScale, whole: CostScale, interval: timedelta) -> Decimal:
+    """Pages of a month in which each decision is made; `cost` has the groups of a day as its keys, `whole` those of cost.
 
     Assumed to change are, each day, the cost of the days that have not settled, and that of some accounts on one older
     day each.
@@ -334,16 +348,13 @@ def month_of_pages(reading: Reading, scale: Scale, interval: timedelta) -> Decim
     first = date(2026, 4, 1)  # a month of 30 days after one of 31
     moment = began = start_of_day(first) + timedelta(hours=1)
     start = month_start(first, 2)
-    keys = assumed_groups(reading, scale)
-    cost = CostScale(scale.accounts, scale.services, keys, scale.groups_per_page)
-    subjects = scale.accounts if reading.beside == "account" else scale.services
+    subjects = cost.accounts if reading.beside == "account" else cost.services
     reads = {
         day: ReadState(moment - interval, "cost_explorer", 0, 0, moment - interval)
         for day in days_between(start, first)
     }
     month = _Month(Known(start, reads, {}, cost, reading.beside), reads)
     month.known = replace(month.known, differing=month.differing)
-    whole = CostScale(scale.accounts, scale.services, scale.keys, scale.groups_per_page)
     moving = number_of_days = 0
     while moment < start_of_day(first) + timedelta(days=30):
         today = moment.date()

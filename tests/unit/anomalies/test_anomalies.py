@@ -358,8 +358,8 @@ def test_the_api_gives_the_evidence_and_the_cause(ledger: Ledger) -> None:
         },
     }  # fmt: skip
     assert {s.values[2:]: s.value for s in anomalies.render(view(ledger)) if s.family is families.CAUSE} == {
-        ("spike", "EUW2-BoxUsage:m5.large", "RunInstances", "eu-west-2"): 180.5,
-        ("spike", "NatGateway-Hours", "NatGateway", ""): 19.5,
+        ("spike", "EUW2-BoxUsage:m5.large", "RunInstances", "eu-west-2", ""): 180.5,
+        ("spike", "NatGateway-Hours", "NatGateway", "", ""): 19.5,
     }
 
 

@@ -165,6 +165,27 @@ def test_longer_intervals_and_larger_pages_cost_less(interval: timedelta) -> Non
         assert month_of_pages(reading, replace(scale, groups_per_page=5000), interval) <= pages
 
 
+def test_an_interval_of_minutes_is_priced_without_a_decision_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, scale = Reading(Dimension("usage_type")), Scale(50, 20, 1000, 1, 500)
+    priced = month_of_pages(reading, scale, HOUR)
+    decisions = 0
+
+    def counted(known: Known, interval: timedelta, now: datetime) -> Read | None:
+        nonlocal decisions
+        decisions += 1
+        return next_read(known, interval, now)
+
+    monkeypatch.setattr("exporter.cube.reading._SIMULATED_INTERVAL", timedelta(seconds=1))
+    assert float(month_of_pages(reading, scale, HOUR)) == pytest.approx(float(priced), rel=0.02)
+    monkeypatch.undo()
+    monkeypatch.setattr("exporter.cube.reading.next_read", counted)
+    seconds = month_of_pages(reading, replace(scale, keys=999), timedelta(seconds=30))
+    assert decisions < 1_000
+    assert float(seconds) == pytest.approx(120 * float(priced), rel=0.1)
+
+
 def test_what_was_seen_prices_a_reading_instead_of_what_is_assumed() -> None:
     reading = Reading(Dimension("usage_type"))
     assumed = month_of_pages(reading, Scale(50, 20, 1000, 1, 500), DAY)
