@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from exporter.aws.clients import Aws, Backoff
 from exporter.aws.meter import Meter
 from exporter.aws.settings import Ceiling, CeilingSettings
-from exporter.collectors import cost, cost_export
+from exporter.collectors import cost, cost_breakdowns, cost_export
 from exporter.core.amounts import AMOUNTS
 from exporter.core.metric import Sample
 from exporter.core.money import to_usd
@@ -87,6 +87,10 @@ class Reader:
         context = self.context(self.cost_settings)
         if not cost.COLLECTOR.rests(context.sections):
             list(cost.collect(context, self.target))
+
+    def read_breakdowns(self) -> None:
+        """One attempt of the collector of Cost Explorer's cost by dimensions."""
+        list(cost_breakdowns.collect(self.context(self.kept), self.target))
 
     def wait(self) -> timedelta:
         """How long from now the next look is due."""
