@@ -3,7 +3,7 @@
 python -m bench.export fold
 python -m bench.export fold --files 100 --engines ours    # 100 million lines, a file at a time
 
-Each engine runs in a process of its own on two cores, groups by the same keys and sums the same amounts. The lines lie in no
+Each engine runs in a separate process on two cores, groups by the same keys and sums the same amounts. The lines lie in no
 order, so that every file has lines of nearly every group: the worst that an export can do to a fold file by file.
 """
 
@@ -228,7 +228,7 @@ def _pyarrow(files: list[Path]) -> tuple[int, str]:
 
 
 def _measure(engine: str, folder: Path, count: int, *, cached: bool) -> Run:
-    """Run an engine in a process of its own; its children count, as the process of the fold is one."""
+    """Run an engine in a separate process; its children count, as the process of the fold is one."""
     command = [sys.executable, "-m", "bench.export", "engine", engine, str(folder), str(count)]
     started = time.perf_counter()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,6 +1,6 @@
 """Which days of cost by a dimension are worth their price now, from Cost Explorer, and how many pages a month that makes.
 
-Each dimension beside the account, or beside the service, is a query of its own. Today and yesterday always move: they
+Each dimension beside the account, or beside the service, is a separate query. Today and yesterday always move: they
 are read each interval. An older day is read again where the ledger's cost of it has changed since and no longer
 equals the sum of the keys: once a day at most, and of the accounts alone that differ where that is fewer pages. What moves
 between keys at an equal sum is found once the bill is final: then its month is read once more. A tag backfill or a

@@ -1,4 +1,4 @@
-"""Folds the files of an export's month in a process of its own, whose memory is bounded and whose death is an error here."""
+"""Folds the files of an export's month in a separate process, whose memory is bounded and whose death is an error here."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class MonthImporter:
     """Sums the lines, instead of this machine."""
 
     def read(self, month: date) -> bool:
-        """Bring a month up to date; whether it was read anew. MissingError if it has no manifest.
+        """Bring a month up to date; whether it was read again. MissingError if it has no manifest.
 
         AwsError if it cannot be read: the month stays as it was.
         """

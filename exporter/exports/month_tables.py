@@ -1,4 +1,4 @@
-"""The tables that a month's files are folded into, one file after the other, in a DuckDB database of its own.
+"""The tables that a month's files are folded into, one file after the other, in a separate DuckDB database.
 
 What is grouped here are the keys as the export has them; names, the largest resources and what was not there at all are
 settled at the end, on far fewer rows.
@@ -185,7 +185,7 @@ class MonthTables:
         """Take in names by product code; only of codes that the shipped map does not have."""
         for code, name in rows:
             if code in self.codes:
-                # The same name whatever the order of the files.
+                # The same name in any order of the files.
                 self.product_names[code] = max(self.product_names.get(code, ""), name or "")
 
     def take_keys(self, source: LineColumns, found: Mapping[str, Collection[str]]) -> dict[str, str]:

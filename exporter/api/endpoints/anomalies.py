@@ -24,7 +24,7 @@ from exporter.core.money import usd_text
 from exporter.cost.refresh_plan import refreshed_at
 from exporter.expectation import baseline
 
-_MOST_FROM_LINES = 20  # each is a question of its own
+_MOST_FROM_LINES = 20  # each is a separate question
 
 
 class Query(StrictModel):
