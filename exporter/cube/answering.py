@@ -105,7 +105,7 @@ class _Answering:
             known = [day for day in in_lines if day in self._read]
             self._add_missing(in_lines, known)
             self._read_at(held.read_at)
-            # Of a month that was replaced just now the file may be gone: that is for its reader to find.
+            # The file of a month that was replaced just now may be gone: whoever reads it will see.
             self._files.append((held.folder / LINES, known))
         else:
             self._add_without_lines(month, in_lines, has_lines=True)

@@ -206,7 +206,7 @@ class DatedDimensions:
             self._ledger.facts.remember(_KEYS_FACT + kind, keys[kind])
             if before is not None or keys[kind] < most_keys(kind):
                 log.warning(
-                    "the dated history names another number of keys an account: history.dimension_series is the bound",
+                    "the dated history names a different number of keys an account, because of history.dimension_series",
                     extra={
                         "family": DAILY_BY[kind].name,
                         "keys": keys[kind],

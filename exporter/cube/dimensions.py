@@ -20,7 +20,7 @@ Kind = Literal[
     "untagged",
 ]
 OTHER = "other"
-"""The sum of the keys that have no place of their own."""
+"""The sum of the keys that are too small to be kept apart."""
 WITHOUT = ""
 """The key of cost that has none: untagged, without a resource id, in no cost category."""
 

@@ -41,7 +41,7 @@ class CubeMonth:
     """What was found while it was read: lines, unknown names, the dimensions and cost types that are there."""
 
     def file(self, name: str) -> Path | None:
-        """One of its files; None where the month has none such."""
+        """One of its files; None if the month does not have it."""
         path = self.folder / name if self.folder is not None else None
         return path if path is not None and path.exists() else None
 

@@ -17,7 +17,7 @@ _STAYS_AMONG = 2  # times as many
 Of = tuple[str, str]
 """A dimension's name and an account id."""
 Named = Mapping[Of, Set[str]]
-"""The keys that have a name, by what they are of."""
+"""The keys that are named, by dimension and account."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ class Read:
     budget: str = "cost"
     only: frozenset[str] | None = None
     may_wait: bool = False
-    """Whether it gives way where the ceilings leave no more than the refreshes of cost need."""
+    """Whether it waits while the ceilings leave no more than the refreshes of cost need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Known:
     """What decides about one reading."""
 
     first: date
-    """The first day that is to be known."""
+    """The first day of the history."""
     reads: Mapping[date, ReadState]
     differing: Mapping[date, frozenset[str] | None]
     """The older days that differ from their cost and were not read today: which accounts or services; None: not known."""

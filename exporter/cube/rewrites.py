@@ -35,7 +35,7 @@ class Rewrite:
     at: datetime
 
     def is_due(self, day: date, whole_at: datetime, now: datetime) -> bool:
-        """Whether a day that was read at `whole_at` is to be read again by now."""
+        """Whether a day that was read at `whole_at` has to be read again by now."""
         return self.start <= day < self.end and whole_at < self.at <= now
 
 

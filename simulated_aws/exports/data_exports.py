@@ -21,7 +21,7 @@ from simulated_aws.organization import Organization
 class DataExports:
     """The exports, and the buckets that they are delivered to.
 
-    Nothing is written before somebody asks for it: a request to S3 or `deliver` writes what the last refresh until
+    Nothing is written before it is requested: a request to S3 or `deliver` writes what the last refresh until
     now would have left, and only the months that have changed.
     """
 
@@ -158,7 +158,7 @@ class DataExports:
                 delivery.release(now)
 
     def deliver_lazily(self) -> None:
-        """Deliver because somebody asks, unless refreshes are held."""
+        """Deliver on request, unless refreshes are held."""
         if self._held:
             with self._lock:
                 for delivery in self._deliveries.values():
@@ -188,7 +188,7 @@ class DataExports:
                     delivery.count_get(self._now())
 
     def files(self, export: Export) -> list[tuple[str, Path, dict[str, str]]]:
-        """The data files in an export's folder, whatever a manifest names: key, path, and the partition's values."""
+        """All data files in an export's folder, in a manifest or not: key, path, and the partition's values."""
         self.deliver_lazily()
         root = export.folder("data", date(2000, 1, 1)).partition("BILLING_PERIOD=")[0]
         return [

@@ -168,7 +168,7 @@ def _fee_fits(key: CostKey, amounts: Amounts) -> bool:
 
 
 def _check_service(key: CostKey) -> None:
-    """ValueError where the usage type, by which alone exports tell EC2's two services apart, is another's."""
+    """ValueError where the usage type, the only difference between EC2's two services in an export, is another's."""
     if key.record_type in _FEES or key.service not in (COMPUTE, OTHER_EC2):
         return
     if is_of_instances(key.usage_type) != (key.service == COMPUTE):

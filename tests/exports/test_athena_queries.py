@@ -1,4 +1,4 @@
-"""What Athena is asked is bounded, paid for once, and given up in time; whatever fails, the last good month stays."""
+"""Queries of Athena are bounded, paid for once, and given up in time; after any failure, the last good month stays."""
 
 from __future__ import annotations
 

@@ -37,9 +37,9 @@ def test_the_month_of_an_export_is_cost_explorers_to_the_unit(make_aws: MakeAws,
             assert reader.cost(MARCH, end, cost_type) == truth(
                 aws, MARCH, end, cost_type, "day", "account", "service"
             ), cost_type
-        besides: tuple[Literal["account", "service"], ...] = ("account", "service")
+        subjects: tuple[Literal["account", "service"], ...] = ("account", "service")
         for name in DIMENSIONS:
-            for beside in besides:
+            for beside in subjects:
                 for cost_type in AMOUNTS:
                     found = reader.values(name, beside, MARCH, end, cost_type)
                     expected = truth(aws, MARCH, end, cost_type, "day", beside, NAMES.get(name, name))

@@ -1,4 +1,4 @@
-"""A month is read whole or not at all, whatever AWS does to its files meanwhile; what was read stays until then."""
+"""A month is read whole or not at all, even if its files change meanwhile; until then, what was read before stays."""
 
 from __future__ import annotations
 
