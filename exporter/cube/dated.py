@@ -48,7 +48,7 @@ _ROOM_TO_GROW = 0.9  # of the most series: one account more must not take back w
 
 
 def named_keys(ledger: Ledger) -> dict[Kind, int]:
-    """How many keys an account each family names that has values."""
+    """The number of named keys an account, of each family that has values."""
     found = {kind: ledger.facts.get(_KEYS_FACT + kind) for kind in DAILY_BY}
     return {kind: keys for kind, keys in found.items() if keys is not None}
 
@@ -60,7 +60,7 @@ class _Month:
     version: int
     ranks: Mapping[Of, Ranks]
     is_open: frozenset[str]
-    """The dimensions of which days are still to come, or to be read after their end."""
+    """The dimensions some of whose days are in the future, or not yet read after their end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ class DatedDimensions:
         return found
 
     def _keys(self, series: SeriesCount) -> dict[Kind, int]:
-        """How many keys an account each family names, so that all of them have no more series than they may."""
+        """The number of keys an account that each family names, so that all together stay within the limit of series."""
         wanted, with_room = series.fit(self._most_series), series.fit(int(self._most_series * _ROOM_TO_GROW))
         keys: dict[Kind, int] = {}
         for kind, most in wanted.items():

@@ -1,4 +1,4 @@
-"""What cost is split by beside day, account and service, and what each dimension is called by AWS and by us."""
+"""The dimensions of cost beside day, account and service, with their names in AWS and in this project."""
 
 from __future__ import annotations
 

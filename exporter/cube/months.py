@@ -34,7 +34,7 @@ class CubeMonth:
     month: date
     source: Source
     version: str
-    """What the source calls this state of the month: of an export its manifest's."""
+    """What identifies this state of the month at the source: the manifest's version for an export."""
     folder: Path | None
     read_at: datetime
     details: Mapping[str, Any]
