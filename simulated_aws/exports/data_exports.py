@@ -129,7 +129,7 @@ class DataExports:
         return {place: to_decimal(units) for place, units in sums.items()}
 
     def refreshed(self, name: str) -> datetime | None:
-        """As of when an export's last delivery is; None before the first."""
+        """The moment whose cost an export's last delivery has; None before the first."""
         return self._delivery(name).refreshed
 
     def executions(self, name: str) -> list[Execution]:
@@ -138,7 +138,7 @@ class DataExports:
             return self._delivery(name).executions[::-1]
 
     def delivered(self, name: str, month: date) -> datetime | None:
-        """As of when the files of a month are; None where nothing is delivered."""
+        """The moment whose cost the files of a month have; None where nothing is delivered."""
         found = self._delivery(name).months.get(month)
         return found.at if found else None
 
@@ -167,11 +167,11 @@ class DataExports:
             self.deliver()
 
     def hold(self, held: bool = True) -> None:
-        """Refresh no more when S3 is asked, until it is taken back; `deliver` still does."""
+        """Stop refreshing when S3 is asked, until called with False; `deliver` still refreshes."""
         self._held = held
 
     def release(self, name: str) -> None:
-        """Let what is late of an export arrive now."""
+        """Deliver the late files of an export now."""
         with self._lock:
             self._delivery(name).release(datetime.max.replace(tzinfo=UTC))
 
