@@ -1,4 +1,4 @@
-"""What Athena is asked is bounded, paid for once, and given up in time; whatever fails, the last good month stays."""
+"""Queries of Athena are bounded, paid for once, and given up in time; after any failure, the last good month stays."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from export_reader import Reader, reading, truth
+from export_reader import Reader, reading, refused, truth
+from organizations import MakeAws
 
 from exporter.aws.clients import Aws, Backoff
-from exporter.aws.errors import AwsError, Kind
+from exporter.aws.errors import Kind
 from exporter.aws.meter import Meter
 from exporter.aws.settings import Ceiling, CeilingSettings
 from simulated_aws import SimulatedAws
 from simulated_aws.athena import WorkGroup
 
 pytestmark = pytest.mark.stack
-MakeAws = Callable[..., SimulatedAws]
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
 NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
@@ -55,16 +55,6 @@ def asking(
         limits = CeilingSettings(athena=Ceiling(day=ceiling, month=None))
         reader.client.meter.ceilings = limits
         yield reader
-
-
-def refused(reader: Reader, kind: Kind, *texts: str) -> str:
-    """The reason for which an attempt fails."""
-    with pytest.raises(AwsError) as caught:
-        reader.read()
-    assert caught.value.kind is kind, caught.value
-    for text in texts:
-        assert text in str(caught.value)
-    return str(caught.value)
 
 
 def served(reader: Reader) -> dict[tuple[str, ...], Decimal]:

@@ -57,7 +57,7 @@ class AthenaQueries:
     results: ExportBucket = field(init=False)
 
     def __post_init__(self) -> None:
-        """Results are read as whoever asks."""
+        """Results are read with the role that asks."""
         bucket = ExportBucket(self.aws, self.account, self.workgroup.bucket, self.region, None)
         object.__setattr__(self, "results", bucket)
 
@@ -89,7 +89,7 @@ class AthenaQueries:
         except MissingError as error:
             self.books.forget(booked)
             raise AwsError(
-                Kind.EXPORT, f"a result of Athena is gone: {error}; it is asked for again"
+                Kind.EXPORT, f"a result of Athena is gone: {error}; the query is sent again"
             ) from error
 
     def _keys(self, booked: BookedQuery) -> list[str]:
