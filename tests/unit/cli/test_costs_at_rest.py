@@ -95,7 +95,7 @@ def test_split_cost_is_amortized_and_shows_what_is_unused_beside_it(folder: Path
         "cluster,namespace,usd,unused_usd",
         "blue,shop,3.0000000000,1.0000000000",
         "blue,mail,1.0000000000,1.0000000000",
-        "tasks,,1.0000000000,0.0000000000",
+        "tasks,,1.0000000000,0",
     ]
     data = json.loads(typed("--where", "kind=eks", *APRIL_1_TO_15, "--json").stdout)
     assert (data["by"], data["cost_type"]) == (["account"], "amortized")
