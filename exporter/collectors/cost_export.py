@@ -123,7 +123,16 @@ def _athena(
     if settings.engine != "athena" or settings.athena is None:
         return None
     account = reader_account(settings.role_arn, settings.external_id) or payer
-    return open_athena(ctx.aws, account, found.region, settings.athena, ctx.ledger)
+    return open_athena(
+        ctx.aws,
+        account,
+        found.region,
+        settings.athena,
+        ctx.ledger,
+        clock=ctx.clock,
+        first_wait=settings.interval,
+        longest_wait=settings.interval if ctx.is_early else max(settings.interval, _DAILY),
+    )
 
 
 def _importer(

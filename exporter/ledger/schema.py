@@ -368,6 +368,12 @@ MIGRATIONS = (
         PRIMARY KEY (day, arn)
     ) WITHOUT ROWID
     """,
+    # How often a query of Athena has failed in a row, and when: one that was charged waits longer if it is sent alike.
+    """
+    ALTER TABLE athena_queries ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE athena_queries ADD COLUMN failed_at INTEGER;
+    ALTER TABLE athena_queries ADD COLUMN sent_as TEXT
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)
