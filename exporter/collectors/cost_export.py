@@ -43,7 +43,7 @@ from exporter.exports.delivery.discovery import (
 from exporter.exports.delivery.manifest import legacy_manifest_key
 from exporter.exports.looks import Look, looks, remember_look
 from exporter.exports.settings import FOCUS, CostExportSettings
-from exporter.exports.sums import families
+from exporter.exports.sums import comparison, families
 from exporter.exports.sums.commitments import render_commitments
 from exporter.ledger.file import Ledger
 
@@ -73,6 +73,8 @@ def collect(ctx: Context[CostExportSettings], target: Target) -> Iterable[Sample
 
     A month is read whole: between two, return once the attempt's deadline has passed.
     """
+    if comparison.take_left(ctx.ledger, ctx.clock()):
+        ctx.committed()
     settings = ctx.settings
     payer = ctx.accounts.get(target.account_id)
     found = find_export(ctx.aws, payer, target.partition, settings)
@@ -381,6 +383,12 @@ COLLECTOR = Collector(
             read_at=_looked_at,
         ),
         View(name="export_lines", families=families.FAMILIES, render=families.render, read_at=_looked_at),
+        View(
+            name="source_comparison",
+            families=comparison.FAMILIES,
+            render=comparison.render,
+            read_at=_looked_at,
+        ),
         View(
             name=BY_ID_VIEW,
             families=BY_ID_FAMILIES,

@@ -374,6 +374,12 @@ MIGRATIONS = (
     ALTER TABLE athena_queries ADD COLUMN failed_at INTEGER;
     ALTER TABLE athena_queries ADD COLUMN sent_as TEXT
     """,
+    # How a month differs between both sources (exporter/exports/sums/comparison.py).
+    """
+    CREATE TABLE source_comparisons (
+        month INTEGER PRIMARY KEY, compared_at INTEGER NOT NULL, comparison TEXT NOT NULL
+    )
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

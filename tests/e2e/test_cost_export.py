@@ -34,6 +34,7 @@ pytestmark = pytest.mark.stack
 
 START = datetime(2026, 5, 17, 12, 30, tzinfo=UTC)
 MAY = date(2026, 5, 1)
+DIFFERENCE = "aws_cost_source_difference_usd"
 
 
 def export_of(aws: SimulatedAws, **definition: Any) -> Any:
@@ -232,11 +233,22 @@ def test_doctor_compares_a_month_of_both_sources_for_one_request(make_aws: MakeA
             command(tmp_path, aws, config, "doctor", "--compare-month", "2026-05", "--json").stdout
         )
         assert aws.requests.count("ce") == 1
+        # What it has found is served by the exporter beside it.
+        assert DIFFERENCE not in exporter.samples()
+        assert exporter.post("/-/refresh?collector=cost_export").status_code == 200
+        wait_for("the comparison is served", lambda: DIFFERENCE in exporter.samples())
+        served = exporter.samples()[DIFFERENCE]
+        check_with_promtool(exporter.get("/metrics").text)
     results = [each["result"] for each in findings if each["subject"] == "both sources"]
     total = sum(truth(aws, "account").values())
     assert "2026-05-01 to 2026-05-17, unblended: " in results[-1]
     assert f"${total:,.2f} of the export as of " in results[-1]
     assert "($0.01)" in results[-1]
+    assert {labels["month"] for labels, _ in served} == {"2026-05"}
+    differing = {result.partition(": ")[0] for result in results[:-1]}
+    assert {labels["service"] for labels, _ in served} == {*sorted(differing)[:20], "other"}
+    with in_process(tmp_path, aws, config, ShiftedClock(START)) as exporter:
+        wait_for("it is served after a restart", lambda: exporter.samples().get(DIFFERENCE) == served)
     # Without an exporter beside it, the charge is in the ledger; a month that was not read costs nothing.
     command(tmp_path, aws, config, "doctor", "--compare-month", "2026-05", "--json")
     assert aws.requests.count("ce") == 2
