@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -29,7 +30,7 @@ from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.declarations.view import View, ViewContext
 from exporter.exports.athena.month import AthenaEngine, open_athena
-from exporter.exports.athena.price import S3_REQUEST_USD, athena_calls
+from exporter.exports.athena.price import athena_calls
 from exporter.exports.delivery.bucket import ExportBucket, MissingError, reader_account
 from exporter.exports.delivery.discovery import (
     IAM_ACTIONS,
@@ -41,6 +42,7 @@ from exporter.exports.delivery.discovery import (
     refusal,
 )
 from exporter.exports.delivery.manifest import legacy_manifest_key
+from exporter.exports.delivery.price import S3_READ_USD, decrypt_call
 from exporter.exports.looks import Look, looks, remember_look
 from exporter.exports.settings import FOCUS, CostExportSettings
 from exporter.exports.sums import comparison, families
@@ -285,19 +287,20 @@ def free_calls(settings: CostExportSettings, scale: Scale) -> Iterator[FreeCall]
         operation="HeadObject",
         per_month=looked + deliveries * (files + 1),
         note="manifests, and each file of a delivery",
-        usd_each=S3_REQUEST_USD,
+        usd_each=S3_READ_USD,
     )
     if settings.engine == "athena" and settings.athena is not None:
-        yield from athena_calls(settings.athena, interval, deliveries, lines * _ASSUMED_BYTES_A_LINE)
+        yield from athena_calls(settings.athena, interval, deliveries, lines * _ASSUMED_BYTES_A_LINE, files)
         return
+    read = Decimal(deliveries * (files + 1))
     yield FreeCall(
         service="s3",
         operation="GetObject",
-        per_month=times_a_month(_DAILY) * _DELIVERIES_A_DAY * (files + 1),
-        note=f"files, about {gigabytes:.0f} GB a month: $0.02/GB where the bucket is in another region,"
-        " $0.03 per 10,000 where KMS decrypts them",
-        usd_each=S3_REQUEST_USD,
+        per_month=read,
+        note=f"files, about {gigabytes:.0f} GB a month: $0.02/GB where the bucket is in another region",
+        usd_each=S3_READ_USD,
     )
+    yield decrypt_call(read)
 
 
 # View

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -15,8 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import moments
 import pytest
+from export_commands import command, configuration, export_of
 from running_exporter import (
     MakeAws,
     MakeExporter,
@@ -24,7 +21,6 @@ from running_exporter import (
     check_with_promtool,
     collectors,
     in_process,
-    organization,
 )
 from waiting import wait_for
 
@@ -35,22 +31,6 @@ pytestmark = pytest.mark.stack
 START = datetime(2026, 5, 17, 12, 30, tzinfo=UTC)
 MAY = date(2026, 5, 1)
 DIFFERENCE = "aws_cost_source_difference_usd"
-
-
-def export_of(aws: SimulatedAws, **definition: Any) -> Any:
-    return aws.exports.create(**({"manual_discounts": True, "hourly": False} | definition))
-
-
-def configuration(aws: SimulatedAws, **chosen: Any) -> dict[str, Any]:
-    return organization(
-        aws={"endpoint_url": aws.url},
-        collectors=collectors(
-            cost={"source": "data_export", "history_months": 1},
-            cost_breakdowns={"by": ["region", "charge_type", "usage_type"], "tags": ["team"]},
-            **chosen,
-        )
-        | {"cost_export": {"export": "cost"}},
-    )
 
 
 def truth(aws: SimulatedAws, *by: str) -> dict[tuple[str, ...], float]:
@@ -162,23 +142,6 @@ def sources_of(path: Path) -> set[str | None]:
         return {source for (source,) in db.execute("SELECT DISTINCT source FROM days")}
 
 
-def command(
-    tmp_path: Path, aws: SimulatedAws, config: dict[str, Any], *words: str
-) -> subprocess.CompletedProcess[str]:
-    path = tmp_path / "config.yaml"
-    path.write_text(json.dumps({"data_dir": str(tmp_path / "data"), **config}))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        **moments.python_path(Path(__file__).parents[2]),
-        **aws.environment(),
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "exporter", *words, "-c", str(path)],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-
-
 def test_check_names_what_the_export_is_and_plan_has_no_paid_request_of_cost(
     make_aws: MakeAws, tmp_path: Path
 ) -> None:
@@ -197,6 +160,7 @@ def test_check_names_what_the_export_is_and_plan_has_no_paid_request_of_cost(
     assert {line["service"] for line in lines if line["collector"].startswith("cost")} == {
         "bcm-data-exports",
         "s3",
+        "kms",
     }
     assert aws.requests.count("ce") == 0
 
