@@ -102,6 +102,7 @@ class Meter:
         self._books = books or charges
         self._clock = clock
         self.ceilings = ceilings
+        self._expected: set[tuple[str, str]] = set()
         self._requests = Counter(
             "aws_spend_exporter_api_requests_total",
             "AWS API requests sent, by status: ok or the error kind.",
@@ -155,6 +156,7 @@ class Meter:
 
     def expect(self, service: str, operation: str) -> None:
         """Count an operation's requests and charges from 0, so that `increase()` sees the first one."""
+        self._expected.add((service, operation))
         self._requests.labels(service, operation, "ok")
         if unit_price(service, operation) or (service, operation) == ATHENA_QUERY:
             self._charged.labels(service, operation)
@@ -164,11 +166,14 @@ class Meter:
         self._requests.labels(service, operation, status).inc()
 
     def remaining(self) -> dict[tuple[str, str], Decimal]:
-        """Dollars left by (budget, period) where a ceiling is set."""
+        """Dollars left by (budget, period) where a ceiling is set; of Athena only where its queries are expected."""
         now = self._clock()
+        budgets = ["cost", "usage", FIRST_FILL]
+        if ATHENA_QUERY in self._expected:
+            budgets.append(ATHENA)
         return {
             (budget, period): limit - self._books.charged_since(budget, period_start(period, now))
-            for budget in ("cost", "usage", ATHENA, FIRST_FILL)
+            for budget in budgets
             for period, limit in self.ceilings.limits(budget).items()
             if limit is not None
         }

@@ -59,8 +59,8 @@ ASSUMED_VALUES: Mapping[str, int] = {
 }
 """Keys of an account on a day, until a read has shown how many there are."""
 _ASSUMED_TAG_VALUES = 10
-_SIMULATED_INTERVAL = timedelta(hours=3)
-"""A month of shorter ones takes seconds to simulate."""
+_SIMULATED_INTERVAL = timedelta(hours=12)
+"""The shortest that is simulated: a price is asked for at each start, and more refreshes a day cost more time only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +206,11 @@ def _stale(
         if day >= today - _DAY or day < known.first:
             continue
         if (
-            state.whole_at < start_of_day(day + _DAY)
+            state.whole_at.date() <= day
             or (final_from <= day < final_until and state.whole_at < final)
-            or any(rewrite.is_due(day, state.whole_at, now) for rewrite in known.rewrites)
+            or (
+                known.rewrites and any(rewrite.is_due(day, state.whole_at, now) for rewrite in known.rewrites)
+            )
         ):
             whole.add(day)
         elif day in differing:
@@ -335,11 +337,14 @@ def month_of_pages(reading: Reading, scale: Scale, interval: timedelta) -> Decim
     whole = CostScale(scale.accounts, scale.services, scale.keys, scale.groups_per_page)
     cost = replace(whole, keys=assumed_groups(reading, scale))
     more = times_a_month(interval) - times_a_month(simulated)
-    return _simulated_month(reading, cost, whole, simulated) + more * cost.pages_of(2, cost.keys)
+    simulation = _simulated_month(reading.beside, reading.is_whole, cost, whole, simulated)
+    return simulation + more * cost.pages_of(2, cost.keys)
 
 
 @lru_cache(maxsize=256)
-def _simulated_month(reading: Reading, cost: CostScale, whole: CostScale, interval: timedelta) -> Decimal:
+def _simulated_month(
+    beside: Beside, is_whole: bool, cost: CostScale, whole: CostScale, interval: timedelta
+) -> Decimal:
     """Pages of a month in which each decision is made; `cost` has the groups of a day as its keys, `whole` those of cost.
 
     Assumed to change are, each day, the cost of the days that have not settled, and that of some accounts on one older
@@ -348,12 +353,12 @@ def _simulated_month(reading: Reading, cost: CostScale, whole: CostScale, interv
     first = date(2026, 4, 1)  # a month of 30 days after one of 31
     moment = began = start_of_day(first) + timedelta(hours=1)
     start = month_start(first, 2)
-    subjects = cost.accounts if reading.beside == "account" else cost.services
+    subjects = cost.accounts if beside == "account" else cost.services
     reads = {
         day: ReadState(moment - interval, "cost_explorer", 0, 0, moment - interval)
         for day in days_between(start, first)
     }
-    month = _Month(Known(start, reads, {}, cost, reading.beside), reads)
+    month = _Month(Known(start, reads, {}, cost, beside), reads)
     month.known = replace(month.known, differing=month.differing)
     moving = number_of_days = 0
     while moment < start_of_day(first) + timedelta(days=30):
@@ -373,7 +378,7 @@ def _simulated_month(reading: Reading, cost: CostScale, whole: CostScale, interv
             for number in range(days):
                 day = older[(2 * number + 1) * len(older) // (2 * days)]
                 names = frozenset(str(name) for name in range(number, count, days))
-                month.differing[day] = names if reading.is_whole else None
+                month.differing[day] = names if is_whole else None
         month.read_all(interval, moment)
         moment += interval
     # Intervals need not divide the month.

@@ -93,4 +93,7 @@ def _owners(expr: str) -> set[str]:
         # One of several families, by what is chosen: without a filter, the one that cost alone has.
         names -= cost_alone.BY_DIMENSION
     names |= {name.removesuffix("_daily") + end for name in names for end in ("", "_total")}
-    return {cost_alone.OWNERS[name] for name in names if name in cost_alone.OWNERS}
+    owners = {cost_alone.OWNERS[name] for name in names if name in cost_alone.OWNERS}
+    if any(name.startswith("aws_unit_cost") for name in names):
+        owners.add("ec2_running")  # counts the hours of EC2, which may be the service that is chosen
+    return owners

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.aws.charges import MemoryCharges
 from exporter.aws.errors import AwsError, Kind
-from exporter.aws.meter import Charges, Meter
+from exporter.aws.meter import ATHENA_QUERY, Charges, Meter
 from exporter.aws.settings import CeilingSettings
 from exporter.ledger.file import Ledger
 
@@ -72,3 +72,13 @@ def test_what_is_expected_is_counted_from_0() -> None:
         ("aws_spend_exporter_api_requests_total", "ec2", "ok"): 0,
         ("aws_spend_exporter_api_charges_usd_total", "ce", None): 0,
     }
+
+
+def test_what_is_left_for_athena_is_shown_where_its_queries_are_expected() -> None:
+    meter = Meter(MemoryCharges(), CeilingSettings(), lambda: NOW, CollectorRegistry())
+    assert "athena" not in {budget for budget, _ in meter.remaining()}
+    meter.expect(*ATHENA_QUERY)
+    limits = CeilingSettings().limits("athena")
+    assert {
+        period: left for (budget, period), left in meter.remaining().items() if budget == "athena"
+    } == limits
