@@ -129,6 +129,12 @@ def test_a_reload_changes_the_source_and_another_changes_it_back(make_aws: MakeA
             lambda: exporter.value("aws_spend_exporter_export_month_success", month="2026-05") == 1,
         )
         assert exporter.samples()["aws_cost_last_month_usd"], "what Cost Explorer had of April stays"
+        wait_for("both sources are compared", lambda: DIFFERENCE in exporter.samples())
+        assert exporter.samples()[DIFFERENCE] == [
+            ({"month": "2026-05", "service": "other"}, pytest.approx(0, abs=1e-6))
+        ]
+        compared_dates = "aws_spend_exporter_export_month_compared_dates"
+        assert exporter.value(compared_dates, month="2026-05") == 15
         assert aws.requests.count("ce") == asked
         change_to(from_cost_explorer)
         wait_for("the month is Cost Explorer's", lambda: months_of(ledger) == {})
