@@ -116,7 +116,7 @@ class GeneratedCosts:
 
     @property
     def services(self) -> list[str]:
-        """The names of the services that cost anything, taxes and support aside."""
+        """The names of the services with cost, without tax and support."""
         return [service.name for service in self._catalog]
 
     def inject(self, change: Change) -> None:

@@ -19,7 +19,7 @@ HourSums = dict[int, dict[tuple[str, ...], list[int]]]
 
 
 def hour_period(period: Mapping[str, str], now: datetime) -> tuple[datetime, datetime]:
-    """The period of an HOURLY query; a ValidationException where Cost Explorer has none such."""
+    """The period of an HOURLY query; a ValidationException if Cost Explorer would refuse it."""
     start, end = (_moment(period[name]) for name in ("Start", "End"))
     if start >= end:
         raise AwsError("ValidationException", "Start date (and hour) should be before end date (and hour)")

@@ -33,7 +33,7 @@ class SavingsPlan:
     family: str = ""
 
     def days(self, first: date, last: date) -> int:
-        """Days of `first` up to, without, `last` on which the plan is in effect."""
+        """Days of [first, last) on which the plan is in effect."""
         return _overlap(self.start, self.end, first, last)
 
 
@@ -59,7 +59,7 @@ class Reservation:
     offering: str = "standard"
 
     def days(self, first: date, last: date) -> int:
-        """Days of `first` up to, without, `last` on which the reservation is in effect."""
+        """Days of [first, last) on which the reservation is in effect."""
         return _overlap(self.start, self.end, first, last)
 
 

@@ -17,7 +17,7 @@ class OrganizationSpec:
     Cost Explorer's view of unsettled days moves. `empty_pages` lets Cost Explorer and ListAccounts answer
     an occasional page that is empty and has a token. `duplicate_names` gives two accounts one name.
     `instances` is how many EC2 instances an account has in each region. `partition` is that of identities and roles.
-    `varied_charges` adds what an export has a line type of its own for: a marketplace product, private rate and
+    `varied_charges` adds the charges that have separate line types in an export: a marketplace product, private rate and
     bundled discounts, a flat rate subscription, Savings Plans and reservations paid upfront, a refunded fee; it also
     puts the fees of Savings Plans under the service that Cost Explorer has for them. `inventory_resources` gives the
     cost of resources the ids that the inventory has, which fills the accounts when an export is written.

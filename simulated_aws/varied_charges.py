@@ -1,4 +1,4 @@
-"""Charges that few organisations have all of: each kind for which an export has a line type of its own."""
+"""Charges of each kind that has a separate line type in an export; few organizations have all of them."""
 
 from __future__ import annotations
 

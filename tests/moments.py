@@ -38,9 +38,12 @@ def environment(seconds: float) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(folders), _VARIABLE: repr(seconds)}
 
 
-def python_path(*folders: Path) -> dict[str, str]:
-    """PYTHONPATH for a child with a separate environment, and the clock of this process."""
+def python_path(*folders: Path, moment: datetime | None = None) -> dict[str, str]:
+    """PYTHONPATH for a child with a separate environment, and the clock of this process, or one that starts at `moment`."""
     moved = {name: os.environ[name] for name in (_VARIABLE,) if name in os.environ}
+    if moment is not None:
+        own = float(moved.get(_VARIABLE, "0"))
+        moved = {_VARIABLE: repr((moment - datetime.now(UTC)).total_seconds() + own)}
     paths = [str(path) for path in ([_SITE, *folders] if moved else folders)]
     return {"PYTHONPATH": os.pathsep.join(paths), **moved}
 

@@ -76,7 +76,7 @@ class Cause:
     usage_type: str
     operation: str
     region: str
-    """From Cost Explorer read off the usage type, empty where it does not say, as in us-east-1; from lines as they say."""
+    """From Cost Explorer, taken from the usage type, empty if that has no prefix, as in us-east-1; from lines as it is there."""
     before: Decimal
     after: Decimal
     resources: tuple[GrownResource, ...] = ()
@@ -202,9 +202,9 @@ def lines_of_week(ledger: Ledger, day: date) -> dict[date, Path]:
 def to_ask(
     ledger: Ledger, spikes: Iterable[AnySpike], now: datetime, requests_per_day: int
 ) -> list[AnySpike]:
-    """The spikes that Cost Explorer is to be asked about, the most important first; no more than are left today.
+    """The spikes to ask Cost Explorer about, the most important first; no more requests than are left today.
 
-    Of those that stand, without what was asked about, and what lines show at no price.
+    Spikes that were asked about, and those that lines explain at no charge, are left out.
     """
     left = requests_per_day - asked_since(ledger, start_of_day(now.date()))
     unasked = [

@@ -1,4 +1,4 @@
-"""What made a spike, from months of lines: at once, at no price, and down to the resource."""
+"""What made a spike, from months of lines: at once, at no charge, and down to the resource."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def explain_spikes(ledger: Ledger, spikes: Iterable[Expected], now: datetime, *,
 
 
 def explanation(ledger: Ledger, spike: Expected) -> Explanation | None:
-    """The usage types, operations, regions and resources that grew; None where lines do not show it, or cannot be read."""
+    """The usage types, operations, regions and resources that grew; None if lines do not show it or cannot be read."""
     files = lines_of_week(ledger, spike.day)
     if not files:
         return None

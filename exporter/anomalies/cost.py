@@ -120,11 +120,11 @@ def assess(ledger: Ledger, now: datetime, settings: AnomalySettings) -> Assessme
 
 
 def _explain(ledger: Ledger, spikes: Sequence[Finding], now: datetime) -> None:
-    """What made the spikes, where lines show it: at no price, so again with each change of cost."""
+    """What made the spikes, where lines show it: at no charge, so again with each change of cost."""
     try:
         causes_in_lines.explain_spikes(ledger, spikes, now)
     except sqlite3.DatabaseError:
-        log.exception("what made a spike is not kept")
+        log.exception("the cause of a spike is not kept")
 
 
 def assess_day(

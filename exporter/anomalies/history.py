@@ -15,9 +15,17 @@ from exporter.anomalies.cost import assessed_day, expectations
 from exporter.anomalies.settings import AnomalySettings
 from exporter.anomalies.usage_days import DayInput, UsageDays, day_inputs
 from exporter.core.metric import Family
-from exporter.core.moments import Clock, month_start
+from exporter.core.moments import Clock
 from exporter.expectation import baseline
-from exporter.ledger.daily_values import DailyValue, Portions, derive, derived_versions, totals, version_of
+from exporter.ledger.daily_values import (
+    DailyValue,
+    Portions,
+    derive,
+    derived_versions,
+    oldest_day,
+    totals,
+    version_of,
+)
 from exporter.ledger.file import Ledger
 
 _PAIR = ("account_id", "account", "service")
@@ -101,7 +109,7 @@ class AssessedHistory:
         newest = assessed_day(self._ledger, now)
         if newest is None:
             return False
-        oldest = max(month_start(now.date(), self._history_months), (now - self._window).date() + _DAY)
+        oldest = oldest_day(now, self._window, self._history_months)
         inputs = day_inputs(self._ledger, baseline.input_days(oldest)[0], newest + _DAY)
         usage = self._usage_days(inputs)
         out_of_date = self._out_of_date(oldest, newest, inputs)

@@ -23,9 +23,7 @@ _LIMITS = {
     "resource": "keeps resources for 14 days only",
 }
 _HOURS_ALONE = "hours are known by account and service only: leave out the other keys, or hour"
-_NO_HOURS = (
-    f"no hour of these days is known: hours are of the last 14 days, from a source that has them ({_DOCS})"
-)
+_NO_HOURS = f"no hour of these days is known: only the last 14 days have hours, from a source that reports them ({_DOCS})"
 _WHOLE_HOURS = "hours are known by service of the whole organization only"
 
 
@@ -57,7 +55,7 @@ def explain(source: Source, asked: Question, cannot: Cannot) -> str:
         )
     if _is_exported(source):
         return (
-            f"{names} {verb} not known of these days: they were read from Cost Explorer, which {_LIMITS[cannot.why]};"
+            f"{names} {verb} not known for these days: they were read from Cost Explorer, which {_LIMITS[cannot.why]};"
             " the data export has them from its first month on"
         )
     if cannot.why == "together":
@@ -77,7 +75,7 @@ def _not_available(missing: str) -> str:
     if ":" in missing:
         return f"{missing} is not in the lines of these days: list its key in collectors.cost_breakdowns"
     return (
-        f"{missing.replace('_', ' ')} is not in the data export of these days: FOCUS has no cost types but net_unblended"
+        f"{missing.replace('_', ' ')} is not in the data export of these days: FOCUS has only the cost types net_unblended"
         f" and net_amortized, and FOCUS 1.2 no usage type ({_DOCS})"
     )
 

@@ -135,7 +135,7 @@ def _what_it_means(differing: Mapping[str, int], rest: int) -> str:
     if not differing:
         return ""
     if abs(rest) < AGREES_WITHIN:
-        return "the sums agree: services are named otherwise, report them"
+        return "the sums agree: only names of services differ, please report them"
     return "a month that is not final moves between two deliveries; else see docs/data-exports.md"
 
 

@@ -337,7 +337,7 @@ class Views:
     def _withdraw(
         self, view: View[S], key: Key, context: ViewContext[S], error: CostTypeNotAvailableError
     ) -> None:
-        """Serve nothing of a view whose cost type the source does not have: unknown is never another cost type."""
+        """Serve nothing of a view whose cost type the source does not have, rather than another cost type."""
         if f"{view.name}: {error}" not in self._warned_of:
             self._warned_of.add(f"{view.name}: {error}")
             log.warning("a view is not served", extra={"view": view.name, "reason": error})

@@ -43,7 +43,7 @@ class CommitmentsSettings(CollectorSettings):
 
     interval: Duration = Field(default=timedelta(days=1), description="Time between two reads.")
     days: int = Field(
-        default=30, ge=1, le=365, description="Days that are told of; the last one is two days ago."
+        default=30, ge=1, le=365, description="Days that are reported; the last one is two days ago."
     )
     savings_plans: bool = Field(default=True, description="Whether Savings Plans are asked for.")
     reservations: tuple[Literal["ec2", "rds", "elasticache", "memorydb", "opensearch", "redshift"], ...] = (
@@ -73,7 +73,7 @@ def collect(ctx: Context[CommitmentsSettings], target: Target) -> Iterable[Sampl
     """Ask for each kind that is due, and commit it before the next; one that fails does not stop the others."""
     if target.partition == "aws-cn":
         # Nothing in these answers says which currency they are in, and there it is another one.
-        raise AwsError(Kind.CURRENCY, "commitments are not told in USD in the China regions")
+        raise AwsError(Kind.CURRENCY, "commitments are not reported in USD in the China regions")
     failures = []
     for kind, service in ctx.settings.asked():
         now = ctx.clock()
@@ -150,7 +150,7 @@ def _reserved(ctx: Context[CommitmentsSettings], target: Target, told: Commitmen
 
 
 def _once(name: str, items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The items by what `name` identifies them: a list that moves while it is read may have one twice."""
+    """The items by their identifier, `name` of each: a list that changes while it is read may have one twice."""
     return list({item[name]: item for item in items}.values())
 
 
@@ -168,7 +168,7 @@ def _pages(
 ) -> list[Mapping[str, Any]]:
     """Every page of an answer by month, or of another granularity (None: without), each of them paid.
 
-    None where AWS has nothing to tell.
+    None where AWS has no data.
     """
     params: dict[str, Any] = {
         "TimePeriod": {"Start": told.start.isoformat(), "End": told.end.isoformat()},

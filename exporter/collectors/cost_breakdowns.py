@@ -91,7 +91,7 @@ def collect(ctx: Ctx, target: Target) -> Iterable[Sample]:
 
 
 def _passed(error: AwsError) -> AwsError:
-    """A failure that concerns one query; what the next one would meet as well is raised."""
+    """A failure that concerns one query; a failure that the next one would meet as well is raised."""
     if error.retryable or error.kind in (Kind.STOPPED, Kind.DEADLINE):
         raise error
     return error

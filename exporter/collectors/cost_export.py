@@ -193,7 +193,7 @@ def _look(ctx: Context[CostExportSettings], found: FoundExport, importer: MonthI
 def _why_missing(
     ctx: Context[CostExportSettings], found: FoundExport, bucket: ExportBucket, month: date
 ) -> str | None:
-    """Why it is a failure that a month has no manifest; None where it need not have one."""
+    """Why a missing manifest of a month is a failure; None if the month does not have to have one yet."""
     now = ctx.clock()
     held = CubeMonths(ctx.ledger).all().get(month)
     where = f"s3://{found.bucket}/{found.folder}"
@@ -248,7 +248,7 @@ def _due_at(look: Look | None, month: date, settings: CostExportSettings, now: d
 
 
 def _due_months(ctx: Context[CostExportSettings]) -> list[date]:
-    """The months to look at, the newest first; those that could not be read are."""
+    """The months to look at, the newest first; those that could not be read are among them."""
     now, seen = ctx.clock(), looks(ctx.ledger)
     months = history(now, ctx.sections.of(CostSettings))
     held = CubeMonths(ctx.ledger).all()
@@ -263,7 +263,7 @@ def _due_months(ctx: Context[CostExportSettings]) -> list[date]:
 
 
 def due(ctx: Context[CostExportSettings], target: Target) -> datetime:
-    """When the first month is to be looked at again."""
+    """When the next look at any month is due."""
     now, seen = ctx.clock(), looks(ctx.ledger)
     months = history(now, ctx.sections.of(CostSettings))
     return min(_due_at(seen.get(month), month, ctx.settings, now) for month in months)

@@ -76,7 +76,7 @@ def collect(ctx: Ctx, target: Target) -> Iterable[Sample]:
 
 
 def due(ctx: Ctx, target: Target) -> datetime:
-    """When the first of the days is to be read."""
+    """When the first of the days has to be read."""
     now = ctx.clock()
     moments = [at for _, at in _known(ctx, now).due(now, ctx.settings.interval)]
     return max(now, min(moments, default=now + ctx.settings.interval))

@@ -61,7 +61,8 @@ def _between(least: timedelta, most: timedelta) -> Callable[[timedelta], timedel
     return check
 
 
-def _matching(pattern: str, expected: str) -> Callable[[str], str]:
+def matching(pattern: str, expected: str) -> Callable[[str], str]:
+    """A validator of texts that match as a whole; of others it says what is expected."""
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -98,28 +99,28 @@ Timeout = Annotated[
     PlainSerializer(format_duration, return_type=str),
 ]
 Usd = Annotated[Decimal, BeforeValidator(_money), AfterValidator(_reasonable)]
-AccountId = Annotated[str, AfterValidator(_matching(r"\d{12}", "a 12-digit account id in quotes"))]
+AccountId = Annotated[str, AfterValidator(matching(r"\d{12}", "a 12-digit account id in quotes"))]
 Region = Annotated[
     str,
-    AfterValidator(_matching(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", "an AWS region such as eu-west-1")),
+    AfterValidator(matching(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", "an AWS region such as eu-west-1")),
 ]
 RoleArn = Annotated[
     str,
     AfterValidator(
-        _matching(
+        matching(
             r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,512}",
             "a role ARN such as arn:aws:iam::111122223333:role/name",
         )
     ),
 ]
 RoleName = Annotated[
-    str, AfterValidator(_matching(r"[\w+=,.@/-]{1,512}", "an IAM role name, with its path if it has one"))
+    str, AfterValidator(matching(r"[\w+=,.@/-]{1,512}", "an IAM role name, with its path if it has one"))
 ]
 ExternalId = Annotated[
-    str, AfterValidator(_matching(r"[\w+=,.@:/-]{2,1224}", "an external id of 2 to 1,224 characters"))
+    str, AfterValidator(matching(r"[\w+=,.@:/-]{2,1224}", "an external id of 2 to 1,224 characters"))
 ]
 LabelName = Annotated[
-    str, AfterValidator(_matching(r"[a-zA-Z][a-zA-Z0-9_]*", "a Prometheus label name such as team"))
+    str, AfterValidator(matching(r"[a-zA-Z][a-zA-Z0-9_]*", "a Prometheus label name such as team"))
 ]
 
 

@@ -87,7 +87,7 @@ def exact_sum(column: str) -> str:
 
 
 def exact_sum_of_sums(column: str) -> str:
-    """The same of a column of `stored_sum`s, of which some may be floats."""
+    """The same for a column of `stored_sum`s, some of which may be floats."""
     high = f"CAST({column} / {1 << _LOW_BITS}.0 AS INTEGER)"
     mask = (1 << _LOW_BITS) - 1
     return (

@@ -20,7 +20,7 @@ SERVICES = {
     "opensearch": "Amazon OpenSearch Service",
     "redshift": "Amazon Redshift",
 }
-"""What Cost Explorer calls the services that are reserved; it tells of one of them a request."""
+"""What Cost Explorer calls the services that can be reserved; a request is about one of them."""
 DAYS_LATE = 2
 PERIOD = "over the last `collectors.commitments.days` days up to two days ago"
 BY_ID_VIEW = "commitments_by_id"

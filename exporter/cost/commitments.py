@@ -21,7 +21,7 @@ class Commitment:
     """One kind of commitment, of one service where it has one, over `days` days from `start` on.
 
     `utilization` and `coverage` are ratios, the others USD. All are None where AWS has no such commitment,
-    the last two also where it tells nothing of coverage. `one_by_one` is whether each of them is known.
+    the last two also where it reports no coverage. `one_by_one` is whether each of them is known.
     """
 
     kind: str
@@ -117,7 +117,7 @@ def reservations(groups: Sequence[Mapping[str, Any]]) -> list[SingleCommitment]:
 
 
 def _moment(text: str | None) -> datetime | None:
-    """A time of AWS; ValueError where it is none, or has no zone."""
+    """A time as AWS writes it; ValueError for other text, or without a zone."""
     if not text:
         return None
     moment = datetime.fromisoformat(text)

@@ -7,7 +7,7 @@ release of this program, or for another cost type.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from importlib.metadata import version
 
@@ -18,11 +18,11 @@ from exporter.ledger.daily_values import (
     DailyValue,
     Key,
     Portions,
+    changed_days,
     derive,
-    derived_versions,
     held_values,
+    oldest_day,
     replacing,
-    version_of,
 )
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import DayState
@@ -98,7 +98,7 @@ class DatedSums:
         """Sum what is out of date, days before months and each newest first; True if some is left for another call."""
         now = self._clock()
         today = now.date()
-        oldest = max(month_start(today, self._history_months), (now - self._window).date() + _DAY)
+        oldest = oldest_day(now, self._window, self._history_months)
         lacking = set(self._ledger.cost.lacking(self._cost_type, oldest, today))
         states = {
             day: state
@@ -118,16 +118,9 @@ class DatedSums:
         now: datetime,
         stopped: Callable[[], bool],
     ) -> bool:
-        out_of_date = self._out_of_date(kind, states)
-        return derive(self._ledger, kind, out_of_date, values_of, now, stopped, self._portions)
-
-    def _out_of_date(self, kind: str, states: Mapping[date, object]) -> Iterator[tuple[date, int]]:
-        held = derived_versions(self._ledger, kind)
         made_with = version("aws-spend-exporter"), self._cost_type
-        for day in sorted(states, reverse=True):
-            wanted = version_of(made_with, states[day])
-            if held.get(day) != wanted:
-                yield day, wanted
+        out_of_date = changed_days(self._ledger, kind, states, made_with)
+        return derive(self._ledger, kind, out_of_date, values_of, now, stopped, self._portions)
 
     def _of_day(
         self, day: date, state: DayState, series: Mapping[int, tuple[str, str]]

@@ -1,1 +1,1 @@
-"""Cost by every dimension beside account and service: from Cost Explorer one dimension at a time, from an export all together."""
+"""Cost by every dimension beside account and service: one at a time from Cost Explorer, all together from an export."""

@@ -29,7 +29,7 @@ _TRIES = 3  # a month is replaced a few times a day
 
 
 def answer(ledger: Ledger, question: Question) -> Answer:
-    """The answer of what is stored; `cannot` says why it is none.
+    """The answer from what is stored; `cannot` says why there is none.
 
     LinesError (a ValueError) for one that is too large, ValueError for a filter by a value that no cost has.
     """
@@ -105,7 +105,7 @@ class _Answering:
             known = [day for day in in_lines if day in self._read]
             self._add_missing(in_lines, known)
             self._read_at(held.read_at)
-            # Of a month that was replaced just now the file may be gone: that is for its reader to find.
+            # The file of a month that was replaced just now may be gone: whoever reads it will see.
             self._files.append((held.folder / LINES, known))
         else:
             self._add_without_lines(month, in_lines, has_lines=True)
@@ -237,7 +237,7 @@ class _Answering:
                 self._add_other(units)
 
     def _check_values(self) -> None:
-        """ValueError for a filter by a value that there is not: its cost is not zero, it is misspelt."""
+        """Raise ValueError for a filter by a value that does not exist: most likely a typo, not a cost of 0."""
         for name, wanted in self._question.where.items():
             if name in SUBJECTS:
                 continue
@@ -252,7 +252,7 @@ class _Answering:
 
 
 def _of_hours(ledger: Ledger, question: Question) -> Answer:
-    """Hours by account and service, of one moment."""
+    """Hours by account and service, from one snapshot of the ledger."""
     found = Answer()
     if question.dimensions:
         found.cannot = Cannot("hours_alone")
@@ -296,7 +296,7 @@ def _of_hours(ledger: Ledger, question: Question) -> Answer:
 
 @contextmanager
 def _snapshot(ledger: Ledger) -> Iterator[None]:
-    """All that is read from the ledger inside is of one moment."""
+    """Read the ledger as it is at one moment."""
     with ledger.connection() as db:
         if db.in_transaction:
             yield

@@ -1,4 +1,4 @@
-"""Whether what was read by a dimension still adds up to the cost in the ledger: compared, not asked for."""
+"""Compares what was read by a dimension with the cost in the ledger, without a request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exporter.cube.values import Beside
 from exporter.ledger.file import Ledger
 
 _ROUNDING = 10_000
-"""AWS rounds each amount to a unit of 1e-10 USD: sums of many rows differ by as much, without any difference."""
+"""AWS rounds each amount to a unit of 1e-10 USD, so sums of many rows may differ by this much."""
 
 _COLUMNS: Mapping[Beside, str] = {"account": "account_id", "service": "service"}
 
@@ -20,7 +20,7 @@ _COLUMNS: Mapping[Beside, str] = {"account": "account_id", "service": "service"}
 def differences(
     ledger: Ledger, dimension: Dimension, beside: Beside, days: Set[date]
 ) -> dict[date, frozenset[str]]:
-    """The accounts or services whose keys of a day do not add up to their cost in the ledger; days without are left out."""
+    """The accounts or services whose keys of a day do not add up to their cost in the ledger; days without a difference are left out."""
     found = {}
     for day in days:
         cost, keys = _of_cost(ledger, beside, day), _of_keys(ledger, dimension, beside, day)

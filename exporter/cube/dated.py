@@ -22,9 +22,10 @@ from exporter.ledger.daily_values import (
     DailyValue,
     Key,
     Portions,
+    changed_days,
     derive,
-    derived_versions,
     held_values,
+    oldest_day,
     pack_labels,
     replacing,
     series_with_values,
@@ -47,7 +48,7 @@ _ROOM_TO_GROW = 0.9  # of the most series: one account more must not take back w
 
 
 def named_keys(ledger: Ledger) -> dict[Kind, int]:
-    """How many keys an account each family names that has values."""
+    """The number of named keys an account, of each family that has values."""
     found = {kind: ledger.facts.get(_KEYS_FACT + kind) for kind in DAILY_BY}
     return {kind: keys for kind, keys in found.items() if keys is not None}
 
@@ -59,7 +60,7 @@ class _Month:
     version: int
     ranks: Mapping[Of, Ranks]
     is_open: frozenset[str]
-    """The dimensions of which days are still to come, or to be read after their end."""
+    """The dimensions some of whose days are in the future, or not yet read after their end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +104,18 @@ class DatedDimensions:
         """Derive what is out of date, newest first; True if some is left for another call."""
         now = self._clock()
         today = now.date()
-        oldest = max(month_start(today, self._history_months), (now - self._window).date() + _DAY)
+        oldest = oldest_day(now, self._window, self._history_months)
         reads = self._reads(month_start(oldest), today)
         seen = version_of(oldest, today, sorted((name, sorted(days.items())) for name, days in reads.items()))
         if not reads or seen == self._up_to_date:
             return False
         self._rank(reads, month_start(oldest), today)
         choices = self._choices()
-        out_of_date = self._out_of_date(reads, oldest, choices)
+        made_with = version("aws-spend-exporter"), self._cost_type
         is_left = derive(
             self._ledger,
             _KIND,
-            out_of_date,
+            changed_days(self._ledger, _KIND, _versions(reads, oldest, choices), made_with),
             lambda day: self._of_day(day, reads, choices[month_start(day)]),
             now,
             stopped,
@@ -194,7 +195,7 @@ class DatedDimensions:
         return found
 
     def _keys(self, series: SeriesCount) -> dict[Kind, int]:
-        """How many keys an account each family names, so that all of them have no more series than they may."""
+        """The number of keys an account that each family names, so that all together stay within the limit of series."""
         wanted, with_room = series.fit(self._most_series), series.fit(int(self._most_series * _ROOM_TO_GROW))
         keys: dict[Kind, int] = {}
         for kind, most in wanted.items():
@@ -205,7 +206,7 @@ class DatedDimensions:
             self._ledger.facts.remember(_KEYS_FACT + kind, keys[kind])
             if before is not None or keys[kind] < most_keys(kind):
                 log.warning(
-                    "the dated history names another number of keys an account: history.dimension_series is the bound",
+                    "the dated history names a different number of keys an account, because of history.dimension_series",
                     extra={
                         "family": DAILY_BY[kind].name,
                         "keys": keys[kind],
@@ -216,19 +217,6 @@ class DatedDimensions:
         return keys
 
     # The days
-
-    def _out_of_date(
-        self, reads: Mapping[str, Mapping[date, ReadState]], oldest: date, choices: Mapping[date, _Choice]
-    ) -> Iterator[tuple[date, int]]:
-        held = derived_versions(self._ledger, _KIND)
-        made_with = version("aws-spend-exporter"), self._cost_type
-        for day in sorted({day for days in reads.values() for day in days if day >= oldest}, reverse=True):
-            of_day = {name: reads[name][day].changes for name in _derivable(reads, day)}
-            if not of_day:
-                continue
-            wanted = version_of(made_with, sorted(of_day.items()), choices[month_start(day)].digest)
-            if held.get(day) != wanted:
-                yield day, wanted
 
     def _of_day(
         self, day: date, reads: Mapping[str, Mapping[date, ReadState]], choice: _Choice
@@ -275,6 +263,18 @@ def _choice(ranks: Mapping[Of, Ranks], stay: Named, keys: Mapping[Kind, int]) ->
         for of, known in ranks.items()
     }
     return _Choice(version_of(sorted((of, sorted(values)) for of, values in chosen.items())), chosen)
+
+
+def _versions(
+    reads: Mapping[str, Mapping[date, ReadState]], oldest: date, choices: Mapping[date, _Choice]
+) -> dict[date, object]:
+    """What the values of each day follow from: its reads, and the keys that its month names."""
+    found: dict[date, object] = {}
+    for day in {day for days in reads.values() for day in days if day >= oldest}:
+        changes = [(name, reads[name][day].changes) for name in sorted(_derivable(reads, day))]
+        if changes:
+            found[day] = changes, choices[month_start(day)].digest
+    return found
 
 
 def _was_read_after(state: ReadState, day: date) -> bool:

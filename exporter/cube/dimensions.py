@@ -1,4 +1,4 @@
-"""What cost is split by beside day, account and service, and what each dimension is called by AWS and by us."""
+"""The dimensions of cost beside day, account and service, with their names in AWS and in this project."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Kind = Literal[
     "untagged",
 ]
 OTHER = "other"
-"""The sum of the keys that have no place of their own."""
+"""The sum of the keys that are too small to be kept apart."""
 WITHOUT = ""
 """The key of cost that has none: untagged, without a resource id, in no cost category."""
 

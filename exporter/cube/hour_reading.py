@@ -65,7 +65,7 @@ class KnownHours:
     """How often the ledger's cost of a day has changed."""
 
     def due(self, now: datetime, interval: timedelta) -> Iterator[tuple[date, datetime]]:
-        """The days that are to be read, the newest first, and when."""
+        """The days to read, the newest first, and when."""
         first, end = hours_to_read(now)
         read: dict[date, HourState] = {}
         for hour, state in self.hours.items():

@@ -81,7 +81,7 @@ def commit(
         updates = ", ".join(f"{name} = excluded.{name}" for name in AMOUNTS)
         for hour in numbers_read:
             rows = {numbers[key]: units for key, units in by_hour[hour].items()}
-            # What is no longer there costs nothing now: what was written of it is to become 0.
+            # A key that is gone costs nothing now: what was written of it becomes 0.
             for (number,) in db.execute("SELECT series FROM hour_costs WHERE hour = ?", (hour,)).fetchall():
                 rows.setdefault(number, _NOTHING)
             db.executemany(
@@ -93,7 +93,7 @@ def commit(
                 ],
             )
         db.executemany(
-            # Whoever follows the hours must see two reads within a millisecond as two.
+            # Two reads within a millisecond must be seen as two.
             "INSERT INTO hours (hour, read_at, source, cost_changes) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (hour) DO UPDATE SET read_at = MAX(read_at + 1, excluded.read_at),"
             " source = excluded.source, cost_changes = excluded.cost_changes",

@@ -35,23 +35,23 @@ _open_lock = threading.Lock()
 
 
 class LinesError(ValueError):
-    """There is no answer, for the reason in the text."""
+    """A question has no answer; the message says why."""
 
 
 class LinesGoneError(Exception):
-    """A file is not there any more: its month was replaced while it was asked."""
+    """A file is gone: its month was replaced during the question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which lines are summed: half-open ranges of days, and the values of each key of which one has to match."""
+    """Which lines are summed: half-open ranges of days, and for each key the values that match."""
 
     ranges: Sequence[tuple[date, date]]
     where: Mapping[str, frozenset[str]]
 
 
 def is_installed() -> bool:
-    """Whether DuckDB is there: it comes with the extra `export`."""
+    """Whether DuckDB is installed, which the extra `export` does."""
     return find_spec("duckdb") is not None
 
 
@@ -109,7 +109,7 @@ _KNOWN_MOST = 10_000
 
 
 def unknown(files: Sequence[Path], keys: Sequence[str], *, seconds: float = _SECONDS) -> dict[Path, str]:
-    """Of each file the first of `keys` (dimensions, cost types) that it does not have: no column, or one with NULL."""
+    """The first of `keys` (dimensions, cost types) that each file lacks: without a column, or with a NULL in it."""
     wanted = [key for key in keys if key not in _TIMES]
     new = {path: [key for key in wanted if (path, key) not in _KNOWN] for path in files}
     new = {path: missing for path, missing in new.items() if missing}

@@ -34,14 +34,14 @@ class CubeMonth:
     month: date
     source: Source
     version: str
-    """What the source calls this state of the month: of an export its manifest's."""
+    """What identifies this state of the month at the source: the manifest's version for an export."""
     folder: Path | None
     read_at: datetime
     details: Mapping[str, Any]
     """What was found while it was read: lines, unknown names, the dimensions and cost types that are there."""
 
     def file(self, name: str) -> Path | None:
-        """One of its files; None where the month has none such."""
+        """One of its files; None if the month does not have it."""
         path = self.folder / name if self.folder is not None else None
         return path if path is not None and path.exists() else None
 

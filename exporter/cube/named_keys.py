@@ -17,7 +17,7 @@ _STAYS_AMONG = 2  # times as many
 Of = tuple[str, str]
 """A dimension's name and an account id."""
 Named = Mapping[Of, Set[str]]
-"""The keys that have a name, by what they are of."""
+"""The keys that are named, by dimension and account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Ranks:
     count: int
     """How many there are in all."""
     has_other: bool
-    """Whether some were summed up as `other` before they came here."""
+    """Whether some were summed as `other` when they were read."""
 
 
 def most_keys(kind: Kind) -> int:
@@ -66,12 +66,12 @@ def largest(ranked: Sequence[str], named: Set[str], most: int) -> frozenset[str]
 
 
 class SeriesCount:
-    """How many series the families have in some months together at most, by how many keys an account each names."""
+    """The most series that the families can have over some months, by the number of keys an account that each names."""
 
     def __init__(self, months: Iterable[tuple[Mapping[Of, Ranks], Named]]) -> None:
         """`months` have the ranks of each, and the keys that stay as long as `largest` keeps them."""
         firsts: defaultdict[Of, dict[str, int]] = defaultdict(dict)
-        # From how many named keys on an account has no `other`; None: it always has.
+        # The number of named keys from which on an account has no `other`; None: it always has one.
         whole: dict[Of, int | None] = {}
         for ranks, named in months:
             for of, keys in ranks.items():

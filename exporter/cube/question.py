@@ -1,4 +1,4 @@
-"""One language of questions about cost: days, what the rows are of, and filters. `exporter.cube.answering` answers them."""
+"""Questions about cost: days, keys to group by, and filters. `exporter.cube.answering` answers them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Question:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The names of all that has to be known together."""
+        """The names of all keys that have to be known together."""
         return (*self.subjects, *(dimension.name for dimension in self.dimensions))
 
 
@@ -63,9 +63,9 @@ class Cannot:
 
     why: Why
     missing: str = ""
-    """The dimension or cost type that the export has not."""
+    """The dimension or cost type that the export lacks."""
     lines_from: date | None = None
-    """The first day from which months of lines are there, if it is after all that has none."""
+    """The first day with lines, if all days that lack them are before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,9 @@ class Answer:
     days: list[date] = field(default_factory=list)
     """The days that are in the sums."""
     missing: list[date] = field(default_factory=list)
-    """The days that were not read; of hours, those of which none was."""
+    """The days that were not read; by hour, those without a single hour."""
     missing_hours: list[datetime] = field(default_factory=list)
-    """The hours that were not read, of days of which others were."""
+    """The hours that were not read, of days with other hours."""
     gaps: list[Gap] = field(default_factory=list)
     in_other: int = 0
     """The cost of `other` of a filtered dimension: what matches the filter may be a part of it."""

@@ -77,7 +77,7 @@ class Reading:
 
     @property
     def subject(self) -> str:
-        """How Cost Explorer calls what the dimension is beside."""
+        """What Cost Explorer calls account or service."""
         return "LINKED_ACCOUNT" if self.beside == "account" else "SERVICE"
 
     @property
@@ -87,7 +87,7 @@ class Reading:
         return (self.subject,) if key is None else (self.subject, key)
 
     def record_filter(self, only: frozenset[str] | None) -> Mapping[str, object] | None:
-        """What Cost Explorer is to leave out, where only some accounts or services are asked for, too."""
+        """The filter for Cost Explorer; None for all cost. `only` are account ids or services."""
         parts: list[Mapping[str, object]] = []
         if self.dimension.kind == "untagged":
             parts += [
@@ -130,7 +130,7 @@ class Read:
     budget: str = "cost"
     only: frozenset[str] | None = None
     may_wait: bool = False
-    """Whether it gives way where the ceilings leave no more than the refreshes of cost need."""
+    """Whether it waits while the ceilings leave no more than the refreshes of cost need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +138,10 @@ class Known:
     """What decides about one reading."""
 
     first: date
-    """The first day that is to be known."""
+    """The first day of the history."""
     reads: Mapping[date, ReadState]
     differing: Mapping[date, frozenset[str] | None]
-    """The older days that differ from their cost and were not read today: which accounts or services; None: not known."""
+    """The accounts or services of each older day that differ from its cost and were not read today; None: not known."""
     scale: CostScale
     """Its `keys` are the groups of a day of this reading; 0 while they are not known."""
     beside: Beside = "account"
@@ -183,13 +183,13 @@ def next_read(known: Known, interval: timedelta, now: datetime) -> Read | None:
 
 
 def refresh_due(known: Known, interval: timedelta, now: datetime) -> datetime:
-    """When today and yesterday are to be read next; an interval of a day waits for noon on the 1st of a month."""
+    """When to read today and yesterday next; an interval of a day waits for noon on the 1st of a month."""
     yesterday = now.date() - _DAY
     state = known.reads.get(yesterday) or known.reads.get(now.date())
     due = state.whole_at + interval if state is not None else now
     day = max(due, now).date()
     if day.day == 1 and day not in known.reads:
-        # What an interval of a day finds in the first hours would be all that is known for a day.
+        # Otherwise, what AWS has in the first hours would be all that is known for a day.
         due = max(due, start_of_day(day) + min(interval, _AT_NOON))
     return due
 
@@ -197,7 +197,7 @@ def refresh_due(known: Known, interval: timedelta, now: datetime) -> datetime:
 def _stale(
     known: Known, now: datetime, differing: Mapping[date, frozenset[str] | None]
 ) -> tuple[set[date], dict[date, frozenset[str]]]:
-    """The days before yesterday that are to be read again: those of all subjects, and those of some."""
+    """The days before yesterday to read again: those of all subjects, and those of some."""
     today = now.date()
     final_from, final_until, final = last_final_bill(today)
     whole: set[date] = set()
@@ -238,7 +238,7 @@ def _of_subjects(known: Known, some: Mapping[date, frozenset[str]], recent: date
 
 
 def followed_changes(ledger: Ledger, reading: Reading, start: date, end: date) -> dict[date, int]:
-    """How often each day of [start, end) has changed in what a reading follows: cost; of untagged usage, the tag."""
+    """How often each day of [start, end) has changed in what a reading follows: cost, or the tag for untagged usage."""
     if reading.is_whole:
         return {day: state.changes for day, state in ledger.reads.day_states(start, end).items()}
     tag = Dimension("tag", reading.dimension.key)

@@ -18,14 +18,14 @@ from exporter.core.moments import to_milliseconds, to_moment
 from exporter.ledger.file import Ledger
 
 _SHOWN_AFTER = timedelta(hours=24)
-"""Cost Explorer is refreshed once in 24 hours: it shows a backfill as much later than that has succeeded."""
+"""Cost Explorer is refreshed once in 24 hours, so it shows a backfill up to that long after it has succeeded."""
 _KEPT_DAYS = 430
 _CONTENT = ("EffectiveStart", "RuleVersion", "Rules", "SplitChargeRules", "DefaultValue")
 
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """Days [start, end) of a dimension that were rewritten, as it shows from `at` on."""
+    """Days [start, end) of a dimension that were rewritten; Cost Explorer shows it from `at` on."""
 
     kind: Literal["tag", "cost_category"]
     key: str
@@ -35,7 +35,7 @@ class Rewrite:
     at: datetime
 
     def is_due(self, day: date, whole_at: datetime, now: datetime) -> bool:
-        """Whether a day that was read at `whole_at` is to be read again by now."""
+        """Whether a day that was read at `whole_at` has to be read again by now."""
         return self.start <= day < self.end and whole_at < self.at <= now
 
 
@@ -135,7 +135,7 @@ def take_definition(ledger: Ledger, found: Definition, now: datetime) -> bool:
             "SELECT digest FROM cost_category_definitions WHERE name = ?", (found.name,)
         ).fetchone()
         before = row[0] if row else None
-        # Of what is read before it is applied, nothing is known: any digest differs from none.
+        # A definition that is read before it is applied has no digest yet; any later one differs from that.
         digest = found.digest if found.is_applied else before or ""
         db.execute(
             "INSERT OR REPLACE INTO cost_category_definitions VALUES (?, ?, ?)",

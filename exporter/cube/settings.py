@@ -22,7 +22,7 @@ class CostBreakdownsSettings(CollectorSettings):
     )
     by: tuple[Literal["region", "charge_type", "usage_type", "operation", "billing_entity"], ...] = Field(
         default=("region", "charge_type"),
-        description="Dimensions of Cost Explorer; billing_entity tells AWS from AWS Marketplace.",
+        description="Dimensions of Cost Explorer; billing_entity distinguishes AWS from AWS Marketplace.",
     )
     tags: tuple[str, ...] = Field(default=(), description="Keys of activated cost allocation tags.")
     cost_categories: tuple[str, ...] = Field(default=(), description="Names of cost categories.")

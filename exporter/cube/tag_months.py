@@ -1,8 +1,8 @@
-"""From when on a tag is known: before its activation, a tag is absent from all cost, and that does not mean untagged.
+"""The first month in which a tag is known: before its activation, cost without the tag is not untagged, but unknown.
 
-Cost Explorer answers the same for both. So the months before the first in which any account has a value of the
-key are unknown, up to the month in which the key was read first: from then on, whoever configured it wants to see
-what is untagged. A tag that was activated later for earlier months (a backfill) has values there, once they are read again.
+Cost Explorer answers the same for both. So months are unknown until the first in which any account has a value of
+the key, or the one in which the key was first read, if that is earlier: since then, the user wants to see what is
+untagged. A tag that is backfilled to earlier months has values there once they are read again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def learn(
 ) -> None:
     """Take over what a committed read of these days shows; within its transaction.
 
-    `is_active`: the source itself tells a tag without a value from one that is not active, as an export does.
+    `is_active`: the source itself shows that the tag is active in these days, as an export does.
     """
     if not days:
         return

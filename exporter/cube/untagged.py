@@ -7,11 +7,11 @@ and its non-usage charges; what has no tag is read where `untagged` is configure
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from importlib.metadata import version
 
 from exporter.core.metric import Family
-from exporter.core.moments import Clock, month_start, start_of_day
+from exporter.core.moments import Clock, start_of_day
 from exporter.cost.non_usage import usage_is_known
 from exporter.cube import values
 from exporter.cube.dimensions import untagged
@@ -20,11 +20,11 @@ from exporter.ledger.daily_values import (
     DailyValue,
     Key,
     Portions,
+    changed_days,
     derive,
-    derived_versions,
     held_values,
+    oldest_day,
     replacing,
-    version_of,
 )
 from exporter.ledger.file import Ledger
 
@@ -71,30 +71,16 @@ class DatedUntagged:
         """Derive what is out of date, newest first; True if some is left for another call."""
         now = self._clock()
         today = now.date()
-        oldest = max(month_start(today, self._history_months), (now - self._window).date() + _DAY)
-        is_left = self._derive(
-            "untagged", self._untagged_versions(oldest, today), self._untagged, now, stopped
-        )
-        return is_left or self._derive(
-            "taggable", self._taggable_versions(oldest, today), self._taggable, now, stopped
-        )
-
-    def _derive(
-        self,
-        kind: str,
-        versions: Mapping[date, object],
-        values_of: Callable[[date], Sequence[DailyValue]],
-        now: datetime,
-        stopped: Callable[[], bool],
-    ) -> bool:
-        def out_of_date() -> Iterator[tuple[date, int]]:
-            held = derived_versions(self._ledger, kind)
-            for day in sorted(versions, reverse=True):
-                wanted = version_of(version("aws-spend-exporter"), versions[day])
-                if held.get(day) != wanted:
-                    yield day, wanted
-
-        return derive(self._ledger, kind, out_of_date(), values_of, now, stopped, self._portions)
+        oldest = oldest_day(now, self._window, self._history_months)
+        for kind, versions, values_of in (
+            ("untagged", self._untagged_versions, self._untagged),
+            ("taggable", self._taggable_versions, self._taggable),
+        ):
+            made_with = version("aws-spend-exporter")
+            out_of_date = changed_days(self._ledger, kind, versions(oldest, today), made_with)
+            if derive(self._ledger, kind, out_of_date, values_of, now, stopped, self._portions):
+                return True
+        return False
 
     def _known(self, start: date, end: date) -> Iterator[tuple[str, Mapping[date, ReadState]]]:
         """The tag keys with their days that were read after their end."""

@@ -30,5 +30,5 @@ def account_names(path: Path, table: Table) -> dict[str, str]:
                 [str(path)],
             ).fetchall()
         except duckdb.Error:
-            return {}  # what is wrong with the file is for the fold to say
+            return {}  # the fold reports what is wrong with the file
     return {str(account_id): str(found) for account_id, found in rows if account_id}

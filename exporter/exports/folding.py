@@ -97,7 +97,7 @@ class MonthFold:
     def add(self, path: Path, name: str) -> int:
         """Fold one file, and return its lines; the caller may delete it then.
 
-        `name` is the file's name in the export: its ending tells Parquet from CSV. FoldError if the file cannot be read, is
+        `name` is the file's name in the export: its suffix says whether it is Parquet or CSV. FoldError if the file cannot be read, is
         not of this month or has been added already; the fold is over then.
         """
         return int(self._ask(name, add=str(path.absolute()), name=name)["lines"])

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 _SPARE_BYTES = 64 << 20
-_TOLD_EVERY_SECONDS = 30.0
+_PROGRESS_EVERY_SECONDS = 30.0
 _PREFIX = "file-"
 _HOURS_KEPT = timedelta(days=14)
 _SHOWN_NAMES = 10
@@ -137,7 +137,7 @@ class MonthImporter:
             raise AwsError(Kind.EXPORT, f"the manifest names a file that is not there: {error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # renamed by a commit, it is not there any more
-        self._tell(month, files, result, began)
+        self._log_read(month, files, result, began)
 
     def _look_at_files(self, manifest: Manifest, stored: StoredObject) -> list[StoredObject]:
         try:
@@ -156,18 +156,18 @@ class MonthImporter:
         self, month: date, files: Sequence[StoredObject], folder: Path
     ) -> tuple[FoldResult, dict[str, str]]:
         names: dict[str, str] = {}
-        began = told = time.monotonic()
+        began = logged = time.monotonic()
         lines = 0
         with self._work_folder(files) as work, MonthFold(self._fold_settings(month)) as fold:
             for number, file in enumerate(files, start=1):
-                # Its ending tells the format; the rest of the key may be too long for a file's name.
+                # The suffix says the format; the rest of the key may be too long for a file's name.
                 path = work / f"lines{''.join(PurePosixPath(file.key).suffixes[-2:])}"
                 self.bucket.fetch(file, path)
                 names |= account_names(path, self.export.table)
                 lines += fold.add(path, file.key)
                 path.unlink()
-                if time.monotonic() - told >= _TOLD_EVERY_SECONDS:
-                    told = time.monotonic()
+                if time.monotonic() - logged >= _PROGRESS_EVERY_SECONDS:
+                    logged = time.monotonic()
                     log.info(
                         "a month of the export is being read",
                         extra={
@@ -175,7 +175,7 @@ class MonthImporter:
                             "files": number,
                             "of_files": len(files),
                             "lines": lines,
-                            "seconds": round(told - began, 1),
+                            "seconds": round(logged - began, 1),
                         },
                     )
             return fold.finish(folder), names
@@ -271,7 +271,7 @@ class MonthImporter:
         commit_month(self.ledger, folded, self.settings.dimensions, self.settings.values, now)
         self._remember(month, stored)
 
-    def _tell(self, month: date, files: Sequence[StoredObject], result: FoldResult, began: float) -> None:
+    def _log_read(self, month: date, files: Sequence[StoredObject], result: FoldResult, began: float) -> None:
         log.info(
             "a month of the export is read",
             extra={

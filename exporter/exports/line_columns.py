@@ -1,6 +1,6 @@
 """The columns of an export's lines, and SQL over them that is right whether or not a column is there.
 
-What is here is read by DuckDB and by Athena alike; where their words differ, a subclass has its own.
+The SQL here runs in DuckDB and in Athena; where they differ, a subclass overrides it.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class LineFile(LineColumns):
 def open_lines(
     db: DuckDBPyConnection, path: Path, name: str, folder: Path, needed: Mapping[str, str]
 ) -> LineFile:
-    """The file at `path`, by what its `name` ends with: Parquet as it is, CSV as a Parquet file in `folder`.
+    """The file at `path`, by the suffix of its `name`: Parquet as it is, CSV converted to a Parquet file in `folder`.
 
     `needed` are the columns that may be read, with the type that a CSV's text gets. Raise LineFileError for another
     format; DuckDB's errors mean that the file is damaged.

@@ -48,7 +48,7 @@ DIMENSIONS = tuple(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldedMonth:
-    """A month that was read and folded, and what is to be remembered of it."""
+    """A month that was read and folded, and what to remember of it."""
 
     month: date
     version: str

@@ -16,7 +16,7 @@ from exporter.exports.service_names import split_codes
 KEYS = ("product_code", "region", "usage_type", "operation", "line_type", "billing_entity", "resource")
 """Columns of text in the table of lines, beside the account and the configured tag keys and cost categories."""
 SERVICE_KEYS = ("product_code", "split_usage_type", "is_tax", "billing_entity")
-"""What decides a line's service; the usage type is NULL where the product is one service whatever is used of it."""
+"""What decides a line's service; the usage type is NULL where the product is the same service for each usage type."""
 SPLIT_KEYS = ("cluster", "namespace", "pod", "kind")
 SPLIT_AMOUNTS = ("split_cost", "unused_cost", "net_split_cost", "net_unused_cost")
 COVERED = ("SavingsPlanCoveredUsage", "DiscountedUsage")
@@ -144,7 +144,7 @@ def largest(lines: str, named: Sequence[str], cost: str, most: int) -> str:
 
 
 def rank_cost(unavailable: Collection[str]) -> str:
-    """The column of the cost that decides which resources keep their id; it is none of those that are not available."""
+    """The column of the cost that decides which resources keep their id: one that is available."""
     by_preference = ("amortized", "net_amortized", "unblended", "net_unblended")
     return next(name for name in by_preference if name not in unavailable)
 

@@ -132,7 +132,7 @@ class MonthTables:
         return lines
 
     def check_columns(self, source: LineColumns) -> None:
-        """LineFileError if these are no lines of the format."""
+        """Raise LineFileError if the lines are not of the format."""
         refusal = self.format.refusal(source)
         if refusal:
             raise LineFileError(refusal)
@@ -223,5 +223,5 @@ def link(path: Path, inside: Path) -> None:
 
 
 def details(value: Exception) -> str:
-    """What DuckDB says, without its advice and the SQL."""
+    """The message of a DuckDB error, without its advice and the SQL."""
     return str(value).splitlines()[0]

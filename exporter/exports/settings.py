@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,46 +17,35 @@ from exporter.core.fields import (
     Region,
     RoleArn,
     StrictModel,
+    matching,
 )
 from exporter.exports.fold_settings import Table
 
 FOCUS: tuple[Table, ...] = ("focus_1_0", "focus_1_2")
 
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_WORD = re.compile(r"[0-9a-z_]{1,255}")
-_WORKGROUP = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_LOCATION = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!\-_.*()/=]*)?")
-_NAME = re.compile(r"[0-9A-Za-z!\-_.*'()]{1,128}")
-
-
-def _bucket(value: str) -> str:
-    if not _BUCKET.fullmatch(value):
-        raise ValueError("the name of an S3 bucket")
-    return value
-
-
-def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError("the name of a data export, as the console shows it")
-    return value
-
-
-def _word(value: str) -> str:
-    if not _WORD.fullmatch(value):
-        raise ValueError("a name in the Glue catalog: lower-case letters, digits and _")
-    return value
-
-
-def _workgroup(value: str) -> str:
-    if not _WORKGROUP.fullmatch(value):
-        raise ValueError("the name of a workgroup")
-    return value
-
-
-def _location(value: str) -> str:
-    if not _LOCATION.fullmatch(value):
-        raise ValueError("an address in S3, such as s3://bucket/athena/")
-    return value
+_BUCKET_NAME = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_Bucket = Annotated[str, AfterValidator(matching(_BUCKET_NAME, "the name of an S3 bucket"))]
+_ExportName = Annotated[
+    str,
+    AfterValidator(
+        matching(r"[0-9A-Za-z!\-_.*'()]{1,128}", "the name of a data export, as the console shows it")
+    ),
+]
+_GlueName = Annotated[
+    str,
+    AfterValidator(
+        matching(r"[0-9a-z_]{1,255}", "a name in the Glue catalog: lower-case letters, digits and _")
+    ),
+]
+_Workgroup = Annotated[str, AfterValidator(matching(r"[A-Za-z0-9._-]{1,128}", "the name of a workgroup"))]
+_Location = Annotated[
+    str,
+    AfterValidator(
+        matching(
+            rf"s3://{_BUCKET_NAME}(/[A-Za-z0-9!\-_.*()/=]*)?", "an address in S3, such as s3://bucket/athena/"
+        )
+    ),
+]
 
 
 def _prefix(value: str) -> str:
@@ -70,16 +58,14 @@ def _prefix(value: str) -> str:
 class AthenaSettings(StrictModel):
     """Where Amazon Athena sums the lines of the export; its account is that of the bucket's reader."""
 
-    database: Annotated[str, AfterValidator(_word)] = Field(description="Database of the table, as in Glue.")
-    table: Annotated[str, AfterValidator(_word)] = Field(
-        description="Table over the export's files, partitioned by `billing_period`."
-    )
-    workgroup: Annotated[str, AfterValidator(_workgroup)] = Field(
+    database: _GlueName = Field(description="Database of the table, as in Glue.")
+    table: _GlueName = Field(description="Table over the export's files, partitioned by `billing_period`.")
+    workgroup: _Workgroup = Field(
         default="aws-spend-exporter",
         description="Workgroup of the queries; it must have a limit for the bytes that a query scans.",
     )
     region: Region | None = Field(default=None, description="Region of Athena; if unset, that of the bucket.")
-    results: Annotated[str, AfterValidator(_location)] | None = Field(
+    results: _Location | None = Field(
         default=None,
         description="Where results are written; if unset, the workgroup's query result location.",
     )
@@ -99,7 +85,7 @@ class CostExportSettings(CollectorSettings):
         default=timedelta(hours=1),
         description="How often the manifest of the current month is looked at; those of earlier months once a day.",
     )
-    export: Annotated[str, AfterValidator(_name)] | None = Field(
+    export: _ExportName | None = Field(
         default=None,
         description="Name of the export. Without `bucket`, AWS Data Exports is asked where it lies and what is in it.",
     )
@@ -107,7 +93,7 @@ class CostExportSettings(CollectorSettings):
         default=False,
         description="Read an export although its query leaves lines out: cost is less than the bill then.",
     )
-    bucket: Annotated[str, AfterValidator(_bucket)] | None = Field(
+    bucket: _Bucket | None = Field(
         default=None, description="Bucket of the export, where AWS Data Exports is not to be asked."
     )
     prefix: Annotated[str, AfterValidator(_prefix)] = Field(

@@ -158,7 +158,7 @@ def data_export_policy(partition: str = "aws") -> Document:
 
 
 def data_export_key_policy() -> Document:
-    """What the same role needs where the bucket is encrypted by a key of KMS."""
+    """What the same role needs where a KMS key encrypts the bucket."""
     condition = {"StringLike": {"kms:ViaService": "s3.*"}}
     return _policy([_statement("ExportKey", bucket.IAM_KEY, "EXPORT_KEY_ARN", Condition=condition)])
 

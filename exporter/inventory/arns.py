@@ -1,4 +1,4 @@
-"""What the ids of bills and of the Tagging API are in the inventory: the type and the id of a resource."""
+"""Translates ids of bills and of the Tagging API into the inventory's: the type and the id of a resource."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from exporter.core.metric import Family
-from exporter.core.moments import start_of_day, to_milliseconds
+from exporter.core.moments import month_start, start_of_day, to_milliseconds
 from exporter.ledger.file import Ledger
 
 Key = tuple[str, str, str]
@@ -149,6 +149,25 @@ def derived_versions(ledger: Ledger, kind: str) -> dict[date, int]:
     with ledger.connection() as db:
         rows = db.execute("SELECT day, version FROM derived_days WHERE kind = ?", (kind,)).fetchall()
     return {date.fromordinal(day): version for day, version in rows}
+
+
+def oldest_day(now: datetime, window: timedelta, history_months: int) -> date:
+    """The first day to derive values of: wholly within `window`, and in the months that the ledger is to hold."""
+    return max(month_start(now.date(), history_months), (now - window).date() + timedelta(days=1))
+
+
+def changed_days(
+    ledger: Ledger, kind: str, made_of: Mapping[date, object], made_with: object
+) -> Iterator[tuple[date, int]]:
+    """The days of `made_of` that are out of date, newest first, with their new versions.
+
+    The values of a day follow from what `made_of` has of it, and all of them from `made_with`.
+    """
+    held = derived_versions(ledger, kind)
+    for day in sorted(made_of, reverse=True):
+        wanted = version_of(made_with, made_of[day])
+        if held.get(day) != wanted:
+            yield day, wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

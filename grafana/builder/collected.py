@@ -101,6 +101,8 @@ class Collected(Enumerated):
     """Whether they read each account with its own role, so that one may be denied alone."""
     ages: bool = True
     """Whether it is served no longer once it was read too long ago."""
+    instead: tuple[str, ...] = ()
+    """Collectors that read the same where the source of cost is another; they are not switched on for this."""
 
     def unknown(self) -> Mapping[str, str]:
         keys = " or ".join(f"collectors.{name}" for name in self.collectors)
@@ -125,7 +127,7 @@ class Collected(Enumerated):
 
     @property
     def _matcher(self) -> str:
-        return f'collector=~"{"|".join(self.collectors)}"'
+        return f'collector=~"{"|".join((*self.collectors, *self.instead))}"'
 
     @property
     def _read(self) -> str:
@@ -193,7 +195,8 @@ ALERTS = Alerts()
 AWS_BUDGETS = Collected(("budgets",))
 COMMITMENTS = Collected(("commitments",))
 COST = Collected(("cost",))
-ANOMALY_CAUSES = Both(COST, Collected(("anomaly_causes",)))  # served with the findings that they explain
+# Served with the findings that they explain; an export has the causes in its lines.
+ANOMALY_CAUSES = Both(COST, Collected(("anomaly_causes",), instead=("cost_export",)))
 COST_ANOMALY_DETECTION = Collected(("cost_anomaly_detection",))
 EC2_INSTANCES = Collected(("inventory", "ec2_instances"), by_account=True)
 EC2_RUNNING = Collected(("ec2_running",), by_account=True)

@@ -64,7 +64,7 @@ class Cut(Enumerated):
     # Amounts
 
     def selector(self, more: str | None = None, accounts: str = "$accounts", family: str = "") -> str:
-        """What is chosen, of `family` or of this one; `more` are matchers instead of its own, each after a comma."""
+        """What is chosen, of `family` or of this one; `more` replaces its own matchers, each after a comma."""
         chosen = "".join(f', {name}=~"${name}"' for name in self.filters)
         return f'{family or self.family}{{account_id=~"{accounts}.*"{self.matchers if more is None else more}{chosen}}}'
 

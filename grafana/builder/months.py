@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import barchart, common, dashboard
+from grafana_foundation_sdk.builders import barchart, common
 from grafana_foundation_sdk.models import common as common_model
-from grafana_foundation_sdk.models import dashboard as dashboard_model
 
-from grafana.builder.style import DATASOURCE, USD, properties
+from grafana.builder.style import USD, framed, of_many_series, properties
 
 
 def monthly_bars(title: str, description: str, *, width: int, height: int) -> barchart.Panel:
     """Stacked bars of dollars, one a UTC month: twelve months and this one, or those that a range in the past touches."""
     return (
-        barchart.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
-        .span(width)
-        .height(height)
-        .no_value("no data")
+        of_many_series(framed(barchart.Panel(), title, description, width, height))
         .time_from("12M")
         .hide_time_override(True)
         .unit(USD)
         .decimals(2)
-        .color_scheme(dashboard.FieldColor().mode(dashboard_model.FieldColorModeId.PALETTE_CLASSIC))
         .stacking(common_model.StackingMode.NORMAL)
         .show_value(common_model.VisibilityMode.NEVER)
         .x_tick_label_spacing(50)
@@ -32,12 +24,6 @@ def monthly_bars(title: str, description: str, *, width: int, height: int) -> ba
         .line_width(0)
         .group_width(0.8)
         .bar_width(0.95)
-        .tooltip(
-            common.VizTooltipOptions()
-            .mode(common_model.TooltipDisplayMode.MULTI)
-            .sort(common_model.SortOrder.DESCENDING)
-            .hide_zeros(True)
-        )
         .legend(
             common.VizLegendOptions()
             .show_legend(False)

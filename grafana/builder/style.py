@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
+from typing import TypeVar
+
+from grafana_foundation_sdk.builders import (
+    barchart,
+    bargauge,
+    common,
+    dashboard,
+    prometheus,
+    stat,
+    table,
+    timeseries,
+)
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import prometheus as prometheus_model
@@ -49,6 +60,9 @@ _NAME_WIDTH = 80
 _BAR_HEIGHT, _BAR_SPACING = 16, 10  # in pixels; Grafana draws the spacing
 _GRID_ROW, _FRAME_OF_A_PANEL = 38, 64  # in pixels: a row of the grid, and title and padding of a panel
 _BAR = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
+
+_Panel = TypeVar("_Panel", barchart.Panel, bargauge.Panel, stat.Panel, table.Panel, timeseries.Panel)
+_Chart = TypeVar("_Chart", barchart.Panel, timeseries.Panel)
 
 
 def instant(ref: str, expr: str, legend: str) -> prometheus.Dataquery:
@@ -115,13 +129,7 @@ def fixed(color: str) -> dict[str, str]:
 def stat_panel(title: str, description: str, *, width: int, height: int, named: bool = False) -> stat.Panel:
     """One to three numbers without sparklines. Several are `named`, or one that alone has a value would lose its name."""
     return (
-        stat.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
-        .span(width)
-        .height(height)
-        .no_value("no data")
+        framed(stat.Panel(), title, description, width, height)
         .graph_mode(common_model.BigValueGraphMode.NONE)
         .color_mode(common_model.BigValueColorMode.VALUE)
         .text_mode(
@@ -224,21 +232,28 @@ def line_over_bars(color: str, *, points: bool = False) -> list[model.DynamicCon
 
 
 def _time_panel(title: str, description: str, *, width: int, height: int) -> timeseries.Panel:
+    return of_many_series(framed(timeseries.Panel(), title, description, width, height))
+
+
+def framed(panel: _Panel, title: str, description: str, width: int, height: int) -> _Panel:
+    """What every panel has."""
     return (
-        timeseries.Panel()
-        .title(title)
+        panel.title(title)
         .description(description)
         .datasource(DATASOURCE)
         .span(width)
         .height(height)
         .no_value("no data")
-        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC))
-        .tooltip(
-            common.VizTooltipOptions()
-            .mode(common_model.TooltipDisplayMode.MULTI)
-            .sort(common_model.SortOrder.DESCENDING)
-            .hide_zeros(True)
-        )
+    )
+
+
+def of_many_series(panel: _Chart) -> _Chart:
+    """A colour for each series, and all of them where the mouse points, largest first."""
+    return panel.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC)).tooltip(
+        common.VizTooltipOptions()
+        .mode(common_model.TooltipDisplayMode.MULTI)
+        .sort(common_model.SortOrder.DESCENDING)
+        .hide_zeros(True)
     )
 
 
@@ -269,12 +284,7 @@ def legend_below(calc: str) -> common.VizLegendOptions:
 def ranking_bars(title: str, description: str, *, width: int, height: int) -> bargauge.Panel:
     """Horizontal bars, longest first: the query sorts."""
     return (
-        bargauge.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
-        .span(width)
-        .height(height)
+        framed(bargauge.Panel(), title, description, width, height)
         .no_value("none")
         .min(0)
         .orientation(common_model.VizOrientation.HORIZONTAL)
@@ -300,13 +310,7 @@ def bars_that_fit(height: int) -> int:
 def table_panel(title: str, description: str, *, width: int, height: int) -> table.Panel:
     """A table; units go on named columns, never on the panel, or an account id would read as money."""
     return (
-        table.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
-        .span(width)
-        .height(height)
-        .no_value("no data")
+        framed(table.Panel(), title, description, width, height)
         .show_header(True)
         .cell_options(common_model.TableAutoCellOptions())
         .cell_height(common_model.TableCellHeight.SM)

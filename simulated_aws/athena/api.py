@@ -136,7 +136,7 @@ class Athena:
     def _made(
         self, call: AwsCall, identifier: str, workgroup: WorkGroup, asked: Mapping[str, Any]
     ) -> _Execution:
-        """An execution that is to be run, or that has a result of before."""
+        """An execution that is to run, or that reuses an earlier result."""
         from simulated_aws.athena.sql import read_statement  # DuckDB and sqlglot, for who uses Athena only
 
         try:
@@ -171,7 +171,7 @@ class Athena:
         return execution
 
     def _reusable(self, execution: _Execution) -> _Execution | None:
-        """The last result of the same text that is young enough, whatever its data became since."""
+        """The last result of the same text that is young enough, even if its data has changed since."""
         asked = execution.params.get("ResultReuseConfiguration", {}).get("ResultReuseByAgeConfiguration", {})
         if not asked.get("Enabled") or execution.is_unload:
             return None

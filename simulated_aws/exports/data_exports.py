@@ -21,7 +21,7 @@ from simulated_aws.organization import Organization
 class DataExports:
     """The exports, and the buckets that they are delivered to.
 
-    Nothing is written before somebody asks for it: a request to S3 or `deliver` writes what the last refresh until
+    Nothing is written before it is requested: a request to S3 or `deliver` writes what the last refresh until
     now would have left, and only the months that have changed.
     """
 
@@ -129,7 +129,7 @@ class DataExports:
         return {place: to_decimal(units) for place, units in sums.items()}
 
     def refreshed(self, name: str) -> datetime | None:
-        """As of when an export's last delivery is; None before the first."""
+        """The moment whose cost an export's last delivery has; None before the first."""
         return self._delivery(name).refreshed
 
     def executions(self, name: str) -> list[Execution]:
@@ -138,7 +138,7 @@ class DataExports:
             return self._delivery(name).executions[::-1]
 
     def delivered(self, name: str, month: date) -> datetime | None:
-        """As of when the files of a month are; None where nothing is delivered."""
+        """The moment whose cost the files of a month have; None where nothing is delivered."""
         found = self._delivery(name).months.get(month)
         return found.at if found else None
 
@@ -158,7 +158,7 @@ class DataExports:
                 delivery.release(now)
 
     def deliver_lazily(self) -> None:
-        """Deliver because somebody asks, unless refreshes are held."""
+        """Deliver on request, unless refreshes are held."""
         if self._held:
             with self._lock:
                 for delivery in self._deliveries.values():
@@ -167,11 +167,11 @@ class DataExports:
             self.deliver()
 
     def hold(self, held: bool = True) -> None:
-        """Refresh no more when S3 is asked, until it is taken back; `deliver` still does."""
+        """Stop refreshing when S3 is asked, until called with False; `deliver` still refreshes."""
         self._held = held
 
     def release(self, name: str) -> None:
-        """Let what is late of an export arrive now."""
+        """Deliver the late files of an export now."""
         with self._lock:
             self._delivery(name).release(datetime.max.replace(tzinfo=UTC))
 
@@ -188,7 +188,7 @@ class DataExports:
                     delivery.count_get(self._now())
 
     def files(self, export: Export) -> list[tuple[str, Path, dict[str, str]]]:
-        """The data files in an export's folder, whatever a manifest names: key, path, and the partition's values."""
+        """All data files in an export's folder, in a manifest or not: key, path, and the partition's values."""
         self.deliver_lazily()
         root = export.folder("data", date(2000, 1, 1)).partition("BILLING_PERIOD=")[0]
         return [

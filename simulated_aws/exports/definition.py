@@ -11,14 +11,14 @@ from typing import Any
 from simulated_aws.exports.tables import CUR_2, FOCUS_1_0, FOCUS_1_2, Column, columns_of
 
 LEGACY = "legacy"
-"""Not a table: a Cost and Usage Report of before Data Exports."""
+"""Not a table, but a legacy Cost and Usage Report."""
 
 PARQUET, CSV = "parquet", "csv"
 
 
 @dataclass(kw_only=True)
 class Export:
-    """A data export. What tests break, they may set at any time; it holds from the next delivery on.
+    """A data export. Tests may set its faults at any time; they apply from the next delivery on.
 
     `table` is COST_AND_USAGE_REPORT, FOCUS_1_0_AWS, FOCUS_1_2_AWS or "legacy"; `overwrite` False creates a new
     folder at each delivery. `query` replaces the query statement, which selects all columns: it may filter and
@@ -45,19 +45,19 @@ class Export:
     status_reason: str = ""
 
     columns_from: dict[str, date] = field(default_factory=dict)
-    """Columns that the files of months before have not."""
+    """Columns that the files of earlier months lack."""
     touches_closed_months: bool = False
     """Each delivery in the two weeks after a month's end writes that month again, at unchanged cost."""
     manifest_delay: timedelta = timedelta(0)
     """How much later than the data files a manifest arrives."""
     data_delay: timedelta = timedelta(0)
-    """How much later than the manifest the data files arrive, which AWS does not promise to be never."""
+    """How much later than the manifest the data files arrive; AWS does not promise the order."""
     keeps_orphans: bool = True
     """Files of an overwritten delivery that the new one does not replace stay where they are."""
     truncated: int = 0
-    """How many of the next deliveries of a month have half of their last file."""
+    """How many of the next deliveries of a month have only half of their last file."""
     deliver_after_gets: int = 0
-    """After so many data files have been read, a delivery comes; 0: never."""
+    """A delivery comes after so many data files have been read; 0: never."""
     hides_latest_manifest: bool = False
     """With new folders, manifests lie in the folders of executions only."""
 

@@ -40,7 +40,7 @@ class DeliveredMonth:
 
 
 class Delivery:
-    """Writes one export into its bucket. The caller sees to it that one thread at a time does."""
+    """Writes one export into its bucket. The caller ensures that one thread at a time does."""
 
     def __init__(
         self, export: Export, organization: Organization, truth: CostTruth, buckets: Buckets, seed: int
@@ -86,7 +86,7 @@ class Delivery:
         del self.executions[:-_EXECUTIONS]
 
     def _is_changed(self, month: date, at: datetime) -> bool:
-        """Whether a refresh writes a month: what it has is another than what is delivered, or AWS writes it anyway."""
+        """Whether a refresh writes a month: it differs from what is delivered, or AWS writes it anyway."""
         source = self._truth.source
         known = self.months.setdefault(month, DeliveredMonth())
         end = next_month(month)
@@ -155,7 +155,7 @@ class Delivery:
         waiting: list[tuple[Path | bytes, datetime]]
         if self.export.data_delay:
             late = modified + self.export.data_delay
-            # The folder of work is gone by then.
+            # The work folder is gone by then.
             waiting = [(path.read_bytes(), late) for path in made]
             self._due.append((late, put_data))
         else:
@@ -195,7 +195,7 @@ class Delivery:
         }
 
     def release(self, now: datetime) -> None:
-        """Let arrive what was late and is due."""
+        """Deliver late files that are due."""
         due, self._due = self._due, []
         for moment, arrive in due:
             if moment <= now:
@@ -204,7 +204,7 @@ class Delivery:
                 self._due.append((moment, arrive))
 
     def count_get(self, now: datetime) -> None:
-        """A data file was asked for; where the export says so, a refresh comes in between."""
+        """Called when a data file is requested; if the export says so, a refresh comes first."""
         if not self.export.deliver_after_gets:
             return
         self._gets += 1

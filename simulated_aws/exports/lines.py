@@ -97,7 +97,7 @@ def as_cur(charges: Iterable[tuple[CostKey, Amounts]]) -> Iterator[tuple[LineKey
     for key, amounts in charges:
         _check_service(key)
         negated = key.record_type == "SavingsPlanNegation"
-        # A negation takes the list cost back; whoever sums it beside what is covered finds nothing.
+        # A negation takes the list cost back: together with the covered usage, the sum is 0.
         listed = amounts[0] if negated else list_cost(key.record_type, amounts)
         yield LineKey(key, is_purchase=_is_purchase(key, amounts)), (*amounts, listed)
 
@@ -168,7 +168,7 @@ def _fee_fits(key: CostKey, amounts: Amounts) -> bool:
 
 
 def _check_service(key: CostKey) -> None:
-    """ValueError where the usage type, by which alone exports tell EC2's two services apart, is another's."""
+    """ValueError where the usage type, the only difference between EC2's two services in an export, is another's."""
     if key.record_type in _FEES or key.service not in (COMPUTE, OTHER_EC2):
         return
     if is_of_instances(key.usage_type) != (key.service == COMPUTE):
@@ -229,7 +229,7 @@ def pod_lines(
         **dict.fromkeys(AMOUNTS, np.zeros(len(number), dtype=np.int64)),
         **{name: np.ascontiguousarray(costs[:, i]) for i, name in enumerate(COSTS)},
     }
-    # Whoever sums these lines, too, finds their cost and their use twice.
+    # Adding these lines to the others would count their cost and their use twice.
     columns |= dict.fromkeys(("unblended", "blended", "amortized", "list_cost"), costs[:, 0] + costs[:, 1])
     columns |= dict.fromkeys(("net_unblended", "net_amortized"), costs[:, 2] + costs[:, 3])
     columns["quantity"] = np.full(len(number), UNIT // 4, dtype=np.int64)

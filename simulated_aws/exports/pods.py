@@ -44,7 +44,7 @@ class Pod:
 
     @property
     def operation(self) -> str:
-        """The operation of its rows, by which they are told from all other lines."""
+        """The operation of its rows, which no other line has."""
         return "EKSPod-EC2" if self.kind == "eks" else "ECSTask-EC2"
 
     def usage_type(self, resource: str) -> str:

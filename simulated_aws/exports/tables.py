@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its type in DuckDB, and the expression; NULL where the simulation has nothing to say."""
+    """A column: its type in DuckDB, and the expression; NULL where the simulation has no value."""
 
     name: str
     type: str
@@ -34,7 +34,7 @@ def _when(condition: str, expression: str, otherwise: str = "NULL") -> str:
 
 
 def _net(gross: str, net: str) -> str:
-    """A net amount, NULL where no discount makes it another than the gross one."""
+    """A net amount, NULL where no discount makes it differ from the gross one."""
     return _when(f"{gross} <> {net}", _usd(net))
 
 

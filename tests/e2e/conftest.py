@@ -1,4 +1,4 @@
-"""Exporters that are stopped and simulated organisations that are closed, whatever a test does."""
+"""Exporters and simulated organizations that end with their test."""
 
 from __future__ import annotations
 
@@ -7,28 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_exporter import Exporter, MakeAws, MakeExporter
+from organizations import MakeAws, making_aws
+from running_exporter import Exporter, MakeExporter
 
-from simulated_aws import OrganizationSpec, SimulatedAws
+from simulated_aws import SimulatedAws
 
 
 @pytest.fixture
 def make_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeAws]:
-    """Starts simulated organisations; this process' environment becomes that of the last one."""
-    made: list[SimulatedAws] = []
-
-    def make(**spec: Any) -> SimulatedAws:
-        defaults = {"seed": 3, "accounts": 10, "services": 5, "days": 120, "instances": 1}
-        aws = SimulatedAws(OrganizationSpec(**(defaults | spec)))
-        aws.start()
-        made.append(aws)
-        for name, value in aws.environment().items():
-            monkeypatch.setenv(name, value)
-        return aws
-
-    yield make
-    for aws in made:
-        aws.stop()
+    """Starts simulated organizations."""
+    with making_aws(monkeypatch, seed=3, accounts=10, services=5, days=120, instances=1) as make:
+        yield make
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ import moments
 from running_exporter import collectors, organization
 
 from simulated_aws import SimulatedAws
+
+START = datetime(2026, 5, 17, 12, 30, tzinfo=UTC)
+
+
+def at_start() -> dict[str, str]:
+    """The environment of a process whose clock begins at START."""
+    return moments.python_path(Path(__file__).parents[2], moment=START)
 
 
 def export_of(aws: SimulatedAws, **definition: Any) -> Any:
@@ -39,7 +47,7 @@ def command(
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
-        **moments.python_path(Path(__file__).parents[2]),
+        **at_start(),
         **aws.environment(),
     }
     return subprocess.run(

@@ -21,6 +21,7 @@ import moments
 import pytest
 import requests
 import yaml
+from organizations import MakeAws as MakeAws
 from prometheus_client.parser import text_string_to_metric_families
 from waiting import wait_for
 
@@ -222,7 +223,6 @@ def in_process(
         running.stop()
 
 
-MakeAws = Callable[..., SimulatedAws]
 MakeExporter = Callable[..., Exporter]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from export_commands import command, configuration, export_of
+from export_commands import START, command, configuration, export_of
 from running_exporter import MakeAws
 
 from simulated_aws import SimulatedAws
@@ -23,7 +23,7 @@ MOST = "$0.50"  # of a query that scans all of it, at $5 a terabyte
 @pytest.fixture
 def aws(make_aws: MakeAws) -> SimulatedAws:
     """An export of two months, a bucket for results, and a workgroup with a limit."""
-    aws = make_aws(accounts=3, services=4, days=40, varied_charges=True)
+    aws = make_aws(now=START, accounts=3, services=4, days=40, varied_charges=True)
     export_of(aws, months=1)
     aws.exports.buckets.create("results", aws.payer_id)
     aws.athena.workgroups["costs"] = WorkGroup("costs", cutoff=CUTOFF, output="s3://results/athena/")

@@ -7,13 +7,13 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from export_commands import command, configuration, export_of
+from export_commands import START, at_start, command, configuration, export_of
 from running_exporter import (
     MakeAws,
     MakeExporter,
@@ -28,8 +28,7 @@ from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
 
-START = datetime(2026, 5, 17, 12, 30, tzinfo=UTC)
-MAY = date(2026, 5, 1)
+MARCH, APRIL, MAY = (date(2026, month, 1) for month in (3, 4, 5))
 DIFFERENCE = "aws_cost_source_difference_usd"
 
 
@@ -151,7 +150,7 @@ def sources_of(path: Path) -> set[str | None]:
 def test_check_names_what_the_export_is_and_plan_has_no_paid_request_of_cost(
     make_aws: MakeAws, tmp_path: Path
 ) -> None:
-    aws = make_aws(accounts=3, services=4, days=40, varied_charges=True)
+    aws = make_aws(now=START, accounts=3, services=4, days=40, varied_charges=True)
     export_of(aws, months=1)
     done = command(tmp_path, aws, configuration(aws), "check", "--aws", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -183,7 +182,7 @@ def test_check_names_what_the_export_is_and_plan_has_no_paid_request_of_cost(
 def test_check_names_what_is_wrong_with_an_export(
     make_aws: MakeAws, tmp_path: Path, definition: dict[str, Any], config: dict[str, Any], text: str
 ) -> None:
-    aws = make_aws(accounts=3, services=4, days=40, varied_charges=True)
+    aws = make_aws(now=START, accounts=3, services=4, days=40, varied_charges=True)
     export_of(aws, **definition)
     done = command(tmp_path, aws, configuration(aws) | config, "check", "--aws", "--json")
     assert done.returncode == 1
@@ -291,7 +290,7 @@ def _is_data(key: str, operation: str) -> bool:
     return "/data/" in key and operation == "GetObject"
 
 
-def _is_manifest_of_last_month(month: date) -> Callable[[str, str], bool]:
+def _is_manifest_of(month: date) -> Callable[[str, str], bool]:
     return lambda key, operation: (
         f"/metadata/BILLING_PERIOD={month:%Y-%m}/" in key and operation == "HeadObject"
     )
@@ -304,7 +303,7 @@ def _is_manifest_of_last_month(month: date) -> Callable[[str, str], bool]:
 def test_a_kill_leaves_the_months_that_were_committed_and_no_half_of_another(
     make_aws: MakeAws, make_exporter: MakeExporter, point: str
 ) -> None:
-    aws = make_aws(accounts=3, services=4, days=75, varied_charges=True)
+    aws = make_aws(now=START, accounts=3, services=4, days=75, varied_charges=True)
     export_of(aws, months=1, lines_per_file=400)
     aws.exports.deliver()
     aws.exports.hold()
@@ -315,9 +314,8 @@ def test_a_kill_leaves_the_months_that_were_committed_and_no_half_of_another(
     }
     watch = Watch(aws)
     exporter = make_exporter(aws, config)
+    exporter.environment |= at_start()
     ledger = exporter.folder / "data" / "ledger.sqlite"
-    this_month = datetime.now(UTC).date().replace(day=1)
-    last_month = (this_month - timedelta(days=1)).replace(day=1)
     killed = threading.Event()
 
     def kill() -> None:
@@ -326,16 +324,15 @@ def test_a_kill_leaves_the_months_that_were_committed_and_no_half_of_another(
             exporter.popen.wait()
         killed.set()
 
-    expected_months = {this_month}
+    expected_months = {MAY}
     if point == "between two files":
-        watch.at(lambda key, operation: _is_data(key, operation) and f"={last_month:%Y-%m}/" in key, 2, kill)
+        watch.at(lambda key, operation: _is_data(key, operation) and "=2026-04/" in key, 2, kill)
     elif point == "before the commit":
         # The manifest is looked at before and after its files are folded.
-        watch.at(_is_manifest_of_last_month(last_month), 2, kill)
+        watch.at(_is_manifest_of(APRIL), 2, kill)
     else:
-        older = (last_month - timedelta(days=1)).replace(day=1)
-        watch.at(_is_manifest_of_last_month(older), 1, kill)
-        expected_months.add(last_month)
+        watch.at(_is_manifest_of(MARCH), 1, kill)
+        expected_months.add(APRIL)
     exporter.start(wait=False)
     assert killed.wait(120), exporter.log()
     versions = months_of(ledger)
@@ -345,17 +342,18 @@ def test_a_kill_leaves_the_months_that_were_committed_and_no_half_of_another(
         assert [path.name for path in cube.glob("*.unfinished")]
     read = len(watch.files())
 
+    exporter.environment |= at_start()
     exporter.start()
-    wait_for("both months are read", lambda: months_of(ledger).keys() == {this_month, last_month})
+    wait_for("both months are read", lambda: months_of(ledger).keys() == {APRIL, MAY})
     wait_for("it is ready", exporter.is_ready)
     exporter.stop()
     assert {month: months_of(ledger)[month] for month in versions} == versions, "it was not read again"
     again = watch.files()[read:]
-    assert all(f"={last_month:%Y-%m}/" in key for key in again)
+    assert all("=2026-04/" in key for key in again)
     assert bool(again) == (point != "after the commit")
-    end = datetime.now(UTC).date() + timedelta(days=1)
+    end = START.date() + timedelta(days=1)
     found = aws.truth.totals(
-        last_month, end, aws.exports.refreshed("cost"), ("day", "account", "service"), "AmortizedCost"
+        APRIL, end, aws.exports.refreshed("cost"), ("day", "account", "service"), "AmortizedCost"
     )
     assert sums_of(ledger) == {key: usd for key, usd in found.items() if usd}
     assert len(list(cube.iterdir())) == 2

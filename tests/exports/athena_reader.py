@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
 from export_reader import Reader, reading, truth
+from organizations import MakeAws
 
-from exporter.aws.errors import AwsError, Kind
 from exporter.aws.settings import Ceiling, CeilingSettings
 from simulated_aws import SimulatedAws
 from simulated_aws.athena import WorkGroup
@@ -25,7 +24,7 @@ LEAST = Decimal("0.0000524288")  # ten megabytes
 QUERIES = ("columns", "commitments", "found", "hours", "lines", "look")
 
 
-def organization_with_athena(make_aws: Callable[..., SimulatedAws]) -> SimulatedAws:
+def organization_with_athena(make_aws: MakeAws) -> SimulatedAws:
     """An organization with an export of its month, a bucket for results, and a workgroup with a limit."""
     aws = make_aws(now=NOON, accounts=2, services=4, days=5)
     aws.exports.create(manual_discounts=True, lines_per_file=400, months=0)
@@ -46,16 +45,6 @@ def asking(
         limits = CeilingSettings(athena=Ceiling(day=ceiling, month=None))
         reader.client.meter.ceilings = limits
         yield reader
-
-
-def refused(reader: Reader, kind: Kind, *texts: str) -> str:
-    """The reason for which an attempt fails."""
-    with pytest.raises(AwsError) as caught:
-        reader.read()
-    assert caught.value.kind is kind, caught.value
-    for text in texts:
-        assert text in str(caught.value)
-    return str(caught.value)
 
 
 def served(reader: Reader) -> dict[tuple[str, ...], Decimal]:

@@ -9,9 +9,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from exporter.aws.clients import Aws, Backoff
+from exporter.aws.errors import AwsError, Kind
 from exporter.aws.meter import Meter
 from exporter.aws.settings import Ceiling, CeilingSettings
 from exporter.collectors import cost, cost_breakdowns, cost_export
@@ -30,6 +32,7 @@ from exporter.declarations.view import ViewContext
 from exporter.exports.settings import CostExportSettings
 from exporter.ledger.file import Ledger
 from simulated_aws import SimulatedAws
+from simulated_aws.exports.definition import Export
 
 METRICS = dict(
     zip(
@@ -132,6 +135,21 @@ class Reader:
     def close(self) -> None:
         self.client.close()
         self.ledger.close()
+
+
+def refused(reader: Reader, kind: Kind, *texts: str) -> str:
+    """The reason for which an attempt fails."""
+    with pytest.raises(AwsError) as caught:
+        reader.read()
+    assert caught.value.kind is kind, caught.value
+    for text in texts:
+        assert text in str(caught.value)
+    return str(caught.value)
+
+
+def create(aws: SimulatedAws, **definition: Any) -> Export:
+    """An export of days, from whose columns all cost types follow."""
+    return aws.exports.create(**({"manual_discounts": True, "hourly": False} | definition))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 from export_reader import DAY, Reader, reading
+from organizations import MakeAws
 
 from exporter.core.amounts import AMOUNTS
 from exporter.cube.months import COMMITMENTS, HOURS, LINES, SPLIT
@@ -18,7 +19,6 @@ from simulated_aws import SimulatedAws
 from simulated_aws.athena import WorkGroup
 
 pytestmark = pytest.mark.stack
-MakeAws = Callable[..., SimulatedAws]
 
 MARCH = date(2026, 3, 1)
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)

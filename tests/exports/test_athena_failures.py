@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,18 +15,17 @@ from athena_reader import (
     charged,
     held_by_aws,
     organization_with_athena,
-    refused,
     served,
     started,
 )
-from export_reader import Reader
+from export_reader import Reader, refused
+from organizations import MakeAws
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.collectors import cost_export
 from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
-MakeAws = Callable[..., SimulatedAws]
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 

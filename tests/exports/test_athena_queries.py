@@ -1,4 +1,4 @@
-"""What Athena is asked is bounded, paid for once, and given up in time; whatever fails, the last good month stays."""
+"""Queries of Athena are bounded, paid for once, and given up in time; after any failure, the last good month stays."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from athena_reader import (
     charged,
     held_by_aws,
     organization_with_athena,
-    refused,
     served,
     started,
 )
-from export_reader import Reader
+from export_reader import Reader, refused
+from organizations import MakeAws
 
 from exporter.aws.clients import Aws, Backoff
 from exporter.aws.errors import Kind
@@ -37,7 +37,6 @@ from simulated_aws import SimulatedAws
 from simulated_aws.athena import WorkGroup
 
 pytestmark = pytest.mark.stack
-MakeAws = Callable[..., SimulatedAws]
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from export_reader import DAY, reading, truth
+from organizations import MakeAws
 
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
 from exporter.core.amounts import AMOUNTS
@@ -16,10 +16,8 @@ from exporter.core.moments import days_between
 from exporter.core.money import to_usd
 from exporter.cube import hours, values
 from exporter.cube.dimensions import untagged
-from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
-MakeAws = Callable[..., SimulatedAws]
 
 MARCH = date(2026, 3, 1)
 NAMES = {"charge_type": "record_type"}
@@ -39,9 +37,9 @@ def test_the_month_of_an_export_is_cost_explorers_to_the_unit(make_aws: MakeAws,
             assert reader.cost(MARCH, end, cost_type) == truth(
                 aws, MARCH, end, cost_type, "day", "account", "service"
             ), cost_type
-        besides: tuple[Literal["account", "service"], ...] = ("account", "service")
+        subjects: tuple[Literal["account", "service"], ...] = ("account", "service")
         for name in DIMENSIONS:
-            for beside in besides:
+            for beside in subjects:
                 for cost_type in AMOUNTS:
                     found = reader.values(name, beside, MARCH, end, cost_type)
                     expected = truth(aws, MARCH, end, cost_type, "day", beside, NAMES.get(name, name))

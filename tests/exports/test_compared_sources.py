@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from export_reader import DAY, Reader, reading
+from export_reader import DAY, Reader, create, reading
+from organizations import MakeAws
 
 from exporter.cost.settings import CostSettings
 from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
 from exporter.exports.sums import comparison
-from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
-MakeAws = Callable[..., SimulatedAws]
 
 FEBRUARY, MARCH = date(2026, 2, 1), date(2026, 3, 1)
 NOON = datetime(2026, 3, 17, 12, tzinfo=UTC)
@@ -51,7 +49,7 @@ def test_a_switch_shows_what_differs_of_each_month_at_no_price(make_aws: MakeAws
         account = aws.accounts[1].name
         aws.restate(account, RDS, date(2026, 3, 5), factor=3)
         aws.restate(account, S3, date(2026, 2, 5), factor=0.5, to_service=RDS)
-        aws.exports.create(manual_discounts=True, hourly=False, months=1)
+        create(aws, months=1)
         aws.clock.set(NOON + timedelta(hours=10))
         asked = aws.requests.count("ce")
         reader.cost_settings = CostSettings.model_validate({"source": "data_export", "history_months": 1})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import pytest
 from export_reader import DAY, Reader, reading, truth
+from organizations import MakeAws
 
 from exporter.anomalies.usage_days import usage_cost_type
 from exporter.collectors import cost, cost_breakdowns
@@ -18,10 +18,8 @@ from exporter.cube.dimensions import Dimension
 from exporter.cube.settings import CostBreakdownsSettings
 from exporter.declarations.sections import Sections
 from exporter.declarations.view import ViewContext
-from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
-MakeAws = Callable[..., SimulatedAws]
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
 GROSS = ("unblended", "blended", "amortized")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
-from export_reader import DAY, KEPT, reading, truth
+from export_reader import DAY, KEPT, create, reading, truth
+from organizations import MakeAws
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.collectors.cost_export import free_calls
@@ -23,19 +22,13 @@ from exporter.declarations.calls import Scale
 from exporter.exports.delivery.bucket import ChangedError, ExportBucket, MissingError
 from exporter.exports.settings import CostExportSettings
 from exporter.history.sample_timestamps import Stamps
-from simulated_aws import SimulatedAws
 from simulated_aws.wire import AwsError as Refusal
 
 pytestmark = pytest.mark.stack
-MakeAws = Callable[..., SimulatedAws]
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
 FEBRUARY = date(2026, 2, 1)
 NOON = datetime(2026, 3, 17, 12, tzinfo=UTC)
-
-
-def create(aws: SimulatedAws, **definition: Any) -> Any:
-    return aws.exports.create(**({"manual_discounts": True, "hourly": False} | definition))
 
 
 def test_an_object_is_fetched_in_the_version_that_was_looked_at_or_not_at_all(

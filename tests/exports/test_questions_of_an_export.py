@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from export_reader import DAY, reading, truth
+from organizations import MakeAws
 
 from exporter.core.money import to_usd
 from exporter.cube.answering import answer
 from exporter.cube.question import Cannot, Question
-from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
-MakeAws = Callable[..., SimulatedAws]
 
 MARCH = date(2026, 3, 1)
 NAMES = {"charge_type": "record_type"}

@@ -1,34 +1,27 @@
-"""A month is read whole or not at all, whatever AWS does to its files meanwhile; what was read stays until then."""
+"""A month is read whole or not at all, even if its files change meanwhile; until then, what was read before stays."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
-from export_reader import DAY, Reader, reading, truth
+from export_reader import DAY, Reader, create, reading, refused, truth
+from organizations import MakeAws
 
-from exporter.aws.errors import AwsError, Kind
+from exporter.aws.errors import Kind
 from exporter.cube import values
 from exporter.cube.dimensions import parse_dimension
 from exporter.cube.months import LINES
 from simulated_aws import SimulatedAws
-from simulated_aws.exports.definition import Export
 
 pytestmark = pytest.mark.stack
-MakeAws = Callable[..., SimulatedAws]
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
 FEBRUARY = date(2026, 2, 1)
 NOON = datetime(2026, 3, 17, 12, tzinfo=UTC)
-
-
-def create(aws: SimulatedAws, **definition: Any) -> Export:
-    return aws.exports.create(manual_discounts=True, **({"hourly": False} | definition))
 
 
 def served(reader: Reader) -> dict[tuple[str, ...], Decimal]:
@@ -37,16 +30,6 @@ def served(reader: Reader) -> dict[tuple[str, ...], Decimal]:
 
 def held_by_aws(aws: SimulatedAws) -> dict[tuple[str, ...], Decimal]:
     return truth(aws, MARCH, APRIL, "unblended", "day", "account", "service")
-
-
-def refused(reader: Reader, kind: Kind, *texts: str) -> str:
-    """The reason for which an attempt fails."""
-    with pytest.raises(AwsError) as caught:
-        reader.read()
-    assert caught.value.kind is kind, caught.value
-    for text in texts:
-        assert text in str(caught.value)
-    return str(caught.value)
 
 
 def success(reader: Reader) -> dict[str, float]:

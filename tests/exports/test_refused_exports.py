@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from export_reader import Reader, reading, truth
+from export_reader import Reader, create, reading, refused, truth
+from organizations import MakeAws
 
-from exporter.aws.errors import AwsError, Kind
+from exporter.aws.errors import Kind
 from exporter.exports.delivery.discovery import query_problems
-from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
-MakeAws = Callable[..., SimulatedAws]
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
 NOON = datetime(2026, 3, 17, 12, tzinfo=UTC)
 CUR = "FROM COST_AND_USAGE_REPORT"
 
 
-def create(aws: SimulatedAws, **definition: Any) -> None:
-    aws.exports.create(**({"manual_discounts": True, "hourly": False} | definition))
-
-
 def reason(reader: Reader, kind: Kind = Kind.EXPORT) -> str:
-    with pytest.raises(AwsError) as caught:
-        reader.read()
-    assert caught.value.kind is kind, caught.value
-    return str(caught.value)
+    return refused(reader, kind)
 
 
 @pytest.mark.parametrize(

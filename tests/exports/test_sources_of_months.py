@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from export_reader import Reader, reading, truth
+from export_reader import Reader, create, reading, truth
+from organizations import MakeAws
 
 from exporter.collectors import cost, cost_breakdowns
 from exporter.cost.refresh_plan import missing_days
@@ -19,15 +19,10 @@ from exporter.declarations.calls import Scale
 from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
-MakeAws = Callable[..., SimulatedAws]
 
 JANUARY, FEBRUARY, MARCH, APRIL = (date(2026, month, 1) for month in (1, 2, 3, 4))
 NOON = datetime(2026, 3, 17, 12, tzinfo=UTC)
 SCALE = Scale(10, 20, 200, 5, 2000)
-
-
-def create(aws: SimulatedAws, **definition: Any) -> None:
-    aws.exports.create(manual_discounts=True, hourly=False, **definition)
 
 
 def fill_from_cost_explorer(reader: Reader, **settings: Any) -> None:

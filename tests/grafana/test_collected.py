@@ -164,9 +164,11 @@ def test_accounts_fail_alone_where_each_is_read_by_itself() -> None:
         ((*_on("cost"), *_read("cost", 7200), *_CAUSES, *_read("anomaly_causes", 60)), _TOO_OLD),
         ((*_COST, *_CAUSES), _UNREAD),
         ((*_COST, *_CAUSES, *_read("anomaly_causes", 60)), None),
+        ((*_COST, *_on("cost_export"), *_read("cost_export", 60)), None),
+        (_COST, "off: switch on collectors.anomaly_causes"),
         ((), _NOTHING_SCRAPED),
     ],
-    ids=["old findings", "causes not read", "both read", "nothing scraped"],
+    ids=["old findings", "causes not read", "both read", "from an export", "off", "nothing scraped"],
 )
 def test_causes_need_the_findings_that_they_explain(served: Served, text: str | None, tmp_path: Path) -> None:
     """The collector of causes goes on succeeding on what the ledger has."""

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
+from exporter.anomalies.families import CAUSE
 from exporter.anomalies.settings import Kind
 from exporter.generated.reference import family_rows
 from exporter.relay.metrics import RelayMetrics
@@ -307,6 +308,21 @@ def test_every_kind_of_finding_has_a_name_that_people_read() -> None:
     )
     assert set(mapping["options"]) == set(get_args(Kind))
     assert mapping["options"]["dip"] == {"text": "Low day"}
+
+
+def test_contributors_are_shown_with_all_that_tells_them_apart() -> None:
+    (panel,) = _panels("Top contributors")
+    (columns,) = (each["options"] for each in panel["transformations"] if each["id"] == "organize")
+    assert set(columns["renameByName"]) == {*CAUSE.labels, "Value #A"}
+    assert f"sum by ({', '.join(sorted(CAUSE.labels))})" in _with_sorted_labels(panel["targets"][0]["expr"])
+
+
+def _with_sorted_labels(expression: str) -> str:
+    return re.sub(
+        r"\bby \(([\w, ]+)\)",
+        lambda found: f"by ({', '.join(sorted(found[1].split(', ')))})",
+        expression,
+    )
 
 
 def _panels(title: str) -> list[lint.Json]:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -22,11 +22,14 @@ from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
 from demo.processes import choose_ports
+from exporter.app.dated_history import DAILY_VALUES, derivations
+from exporter.config.model import Config
 from exporter.core.amounts import Amounts
+from exporter.core.moments import utc_now
 from exporter.history.endpoint import RemoteWriteEndpoint
-from exporter.history.sample_timestamps import Stamps
+from exporter.history.sample_timestamps import DatedSource, Stamps
 from exporter.history.settings import HistorySettings
-from exporter.history.writer import History, HistoryMetrics, HistoryWriter
+from exporter.history.writer import Derive, History, HistoryMetrics, HistoryWriter
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
 
@@ -253,7 +256,7 @@ def restate(
     costs: Mapping[tuple[int, int], str | Decimal],
     observed_at: datetime | None = None,
 ) -> None:
-    """Read a day anew; keys are numbers of account and service."""
+    """Read a day again; keys are numbers of account and service."""
     ledger.reads.commit(
         CostRead(
             observed_at or datetime.now(UTC),
@@ -308,14 +311,28 @@ class Clock:
 
 
 class Running:
-    """A `History` on its thread."""
+    """A `History` on its thread, with a clock that is moved."""
 
-    def __init__(self, server: Any, ledger: Ledger, **more: Any) -> None:
+    def __init__(
+        self,
+        server: Any,
+        ledger: Ledger,
+        sources: Sequence[DatedSource] = (),
+        derivations: Sequence[Derive] = (),
+        **more: Any,
+    ) -> None:
+        """`sources` are written beside cost, `more` are settings."""
         self.clock = Clock()
         self.registry = CollectorRegistry()
         settings = HistorySettings.model_validate({"write_url": server.write_url, "timeout": "60s", **more})
         self.history = History(
-            settings, "unblended", Stamps(ledger), self.clock, HistoryMetrics(self.registry)
+            settings,
+            "unblended",
+            Stamps(ledger),
+            self.clock,
+            HistoryMetrics(self.registry),
+            [Stamps(ledger, source) for source in sources],
+            derivations,
         )
 
     def metric(self, name: str) -> float:
@@ -339,13 +356,22 @@ class Running:
 
 
 @contextmanager
-def running(server: Any, ledger: Ledger, **more: Any) -> Iterator[Running]:
-    run = Running(server, ledger, **more)
+def running(server: Any, ledger: Ledger, *beside: Any, **more: Any) -> Iterator[Running]:
+    """A `Running` while it runs; all else is given to it."""
+    run = Running(server, ledger, *beside, **more)
     run.history.start()
     try:
         yield run
     finally:
-        assert run.history.stop(5)
+        assert run.history.stop(60)
+
+
+@contextmanager
+def running_as_configured(server: Any, ledger: Ledger) -> Iterator[Running]:
+    """The dated history of days, with all that follows from cost but what the assessment of days leaves."""
+    config = Config.model_validate({"anomalies": {"enabled": False}})
+    with running(server, ledger, [DAILY_VALUES], derivations(ledger, config, utc_now)) as run:
+        yield run
 
 
 COMPACTED = (

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
-from history_harness import DAY, Clock, Server, account_id, amount, documented, midnight, today
-from prometheus_client import CollectorRegistry
+from history_harness import (
+    DAY,
+    Server,
+    account_id,
+    amount,
+    documented,
+    midnight,
+    running_as_configured,
+    today,
+)
 from waiting import wait_for
 
-from exporter.app.dated_history import DAILY_VALUES, derivations
-from exporter.config.model import Config
 from exporter.core.moments import utc_now
 from exporter.core.money import to_units
 from exporter.cube.dimensions import Dimension
 from exporter.cube.values import AnyUnits, CubeRead, Source, commit
 from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.request import encode_labels
-from exporter.history.sample_timestamps import Stamps
-from exporter.history.writer import History, HistoryMetrics
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
 
@@ -31,42 +33,6 @@ pytestmark = pytest.mark.stack
 YESTERDAY = today() - DAY
 COUNT = 40
 REGION, TEAM = Dimension("region"), Dimension("tag", "team")
-
-
-class Running:
-    """The dated history as the service runs it, with a clock that is moved."""
-
-    def __init__(self, server: Server, ledger: Ledger) -> None:
-        self.clock = Clock()
-        config = Config.model_validate({"anomalies": {"enabled": False}})
-        self.history = History(
-            server.settings(timeout="60s"),
-            "unblended",
-            Stamps(ledger),
-            self.clock,
-            HistoryMetrics(CollectorRegistry()),
-            (Stamps(ledger, DAILY_VALUES),),
-            derivations(ledger, config, utc_now),
-        )
-
-    def until(self, what: str, probe: Callable[[], Any]) -> None:
-        def after_a_while() -> Any:
-            self.clock.offset += timedelta(minutes=2)
-            self.history.notify()
-            time.sleep(0.2)
-            return probe()
-
-        wait_for(what, after_a_while)
-
-
-@contextmanager
-def running(server: Server, ledger: Ledger) -> Iterator[Running]:
-    run = Running(server, ledger)
-    run.history.start()
-    try:
-        yield run
-    finally:
-        assert run.history.stop(60)
 
 
 def keys_of(day: date, account: int) -> dict[str, float]:
@@ -149,7 +115,7 @@ def test_cost_by_dimension_adds_up_to_the_accounts_and_is_fixed(make_server: Any
         return bars("by_tag")
 
     untagged = sum(tags_of(YESTERDAY, a)[""] for a in range(2))
-    with running(server, ledger) as run:
+    with running_as_configured(server, ledger) as run:
         wait_for("all is written", adds_up)
         assert len(regions()) == 21
         assert regions()[("other",)] == sum(

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from history_harness import DAY, Server, Writer, account_id, fill, midnight, today
-from prometheus_client import CollectorRegistry
+from history_harness import DAY, Server, Writer, account_id, fill, midnight, running, today
 from waiting import wait_for
 
 from exporter.accounts.placing import OU_INFO, ancestors, place_days
@@ -38,7 +35,7 @@ from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.request import encode_labels
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
-from exporter.history.writer import History, HistoryMetrics, HistoryWriter
+from exporter.history.writer import HistoryWriter
 from exporter.ledger.daily_values import DailyValue, totals, upsert
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
@@ -153,41 +150,6 @@ def test_ancestors(ou: str, expected: tuple[str, ...]) -> None:
 # On a real Prometheus
 
 
-class Running:
-    """A `History` of cost and of what is beside it, on its thread, with a clock that is moved."""
-
-    def __init__(self, server: Server, ledger: Ledger) -> None:
-        self.offset = timedelta(0)
-        self.registry = CollectorRegistry()
-        self.history = History(
-            server.settings(timeout="60s"),
-            "unblended",
-            Stamps(ledger),
-            lambda: now() + self.offset,
-            HistoryMetrics(self.registry),
-            (Stamps(ledger, DAILY_VALUES),),
-        )
-
-    def until(self, what: str, probe: Callable[[], Any]) -> None:
-        def after_a_while() -> Any:
-            self.offset += timedelta(minutes=2)
-            self.history.notify()
-            time.sleep(0.2)
-            return probe()
-
-        wait_for(what, after_a_while)
-
-
-@contextmanager
-def running(server: Server, ledger: Ledger) -> Iterator[Running]:
-    run = Running(server, ledger)
-    run.history.start()
-    try:
-        yield run
-    finally:
-        assert run.history.stop(60)
-
-
 def of_day(server: Server, family: str, day: date | None = None) -> dict[tuple[str, ...], float]:
     return server.query(
         f'sum by (region, ou) (last_over_time({family}{{job=""}}[1d]))', midnight((day or YESTERDAY) + DAY)
@@ -213,7 +175,7 @@ def test_what_is_beside_cost_is_seeded_and_fixed_like_cost(make_server: Any, led
             == {today() - back * DAY: 100.0 + back for back in range(1, 21)}
         )
 
-    with running(server, ledger) as run:
+    with running(server, ledger, [DAILY_VALUES]) as run:
         wait_for("all is written", is_right)
 
         # A scraped series of the same name is nobody's but the scraper's.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from history_harness import Server, account_id, documented
+from history_harness import Server, account_id, documented, running
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -25,7 +23,7 @@ from exporter.history.periods import is_within, next_stamp
 from exporter.history.request import encode_labels
 from exporter.history.sample_timestamps import Stamps
 from exporter.history.settings import HistorySettings
-from exporter.history.writer import History, HistoryMetrics, HistoryWriter
+from exporter.history.writer import HistoryMetrics, HistoryWriter
 from exporter.ledger.file import Ledger
 
 HOUR = timedelta(hours=1)
@@ -175,42 +173,6 @@ def test_hours_out_of_reach_and_those_without_the_cost_type_are_not_written(
 # On a real Prometheus
 
 
-class Running:
-    """The dated history as the service writes it, with a clock that is moved."""
-
-    def __init__(self, server: Server, ledger: Ledger) -> None:
-        self.offset = timedelta(0)
-        cost, *others = (Stamps(ledger, source) for source in SOURCES)
-        self.metrics = HistoryMetrics(CollectorRegistry())
-        self.history = History(
-            server.settings(timeout="60s"),
-            "unblended",
-            cost,
-            lambda: utc_now() + self.offset,
-            self.metrics,
-            others,
-        )
-
-    def until(self, what: str, probe: Callable[[], Any]) -> None:
-        def after_a_while() -> Any:
-            self.offset += timedelta(minutes=2)
-            self.history.notify()
-            time.sleep(0.2)
-            return probe()
-
-        wait_for(what, after_a_while)
-
-
-@contextmanager
-def running(server: Server, ledger: Ledger) -> Iterator[Running]:
-    run = Running(server, ledger)
-    run.history.start()
-    try:
-        yield run
-    finally:
-        assert run.history.stop(60)
-
-
 @pytest.mark.stack
 @pytest.mark.fault(
     "what the dated history holds of an hour is overwritten or wiped",
@@ -242,7 +204,7 @@ def test_hours_are_written_read_and_fixed_like_days(make_server: Any, ledger: Le
             for service in ("EC2", "S3")
         }
 
-    with running(server, ledger) as run:
+    with running(server, ledger, SOURCES[1:]) as run:
         wait_for("all is written", lambda: bars() == expected())
         restated = wanted[40]
         costs[restated, account_id(0), "EC2"] = 77.5

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from history_harness import (
     DAY,
-    Clock,
     Server,
     account_id,
     amount,
@@ -20,20 +16,16 @@ from history_harness import (
     fill,
     midnight,
     restate,
+    running_as_configured,
     today,
 )
-from prometheus_client import CollectorRegistry
 from waiting import wait_for
 
 from exporter.accounts.placing import describe_days
-from exporter.app.dated_history import DAILY_VALUES, derivations
-from exporter.config.model import Config
 from exporter.core.moments import month_start, utc_now
 from exporter.core.places import Account
 from exporter.history.endpoint import RemoteWriteEndpoint
 from exporter.history.request import encode_labels
-from exporter.history.sample_timestamps import Stamps
-from exporter.history.writer import History, HistoryMetrics
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
 
@@ -41,42 +33,6 @@ pytestmark = pytest.mark.stack
 
 YESTERDAY = today() - DAY
 COUNT = 70  # at least one whole month
-
-
-class Running:
-    """The dated history as the service runs it, with a clock that is moved."""
-
-    def __init__(self, server: Server, ledger: Ledger) -> None:
-        self.clock = Clock()
-        config = Config.model_validate({"anomalies": {"enabled": False}})
-        self.history = History(
-            server.settings(timeout="60s"),
-            "unblended",
-            Stamps(ledger),
-            self.clock,
-            HistoryMetrics(CollectorRegistry()),
-            (Stamps(ledger, DAILY_VALUES),),
-            derivations(ledger, config, utc_now),
-        )
-
-    def until(self, what: str, probe: Callable[[], Any]) -> None:
-        def after_a_while() -> Any:
-            self.clock.offset += timedelta(minutes=2)
-            self.history.notify()
-            time.sleep(0.2)
-            return probe()
-
-        wait_for(what, after_a_while)
-
-
-@contextmanager
-def running(server: Server, ledger: Ledger) -> Iterator[Running]:
-    run = Running(server, ledger)
-    run.history.start()
-    try:
-        yield run
-    finally:
-        assert run.history.stop(60)
 
 
 def of_day(server: Server, family: str, day: date) -> dict[tuple[str, ...], float]:
@@ -132,7 +88,7 @@ def test_sums_follow_the_pairs_and_are_fixed_like_them(make_server: Any, ledger:
         (query,) = (query for query in documented() if f"_{about}" in query)
         return server.query(query, midnight(day))
 
-    with running(server, ledger) as run:
+    with running_as_configured(server, ledger) as run:
         wait_for("all is written", lambda: agrees(server, YESTERDAY, month))
         assert non_usage() == {
             ("account-1", account_id(1), "Service 1"): 2.5,
@@ -206,7 +162,7 @@ def test_past_cost_is_grouped_by_the_groups_of_the_configuration(make_server: An
         of_accounts = [float(cost_of(number, 0, day)) for number in range(3)]
         return {("web",): of_accounts[0] + of_accounts[1], (): of_accounts[2]}
 
-    with running(server, ledger) as run:
+    with running_as_configured(server, ledger) as run:
         for day in (YESTERDAY, today() - 10 * DAY):
             wait_for("it is written", lambda day=day: by_team(day) == expected(day))  # type: ignore[misc]
         # The labels of such a family are those of the configuration: another value is found and fixed all the same.

@@ -13,27 +13,23 @@ from random import Random
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from installation import UNLIMITED, Installation
 
-from exporter.aws.clients import Aws
-from exporter.aws.meter import Meter
-from exporter.aws.settings import Ceiling, CeilingSettings
+from exporter.aws.settings import CeilingSettings
 from exporter.collectors import cost, cost_breakdowns
 from exporter.core.amounts import AMOUNTS
 from exporter.core.moments import days_between, month_start
-from exporter.core.places import Account, Target
+from exporter.core.places import Target
 from exporter.cube import values
 from exporter.cube.reading import Reading
 from exporter.cube.settings import CostBreakdownsSettings
 from exporter.declarations.context import Context
 from exporter.declarations.sections import Sections
-from exporter.ledger.file import Ledger
 from simulated_aws import ExplicitCost, OrganizationSpec, SimulatedAws
 from simulated_aws.cost_dimensions import Allocation, operation
 from simulated_aws.cost_truth import METRICS, CostKey
 
 DAY = timedelta(days=1)
-UNLIMITED = CeilingSettings(cost=Ceiling(day=None, month=None), first_fill=None)
 SERVICES = ("AWS Lambda", "Amazon DynamoDB", "Amazon Simple Storage Service")
 REGIONS = ("us-east-1", "eu-central-1", "global")
 TEAMS = ("checkout", "data", "")
@@ -45,37 +41,19 @@ USAGE = ("Usage", "DiscountedUsage", "SavingsPlanCoveredUsage", "SavingsPlanNega
 
 
 @dataclass
-class World:
-    """One installation."""
+class World(Installation):
+    """One installation that reads cost by dimensions."""
 
-    simulator: SimulatedAws
-    path: Path
     settings: CostBreakdownsSettings
     cost_settings: cost.CostSettings
     ceilings: CeilingSettings = UNLIMITED
     committed: Callable[[], None] = lambda: None
     needed_usd: Callable[[], Decimal] | None = None
 
-    def __post_init__(self) -> None:
-        self._open()
-
-    def _open(self) -> None:
-        self.ledger = Ledger(self.path)
-        meter = Meter(self.ledger.charges, self.ceilings, self.simulator.clock.now, CollectorRegistry())
-        self.aws = Aws(meter, endpoint_url=self.simulator.url, simulated=True, read_timeout=120)
-
     def restart(self) -> None:
         """As after a kill: what is not in the ledger's file is lost."""
         self.close()
-        self._open()
-
-    def close(self) -> None:
-        self.aws.close()
-        self.ledger.close()
-
-    @property
-    def now(self) -> datetime:
-        return self.simulator.clock.now()
+        self.open()
 
     @property
     def first(self) -> date:
@@ -87,18 +65,12 @@ class World:
         return tuple(account.id for account in self.simulator.accounts)
 
     def _context(self, settings: Any) -> tuple[Context[Any], Target]:
-        payer = Account(self.simulator.payer_id, "payer")
-        context: Context[Any] = Context(
-            aws=self.aws,
-            ledger=self.ledger,
-            clock=self.simulator.clock.now,
-            accounts={payer.id: payer},
-            settings=settings,
+        return self.context(
+            settings,
             committed=self.committed,
             sections=Sections(self.cost_settings, self.settings),
             needed_usd=self.needed_usd,
         )
-        return context, Target(payer.id, payer.name, "us-east-1")
 
     def collect_cost(self) -> None:
         cost.collect(*self._context(self.cost_settings))

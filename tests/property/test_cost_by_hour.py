@@ -11,65 +11,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from installation import Installation
 
-from exporter.aws.clients import Aws
 from exporter.aws.errors import AwsError
-from exporter.aws.meter import Meter
-from exporter.aws.settings import Ceiling, CeilingSettings
 from exporter.collection.plan import declared_requests, make_plan, needed_usd
 from exporter.collectors import cost, cost_hours
 from exporter.config.model import Config
 from exporter.core.amounts import AMOUNTS
-from exporter.core.places import Account, Target
+from exporter.core.places import Target
 from exporter.cube import hours
 from exporter.cube.hour_reading import answered_hours, hours_between, hours_to_read
 from exporter.declarations.calls import Scale
 from exporter.declarations.context import Context
 from exporter.declarations.sections import Sections
-from exporter.ledger.file import Ledger
 from simulated_aws import OrganizationSpec, SimulatedAws
 
 START = datetime(2026, 3, 1, 5, 40, tzinfo=UTC)  # two weeks reach into the month before
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 METRICS = ("UnblendedCost", "BlendedCost", "AmortizedCost", "NetUnblendedCost", "NetAmortizedCost")
-UNLIMITED = CeilingSettings(cost=Ceiling(day=None, month=None), first_fill=None)
 
 Hours = Mapping[tuple[str, ...], Decimal]
 """USD by hour, account id where there are some, and service; without zeros."""
 
 
 @dataclass
-class World:
+class World(Installation):
     """One installation over a simulated organization with hourly granularity."""
 
-    simulator: SimulatedAws
-    path: Path
     settings: cost_hours.CostHoursSettings
 
-    def __post_init__(self) -> None:
-        self.open()
-
-    def open(self) -> None:
-        self.ledger = Ledger(self.path)
-        meter = Meter(self.ledger.charges, UNLIMITED, self.simulator.clock.now, CollectorRegistry())
-        self.aws = Aws(meter, endpoint_url=self.simulator.url, simulated=True, read_timeout=120)
-
-    def close(self) -> None:
-        self.aws.close()
-        self.ledger.close()
-
     def _context(self, settings: Any) -> tuple[Context[Any], Target]:
-        payer = Account(self.simulator.payer_id, "payer")
-        context: Context[Any] = Context(
-            aws=self.aws,
-            ledger=self.ledger,
-            clock=self.simulator.clock.now,
-            accounts={payer.id: payer},
-            settings=settings,
-            sections=Sections(COST),
-        )
-        return context, Target(payer.id, payer.name, "us-east-1")
+        return self.context(settings, sections=Sections(COST))
 
     def collect(self) -> None:
         cost_hours.collect(*self._context(self.settings))

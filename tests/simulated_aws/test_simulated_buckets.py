@@ -85,9 +85,9 @@ def test_listings_have_pages_and_folders(aws: SimulatedAws, client: Client) -> N
 
 def test_other_buckets_are_those_of_the_inventory(aws: SimulatedAws, client: Client) -> None:
     s3 = client("s3")
-    s3.create_bucket(Bucket="somebody-elses")
-    s3.put_object(Bucket="somebody-elses", Key="a", Body=b"moto")
-    assert s3.get_object(Bucket="somebody-elses", Key="a")["Body"].read() == b"moto"
+    s3.create_bucket(Bucket="of-another-account")
+    s3.put_object(Bucket="of-another-account", Key="a", Body=b"moto")
+    assert s3.get_object(Bucket="of-another-account", Key="a")["Body"].read() == b"moto"
     assert error_code(s3.get_object, Bucket="nowhere", Key="a") == "NoSuchBucket"
 
 

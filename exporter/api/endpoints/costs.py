@@ -25,12 +25,12 @@ _KEYS = (
 
 
 class Query(DayRange):
-    """Which days, by what, and of what."""
+    """The range of days, the keys to group by, and the filters."""
 
     start: date | None = Field(default=None, description="First UTC day; 30 days before the last by default.")
     by: tuple[str, ...] = Field(
         default=("account", "service"),
-        description=f"What the rows are of, several together: {_KEYS}. Commas separate them, too.",
+        description=f"What to group by, also several together: {_KEYS}. Commas separate them, too.",
     )
     where: tuple[str, ...] = Field(
         default=(),

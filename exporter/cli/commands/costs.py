@@ -86,7 +86,7 @@ def _filter_options(function: F) -> F:
     "keys",
     multiple=True,
     metavar="KEY[,KEY]",
-    help=f"What the rows are of: {_KEYS}. A combination that is not stored says what to switch on.",
+    help=f"What to group by: {_KEYS}. For a combination that is not stored, it says what to switch on.",
 )
 @_filter_options
 @click.option("--cost-type", type=click.Choice(AMOUNTS), help="Another than the configured cost type.")

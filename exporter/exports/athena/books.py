@@ -1,4 +1,4 @@
-"""What queries of Athena have cost, or may have, in the ledger: a query is paid for once, also by a process that dies."""
+"""What queries of Athena have cost, or may have, in the ledger: no query is paid twice, even if the process dies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from exporter.ledger.file import Ledger
 State = Literal["open", "done", "over", "failed"]
 
 _LEAST_BYTES = 10 << 20
-"""What AWS charges for a query that scans less."""
+"""The bytes that AWS charges at least for a query."""
 _MEGABYTE = 1 << 20
 _TERABYTE = 10**12
 
@@ -133,7 +133,7 @@ class AthenaBooks:
         return found
 
     def started(self, query: BookedQuery, query_id: str) -> None:
-        """Keep what AWS calls the query."""
+        """Keep the query's id in AWS."""
         with self._ledger.transaction() as db:
             db.execute("UPDATE athena_queries SET query_id = ? WHERE token = ?", (query_id, query.token))
 
@@ -177,6 +177,6 @@ class AthenaBooks:
         return found
 
     def forget(self, query: BookedQuery) -> None:
-        """Have a query that is settled sent again."""
+        """Forget a settled query, so that it is sent again."""
         with self._ledger.transaction() as db:
             db.execute("DELETE FROM athena_queries WHERE token = ?", (query.token,))

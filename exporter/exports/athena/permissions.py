@@ -1,4 +1,4 @@
-"""What queries need of IAM: Athena reads tables, the export's files and its results as whoever asks."""
+"""IAM permissions of queries: Athena reads tables, the export's files and its results with the role that asks."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class QueriedMonth:
             raise LineFileError("changed while it was read")
         tables.take_product_names((row[2], row[12]) for row in rows)
         keys = {name: {key for kind, key, *_ in found if kind == name} for name in self._maps()}
-        # A column's name is to be one that any engine can write.
+        # Any engine must be able to write the name of a column.
         named = {
             f"named_{place}": expression
             for place, expression in enumerate(tables.take_keys(source, keys).values())

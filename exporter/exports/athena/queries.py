@@ -62,7 +62,7 @@ class AthenaQueries:
     results: ExportBucket = field(init=False)
 
     def __post_init__(self) -> None:
-        """Results are read as whoever asks."""
+        """Results are read with the role that asks."""
         bucket = ExportBucket(self.aws, self.account, self.workgroup.bucket, self.region, None)
         object.__setattr__(self, "results", bucket)
 
@@ -96,7 +96,7 @@ class AthenaQueries:
             if is_new:
                 raise self._charged_in_vain(booked, None, reason) from error
             self.books.forget(booked)  # what deletes old results has deleted it
-            raise AwsError(Kind.EXPORT, f"{reason}; it is asked for again") from error
+            raise AwsError(Kind.EXPORT, f"{reason}; the query is sent again") from error
 
     def _keys(self, booked: BookedQuery) -> list[str]:
         """A result's files, as the list that Athena writes has them: its folder may hold what a failed attempt left."""

@@ -24,7 +24,7 @@ class WorkGroup:
     prefix: str
     """Of results, with a slash at its end unless it is empty."""
     has_location: bool
-    """Whether the workgroup has a place for results by itself."""
+    """Whether Athena manages the results of the workgroup."""
 
     @property
     def location(self) -> str:
@@ -54,7 +54,7 @@ def find_workgroup(aws: Aws, account: Account | None, region: str, settings: Ath
         )
     if is_managed:
         raise AwsError(
-            Kind.EXPORT, f"{name} of Athena keeps results by itself: give it a query result location in S3"
+            Kind.EXPORT, f"{name} of Athena manages query results: set a query result location in S3 instead"
         )
     location = _LOCATION.fullmatch(settings.results or of_group)
     if location is None:

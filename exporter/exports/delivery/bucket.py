@@ -104,7 +104,7 @@ class ExportBucket:
                 self._fetch(stored, path)
                 return
             except AwsError as error:
-                # The client sends a request again by itself; what breaks off while it is read begins from the start.
+                # The client repeats a request, but not a download that breaks off: that starts again here.
                 if not error.retryable or attempt == ATTEMPTS:
                     raise
 

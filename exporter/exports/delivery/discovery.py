@@ -255,5 +255,5 @@ def open_bucket(
 def refusal(found: FoundExport, settings: CostExportSettings) -> str | None:
     """Why an export is not to be read as it is; None if it is."""
     if found.problems and not settings.accept_filtered:
-        return f"{'; '.join(found.problems)}: cost would not be the bill; export the whole table, or set accept_filtered"
+        return f"{'; '.join(found.problems)}: cost would not match the bill; export the whole table, or set accept_filtered"
     return None

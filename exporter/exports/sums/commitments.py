@@ -24,7 +24,7 @@ from exporter.exports.sums.tables import CommitmentDay, commitment_days, end_of_
 
 _KINDS = {"savings_plan": SAVINGS_PLANS, "reservation": RESERVATIONS}
 _SERVICES = {**SERVICES, "es": SERVICES["opensearch"], "dynamodb": "Amazon DynamoDB"}
-"""By what ARNs of reservations begin with."""
+"""By the prefix of the ARNs of reservations."""
 
 
 def render_commitments(view: ViewContext[Any], days: int, limit: int) -> Iterator[Sample]:

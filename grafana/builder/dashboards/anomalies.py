@@ -145,12 +145,13 @@ def _alerts() -> table.Panel:
 
 
 def _causes() -> table.Panel:
-    by = f"{PAIR}, usage_type, operation, region"
+    by = f"{PAIR}, usage_type, operation, region, resource"
     panel = (
         table_panel(
             "Top contributors",
-            "For spikes that stand, the usage types that grew most on that day and by how many dollars, where the "
-            "exporter may ask for it: one paid request a spike.",
+            "For spikes that stand, the usage types that grew most on that day, and by how many dollars. From a data export at no charge, "
+            "with the resource that grew most of each; from Cost Explorer for one paid request a spike, if that is enabled, without "
+            "resources.",
             width=COLUMNS,
             height=6,
         )
@@ -165,14 +166,16 @@ def _causes() -> table.Panel:
                     "usage_type": "Usage type",
                     "operation": "Operation",
                     "region": "Region",
+                    "resource": "Resource",
                     "Value #A": "Grew by",
                 }
             )
         )
         .override_by_name("Account", [*account_column(), *properties(custom__width=115)])
-        .override_by_name("Service", [*service_column(), *properties(custom__width=320)])
+        .override_by_name("Service", [*service_column(), *properties(custom__width=240)])
         .override_by_name("Account id", account_id_column(COLUMNS))
         .override_by_name("Region", properties(custom__width=120))
+        .override_by_name("Resource", properties(custom__wrapText=True))
         .override_by_name("Grew by", money_column())
     )
     return collected.ANOMALY_CAUSES.in_rows(panel, "service")

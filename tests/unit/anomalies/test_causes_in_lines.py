@@ -1,4 +1,4 @@
-"""What made a spike is read off months of lines: with the finding, at no price, down to the resource."""
+"""What made a spike is read off months of lines: with the finding, at no charge, down to the resource."""
 
 from __future__ import annotations
 

@@ -119,14 +119,14 @@ def test_hours_that_were_not_read_are_said(folder: Path) -> None:
     [
         (
             ("--by", "region", "--from", "2026-02-01", "--to", "2026-02-28"),
-            "unblended is not in the data export of these days: FOCUS has no cost types but net_unblended and net_amortized",
+            "unblended is not in the data export of these days: FOCUS has only the cost types net_unblended and net_amortized",
         ),
         (
             ("--by", "tag:owner", "--from", "2026-03-01", "--to", "2026-03-31"),
             "tag:owner is not in the lines of these days: list its key in collectors.cost_breakdowns",
         ),
         (("--by", "hour,region"), "hours are known by account and service only"),
-        (("--by", "hour"), "no hour of these days is known: hours are of the last 14 days"),
+        (("--by", "hour"), "no hour of these days is known: only the last 14 days have hours"),
         (
             ("--by", "region", "--tag", "team=wbe", "--from", "2026-03-01", "--to", "2026-03-31"),
             "tag:team: found 'wbe', expected a value that has cost; did you mean web?",

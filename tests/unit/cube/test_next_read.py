@@ -1,4 +1,4 @@
-"""Which days of a dimension are read next: whatever is known, what is missing or stale is read, and nothing twice."""
+"""Which days of a dimension are read next: from any state, all that is missing or stale is read, and nothing twice."""
 
 from __future__ import annotations
 

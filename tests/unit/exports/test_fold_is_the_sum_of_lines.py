@@ -1,4 +1,4 @@
-"""Folded months against a computation of their own in Decimal, for drawn lines in drawn files."""
+"""Folded months against a separate computation in Decimal, for drawn lines in drawn files."""
 
 from __future__ import annotations
 
