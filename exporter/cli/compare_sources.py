@@ -1,10 +1,12 @@
-"""`doctor --compare-month`: a month of the data export beside Cost Explorer's, by service, for one paid request."""
+"""`doctor --compare-month`: a month of the data export beside Cost Explorer's, by service, for one paid request.
+
+What it finds is left beside the ledger, where the exporter takes it to serve it.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -21,13 +23,15 @@ from exporter.aws.settings import make_aws
 from exporter.cli.finding import CheckFinding
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
-from exporter.core.moments import month_start, utc_now
+from exporter.core.amounts import AMOUNTS, Units
+from exporter.core.moments import days_between, month_start, utc_now
+from exporter.core.money import sum_to_units, to_usd
 from exporter.cube.months import CubeMonth, CubeMonths
+from exporter.exports.sums.comparison import AGREES_WITHIN, SourceComparison, by_service, leave
 from exporter.ledger.database import LedgerLockedError
 from exporter.ledger.file import Ledger
 
 _SUBJECT = "both sources"
-_AGREES_WITHIN = Decimal("0.01")
 _DAY = timedelta(days=1)
 
 
@@ -75,9 +79,9 @@ def _differences(config: Config, ledger: Ledger, charges: Charges, held: CubeMon
     cost = config.settings(COST)
     start = date.fromisoformat(held.details["first_day"])
     end = min(date.fromisoformat(held.details["last_day"]) + _DAY, month_start(held.month, -1))
-    exported: defaultdict[str, Decimal] = defaultdict(Decimal)
-    for (_, service), usd in ledger.cost.sums(start, end, cost.cost_type).items():
-        exported[service] += usd
+    ledger.cost.require(cost.cost_type, start, end)
+    days = tuple(days_between(start, end))
+    exported = by_service(ledger, days)
     meter = Meter(charges, config.ceilings, utc_now, CollectorRegistry())
     with closing(make_aws(config.aws, meter)) as aws:
         partition = of_arn(str(aws.call(None, "sts", "GetCallerIdentity", aws.region)["Arn"]))
@@ -85,33 +89,52 @@ def _differences(config: Config, ledger: Ledger, charges: Charges, held: CubeMon
             aws, None, start, end, ("SERVICE",), granularity="MONTHLY", partition=partition,
             billing_view_arn=cost.billing_view_arn,
         )  # fmt: skip
-    reported = {service: getattr(amounts, cost.cost_type) for (_, service), amounts in answer.amounts.items()}
-    services = {name for name in {*exported, *reported} if exported.get(name) or reported.get(name)}
-    differing = {
-        name: difference
-        for name in services
-        if abs(difference := exported.get(name, Decimal(0)) - reported.get(name, Decimal(0)))
-        >= _AGREES_WITHIN
-    }
-    for name, difference in sorted(differing.items(), key=lambda item: (-abs(item[1]), item[0])):
+    found = SourceComparison(
+        days=days,
+        compared_at=utc_now(),
+        cost_types=tuple(held.details["cost_types"]),
+        exported=exported,
+        reported={
+            service: Units(*map(sum_to_units, amounts)) for (_, service), amounts in answer.amounts.items()
+        },
+    )
+    yield from _shown(found, cost.cost_type, held.read_at, answer.pages * COST_EXPLORER_REQUEST_USD)
+    try:
+        leave(config.ledger_path.parent, found)
+    except OSError as error:
         yield _found(
-            f"{name}: {_usd(exported.get(name))} of the export, {_usd(reported.get(name))} of Cost Explorer,"
-            f" {_usd(difference)}"
+            f"the exporter cannot serve this: {error}",
+            "data_dir",
+            "run the doctor as who may write data_dir",
         )
-    total, other = sum(exported.values(), Decimal(0)), sum(reported.values(), Decimal(0))
-    last = end - _DAY
+
+
+def _shown(
+    found: SourceComparison, cost_type: str, delivered_at: datetime, usd: Decimal
+) -> Iterator[CheckFinding]:
+    place, nothing = AMOUNTS.index(cost_type), Units()
+    differing = found.differences(cost_type)
+    for name, units in differing.items():
+        of_export, of_cost_explorer = (
+            side.get(name, nothing)[place] for side in (found.exported, found.reported)
+        )
+        yield _found(
+            f"{name}: {_usd(of_export)} of the export, {_usd(of_cost_explorer)} of Cost Explorer, {_usd(units)}"
+        )
+    services = len(found.services(cost_type))
+    exported, reported = found.totals(cost_type)
     yield _found(
-        f"{start} to {last}, {cost.cost_type}: {len(services) - len(differing)} of {len(services)} services agree to the"
-        f" cent; {_usd(total)} of the export as of {held.read_at:%Y-%m-%d %H:%M} UTC, {_usd(other)} of Cost Explorer"
-        f" (${answer.pages * COST_EXPLORER_REQUEST_USD})",
-        advice=_what_it_means(differing, total - other),
+        f"{found.days[0]} to {found.days[-1]}, {cost_type}: {services - len(differing)} of {services} services agree to the"
+        f" cent; {_usd(exported)} of the export as of {delivered_at:%Y-%m-%d %H:%M} UTC, {_usd(reported)} of Cost Explorer"
+        f" (${usd})",
+        advice=_what_it_means(differing, exported - reported),
     )
 
 
-def _what_it_means(differing: dict[str, Decimal], rest: Decimal) -> str:
+def _what_it_means(differing: Mapping[str, int], rest: int) -> str:
     if not differing:
         return ""
-    if abs(rest) < _AGREES_WITHIN:
+    if abs(rest) < AGREES_WITHIN:
         return "the sums agree: only names of services differ, please report them"
     return "a month that is not final moves between two deliveries; else see docs/data-exports.md"
 
@@ -120,6 +143,6 @@ def _found(result: str, error: str | None = None, advice: str = "") -> CheckFind
     return CheckFinding(_SUBJECT, "", "", "", result, error, advice)
 
 
-def _usd(amount: Decimal | None) -> str:
-    amount = amount or Decimal(0)
+def _usd(units: int) -> str:
+    amount = to_usd(units)
     return f"{'-' if amount < 0 else ''}${abs(amount):,.2f}"

@@ -276,7 +276,8 @@ def declared_requests(config: Config) -> set[tuple[str, str]]:
             if call.is_request:
                 found.add((call.service, call.operation))
         for free in collector.free_calls(settings, _SMALLEST) if collector.free_calls else ():
-            found.add((free.service, free.operation))
+            if free.is_request:
+                found.add((free.service, free.operation))
     return found
 
 
@@ -315,6 +316,7 @@ def _lines(config: Config, collector: AnyCollector, scale: Scale, settings: Any)
                 call.note,
                 call.per_month,
                 call.per_month * call.usd_each,
+                is_request=call.is_request,
             )
             for call in collector.free_calls(settings, replace(scale, accounts=accounts))
         ]

@@ -359,6 +359,7 @@ class Runner:
             accounts=directory.accounts,
             settings=settings,
             deadline=Deadline(self.config.aws.run_deadline.total_seconds()),
+            is_early=early,
             committed=committed,
             sections=self._sections,
             regions=partial(self._regions.of_all, directory),

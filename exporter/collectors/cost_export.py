@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -29,7 +30,7 @@ from exporter.declarations.collector import Collector
 from exporter.declarations.context import Context
 from exporter.declarations.view import View, ViewContext
 from exporter.exports.athena.month import AthenaEngine, open_athena
-from exporter.exports.athena.price import S3_REQUEST_USD, athena_calls
+from exporter.exports.athena.price import athena_calls
 from exporter.exports.delivery.bucket import ExportBucket, MissingError, reader_account
 from exporter.exports.delivery.discovery import (
     IAM_ACTIONS,
@@ -41,9 +42,10 @@ from exporter.exports.delivery.discovery import (
     refusal,
 )
 from exporter.exports.delivery.manifest import legacy_manifest_key
+from exporter.exports.delivery.price import S3_READ_USD, decrypt_call
 from exporter.exports.looks import Look, looks, remember_look
 from exporter.exports.settings import FOCUS, CostExportSettings
-from exporter.exports.sums import families
+from exporter.exports.sums import comparison, families
 from exporter.exports.sums.commitments import render_commitments
 from exporter.ledger.file import Ledger
 
@@ -73,6 +75,8 @@ def collect(ctx: Context[CostExportSettings], target: Target) -> Iterable[Sample
 
     A month is read whole: between two, return once the attempt's deadline has passed.
     """
+    if comparison.take_left(ctx.ledger, ctx.clock()):
+        ctx.committed()
     settings = ctx.settings
     payer = ctx.accounts.get(target.account_id)
     found = find_export(ctx.aws, payer, target.partition, settings)
@@ -123,7 +127,16 @@ def _athena(
     if settings.engine != "athena" or settings.athena is None:
         return None
     account = reader_account(settings.role_arn, settings.external_id) or payer
-    return open_athena(ctx.aws, account, found.region, settings.athena, ctx.ledger)
+    return open_athena(
+        ctx.aws,
+        account,
+        found.region,
+        settings.athena,
+        ctx.ledger,
+        clock=ctx.clock,
+        first_wait=settings.interval,
+        longest_wait=settings.interval if ctx.is_early else max(settings.interval, _DAILY),
+    )
 
 
 def _importer(
@@ -274,19 +287,20 @@ def free_calls(settings: CostExportSettings, scale: Scale) -> Iterator[FreeCall]
         operation="HeadObject",
         per_month=looked + deliveries * (files + 1),
         note="manifests, and each file of a delivery",
-        usd_each=S3_REQUEST_USD,
+        usd_each=S3_READ_USD,
     )
     if settings.engine == "athena" and settings.athena is not None:
-        yield from athena_calls(settings.athena, interval, deliveries, lines * _ASSUMED_BYTES_A_LINE)
+        yield from athena_calls(settings.athena, interval, deliveries, lines * _ASSUMED_BYTES_A_LINE, files)
         return
+    read = Decimal(deliveries * (files + 1))
     yield FreeCall(
         service="s3",
         operation="GetObject",
-        per_month=times_a_month(_DAILY) * _DELIVERIES_A_DAY * (files + 1),
-        note=f"files, about {gigabytes:.0f} GB a month: $0.02/GB where the bucket is in another region,"
-        " $0.03 per 10,000 where KMS decrypts them",
-        usd_each=S3_REQUEST_USD,
+        per_month=read,
+        note=f"files, about {gigabytes:.0f} GB a month: $0.02/GB where the bucket is in another region",
+        usd_each=S3_READ_USD,
     )
+    yield decrypt_call(read)
 
 
 # View
@@ -372,6 +386,12 @@ COLLECTOR = Collector(
             read_at=_looked_at,
         ),
         View(name="export_lines", families=families.FAMILIES, render=families.render, read_at=_looked_at),
+        View(
+            name="source_comparison",
+            families=comparison.FAMILIES,
+            render=comparison.render,
+            read_at=_looked_at,
+        ),
         View(
             name=BY_ID_VIEW,
             families=BY_ID_FAMILIES,

@@ -64,3 +64,5 @@ class FreeCall:
     note: str
     usd_each: Decimal = Decimal(0)
     """What AWS charges for one, where that is too little for a ceiling (S3), or shows only afterwards (Athena)."""
+    is_request: bool = True
+    """False of what AWS services send to each other and bill to the account: it is priced, and no request of ours."""

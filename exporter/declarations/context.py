@@ -27,6 +27,8 @@ class Context(Generic[S_co]):
     accounts: Mapping[str, Account]
     settings: S_co
     deadline: Deadline | None = None
+    is_early: bool = False
+    """Whether someone has asked for this run, ahead of its schedule."""
     committed: Callable[[], None] = lambda: None
     """To be called after each commit to the ledger, so that the views follow at once."""
     sections: Sections = field(default_factory=Sections)

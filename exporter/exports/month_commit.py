@@ -18,6 +18,7 @@ from exporter.cube import hours, values
 from exporter.cube.dimensions import WITHOUT, Dimension, untagged
 from exporter.cube.months import CubeMonths
 from exporter.exports.fold_settings import FoldResult
+from exporter.exports.sums.comparison import replaced_days
 from exporter.exports.sums.reading import commit_sums
 from exporter.ledger.file import Ledger
 from exporter.ledger.pending import Origin
@@ -72,7 +73,10 @@ def commit_month(
     with closing(_connect(folded.folder)) as db, ledger.transaction():
         days = _days(ledger, months, folded)
         lines = _Lines(db, result.paths["lines"], days)
+        replaced = replaced_days(ledger, days, folded.delivered_at)
         _commit_cost(ledger, lines, folded, days)
+        if replaced is not None:
+            replaced.compare(ledger, result.cost_types, now)
         changes = {
             day: state.changes for day, state in ledger.reads.day_states(min(days), max(days) + _DAY).items()
         }

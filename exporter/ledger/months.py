@@ -58,7 +58,7 @@ class CostMonths:
 
         AWS rounds each sum by itself: a unit of 1e-10 USD a day is no difference.
         """
-        held = self._held(part, start, end)
+        held = self.held(part, start, end)
         rounding = (end - start).days + 1
         zero = Units()
         keys: dict[Key, Units] = {}
@@ -80,7 +80,8 @@ class CostMonths:
         }
         return MonthDifferences(start, end, keys, one_way)
 
-    def _held(self, part: str, start: date, end: date) -> dict[Key, Units]:
+    def held(self, part: str, start: date, end: date) -> dict[Key, Units]:
+        """What is held of [start, end), days of one month, by account and service; zeros too."""
         sums = ", ".join(exact_sum(f"{part}_{name}") for name in AMOUNTS)
         with self._database.connection() as db:
             rows = db.execute(

@@ -368,6 +368,18 @@ MIGRATIONS = (
         PRIMARY KEY (day, arn)
     ) WITHOUT ROWID
     """,
+    # How often a query of Athena has failed in a row, and when: one that was charged waits longer if it is sent alike.
+    """
+    ALTER TABLE athena_queries ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE athena_queries ADD COLUMN failed_at INTEGER;
+    ALTER TABLE athena_queries ADD COLUMN sent_as TEXT
+    """,
+    # How a month differs between both sources (exporter/exports/sums/comparison.py).
+    """
+    CREATE TABLE source_comparisons (
+        month INTEGER PRIMARY KEY, compared_at INTEGER NOT NULL, comparison TEXT NOT NULL
+    )
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

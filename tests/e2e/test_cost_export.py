@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import moments
 import pytest
+from export_commands import START, at_start, command, configuration, export_of
 from running_exporter import (
     MakeAws,
     MakeExporter,
@@ -24,7 +21,6 @@ from running_exporter import (
     check_with_promtool,
     collectors,
     in_process,
-    organization,
 )
 from waiting import wait_for
 
@@ -32,29 +28,8 @@ from simulated_aws import SimulatedAws
 
 pytestmark = pytest.mark.stack
 
-START = datetime(2026, 5, 17, 12, 30, tzinfo=UTC)
 MARCH, APRIL, MAY = (date(2026, month, 1) for month in (3, 4, 5))
-
-
-def at_start() -> dict[str, str]:
-    """The environment of a process whose clock begins at START."""
-    return moments.python_path(Path(__file__).parents[2], moment=START)
-
-
-def export_of(aws: SimulatedAws, **definition: Any) -> Any:
-    return aws.exports.create(**({"manual_discounts": True, "hourly": False} | definition))
-
-
-def configuration(aws: SimulatedAws, **chosen: Any) -> dict[str, Any]:
-    return organization(
-        aws={"endpoint_url": aws.url},
-        collectors=collectors(
-            cost={"source": "data_export", "history_months": 1},
-            cost_breakdowns={"by": ["region", "charge_type", "usage_type"], "tags": ["team"]},
-            **chosen,
-        )
-        | {"cost_export": {"export": "cost"}},
-    )
+DIFFERENCE = "aws_cost_source_difference_usd"
 
 
 def truth(aws: SimulatedAws, *by: str) -> dict[tuple[str, ...], float]:
@@ -159,6 +134,12 @@ def test_a_reload_changes_the_source_and_another_changes_it_back(make_aws: MakeA
             lambda: exporter.value("aws_spend_exporter_export_month_success", month="2026-05") == 1,
         )
         assert exporter.samples()["aws_cost_last_month_usd"], "what Cost Explorer had of April stays"
+        wait_for("both sources are compared", lambda: DIFFERENCE in exporter.samples())
+        assert exporter.samples()[DIFFERENCE] == [
+            ({"month": "2026-05", "service": "other"}, pytest.approx(0, abs=1e-6))
+        ]
+        compared_dates = "aws_spend_exporter_export_month_compared_dates"
+        assert exporter.value(compared_dates, month="2026-05") == 15
         assert aws.requests.count("ce") == asked
         change_to(from_cost_explorer)
         wait_for("the month is Cost Explorer's", lambda: months_of(ledger) == {})
@@ -170,23 +151,6 @@ def test_a_reload_changes_the_source_and_another_changes_it_back(make_aws: MakeA
 def sources_of(path: Path) -> set[str | None]:
     with closing(sqlite3.connect(path)) as db:
         return {source for (source,) in db.execute("SELECT DISTINCT source FROM days")}
-
-
-def command(
-    tmp_path: Path, aws: SimulatedAws, config: dict[str, Any], *words: str
-) -> subprocess.CompletedProcess[str]:
-    path = tmp_path / "config.yaml"
-    path.write_text(json.dumps({"data_dir": str(tmp_path / "data"), **config}))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        **at_start(),
-        **aws.environment(),
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "exporter", *words, "-c", str(path)],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
 
 
 def test_check_names_what_the_export_is_and_plan_has_no_paid_request_of_cost(
@@ -207,6 +171,7 @@ def test_check_names_what_the_export_is_and_plan_has_no_paid_request_of_cost(
     assert {line["service"] for line in lines if line["collector"].startswith("cost")} == {
         "bcm-data-exports",
         "s3",
+        "kms",
     }
     assert aws.requests.count("ce") == 0
 
@@ -243,11 +208,22 @@ def test_doctor_compares_a_month_of_both_sources_for_one_request(make_aws: MakeA
             command(tmp_path, aws, config, "doctor", "--compare-month", "2026-05", "--json").stdout
         )
         assert aws.requests.count("ce") == 1
+        # What it has found is served by the exporter beside it.
+        assert DIFFERENCE not in exporter.samples()
+        assert exporter.post("/-/refresh?collector=cost_export").status_code == 200
+        wait_for("the comparison is served", lambda: DIFFERENCE in exporter.samples())
+        served = exporter.samples()[DIFFERENCE]
+        check_with_promtool(exporter.get("/metrics").text)
     results = [each["result"] for each in findings if each["subject"] == "both sources"]
     total = sum(truth(aws, "account").values())
     assert "2026-05-01 to 2026-05-17, unblended: " in results[-1]
     assert f"${total:,.2f} of the export as of " in results[-1]
     assert "($0.01)" in results[-1]
+    assert {labels["month"] for labels, _ in served} == {"2026-05"}
+    differing = {result.partition(": ")[0] for result in results[:-1]}
+    assert {labels["service"] for labels, _ in served} == {*sorted(differing)[:20], "other"}
+    with in_process(tmp_path, aws, config, ShiftedClock(START)) as exporter:
+        wait_for("it is served after a restart", lambda: exporter.samples().get(DIFFERENCE) == served)
     # Without an exporter beside it, the charge is in the ledger; a month that was not read costs nothing.
     command(tmp_path, aws, config, "doctor", "--compare-month", "2026-05", "--json")
     assert aws.requests.count("ce") == 2

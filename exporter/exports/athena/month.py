@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from exporter.aws.clients import Aws
+from exporter.core.moments import Clock
 from exporter.core.places import Account
 from exporter.exports.athena.books import AthenaBooks
 from exporter.exports.athena.queries import AthenaQueries
+from exporter.exports.athena.retry_wait import RetryWait
 from exporter.exports.athena.source import columns_query, of_files, table_name
 from exporter.exports.athena.workgroup import find_workgroup
 from exporter.exports.delivery.bucket import StoredObject
@@ -65,9 +68,19 @@ class AthenaEngine:
 
 
 def open_athena(
-    aws: Aws, account: Account | None, bucket_region: str, settings: AthenaSettings, ledger: Ledger
+    aws: Aws,
+    account: Account | None,
+    bucket_region: str,
+    settings: AthenaSettings,
+    ledger: Ledger,
+    clock: Clock,
+    first_wait: timedelta,
+    longest_wait: timedelta,
 ) -> AthenaEngine:
-    """The configured engine, as `account`; AwsError(EXPORT) if its workgroup does not bound what a query costs."""
+    """The configured engine, as `account`; AwsError(EXPORT) if its workgroup does not bound what a query costs.
+
+    The waits are those of a query that was charged without a result.
+    """
     region = settings.region or bucket_region
     queries = AthenaQueries(
         aws=aws,
@@ -76,5 +89,10 @@ def open_athena(
         settings=settings,
         workgroup=find_workgroup(aws, account, region, settings),
         books=AthenaBooks(ledger, aws.meter, settings.usd_per_terabyte),
+        retry=RetryWait(
+            first=first_wait,
+            longest=longest_wait,
+            clock=clock,
+        ),
     )
     return AthenaEngine(queries=queries, settings=settings)

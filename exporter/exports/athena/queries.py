@@ -1,4 +1,7 @@
-"""Runs queries in Athena: reserved before, charged after, stopped in time, and picked up again by a process that follows."""
+"""Runs queries in Athena: reserved before, charged after, stopped in time, and picked up again by a process that follows.
+
+A query that was charged without a result waits before it is sent again, longer after each such failure.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from exporter.aws.clients import Aws, Deadline
 from exporter.aws.errors import AwsError, Kind, reading
 from exporter.core.places import Account
 from exporter.exports.athena.books import AthenaBooks, BookedQuery
+from exporter.exports.athena.retry_wait import RetryWait
 from exporter.exports.athena.workgroup import WorkGroup
 from exporter.exports.delivery.bucket import ExportBucket, MissingError, StoredObject
 from exporter.exports.settings import AthenaSettings
@@ -54,6 +58,7 @@ class AthenaQueries:
     settings: AthenaSettings
     workgroup: WorkGroup
     books: AthenaBooks
+    retry: RetryWait
     results: ExportBucket = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +79,7 @@ class AthenaQueries:
         """The Parquet files with the rows of a query, in `results`.
 
         AwsError if Athena does not answer it. A query that was answered is not sent again for the same `version` of the
-        month's files, unless its results are gone by now.
+        month's files, unless its results are gone by now; one that was charged without a result only after a wait.
         """
         with self._ended(month, name, version, query, unload=True) as booked:
             yield [self.results.look(key) for key in self._keys(booked)]
@@ -83,14 +88,15 @@ class AthenaQueries:
     def _ended(
         self, month: date, name: str, version: str, query: str, *, unload: bool
     ) -> Iterator[BookedQuery]:
-        booked = self._run(month, name, version, query, unload=unload)
+        booked, is_new = self._run(month, name, version, query, unload=unload)
         try:
             yield booked
         except MissingError as error:
-            self.books.forget(booked)
-            raise AwsError(
-                Kind.EXPORT, f"a result of Athena is gone: {error}; the query is sent again"
-            ) from error
+            reason = f"a result of Athena is gone: {error}"
+            if is_new:
+                raise self._charged_in_vain(booked, None, reason) from error
+            self.books.forget(booked)  # what deletes old results has deleted it
+            raise AwsError(Kind.EXPORT, f"{reason}; the query is sent again") from error
 
     def _keys(self, booked: BookedQuery) -> list[str]:
         """A result's files, as the list that Athena writes has them: its folder may hold what a failed attempt left."""
@@ -108,13 +114,18 @@ class AthenaQueries:
 
     # One query
 
-    def _run(self, month: date, name: str, version: str, query: str, *, unload: bool) -> BookedQuery:
-        """The query with its results; its cost is charged when this returns or raises, unless the exporter stops."""
-        made_of = (version, self.workgroup.name, str(self.workgroup.cutoff), self.workgroup.location, query)
-        digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()
+    def _run(
+        self, month: date, name: str, version: str, query: str, *, unload: bool
+    ) -> tuple[BookedQuery, bool]:
+        """The query with its results, and whether they are new.
+
+        Its cost is charged when this returns or raises, unless the exporter stops.
+        """
+        made_of = (version, self.workgroup.name, str(self.workgroup.cutoff), self.workgroup.location)
+        digest, sent_as = _digest(*made_of, query), _digest(*made_of, *self._where())
         for _ in range(_ROWS_A_MONTH):
             booked = self.books.find(month, name)
-            if booked is not None and booked.digest != digest:
+            if booked is not None and booked.state != "failed" and booked.digest != digest:
                 self._abandon(booked)
                 booked = None
             if booked is not None and booked.state == "over":
@@ -122,13 +133,16 @@ class AthenaQueries:
                     Kind.EXPORT, f"{booked.outcome}; it is not sent again until one of them changes"
                 )
             if booked is not None and booked.state == "done":
-                return booked
-            is_new = booked is None
-            booked = booked or self.books.reserve(month, name, digest, self.workgroup.cutoff)
+                return booked, False
+            is_new = False
+            if booked is None or booked.state == "failed":
+                failed = self.retry.require(booked, sent_as) if booked is not None else None
+                booked = self.books.reserve(month, name, digest, sent_as, self.workgroup.cutoff, failed)
+                is_new = True
             booked = self._started(booked, version, query, unload=unload)
             ended = self._wait(booked)
             if ended.state == "SUCCEEDED":
-                return self._succeeded(booked, ended)
+                return self._succeeded(booked, ended), True
             if is_new or ended.state != "CANCELLED" or _OVER_CUTOFF in ended.reason.lower():
                 raise self._failed(booked, ended)
             self.books.settle(booked, ended.scanned, None)  # stopped by an exporter before this one
@@ -183,9 +197,9 @@ class AthenaQueries:
                     ended = self._stop(self.aws, booked)
                     if ended.state == "SUCCEEDED":
                         return ended
-                    self._settle_stopped(booked, ended)
-                    raise AwsError(
-                        Kind.EXPORT,
+                    raise self._charged_in_vain(
+                        booked,
+                        ended,
                         f"{title} was stopped, because it had not ended after {time.monotonic() - began:.0f} seconds"
                         " (collectors.cost_export.athena.timeout)",
                     )
@@ -232,9 +246,8 @@ class AthenaQueries:
 
     def _succeeded(self, booked: BookedQuery, ended: _Ended) -> BookedQuery:
         if ended.is_reused:
-            self.books.settle(booked, ended.scanned, None)
-            raise AwsError(
-                Kind.EXPORT, f"{_title(booked.name, booked.month)} was answered by an older result"
+            raise self._charged_in_vain(
+                booked, ended, f"{_title(booked.name, booked.month)} was answered by an older result"
             )
         self.books.settle(booked, ended.scanned, "done", ended.manifest)
         log.info(
@@ -260,12 +273,23 @@ class AthenaQueries:
             )
             self.books.settle(booked, ended.scanned, "over", reason)
             return AwsError(Kind.EXPORT, reason)
-        self.books.settle(booked, ended.scanned, None)
-        return AwsError(
-            Kind.EXPORT, f"{title} {ended.state.lower()}: {ended.reason or 'Athena gives no reason'}"
+        return self._charged_in_vain(
+            booked, ended, f"{title} {ended.state.lower()}: {ended.reason or 'Athena gives no reason'}"
         )
 
+    def _charged_in_vain(self, booked: BookedQuery, ended: _Ended | None, reason: str) -> AwsError:
+        """Why a query has no result: counted, and charged by how it has `ended` unless it is settled already."""
+        # Until it has ended it may scan more: then what was reserved stays charged.
+        scanned = ended.scanned if ended is not None and ended.state not in _PENDING else None
+        return self.retry.reason(self.books.fail(booked, scanned, self.retry.clock(), reason))
+
     # Requests
+
+    def _where(self) -> tuple[str, ...]:
+        """What of the configuration decides how a query ends, beside its workgroup."""
+        who = (self.account.role_arn or self.account.id) if self.account is not None else ""
+        settings = self.settings
+        return self.region, who, settings.database, settings.table, str(settings.timeout)
 
     def _execution(
         self, booked: BookedQuery, *, aws: Aws | None = None, deadline: Deadline | None = None
@@ -289,6 +313,10 @@ class AthenaQueries:
         return (aws or self.aws).call(
             self.account, _SERVICE, operation, self.region, params, deadline=deadline
         )
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def _title(name: str, month: date) -> str:
