@@ -129,7 +129,7 @@ def _not_available(missing: str) -> str:
     if missing == LIST:
         return (
             "list prices are not in the data export of these days: have its query select pricing_public_on_demand_cost"
-            f" (FOCUS: ListCost), at no price ({_DOCS})"
+            f" (FOCUS: ListCost), at no charge ({_DOCS})"
         )
     if missing == "split_cost":
         return f"no line of these days is split in the data export: {_SWITCH_ON_SPLIT}"
