@@ -20,15 +20,9 @@ from rich.console import Console
 from demo import http, running
 from demo.control import Simulator
 from demo.display import Progress, printable, show_message, show_where
+from demo.options import COST_SOURCES, Options, scrape_seconds
 from demo.processes import DemoError, Processes, Stopped, choose_ports
-from demo.stack import (
-    Options,
-    Stack,
-    clean_environment,
-    ready_line,
-    scrape_seconds,
-    simulator_command,
-)
+from demo.stack import Stack, clean_environment, ready_line, simulator_command
 from demo.telex_channel import Message
 from demo.telex_sink import TelexSink
 from demo.thresholds import factor_needed
@@ -79,6 +73,13 @@ def _port_options(command: Command) -> Command:
 @_port_options
 @click.option("--grafana/--no-grafana", default=True, help="Start Grafana when it is on the PATH.")
 @click.option(
+    "--cost-source",
+    default="cost_explorer",
+    show_default=True,
+    type=click.Choice(COST_SOURCES),
+    help="Where the exporter reads cost; data_export: the organization delivers one.",
+)
+@click.option(
     "--inventory/--no-inventory",
     default=True,
     help="List what the accounts own; it follows some seconds later.",
@@ -121,6 +122,7 @@ def demo(context: click.Context, /, **flags: Any) -> None:
         groups_per_page=flags["groups_per_page"],
         grafana=flags["grafana"],
         inventory=flags["inventory"] and not flags["check"],
+        cost_source=flags["cost_source"],
         ports={server: flags[f"{server}_port"] for server in _SERVERS},
         scrape_seconds=scrape_seconds(accounts),
     )

@@ -7,6 +7,7 @@ from typing import Any
 from demo import http
 from demo.thresholds import WATCHED_DAYS, DailyCosts
 
+_DELIVERY_SECONDS = 300.0  # of an export: all of its lines of this month are written
 _FEES_MATTER_UNTIL = 6  # the 3rd may be the newest settled day until noon of the 6th
 
 
@@ -47,14 +48,20 @@ class Simulator:
     def spike(self, account: str, service: str, factor: Decimal) -> Any:
         """Multiplies what a service costs; the answer names it in full."""
         body = {"account": account, "service": service, "factor": str(factor), "since": self._since()}
-        return http.post(f"{self._base}/spike", body)
+        return self._inject("spike", body)
 
     def add_service(self, account: str, service: str, daily_usd: Decimal) -> Any:
         body = {"account": account, "service": service, "daily_usd": str(daily_usd), "since": self._since()}
-        return http.post(f"{self._base}/service", body)
+        return self._inject("service", body)
 
     def stop_service(self, account: str, service: str) -> Any:
-        return http.post(f"{self._base}/stop", {"account": account, "service": service})
+        return self._inject("stop", {"account": account, "service": service})
+
+    def _inject(self, kind: str, body: Any) -> Any:
+        """Changes cost; a data export is delivered again, as AWS would do within eight hours."""
+        done = http.post(f"{self._base}/{kind}", body)
+        http.post(f"{self._base}/exports/deliver", {"force": True}, timeout=_DELIVERY_SECONDS)
+        return done
 
     def _since(self) -> str:
         return changed_since(self.today()).isoformat()

@@ -11,12 +11,12 @@ TIMEOUT = 30.0
 
 def get(url: str, **parameters: str) -> Any:
     """The JSON that a GET answers; raises DemoError."""
-    return _call("GET", url, parameters, None)
+    return _call("GET", url, parameters, None, TIMEOUT)
 
 
-def post(url: str, body: Any) -> Any:
+def post(url: str, body: Any, timeout: float = TIMEOUT) -> Any:
     """The JSON that a POST of JSON answers; raises DemoError with the server's own words."""
-    return _call("POST", url, {}, body)
+    return _call("POST", url, {}, body, timeout)
 
 
 def text(url: str) -> str:
@@ -39,11 +39,11 @@ def answers(url: str) -> bool:
             return False
 
 
-def _call(method: str, url: str, parameters: dict[str, str], body: Any) -> Any:
+def _call(method: str, url: str, parameters: dict[str, str], body: Any, timeout: float) -> Any:
     with requests.Session() as session:
         session.trust_env = False
         try:
-            answer = session.request(method, url, params=parameters, json=body, timeout=TIMEOUT)
+            answer = session.request(method, url, params=parameters, json=body, timeout=timeout)
         except requests.RequestException as error:
             raise DemoError(f"{url} does not answer: {type(error).__name__}") from error
         if not answer.ok:

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -17,6 +16,8 @@ from urllib.parse import urlsplit
 from demo import configs, grafana, http, running
 from demo.control import Simulator
 from demo.display import Progress
+from demo.exporter_config import Places, exporter_config
+from demo.options import Options
 from demo.processes import Child, DemoError, Processes, choose_ports
 from demo.telex_channel import Message
 from demo.telex_sink import TelexSink
@@ -25,62 +26,10 @@ from exporter.config import CONFIG_VARIABLE
 
 HISTORY_DAYS = 450
 COST_DAYS = 14
-_COST_SECONDS, _ACCOUNTS_A_COST_SECOND = 3, 10
-_UNITS_SECONDS, _ACCOUNTS_A_UNITS_SECOND = 30, 1
-_ACCOUNTS_A_SCRAPE_SECOND = 60
-_MOST_AWAITED_ACCOUNTS = 50
 _LONGEST_LINE = 300  # of a log, where one line says why a server is left out
 _UNREAD = re.compile(r"^Not ready: (\d+) units ", re.MULTILINE)
 _ROWS = "aws_spend_exporter_ledger_rows"
 _WRITTEN = "aws_spend_exporter_history_samples_written_total"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the simulated organisation is made of, and the wanted port of each server (0: a free one)."""
-
-    accounts: int = 6
-    services: int = 8
-    regions: tuple[str, ...] = ("us-east-1", "eu-west-1")
-    seed: int = 1
-    days: int = 400
-    groups_per_page: int = 1000
-    grafana: bool = True
-    inventory: bool = False
-    """Also list what the accounts own, which the simulator fills on first use: in half a minute."""
-    ports: Mapping[str, int] = field(default_factory=dict)
-    scrape_seconds: int = 1
-    """Between two scrapes, and for one: a scrape that takes longer fails, and nothing is live until the next."""
-    patience: float = 90.0
-    """Seconds that a server may take to be ready, counted from its last progress; one that dies is reported at once."""
-
-    def cost_seconds(self) -> int:
-        """Between two reads of cost: the more accounts, the longer one takes."""
-        return max(_COST_SECONDS, self.accounts // _ACCOUNTS_A_COST_SECOND)
-
-    def awaits_units(self) -> bool:
-        """Whether the start waits until each account was read once: the first inventory, and many accounts, take minutes."""
-        return not self.inventory and self.accounts <= _MOST_AWAITED_ACCOUNTS
-
-    def units_seconds(self) -> int:
-        """Between two reads of an account, so that all of them are read in it."""
-        return max(_UNITS_SECONDS, self.accounts // _ACCOUNTS_A_UNITS_SECOND)
-
-    def simulator_arguments(self, port: int) -> list[str]:
-        return [
-            *("--port", str(port)),
-            *("--accounts", str(self.accounts)),
-            *("--services", str(self.services)),
-            *("--regions", ",".join(self.regions)),
-            *("--seed", str(self.seed)),
-            *("--days", str(self.days)),
-            *("--groups-per-page", str(self.groups_per_page)),
-        ]
-
-
-def scrape_seconds(accounts: int) -> int:
-    """Enough for a scrape of so many accounts."""
-    return max(1, accounts // _ACCOUNTS_A_SCRAPE_SECOND)
 
 
 def find_program(*names: str) -> str | None:
@@ -134,16 +83,20 @@ class Stack:
         """Brings up all servers and waits until each is ready; raises DemoError."""
         project = configs.project_folder()
         folder = self._processes.folder
+        self._relay_password_file = _secret(folder / "relay-password", secrets.token_urlsafe(24))
         self._start_simulator()
         self._start_prometheus(project, folder)
         self._start_alertmanager(project, folder)
         environment = self._await_simulator()
-        self.simulator.allow_hours()
+        if not self.options.is_exported:
+            self.simulator.allow_hours()
         self.today = self.simulator.today()
         tomorrow = self.today + timedelta(days=1)
         self.costs = self.simulator.daily_costs(self.today - timedelta(days=COST_DAYS), tomorrow)
         self.thresholds = choose_thresholds(self.costs, self.today)
-        config = self._write_exporter_config(folder)
+        config = configs.write_yaml(
+            folder / "config.yaml", exporter_config(self.options, self.thresholds, self._places(folder))
+        )
         self.environment_path = folder / "environment"
         settings = environment | {CONFIG_VARIABLE: str(config)}
         self.environment_path.write_text(
@@ -266,7 +219,7 @@ class Stack:
         shipped = project / "alertmanager" / "alertmanager.yml"
         config = configs.write_yaml(
             folder / "alertmanager.yml",
-            configs.alertmanager_config(shipped, self.ports, _relay_password(folder)),
+            configs.alertmanager_config(shipped, self.ports, self._relay_password_file),
         )
         self._start(
             "alertmanager",
@@ -280,79 +233,15 @@ class Stack:
             ],
         )
 
-    def _write_exporter_config(self, folder: Path) -> Path:
-        secret = folder / "telex-url"
-        secret.touch(mode=0o600)
-        secret.write_text(self.sink.webhook_url)
-        units = self.options.units_seconds()
-        return configs.write_yaml(
-            folder / "config.yaml",
-            {
-                "data_dir": str(folder / "data"),
-                "server": {"host": "127.0.0.1", "port": self.ports["exporter"]},
-                "aws": {"region": self.options.regions[0], "endpoint_url": self.urls["simulator"]},
-                "accounts": {"discovery": "organizations", "role_name": "aws-spend-exporter-member"},
-                "regions": list(self.options.regions),
-                # Few accounts, and dashboards that are to show each service and resource.
-                "series": {"per_account": 2000},
-                "collectors": {
-                    # An injected spike begins some days ago: each refresh reads all of both months.
-                    "cost": {"interval": f"{self.options.cost_seconds()}s", "refresh": "full"},
-                    "cost_breakdowns": {
-                        "enabled": True,
-                        # Older days are read again once a day at most; `plan` counts each read of a month.
-                        "interval": "1h",
-                        "by": ["region", "usage_type", "charge_type"],
-                        "tags": ["team", "environment"],
-                        "cost_categories": ["CostCenter"],
-                        "untagged": True,
-                    },
-                    "cost_hours": {"enabled": True},
-                    "anomaly_causes": {"enabled": True},  # due after each read of cost
-                    "commitments": {"enabled": True},
-                    "savings_opportunities": {"enabled": True},
-                    "budgets": {"enabled": True, "interval": "30s"},
-                    "cost_anomaly_detection": {"enabled": True, "interval": "30s"},
-                    "ec2_instances": {"enabled": True, "interval": f"{units}s"},
-                    "ec2_running": {"enabled": True, "interval": f"{units}s"},
-                    # Enough whole days for the unit costs of a week.
-                    "usage": {"enabled": True, "interval": f"{2 * units}s", "first_read_days": 8},
-                    "inventory": {
-                        "enabled": self.options.inventory,
-                        "interval": f"{2 * units}s",
-                        "required_tags": ["team", "environment"],
-                        "info_tags": ["team"],
-                    },
-                    "prices": {"enabled": self.options.inventory},
-                },
-                # Simulated requests cost nothing, and the demo asks every few seconds.
-                "ceilings": {
-                    "cost": {"day": None, "month": None},
-                    "usage": {"day": None, "month": None},
-                    "first_fill": None,
-                },
-                "thresholds": self.thresholds.as_config(),
-                "history": {"write_url": f"{self.urls['prometheus']}/api/v1/write"},
-                "relay": {
-                    "host": "127.0.0.1",
-                    "port": self.ports["relay"],
-                    "state_dir": str(folder / "relay"),
-                    "channels": {"default": {"url_file": str(secret)}},
-                    "auth": {
-                        "basic_auth": {
-                            "username": "alertmanager",
-                            "password_file": str(_relay_password(folder)),
-                        }
-                    },
-                    "exporter": {"url": self.urls["exporter"]},
-                    # The sink plays Telex on this machine: its address is private, and plain http.
-                    "integration": {
-                        "enabled": True,
-                        "base_url": self.urls["relay"],
-                        "return_hosts": [urlsplit(self.sink.url).netloc],
-                    },
-                },
-            },
+    def _places(self, folder: Path) -> Places:
+        """Where the servers and their files are; the secrets are written."""
+        return Places(
+            folder=folder,
+            ports=self.ports,
+            urls=self.urls,
+            telex_url_file=_secret(folder / "telex-url", self.sink.webhook_url),
+            relay_password_file=self._relay_password_file,
+            telex_host=urlsplit(self.sink.url).netloc,
         )
 
     def _find_grafana(self) -> grafana.Installation | None:
@@ -449,12 +338,10 @@ class Stack:
         return self._processes.wait_until(f"no Telex message about {account_id}", probe, timeout)
 
 
-def _relay_password(folder: Path) -> Path:
-    """The file of the password between Alertmanager and the relay, made where there is none."""
-    path = folder / "relay-password"
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(24))
+def _secret(path: Path, text: str) -> Path:
+    """A file that only its owner can read."""
+    path.touch(mode=0o600)
+    path.write_text(text)
     return path
 
 

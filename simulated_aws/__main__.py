@@ -9,11 +9,15 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import FrameType
+from typing import Any
 
 from simulated_aws.server import SimulatedAws
 from simulated_aws.spec import OrganizationSpec
+
+_HOURS_KEPT = timedelta(days=14)
+"""As Cost Explorer has them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--external-id", default=None, help="what AssumeRole must present")
     parser.add_argument("--varied-charges", action="store_true", help="charges of every line type")
     parser.add_argument("--inventory-resources", action="store_true", help="cost bears the inventory's ids")
-    parser.add_argument("--export", metavar="NAME", help="a data export of CUR 2.0, of all of its past")
+    parser.add_argument(
+        "--export",
+        metavar="NAME",
+        help="a data export of CUR 2.0, of all of its past; its last two weeks and more are hourly",
+    )
     parser.add_argument(
         "--now", type=datetime.fromisoformat, default=None, help="ISO 8601; the clock stands still"
     )
@@ -64,12 +72,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, stop)
     with SimulatedAws(spec, port=options.port) as aws:
         if options.export:
-            aws.exports.create(options.export, months=spec.days // 31, manual_discounts=spec.varied_charges)
+            aws.exports.create(options.export, **_export_of(spec, aws.clock.now().date()))
         ready = {"url": aws.url, "payer": aws.payer_id, "pid": os.getpid(), "environment": aws.environment()}
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         stopped.wait()
     return 0
+
+
+def _export_of(spec: OrganizationSpec, today: date) -> dict[str, Any]:
+    """The definition of an export that goes back as far as cost; hours take twenty times as long to write as days."""
+    first = today - timedelta(days=spec.days)
+    return {
+        "months": (today.year - first.year) * 12 + today.month - first.month,
+        "hourly_from": (today - _HOURS_KEPT).replace(day=1),
+        "manual_discounts": spec.varied_charges,
+    }
 
 
 if __name__ == "__main__":

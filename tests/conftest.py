@@ -39,6 +39,7 @@ _TOGETHER = {
     "tests/browser/": "dashboards",
     "tests/grafana/test_dashboards_on_demo.py": "dashboards",
     "tests/grafana_server/test_dashboards_on_grafana.py": "dashboards",
+    "tests/grafana/test_dashboards_on_export.py": "dashboards of an export",
     "tests/grafana_server/test_suite_on_stand_in.py": "a stand-in for Grafana",
     "tests/grafana/test_dashboards_at_other_hours.py": "dashboards at other hours",
     "tests/grafana/test_dashboards_on_prometheus.py": "prometheus",

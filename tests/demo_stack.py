@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from threading import Event
@@ -13,8 +13,9 @@ from rich.console import Console
 
 from demo import http
 from demo.display import Progress
+from demo.options import Options
 from demo.processes import Processes, choose_ports
-from demo.stack import Options, Stack
+from demo.stack import Stack
 from demo.telex_sink import TelexSink
 from demo.thresholds import factor_needed
 
@@ -23,9 +24,11 @@ _LEAST_FACTOR = Decimal(4)
 DENIED = "sandbox"
 _PATIENCE = 200
 # A second is too short for a scrape on a busy machine, and one that fails would empty a dashboard for that long.
-_OPTIONS = Options(grafana=False, inventory=True, scrape_seconds=5, patience=_PATIENCE)
+OPTIONS = Options(grafana=False, inventory=True, scrape_seconds=5, patience=_PATIENCE)
+_OLDEST = "390d"
+"""Stands for ten days after the first one with cost."""
 # Each is true once the chain has carried everything that the dashboards show.
-_FILLED = {
+FILLED = {
     "thirteen months of cost are read": "aws_spend_exporter_ledger_missing_dates == 0",
     "dated history is written": "count(count by (account_id) (last_over_time(aws_cost_daily_usd[1d] offset 390d))) > 3",
     "the spike is in the settled day": "max(aws_cost_threshold_usd{scope='organization', period='day'})"
@@ -50,18 +53,19 @@ _FILLED = {
 
 
 @contextmanager
-def filled_stack(options: Options | None = None) -> Iterator[Stack]:
-    """The chain with a spike, an account that denies a collector, and thirteen months of history."""
+def filled_stack(options: Options = OPTIONS, filled: Mapping[str, str] = FILLED) -> Iterator[Stack]:
+    """The chain with a spike, an account that denies a collector, and thirteen months of history, once it is `filled`."""
     with TelexSink(choose_ports({"telex": 0})["telex"]) as sink, Processes(Event()) as processes:
         with Progress(Console(file=io.StringIO())) as progress:
-            stack = Stack(options or _OPTIONS, processes, progress, sink).start()
+            stack = Stack(options, processes, progress, sink).start()
         stack.simulator.spike(*SPIKED, _factor(stack))
         http.post(
             f"{stack.urls['simulator']}/_simulator/faults",
             {"kind": "access_denied", "account": DENIED, "service": "ec2"},
         )
-        for what, query in _FILLED.items():
-            processes.wait_until(f"not so: {what}", lambda query=query: stack.query(query) or None, _PATIENCE)
+        for what, query in filled.items():
+            asked = query.replace(_OLDEST, f"{options.days - 10}d")
+            processes.wait_until(f"not so: {what}", lambda asked=asked: stack.query(asked) or None, _PATIENCE)
         yield stack
 
 

@@ -13,7 +13,7 @@ from exporter.core.amounts import AMOUNTS, Units
 from exporter.core.moments import month_start
 from exporter.cube import values
 from exporter.cube.dimensions import parse_dimension
-from exporter.cube.months import LINES, CubeMonths
+from exporter.cube.months import LINES, SPLIT, CubeMonths
 from exporter.cube.values import AnyUnits, Beside, CubeRead, Source
 from exporter.ledger.file import Ledger
 from exporter.ledger.reads import CostRead
@@ -40,6 +40,8 @@ class Line:
     tags: dict[str, str | None] = field(default_factory=dict)
     """Values of `tag:team` and `cost_category:unit`; without one there is none."""
     amounts: tuple[int | None, ...] | None = None
+    listed: int | None = None
+    """At list prices; a file with a line that has none does not know them."""
 
     @property
     def all_amounts(self) -> AnyUnits:
@@ -56,6 +58,20 @@ class Line:
         return str(found) if name == "day" else found
 
 
+@dataclass(frozen=True)
+class Pod:
+    """Split cost of a pod on a day, gross and net alike."""
+
+    day: date
+    account: str
+    cluster: str
+    namespace: str
+    pod: str
+    units: int
+    unused: int = 0
+    kind: str = "eks"
+
+
 def all_days(month: date, until: date | None = None) -> list[date]:
     end = min(month_start(month, -1), until or date.max)
     return [month + timedelta(days=number) for number in range((end - month).days)]
@@ -64,8 +80,8 @@ def all_days(month: date, until: date | None = None) -> list[date]:
 def write_lines(path: str, lines: Sequence[Line], dimensions: Collection[str] = DIMENSIONS) -> None:
     """A file of lines, sorted by day and account; equal keys may occur more than once."""
     columns = ["day", "account_id", "service", *dimensions]
-    types = ["DATE", *["VARCHAR"] * (len(columns) - 1), *["BIGINT"] * len(AMOUNTS)]
-    names = [*columns, *AMOUNTS]
+    types = ["DATE", *["VARCHAR"] * (len(columns) - 1), *["BIGINT"] * (len(AMOUNTS) + 1)]
+    names = [*columns, *AMOUNTS, "list_cost"]
     with duckdb.connect() as db:
         quoted = ['"' + name.replace('"', '""') + '"' for name in names]
         declared = ", ".join(f"{name} {kind}" for name, kind in zip(quoted, types, strict=True))
@@ -80,6 +96,7 @@ def write_lines(path: str, lines: Sequence[Line], dimensions: Collection[str] = 
                         line.service,
                         *(line.value(name) for name in dimensions),
                         *line.all_amounts,
+                        line.listed,
                     ]
                     for line in lines
                 ],
@@ -88,6 +105,31 @@ def write_lines(path: str, lines: Sequence[Line], dimensions: Collection[str] = 
             "COPY (SELECT * FROM lines ORDER BY day, account_id) TO ? (FORMAT parquet)",
             [path],
         )
+
+
+def write_pods(path: str, pods: Sequence[Pod]) -> None:
+    """A file of split cost."""
+    with duckdb.connect() as db:
+        db.execute(
+            "CREATE TABLE split (day DATE, account_id VARCHAR, cluster VARCHAR, namespace VARCHAR, pod VARCHAR, kind VARCHAR,"
+            " split_cost BIGINT, unused_cost BIGINT, net_split_cost BIGINT, net_unused_cost BIGINT)"
+        )
+        db.executemany(
+            "INSERT INTO split VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                [
+                    pod.day,
+                    pod.account,
+                    pod.cluster,
+                    pod.namespace,
+                    pod.pod,
+                    pod.kind,
+                    *(pod.units, pod.unused) * 2,
+                ]
+                for pod in pods
+            ],
+        )
+        db.execute("COPY split TO ? (FORMAT parquet)", [path])
 
 
 def commit_ledger(
@@ -146,6 +188,7 @@ def commit_export(
     until: date | None = None,
     details: dict[str, object] | None = None,
     cost_types: Collection[str] = AMOUNTS,
+    pods: Sequence[Pod] = (),
 ) -> None:
     """A month of an export, whole."""
     at = at or datetime.combine(month_start(month, -1), datetime.min.time(), UTC) + timedelta(days=2)
@@ -153,7 +196,14 @@ def commit_export(
     months = CubeMonths(ledger)
     folder = months.new_folder(month)
     write_lines(str(folder / LINES), lines, dimensions)
+    found: dict[str, object] = {"lines": len(lines), **(details or {})}
+    if pods:
+        write_pods(str(folder / SPLIT), pods)
+        found["split_days"] = [
+            min(pod.day for pod in pods).isoformat(),
+            max(pod.day for pod in pods).isoformat(),
+        ]
     with ledger.transaction():
         commit_ledger(ledger, days, lines, at, source="data_export", cost_types=cost_types)
-        months.commit(month, "data_export", version, folder, at, details or {"lines": len(lines)})
+        months.commit(month, "data_export", version, folder, at, found)
     months.remove_superseded()

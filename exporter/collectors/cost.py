@@ -566,5 +566,7 @@ COLLECTOR = Collector(
     series_weight=8,
     paid_calls=paid_calls,
     due=due,
+    # Its views show what an export wrote: when that was is when cost was read.
+    follows=("cost_export",),
     rests=rests,
 )

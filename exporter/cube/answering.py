@@ -1,8 +1,9 @@
 """Answers to questions about cost, from what is stored of each month.
 
 Cost by account, service, day and month is in the ledger; by one dimension beside the account or beside the service in
-the single-key values; by any of the dimensions together in months of lines; by hour in the hours of the last two weeks.
-Each month is answered from the source that it was read from.
+the single-key values; by any of the dimensions together, and at list prices, in months of lines; by hour in the hours of the
+last two weeks. Split cost is in a file of the month beside its lines. Each month is answered from the source that it was
+read from.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import groupby
 from pathlib import Path
 
@@ -19,12 +20,25 @@ from exporter.cube import hours, lines, values
 from exporter.cube.dimensions import OTHER, Dimension, parse_dimension
 from exporter.cube.hours import WHOLE_ORGANIZATION
 from exporter.cube.lines import LinesError, LinesGoneError
-from exporter.cube.months import LINES, CubeMonth, CubeMonths
-from exporter.cube.question import HOUR, SUBJECTS, Answer, Cannot, Gap, Question, Why
+from exporter.cube.months import LINES, SPLIT, CubeMonth, CubeMonths, known_splits
+from exporter.cube.question import (
+    HOUR,
+    LIST,
+    SPLIT_COSTS,
+    SPLIT_KEYS,
+    SUBJECTS,
+    Answer,
+    Cannot,
+    Gap,
+    Question,
+    Why,
+)
 from exporter.cube.values import Beside
 from exporter.ledger.file import Ledger
 
 _DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
+_LARGEST_KEPT = ("resource", "pod")
+"""Keys of lines of which the largest keep their name, and the rest is `other`."""
 _TRIES = 3  # a month is replaced a few times a day
 
 
@@ -33,6 +47,9 @@ def answer(ledger: Ledger, question: Question) -> Answer:
 
     LinesError (a ValueError) for one that is too large, ValueError for a filter by a value that no cost has.
     """
+    refused = _refused(question)
+    if refused is not None:
+        return Answer(cannot=refused)
     if HOUR in question.by:
         return _of_hours(ledger, question)
     for _ in range(_TRIES):
@@ -43,6 +60,18 @@ def answer(ledger: Ledger, question: Question) -> Answer:
     raise LinesError(
         f"lines of a month are gone from {CubeMonths(ledger).folder}: it is being replaced, or was removed; ask again"
     )
+
+
+def _refused(question: Question) -> Cannot | None:
+    """Why no source can answer a question of list prices or split cost, whatever is stored."""
+    if question.split_keys:
+        if question.dimensions or "service" in question.subjects or HOUR in question.by:
+            return Cannot("split_alone")
+        if question.cost_type not in SPLIT_COSTS:
+            return Cannot("split_cost_type", question.cost_type)
+    elif question.cost_type == LIST and HOUR in question.by:
+        return Cannot("list_hours")
+    return None
 
 
 class _Answering:
@@ -58,15 +87,20 @@ class _Answering:
         self._blocked: dict[date, Why] = {}
         """The last days of parts that no store can answer for."""
         self._lines_from: date | None = None
+        self._splits: dict[date, tuple[date, date]] = {}
 
     def run(self) -> Answer:
         """LinesGoneError if a month was replaced meanwhile."""
         question = self._question
         with _snapshot(self._ledger):
             months = CubeMonths(self._ledger).all()
-            self._lines_from = min(
-                (held.lines_from for held in months.values() if held.folder is not None), default=None
+            self._splits = known_splits(months)
+            begins = (
+                (first for first, _ in self._splits.values())
+                if question.measure == "split_cost"
+                else (held.lines_from for held in months.values() if held.folder is not None)
             )
+            self._lines_from = min(begins, default=None)
             states = self._ledger.reads.day_states(question.start, question.end)
             self._read = {day for day, state in states.items() if state.read_at is not None}
             for month, days in _by_month(question.start, question.end):
@@ -92,7 +126,7 @@ class _Answering:
         return Cannot("unread") if self._unread else None
 
     def _add_month(self, month: date, days: Sequence[date], held: CubeMonth | None) -> None:
-        if not self._question.dimensions:
+        if not self._question.dimensions and self._question.measure == "cost":
             known = [day for day in days if day in self._read]
             self._add_missing(days, known)
             self._add_ledger(month, known)
@@ -102,21 +136,39 @@ class _Answering:
             self._add_without_lines(month, days)
             return
         if lines.is_installed():
-            known = [day for day in in_lines if day in self._read]
-            self._add_missing(in_lines, known)
-            self._read_at(held.read_at)
-            # The file of a month that was replaced just now may be gone: whoever reads it will see.
-            self._files.append((held.folder / LINES, known))
+            self._add_lines(held, held.folder, in_lines)
         else:
             self._add_without_lines(month, in_lines, has_lines=True)
         if others := [day for day in days if not held.has_lines_of(day)]:
             self._add_without_lines(month, others)
 
+    def _add_lines(self, held: CubeMonth, folder: Path, days: Sequence[date]) -> None:
+        """Days that an export has lines of."""
+        known = [day for day in days if day in self._read]
+        name = LINES
+        if self._question.measure == "split_cost":
+            if held.month not in self._splits:
+                self._add_missing(days, known)
+                self._answer.add_gap(held.month, "split_cost", known)
+                return
+            first, last = self._splits[held.month]
+            known = [day for day in known if first <= day <= last]
+            name = SPLIT
+        self._add_missing(days, known)
+        self._answer.add_read(held.read_at)
+        # The file of a month that was replaced just now may be gone: whoever reads it will see.
+        self._files.append((folder / name, known))
+
     def _add_without_lines(self, month: date, days: Sequence[date], *, has_lines: bool = False) -> None:
         """Days that the single-key values answer for, or nothing does; `has_lines` where only DuckDB is missing."""
-        dimensions = self._question.dimensions
+        dimensions, measure = self._question.dimensions, self._question.measure
         known = [day for day in days if day in self._read]
-        if len(dimensions) == 1 and len(self._question.subjects) < len(SUBJECTS):
+        if measure != "cost":
+            self._add_missing(days, known)
+            self._unread = self._unread or not known
+            if known:
+                self._blocked[known[-1]] = "no_duckdb" if has_lines else measure
+        elif len(dimensions) == 1 and len(self._question.subjects) < len(SUBJECTS):
             if dimensions[0].cost_explorer is None and not has_lines and known:
                 self._blocked[known[-1]] = "resource"
             self._add_values(month, days, dimensions[0])
@@ -128,14 +180,10 @@ class _Answering:
     def _add_missing(self, days: Iterable[date], known: Iterable[date]) -> None:
         self._answer.missing += sorted(set(days) - set(known))
 
-    def _read_at(self, moment: datetime) -> None:
-        before = self._answer.read_at
-        self._answer.read_at = moment if before is None else max(before, moment)
-
     def _add_ledger(self, month: date, known: Sequence[date]) -> None:
         question = self._question
         lacking = self._ledger.cost.lacking(question.cost_type, month, month_start(month, -1))
-        self._gap(month, question.cost_type, [day for day in known if day in lacking])
+        self._answer.add_gap(month, question.cost_type, [day for day in known if day in lacking])
         known = [day for day in known if day not in lacking]
         by_day = "day" in question.by
         for start, end in _ranges(known):
@@ -164,7 +212,7 @@ class _Answering:
             known = [day for day in left if day in states]
             left = [day for day in left if day not in states]
             for day in known:
-                self._read_at(states[day].read_at)
+                self._answer.add_read(states[day].read_at)
             self._add_known_values(month, known, dimension, beside)
         self._answer.missing += left
         self._unread = self._unread or bool(left)
@@ -189,59 +237,56 @@ class _Answering:
             )
             for (day, subject, value), units in found.items():
                 if units is None:
-                    self._gap(month, question.cost_type, known)
+                    self._answer.add_gap(month, question.cost_type, known)
                     return
                 parts.append((day, subject, value, units))
         for day, subject, value, units in parts:
             if wanted is not None and value not in wanted:
-                self._add_other(units)
+                self._answer.add_other(units)
             else:
                 self._add(month, day, {beside: subject, dimension.name: value}, units)
         self._answer.days += known
 
-    def _gap(self, month: date, missing: str, days: Sequence[date]) -> None:
-        if days:
-            self._answer.gaps.append(Gap(month, missing))
-
     def _add(self, month: date, day: date | None, found: Mapping[str, str], units: int) -> None:
         known = {**found, "month": f"{month:%Y-%m}", "day": str(day)}
         self._answer.costs[tuple(known[name] for name in self._question.by)] += units
-
-    def _add_other(self, units: int) -> None:
-        self._answer.in_other += units
-        self._answer.has_other = True
 
     def _ask_lines(self) -> None:
         question = self._question
         files: list[Path] = []
         asked: list[date] = []
         unknown = lines.unknown(
-            [path for path, days in self._files if days], (*question.keys, question.cost_type)
+            [path for path, days in self._files if days], (*question.keys, *question.amounts)
         )
         for path, days in self._files:
             if path in unknown:
-                self._gap(month_start(days[0]), unknown[path], days)
+                self._answer.add_gap(month_start(days[0]), unknown[path], days)
             elif days:
                 files.append(path)
                 asked += days
         ranges = _ranges(sorted(asked))
-        for key, units in lines.sums(
-            files, question.by, lines.Filter(ranges, question.where), question.cost_type
-        ).items():
+        chosen = lines.Filter(ranges, question.where)
+        amount, *unused = question.amounts
+        for key, units in lines.sums(files, question.by, chosen, amount).items():
             self._answer.costs[key] += units
+        for column in unused:
+            self._answer.unused = lines.sums(files, question.by, chosen, column)
         self._answer.days += asked
-        resources = question.where.get("resource")
-        if resources is not None and OTHER not in resources and files:
-            rest = {**question.where, "resource": frozenset({OTHER})}
-            for units in lines.sums(files, (), lines.Filter(ranges, rest), question.cost_type).values():
-                self._add_other(units)
+        for name in _LARGEST_KEPT:
+            wanted = question.where.get(name)
+            if wanted is not None and OTHER not in wanted:
+                rest = {**question.where, name: frozenset({OTHER})}
+                for units in lines.sums(files, (), lines.Filter(ranges, rest), amount).values():
+                    self._answer.add_other(units)
 
     def _check_values(self) -> None:
         """Raise ValueError for a filter by a value that does not exist: most likely a typo, not a cost of 0."""
         for name, wanted in self._question.where.items():
             if name in SUBJECTS:
                 continue
-            known = values.known_keys(self._ledger, parse_dimension(name))
+            known = (
+                frozenset() if name in SPLIT_KEYS else values.known_keys(self._ledger, parse_dimension(name))
+            )
             files = [path for path, _ in self._files]
             without = lines.unknown(files, [name])
             known |= lines.values([path for path in files if path not in without], name)

@@ -21,6 +21,8 @@ Kind = Literal[
 ]
 OTHER = "other"
 """The sum of the keys that are too small to be kept apart."""
+MARKETPLACE = "AWS Marketplace"
+"""The billing entity of what others sell: it has no list price of AWS."""
 WITHOUT = ""
 """The key of cost that has none: untagged, without a resource id, in no cost category."""
 

@@ -15,7 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.core.amounts import AMOUNTS
+from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
+from exporter.cube.dimensions import MARKETPLACE
+from exporter.cube.question import COST_TYPES, LIST, SPLIT_COSTS
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -26,7 +28,10 @@ _MEMORY = "256MB"
 _THREADS = 2
 _SECONDS = 20.0
 _TIMES = {"day": "CAST(day AS VARCHAR)", "month": "strftime(day, '%Y-%m')"}
-_COLUMNS = {"account": "account_id"}
+_COLUMNS = {"account": "account_id", LIST: "list_cost"}
+_AMOUNTS = frozenset((*COST_TYPES, *(column for columns in SPLIT_COSTS.values() for column in columns)))
+_PRICED = tuple(name for name in USAGE_RECORD_TYPES if name != "SavingsPlanNegation")
+"""Charge types that have list prices; a negation takes back cost, not what usage would have cost."""
 _NARROW = "ask for fewer days or dimensions, or add filters"
 
 
@@ -63,23 +68,25 @@ def interrupt_all() -> None:
 
 
 def sums(
-    files: Sequence[Path], by: Sequence[str], chosen: Filter, cost_type: str, *, seconds: float = _SECONDS
+    files: Sequence[Path], by: Sequence[str], chosen: Filter, amount: str, *, seconds: float = _SECONDS
 ) -> dict[tuple[str, ...], int]:
-    """Units of 1e-10 USD by the keys `by`: account, service, day, month, or the name of a dimension.
+    """Units of 1e-10 USD by the keys `by`: account, service, day, month, the name of a dimension, or a key of split cost.
 
-    Each of the keys and the cost type has to be known in every file, see `unknown`. LinesError for a question that
-    is too large, LinesGoneError if a file is gone.
+    `amount` is a cost type, `list` (of usage alone), or a column of SPLIT_COSTS. It and each of the keys have to be known in
+    every file, see `unknown`. LinesError for a question that is too large, LinesGoneError if a file is gone.
     """
-    if cost_type not in AMOUNTS:
-        raise ValueError(f"{cost_type} is not a cost type")
+    if amount not in _AMOUNTS:
+        raise ValueError(f"{amount} is not a cost type")
     if not files or not chosen.ranges:
         return {}
     with _opened(files, seconds) as db:
         columns = _columns(db, files)
         keys = [_expression(key, columns) for key in by]
         condition, given = _condition(chosen, columns)
+        if amount == LIST:
+            condition += f" AND {_priced(columns)}"
         rows = db.execute(
-            f"SELECT {''.join(f'{key}, ' for key in keys)}SUM({cost_type})"  # noqa: S608 # names of columns of the files
+            f"SELECT {''.join(f'{key}, ' for key in keys)}SUM({_expression(amount, columns)})"  # noqa: S608 # names of columns of the files
             f" FROM read_parquet(?, union_by_name = true, hive_partitioning = false) WHERE {condition}"
             f"{' GROUP BY ALL' if keys else ''} LIMIT {MOST_GROUPS + 1}",
             [[str(path) for path in files], *given],
@@ -161,6 +168,13 @@ def _condition(chosen: Filter, columns: frozenset[str]) -> tuple[str, list[Any]]
         )
         given += sorted(wanted)
     return " AND ".join(parts), given
+
+
+def _priced(columns: frozenset[str]) -> str:
+    """Lines that have a list price: usage of AWS's services, not what is sold in AWS Marketplace."""
+    kinds = ", ".join(f"'{name}'" for name in _PRICED)
+    entity = f" AND billing_entity IS DISTINCT FROM '{MARKETPLACE}'" if "billing_entity" in columns else ""
+    return f"{_expression('charge_type', columns)} IN ({kinds}){entity}"
 
 
 @contextmanager

@@ -12,11 +12,11 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from exporter.core.moments import to_milliseconds, to_moment
+from exporter.core.moments import month_start, to_milliseconds, to_moment
 from exporter.cube.values import Source
 from exporter.ledger.file import Ledger
 
@@ -25,6 +25,7 @@ HOURS = "hours.parquet"
 SPLIT = "split.parquet"
 COMMITMENTS = "commitments.parquet"
 _UNFINISHED = ".unfinished"
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,12 @@ class CubeMonth:
         """One of its files; None if the month does not have it."""
         path = self.folder / name if self.folder is not None else None
         return path if path is not None and path.exists() else None
+
+    @property
+    def split_days(self) -> tuple[date, date] | None:
+        """The first and the last day that has split cost; None where no line is split."""
+        found = self.details.get("split_days")
+        return (date.fromisoformat(found[0]), date.fromisoformat(found[1])) if found else None
 
     @property
     def lines_from(self) -> date:
@@ -149,6 +156,22 @@ class CubeMonths:
         if not self.folder.is_dir():
             return 0
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+
+def known_splits(months: Mapping[date, CubeMonth]) -> dict[date, tuple[date, date]]:
+    """The first and the last day of each month of which split cost is known.
+
+    Nothing tells a day without pods from one on which split cost was off or is not delivered yet: what is before the first
+    and after the last line that is split is not known, what is between two of them costs what they say.
+    """
+    found = {month: held.split_days for month, held in months.items() if held.split_days is not None}
+    return {
+        month: (
+            month if month_start(month, 1) in found else first,
+            month_start(month, -1) - _DAY if month_start(month, -1) in found else last,
+        )
+        for month, (first, last) in found.items()
+    }
 
 
 def _sync(folder: Path) -> None:

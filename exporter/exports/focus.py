@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from exporter.cube.dimensions import MARKETPLACE
 from exporter.exports.line_columns import UNKNOWN, LineColumns
 from exporter.exports.line_sql import LineFormat, LineSql, first_of, or_zero
-from exporter.exports.service_names import MARKETPLACE
 from exporter.exports.tag_keys import COST_CATEGORY, TAG, category_names, snake, tag_names
 
 _TEXT = (

@@ -108,6 +108,7 @@ def commit_month(
             "unknown_dimensions": list(result.unknown_dimensions),
             "tags_seen": list(result.tags_seen),
             "hourly": result.hourly,
+            **_split_days(db, result),
         }
         months.commit(
             folded.month, "data_export", folded.version, folded.folder, folded.delivered_at, details
@@ -156,6 +157,15 @@ class _Lines:
         )
         while rows := found.fetchmany(_ROWS_AT_A_TIME):
             yield from rows
+
+
+def _split_days(db: DuckDBPyConnection, result: FoldResult) -> dict[str, Any]:
+    """The first and the last day of which a line is split; nothing where none is."""
+    path = result.paths.get("split")
+    if path is None:
+        return {}
+    rows = db.execute("SELECT min(day), max(day) FROM read_parquet($path)", {"path": str(path)}).fetchall()
+    return {"split_days": [day.isoformat() for row in rows for day in row if day is not None]}
 
 
 def _connect(spill: Path) -> DuckDBPyConnection:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import yaml
 
-MARKETPLACE = "AWS Marketplace"
+from exporter.cube.dimensions import MARKETPLACE
+
 TAX = "Tax"
 
 

@@ -73,6 +73,8 @@ def _read(members: dict[str, Any]) -> dict[str, Any]:
     for name, value in members.items():
         if name == "columns_from":
             found[name] = {key: date.fromisoformat(day) for key, day in value.items()}
+        elif name == "hourly_from":
+            found[name] = date.fromisoformat(value) if value else None
         elif name in ("manifest_delay", "data_delay"):
             found[name] = timedelta(seconds=float(value))
         elif name == "created":

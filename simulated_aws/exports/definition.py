@@ -44,6 +44,8 @@ class Export:
     status: str = "HEALTHY"
     status_reason: str = ""
 
+    hourly_from: date | None = None
+    """The month from which on an hourly export has hours: it was daily before, and AWS did not write those months again."""
     columns_from: dict[str, date] = field(default_factory=dict)
     """Columns that the files of earlier months lack."""
     touches_closed_months: bool = False
@@ -95,6 +97,10 @@ class Export:
     def suffix(self) -> str:
         """What the names of data files end with."""
         return ".snappy.parquet" if self.format == PARQUET else ".csv.gz"
+
+    def is_hourly(self, month: date) -> bool:
+        """Whether a month has a line for each hour."""
+        return self.hourly and (self.hourly_from is None or month >= self.hourly_from)
 
     def columns(self, month: date | None = None) -> list[Column]:
         """The columns that the table has in a month (None: all) under the configuration."""

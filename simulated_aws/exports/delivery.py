@@ -241,7 +241,7 @@ def _shape(export: Export, month: date) -> Hashable:
         export.statement(month),
         export.format,
         export.lines_per_file,
-        export.hourly,
+        export.is_hourly(month),
         export.resources,
         export.split_costs,
         export.manual_discounts,

@@ -91,11 +91,11 @@ class MonthWriter:
                 numbers,
                 self._truth.allocate(day, at),
                 focus=export.is_focus,
-                hourly=export.hourly,
+                hourly=export.is_hourly(month),
                 resources=export.resources,
             )
             if export.split_costs:
-                yield from pod_lines(charges, day, at, numbers, hourly=export.hourly)
+                yield from pod_lines(charges, day, at, numbers, hourly=export.is_hourly(month))
             day += timedelta(days=1)
 
     def _load_keys(self, export: Export, numbers: LineKeys) -> None:
@@ -137,7 +137,7 @@ class MonthWriter:
         }
         payer = self._organization.payer
         self._connection.register("given", columns)
-        span = "INTERVAL 1 HOUR" if export.hourly else "INTERVAL 1 DAY"
+        span = "INTERVAL 1 HOUR" if export.is_hourly(month) else "INTERVAL 1 DAY"
         self._connection.execute(
             f"""CREATE OR REPLACE TEMP TABLE lines AS SELECT *, starts + {span} AS ends FROM (
             SELECT *, DATE '1970-01-01' + day::INTEGER + hour::INTEGER * INTERVAL 1 HOUR AS starts,

@@ -16,8 +16,9 @@ from waiting import wait_for
 
 from demo import configs, grafana, http
 from demo.errors import DemoError
+from demo.options import Options, scrape_seconds
 from demo.processes import Processes, choose_ports
-from demo.stack import Options, find_program, scrape_seconds
+from demo.stack import find_program
 
 PROJECT = configs.project_folder()
 # What differs between a container behind a password and a process on loopback that ends with the demo.

@@ -10,8 +10,9 @@ from waiting import wait_for
 from demo import http
 from demo.cli import possible_spikes
 from demo.display import Progress
+from demo.options import Options
 from demo.processes import Processes, choose_ports
-from demo.stack import Options, Stack
+from demo.stack import Stack
 from demo.telex_channel import Message
 from demo.telex_sink import TelexSink
 

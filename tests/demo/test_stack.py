@@ -127,9 +127,10 @@ def test_check_prints_the_seconds_from_spike_to_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_check_speaks_json_and_repeats(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["cost_explorer", "data_export"])
+def test_check_speaks_json_and_repeats(tmp_path: Path, source: str) -> None:
     done = subprocess.run(
-        [*DEMO, *SMALL, "--check", "--json", "--repeat", "2"],
+        [*DEMO, *SMALL, "--check", "--json", "--repeat", "2", "--cost-source", source],
         env=environment(tmp_path),
         capture_output=True,
         text=True,

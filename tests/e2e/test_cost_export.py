@@ -45,6 +45,12 @@ def test_cost_and_breakdowns_are_served_without_a_paid_request(make_aws: MakeAws
     with in_process(tmp_path, aws, configuration(aws), ShiftedClock(START)) as exporter:
         wait_for("it is ready", exporter.is_ready)
         wait_for("cost is served", lambda: "aws_cost_month_to_date_usd" in exporter.samples())
+        wait_for(
+            "it is reported that cost was read",
+            lambda: exporter.value(
+                "aws_spend_exporter_collector_last_success_timestamp_seconds", collector="cost"
+            ),
+        )
         samples = exporter.samples()
         assert {
             (labels["account_id"], labels["service"]): value

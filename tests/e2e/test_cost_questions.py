@@ -181,6 +181,11 @@ def test_more_rows_than_the_limit_are_counted_and_in_the_total(world: tuple[Simu
             "resource is known from 2026-04-01 on, where the data export begins;"
             " Cost Explorer, which was read before, keeps resources for 14 days only",
         ),
+        (
+            "pod",
+            "pod is not known from Cost Explorer, which has no split cost: set collectors.cost.source: data_export (S3"
+            " requests only; docs/data-exports.md) and switch on split cost allocation data in the billing preferences",
+        ),
         ("colour", "found 'colour', expected one of account, service, hour, day, month, region"),
     ],
 )
@@ -198,6 +203,28 @@ def test_what_was_never_read_of_resources_says_where_they_come_from(
     _, exporter = world
     done = typed(exporter, "--by", "resource", "--from", "2020-03-01", "--to", "2020-03-31", code=1)
     assert "set collectors.cost.source: data_export (S3 requests only; docs/data-exports.md)" in done.stderr
+
+
+def test_the_api_refuses_what_only_an_export_has_with_what_to_switch_on(
+    world: tuple[SimulatedAws, InProcess],
+) -> None:
+    _, exporter = world
+
+    def refused(month: str, **asked: str) -> str:
+        days = {"start": f"{month}-01", "end": f"{month}-31"}
+        reply = exporter.get("/api/v1/costs", params={**days, **asked})
+        assert reply.status_code == 400
+        return str(reply.json())
+
+    switch = "set collectors.cost.source: data_export (S3 requests only; docs/data-exports.md)"
+    assert "list prices are known from 2026-04-01 on, where the data export begins" in refused(
+        "2026-03", cost_type="list", by="region"
+    )
+    assert f"list prices are not known from Cost Explorer, which has none: {switch}" in refused(
+        "2020-03", cost_type="list"
+    )
+    for month in ("2026-03", "2020-03"):
+        assert f"{switch} and switch on split cost allocation data" in refused(month, by="namespace,day")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,32 @@ def plan_types(exporter: InProcess) -> set[str]:
     return {labels.get("type", "") for labels, _ in found if labels["kind"] == "savings_plans"}
 
 
+def check_answers(aws: SimulatedAws, exporter: InProcess) -> None:
+    """The JSON API answers about the month to date what the families show of it."""
+    month = {"start": f"{START:%Y-%m}-01", "end": START.date().isoformat()}
+    split = exporter.get("/api/v1/costs", params={**month, "by": "account,cluster,namespace,kind"}).json()
+    refreshed = aws.exports.refreshed("cost")
+    assert refreshed is not None
+    for name, column in (("usd", "split_cost"), ("unused_usd", "unused_cost")):
+        true = aws.exports.split_totals(
+            START.date().replace(day=1),
+            START.date() + timedelta(days=1),
+            refreshed,
+            ("account", "cluster", "namespace", "kind"),
+            column,
+        )
+        assert {
+            (row["account_id"], row["cluster"], row["namespace"], row["kind"]): Decimal(row[name])
+            for row in split["rows"]
+        } == true
+        assert Decimal(split[f"total_{name}"]) == sum(true.values()) > 0
+    listed = exporter.get("/api/v1/costs", params={**month, "by": "account", "cost_type": "list"}).json()
+    family = exporter.samples()["aws_cost_list_price_usd"]
+    assert {row["account_id"]: pytest.approx(float(row["usd"])) for row in listed["rows"]} == {
+        labels["account_id"]: value for labels, value in family if labels["period"] == "month_to_date"
+    }
+
+
 def test_the_families_of_lines_are_served(make_aws: MakeAws, tmp_path: Path) -> None:
     aws = make_aws(now=START, accounts=3, services=17, days=60, varied_charges=True)
     aws.exports.create(manual_discounts=True, split_costs=True, hourly=False, months=1)
@@ -80,6 +107,7 @@ def test_the_families_of_lines_are_served(make_aws: MakeAws, tmp_path: Path) -> 
             "savings_plans", "reservations",
         }  # fmt: skip
         check_with_promtool(exporter.get("/metrics").text)
+        check_answers(aws, exporter)
         assert plan_types(exporter) == {""}
         assert aws.requests.count("ce") == 0
 

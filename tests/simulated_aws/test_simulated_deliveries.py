@@ -137,6 +137,19 @@ def test_a_month_grows(aws: SimulatedAws) -> None:
     assert read(named_files(aws)) == truth(aws, MARCH, APRIL)
 
 
+def test_an_export_that_became_hourly_has_days_in_the_months_before(aws: SimulatedAws) -> None:
+    create(aws, hourly=True, hourly_from=MARCH, months=1)
+    hours = "SELECT count(DISTINCT hour(line_item_usage_start_date)) FROM read_parquet(?)"
+    counts = [
+        duckdb.execute(hours, [[str(path) for path in named_files(aws, month)]]).fetchall()
+        for month in (FEBRUARY, MARCH)
+    ]
+    assert counts == [[(1,)], [(24,)]]
+    at = aws.exports.refreshed("cost")
+    assert read(named_files(aws, FEBRUARY)) == truth(aws, FEBRUARY, MARCH, at)
+    assert read(named_files(aws)) == truth(aws, MARCH, APRIL, at)
+
+
 def test_only_months_that_change_are_written(aws: SimulatedAws) -> None:
     create(aws)
     before = etags(aws)

@@ -364,5 +364,6 @@ def test_the_process_prints_its_address_and_ends_on_sigterm() -> None:
             (export,) = pool.request("GET", ready["url"] + "/_simulator/exports", retries=False).json()
         assert health["now"].startswith("2026-03-17T14:20")
         assert (export["name"], export["months"], export["manual_discounts"]) == ("cost", 1, True)
+        assert (export["hourly"], export["hourly_from"]) == (True, "2026-03-01")
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0

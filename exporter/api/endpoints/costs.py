@@ -15,12 +15,12 @@ from exporter.collectors.cost import COLLECTOR as COST
 from exporter.core.money import to_usd, usd_text
 from exporter.cost.refresh_plan import refreshed_at
 from exporter.cube import answering
-from exporter.cube.question import Answer, Question, parse_filter, parse_key
+from exporter.cube.question import Answer, Question, parse_filter, parse_key, split_cost_type, split_keys
 
 _DEFAULT_DAYS = 30
 _KEYS = (
     "account, service, hour, day, month, region, usage_type, operation, charge_type, billing_entity, resource,"
-    " tag:<key> or cost_category:<name>"
+    " tag:<key> or cost_category:<name>; of split cost cluster, namespace, pod or kind, with account, day and month only"
 )
 
 
@@ -30,7 +30,8 @@ class Query(DayRange):
     start: date | None = Field(default=None, description="First UTC day; 30 days before the last by default.")
     by: tuple[str, ...] = Field(
         default=("account", "service"),
-        description=f"What to group by, also several together: {_KEYS}. Commas separate them, too.",
+        description=f"What to group by, also several together: {_KEYS}. Commas separate them, too."
+        " With a filter of split cost the default is account.",
     )
     where: tuple[str, ...] = Field(
         default=(),
@@ -38,8 +39,12 @@ class Query(DayRange):
     )
     account_id: str | None = Field(default=None, description="Only this account.")
     service: str | None = Field(default=None, description="Only this service, e.g. ec2.")
-    cost_type: Literal["unblended", "blended", "amortized", "net_unblended", "net_amortized"] | None = Field(
-        default=None, description="Another cost type than the configured one."
+    cost_type: (
+        Literal["unblended", "blended", "amortized", "net_unblended", "net_amortized", "list"] | None
+    ) = Field(
+        default=None,
+        description="Another cost type than the configured one; list is usage at list prices. Split cost is amortized or"
+        " net_amortized, by default as the configured one is gross or net.",
     )
     limit: int = Field(
         default=10_000, ge=1, le=100_000, description="Most rows, the most expensive; the rest is counted."
@@ -60,26 +65,23 @@ class Query(DayRange):
 
 
 def answer(source: Source, query: Query) -> dict[str, Any]:
-    """Rows with `usd` as text, most expensive first.
+    """Rows with `usd` as text, most expensive first; of split cost also with `unused_usd`, their part of what is idle.
 
     `missing_days` (by hour, also `missing_hours` of other days) have not been read, and the months of `not_available` have no such cost type or dimension: neither
-    is in the sums. `total_usd` is None where no day is. `rows_left_out` are beyond the limit, and in the total.
-    `usd_in_other` is cost of `other` that may match a filter. ValueError for what is not stored, with what to switch on.
+    is in the sums. `total_usd` is None where no day is, and where nothing has a list price. `rows_left_out` are beyond the
+    limit, and in the total. `usd_in_other` is cost of `other` that may match a filter. ValueError for what is not stored,
+    with what to switch on.
     """
     days = query.days(source.now, _DEFAULT_DAYS)
-    asked = Question(
-        start=days[0],
-        end=date.fromordinal(days[-1].toordinal() + 1),
-        by=query.by,
-        where=_where(source, query),
-        cost_type=query.cost_type or source.config.settings(COST).cost_type,
-    )
+    asked = _asked(source, query, days[0], date.fromordinal(days[-1].toordinal() + 1))
     found = answering.answer(source.ledger, asked)
     if found.cannot is not None and not (found.cannot.why == "unread" and is_read(source, asked)):
         raise ValueError(explain(source, asked, found.cannot))
     rows = sorted(_rows(source, asked, found), key=lambda item: (-item[0], str(item[1])))
     read_at = found.read_at or refreshed_at(source.ledger, source.now)
     left_out = [units for units, _ in rows[query.limit :]]
+    is_known = bool(found.days) and (bool(rows) or asked.measure != "list_price")
+    unused = sum(found.unused.values())
     return {
         "start": days[0].isoformat(),
         "end": days[-1].isoformat(),
@@ -93,11 +95,22 @@ def answer(source: Source, query: Query) -> dict[str, Any]:
             for gap in sorted(found.gaps, key=lambda gap: gap.month)
         ],
         "usd_in_other": _usd(found.in_other) if found.has_other else None,
-        "total_usd": _usd(sum(units for units, _ in rows)) if found.days else None,
+        "total_usd": _usd(sum(units for units, _ in rows)) if is_known else None,
+        "total_unused_usd": _usd(unused) if is_known and asked.measure == "split_cost" else None,
         "rows_left_out": len(left_out),
         "usd_left_out": _usd(sum(left_out)),
         "rows": [row for _, row in rows[: query.limit]],
     }
+
+
+def _asked(source: Source, query: Query, start: date, end: date) -> Question:
+    where = _where(source, query)
+    by = query.by
+    cost_type: str = source.config.settings(COST).cost_type
+    if split_keys((*by, *where)):
+        by = by if "by" in query.model_fields_set else ("account",)
+        cost_type = split_cost_type(cost_type)
+    return Question(start=start, end=end, by=by, where=where, cost_type=query.cost_type or cost_type)
 
 
 def _where(source: Source, query: Query) -> dict[str, frozenset[str]]:
@@ -121,7 +134,10 @@ def _rows(source: Source, asked: Question, found: Answer) -> Iterable[tuple[int,
         if "account" in row:
             row["account_id"] = row.pop("account")
             row["account"] = source.account(row["account_id"])
-        yield units, {**row, "usd": _usd(units)}
+        row["usd"] = _usd(units)
+        if asked.measure == "split_cost":
+            row["unused_usd"] = _usd(found.unused[values])
+        yield units, row
 
 
 def _usd(units: int) -> str:

@@ -21,8 +21,8 @@ from exporter.cli.options import (
     service_named,
 )
 from exporter.cli.output import Column, Format, account_id_column, dollars, emit, money, note
-from exporter.core.amounts import AMOUNTS
 from exporter.core.moments import utc_now
+from exporter.cube.question import COST_TYPES, LIST
 
 if TYPE_CHECKING:
     from exporter.cli.ask import CommandAnswer
@@ -33,8 +33,9 @@ F = TypeVar("F", bound=Callable[..., object])
 _MOST_ROWS = 100_000
 _KEYS = (
     "account, service, hour, day, month, region, usage-type, operation, charge-type, billing-entity, resource,"
-    " tag:<key>, cost_category:<name>"
+    " tag:<key>, cost_category:<name>; of split cost cluster, namespace, pod, kind"
 )
+_MISSING = {"list": "cost at list prices", "split_cost": "split cost"}
 _WITHOUT = {"resource": "(no resource id)", "region": "(no region)"}
 _TIMES = {"hour", "day", "month"}
 _FILTERS = ("region", "usage-type", "charge-type")
@@ -70,6 +71,8 @@ def _filter_options(function: F) -> F:
         "costs --service ec2 --by-day --csv > ec2.csv",
         "costs --by region,month --account prod --from 2026-08-01 --to 2026-10-31",
         "costs --by usage-type --tag team=web",
+        "costs --by namespace --where cluster=prod --cost-type net_amortized",
+        "costs --by service --cost-type list",
     ),
 )
 @asking_options
@@ -89,7 +92,11 @@ def _filter_options(function: F) -> F:
     help=f"What to group by: {_KEYS}. For a combination that is not stored, it says what to switch on.",
 )
 @_filter_options
-@click.option("--cost-type", type=click.Choice(AMOUNTS), help="Another than the configured cost type.")
+@click.option(
+    "--cost-type",
+    type=click.Choice(COST_TYPES),
+    help="Another than the configured cost type; list is usage at list prices.",
+)
 @click.option("--top", type=click.IntRange(1, _MOST_ROWS), help="Only the most expensive rows.")
 def command(
     config_path: Path | None,
@@ -137,7 +144,7 @@ def command(
         {
             "start": first.isoformat(),
             "end": last.isoformat(),
-            "by": by or ["account", "service"],
+            "by": by or None,
             "where": filters,
             "cost_type": cost_type,
             "limit": None if output == Format.TABLE else _MOST_ROWS,
@@ -177,13 +184,17 @@ def _print(found: CommandAnswer, output: str, top: int | None) -> None:
     columns = [_column(key) for key in by]
     if "account" in by:
         columns.insert(by.index("account") + 1, account_id_column())
+    columns.append(money("usd", "Cost"))
+    is_split = data["total_unused_usd"] is not None
+    if is_split:
+        columns.append(money("unused_usd", "Unused"))
     emit(
         output,
         {**data, "rows": shown},
         shown,
-        [*columns, money("usd", "Cost")],
-        title=f"{data['cost_type'].capitalize()} cost, {data['start']} to {data['end']} UTC",
-        footer={by[0]: "Total", "usd": data["total_usd"]},
+        columns,
+        title=f"{_amounts(data['cost_type'], is_split=is_split)}, {data['start']} to {data['end']} UTC",
+        footer={by[0]: "Total", "usd": data["total_usd"], "unused_usd": data["total_unused_usd"]},
     )
     more = len(rows) - len(shown) + data["rows_left_out"]
     if more and (output == Format.TABLE or data["rows_left_out"]):
@@ -196,11 +207,18 @@ def _print(found: CommandAnswer, output: str, top: int | None) -> None:
         missing = data["missing_hours"]
         note(f"{len(missing)} hours of other days have not been read, e.g. {missing[0]}.")
     for gap in data["not_available"]:
-        note(f"{gap['month']} is not in the sums: {gap['missing']} is not in its data export.")
+        missing = _MISSING.get(gap["missing"], gap["missing"])
+        note(f"{gap['month']} is not in the sums: {missing} is not in its data export.")
     if data["usd_in_other"] is not None:
         note(
             f"{dollars(data['usd_in_other'])} of smaller values, kept as `other`, may match the filters too."
         )
+
+
+def _amounts(cost_type: str, *, is_split: bool) -> str:
+    if cost_type == LIST:
+        return "Usage at list prices"
+    return f"{cost_type.capitalize()} {'split cost' if is_split else 'cost'}"
 
 
 def _column(key: str) -> Column:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
 from exporter.core.moments import days_between, month_start
-from exporter.cube.dimensions import OTHER, WITHOUT
+from exporter.cube.dimensions import MARKETPLACE, OTHER, WITHOUT
 from exporter.exports.fold_settings import FoldResult
-from exporter.exports.service_names import MARKETPLACE
 from exporter.exports.sums.tables import (
     WHOLE_MONTH,
     CommitmentDay,

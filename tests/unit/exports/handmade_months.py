@@ -53,6 +53,13 @@ class Pod:
     unused: float
     account: str = A
     kind: str = "eks"
+    pod: str = "p"
+    net: float | None = None
+    """What it costs after discounts, of which as much is taken off what is unused."""
+
+    @property
+    def discount(self) -> float:
+        return 0 if self.net is None else self.usd - self.net
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +91,9 @@ def commit(
     lines = [_line(row, cost_types, unknown) for row in rows]
     paths = {"lines": _write(folder / "lines.parquet", lines)}
     split = [
-        {"day": pod.day, "account_id": pod.account, "cluster": pod.cluster, "namespace": pod.namespace, "pod": "p",
+        {"day": pod.day, "account_id": pod.account, "cluster": pod.cluster, "namespace": pod.namespace, "pod": pod.pod,
          "kind": pod.kind, "split_cost": _units(pod.usd), "unused_cost": _units(pod.unused),
-         "net_split_cost": _units(pod.usd), "net_unused_cost": _units(pod.unused)}
+         "net_split_cost": _units(pod.usd - pod.discount), "net_unused_cost": _units(pod.unused - pod.discount)}
         for pod in pods
     ]  # fmt: skip
     if split:

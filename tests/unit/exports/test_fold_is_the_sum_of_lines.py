@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def expected_amounts(line: dict[str, Any]) -> tuple[int, int, int, int, int]:
     share = Decimal(1)
     if line[RECURRING] and line[NET_RECURRING] is not None:
         share = Decimal(line[NET_RECURRING]) / Decimal(line[RECURRING])
-    net_unused = int((unused * share).to_integral_value())
+    net_unused = int((unused * share).to_integral_value(ROUND_HALF_UP))  # halves away from zero
     amortized, net_amortized = unblended, net_unblended
     match line["line_item_line_item_type"]:
         case "DiscountedUsage":
