@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from itertools import islice, takewhile
+from itertools import groupby, islice, takewhile
+from operator import itemgetter
 
 from exporter.core.amounts import AMOUNTS, Amounts, ChargeClass, CostRow, CostTypeNotAvailableError
 from exporter.core.moments import start_of_day, to_moment
 from exporter.core.money import exact_sum, joined, to_usd
 from exporter.ledger.database import Database
 from exporter.ledger.facts import Facts
+
+_DAY_BEFORE_1970 = date(1970, 1, 1).toordinal() - 1
 
 
 class CostTable:
@@ -193,7 +196,7 @@ class CostTable:
         Settled is read at least 36 h after its end, or read twice after its end, at least 6 h
         apart, within 1%.
         """
-        return next((day for day, seen in self._reads(now).items() if _settled(day, seen)), None)
+        return next((day for day, seen in self._reads(now) if _settled(day, seen)), None)
 
     def complete_day(self, now: datetime) -> date | None:
         """The newest complete day of the last 40: the one definition of complete for every window of days.
@@ -202,7 +205,7 @@ class CostTable:
         a day: as long as the slowest of the last seven days took until its total stayed within 1%, at most 36 h. While
         no day has shown that, 18 h.
         """
-        reads, today = self._reads(now), now.date()
+        reads, today = dict(self._reads(now)), now.date()
         needed = _booking_time(reads)
         return next(
             (
@@ -213,20 +216,18 @@ class CostTable:
             None,
         )
 
-    def _reads(self, now: datetime) -> dict[date, list[tuple[datetime, int]]]:
+    def _reads(self, now: datetime) -> Iterator[tuple[date, list[tuple[datetime, int]]]]:
         """When each of the last 40 days was read after its end, and its total; the newest day first."""
         first = (now - timedelta(days=40)).date()
         with self._database.connection() as db:
             rows = db.execute(
-                "SELECT day, observed_at, unblended FROM day_totals WHERE day >= ? ORDER BY day DESC, observed_at",
-                (first.toordinal(),),
+                "SELECT day, observed_at, unblended FROM day_totals WHERE day >= ?"
+                " AND observed_at >= (day - ?) * 86400000 ORDER BY day DESC, observed_at",
+                (first.toordinal(), _DAY_BEFORE_1970),
             ).fetchall()
-        reads: dict[date, list[tuple[datetime, int]]] = {}
-        for ordinal, at, units in rows:
-            day = date.fromordinal(ordinal)
-            if to_moment(at) >= start_of_day(day) + timedelta(days=1):
-                reads.setdefault(day, []).append((to_moment(at), units))
-        return reads
+        # A day at a time: who looks for the newest that is settled needs a few of them only.
+        for ordinal, seen in groupby(rows, itemgetter(0)):
+            yield date.fromordinal(ordinal), [(to_moment(at), units) for _, at, units in seen]
 
     def data_through(self, now: datetime) -> date | None:
         """The newest complete day that has been read after its end and has cost."""
@@ -234,7 +235,7 @@ class CostTable:
             row = db.execute(
                 "SELECT day FROM day_totals WHERE observed_at >= (day - ?) * 86400000 AND unblended != 0"
                 " AND day < ? ORDER BY day DESC LIMIT 1",
-                (date(1970, 1, 1).toordinal() - 1, now.date().toordinal()),
+                (_DAY_BEFORE_1970, now.date().toordinal()),
             ).fetchone()
         return date.fromordinal(row[0]) if row else None
 
@@ -284,6 +285,8 @@ def _settled(day: date, reads: list[tuple[datetime, int]]) -> bool:
     end = start_of_day(day) + timedelta(days=1)
     if reads[-1][0] >= end + timedelta(hours=36):
         return True
+    if reads[-1][0] - reads[0][0] < timedelta(hours=6):
+        return False  # without a look at each pair of many reads
     return any(
         later - earlier >= timedelta(hours=6) and abs(second - first) * 100 <= abs(first)
         for index, (earlier, first) in enumerate(reads)
