@@ -206,10 +206,12 @@ def _commit_hours(
     path = folded.result.paths.get("hours")
     if path is None or not folded.result.hourly:
         return
-    first = now.replace(minute=0, second=0, microsecond=0) - hours.HOURS_KEPT
+    start = max(now.replace(minute=0, second=0, microsecond=0) - hours.HOURS_KEPT, start_of_day(folded.month))
+    end = start_of_day(month_start(folded.month, -1))  # a line of a later hour says nothing of its month
     rows = db.execute(
-        f"SELECT hour, account_id, service, {', '.join(AMOUNTS)} FROM read_parquet($path) WHERE hour >= $first",  # noqa: S608
-        {"path": str(path), "first": first.replace(tzinfo=None)},
+        f"SELECT hour, account_id, service, {', '.join(AMOUNTS)} FROM read_parquet($path)"  # noqa: S608
+        " WHERE hour >= $start AND hour < $end",
+        {"path": str(path), "start": start.replace(tzinfo=None), "end": end.replace(tzinfo=None)},
     ).fetchall()
     costs: dict[hours.HourKey, values.AnyUnits] = {
         (hour.replace(tzinfo=UTC), account_id, service): tuple(units)
@@ -218,7 +220,6 @@ def _commit_hours(
     if not costs:
         return
     last = max(hour for hour, _, _ in costs)
-    start = max(first, start_of_day(folded.month))
     read = [start + timedelta(hours=number) for number in range((last - start) // timedelta(hours=1) + 1)]
     hours.commit(ledger, "data_export", folded.delivered_at, read, costs, cost_changes=days)
 

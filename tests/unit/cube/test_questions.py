@@ -223,6 +223,15 @@ def test_a_misspelt_value_is_no_zero(ledger: Ledger) -> None:
     assert ask(ledger, region="us-east-1", charge_type="Credit") == {}, "both are there, and nothing is both"
 
 
+def test_a_misspelt_value_beside_a_right_one_is_no_zero(ledger: Ledger) -> None:
+    commit_export(ledger, OCT, LINES_OF_OCTOBER)
+    asked = Question(OCT, NOV, (), {"region": frozenset({"eu-west-1", "us-east-1"})}, "unblended")
+    assert answer(ledger, asked).costs == {(): 26}
+    asked = replace(asked, where={"region": frozenset({"eu-west-1", "us-esat-1"})})
+    with pytest.raises(ValueError, match=r"region: found 'us-esat-1', expected .*; did you mean us-east-1\?"):
+        answer(ledger, asked)
+
+
 @pytest.mark.parametrize(
     "text",
     [
