@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 import threading
 from collections import Counter
@@ -571,3 +573,25 @@ def test_any_question_equals_a_sum_by_hand(found: list[Line], asked: Question, e
 @given(found=drawn_lines, asked=questions(), exports=st.sets(st.sampled_from(MONTHS)))
 def test_many_questions_equal_a_sum_by_hand(found: list[Line], asked: Question, exports: set[date]) -> None:
     check_any(found, asked, exports)
+
+
+def test_the_size_of_the_cube_is_known_while_a_month_is_replaced(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit_export(ledger, OCT, LINES_OF_OCTOBER)
+    months = CubeMonths(ledger)
+    size = months.size_bytes()
+    old = months.folder / "2026-09-old"
+    old.mkdir()
+    (old / LINES).write_bytes(b"lines")
+    assert months.size_bytes() == size + 5
+    walk = os.walk
+
+    def replaced(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for found in walk(folder):
+            if found[0] == str(old):
+                shutil.rmtree(old)  # as another thread does, between the list and the look
+            yield found
+
+    monkeypatch.setattr(os, "walk", replaced)
+    assert months.size_bytes() == size
