@@ -126,6 +126,9 @@ def command(
 
     From the running exporter or its ledger, at no cost.
     """
+    for text in tags:
+        if "=" not in text:
+            raise click.UsageError(f"--tag: found {text!r}, expected a key and a value, e.g. {text}=web")
     config = load(config_path)
     refresh_if_live(config, "cost", url, live=live, yes=yes)
     first, last = _range(utc_now(), days, hours, start, end)

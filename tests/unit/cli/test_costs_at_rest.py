@@ -153,6 +153,11 @@ def test_top_has_the_most_expensive_rows_also_of_times_and_counts_the_rest(folde
     assert data["total_usd"] == "15.0000000000"
 
 
+def test_a_tag_without_a_value_is_refused_by_the_name_of_its_option(folder: Path) -> None:
+    refused = typed("--tag", "team", code=2)
+    assert "--tag: found 'team', expected a key and a value, e.g. team=web" in refused.stderr
+
+
 def test_what_may_be_in_other_is_said(folder: Path) -> None:
     ledger = Ledger(Path("data/ledger.sqlite"))
     may = date(2026, 5, 1)
