@@ -30,6 +30,13 @@ _LONGEST_LINE = 300  # of a log, where one line says why a server is left out
 _UNREAD = re.compile(r"^Not ready: (\d+) units ", re.MULTILINE)
 _ROWS = "aws_spend_exporter_ledger_rows"
 _WRITTEN = "aws_spend_exporter_history_samples_written_total"
+# On the first of a month AWS has booked nothing of it for some hours.
+_COST = "sum(aws_cost_month_to_date_usd) or 0 * sum(aws_cost_last_month_usd)"
+# A month that is delivered again is read after all those that were not read yet.
+_COST_EXPORTED = (
+    f"({_COST}) and on () group(aws_spend_exporter_collector_last_success_timestamp_seconds"
+    '{collector="cost_export"})'
+)
 
 
 def find_program(*names: str) -> str | None:
@@ -299,13 +306,12 @@ class Stack:
         return grafana.check(self.urls["grafana"], configs.project_folder(), self._processes.wait_until)
 
     def _await_cost(self) -> None:
-        """Waits until cost is in Prometheus."""
+        """Waits until cost is in Prometheus; of an export, all of it."""
         self._progress.starting("cost in Prometheus")
 
         def probe() -> float | None:
             try:
-                # On the first of a month AWS has booked nothing of it for some hours.
-                result = self.query("sum(aws_cost_month_to_date_usd) or 0 * sum(aws_cost_last_month_usd)")
+                result = self.query(_COST_EXPORTED if self.options.is_exported else _COST)
             except DemoError:
                 return None
             return float(result[0]["value"][1]) if result else None

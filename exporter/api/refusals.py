@@ -95,7 +95,7 @@ def _of_list_prices(source: Source, cannot: Cannot) -> str:
         )
     if _is_exported(source):
         return (
-            "list prices are not known of these days: they were read from Cost Explorer, which has none; the data export"
+            "list prices are not known for these days: they were read from Cost Explorer, which has none; the data export"
             " has them from its first month on"
         )
     return f"list prices are not known from Cost Explorer, which has none: {_EXPORT}"
@@ -117,7 +117,7 @@ def _of_split_cost(source: Source, asked: Question, cannot: Cannot) -> str:
         )
     if _is_exported(source):
         return (
-            f"{names} {verb} not known of these days: they were read from Cost Explorer, which has no split cost; for later"
+            f"{names} {verb} not known for these days: they were read from Cost Explorer, which has no split cost; for later"
             f" ones, {_SWITCH_ON_SPLIT}"
         )
     return f"{names} {verb} not known from Cost Explorer, which has no split cost: {_EXPORT} and {_SWITCH_ON_SPLIT}"
@@ -129,7 +129,7 @@ def _not_available(missing: str) -> str:
     if missing == LIST:
         return (
             "list prices are not in the data export of these days: have its query select pricing_public_on_demand_cost"
-            f" (FOCUS: ListCost), at no price ({_DOCS})"
+            f" (FOCUS: ListCost), at no charge ({_DOCS})"
         )
     if missing == "split_cost":
         return f"no line of these days is split in the data export: {_SWITCH_ON_SPLIT}"

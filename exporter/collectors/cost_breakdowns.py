@@ -237,7 +237,7 @@ def _look_for_backfills(ctx: Ctx, target: Target) -> None:
     if _is_looked_at(ctx, _BACKFILLS, now):
         answers = _pages(ctx, target, "ListCostAllocationTagBackfillHistory")
         with ctx.ledger.transaction():
-            rewrites.add(ctx.ledger, rewrites.of_backfills(list(answers)))
+            rewrites.add(ctx.ledger, rewrites.of_backfills(answers))
             ctx.ledger.reads.mark_scan(_BACKFILLS, now)
 
 
@@ -252,7 +252,7 @@ def _look_at_categories(ctx: Ctx, target: Target) -> None:
         if found is None:
             if arns is None:
                 answers = _pages(ctx, target, "ListCostCategoryDefinitions")
-                arns = rewrites.arns_of(list(answers))
+                arns = rewrites.arns_of(answers)
             found = _definition(ctx, target, arns.get(name))
         if found is None:
             raise AwsError(Kind.INVALID_REQUEST, f"there is no cost category {name!r}")
@@ -274,14 +274,14 @@ def _definition(ctx: Ctx, target: Target, arn: str | None) -> rewrites.Definitio
     return rewrites.definition_of(answer)
 
 
-def _pages(ctx: Ctx, target: Target, operation: str) -> Iterator[dict[str, Any]]:
+def _pages(ctx: Ctx, target: Target, operation: str) -> list[dict[str, Any]]:
+    answers: list[dict[str, Any]] = []
     token: str | None = None
     for _ in range(_MOST_PAGES):
-        answer = _call(ctx, target, operation, {"NextToken": token} if token else {})
-        yield answer
-        token = answer.get("NextToken")
+        answers.append(_call(ctx, target, operation, {"NextToken": token} if token else {}))
+        token = answers[-1].get("NextToken")
         if not token:
-            return
+            return answers
     raise AwsError(Kind.MALFORMED_RESPONSE, f"{operation} has no end")
 
 

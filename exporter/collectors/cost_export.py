@@ -41,9 +41,9 @@ from exporter.exports.delivery.discovery import (
     open_bucket,
     refusal,
 )
+from exporter.exports.delivery.looks import Look, looks, remember_look
 from exporter.exports.delivery.manifest import legacy_manifest_key
 from exporter.exports.delivery.price import S3_READ_USD, decrypt_call
-from exporter.exports.looks import Look, looks, remember_look
 from exporter.exports.settings import FOCUS, CostExportSettings
 from exporter.exports.sums import comparison, families
 from exporter.exports.sums.commitments import render_commitments

@@ -63,7 +63,7 @@ def answer(ledger: Ledger, question: Question) -> Answer:
 
 
 def _refused(question: Question) -> Cannot | None:
-    """Why no source can answer a question of list prices or split cost, whatever is stored."""
+    """Why no source can ever answer a question about list prices or split cost."""
     if question.split_keys:
         if question.dimensions or "service" in question.subjects or HOUR in question.by:
             return Cannot("split_alone")

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from exporter.core.moments import month_start
 from exporter.cost.refresh_plan import CostPart
 from exporter.cube.months import CubeMonths
-from exporter.exports.looks import forget_looks
+from exporter.exports.delivery.looks import forget_looks
 from exporter.exports.sums.tables import MonthSums, replace_month
 from exporter.ledger.file import Ledger
 from exporter.ledger.pending import Origin, PendingRead

@@ -22,9 +22,9 @@ from exporter.exports.account_names import account_names
 from exporter.exports.athena.month import AthenaEngine
 from exporter.exports.delivery.bucket import ChangedError, ExportBucket, MissingError, StoredObject
 from exporter.exports.delivery.discovery import FoundExport
+from exporter.exports.delivery.looks import Look, remember_look
 from exporter.exports.delivery.manifest import MOST_BYTES, Manifest, manifest_of, read_manifest
 from exporter.exports.folding import FoldError, FoldResult, FoldSettings, MonthFold
-from exporter.exports.looks import Look, remember_look
 from exporter.exports.month_commit import DIMENSIONS, FoldedMonth, commit_month
 from exporter.ledger.file import Ledger
 

@@ -329,7 +329,7 @@ MIGRATIONS = (
     CREATE TABLE history_hours (hour INTEGER PRIMARY KEY, read_at INTEGER NOT NULL)
     """,
     # Where the cost of a day is from, and its cost types; NULL: Cost Explorer, which has all five. The months that an
-    # export was looked at for (exporter/exports/looks.py).
+    # export was looked at for (exporter/exports/delivery/looks.py).
     """
     ALTER TABLE days ADD COLUMN source TEXT;
     ALTER TABLE days ADD COLUMN cost_types TEXT;

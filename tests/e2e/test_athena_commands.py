@@ -64,7 +64,7 @@ def test_check_says_what_a_query_may_cost(aws: SimulatedAws, tmp_path: Path) -> 
         ({"cutoff": None}, {}, "no limit for the bytes that a query scans: set BytesScannedCutoffPerQuery"),
         ({"enabled": False}, {}, "the workgroup costs of Athena is disabled"),
         ({"output": ""}, {}, "no query result location: set one there, or `athena.results`"),
-        ({"managed_results": True}, {}, "keeps results by itself: give it a query result location in S3"),
+        ({"managed_results": True}, {}, "manages query results: set a query result location in S3 instead"),
         ({}, {"workgroup": "others"}, "WorkGroup others is not found"),
     ],
     ids=["no limit", "disabled", "no results", "managed results", "none"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -141,6 +143,61 @@ def test_a_month_is_first_read_at_noon_of_the_1st_and_nothing_of_it_is_served_un
     finally:
         client.close()
         ledger.close()
+
+
+class Watch(Meter):
+    """Each request finds the ledger free: others of its account, that wait for it, would wait for ever to be charged."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], datetime]) -> None:
+        unlimited = CeilingSettings(cost=Ceiling(day=None, month=None))
+        super().__init__(ledger.charges, unlimited, clock, CollectorRegistry())
+        self._ledger = ledger
+        self.held: dict[str, bool] = {}
+        """Whether the ledger was held when an operation was asked for."""
+
+    def before(
+        self, service: str, operation: str, params: Mapping[str, object], budget: str | None = None
+    ) -> None:
+        found = threading.Event()
+
+        def read() -> None:
+            with self._ledger.connection():
+                found.set()
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        self.held[operation] = not found.wait(5) or self.held.get(operation, False)
+        super().before(service, operation, params, budget)
+
+
+def test_no_request_is_made_while_the_ledger_is_held(make_aws: MakeAws, tmp_path: Path) -> None:
+    now = datetime(2026, 5, 17, 12, 30, tzinfo=UTC)
+    aws = make_aws(now=now, accounts=3, services=3)
+    payer = Account(aws.payer_id, "management")
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    meter = Watch(ledger, aws.clock.now)
+    client = Aws(meter, endpoint_url=aws.url, simulated=True)
+    context: Context[Any] = Context(
+        aws=client,
+        ledger=ledger,
+        clock=aws.clock.now,
+        accounts={payer.id: payer},
+        settings=CostBreakdownsSettings(
+            by=("region",), tags=("team",), cost_categories=("CostCenter",), history_months=1
+        ),
+        sections=Sections(cost.CostSettings()),
+    )
+    try:
+        cost_breakdowns.collect(context, Target(payer.id, payer.name, "us-east-1"))
+    finally:
+        client.close()
+        ledger.close()
+    looks = (
+        "ListCostAllocationTagBackfillHistory",
+        "ListCostCategoryDefinitions",
+        "DescribeCostCategoryDefinition",
+    )
+    assert meter.held == dict.fromkeys((*looks, "GetCostAndUsage"), False)
 
 
 def test_values_beyond_the_limit_are_other_and_the_total_stays(make_aws: MakeAws, tmp_path: Path) -> None:

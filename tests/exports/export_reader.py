@@ -60,6 +60,7 @@ class Reader:
             Meter(self.ledger.charges, unlimited, aws.clock.now, CollectorRegistry()),
             endpoint_url=aws.url,
             simulated=True,
+            read_timeout=120,  # the first request writes a whole export
             backoff=Backoff(first=0.001, longest=0.001),
         )
         self.commits = 0

@@ -1,4 +1,4 @@
-"""An export that takes months over from Cost Explorer is compared with it on the way, by service and at no price."""
+"""An export that takes months over from Cost Explorer is compared with it on the way, by service and at no charge."""
 
 from __future__ import annotations
 

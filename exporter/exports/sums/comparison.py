@@ -1,6 +1,6 @@
 """What both sources have of a month, by service: how far cost differs where an export takes over from Cost Explorer.
 
-A month is compared at no price where the export replaces days that the ledger has from Cost Explorer, and for one
+A month is compared at no charge where the export replaces days that the ledger has from Cost Explorer, and for one
 request by `doctor --compare-month`, which leaves what it found beside the ledger for the running exporter.
 """
 

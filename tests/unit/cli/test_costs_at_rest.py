@@ -250,12 +250,12 @@ JANUARY = ("--from", "2026-01-01", "--to", "2026-01-31")
     [
         (
             ("--by", "namespace"),
-            "namespace is not known of these days: they were read from Cost Explorer, which has no split cost; for later"
+            "namespace is not known for these days: they were read from Cost Explorer, which has no split cost; for later"
             " ones, switch on split cost allocation data in the billing preferences",
         ),
         (
             ("--cost-type", "list"),
-            "list prices are not known of these days: they were read from Cost Explorer, which has none; the data export"
+            "list prices are not known for these days: they were read from Cost Explorer, which has none; the data export"
             " has them from its first month on",
         ),
     ],

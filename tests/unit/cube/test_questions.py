@@ -568,7 +568,7 @@ def test_any_question_equals_a_sum_by_hand(found: list[Line], asked: Question, e
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @settings(max_examples=1500, deadline=None)
 @given(found=drawn_lines, asked=questions(), exports=st.sets(st.sampled_from(MONTHS)))
 def test_many_questions_equal_a_sum_by_hand(found: list[Line], asked: Question, exports: set[date]) -> None:

@@ -17,7 +17,7 @@ from exporter.core.moments import days_between
 from exporter.cost.commitments import Commitment, keep
 from exporter.cost.settings import CostSettings
 from exporter.declarations.sections import Sections
-from exporter.exports.looks import Look, remember_look
+from exporter.exports.delivery.looks import Look, remember_look
 from exporter.exports.sums.commitments import render_commitments
 from exporter.ledger.file import Ledger
 
