@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from lines_of_months import Line, commit_ledger
 
 from exporter.core.moments import days_between
 from exporter.cube import hours as cube_hours
+from exporter.cube.answering import answer
 from exporter.cube.months import CubeMonths
+from exporter.cube.question import Question
 from exporter.exports.giving_up import give_up_export
 from exporter.exports.sums.families import Periods, periods, render
 from exporter.exports.sums.tables import WHOLE_MONTH, list_costs, resource_costs, split_costs
@@ -242,3 +245,16 @@ def test_an_hour_of_another_month_says_nothing_of_that_month(ledger: Ledger) -> 
         april - hour: 4 * USD,
         **{at: round(usd * USD) for at, usd in known.items()},
     }
+
+
+def test_a_charge_in_advance_makes_no_zero_of_the_days_before_it(ledger: Ledger) -> None:
+    renewal = Row(day=date(2026, 3, 31), service="Amazon Registrar", usd=12)
+    commit(ledger, [*month_of(MARCH, date(2026, 3, 13)), renewal], NOW)
+    asked = Question(date(2026, 3, 11), date(2026, 4, 1), ("day",), {}, "unblended")
+    found = answer(ledger, asked)
+    assert dict(found.costs) == {
+        (day,): usd * USD for day, usd in (("2026-03-11", 1), ("2026-03-12", 1), ("2026-03-31", 12))
+    }
+    assert found.missing == list(days_between(date(2026, 3, 13), date(2026, 3, 31)))
+    by_region = answer(ledger, replace(asked, by=("day", "region")))
+    assert (sum(by_region.costs.values()), by_region.missing) == (14 * USD, found.missing)
