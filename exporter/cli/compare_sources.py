@@ -23,7 +23,7 @@ from exporter.aws.settings import make_aws
 from exporter.cli.finding import CheckFinding
 from exporter.collectors.cost import COLLECTOR as COST
 from exporter.config.model import Config
-from exporter.core.amounts import AMOUNTS, Units
+from exporter.core.amounts import AMOUNTS, CostTypeNotAvailableError, Units
 from exporter.core.moments import days_between, month_start, utc_now
 from exporter.core.money import sum_to_units, to_usd
 from exporter.cube.months import CubeMonth, CubeMonths
@@ -60,6 +60,8 @@ def compare_sources(config: Config, month: date) -> Iterator[CheckFinding]:
             yield from _differences(config, ledger, charges, held)
     except AwsError as error:
         yield _found(str(error), error.kind, advice(error))
+    except CostTypeNotAvailableError as error:
+        yield _found(str(error), "not compared", "set collectors.cost.cost_type to one of these")
     except (OSError, sqlite3.Error) as error:
         yield _found(f"the ledger cannot be read: {error}", "ledger", "see data_dir")
 

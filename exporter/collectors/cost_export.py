@@ -197,10 +197,10 @@ def _why_missing(
     now = ctx.clock()
     held = CubeMonths(ctx.ledger).all().get(month)
     where = f"s3://{found.bucket}/{found.folder}"
-    if held is not None and held.source == "data_export":
+    if held is not None and held.source == "data_export" and held.details["export"] == found.name:
         return f"the manifest is gone from {where}/metadata/"
     if month != month_start(now.date()):
-        return None  # before the export was made
+        return None  # before the export was made, perhaps of another one, whose months are kept
     try:
         bucket.look(legacy_manifest_key(found.prefix, found.name, month))
     except (MissingError, AwsError):

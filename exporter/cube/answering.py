@@ -110,7 +110,7 @@ class _Answering:
         found.cannot = self._cannot()
         found.days.sort()
         found.missing.sort()
-        if found.days and not found.costs and not found.has_other:
+        if found.days and not found.has_other:
             self._check_values()
         return found
 
@@ -280,9 +280,12 @@ class _Answering:
                     self._answer.add_other(units)
 
     def _check_values(self) -> None:
-        """Raise ValueError for a filter by a value that does not exist: most likely a typo, not a cost of 0."""
+        """Raise ValueError for a filter by a value that does not exist: most likely a typo, not a cost of 0.
+
+        Where there is cost, the only value of a filter exists.
+        """
         for name, wanted in self._question.where.items():
-            if name in SUBJECTS:
+            if name in SUBJECTS or (self._answer.costs and len(wanted) == 1):
                 continue
             known = (
                 frozenset() if name in SPLIT_KEYS else values.known_keys(self._ledger, parse_dimension(name))
@@ -290,6 +293,8 @@ class _Answering:
             files = [path for path, _ in self._files]
             without = lines.unknown(files, [name])
             known |= lines.values([path for path in files if path not in without], name)
+            if len(known) >= lines.MOST_GROUPS:
+                continue  # more than are compared
             for value in sorted(wanted - known):
                 near = difflib.get_close_matches(value, known, n=1)
                 hint = f"; did you mean {near[0]}?" if near and near[0] else ""

@@ -11,6 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -153,9 +154,12 @@ class CubeMonths:
 
     def size_bytes(self) -> int:
         """The size of all files of the cube."""
-        if not self.folder.is_dir():
-            return 0
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        size = 0
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                with suppress(FileNotFoundError):  # of a month that was replaced just now
+                    size += Path(folder, name).stat().st_size
+        return size
 
 
 def known_splits(months: Mapping[date, CubeMonth]) -> dict[date, tuple[date, date]]:

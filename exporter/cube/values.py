@@ -156,12 +156,15 @@ def _numbers(ledger: Ledger, read: CubeRead, keys: Collection[tuple[str, str]]) 
             "INSERT OR IGNORE INTO cube_keys (dimension, account_id, service, value) VALUES (?, ?, ?, ?)",
             [(name, *_places(read.beside, subject), value) for subject, value in sorted(keys)],
         )
-        column = _column(read.beside)
-        rows = db.execute(
-            f"SELECT id, {column}, value FROM cube_keys WHERE dimension = ? AND {column} != ''",  # noqa: S608
-            (name,),
-        )
-        return {(subject, value): number for number, subject, value in rows}
+        # One by one: of resources there are far more than a read has, and they only grow.
+        return {
+            (subject, value): number
+            for subject, value in keys
+            for (number,) in db.execute(
+                "SELECT id FROM cube_keys WHERE dimension = ? AND account_id = ? AND service = ? AND value = ?",
+                (name, *_places(read.beside, subject), value),
+            )
+        }
 
 
 def _column(beside: Beside) -> str:

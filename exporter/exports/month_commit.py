@@ -71,7 +71,7 @@ def commit_month(
     result = folded.result
     months = CubeMonths(ledger)
     with closing(_connect(folded.folder)) as db, ledger.transaction():
-        days = _days(ledger, months, folded)
+        days = _days(ledger, months, folded, db)
         lines = _Lines(db, result.paths["lines"], days)
         replaced = replaced_days(ledger, days, folded.delivered_at)
         _commit_cost(ledger, lines, folded, days)
@@ -116,16 +116,25 @@ def commit_month(
     months.remove_superseded()
 
 
-def _days(ledger: Ledger, months: CubeMonths, folded: FoldedMonth) -> dict[date, bool]:
-    """The days that the export answers for, with whether the bill may still change."""
+def _days(
+    ledger: Ledger, months: CubeMonths, folded: FoldedMonth, db: DuckDBPyConnection
+) -> dict[date, bool]:
+    """The days that the export answers for, with whether the bill may still change.
+
+    As with Cost Explorer, the day of the delivery is known as far as it has been charged. Of later days, only those with a
+    line are, such as a renewal that is charged in advance: the others are not known yet, and do not cost nothing.
+    """
     month = folded.month
     end = month_start(month, -1)
-    first, last = folded.result.days or (month, month - _DAY)
-    # As with Cost Explorer, the day of the delivery is known as far as it has been charged.
-    covered = min(max(last, folded.delivered_at.date(), month), end - _DAY)
+    first = folded.result.days[0] if folded.result.days else month
+    covered = min(max(folded.delivered_at.date(), month), end - _DAY)
     start = _first_day(ledger, months, month, min(max(first, month), covered + _DAY))
+    ahead = db.execute(
+        "SELECT DISTINCT day FROM read_parquet($path) WHERE day > $covered ORDER BY day",
+        {"path": str(folded.result.paths["lines"]), "covered": covered},
+    ).fetchall()
     is_final = folded.delivered_at >= start_of_day(end + timedelta(days=BILL_IS_FINAL_ON - 1))
-    return dict.fromkeys(days_between(start, covered + _DAY), not is_final)
+    return dict.fromkeys([*days_between(start, covered + _DAY), *(day for (day,) in ahead)], not is_final)
 
 
 def _first_day(ledger: Ledger, months: CubeMonths, month: date, first_line: date) -> date:
@@ -206,10 +215,12 @@ def _commit_hours(
     path = folded.result.paths.get("hours")
     if path is None or not folded.result.hourly:
         return
-    first = now.replace(minute=0, second=0, microsecond=0) - hours.HOURS_KEPT
+    start = max(now.replace(minute=0, second=0, microsecond=0) - hours.HOURS_KEPT, start_of_day(folded.month))
+    end = start_of_day(month_start(folded.month, -1))  # a line of a later hour says nothing of its month
     rows = db.execute(
-        f"SELECT hour, account_id, service, {', '.join(AMOUNTS)} FROM read_parquet($path) WHERE hour >= $first",  # noqa: S608
-        {"path": str(path), "first": first.replace(tzinfo=None)},
+        f"SELECT hour, account_id, service, {', '.join(AMOUNTS)} FROM read_parquet($path)"  # noqa: S608
+        " WHERE hour >= $start AND hour < $end",
+        {"path": str(path), "start": start.replace(tzinfo=None), "end": end.replace(tzinfo=None)},
     ).fetchall()
     costs: dict[hours.HourKey, values.AnyUnits] = {
         (hour.replace(tzinfo=UTC), account_id, service): tuple(units)
@@ -218,7 +229,6 @@ def _commit_hours(
     if not costs:
         return
     last = max(hour for hour, _, _ in costs)
-    start = max(first, start_of_day(folded.month))
     read = [start + timedelta(hours=number) for number in range((last - start) // timedelta(hours=1) + 1)]
     hours.commit(ledger, "data_export", folded.delivered_at, read, costs, cost_changes=days)
 

@@ -30,6 +30,7 @@ _NEVER = "1TB"
 _FILES_A_CHECKPOINT = 5  # what is not written stays in memory, and each checkpoint costs a little
 _SHARE_OF_DATABASE = 0.8  # of the memory: Python and what DuckDB does not count take the rest
 _CURRENCY = "USD"
+_USAGE = ("Usage", *COVERED)
 _FORMATS = {"cur2": CUR2, "focus_1_0": FOCUS, "focus_1_2": FOCUS}
 
 
@@ -157,7 +158,8 @@ class MonthTables:
             costs[line_type or ""] += units or 0
             days = self.days or (first.date(), last.date())
             self.days = (min(days[0], first.date()), max(days[1], last.date()))
-            self.hourly = self.hourly or hour > 0
+            # A fee or a refund has the time of its purchase in an export of days, too.
+            self.hourly = self.hourly or (hour > 0 and line_type in _USAGE)
             self.has_split = self.has_split or split
         for line_type, count in line_types.items():
             before = self.line_types.get(line_type, (0, 0))

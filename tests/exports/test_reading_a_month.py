@@ -277,6 +277,23 @@ def test_another_choice_of_keys_reads_the_month_again(make_aws: MakeAws, tmp_pat
         assert not (month.folder or tmp_path).exists()
 
 
+def test_months_of_a_former_export_are_kept_without_a_failure(make_aws: MakeAws, tmp_path: Path) -> None:
+    """A new export begins with its own month: what the one before delivered is not missing from it."""
+    aws = make_aws(now=NOON)
+    create(aws, months=1)
+    with reading(aws, tmp_path) as reader:
+        reader.read()
+        february = reader.cost(FEBRUARY, MARCH, "unblended")
+    aws.clock.set(NOON + DAY)
+    create(aws, name="second", months=0)
+    with reading(aws, tmp_path, export="second") as reader:
+        reader.read()
+        assert reader.cost(FEBRUARY, MARCH, "unblended") == february
+        assert success(reader) == {"2026-02": 1, "2026-03": 1}
+        held = [reader.month(month) for month in (FEBRUARY, MARCH)]
+        assert [month and month.details["export"] for month in held] == ["cost", "second"]
+
+
 def test_a_month_whose_files_are_gone_is_read_again(make_aws: MakeAws, tmp_path: Path) -> None:
     aws = make_aws(now=NOON)
     create(aws)

@@ -126,6 +126,9 @@ def command(
 
     From the running exporter or its ledger, at no cost.
     """
+    for text in tags:
+        if "=" not in text:
+            raise click.UsageError(f"--tag: found {text!r}, expected a key and a value, e.g. {text}=web")
     config = load(config_path)
     refresh_if_live(config, "cost", url, live=live, yes=yes)
     first, last = _range(utc_now(), days, hours, start, end)
@@ -147,7 +150,7 @@ def command(
             "by": by or None,
             "where": filters,
             "cost_type": cost_type,
-            "limit": None if output == Format.TABLE else _MOST_ROWS,
+            "limit": top or (None if output == Format.TABLE else _MOST_ROWS),
         },
         url,
     )
@@ -180,7 +183,6 @@ def _print(found: CommandAnswer, output: str, top: int | None) -> None:
     rows = data["rows"]
     if set(by) <= _TIMES:
         rows = sorted(rows, key=lambda row: [row[key] for key in by])
-    shown = rows[:top] if top else rows
     columns = [_column(key) for key in by]
     if "account" in by:
         columns.insert(by.index("account") + 1, account_id_column())
@@ -190,15 +192,14 @@ def _print(found: CommandAnswer, output: str, top: int | None) -> None:
         columns.append(money("unused_usd", "Unused"))
     emit(
         output,
-        {**data, "rows": shown},
-        shown,
+        {**data, "rows": rows},
+        rows,
         columns,
         title=f"{_amounts(data['cost_type'], is_split=is_split)}, {data['start']} to {data['end']} UTC",
         footer={by[0]: "Total", "usd": data["total_usd"], "unused_usd": data["total_unused_usd"]},
     )
-    more = len(rows) - len(shown) + data["rows_left_out"]
-    if more and (output == Format.TABLE or data["rows_left_out"]):
-        narrow = " Filters, fewer days or fewer keys show all." if data["rows_left_out"] else ""
+    if (more := data["rows_left_out"]) and (output == Format.TABLE or top is None):
+        narrow = "" if top else " Filters, fewer days or fewer keys show all."
         note(f"{more} more rows; the total is of all of them.{narrow}")
     if data["missing_days"]:
         missing = data["missing_days"]
@@ -218,7 +219,7 @@ def _print(found: CommandAnswer, output: str, top: int | None) -> None:
 def _amounts(cost_type: str, *, is_split: bool) -> str:
     if cost_type == LIST:
         return "Usage at list prices"
-    return f"{cost_type.capitalize()} {'split cost' if is_split else 'cost'}"
+    return f"{cost_type.replace('_', ' ').capitalize()} {'split cost' if is_split else 'cost'}"
 
 
 def _column(key: str) -> Column:

@@ -145,6 +145,19 @@ def test_top_says_how_many_rows_are_left_out(folder: Path) -> None:
     assert "4 more rows; the total is of all of them." in result.stderr
 
 
+def test_top_has_the_most_expensive_rows_also_of_times_and_counts_the_rest(folder: Path) -> None:
+    days = ("--by", "month", "--from", "2026-03-01", "--to", "2026-04-15", "--top", "1", "--json")
+    data = json.loads(typed(*days).stdout)
+    assert [(row["month"], row["usd"]) for row in data["rows"]] == [("2026-04", "10.0000000000")]
+    assert (data["rows_left_out"], data["usd_left_out"]) == (1, "5.0000000000")
+    assert data["total_usd"] == "15.0000000000"
+
+
+def test_a_tag_without_a_value_is_refused_by_the_name_of_its_option(folder: Path) -> None:
+    refused = typed("--tag", "team", code=2)
+    assert "--tag: found 'team', expected a key and a value, e.g. team=web" in refused.stderr
+
+
 def test_what_may_be_in_other_is_said(folder: Path) -> None:
     ledger = Ledger(Path("data/ledger.sqlite"))
     may = date(2026, 5, 1)

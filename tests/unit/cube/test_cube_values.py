@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -202,3 +203,24 @@ def test_an_export_itself_tells_untagged_from_a_tag_that_was_not_active() -> Non
         found = CubeRead(TEAM, "account", NOW, "data_export", {old: 0}, {(old, "A", ""): five(1)})
         values.commit(ledger, found, 100)
         assert held(ledger, TEAM) == {(old, "A", ""): 1}
+
+
+def test_a_read_takes_no_memory_for_the_keys_of_others() -> None:
+    """Resources come and go: those that were ever seen only grow, and a read has few of them."""
+    number = 20_000
+    with new_ledger() as ledger:
+        seen = ((f"i-{each:017x}",) for each in range(number))
+        with ledger.transaction() as db:
+            db.executemany("INSERT INTO cube_keys VALUES (NULL, 'region', 'a', '', ?)", seen)
+        put(ledger, {(TODAY, "a", "warm"): 1}, [TODAY])
+        tracemalloc.start()
+        try:
+            put(ledger, {(TODAY, "a", "i-new"): 1, (TODAY, "a", f"i-{1:017x}"): 2}, [TODAY])
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < 20 * number, "bytes: not one a key"
+        assert values.sums(ledger, REGION, "account", TODAY, TODAY + DAY, "unblended") == {
+            (None, "a", "i-new"): 1,
+            (None, "a", f"i-{1:017x}"): 2,
+        }

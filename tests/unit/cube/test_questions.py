@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 import threading
 from collections import Counter
@@ -221,6 +223,15 @@ def test_a_misspelt_value_is_no_zero(ledger: Ledger) -> None:
     with pytest.raises(ValueError, match=r"region: found 'eu-wst-1', expected .*; did you mean eu-west-1\?"):
         ask(ledger, region="eu-wst-1")
     assert ask(ledger, region="us-east-1", charge_type="Credit") == {}, "both are there, and nothing is both"
+
+
+def test_a_misspelt_value_beside_a_right_one_is_no_zero(ledger: Ledger) -> None:
+    commit_export(ledger, OCT, LINES_OF_OCTOBER)
+    asked = Question(OCT, NOV, (), {"region": frozenset({"eu-west-1", "us-east-1"})}, "unblended")
+    assert answer(ledger, asked).costs == {(): 26}
+    asked = replace(asked, where={"region": frozenset({"eu-west-1", "us-esat-1"})})
+    with pytest.raises(ValueError, match=r"region: found 'us-esat-1', expected .*; did you mean us-east-1\?"):
+        answer(ledger, asked)
 
 
 @pytest.mark.parametrize(
@@ -562,3 +573,25 @@ def test_any_question_equals_a_sum_by_hand(found: list[Line], asked: Question, e
 @given(found=drawn_lines, asked=questions(), exports=st.sets(st.sampled_from(MONTHS)))
 def test_many_questions_equal_a_sum_by_hand(found: list[Line], asked: Question, exports: set[date]) -> None:
     check_any(found, asked, exports)
+
+
+def test_the_size_of_the_cube_is_known_while_a_month_is_replaced(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit_export(ledger, OCT, LINES_OF_OCTOBER)
+    months = CubeMonths(ledger)
+    size = months.size_bytes()
+    old = months.folder / "2026-09-old"
+    old.mkdir()
+    (old / LINES).write_bytes(b"lines")
+    assert months.size_bytes() == size + 5
+    walk = os.walk
+
+    def replaced(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for found in walk(folder):
+            if found[0] == str(old):
+                shutil.rmtree(old)  # as another thread does, between the list and the look
+            yield found
+
+    monkeypatch.setattr(os, "walk", replaced)
+    assert months.size_bytes() == size

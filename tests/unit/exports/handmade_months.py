@@ -82,10 +82,14 @@ def commit(
     *,
     pods: Iterable[Pod] = (),
     uses: Iterable[Use] = (),
+    hours: Mapping[datetime, float] | None = None,
     cost_types: Collection[str] = COST_TYPES,
     unknown: Collection[str] = (),
 ) -> None:
-    """The month of the rows, delivered at `now`; columns of `unknown` and of other cost types are NULL."""
+    """The month of the rows, delivered at `now`; columns of `unknown` and of other cost types are NULL.
+
+    `hours` has the USD of account A by hour.
+    """
     month = rows[0].day.replace(day=1)
     folder = CubeMonths(ledger).new_folder(month)
     lines = [_line(row, cost_types, unknown) for row in rows]
@@ -105,6 +109,13 @@ def commit(
     ]  # fmt: skip
     if commitments:
         paths["commitments"] = _write(folder / "commitments.parquet", commitments)
+    by_hour = [
+        {"hour": hour.replace(tzinfo=None), "account_id": A, "service": Row(day=month).service,
+         **dict.fromkeys(AMOUNTS, _units(usd))}
+        for hour, usd in (hours or {}).items()
+    ]  # fmt: skip
+    if by_hour:
+        paths["hours"] = _write(folder / "hours.parquet", by_hour)
     days = [row.day for row in rows]
     result = FoldResult(
         rows=len(rows),
@@ -117,7 +128,7 @@ def commit(
         tags_seen=(),
         unknown_dimensions=tuple(unknown),
         days=(min(days), max(days)),
-        hourly=False,
+        hourly=bool(by_hour),
         paths=paths,
     )
     folded = FoldedMonth(
@@ -150,8 +161,8 @@ def _line(row: Row, cost_types: Collection[str], unknown: Collection[str]) -> di
 
 def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     def kind(name: str) -> str:
-        if name == "day":
-            return "DATE"
+        if name in ("day", "hour"):
+            return "DATE" if name == "day" else "TIMESTAMP"
         return (
             "BIGINT"
             if name in COST_TYPES or name.endswith("cost") or name in ("used", "unused")

@@ -191,6 +191,17 @@ def test_a_daily_export_has_no_hours(tmp_path: Path):
     assert (set(result.paths), result.hourly) == ({"lines"}, False)
 
 
+def test_the_time_of_a_purchase_makes_no_hours_of_days(tmp_path: Path):
+    """Otherwise a whole day would be the cost of its first hour, and all others zero."""
+    bought = datetime(2026, 11, 5, 14, 23, 11, tzinfo=UTC)
+    lines = (
+        line(unblended=1.0),
+        *(line(type=kind, start=bought, unblended=9.0) for kind in ("Fee", "Refund")),
+    )
+    result = folded(tmp_path, *lines, hours_from=date(2026, 11, 1))
+    assert (set(result.paths), result.hourly) == ({"lines"}, False)
+
+
 def test_cost_of_another_month_is_cost_of_the_bill_that_it_is_on(tmp_path: Path):
     result = folded(tmp_path, line(type="Refund", start=datetime(2026, 9, 3, tzinfo=UTC), unblended=-1.0))
     assert by(result, "day") == {date(2026, 11, 1): -USD}

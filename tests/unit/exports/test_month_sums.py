@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from handmade_months import COST_TYPES, A, B, Pod, Row, by_family, commit, view
+from handmade_months import COST_TYPES, USD, A, B, Pod, Row, by_family, commit, view
 from lines_of_months import Line, commit_ledger
 
 from exporter.core.moments import days_between
+from exporter.cube import hours as cube_hours
+from exporter.cube.answering import answer
 from exporter.cube.months import CubeMonths
+from exporter.cube.question import Question
 from exporter.exports.giving_up import give_up_export
 from exporter.exports.sums.families import Periods, periods, render
 from exporter.exports.sums.tables import WHOLE_MONTH, list_costs, resource_costs, split_costs
@@ -225,3 +229,32 @@ def test_the_way_back_to_cost_explorer_keeps_nothing(ledger: Ledger) -> None:
     assert split_costs(ledger, MARCH, WHOLE_MONTH) == []
     assert list_costs(ledger, MARCH) == []
     assert served(ledger) == {}
+
+
+def test_an_hour_of_another_month_says_nothing_of_that_month(ledger: Ledger) -> None:
+    """A line of March's bill may be of April; the hours of April that are known stay, and none is taken for zero."""
+    april, now = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 4, 3, tzinfo=UTC)
+    hour = timedelta(hours=1)
+    known = {april: 5.0, april + hour: 6.0}
+    commit(ledger, month_of(april.date(), date(2026, 4, 2)), now, hours=known)
+    of_march = {april - hour: 4.0, april + hour: 1.0, april + 3 * hour: 1.0}
+    commit(ledger, month_of(MARCH, april.date()), now, hours=of_march)
+    start, end = april - hour, april + 24 * hour
+    assert set(cube_hours.read_hours(ledger, start, end)) == {april - hour, *known}
+    assert {at: units for (at, _, _), units in cube_hours.sums(ledger, start, end, "unblended").items()} == {
+        april - hour: 4 * USD,
+        **{at: round(usd * USD) for at, usd in known.items()},
+    }
+
+
+def test_a_charge_in_advance_makes_no_zero_of_the_days_before_it(ledger: Ledger) -> None:
+    renewal = Row(day=date(2026, 3, 31), service="Amazon Registrar", usd=12)
+    commit(ledger, [*month_of(MARCH, date(2026, 3, 13)), renewal], NOW)
+    asked = Question(date(2026, 3, 11), date(2026, 4, 1), ("day",), {}, "unblended")
+    found = answer(ledger, asked)
+    assert dict(found.costs) == {
+        (day,): usd * USD for day, usd in (("2026-03-11", 1), ("2026-03-12", 1), ("2026-03-31", 12))
+    }
+    assert found.missing == list(days_between(date(2026, 3, 13), date(2026, 3, 31)))
+    by_region = answer(ledger, replace(asked, by=("day", "region")))
+    assert (sum(by_region.costs.values()), by_region.missing) == (14 * USD, found.missing)
