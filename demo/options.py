@@ -62,7 +62,8 @@ class Options:
             *("--seed", str(self.seed)),
             *("--days", str(self.days)),
             *("--groups-per-page", str(self.groups_per_page)),
-            *(("--export", EXPORT_NAME) if self.is_exported else ()),
+            # With the charges of each kind of line, both sources name the same services.
+            *(("--export", EXPORT_NAME, "--varied-charges") if self.is_exported else ()),
             *(("--inventory-resources",) if self.is_exported and self.inventory else ()),
         ]
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.aws.cost_explorer import USAGE_RECORD_TYPES
 from exporter.cube.dimensions import MARKETPLACE
+from exporter.cube.no_extensions import NO_EXTENSIONS
 from exporter.cube.question import COST_TYPES, LIST, SPLIT_COSTS
 
 if TYPE_CHECKING:
@@ -188,9 +189,7 @@ def _opened(files: Sequence[Path], seconds: float) -> Iterator[DuckDBPyConnectio
             "memory_limit": _MEMORY,
             "threads": _THREADS,
             "temp_directory": "",
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "allow_community_extensions": False,
+            **NO_EXTENSIONS,
             "preserve_insertion_order": False,
         },
     )

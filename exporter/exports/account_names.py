@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+from exporter.cube.no_extensions import NO_EXTENSIONS
 from exporter.exports.fold_settings import Table
 
 COLUMNS: dict[Table, tuple[str, str, str]] = {
@@ -22,8 +23,15 @@ def account_names(path: Path, table: Table) -> dict[str, str]:
     import duckdb
 
     account, name, start = COLUMNS[table]
-    with closing(duckdb.connect(config={"memory_limit": _MEMORY, "threads": 1})) as db:
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": _MEMORY,
+        "threads": 1,
+        **NO_EXTENSIONS,
+    }
+    with closing(duckdb.connect(config=config)) as db:
         try:
+            db.execute("SET allowed_paths = ?", [[str(path)]])
+            db.execute("SET enable_external_access = false")
             rows = db.execute(
                 f"SELECT {account}, max_by({name}, {start}) FROM read_parquet(?)"  # noqa: S608 # known columns
                 f" WHERE {name} <> '' GROUP BY ALL",

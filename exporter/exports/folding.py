@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
+from exporter.core.work_folders import work_folder
 from exporter.exports.fold_settings import FoldResult, FoldSettings, Table
 
 __all__ = ["FoldError", "FoldResult", "FoldSettings", "MonthFold", "Table"]
@@ -35,7 +33,6 @@ _ENVIRONMENT = (
     "VIRTUAL_ENV",
 )
 _PREFIX = "fold-"
-_LOCK = "lock"
 _ERRORS = "errors"
 _SHOWN = 300  # characters of what a dying process has said
 _SECONDS_TO_END = 10
@@ -56,7 +53,7 @@ class MonthFold:
         self._settings = settings
         self._process: subprocess.Popen[str] | None = None
         self._folder = Path()
-        self._lock: IO[str] | None = None
+        self._work = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         """Start the process; FoldError if it does not start."""
@@ -64,12 +61,7 @@ class MonthFold:
             raise FoldError(
                 "The month was not folded: duckdb is missing; pip install 'aws-spend-exporter[export]'"
             )
-        spill = self._settings.spill
-        spill.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(spill)
-        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=spill))
-        self._lock = (self._folder / _LOCK).open("w", encoding="ascii")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._folder = self._work.enter_context(work_folder(self._settings.spill, _PREFIX))
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         try:
             with (self._folder / _ERRORS).open("w", encoding="utf-8") as errors:
@@ -172,20 +164,4 @@ class MonthFold:
             process.kill()
             with contextlib.suppress(BrokenPipeError), process:  # closes the pipes and waits
                 pass
-        if self._lock is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._lock.close()
-            self._lock = None
-
-
-def _remove_left_over(spill: Path) -> None:
-    """Remove the folders of folds that were killed together with their parent: no one holds their locks."""
-    for folder in spill.glob(f"{_PREFIX}*"):
-        try:
-            with (folder / _LOCK).open("a", encoding="ascii") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except BlockingIOError:
-            continue  # a fold of another month
-        except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
+        self._work.close()

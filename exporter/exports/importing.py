@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.core.moments import Clock, month_start
+from exporter.core.work_folders import work_folder
 from exporter.cube.dimensions import Dimension
 from exporter.cube.months import CubeMonths
 from exporter.exports.account_names import account_names
@@ -231,8 +231,6 @@ class MonthImporter:
     def _work_folder(self, files: Sequence[StoredObject]) -> Iterator[Path]:
         spill = self.settings.spill
         spill.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in spill.glob(f"{_PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
         needed = max((file.size for file in files), default=0) + _SPARE_BYTES
         free = shutil.disk_usage(spill).free
         if free < needed:
@@ -240,8 +238,8 @@ class MonthImporter:
                 Kind.LEDGER,
                 f"{free >> 20} MiB are left on the disk of {spill}, the export needs {needed >> 20}",
             )
-        with tempfile.TemporaryDirectory(dir=spill, prefix=_PREFIX, ignore_cleanup_errors=True) as work:
-            yield Path(work)
+        with work_folder(spill, _PREFIX) as work:
+            yield work
 
     def _commit(
         self,

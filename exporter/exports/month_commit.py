@@ -17,6 +17,7 @@ from exporter.cost.refresh_plan import BILL_IS_FINAL_ON, CostPart
 from exporter.cube import hours, values
 from exporter.cube.dimensions import WITHOUT, Dimension, untagged
 from exporter.cube.months import CubeMonths
+from exporter.cube.no_extensions import NO_EXTENSIONS
 from exporter.exports.fold_settings import FoldResult
 from exporter.exports.sums.comparison import replaced_days
 from exporter.exports.sums.reading import commit_sums
@@ -184,8 +185,7 @@ def _connect(spill: Path) -> DuckDBPyConnection:
         "memory_limit": _MEMORY,
         "threads": 2,
         "temp_directory": str(spill / "sums.tmp"),
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
+        **NO_EXTENSIONS,
     }
     return duckdb.connect(config=config)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 
+from exporter.cube.no_extensions import NO_EXTENSIONS
 from exporter.exports.cur2 import CUR2
 from exporter.exports.focus import FOCUS
 from exporter.exports.fold_settings import FoldSettings
@@ -75,9 +76,7 @@ class MonthTables:
                 "memory_limit": f"{int(settings.memory_mb * _SHARE_OF_DATABASE)}MiB",
                 "threads": settings.threads,
                 "temp_directory": str(self.folder / "spilled"),
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "allow_community_extensions": False,
+                **NO_EXTENSIONS,
                 "preserve_insertion_order": False,
                 "checkpoint_threshold": _NEVER,
             },
