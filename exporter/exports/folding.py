@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from exporter.core.work_folders import work_folder
+from exporter.exports.delivery.work_folders import work_folder
 from exporter.exports.fold_settings import FoldResult, FoldSettings, Table
 
 __all__ = ["FoldError", "FoldResult", "FoldSettings", "MonthFold", "Table"]

@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 
 from exporter.aws.errors import AwsError, Kind
 from exporter.core.moments import Clock, month_start
-from exporter.core.work_folders import work_folder
 from exporter.cube.dimensions import Dimension
 from exporter.cube.months import CubeMonths
 from exporter.exports.account_names import account_names
@@ -24,6 +23,7 @@ from exporter.exports.delivery.bucket import ChangedError, ExportBucket, Missing
 from exporter.exports.delivery.discovery import FoundExport
 from exporter.exports.delivery.looks import Look, remember_look
 from exporter.exports.delivery.manifest import MOST_BYTES, Manifest, manifest_of, read_manifest
+from exporter.exports.delivery.work_folders import work_folder
 from exporter.exports.folding import FoldError, FoldResult, FoldSettings, MonthFold
 from exporter.exports.month_commit import DIMENSIONS, FoldedMonth, commit_month
 from exporter.ledger.file import Ledger

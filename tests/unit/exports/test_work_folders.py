@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter.core.work_folders import work_folder
+from exporter.exports.delivery.work_folders import work_folder
 
 
 def test_a_folder_in_use_stays_and_one_that_was_left_goes(tmp_path: Path) -> None:
