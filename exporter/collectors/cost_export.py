@@ -308,7 +308,7 @@ def free_calls(settings: CostExportSettings, scale: Scale) -> Iterator[FreeCall]
 _MONTH = ("month",)
 MONTH_SUCCESS = Family(
     "aws_spend_exporter_export_month_success",
-    "1 if a month of the data export is served as it lies in the bucket, 0 if it could not be read.",
+    "1 if a month of the data export is served as it was delivered last, 0 if it could not be read.",
     _MONTH,
     is_summable=False,
 )
