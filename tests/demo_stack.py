@@ -47,8 +47,8 @@ FILLED = {
     "the spike is found, and its causes": "aws_cost_anomaly_cause_usd",
     "an account is denied, again and again": "increase(aws_spend_exporter_collector_errors_total[1h]) > 0",
     "a message has reached Telex": "sum(aws_spend_exporter_relay_deliveries_total) > 0",
-    "a rate is known on a full minute": "count_over_time((sum(rate("
-    "aws_spend_exporter_collector_duration_seconds_count{collector='cost'}[4m])) > 0)[2m:1m])",
+    "a rate is known on two full minutes, which make a line": "count_over_time((sum(rate("
+    "aws_spend_exporter_collector_duration_seconds_count{collector='cost'}[4m])) > 0)[4m:1m]) > 1",
 }
 
 
